@@ -1,0 +1,38 @@
+/* Noise schedules and solvers on the host: what each denoising step multiplies (spec 6).
+ *
+ * A sampler turns (steps, shift) into timesteps, sigmas and one struct sdt_sampler_step of coefficients
+ * per step; the arithmetic on latents is the kernel sdt_sampler_step. */
+#ifndef STARDIT_SAMPLER_H
+#define STARDIT_SAMPLER_H
+
+#include "kernels/kernels.h"
+#include "stardit/status.h"
+
+enum sdt_sampler_kind { SDT_SAMPLER_UNIPC, SDT_SAMPLER_EULER };
+/* How UniPC lays out its sigmas: diffusers >= 0.37, or 0.33 to 0.36 (spec 6.2, trap T9). */
+enum sdt_sampler_schedule { SDT_SCHEDULE_NEW, SDT_SCHEDULE_OLD };
+
+struct sdt_sampler {
+    enum sdt_sampler_kind kind;
+    int steps;                        /* n */
+    float *sigmas;                    /* [n + 1] */
+    float *timesteps;                 /* [n], integers for UniPC */
+    struct sdt_sampler_step *step;    /* [n], guidance left 1 */
+};
+
+/* shift > 0, 1 <= steps <= 1000. SDT_ERROR_USAGE otherwise, SDT_ERROR_MEMORY. */
+enum sdt_status sdt_sampler_init(struct sdt_sampler *sampler, enum sdt_sampler_kind kind,
+                                 enum sdt_sampler_schedule schedule, int steps, double shift,
+                                 struct sdt_error *err);
+void sdt_sampler_clear(struct sdt_sampler *sampler); /* after a failed init too */
+
+/* Reads a diffusers scheduler folder (scheduler_config.json): UniPCMultistepScheduler (solver_order
+ * 2, bh2, predict_x0, flow_prediction, use_flow_sigmas) or FlowMatchEulerDiscreteScheduler.
+ * *shift: flow_shift or shift. Other classes or options are refused by name. */
+enum sdt_status sdt_sampler_read(const char *folder, enum sdt_sampler_kind *kind, double *shift,
+                                 struct sdt_error *err);
+
+/* y = torch.randn(n) of torch.Generator("cpu").manual_seed(seed), up to the last bits of log and
+ * cos (spec 7). */
+void sdt_randn(uint64_t seed, size_t n, float *y /* [n] */);
+#endif

@@ -1,0 +1,118 @@
+/* The sigmas and timesteps of a run, and the life of a struct sdt_sampler (spec 6.1, 6.2).
+ *
+ * Roundings follow the reference, because a timestep that is truncated to an integer shows every
+ * one of them: UniPC's sigmas are computed in double and rounded once, Euler's in float. */
+#include "graph/sampler/schedule.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const int train_steps = 1000;
+
+/* A product as the reference has it. Left to itself the compiler may fuse it with the addition that
+ * follows, which rounds once instead of twice. */
+static double product(double a, double b) {
+    volatile double c = a * b;
+    return c;
+}
+
+static float product_float(float a, float b) {
+    volatile float c = a * b;
+    return c;
+}
+
+void sdt__schedule_unipc(struct sdt_sampler *sampler, enum sdt_sampler_schedule schedule,
+                         double shift) {
+    const int n = sampler->steps;
+    const double stride = (1.0 / train_steps - 1.0) / n;
+
+    for (int i = 0; i < n; i++) {
+        double u;
+        if (schedule == SDT_SCHEDULE_NEW)
+            u = 1.0 + product(i, stride);
+        else
+            u = 1.0 - (1.0 + product(n - i, stride));
+        double sigma = shift * u / (1.0 + product(shift - 1.0, u));
+        /* At sigma 1 the log-SNR is minus infinity. */
+        if (schedule == SDT_SCHEDULE_NEW && i == 0 && fabs(sigma - 1.0) < 1e-6)
+            sigma -= 1e-6;
+        sampler->sigmas[i] = (float)sigma;
+        sampler->timesteps[i] = (float)trunc(sigma * train_steps);
+    }
+    sampler->sigmas[n] = 0.0f;
+}
+
+void sdt__schedule_euler(struct sdt_sampler *sampler, double shift) {
+    const int n = sampler->steps;
+    const float scale = (float)shift, less = (float)(shift - 1.0);
+
+    for (int i = 0; i < n; i++) {
+        const float s = (float)(1.0 - (double)i / n);
+        sampler->sigmas[i] = scale * s / (1.0f + product_float(less, s));
+        sampler->timesteps[i] = sampler->sigmas[i] * (float)train_steps;
+    }
+    sampler->sigmas[n] = 0.0f;
+}
+
+/* UniPC divides by differences of ln((1 - sigma) / sigma): float sigmas that touch 1 or each other
+ * would turn every latent into NaN. An extreme shift makes them do that. */
+static enum sdt_status check_sigmas(const struct sdt_sampler *sampler, double shift,
+                                    struct sdt_error *err) {
+    const float *sigmas = sampler->sigmas;
+
+    for (int i = 0; i < sampler->steps; i++)
+        if (!(sigmas[i] < 1.0f) || !(sigmas[i + 1] < sigmas[i]))
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "flow shift %g with %d steps: noise levels %d and %d (%.9g, %.9g) "
+                            "cannot be told apart in float; use a shift nearer to 1 or fewer steps",
+                            shift, sampler->steps, i, i + 1, (double)sigmas[i],
+                            (double)sigmas[i + 1]);
+    return SDT_OK;
+}
+
+enum sdt_status sdt_sampler_init(struct sdt_sampler *sampler, enum sdt_sampler_kind kind,
+                                 enum sdt_sampler_schedule schedule, int steps, double shift,
+                                 struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+
+    memset(sampler, 0, sizeof *sampler);
+    if (steps < 1 || steps > train_steps)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d inference steps: must be 1 to %d", steps,
+                        train_steps);
+    if (!(shift > 0.0) || shift > FLT_MAX)
+        return sdt_fail(err, SDT_ERROR_USAGE, "flow shift %g: must be greater than 0", shift);
+
+    sampler->kind = kind;
+    sampler->steps = steps;
+    sampler->sigmas = calloc((size_t)steps + 1, sizeof *sampler->sigmas);
+    sampler->timesteps = calloc((size_t)steps, sizeof *sampler->timesteps);
+    sampler->step = calloc((size_t)steps, sizeof *sampler->step);
+    if (!sampler->sigmas || !sampler->timesteps || !sampler->step) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "no memory for the schedule of %d steps", steps);
+        goto end;
+    }
+
+    if (kind == SDT_SAMPLER_UNIPC) {
+        sdt__schedule_unipc(sampler, schedule, shift);
+        status = check_sigmas(sampler, shift, err);
+        if (status != SDT_OK)
+            goto end;
+        sdt__coefficients_unipc(sampler);
+    } else {
+        sdt__schedule_euler(sampler, shift);
+        sdt__coefficients_euler(sampler);
+    }
+end:
+    if (status != SDT_OK)
+        sdt_sampler_clear(sampler);
+    return status;
+}
+
+void sdt_sampler_clear(struct sdt_sampler *sampler) {
+    free(sampler->sigmas);
+    free(sampler->timesteps);
+    free(sampler->step);
+    memset(sampler, 0, sizeof *sampler);
+}
