@@ -1,0 +1,54 @@
+/* safetensors files: read through mmap, written whole (spec 9).
+ *
+ * Files are untrusted. A malformed one gives SDT_ERROR_FORMAT (or _UNSUPPORTED for a dtype that
+ * stardit does not know) with one line naming the file, the tensor and the reason. */
+#ifndef STARDIT_SAFETENSORS_H
+#define STARDIT_SAFETENSORS_H
+
+#include "kernels/kernels.h"
+#include "stardit/status.h"
+
+#define SDT_MAX_RANK 8
+
+/* One tensor as it lies in a file. name, data: owned by the file it came from; data may be
+ * unaligned. */
+struct sdt_stored {
+    const char *name;
+    enum sdt_dtype dtype;
+    int rank; /* 0: a scalar */
+    int64_t shape[SDT_MAX_RANK];
+    size_t count; /* elements, the product of shape */
+    size_t bytes;
+    const void *data; /* read-only mapping */
+};
+
+struct sdt_safetensors;
+
+/* Maps the file and checks the whole header: header <= 100 MB, no duplicate keys, known dtypes,
+ * product of shape without overflow, offsets without holes or overlap, exact file size.
+ * The file must stay unchanged while it is open. */
+enum sdt_status sdt_safetensors_open(const char *path, struct sdt_safetensors **file,
+                                     struct sdt_error *err);
+void sdt_safetensors_close(struct sdt_safetensors *file); /* NULL is fine */
+
+const char *sdt_safetensors_path(const struct sdt_safetensors *file);
+size_t sdt_safetensors_count(const struct sdt_safetensors *file);
+/* Tensors by index, in order of name. */
+const struct sdt_stored *sdt_safetensors_at(const struct sdt_safetensors *file, size_t index);
+/* NULL if there is no such tensor. */
+const struct sdt_stored *sdt_safetensors_find(const struct sdt_safetensors *file, const char *name);
+
+/* Tells the kernel that these pages are not needed for now; they come back from the file when read.
+ * Keeps resident memory small while a large text encoder streams through. */
+void sdt_stored_release(const struct sdt_stored *tensor);
+
+/* A copy of the tensor as floats, malloc'ed, [count]; caller frees. */
+enum sdt_status sdt_stored_floats(const struct sdt_stored *tensor, float **values,
+                                  struct sdt_error *err);
+
+/* Writes F32 tensors (data: float [count]) to path: to a temporary name beside it first, then
+ * renamed, so that a failure leaves no partial file. Deterministic bytes. `dtype` must be SDT_F32.
+ */
+enum sdt_status sdt_safetensors_write(const char *path, size_t count,
+                                      const struct sdt_stored *tensors, struct sdt_error *err);
+#endif
