@@ -1,0 +1,611 @@
+/* The tensors of one component folder, whatever files they lie in, and the check of what a model
+ * needs against what is there (spec 9). */
+#define _GNU_SOURCE
+#include "graph/checkpoint/weights.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/checkpoint/untrusted.h"
+
+#define INDEX_LIMIT ((size_t)16 << 20)
+static const struct sdt__json_limits index_limits = {.depth = 8, .values = 1000000};
+
+struct entry {
+    const struct sdt_stored *tensor;
+    const struct sdt_safetensors *file;
+};
+
+struct sdt_weights {
+    char *folder;
+    size_t files, count;
+    struct sdt_safetensors **file; /* [files] */
+    struct entry *entries;         /* [count], in order of name */
+    size_t bytes, parameters;
+};
+
+/* ---- which file of the folder -------------------------------------------------------------- */
+
+/* File names that qualify: how many, and the first two in order of name, so that the choice and the
+ * messages do not depend on the order of the directory. */
+struct names {
+    int count;
+    char first[NAME_MAX + 1], second[NAME_MAX + 1];
+};
+
+static void keep_name(struct names *names, const char *name) {
+    if (names->count == 0 || strcmp(name, names->first) < 0) {
+        memcpy(names->second, names->first, sizeof names->second);
+        snprintf(names->first, sizeof names->first, "%s", name);
+    } else if (names->count == 1 || strcmp(name, names->second) < 0) {
+        snprintf(names->second, sizeof names->second, "%s", name);
+    }
+    names->count++;
+}
+
+/* What a folder holds, sorted by what stardit makes of it. */
+struct contents {
+    struct names plain;   /* MODEL.safetensors, MODEL.safetensors.index.json */
+    struct names variant; /* the same with .fp16 or the like */
+    struct names shard;   /* MODEL-00001-of-00002.safetensors */
+    struct names other;   /* any other .safetensors */
+    struct names pickle;  /* .pth, .pt, .bin, .ckpt */
+    struct names gguf;
+};
+
+static bool ends_with(const char *text, const char *end) {
+    const size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && strcmp(text + length - end_length, end) == 0;
+}
+
+static bool is_pickle(const char *name) {
+    return ends_with(name, ".pth") || ends_with(name, ".pt") || ends_with(name, ".bin") ||
+           ends_with(name, ".ckpt");
+}
+
+static void classify(struct contents *contents, const char *name) {
+    static const char *const stems[] = {"diffusion_pytorch_model", "model"};
+
+    for (size_t i = 0; i < sizeof stems / sizeof *stems; i++) {
+        const size_t length = strlen(stems[i]);
+        const char *rest = name + length;
+
+        if (strncmp(name, stems[i], length) != 0)
+            continue;
+        if (strcmp(rest, ".safetensors") == 0 || strcmp(rest, ".safetensors.index.json") == 0) {
+            keep_name(&contents->plain, name);
+            return;
+        }
+        if (strstr(rest, "-of-") && ends_with(rest, ".safetensors")) {
+            keep_name(&contents->shard, name);
+            return;
+        }
+        /* model.fp16.safetensors; model.fp16.safetensors.index.json of some writers and
+         * model.safetensors.index.fp16.json of diffusers and transformers. */
+        if (rest[0] == '.' &&
+            (ends_with(rest, ".safetensors") || ends_with(rest, ".safetensors.index.json") ||
+             (strncmp(rest, ".safetensors.index.", 19) == 0 && ends_with(rest, ".json")))) {
+            keep_name(&contents->variant, name);
+            return;
+        }
+    }
+    if (ends_with(name, ".safetensors"))
+        keep_name(&contents->other, name);
+    else if (ends_with(name, ".gguf"))
+        keep_name(&contents->gguf, name);
+    else if (is_pickle(name))
+        keep_name(&contents->pickle, name);
+}
+
+static const char pickle_advice[] =
+    "is a PyTorch pickle, which can run code; load the component with diffusers or transformers "
+    "and store it by save_pretrained(folder, safe_serialization=True)";
+static const char gguf_advice[] =
+    "is GGUF, which is not read; get the checkpoint in the diffusers folder layout (*.safetensors)";
+
+/* The folder could not be opened: perhaps it is one of the files that users try. */
+static enum sdt_status fail_folder(const char *folder, int reason, struct sdt_error *err) {
+    const char *shown = sdt__path_tail(folder);
+
+    if (reason == ENOTDIR && ends_with(folder, ".gguf"))
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s %s", shown, gguf_advice);
+    if (reason == ENOTDIR && is_pickle(folder))
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s %s", shown, pickle_advice);
+    if (reason == ENOTDIR)
+        return sdt_fail(
+            err, SDT_ERROR_UNSUPPORTED,
+            "%s is a file; a component folder (config.json and *.safetensors) is needed", shown);
+    return sdt_fail(err,
+                    reason == ENOENT   ? SDT_ERROR_MISSING
+                    : reason == ENOMEM ? SDT_ERROR_MEMORY
+                                       : SDT_ERROR_IO,
+                    "%s: %s", shown, strerror(reason));
+}
+
+/* chosen: the name of a safetensors file or of an index. */
+static enum sdt_status choose_file(const char *folder, char chosen[NAME_MAX + 1],
+                                   struct sdt_error *err) {
+    struct contents contents = {0};
+    const struct names *found;
+    const char *shown = sdt__path_tail(folder);
+    struct dirent *item;
+    DIR *directory = opendir(folder);
+
+    if (!directory)
+        return fail_folder(folder, errno, err);
+    while (errno = 0, (item = readdir(directory)))
+        classify(&contents, item->d_name);
+    const int reason = errno;
+    closedir(directory);
+    if (reason != 0)
+        return fail_folder(folder, reason, err);
+
+    found = contents.plain.count > 0 ? &contents.plain : &contents.variant;
+    if (found->count == 1) {
+        memcpy(chosen, found->first, sizeof found->first);
+        return SDT_OK;
+    }
+    if (found->count > 1)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: %d candidates for the weights (%.80s, %.80s%s); keep one", shown,
+                        found->count, found->first, found->second, found->count > 2 ? ", .." : "");
+    if (contents.shard.count > 0)
+        return sdt_fail(err, SDT_ERROR_MISSING, "%s: shards such as %.120s, but no index.json",
+                        shown, contents.shard.first);
+    if (contents.gguf.count > 0)
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s/%.120s %s", shown, contents.gguf.first,
+                        gguf_advice);
+    if (contents.pickle.count > 0)
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s/%.120s %s", shown, contents.pickle.first,
+                        pickle_advice);
+    return sdt_fail(
+        err, SDT_ERROR_MISSING,
+        "%s: no weights: neither diffusion_pytorch_model.safetensors nor model.safetensors%s%.120s",
+        shown, contents.other.count > 0 ? ", only " : "", contents.other.first);
+}
+
+/* ---- files and shards ---------------------------------------------------------------------- */
+
+static int compare_entries(const void *a, const void *b) {
+    const struct entry *x = a, *y = b;
+    return strcmp(x->tensor->name, y->tensor->name);
+}
+
+static int compare_strings(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Makes weights->entries from weights->file[]. */
+static enum sdt_status collect_entries(struct sdt_weights *weights, struct sdt_error *err) {
+    size_t count = 0;
+
+    for (size_t i = 0; i < weights->files; i++)
+        count += sdt_safetensors_count(weights->file[i]);
+    weights->entries = calloc(count + 1, sizeof *weights->entries);
+    if (!weights->entries)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for %zu tensors",
+                        sdt__path_tail(weights->folder), count);
+    for (size_t i = 0; i < weights->files; i++) {
+        for (size_t k = 0; k < sdt_safetensors_count(weights->file[i]); k++) {
+            const struct sdt_stored *tensor = sdt_safetensors_at(weights->file[i], k);
+            weights->entries[weights->count++] =
+                (struct entry){.tensor = tensor, .file = weights->file[i]};
+            weights->bytes += tensor->bytes;
+            weights->parameters += tensor->count;
+        }
+    }
+    qsort(weights->entries, weights->count, sizeof *weights->entries, compare_entries);
+    for (size_t i = 1; i < weights->count; i++) {
+        const struct entry *a = &weights->entries[i - 1], *b = &weights->entries[i];
+        if (strcmp(a->tensor->name, b->tensor->name) == 0)
+            return sdt_fail(err, SDT_ERROR_FORMAT, "%s: tensor '%.*s' is also in %s",
+                            sdt__path_tail(sdt_safetensors_path(a->file)), SDT__NAME_SHOWN,
+                            a->tensor->name, sdt__path_tail(sdt_safetensors_path(b->file)));
+    }
+    return SDT_OK;
+}
+
+static const struct entry *find_entry(const struct sdt_weights *weights, const char *name) {
+    const struct sdt_stored tensor = {.name = name};
+    const struct entry key = {.tensor = &tensor};
+    return bsearch(&key, weights->entries, weights->count, sizeof *weights->entries,
+                   compare_entries);
+}
+
+/* Opens folder/name as weights->file[weights->files++]. `tensor`: why it is needed, or NULL. */
+static enum sdt_status open_file(struct sdt_weights *weights, const char *name, const char *tensor,
+                                 struct sdt_error *err) {
+    struct sdt_safetensors *file;
+    enum sdt_status status;
+    char *path = sdt__path_join(weights->folder, name);
+
+    if (!path)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open %.120s",
+                        sdt__path_tail(weights->folder), name);
+    status = sdt_safetensors_open(path, &file, err);
+    if (status == SDT_OK)
+        weights->file[weights->files++] = file;
+    else if (status == SDT_ERROR_MISSING && tensor)
+        sdt_fail(err, status, "%s: no such shard; the index names it for tensor '%.*s'",
+                 sdt__path_tail(path), SDT__NAME_SHOWN, tensor);
+    free(path);
+    return status;
+}
+
+/* Names a shard may not have, so that an index cannot reach outside its folder. */
+static const char *shard_fault(const char *name) {
+    if (strchr(name, '/') || strchr(name, '\\'))
+        return "holds a path separator";
+    if (strstr(name, ".."))
+        return "holds '..'";
+    if (!ends_with(name, ".safetensors"))
+        return "does not end in .safetensors";
+    if (strlen(name) > NAME_MAX)
+        return "is too long";
+    return NULL;
+}
+
+/* Every tensor lies in the shard that the index names for it, and no shard holds another. */
+static enum sdt_status check_index(const struct sdt_weights *weights, const char *path, json_t *map,
+                                   struct sdt_error *err) {
+    const char *name;
+    json_t *shard;
+
+    json_object_foreach(map, name, shard) {
+        const struct entry *entry = find_entry(weights, name);
+        const char *where;
+        if (!entry)
+            return sdt_fail(err, SDT_ERROR_MISSING,
+                            "%s: tensor '%.*s' is not in %.120s, which the index names for it",
+                            sdt__path_tail(path), SDT__NAME_SHOWN, name, json_string_value(shard));
+        where = strrchr(sdt_safetensors_path(entry->file), '/') + 1;
+        if (strcmp(where, json_string_value(shard)) != 0)
+            return sdt_fail(
+                err, SDT_ERROR_FORMAT, "%s: tensor '%.*s' is in %.120s, but the index names %.120s",
+                sdt__path_tail(path), SDT__NAME_SHOWN, name, where, json_string_value(shard));
+    }
+    for (size_t i = 0; i < weights->count; i++) {
+        const struct entry *entry = &weights->entries[i];
+        if (!json_object_get(map, entry->tensor->name))
+            return sdt_fail(err, SDT_ERROR_FORMAT, "%s: tensor '%.*s' is not in the index",
+                            sdt__path_tail(sdt_safetensors_path(entry->file)), SDT__NAME_SHOWN,
+                            entry->tensor->name);
+    }
+    return SDT_OK;
+}
+
+static enum sdt_status open_shards(struct sdt_weights *weights, const char *index_name,
+                                   struct sdt_error *err) {
+    enum sdt_status status;
+    json_t *root = NULL, *map, *shard;
+    const char **shards = NULL, *name;
+    size_t count = 0, distinct = 0;
+    char *path = sdt__path_join(weights->folder, index_name);
+
+    if (!path)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open %.120s",
+                        sdt__path_tail(weights->folder), index_name);
+    status = sdt__json_load(path, INDEX_LIMIT, &index_limits, &root, err);
+    if (status != SDT_OK)
+        goto out;
+    map = json_object_get(root, "weight_map");
+    if (!json_is_object(map) || json_object_size(map) == 0) {
+        status =
+            sdt_fail(err, SDT_ERROR_FORMAT, "%s: weight_map is missing, empty or not an object",
+                     sdt__path_tail(path));
+        goto out;
+    }
+
+    shards = malloc(json_object_size(map) * sizeof *shards);
+    if (!shards) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for %zu tensors",
+                          sdt__path_tail(path), json_object_size(map));
+        goto out;
+    }
+    json_object_foreach(map, name, shard) {
+        const char *fault =
+            json_is_string(shard) ? shard_fault(json_string_value(shard)) : "is not a string";
+        if (fault) {
+            status = sdt_fail(err, SDT_ERROR_FORMAT, "%s: tensor '%.*s': shard name '%.120s' %s",
+                              sdt__path_tail(path), SDT__NAME_SHOWN, name,
+                              json_is_string(shard) ? json_string_value(shard) : "", fault);
+            goto out;
+        }
+        shards[count++] = json_string_value(shard);
+    }
+    qsort(shards, count, sizeof *shards, compare_strings);
+    for (size_t i = 0; i < count; i++)
+        if (i == 0 || strcmp(shards[i], shards[distinct - 1]) != 0)
+            shards[distinct++] = shards[i];
+
+    weights->file = calloc(distinct, sizeof *weights->file);
+    if (!weights->file) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for %zu shards",
+                          sdt__path_tail(path), distinct);
+        goto out;
+    }
+    for (size_t i = 0; i < distinct; i++) {
+        const char *reason = NULL;
+        json_object_foreach(map, name, shard) {
+            if (strcmp(json_string_value(shard), shards[i]) == 0) {
+                reason = name;
+                break;
+            }
+        }
+        status = open_file(weights, shards[i], reason, err);
+        if (status != SDT_OK)
+            goto out;
+    }
+    status = collect_entries(weights, err);
+    if (status == SDT_OK)
+        status = check_index(weights, path, map, err);
+
+out:
+    free(shards);
+    json_decref(root);
+    free(path);
+    return status;
+}
+
+enum sdt_status sdt_weights_open(const char *folder, struct sdt_weights **result,
+                                 struct sdt_error *err) {
+    enum sdt_status status;
+    char chosen[NAME_MAX + 1];
+    const size_t folder_size = strlen(folder) + 1;
+    struct sdt_weights *weights = calloc(1, sizeof *weights);
+
+    *result = NULL;
+    if (weights)
+        weights->folder = malloc(folder_size);
+    if (!weights || !weights->folder) {
+        status =
+            sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open it", sdt__path_tail(folder));
+        goto out;
+    }
+    memcpy(weights->folder, folder, folder_size);
+
+    status = choose_file(folder, chosen, err);
+    if (status != SDT_OK)
+        goto out;
+    if (ends_with(chosen, ".json")) {
+        status = open_shards(weights, chosen, err);
+        goto out;
+    }
+    weights->file = calloc(1, sizeof *weights->file);
+    if (!weights->file) {
+        status =
+            sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open it", sdt__path_tail(folder));
+        goto out;
+    }
+    status = open_file(weights, chosen, NULL, err);
+    if (status == SDT_OK)
+        status = collect_entries(weights, err);
+
+out:
+    if (status == SDT_OK)
+        *result = weights;
+    else
+        sdt_weights_close(weights);
+    return status;
+}
+
+void sdt_weights_close(struct sdt_weights *weights) {
+    if (!weights)
+        return;
+    for (size_t i = 0; i < weights->files; i++)
+        sdt_safetensors_close(weights->file[i]);
+    free(weights->file);
+    free(weights->entries);
+    free(weights->folder);
+    free(weights);
+}
+
+const char *sdt_weights_folder(const struct sdt_weights *weights) { return weights->folder; }
+
+size_t sdt_weights_count(const struct sdt_weights *weights) { return weights->count; }
+
+const struct sdt_stored *sdt_weights_at(const struct sdt_weights *weights, size_t index) {
+    return index < weights->count ? weights->entries[index].tensor : NULL;
+}
+
+size_t sdt_weights_bytes(const struct sdt_weights *weights) { return weights->bytes; }
+
+size_t sdt_weights_parameters(const struct sdt_weights *weights) { return weights->parameters; }
+
+const struct sdt_stored *sdt_weights_find(const struct sdt_weights *weights, const char *name) {
+    const struct entry *entry = find_entry(weights, name);
+    return entry ? entry->tensor : NULL;
+}
+
+/* ---- a model's table ----------------------------------------------------------------------- */
+
+struct requirement {
+    char *name;
+    int rank;
+    int64_t shape[SDT_MAX_RANK];
+};
+
+struct sdt_tensor_table {
+    size_t count, capacity;
+    struct requirement *required; /* [count], in the model's order */
+    size_t ignored_count, ignored_capacity;
+    char **ignored; /* [ignored_count] prefixes */
+    bool no_memory;
+};
+
+struct sdt_tensor_table *sdt_tensor_table_new(void) {
+    return calloc(1, sizeof(struct sdt_tensor_table));
+}
+
+void sdt_tensor_table_free(struct sdt_tensor_table *table) {
+    if (!table)
+        return;
+    for (size_t i = 0; i < table->count; i++)
+        free(table->required[i].name);
+    for (size_t i = 0; i < table->ignored_count; i++)
+        free(table->ignored[i]);
+    free(table->required);
+    free(table->ignored);
+    free(table);
+}
+
+/* `array`, enlarged where `count` elements of `size` bytes fill it; NULL: out of memory, and
+ * `array` is as it was. */
+static void *make_room(void *array, size_t count, size_t *capacity, size_t size) {
+    if (count < *capacity)
+        return array;
+    const size_t larger = *capacity > 0 ? *capacity * 2 : 64;
+    void *moved = realloc(array, larger * size);
+    if (moved)
+        *capacity = larger;
+    return moved;
+}
+
+void sdt_tensor_table_add(struct sdt_tensor_table *table, int rank, const int64_t *shape,
+                          const char *format, ...) {
+    struct requirement *required;
+    va_list args;
+    int length;
+
+    if (table->no_memory)
+        return;
+    required = make_room(table->required, table->count, &table->capacity, sizeof *required);
+    if (!required)
+        goto no_memory;
+    table->required = required;
+    required += table->count;
+
+    va_start(args, format);
+    length = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    required->name = length >= 0 ? malloc((size_t)length + 1) : NULL;
+    if (!required->name)
+        goto no_memory;
+    va_start(args, format);
+    vsnprintf(required->name, (size_t)length + 1, format, args);
+    va_end(args);
+
+    required->rank = rank < SDT_MAX_RANK ? rank : SDT_MAX_RANK;
+    for (int i = 0; i < required->rank; i++)
+        required->shape[i] = shape[i];
+    table->count++;
+    return;
+
+no_memory:
+    table->no_memory = true;
+}
+
+void sdt_tensor_table_ignore(struct sdt_tensor_table *table, const char *prefix) {
+    const size_t size = strlen(prefix) + 1;
+    char **ignored =
+        make_room(table->ignored, table->ignored_count, &table->ignored_capacity, sizeof *ignored);
+    if (ignored) {
+        table->ignored = ignored;
+        ignored[table->ignored_count] = malloc(size);
+    }
+    if (!ignored || !ignored[table->ignored_count]) {
+        table->no_memory = true;
+        return;
+    }
+    memcpy(ignored[table->ignored_count++], prefix, size);
+}
+
+static bool is_ignored(const struct sdt_tensor_table *table, const char *name) {
+    for (size_t i = 0; i < table->ignored_count; i++)
+        if (strncmp(name, table->ignored[i], strlen(table->ignored[i])) == 0)
+            return true;
+    return false;
+}
+
+/* The first tensor of the component that the table does not know, or NULL. `names`: the required
+ * ones, sorted. */
+static const struct entry *find_unknown(const struct sdt_tensor_table *table,
+                                        const struct sdt_weights *weights,
+                                        const char *const *names) {
+    for (size_t i = 0; i < weights->count; i++) {
+        const char *name = weights->entries[i].tensor->name;
+        if (!bsearch(&name, names, table->count, sizeof *names, compare_strings) &&
+            !is_ignored(table, name))
+            return &weights->entries[i];
+    }
+    return NULL;
+}
+
+static enum sdt_status check_requirement(const struct requirement *required,
+                                         const struct entry *entry, struct sdt_error *err) {
+    const struct sdt_stored *tensor = entry->tensor;
+    const char *shown = sdt__path_tail(sdt_safetensors_path(entry->file));
+    char found[SDT__SHAPE_TEXT], wanted[SDT__SHAPE_TEXT];
+    bool same = tensor->rank == required->rank;
+
+    for (int i = 0; same && i < required->rank; i++)
+        same = tensor->shape[i] == required->shape[i];
+    if (!same) {
+        sdt__shape_text(tensor->rank, tensor->shape, found);
+        sdt__shape_text(required->rank, required->shape, wanted);
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: tensor '%.*s' has shape %.80s, the model needs %.80s", shown,
+                        SDT__NAME_SHOWN, tensor->name, found, wanted);
+    }
+    if (tensor->dtype != SDT_F32 && tensor->dtype != SDT_F16 && tensor->dtype != SDT_BF16 &&
+        tensor->dtype != SDT_F64)
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                        "%s: tensor '%.*s' has dtype %s, the model needs a floating point one",
+                        shown, SDT__NAME_SHOWN, tensor->name, sdt_dtype_name(tensor->dtype));
+    return SDT_OK;
+}
+
+enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
+                                       const struct sdt_weights *weights, struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    const char *shown = sdt__path_tail(weights->folder);
+    const struct requirement *missing = NULL;
+    const struct entry *unknown;
+    size_t missing_count = 0;
+    const char **names = NULL;
+
+    if (!table->no_memory)
+        names = malloc((table->count + 1) * sizeof *names);
+    if (!names)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for the table of its tensors", shown);
+    for (size_t i = 0; i < table->count; i++)
+        names[i] = table->required[i].name;
+    qsort(names, table->count, sizeof *names, compare_strings);
+
+    for (size_t i = 0; i < table->count; i++) {
+        if (!find_entry(weights, table->required[i].name)) {
+            missing = missing ? missing : &table->required[i];
+            missing_count++;
+        }
+    }
+    unknown = find_unknown(table, weights, names);
+    if (missing) {
+        status = sdt_fail(
+            err, SDT_ERROR_MISSING, "%s: tensor '%.*s' is missing (%zu of %zu are)%s%.*s%s", shown,
+            SDT__NAME_SHOWN, missing->name, missing_count, table->count,
+            unknown ? "; it holds '" : "", SDT__NAME_SHOWN, unknown ? unknown->tensor->name : "",
+            unknown ? "', which the model does not know" : "");
+        goto out;
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        status = check_requirement(&table->required[i],
+                                   find_entry(weights, table->required[i].name), err);
+        if (status != SDT_OK)
+            goto out;
+    }
+    if (unknown)
+        status = sdt_fail(err, SDT_ERROR_FORMAT, "%s: tensor '%.*s' is unknown to the model",
+                          sdt__path_tail(sdt_safetensors_path(unknown->file)), SDT__NAME_SHOWN,
+                          unknown->tensor->name);
+
+out:
+    free(names);
+    return status;
+}

@@ -1,0 +1,42 @@
+/* The tensors of one component: a single safetensors file or shards with an index (spec 9).
+ *
+ * A component folder holds `diffusion_pytorch_model.safetensors` (diffusers) or `model.safetensors`
+ * (transformers), or the same name with `.index.json` and shards; a variant (`.fp16` and the like)
+ * is taken when it is the only one. .pth, .bin, .ckpt and .gguf are refused by name with what to
+ * do. */
+#ifndef STARDIT_WEIGHTS_H
+#define STARDIT_WEIGHTS_H
+
+#include "graph/checkpoint/safetensors.h"
+
+struct sdt_weights;
+
+enum sdt_status sdt_weights_open(const char *folder, struct sdt_weights **weights,
+                                 struct sdt_error *err);
+void sdt_weights_close(struct sdt_weights *weights); /* NULL is fine */
+const char *sdt_weights_folder(const struct sdt_weights *weights);
+size_t sdt_weights_count(const struct sdt_weights *weights);
+const struct sdt_stored *sdt_weights_at(const struct sdt_weights *weights, size_t index);
+/* Sum of stored bytes and of elements. */
+size_t sdt_weights_bytes(const struct sdt_weights *weights);
+size_t sdt_weights_parameters(const struct sdt_weights *weights);
+/* NULL if there is no such tensor. */
+const struct sdt_stored *sdt_weights_find(const struct sdt_weights *weights, const char *name);
+
+/* A model's table: what must be in the component. Built by the model from its config, then checked
+ * once, before anything runs. */
+struct sdt_tensor_table;
+struct sdt_tensor_table *sdt_tensor_table_new(void); /* NULL: out of memory */
+void sdt_tensor_table_free(struct sdt_tensor_table *table);
+/* Requires `name` (printf format after the shape) with this shape: rank, then that many int64_t in
+ * `shape`. Out of memory is remembered and reported by the check. */
+void sdt_tensor_table_add(struct sdt_tensor_table *table, int rank, const int64_t *shape,
+                          const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Names with this prefix may be there and are not read (the encoder half of a VAE). */
+void sdt_tensor_table_ignore(struct sdt_tensor_table *table, const char *prefix);
+/* Every required tensor is there with its shape and a float dtype, and nothing else:
+ * SDT_ERROR_MISSING names the first missing tensor and how many are missing in all,
+ * SDT_ERROR_FORMAT a wrong shape (both shapes) or an unknown tensor. */
+enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
+                                       const struct sdt_weights *weights, struct sdt_error *err);
+#endif
