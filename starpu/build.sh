@@ -15,20 +15,21 @@ is built (exit 1 when there is none).
 END
 }
 
+exec 3>&2 # errors reach the user also from where stderr goes to the log
 die() {
-    echo "starpu/build.sh: $*" >&2
+    echo "starpu/build.sh: $*" >&3
     exit 1
 }
 
 find_only=no
 case ${1-} in
-    -h|--help) usage; exit 0 ;;
+    -h | --help) usage; exit 0 ;;
     --find) find_only=yes; shift ;;
 esac
 flavour=${1-}
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/stardit
-tarball=${STARDIT_STARPU_TARBALL-}
+own_source="get StarPU's source and set STARDIT_STARPU_TARBALL=FILE"
 
 # The limits leave room for 8 stand-in devices plus the host (9 NUMA nodes) and for codelets that
 # read one piece per device. cusparse and cusolver are large and nothing here calls them.
@@ -40,7 +41,7 @@ options="--enable-maxcpus=64 --enable-maxcudadev=8 --enable-maxnumanodes=16 --en
 case $flavour in
     cpu)
         options="$options --disable-cuda"
-        patches=native ;;
+        patches=$here/patches/native ;;
     cuda)
         nvcc=${CUDA_HOME:+$CUDA_HOME/bin/nvcc}
         [ -n "$nvcc" ] || nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
@@ -48,24 +49,38 @@ case $flavour in
         cuda=$(cd "$(dirname "$(readlink -f "$nvcc")")/.." && pwd)
         options="$options --enable-cuda --with-cuda-dir=$cuda
             ac_cv_lib_cusparse_cusparseCreate=no ac_cv_lib_cusolver_cusolverDnCreate=no"
-        patches=native ;;
+        patches=$here/patches/native ;;
     simgrid)
         options="$options --enable-simgrid --disable-cuda"
-        patches=simgrid ;;
+        patches=$here/patches/simgrid ;;
     *)
         usage >&2
         exit 2 ;;
 esac
 
+# The acceptable sources as lines "version checksum", best first.
+tarball=${STARDIT_STARPU_TARBALL-}
+if [ -n "$tarball" ]; then
+    [ -r "$tarball" ] || die "STARDIT_STARPU_TARBALL=$tarball: no such file"
+    version=$(tar -tf "$tarball" 2>/dev/null | sed -n '1s,^\(\./\)*starpu-\([^/]*\)/.*,\2,p')
+    case $version in
+        1.4*) ;;
+        *) die "STARDIT_STARPU_TARBALL=$tarball: not a source tarball of StarPU 1.4" ;;
+    esac
+    sources="$version $(sha256sum "$tarball" | cut -c1-64)"
+else
+    sources=$(sed -n '/^[0-9]/p' "$here/versions")
+fi
+
 # prefix_of VERSION CHECKSUM: where that source, with these options and patches, is installed.
 prefix_of() {
-    hash=$({ echo $options "$2"; cat "$here/patches/$patches/"*.patch; } | sha256sum | cut -c1-8)
+    hash=$({ echo $options "$2"; cat "$patches"/*.patch; } | sha256sum | cut -c1-8)
     echo "$cache/starpu-${1%+dfsg}-$flavour-$hash"
 }
 
 # finished_prefix: the best one in the cache, if any.
 finished_prefix() {
-    sources | while read -r version checksum; do
+    echo "$sources" | while read -r version checksum; do
         prefix=$(prefix_of "$version" "$checksum")
         if [ -e "$prefix/.complete" ]; then
             echo "$prefix"
@@ -74,121 +89,101 @@ finished_prefix() {
     done
 }
 
-# sources: the acceptable ones as lines "version checksum", best first.
-sources() {
-    if [ -n "$tarball" ]; then
-        [ -r "$tarball" ] || die "STARDIT_STARPU_TARBALL=$tarball: no such file"
-        top=$(tar -tf "$tarball" 2>/dev/null | sed -n '1{s,/.*,,;p;}')
-        case $top in
-            starpu-1.[4-9]*) ;;
-            *) die "STARDIT_STARPU_TARBALL=$tarball: not a tarball of StarPU 1.4 or later" ;;
-        esac
-        echo "${top#starpu-} $(sha256sum "$tarball" | cut -c1-64)"
-    else
-        sed -n '/^[0-9]/p' "$here/versions"
-    fi
-}
-
-# system_mirrors: lines "keyring mirror" from the system's own apt sources (both formats), archive
-# mirrors only, never the security ones.
-system_mirrors() {
-    case $distribution in
-        ubuntu) keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg ;;
-        *) keyring=/usr/share/keyrings/debian-archive-keyring.gpg ;;
-    esac
+# mirrors: the archive's mirrors in the system's own apt sources (both formats), one a line.
+mirrors() {
     for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
-        [ ! -r "$list" ] || sed -n 's/^deb\(-src\)\{0,1\} *\(\[[^]]*\] *\)\{0,1\}\([^ ]*\) .*/\3/p' "$list"
-    done >"$work/mirrors"
+        [ ! -r "$list" ] ||
+            sed -n 's/^deb\(-src\)\{0,1\} *\(\[[^]]*\] *\)\{0,1\}\([^ ]*\) .*/\3/p' "$list"
+    done
     for list in /etc/apt/sources.list.d/*.sources; do
         [ ! -r "$list" ] || sed -n 's/^[Uu][Rr][Ii][Ss]: *//p' "$list" | tr -s ' ' '\n'
-    done >>"$work/mirrors"
-    sed -n "/security/d; s,/*\$,,; /\\/$distribution\$/p" "$work/mirrors" | sort -u |
-        sed "s,^,$keyring ,"
+    done
 }
 
 # fetch: leaves one of the listed tarballs in $work/download and prints "version checksum". The
-# source index is read through a private apt configuration, so the system's stays as it is.
+# source index is read through a private apt configuration, so the system's stays as it is. The suites
+# are tried in turn, the one most likely to have the best version first.
 fetch() {
-    command -v apt-get >/dev/null ||
-        die "no apt-get here: get StarPU's source and set STARDIT_STARPU_TARBALL=FILE"
+    command -v apt-get >/dev/null || die "no apt-get here: $own_source"
     distribution=$(. /etc/os-release && echo "$ID")
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME-}")
     case $distribution in
         ubuntu) suites="devel $codename" component=universe ;;
-        *) suites="sid testing stable $codename" component=main ;;
+        *) suites="sid testing stable" component=main ;;
     esac
-    mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial" "$work/download"
-    system_mirrors | while read -r keyring mirror; do
-        for suite in $suites; do
+    keyring=/usr/share/keyrings/$distribution-archive-keyring.gpg
+    mirrors=$(mirrors | sed -n "/security/d; /\\/$distribution/p" | sort -u)
+    [ -n "$mirrors" ] || die "no mirror of $distribution in /etc/apt: $own_source"
+    apt=$work/apt
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$work/download"
+    cat >"$apt/apt.conf" <<END
+Dir::Etc::sourcelist "$apt/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::State::lists "$apt/lists";
+Dir::Cache "$apt/cache";
+Acquire::Languages "none";
+APT::Sandbox::User "";
+END
+    export APT_CONFIG="$apt/apt.conf"
+    cd "$work/download"
+    for suite in $suites; do
+        for mirror in $mirrors; do
             echo "deb-src [signed-by=$keyring] $mirror $suite $component"
-        done
-    done >"$work/apt/sources"
-    [ -s "$work/apt/sources" ] || die "no $distribution mirror in /etc/apt:" \
-        "get StarPU's source and set STARDIT_STARPU_TARBALL=FILE"
-    apt="-o Dir::Etc::sourcelist=$work/apt/sources -o Dir::Etc::sourceparts=/dev/null
-        -o Dir::State::lists=$work/apt/lists -o Dir::Cache=$work/apt/cache
-        -o Acquire::Languages=none -o APT::Sandbox::User=root"
-    apt-get $apt update >&2 || echo "some suites could not be read; going on with the others" >&2
-    offered=$(apt-cache $apt showsrc --only-source starpu | sed -n 's/^Version: //p')
-    [ -n "$offered" ] || die "the mirror offers no StarPU source, see $log:" \
-        "get it and set STARDIT_STARPU_TARBALL=FILE"
-    sources | while read -r version checksum; do
-        for package in $(echo "$offered" | grep -F "$version-"); do
-            (cd "$work/download" && rm -f ./* &&
-                apt-get $apt source --download-only --tar-only "starpu=$package") >&2 || continue
-            file=$(ls "$work"/download/starpu_*.orig.tar.*)
-            if [ "$(sha256sum "$file" | cut -c1-64)" = "$checksum" ]; then
-                echo "$version $checksum"
-                exit 0
-            fi
-            echo "$file: not the checksum in starpu/versions" >&2
-        done
+        done >"$apt/sources.list"
+        apt-get update >&2 || echo "$suite: not all could be read" >&2
+        offered=$(apt-cache showsrc --only-source starpu | sed -n 's/^Version: //p' | sort -u)
+        found=$(echo "$sources" | while read -r version checksum; do
+            for package in $(echo "$offered" | grep -F "$version-"); do
+                rm -f ./*
+                apt-get source --download-only --tar-only "starpu=$package" >&2 || continue
+                if echo "$checksum *$(ls)" | sha256sum --check >&2; then
+                    echo "$version $checksum"
+                    exit
+                fi
+            done
+        done)
+        [ -z "$found" ] || break
     done
+    echo "$found"
 }
 
-# build: configures, makes and installs the tarball, then marks the prefix as complete.
+# build: installs $tarball in $prefix, marked as complete at the end.
 build() {
-    mkdir "$work/source"
-    tar -xf "$tarball" -C "$work/source" --strip-components=1
-    cd "$work/source"
-    for patch in "$here/patches/$patches/"*.patch; do
-        patch -p1 <"$patch"
-    done
-    rm -rf "$prefix"
-    ./configure --prefix="$prefix" $options
-    make -j"$(nproc)"
-    make install-strip
-    : >"$prefix/.complete"
+    mkdir "$work/source" &&
+        tar -xf "$tarball" -C "$work/source" --strip-components=1 &&
+        cd "$work/source" &&
+        cat "$patches"/*.patch | patch -p1 &&
+        rm -rf "$prefix" &&
+        ./configure --prefix="$prefix" $options &&
+        make -j"$(nproc)" &&
+        make install-strip &&
+        : >"$prefix/.complete"
 }
 
 prefix=$(finished_prefix)
-if [ -n "$prefix" ]; then
-    echo "$prefix"
-    exit 0
+if [ -z "$prefix" ] && [ $find_only = yes ]; then
+    exit 1
+elif [ -z "$prefix" ]; then
+    mkdir -p "$cache"
+    exec 9>"$cache/lock"
+    flock 9
+    prefix=$(finished_prefix) # another process may have built it meanwhile
 fi
-[ $find_only = no ] || exit 1
-
-mkdir -p "$cache"
-exec 9>"$cache/lock"
-flock 9
-prefix=$(finished_prefix) # another process may have built it meanwhile
-if [ -n "$prefix" ]; then
-    echo "$prefix"
-    exit 0
+if [ -z "$prefix" ]; then
+    log=$cache/starpu-$flavour.log
+    work=$(mktemp -d "$cache/work.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    trap 'exit 1' HUP INT TERM
+    source=$sources
+    if [ -z "$tarball" ]; then
+        source=$(fetch 2>"$log")
+        [ -n "$source" ] || die "no version of $here/versions could be fetched (see $log): $own_source"
+        tarball=$(ls "$work"/download/*)
+    fi
+    prefix=$(prefix_of ${source% *} ${source#* })
+    if ! (build) >>"$log" 2>&1 9>&-; then
+        tail -n 5 "$log" >&2
+        die "building StarPU failed, see $log"
+    fi
 fi
-log=$cache/starpu-$flavour.log
-work=$(mktemp -d "$cache/work.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
-
-if [ -n "$tarball" ]; then
-    source=$(sources)
-else
-    source=$(fetch 2>"$log")
-    [ -n "$source" ] || die "no version of starpu/versions could be fetched, see $log:" \
-        "get one and set STARDIT_STARPU_TARBALL=FILE"
-    tarball=$(ls "$work"/download/starpu_*.orig.tar.*)
-fi
-prefix=$(prefix_of ${source% *} ${source#* })
-(build) >>"$log" 2>&1 9>&- || die "building StarPU failed, see the end of $log"
 echo "$prefix"
