@@ -1,0 +1,67 @@
+/* Stored numbers to float32. Checkpoints hold F32, F16, BF16 (and F64); every kernel computes in
+ * float32, so this is the only place that knows the other formats' bits. */
+#include "kernels/kernels.h"
+
+#include <string.h>
+
+static const struct {
+    const char *name;
+    size_t size;
+} dtypes[SDT_DTYPES] = {
+    [SDT_F32] = {"F32", 4}, [SDT_F16] = {"F16", 2}, [SDT_BF16] = {"BF16", 2},
+    [SDT_F64] = {"F64", 8}, [SDT_I64] = {"I64", 8}, [SDT_I32] = {"I32", 4},
+    [SDT_U8] = {"U8", 1},
+};
+
+size_t sdt_dtype_size(enum sdt_dtype dtype) { return dtypes[dtype].size; }
+
+const char *sdt_dtype_name(enum sdt_dtype dtype) { return dtypes[dtype].name; }
+
+static float float_of_bits(uint32_t bits) {
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* Moves exponent and mantissa to float's places and corrects the exponent's bias by a product,
+ * which is exact and also gives subnormal halves their value. */
+static float float_of_half(uint16_t half) {
+    uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13, bits;
+    float f = float_of_bits(magnitude) * 0x1p112f;
+    memcpy(&bits, &f, sizeof bits);
+    if (magnitude >= 0x7c00u << 13) /* infinity and NaN */
+        bits |= 0x7f800000u;
+    return float_of_bits(bits | (uint32_t)(half & 0x8000) << 16);
+}
+
+void sdt_convert(enum sdt_dtype dtype, size_t n, const void *src, float *dst) {
+    const char *from = src; /* bytes: a file's offsets need not be aligned */
+    switch (dtype) {
+    case SDT_F32:
+        memcpy(dst, from, n * sizeof(float));
+        break;
+    case SDT_F16:
+        for (size_t i = 0; i < n; i++) {
+            uint16_t half;
+            memcpy(&half, from + 2 * i, 2);
+            dst[i] = float_of_half(half);
+        }
+        break;
+    case SDT_BF16:
+        for (size_t i = 0; i < n; i++) {
+            uint16_t high;
+            memcpy(&high, from + 2 * i, 2);
+            dst[i] = float_of_bits((uint32_t)high << 16);
+        }
+        break;
+    case SDT_F64:
+        for (size_t i = 0; i < n; i++) {
+            double x;
+            memcpy(&x, from + 8 * i, 8);
+            dst[i] = (float)x;
+        }
+        break;
+    default: /* integers are never weights: refused when the file is read */
+        break;
+    }
+}
