@@ -1,8 +1,7 @@
 /* A diffusers scheduler folder: which solver, and its shift (spec 6).
  *
  * Options are refused by name when they change the result and are not implemented here. A key that
- * is absent has diffusers' default, so those whose default is not what stardit runs are required.
- */
+ * is absent has diffusers' default; where that is not what stardit runs, the key is required. */
 #include "graph/checkpoint/config.h"
 #include "graph/sampler/sampler.h"
 
@@ -15,8 +14,7 @@ struct option {
     const char *key, *expected; /* JSON */
 };
 
-/* What stardit does, where the key is there: everything else lays out other sigmas or changes x0.
- */
+/* What stardit does, where the key is there: all else lays out other sigmas or changes x0. */
 static const struct option unipc_options[] = {
     {"solver_order", "2"},
     {"solver_type", "\"bh2\""},

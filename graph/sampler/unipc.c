@@ -11,8 +11,7 @@
 
 static double log_snr(double sigma) { return log(1.0 - sigma) - log(sigma); }
 
-/* Order of the predictor of step i: lower at the start, where there is no history, and at the end.
- */
+/* Order of the predictor of step i: lower at the start, without a history, and at the end. */
 static int order_of(int i, int n) {
     int order = 2;
     if (n - i < order)

@@ -1,0 +1,285 @@
+/* mp4 through libav: H.264 by libx264, or MPEG-4 part 2 where libav was built without it.
+ *
+ * One thread and the bit-exact flags, so that the same frames give the same bytes; the index is put
+ * in front, so that the file plays while it loads. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "graph/output/writer.h"
+
+#ifndef HAVE_LIBAV
+
+enum sdt_status sdt__check_mp4(const char *name, struct sdt_error *err) {
+    return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                    "%s: this stardit was built without libav (configure --with-libav); write .y4m "
+                    "or a folder of PNG files",
+                    name);
+}
+
+enum sdt_status sdt__write_mp4(const struct sdt_video *video, const char *encoder, const char *file,
+                               const char *name, struct sdt_error *err) {
+    (void)video, (void)encoder, (void)file;
+    return sdt__check_mp4(name, err);
+}
+
+#else
+
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+#include <libavutil/opt.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- libav's log ---------------------------------------------------------------------------- */
+
+/* libav tells reasons only to its log, which is one for the whole process. While this thread writes
+ * a video its lines go here; other threads' go where they went. */
+static _Thread_local struct log_capture {
+    bool active;
+    char text[300]; /* the first error, or "" */
+} capture;
+
+static void log_line(void *object, int level, const char *format, va_list arguments) {
+    if (!capture.active) {
+        av_log_default_callback(object, level, format, arguments);
+    } else if (level <= AV_LOG_ERROR && !capture.text[0]) {
+        vsnprintf(capture.text, sizeof capture.text, format, arguments);
+        capture.text[strcspn(capture.text, "\r\n")] = '\0';
+    }
+}
+
+static void install_log(void) { av_log_set_callback(log_line); }
+
+static void capture_log(bool active) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, install_log);
+    capture.active = active;
+    capture.text[0] = '\0';
+}
+
+/* ---- the file ------------------------------------------------------------------------------- */
+
+/* libx264's limit; MPEG-4 part 2 has a lower one and says so itself. */
+static const int longest_side = 16384;
+
+struct mp4 {
+    const char *name;
+    AVFormatContext *format;
+    AVCodecContext *codec;
+    AVStream *stream;
+    AVFrame *picture;
+    AVPacket *packet;
+    uint8_t *rgb; /* [height, width, 3] */
+};
+
+static enum sdt_status fail_av(const struct mp4 *mp4, enum sdt_status status, int code,
+                               struct sdt_error *err) {
+    char reason[AV_ERROR_MAX_STRING_SIZE] = "";
+
+    av_strerror(code, reason, sizeof reason);
+    if (code == AVERROR(ENOMEM))
+        status = SDT_ERROR_MEMORY;
+    return sdt_fail(err, status, "%s: %s%s%s%s", mp4->name, reason, capture.text[0] ? " (" : "",
+                    capture.text, capture.text[0] ? ")" : "");
+}
+
+static enum sdt_status find_encoder(const char *wanted, const char *name, const AVCodec **encoder,
+                                    struct sdt_error *err) {
+    *encoder = avcodec_find_encoder_by_name(wanted ? wanted : "libx264");
+    if (!*encoder && !wanted)
+        *encoder = avcodec_find_encoder_by_name("mpeg4");
+    if (!*encoder)
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                        "%s: libav has no encoder %s here; write .y4m or a folder of PNG files",
+                        name, wanted ? wanted : "libx264 or mpeg4");
+    return SDT_OK;
+}
+
+enum sdt_status sdt__check_mp4(const char *name, struct sdt_error *err) {
+    const AVCodec *encoder;
+
+    return find_encoder(NULL, name, &encoder, err);
+}
+
+static enum sdt_status open_encoder(struct mp4 *mp4, const AVCodec *encoder,
+                                    const struct sdt_video *video, struct sdt_error *err) {
+    AVDictionary *options = NULL;
+    int rate, base, code;
+    enum sdt_status status = sdt__frame_rate(video->fps, &rate, &base, err);
+
+    if (status != SDT_OK)
+        return status;
+    if (video->width > longest_side || video->height > longest_side)
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                        "%s: %dx%d pixels; mp4 takes at most %d a side: write .y4m or a folder of "
+                        "PNG files",
+                        mp4->name, video->width, video->height, longest_side);
+    AVCodecContext *codec = mp4->codec = avcodec_alloc_context3(encoder);
+    if (!codec)
+        return fail_av(mp4, SDT_ERROR_MEMORY, AVERROR(ENOMEM), err);
+    /* 4:2:0 halves both sides. */
+    codec->width = video->width + video->width % 2;
+    codec->height = video->height + video->height % 2;
+    codec->pix_fmt = AV_PIX_FMT_YUV420P;
+    codec->color_range = AVCOL_RANGE_MPEG;
+    codec->color_primaries = AVCOL_PRI_BT709;
+    codec->color_trc = AVCOL_TRC_BT709;
+    codec->colorspace = AVCOL_SPC_BT709;
+    codec->chroma_sample_location = AVCHROMA_LOC_CENTER;
+    codec->sample_aspect_ratio = (AVRational){1, 1};
+    codec->time_base = (AVRational){base, rate};
+    codec->framerate = (AVRational){rate, base};
+    codec->thread_count = 1;
+    codec->flags |= AV_CODEC_FLAG_BITEXACT;
+    if (mp4->format->oformat->flags & AVFMT_GLOBALHEADER)
+        codec->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
+    if (strcmp(encoder->name, "libx264") == 0) {
+        av_dict_set(&options, "preset", "medium", 0);
+        av_dict_set(&options, "crf", "18", 0);
+        /* The same decisions whichever vector instructions the machine has. */
+        av_dict_set(&options, "x264-params", "cpu-independent=1", 0);
+    } else {
+        codec->flags |= AV_CODEC_FLAG_QSCALE;
+        codec->global_quality = 2 * FF_QP2LAMBDA;
+    }
+    code = avcodec_open2(codec, encoder, &options);
+    av_dict_free(&options);
+    if (code < 0)
+        return fail_av(mp4, SDT_ERROR_UNSUPPORTED, code, err);
+    return SDT_OK;
+}
+
+static enum sdt_status open_file(struct mp4 *mp4, struct sdt_error *err) {
+    AVDictionary *options = NULL;
+    int code;
+
+    mp4->stream = avformat_new_stream(mp4->format, NULL);
+    if (!mp4->stream)
+        return fail_av(mp4, SDT_ERROR_MEMORY, AVERROR(ENOMEM), err);
+    mp4->stream->time_base = mp4->codec->time_base;
+    mp4->stream->avg_frame_rate = mp4->codec->framerate;
+    mp4->stream->sample_aspect_ratio = mp4->codec->sample_aspect_ratio;
+    code = avcodec_parameters_from_context(mp4->stream->codecpar, mp4->codec);
+    if (code < 0)
+        return fail_av(mp4, SDT_ERROR_IO, code, err);
+    code = avio_open(&mp4->format->pb, mp4->format->url, AVIO_FLAG_WRITE);
+    if (code < 0)
+        return fail_av(mp4, SDT_ERROR_IO, code, err);
+    av_dict_set(&options, "movflags", "+faststart", 0);
+    code = avformat_write_header(mp4->format, &options);
+    av_dict_free(&options);
+    if (code < 0)
+        return fail_av(mp4, SDT_ERROR_IO, code, err);
+    return SDT_OK;
+}
+
+/* Encodes one picture (NULL: what is still inside the encoder) and writes what comes out. */
+static enum sdt_status encode(struct mp4 *mp4, const AVFrame *picture, struct sdt_error *err) {
+    int code = avcodec_send_frame(mp4->codec, picture);
+
+    while (code >= 0) {
+        code = avcodec_receive_packet(mp4->codec, mp4->packet);
+        if (code == AVERROR(EAGAIN) || code == AVERROR_EOF)
+            return SDT_OK;
+        if (code < 0)
+            break;
+        mp4->packet->stream_index = mp4->stream->index;
+        mp4->packet->duration = 1;
+        av_packet_rescale_ts(mp4->packet, mp4->codec->time_base, mp4->stream->time_base);
+        code = av_interleaved_write_frame(mp4->format, mp4->packet);
+    }
+    return fail_av(mp4, SDT_ERROR_IO, code, err);
+}
+
+static enum sdt_status encode_frames(struct mp4 *mp4, const struct sdt_video *video,
+                                     struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+
+    for (int i = 0; status == SDT_OK && i < video->frames; i++) {
+        const int code = av_frame_make_writable(mp4->picture);
+        if (code < 0)
+            return fail_av(mp4, SDT_ERROR_MEMORY, code, err);
+        struct sdt__yuv420 yuv = {.height = mp4->codec->height, .width = mp4->codec->width};
+        for (int c = 0; c < 3; c++) {
+            yuv.plane[c] = mp4->picture->data[c];
+            yuv.row_stride[c] = mp4->picture->linesize[c];
+        }
+        sdt__frame_rgb(video, i, mp4->rgb);
+        sdt__rgb_to_yuv420(video->height, video->width, mp4->rgb, &yuv);
+        mp4->picture->pts = i;
+        status = encode(mp4, mp4->picture, err);
+    }
+    return status == SDT_OK ? encode(mp4, NULL, err) : status;
+}
+
+enum sdt_status sdt__write_mp4(const struct sdt_video *video, const char *encoder, const char *file,
+                               const char *name, struct sdt_error *err) {
+    enum sdt_status status;
+    struct mp4 mp4 = {.name = name};
+    const AVCodec *found;
+    char *url = NULL;
+    const size_t size = strlen(file) + sizeof "file:";
+    int code;
+
+    capture_log(true);
+    status = find_encoder(encoder, name, &found, err);
+    if (status != SDT_OK)
+        goto end;
+    url = malloc(size);
+    mp4.rgb = malloc((size_t)video->height * (size_t)video->width * 3);
+    mp4.picture = av_frame_alloc();
+    mp4.packet = av_packet_alloc();
+    if (!url || !mp4.rgb || !mp4.picture || !mp4.packet) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for a frame of %dx%d", name,
+                          video->width, video->height);
+        goto end;
+    }
+    snprintf(url, size, "file:%s", file); /* a colon in a folder's name would read as a protocol */
+    code = avformat_alloc_output_context2(&mp4.format, NULL, "mp4", url);
+    if (code < 0) {
+        status = fail_av(&mp4, SDT_ERROR_UNSUPPORTED, code, err);
+        goto end;
+    }
+    mp4.format->flags |= AVFMT_FLAG_BITEXACT;
+
+    status = open_encoder(&mp4, found, video, err);
+    if (status != SDT_OK)
+        goto end;
+    mp4.picture->format = mp4.codec->pix_fmt;
+    mp4.picture->width = mp4.codec->width;
+    mp4.picture->height = mp4.codec->height;
+    code = av_frame_get_buffer(mp4.picture, 0);
+    if (code < 0) {
+        status = fail_av(&mp4, SDT_ERROR_MEMORY, code, err);
+        goto end;
+    }
+    status = open_file(&mp4, err);
+    if (status != SDT_OK)
+        goto end;
+    status = encode_frames(&mp4, video, err);
+    if (status != SDT_OK)
+        goto end;
+    code = av_write_trailer(mp4.format);
+    const int closed = avio_closep(&mp4.format->pb); /* a full disk may show only here */
+    if (code >= 0)
+        code = closed;
+    if (code < 0)
+        status = fail_av(&mp4, SDT_ERROR_IO, code, err);
+end:
+    avcodec_free_context(&mp4.codec);
+    if (mp4.format && mp4.format->pb)
+        avio_closep(&mp4.format->pb);
+    avformat_free_context(mp4.format);
+    av_frame_free(&mp4.picture);
+    av_packet_free(&mp4.packet);
+    free(mp4.rgb);
+    free(url);
+    capture_log(false);
+    return status;
+}
+
+#endif

@@ -1,0 +1,137 @@
+/* Which writer a path means, and what all of them have in common. */
+#include "graph/output/writer.h"
+
+#include <math.h>
+#include <string.h>
+#include <strings.h>
+
+enum format { FORMAT_MP4, FORMAT_Y4M, FORMAT_TENSOR, FORMAT_FRAMES };
+
+static const struct ending {
+    const char *text;
+    enum format format;
+} endings[] = {
+    {".mp4", FORMAT_MP4},
+    {".y4m", FORMAT_Y4M},
+    {".safetensors", FORMAT_TENSOR},
+};
+
+static enum sdt_status find_format(const char *path, enum format *format, struct sdt_error *err) {
+    size_t length = strlen(path);
+    const bool slash = length > 0 && path[length - 1] == '/';
+
+    while (length > 0 && path[length - 1] == '/')
+        length--;
+    size_t start = length;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    const char *name = path + start; /* the last component */
+    length -= start;
+
+    if (length == 0 || (length == 1 && name[0] == '.') || (length == 2 && !strncmp(name, "..", 2)))
+        return sdt_fail(err, SDT_ERROR_USAGE, "%s: give the output a name of its own",
+                        path[0] ? path : "the empty output path");
+    const char *dot = slash ? NULL : strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
+        if (strcasecmp(dot, endings[i].text) == 0) {
+            if (dot == name)
+                return sdt_fail(err, SDT_ERROR_USAGE, "%s: no name before the ending", path);
+            *format = endings[i].format;
+            return SDT_OK;
+        }
+    if (dot && dot != name)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%s: unknown ending %s (.mp4, .y4m, .safetensors, or a folder for PNG "
+                        "files: no ending or / at the end)",
+                        path, dot);
+    *format = FORMAT_FRAMES;
+    return SDT_OK;
+}
+
+static enum sdt__target_kind kind_of(enum format format) {
+    return format == FORMAT_FRAMES ? SDT__TARGET_FOLDER : SDT__TARGET_FILE;
+}
+
+static enum sdt_status check_path(const char *path, bool force, enum format *format,
+                                  struct sdt_error *err) {
+    enum sdt_status status = find_format(path, format, err);
+
+    if (status == SDT_OK && *format == FORMAT_MP4)
+        status = sdt__check_mp4(path, err);
+    if (status == SDT_OK)
+        status = sdt__target_check(path, kind_of(*format), force, err);
+    return status;
+}
+
+enum sdt_status sdt_video_check_path(const char *path, bool force, struct sdt_error *err) {
+    enum format format;
+
+    return check_path(path, force, &format, err);
+}
+
+enum sdt_status sdt_video_write(const struct sdt_video *video, const char *path, bool force,
+                                struct sdt_error *err) {
+    enum format format;
+    char *partial = NULL;
+    enum sdt_status status;
+
+    if (video->frames < 1 || video->height < 1 || video->width < 1)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%s: a video of %d frames of %dx%d", path,
+                        video->frames, video->width, video->height);
+    status = check_path(path, force, &format, err);
+    if (status != SDT_OK)
+        return status;
+    if (format == FORMAT_TENSOR)
+        return sdt__write_tensor(video, path, err);
+
+    status = sdt__target_begin(path, kind_of(format), &partial, err);
+    if (status != SDT_OK)
+        return status;
+    switch (format) {
+    case FORMAT_MP4:
+        status = sdt__write_mp4(video, NULL, partial, path, err);
+        break;
+    case FORMAT_Y4M:
+        status = sdt__write_y4m(video, partial, path, err);
+        break;
+    default:
+        status = sdt__write_frames(video, partial, path, err);
+        break;
+    }
+    if (status == SDT_OK)
+        return sdt__target_commit(partial, path, kind_of(format), force, err);
+    sdt__target_abandon(partial, kind_of(format));
+    return status;
+}
+
+enum sdt_status sdt__frame_rate(double fps, int *numerator, int *denominator,
+                                struct sdt_error *err) {
+    const int largest = 65535; /* MPEG-4 part 2 has 16 bits for it */
+    const double film = round(fps * 1.001);
+
+    if (!(fps >= 0.01) || fps > 1000.0)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%g frames per second: must be 0.01 to 1000", fps);
+    /* 23.976, 29.97 and 59.94 are written so, and mean 24000/1001 and so on. */
+    if (fps != round(fps) && film > 0.0 && film * 1000.0 <= largest &&
+        fabs(fps * 1001.0 / (film * 1000.0) - 1.0) < 2e-6) {
+        *numerator = (int)film * 1000;
+        *denominator = 1001;
+        return SDT_OK;
+    }
+    /* The continued fraction, until it is near enough or too large. */
+    double rest = fps;
+    long p0 = 1, q0 = 0, p1 = (long)floor(fps), q1 = 1;
+    while (fabs((double)p1 / (double)q1 / fps - 1.0) > 1e-9) {
+        rest = 1.0 / (rest - floor(rest));
+        if (!(rest <= largest))
+            break;
+        const long a = (long)rest;
+        if (a * p1 + p0 > largest || a * q1 + q0 > largest)
+            break;
+        const long p = a * p1 + p0, q = a * q1 + q0;
+        p0 = p1, q0 = q1, p1 = p, q1 = q;
+    }
+    *numerator = (int)p1;
+    *denominator = (int)q1;
+    return SDT_OK;
+}
