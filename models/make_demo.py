@@ -21,7 +21,7 @@ import sys
 
 import numpy as np
 
-SEED = 20250
+SEED = 20253
 LATENT_CHANNELS = 8
 TEXT_WIDTH = 96
 
@@ -202,7 +202,19 @@ class Weights:
             self.normal(name + ".bias", (n,), 0.05)
 
     def conv(self, name, n, c, kernel, gain=1.0):
-        self.normal(name + ".weight", (n, c) + kernel, gain / math.sqrt(c * math.prod(kernel)))
+        """A random mixing of channels; in space a low-pass, in time mostly the present frame, so
+        that random weights give shapes and not grain."""
+        tap = {1: [1.0], 2: [1.0, 1.0], 3: [0.25, 0.5, 0.25]}
+        past = {1: [1.0], 3: [0.2, 0.3, 0.5]}
+        space = np.multiply.outer(tap[kernel[-2]], tap[kernel[-1]])
+        window = np.multiply.outer(past[kernel[0]], space) if len(kernel) == 3 else space
+        mix = self.random.standard_normal((n, c) + (1,) * len(kernel), dtype=np.float32)
+        own = self.random.standard_normal((n, c) + kernel, dtype=np.float32)
+        x = mix + own
+        if c > LATENT_CHANNELS:  # silu is mostly positive: its mean would become one flat colour
+            x -= x.mean(axis=1, keepdims=True)
+        x *= window.astype(np.float32)
+        self.tensors[name + ".weight"] = x * np.float32(gain / math.sqrt(c) / window.sum())
         self.normal(name + ".bias", (n,), 0.05)
 
 
@@ -213,7 +225,12 @@ def make_transformer(seed):
     patch = math.prod(c["patch_size"])
     w = Weights(seed)
     w.normal("scale_shift_table", (1, 2, d), 0.3)
-    w.conv("patch_embedding", d, c["in_channels"], tuple(c["patch_size"]))
+    w.normal(
+        "patch_embedding.weight",
+        (d, c["in_channels"]) + tuple(c["patch_size"]),
+        1.0 / math.sqrt(c["in_channels"] * patch),
+    )
+    w.normal("patch_embedding.bias", (d,), 0.05)
     w.linear("condition_embedder.time_embedder.linear_1", d, c["freq_dim"], 1.4)
     w.linear("condition_embedder.time_embedder.linear_2", d, d, 1.4)
     w.linear("condition_embedder.time_proj", 6 * d, d, 0.8)
@@ -231,7 +248,11 @@ def make_transformer(seed):
         w.normal(f"{block}.norm2.bias", (d,), 0.1)
         w.linear(f"{block}.ffn.net.0.proj", ffn, d, 1.4)
         w.linear(f"{block}.ffn.net.2", d, ffn, 1.4)
-    w.linear("proj_out", c["out_channels"] * patch, d)
+    # The velocity is a multiple of the latent plus what the blocks make of it: steps then wash most of the
+    # noise out (dx/dsigma = 1.2 x + f) and leave what depends on prompt, place and time.
+    w.linear("proj_out", c["out_channels"] * patch, d, 0.4)
+    p = w.tensors["patch_embedding.weight"].transpose(2, 3, 4, 1, 0)  # C fastest, as in proj_out
+    w.tensors["proj_out.weight"] += p.reshape(-1, d) * np.float32(1.2 * patch * c["in_channels"] / d)
     return w.tensors
 
 
@@ -273,9 +294,12 @@ def make_vae(seed):
         if i + 1 < len(mult):
             w.conv(f"{block}.upsamplers.0.resample.1", c_out // 2, c_out, (3, 3))
             if upsample_time[i]:
-                w.conv(f"{block}.upsamplers.0.time_conv", 2 * c_out, c_out, (3, 1, 1))
+                # Frame 0 is not convolved: near the identity, its colours are those of the others.
+                time = f"{block}.upsamplers.0.time_conv"
+                w.conv(time, 2 * c_out, c_out, (3, 1, 1), 0.4)
+                w.tensors[time + ".weight"][:, :, 2, 0, 0] += np.tile(np.eye(c_out), (2, 1))
     norm("decoder.norm_out", dims[-1])
-    w.conv("decoder.conv_out", 3, dims[-1], (3, 3, 3))
+    w.conv("decoder.conv_out", 3, dims[-1], (3, 3, 3), 1.8)
 
     dims = [base * m for m in [1] + mult]
     w.conv("encoder.conv_in", dims[0], 3, (3, 3, 3))
