@@ -113,6 +113,12 @@ static void read_back(const char *path, const struct sdt_video *video, const cha
            parameters->height, frames, psnr);
     CHECK(find_box(path, "moov") > 0 && find_box(path, "moov") < find_box(path, "mdat"),
           "%s: the index is not in front", path);
+    /* Which version of libav wrote it must not show. */
+    size_t size;
+    uint8_t *bytes = read_bytes(path, &size);
+    CHECK(bytes && !memmem(bytes, size, "Lavf", 4) && !memmem(bytes, size, "Lavc", 4),
+          "%s: names the version of libav", path);
+    free(bytes);
 end:
     avcodec_free_context(&codec);
     avformat_close_input(&format);
@@ -136,11 +142,13 @@ int main(void) {
     const char *main_decoder = avcodec_find_encoder_by_name("libx264") ? "h264" : "mpeg4";
 
     enter_folder(folder);
+    if (mkdir("a:b", 0777) != 0)
+        return 99;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct sdt_video video =
             smooth_video(cases[i].frames, cases[i].height, cases[i].width, cases[i].fps);
         snprintf(path, sizeof path, "%zu.mp4", i);
-        snprintf(again, sizeof again, "%zu:again.mp4", i); /* the colon is no protocol */
+        snprintf(again, sizeof again, "a:b/%zu.mp4", i); /* the colon is no protocol */
         CHECK(sdt_video_write(&video, path, false, &err) == SDT_OK, "%s", err.message);
         read_back(path, &video, main_decoder, cases[i].numerator, cases[i].denominator);
         CHECK(sdt_video_write(&video, again, false, &err) == SDT_OK, "%s", err.message);

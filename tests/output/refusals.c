@@ -5,6 +5,7 @@
 #include "config.h"
 #endif
 
+#include "graph/output/writer.h"
 #include "tests/output/check.h"
 
 #include <fcntl.h>
@@ -123,6 +124,34 @@ static void existing(const struct sdt_video *video) {
     empty_folder(".");
 }
 
+/* What appears between the check and the end of the writing is not replaced either. */
+static void meanwhile(const struct sdt_video *video) {
+    struct sdt_error err = {.message = ""};
+    char *partial = NULL;
+    size_t size;
+
+    CHECK(sdt__target_begin("new.y4m", SDT__TARGET_FILE, &partial, &err) == SDT_OK, "%s",
+          err.message);
+    touch("new.y4m");
+    CHECK(sdt__target_commit(partial, "new.y4m", SDT__TARGET_FILE, false, &err) == SDT_ERROR_IO &&
+              strstr(err.message, "new.y4m: File exists"),
+          "new.y4m: %s", err.message);
+    uint8_t *bytes = read_bytes("new.y4m", &size);
+    CHECK(bytes && size == 5 && count_entries(".") == 1, "new.y4m was replaced");
+    free(bytes);
+    empty_folder(".");
+
+    CHECK(sdt_video_write(video, "out", false, &err) == SDT_OK, "%s", err.message);
+    CHECK(sdt__target_begin("out", SDT__TARGET_FOLDER, &partial, &err) == SDT_OK, "%s",
+          err.message);
+    touch("out/notes.txt");
+    CHECK(sdt__target_commit(partial, "out", SDT__TARGET_FOLDER, true, &err) == SDT_ERROR_USAGE &&
+              strstr(err.message, "notes.txt"),
+          "out: %s", err.message);
+    CHECK(count_entries("out") == video->frames + 1 && count_entries(".") == 1, "out was replaced");
+    empty_folder(".");
+}
+
 /* A disk that is full after `limit` bytes of a file. */
 static void full(const struct sdt_video *video, const char *path, rlim_t limit) {
     struct sdt_error err = {.message = ""};
@@ -199,6 +228,7 @@ int main(void) {
     enter_folder(folder);
     names(&video);
     existing(&video);
+    meanwhile(&video);
     disk_full(&video);
     unwritable(&video);
     bad.frames = 0;
