@@ -1,0 +1,134 @@
+/* Every attention kernel as one loop over queries: all scores, softmax, weighted sum. */
+#include "kernels/reference.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Where key j starts: tiles of `tile` keys, tile_stride floats apart, their rows ld floats apart.
+ */
+struct layout {
+    int64_t tile;
+    size_t tile_stride, ld;
+};
+
+static size_t place(const struct layout *layout, int64_t j) {
+    return j / layout->tile * layout->tile_stride + j % layout->tile * layout->ld;
+}
+
+/* Turns the scores of one query into o; returns their log-sum-exp. */
+static double weigh(int64_t keys, double *scores /* [keys] in place */, int e,
+                    const struct layout *layout, const float *v, float *o /* [e] */) {
+    double largest = -INFINITY, sum = 0.;
+    for (int64_t j = 0; j < keys; j++)
+        largest = fmax(largest, scores[j]);
+    for (int64_t j = 0; j < keys; j++)
+        sum += scores[j] = exp(scores[j] - largest);
+    for (int i = 0; i < e; i++) {
+        double z = 0.;
+        for (int64_t j = 0; j < keys; j++)
+            z += scores[j] * v[place(layout, j) + i];
+        o[i] = keys > 0 ? (float)(z / sum) : 0.f;
+    }
+    return largest + log(sum);
+}
+
+static void score(int64_t keys, int e, const double *q /* [e] */, const struct layout *layout,
+                  const float *k, double scale, double *scores /* [keys] */) {
+    for (int64_t j = 0; j < keys; j++) {
+        scores[j] = 0.;
+        for (int i = 0; i < e; i++)
+            scores[j] += q[i] * k[place(layout, j) + i];
+        scores[j] *= scale;
+    }
+}
+
+/* Room for the scores of one query and for the query; the process ends where there is none. */
+static double *take(int64_t keys, int n) {
+    double *room = malloc((keys + n) * sizeof *room);
+    if (!room)
+        abort();
+    return room;
+}
+
+static void widen(int n, const float *x /* [n] */, double *y /* [n] */) {
+    for (int i = 0; i < n; i++)
+        y[i] = x[i];
+}
+
+void sdt_attention_reference(int heads, int rows, int e, const float *q, int tile, int64_t keys,
+                             const float *k, const float *v, float scale, float *o, float *lse) {
+    struct layout layout = {tile, (size_t)heads * tile * e, e};
+    double *scores = take(keys, e), *query = scores + keys;
+    for (int h = 0; h < heads; h++)
+        for (int r = 0; r < rows; r++) {
+            size_t row = (size_t)h * rows + r, start = (size_t)h * tile * e;
+            widen(e, q + row * e, query);
+            score(keys, e, query, &layout, k + start, scale, scores);
+            double z = weigh(keys, scores, e, &layout, v + start, o + row * e);
+            if (lse)
+                lse[row] = (float)z;
+        }
+    free(scores);
+}
+
+void sdt_cross_attention_reference(int rows, int heads, int e, const float *q,
+                                   const float *q_weight, float eps, int keys, const float *k,
+                                   const float *v, float last_key_bias, float *o) {
+    int d = heads * e;
+    struct layout layout = {keys, 0, d};
+    double *scores = take(keys, d), *query = scores + keys;
+    for (int r = 0; r < rows; r++) {
+        widen(d, q + (size_t)r * d, query);
+        if (q_weight) {
+            double sum = 0.;
+            for (int i = 0; i < d; i++)
+                sum += query[i] * query[i];
+            for (int i = 0; i < d; i++)
+                query[i] *= q_weight[i] / sqrt(sum / d + eps);
+        }
+        for (int h = 0; h < heads; h++) {
+            score(keys, e, query + h * e, &layout, k + h * e, 1. / sqrt(e), scores);
+            scores[keys - 1] += last_key_bias;
+            weigh(keys, scores, e, &layout, v + h * e, o + (size_t)r * d + h * e);
+        }
+    }
+    free(scores);
+}
+
+/* The bucket by T5's formula; distances where the logarithm is a whole number are exact powers of
+ * two times 8, so the rounding of log does not matter once a hair is added. */
+static int bucket(int rel) {
+    int side = rel > 0 ? 16 : 0, distance = abs(rel);
+    if (distance < 8)
+        return side + distance;
+    int b = 8 + (int)(log(distance / 8.) / log(128. / 8.) * 8. + 1e-9);
+    return side + (b < 15 ? b : 15);
+}
+
+void sdt_text_attention_reference(int tokens, int width, int head0, int head1, int e,
+                                  const float *q, const float *k, const float *v,
+                                  const float *table, int heads, float *o) {
+    struct layout layout = {tokens, 0, width};
+    double *scores = take(tokens, e), *query = scores + tokens;
+    for (int h = head0; h < head1; h++)
+        for (int i = 0; i < tokens; i++) {
+            size_t row = (size_t)i * width + (size_t)h * e;
+            widen(e, q + row, query);
+            score(tokens, e, query, &layout, k + h * e, 1., scores);
+            for (int j = 0; j < tokens; j++)
+                scores[j] += table[bucket(j - i) * heads + h];
+            weigh(tokens, scores, e, &layout, v + h * e, o + row);
+        }
+    free(scores);
+}
+
+void sdt_frame_attention_reference(int pixels, int channels, const float *qkv, float *o) {
+    struct layout layout = {pixels, 0, 3 * (size_t)channels};
+    double *scores = take(pixels, channels), *query = scores + pixels;
+    for (int p = 0; p < pixels; p++) {
+        widen(channels, qkv + p * layout.ld, query);
+        score(pixels, channels, query, &layout, qkv + channels, 1. / sqrt(channels), scores);
+        weigh(pixels, scores, channels, &layout, qkv + 2 * channels, o + (size_t)p * channels);
+    }
+    free(scores);
+}

@@ -1,0 +1,57 @@
+/* The split by heads, one pair at a time. */
+#include "kernels/reference.h"
+
+#include <math.h>
+
+/* Cosine and sine of pair i for a token. */
+static const float *find_turn(const struct sdt_rope *rope, const float *table, int64_t token,
+                              int i) {
+    int64_t width = rope->size[2], height = rope->size[1];
+    int64_t pos[3] = {token / (width * height), token / width % height, token % width};
+    int axis = 0;
+    while (i >= rope->pairs[axis]) {
+        i -= rope->pairs[axis];
+        table += (size_t)rope->size[axis] * rope->pairs[axis] * 2;
+        axis++;
+    }
+    return table + (pos[axis] * rope->pairs[axis] + i) * 2;
+}
+
+static double normed(const float *x, const float *weight, double rms, int i) {
+    return weight ? x[i] / rms * weight[i] : x[i];
+}
+
+void sdt_split_heads_reference(int rows, int valid_rows, int heads, int e, const float *x,
+                               const float *weight, float eps, const struct sdt_rope *rope,
+                               const float *table, int64_t first_token, int pieces, const int *head,
+                               float *const *y) {
+    int d = heads * e;
+    for (int r = 0; r < rows; r++, x += d) {
+        double sum = 0.;
+        for (int i = 0; i < d; i++)
+            sum += (double)x[i] * x[i];
+        double rms = sqrt(sum / d + eps);
+        for (int p = 0; p < pieces; p++)
+            for (int h = head[p]; h < head[p + 1]; h++)
+                for (int i = 0; i < e; i++) {
+                    double z = normed(x, weight, rms, h * e + i);
+                    if (table && r < valid_rows) {
+                        const float *turn = find_turn(rope, table, first_token + r, i / 2);
+                        double other = normed(x, weight, rms, h * e + (i ^ 1));
+                        z = z * turn[0] + (i % 2 == 0 ? -other : other) * turn[1];
+                    }
+                    y[p][((size_t)(h - head[p]) * rows + r) * e + i] =
+                        r < valid_rows ? (float)z : 0.f;
+                }
+    }
+}
+
+void sdt_merge_heads_reference(int rows, int heads, int e, int pieces, const int *head,
+                               const float *const *x, float *y) {
+    for (int p = 0; p < pieces; p++)
+        for (int h = head[p]; h < head[p + 1]; h++)
+            for (int r = 0; r < rows; r++)
+                for (int i = 0; i < e; i++)
+                    y[((size_t)r * heads + h) * e + i] =
+                        x[p][((size_t)(h - head[p]) * rows + r) * e + i];
+}

@@ -1,0 +1,173 @@
+/* The four attentions: odd numbers of rows, keys and heads, and the same bits however the heads are
+ * grouped. Padding behind the last key is NaN here: it must not be touched. */
+#include "kernels/reference.h"
+#include "tests/kernels/check.h"
+
+static const double tolerance = 5e-6;
+
+static void check_attention(int heads, int rows, int e, int tile, int64_t keys, float spread) {
+    int64_t tiles = (keys + tile - 1) / tile;
+    size_t nq = (size_t)heads * rows * e, nk = (size_t)tiles * heads * tile * e;
+    size_t head_size = (size_t)tile * e;
+    float *q = numbers(nq, spread), *k = numbers(nk, spread), *v = numbers(nk, 1.f);
+    float *got = blank(nq), *want = blank(nq), scale = 1.f / sqrtf((float)e);
+    float *lse = blank((size_t)heads * rows), *want_lse = blank((size_t)heads * rows);
+    float *scratch = blank(sdt_attention_scratch(rows, e, tile));
+    for (int64_t j = keys; j < tiles * tile; j++)
+        for (int h = 0; h < heads; h++)
+            for (int i = 0; i < e; i++) {
+                size_t at = (j / tile * heads + h) * head_size + j % tile * e + i;
+                k[at] = v[at] = NAN;
+            }
+    sdt_attention(heads, rows, e, q, tile, keys, k, v, scale, got, lse, scratch);
+    sdt_attention_reference(heads, rows, e, q, tile, keys, k, v, scale, want, want_lse);
+    check_near(nq, got, want, tolerance, "attention %d x %d x %d, %d keys by %d", heads, rows, e,
+               (int)keys, tile);
+    check_near((size_t)heads * rows, lse, want_lse, tolerance, "log-sum-exp");
+
+    /* Head by head, its keys gathered as a call with one head has them. */
+    float *one_k = blank(tiles * head_size), *one_v = blank(tiles * head_size);
+    for (int h = 0; h < heads; h++) {
+        for (int64_t j = 0; j < tiles; j++) {
+            memcpy(one_k + j * head_size, k + (j * heads + h) * head_size, head_size * sizeof *k);
+            memcpy(one_v + j * head_size, v + (j * heads + h) * head_size, head_size * sizeof *v);
+        }
+        size_t start = (size_t)h * rows * e;
+        float *one = blank((size_t)rows * e);
+        sdt_attention(1, rows, e, q + start, tile, keys, one_k, one_v, scale, one, NULL, scratch);
+        check_bits((size_t)rows * e, one, got + start, "attention of head %d of %d alone", h,
+                   heads);
+        free(one);
+    }
+    free(q);
+    free(k);
+    free(v);
+    free(got);
+    free(want);
+    free(lse);
+    free(want_lse);
+    free(scratch);
+    free(one_k);
+    free(one_v);
+}
+
+static void check_cross(int rows, int heads, int e, int keys, int normed, float bias) {
+    size_t d = (size_t)heads * e, n = rows * d;
+    float *q = numbers(n, 2.f), *k = numbers(keys * d, 2.f), *v = numbers(keys * d, 1.f);
+    float *weight = normed ? numbers(d, 2.f) : NULL, *got = blank(n), *want = blank(n);
+    float *scratch = blank(sdt_cross_attention_scratch(rows, heads, e, keys));
+    sdt_cross_attention(rows, heads, e, q, weight, 1e-6f, keys, k, v, bias, got, scratch);
+    sdt_cross_attention_reference(rows, heads, e, q, weight, 1e-6f, keys, k, v, bias, want);
+    check_near(n, got, want, tolerance, "cross attention %d x %d x %d, %d keys", rows, heads, e,
+               keys);
+    free(q);
+    free(k);
+    free(v);
+    free(weight);
+    free(got);
+    free(want);
+    free(scratch);
+}
+
+/* A key with log(n) added counts as n equal keys. */
+static void check_collapsed_keys(void) {
+    enum { ROWS = 5, HEADS = 2, E = 12, D = HEADS * E, WORDS = 4, ALL = 20 };
+    float *q = numbers(ROWS * D, 1.f), *k = numbers(ALL * D, 1.f), *v = numbers(ALL * D, 1.f);
+    float *few = blank(ROWS * D), *all = blank(ROWS * D);
+    float *scratch = blank(sdt_cross_attention_scratch(ROWS, HEADS, E, ALL));
+    for (int j = WORDS + 1; j < ALL; j++) {
+        memcpy(k + j * D, k + WORDS * D, D * sizeof *k);
+        memcpy(v + j * D, v + WORDS * D, D * sizeof *v);
+    }
+    sdt_cross_attention(ROWS, HEADS, E, q, NULL, 0.f, ALL, k, v, 0.f, all, scratch);
+    sdt_cross_attention(ROWS, HEADS, E, q, NULL, 0.f, WORDS + 1, k, v, logf(ALL - WORDS), few,
+                        scratch);
+    check_near(ROWS * D, few, all, tolerance, "collapsed padding keys");
+    free(q);
+    free(k);
+    free(v);
+    free(few);
+    free(all);
+    free(scratch);
+}
+
+static void check_text(int tokens, int heads, int e) {
+    int width = heads * e;
+    size_t n = (size_t)tokens * width;
+    float *q = numbers(n, 1.f), *k = numbers(n, 1.f), *v = numbers(n, 1.f);
+    float *table = numbers((size_t)32 * heads, 3.f), *want = blank(n), *whole = blank(n);
+    float *scratch = blank(sdt_text_attention_scratch(tokens)), *parts = blank(n);
+    sdt_text_attention(tokens, width, 0, heads, e, q, k, v, table, heads, whole, scratch);
+    sdt_text_attention_reference(tokens, width, 0, heads, e, q, k, v, table, heads, want);
+    check_near(n, whole, want, tolerance, "text attention %d x %d x %d", tokens, heads, e);
+    for (int h = 0; h <= heads; h += 2)
+        sdt_text_attention(tokens, width, h, h + 2 < heads ? h + 2 : heads, e, q, k, v, table,
+                           heads, parts, scratch);
+    check_bits(n, parts, whole, "text attention by two heads of %d", heads);
+    free(q);
+    free(k);
+    free(v);
+    free(table);
+    free(want);
+    free(whole);
+    free(scratch);
+    free(parts);
+}
+
+static void check_buckets(void) {
+    static const int from[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91};
+    for (int rel = -300; rel <= 300; rel++) {
+        int want = 0;
+        for (size_t i = 0; i < COUNT(from); i++)
+            want = abs(rel) >= from[i] ? (int)i : want;
+        want += rel > 0 ? 16 : 0;
+        if (sdt_t5_bucket(rel) != want) {
+            fprintf(stderr, "bucket(%d) is %d, not %d\n", rel, sdt_t5_bucket(rel), want);
+            check_failures++;
+        }
+    }
+}
+
+static void check_frame(int pixels, int channels) {
+    size_t n = (size_t)pixels * channels;
+    float *qkv = numbers(3 * n, 1.5f), *got = blank(n), *want = blank(n);
+    float *scratch = blank(sdt_frame_attention_scratch(pixels, channels));
+    sdt_frame_attention(pixels, channels, qkv, got, scratch);
+    sdt_frame_attention_reference(pixels, channels, qkv, want);
+    check_near(n, got, want, tolerance, "frame attention %d x %d", pixels, channels);
+    free(qkv);
+    free(got);
+    free(want);
+    free(scratch);
+}
+
+int main(void) {
+    static const int es[] = {4, 12, 16, 64, 96, 128}, rows[] = {1, 3, 7, 128};
+    static const int tiles[] = {4, 16, 64}, keys[] = {1, 4, 15, 67, 200};
+    for (size_t e = 0; e < COUNT(es); e++)
+        for (size_t r = 0; r < COUNT(rows); r++)
+            for (size_t t = 0; t < COUNT(tiles); t++)
+                for (size_t k = 0; k < COUNT(keys); k++)
+                    check_attention(1 + (int)(e + r + t + k) % 5, rows[r], es[e], tiles[t], keys[k],
+                                    1.f + 0.5f * (float)k);
+    check_attention(2, 128, 128, 128, 600, 1.f);
+    check_attention(0, 3, 16, 4, 9, 1.f);
+    for (size_t e = 0; e < COUNT(es); e++)
+        for (size_t r = 0; r < COUNT(rows); r++)
+            for (int heads = 1; heads <= 5; heads += 2) {
+                check_cross(rows[r], heads, es[e], 1 + 9 * (int)r, (int)r % 2, 0.f);
+                check_cross(rows[r], heads, es[e], 77, heads % 3 == 0, 2.5f);
+            }
+    check_collapsed_keys();
+    check_buckets();
+    for (int heads = 1; heads <= 5; heads++)
+        for (size_t e = 0; e < COUNT(es); e++)
+            check_text(heads * heads * 5 - 4, heads, es[e]);
+    check_text(260, 2, 16);
+    static const int pixels[] = {1, 3, 35, 256, 300, 513};
+    for (size_t p = 0; p < COUNT(pixels); p++) {
+        check_frame(pixels[p], 4);
+        check_frame(pixels[p], 50);
+    }
+    return check_end("attention");
+}

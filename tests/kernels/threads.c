@@ -1,0 +1,62 @@
+/* Kernels in several threads at once, BLAS below them: the same bits as alone. */
+#include "kernels/kernels.h"
+#include "tests/kernels/check.h"
+
+#include <pthread.h>
+
+enum { THREADS = 4, REPEATS = 20, ROWS = 64, WIDTH = 192, E = 64, HEADS = WIDTH / E };
+
+struct work {
+    const float *x, *w;          /* [ROWS, WIDTH], [WIDTH, WIDTH] */
+    float *linear, *heads, *out; /* [ROWS, WIDTH] each */
+    float *scratch;              /* for attention */
+};
+
+static void run(struct work *work) {
+    static const int head[] = {0, HEADS};
+    sdt_linear(ROWS, WIDTH, WIDTH, work->x, work->w, NULL, SDT_EPILOGUE_GELU_TANH, work->linear);
+    sdt_split_heads(ROWS, ROWS, HEADS, E, work->linear, NULL, 0.f, NULL, NULL, 0, 1, head,
+                    &work->heads);
+    sdt_attention(HEADS, ROWS, E, work->heads, ROWS, ROWS, work->heads, work->heads, 0.125f,
+                  work->out, NULL, work->scratch);
+}
+
+static void *run_often(void *work) {
+    for (int i = 0; i < REPEATS; i++)
+        run(work);
+    return NULL;
+}
+
+static struct work make_work(const float *x, const float *w) {
+    size_t n = (size_t)ROWS * WIDTH;
+    return (struct work){x,        w,        blank(n),
+                         blank(n), blank(n), blank(sdt_attention_scratch(ROWS, E, ROWS))};
+}
+
+static void free_work(struct work *work) {
+    free(work->linear);
+    free(work->heads);
+    free(work->out);
+    free(work->scratch);
+}
+
+int main(void) {
+    float *x = numbers(ROWS * WIDTH, 1.f), *w = numbers(WIDTH * WIDTH, 1.f);
+    struct work alone = make_work(x, w), work[THREADS];
+    pthread_t thread[THREADS];
+    run(&alone);
+    for (int i = 0; i < THREADS; i++) {
+        work[i] = make_work(x, w);
+        if (pthread_create(&thread[i], NULL, run_often, &work[i]) != 0)
+            abort();
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(thread[i], NULL);
+        check_bits(ROWS * WIDTH, work[i].out, alone.out, "thread %d", i);
+        free_work(&work[i]);
+    }
+    free_work(&alone);
+    free(x);
+    free(w);
+    return check_end("threads");
+}
