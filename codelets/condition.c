@@ -1,0 +1,64 @@
+/* What a step is conditioned on: the timestep as a vector, and silu of a vector. */
+#include "codelets/codelets.h"
+
+/* ---- sdt_insert_sinusoid -------------------------------------------------------------------- */
+
+struct sinusoid {
+    float t;
+    int dim;
+    int y;
+};
+
+static void sinusoid_cpu(void *buffers[], void *cl_arg)
+{
+    const struct sinusoid *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt_sinusoid(a->t, a->dim, sdt__floats(buffers, a->y));
+}
+
+struct starpu_codelet sdt__sinusoid_codelet = {
+    .name = "sinusoid",
+    .cpu_funcs = {sinusoid_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_sinusoid(struct sdt_flow *flow, const char *name, float t, int dim, sdt_handle y)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct sinusoid a = {t, dim, sdt__task_write(&task, y)};
+    sdt__task_submit(&task, &sdt__sinusoid_codelet, name, 50.0 * dim, 4.0 * dim, &a, sizeof a);
+}
+
+/* ---- sdt_insert_silu ------------------------------------------------------------------------ */
+
+struct silu {
+    size_t n;
+    int x, y;
+};
+
+static void silu_cpu(void *buffers[], void *cl_arg)
+{
+    const struct silu *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt_silu(a->n, sdt__floats(buffers, a->x), sdt__floats(buffers, a->y));
+}
+
+struct starpu_codelet sdt__silu_codelet = {
+    .name = "silu",
+    .cpu_funcs = {silu_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_silu(struct sdt_flow *flow, const char *name, size_t n, sdt_handle x, sdt_handle y)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct silu a = {n, sdt__task_read(&task, x), sdt__task_write(&task, y)};
+    sdt__task_submit(&task, &sdt__silu_codelet, name, 10.0 * (double)n, 8.0 * (double)n, &a,
+                     sizeof a);
+}

@@ -1,0 +1,43 @@
+/* The receiving end of an all-to-all.
+ *
+ * The task runs at the owner and reads every producer's piece: naming the pieces as its inputs is what
+ * makes StarPU move them here, chunk by chunk, while other chunks are being computed. What it does
+ * itself is to lay them behind one another in token order, the order in which attention reads keys. */
+#include "codelets/codelets.h"
+
+#include <string.h>
+
+struct gather {
+    int tiles;
+    size_t piece;
+};
+
+static void gather_cpu(void *buffers[], void *cl_arg)
+{
+    const struct gather *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    float *y = sdt__floats(buffers, a->tiles); /* [tiles, piece] */
+    for (int t = 0; t < a->tiles; t++)
+        memcpy(y + (size_t)t * a->piece, sdt__floats(buffers, t), a->piece * sizeof *y);
+}
+
+struct starpu_codelet sdt__gather_codelet = {
+    .name = "gather",
+    .cpu_funcs = {gather_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, size_t piece,
+                       const sdt_handle *pieces, int stride, sdt_handle y)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    for (int t = 0; t < tiles; t++)
+        sdt__task_read(&task, pieces[t * stride]);
+    sdt__task_write(&task, y);
+    struct gather a = {tiles, piece};
+    double bytes = 8.0 * tiles * (double)piece;
+    sdt__task_submit(&task, &sdt__gather_codelet, name, 0.0, bytes, &a, sizeof a);
+}

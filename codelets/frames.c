@@ -1,0 +1,183 @@
+/* Between latents, VAE tiles and the video: windows in, frames out, seams blended. */
+#include "codelets/codelets.h"
+
+#include <string.h>
+
+/* ---- sdt_insert_latent_window --------------------------------------------------------------- */
+
+#define MAX_CHANNELS 256
+
+struct window {
+    struct sdt_window window;
+    bool scaled;
+    float std[MAX_CHANNELS], mean[MAX_CHANNELS];
+    int latent, y;
+};
+
+static void window_cpu(void *buffers[], void *cl_arg)
+{
+    const struct window *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt_latent_window(&a->window, sdt__floats(buffers, a->latent), a->scaled ? a->std : NULL,
+                      a->scaled ? a->mean : NULL, sdt__floats(buffers, a->y));
+}
+
+struct starpu_codelet sdt__latent_window_codelet = {
+    .name = "latent_window",
+    .cpu_funcs = {window_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_latent_window(struct sdt_flow *flow, const char *name,
+                              const struct sdt_window *window, const float *std, const float *mean,
+                              sdt_handle latent, sdt_handle y)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    if (window->channels > MAX_CHANNELS) {
+        if (flow->error.status == SDT_OK)
+            sdt_fail(&flow->error, SDT_ERROR_LIMIT, "%d latent channels; at most %d are supported",
+                     window->channels, MAX_CHANNELS);
+        return;
+    }
+    struct window a = {.window = *window, .scaled = std && mean,
+                       .latent = sdt__task_read(&task, latent), .y = sdt__task_write(&task, y)};
+    if (a.scaled) {
+        memcpy(a.std, std, (size_t)window->channels * sizeof *std);
+        memcpy(a.mean, mean, (size_t)window->channels * sizeof *mean);
+    }
+    double count = (double)window->nframes * window->rows * window->cols * window->channels;
+    sdt__task_submit(&task, &sdt__latent_window_codelet, name, 2.0 * count, 8.0 * count, &a,
+                     sizeof a);
+}
+
+/* ---- sdt_insert_put_frames ------------------------------------------------------------------ */
+
+struct put_frames {
+    size_t count, offset; /* floats */
+    int x, out;
+};
+
+static void put_frames_cpu(void *buffers[], void *cl_arg)
+{
+    const struct put_frames *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    float *out = sdt__floats(buffers, a->out) + a->offset;
+    memcpy(out, sdt__floats(buffers, a->x), a->count * sizeof *out);
+    sdt_clamp_frames(a->count, out);
+}
+
+struct starpu_codelet sdt__put_frames_codelet = {
+    .name = "put_frames",
+    .cpu_funcs = {put_frames_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_put_frames(struct sdt_flow *flow, const char *name, int frames, int height,
+                           int width, int frame0, sdt_handle x, sdt_handle out)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    size_t frame = (size_t)height * (size_t)width * 3;
+    struct put_frames a = {frame * (size_t)frames, frame * (size_t)frame0, sdt__task_read(&task, x),
+                           sdt__task_update(&task, out)};
+    sdt__task_submit(&task, &sdt__put_frames_codelet, name, 0.0, 8.0 * (double)a.count, &a,
+                     sizeof a);
+}
+
+/* ---- sdt_insert_blend_rows, sdt_insert_blend_columns ---------------------------------------- */
+
+struct blend {
+    bool rows;
+    int frames, across, extent, a_size, b_size;
+    int a, b;
+};
+
+static void blend_cpu(void *buffers[], void *cl_arg)
+{
+    const struct blend *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    (a->rows ? sdt_blend_rows : sdt_blend_columns)(a->frames, a->across, a->extent, a->a_size,
+                                                   sdt__floats(buffers, a->a), a->b_size,
+                                                   sdt__floats(buffers, a->b));
+}
+
+struct starpu_codelet sdt__blend_codelet = {
+    .name = "blend",
+    .cpu_funcs = {blend_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+static void insert_blend(struct sdt_flow *flow, const char *name, struct blend args, sdt_handle a,
+                         sdt_handle b)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    args.a = sdt__task_read(&task, a);
+    args.b = sdt__task_update(&task, b);
+    double count = 3.0 * args.frames * args.across * args.extent;
+    sdt__task_submit(&task, &sdt__blend_codelet, name, 3.0 * count, 12.0 * count, &args,
+                     sizeof args);
+}
+
+void sdt_insert_blend_rows(struct sdt_flow *flow, const char *name, int frames, int width,
+                           int extent, int a_rows, sdt_handle a, int b_rows, sdt_handle b)
+{
+    insert_blend(flow, name, (struct blend){true, frames, width, extent, a_rows, b_rows, 0, 0}, a,
+                 b);
+}
+
+void sdt_insert_blend_columns(struct sdt_flow *flow, const char *name, int frames, int rows,
+                              int extent, int a_width, sdt_handle a, int b_width, sdt_handle b)
+{
+    insert_blend(flow, name, (struct blend){false, frames, rows, extent, a_width, b_width, 0, 0}, a,
+                 b);
+}
+
+/* ---- sdt_insert_place_tile ------------------------------------------------------------------ */
+
+struct place_tile {
+    int frames, tile_rows, tile_cols, rows, cols, y0, x0, height, width;
+    int tile, video;
+};
+
+static void place_tile_cpu(void *buffers[], void *cl_arg)
+{
+    const struct place_tile *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    const float *tile = sdt__floats(buffers, a->tile); /* [frames, tile_rows, tile_cols, 3] */
+    float *video = sdt__floats(buffers, a->video);     /* [frames, height, width, 3] */
+    for (int t = 0; t < a->frames; t++)
+        for (int y = 0; y < a->rows; y++) {
+            size_t from = ((size_t)t * (size_t)a->tile_rows + (size_t)y) * (size_t)a->tile_cols;
+            size_t to = ((size_t)t * (size_t)a->height + (size_t)(a->y0 + y)) * (size_t)a->width +
+                        (size_t)a->x0;
+            memcpy(video + 3 * to, tile + 3 * from, 3 * (size_t)a->cols * sizeof *video);
+        }
+}
+
+struct starpu_codelet sdt__place_tile_codelet = {
+    .name = "place_tile",
+    .cpu_funcs = {place_tile_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_place_tile(struct sdt_flow *flow, const char *name, int frames, int tile_rows,
+                           int tile_cols, int rows, int cols, int y0, int x0, int height, int width,
+                           sdt_handle tile, sdt_handle video)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct place_tile a = {frames, tile_rows, tile_cols, rows, cols, y0, x0, height, width,
+                           sdt__task_read(&task, tile), sdt__task_update(&task, video)};
+    sdt__task_submit(&task, &sdt__place_tile_codelet, name, 0.0, 24.0 * frames * rows * cols, &a,
+                     sizeof a);
+}

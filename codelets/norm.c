@@ -1,0 +1,91 @@
+/* Layer norm with modulation, and RMS norm. */
+#include "codelets/codelets.h"
+
+/* ---- sdt_insert_layer_norm ------------------------------------------------------------------ */
+
+struct layer_norm {
+    int rows, d;
+    float eps;
+    int x, weight, bias, y;
+    int scale_a, scale_b, shift_a, shift_b;
+    int scale_row_a, scale_row_b, shift_row_a, shift_row_b;
+};
+
+static void layer_norm_cpu(void *buffers[], void *cl_arg)
+{
+    const struct layer_norm *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt_layer_norm(a->rows, a->d, sdt__floats(buffers, a->x), a->eps,
+                   sdt__floats(buffers, a->weight), sdt__floats(buffers, a->bias),
+                   sdt__row(buffers, a->scale_a, a->scale_row_a, a->d),
+                   sdt__row(buffers, a->scale_b, a->scale_row_b, a->d),
+                   sdt__row(buffers, a->shift_a, a->shift_row_a, a->d),
+                   sdt__row(buffers, a->shift_b, a->shift_row_b, a->d),
+                   sdt__floats(buffers, a->y));
+}
+
+struct starpu_codelet sdt__layer_norm_codelet = {
+    .name = "layer_norm",
+    .cpu_funcs = {layer_norm_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_layer_norm(struct sdt_flow *flow, const char *name, int rows, int d, float eps,
+                           sdt_handle x, sdt_handle weight, sdt_handle bias,
+                           struct sdt_row_sum scale, struct sdt_row_sum shift, sdt_handle y)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct layer_norm a = {rows, d, eps,
+                           .x = sdt__task_read(&task, x),
+                           .weight = sdt__task_read(&task, weight),
+                           .bias = sdt__task_read(&task, bias),
+                           .scale_a = sdt__task_read(&task, scale.a),
+                           .scale_b = sdt__task_read(&task, scale.b),
+                           .shift_a = sdt__task_read(&task, shift.a),
+                           .shift_b = sdt__task_read(&task, shift.b),
+                           .scale_row_a = scale.row_a,
+                           .scale_row_b = scale.row_b,
+                           .shift_row_a = shift.row_a,
+                           .shift_row_b = shift.row_b,
+                           .y = sdt__task_write(&task, y)};
+    double count = (double)rows * d;
+    sdt__task_submit(&task, &sdt__layer_norm_codelet, name, 8.0 * count, 8.0 * count, &a, sizeof a);
+}
+
+/* ---- sdt_insert_rms_norm -------------------------------------------------------------------- */
+
+struct rms_norm {
+    int rows, d;
+    float eps;
+    int x, weight, y;
+};
+
+static void rms_norm_cpu(void *buffers[], void *cl_arg)
+{
+    const struct rms_norm *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt_rms_norm(a->rows, a->d, sdt__floats(buffers, a->x), a->eps,
+                 sdt__floats(buffers, a->weight), sdt__floats(buffers, a->y));
+}
+
+struct starpu_codelet sdt__rms_norm_codelet = {
+    .name = "rms_norm",
+    .cpu_funcs = {rms_norm_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_rms_norm(struct sdt_flow *flow, const char *name, int rows, int d, float eps,
+                         sdt_handle x, sdt_handle weight, sdt_handle y)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct rms_norm a = {rows, d, eps, sdt__task_read(&task, x), sdt__task_read(&task, weight),
+                         sdt__task_write(&task, y)};
+    double count = (double)rows * d;
+    sdt__task_submit(&task, &sdt__rms_norm_codelet, name, 4.0 * count, 8.0 * count, &a, sizeof a);
+}

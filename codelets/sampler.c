@@ -1,0 +1,58 @@
+/* One solver step on one tile of the latent. */
+#include "codelets/codelets.h"
+
+#include <string.h>
+
+struct sampler {
+    struct sdt_sampler_step step;
+    size_t n;
+    int v_cond, v_uncond, x, x_next, x_last, m0, m1;
+    void (*done)(void *arg, int step);
+    void *done_arg;
+    int index; /* of the step */
+};
+
+static void sampler_cpu(void *buffers[], void *cl_arg)
+{
+    const struct sampler *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    float *x_next = sdt__floats(buffers, a->x_next); /* [n] */
+    memcpy(x_next, sdt__floats(buffers, a->x), a->n * sizeof *x_next);
+    sdt_sampler_step(&a->step, a->n, sdt__floats(buffers, a->v_cond),
+                     sdt__floats(buffers, a->v_uncond), x_next, sdt__floats(buffers, a->x_last),
+                     sdt__floats(buffers, a->m0), sdt__floats(buffers, a->m1));
+    if (a->done)
+        a->done(a->done_arg, a->index);
+}
+
+struct starpu_codelet sdt__sampler_codelet = {
+    .name = "sampler_step",
+    .cpu_funcs = {sampler_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
+                             const struct sdt_sampler_step *step, size_t n, sdt_handle v_cond,
+                             sdt_handle v_uncond, sdt_handle x, sdt_handle x_next,
+                             sdt_handle x_last, sdt_handle m0, sdt_handle m1, bool first,
+                             void (*done)(void *arg, int step), void *done_arg)
+{
+    enum starpu_data_access_mode history = first ? STARPU_W : STARPU_RW;
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct sampler a = {*step, n,
+                        .v_cond = sdt__task_read(&task, v_cond),
+                        .v_uncond = sdt__task_read(&task, v_uncond),
+                        .x = sdt__task_read(&task, x),
+                        .x_next = sdt__task_write(&task, x_next),
+                        .x_last = sdt__task_access(&task, x_last, history),
+                        .m0 = sdt__task_access(&task, m0, history),
+                        .m1 = sdt__task_access(&task, m1, history),
+                        .done = done,
+                        .done_arg = done_arg,
+                        .index = flow->tag.step};
+    sdt__task_submit(&task, &sdt__sampler_codelet, name, 16.0 * (double)n, 40.0 * (double)n, &a,
+                     sizeof a);
+}

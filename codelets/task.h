@@ -1,0 +1,119 @@
+/* How a task is born: what every codelet file needs, and nothing of any operation.
+ *
+ * A codelet file always has the same four parts, in this order:
+ *   1. the argument struct, filled at insertion and read by the wrappers;
+ *   2. the CPU wrapper, which only unpacks buffers and calls one kernel;
+ *   3. the CUDA wrapper, where there is one;
+ *   4. the codelet and its insert function, with the cost (FLOPs, bytes) of the task.
+ *
+ * The insert functions return nothing: a `struct sdt_flow` remembers the first failure, and insertions
+ * after it do nothing. A model or strategy so reads like the algorithm it implements; whoever started
+ * the flow looks at `flow->error` when it waits. */
+#ifndef STARDIT_TASK_H
+#define STARDIT_TASK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <starpu.h>
+
+#include "schedulers/tag.h"
+#include "stardit/status.h"
+
+struct sdt_recorder;
+
+/* Where tasks may run: one device of the machine, all its workers. Owned by the machine. */
+struct sdt_place {
+    int device;          /* index in the machine; -1: the host */
+    unsigned node;       /* StarPU memory node */
+    int workers;
+    unsigned mask_length;
+    uint32_t mask[(STARPU_NMAXWORKERS + 31) / 32]; /* StarPU worker mask */
+};
+
+/* The context of insertion: everything that an algorithm would otherwise pass to each insert call.
+ * One thread inserts into a flow. */
+struct sdt_flow {
+    struct sdt_error error;         /* the first failure, SDT_OK so far */
+    const struct sdt_place *place;  /* where the next tasks run */
+    struct sdt_tag tag;             /* request, stream, step, layer, chunk, tile, role of the next tasks */
+    int priority;                   /* of the next tasks, -15..16 */
+    struct sdt_recorder *recorder;  /* statistics, trace, graph; NULL: none */
+    const atomic_bool *stop;        /* set from outside: tasks not started yet do nothing */
+    struct sdt_scratch *scratch;    /* work space handles by size, shared by all tasks */
+};
+
+/* A task under construction. */
+struct sdt_task {
+    struct sdt_flow *flow;
+    int count, capacity;
+    bool failed; /* out of memory: submission reports it */
+    starpu_data_handle_t *handle;
+    enum starpu_data_access_mode *mode;
+    starpu_data_handle_t handle_few[STARPU_NMAXBUFS];
+    enum starpu_data_access_mode mode_few[STARPU_NMAXBUFS];
+};
+
+void sdt__task_begin(struct sdt_task *task, struct sdt_flow *flow);
+/* Adds an access and returns its buffer index; -1 for a NULL handle (an absent optional input). */
+int sdt__task_access(struct sdt_task *task, starpu_data_handle_t handle,
+                     enum starpu_data_access_mode mode);
+static inline int sdt__task_read(struct sdt_task *task, starpu_data_handle_t handle)
+{
+    return sdt__task_access(task, handle, STARPU_R);
+}
+static inline int sdt__task_write(struct sdt_task *task, starpu_data_handle_t handle)
+{
+    return sdt__task_access(task, handle, STARPU_W);
+}
+static inline int sdt__task_update(struct sdt_task *task, starpu_data_handle_t handle)
+{
+    return sdt__task_access(task, handle, STARPU_RW);
+}
+/* Work space of at least `floats` floats, private to the task while it runs. */
+int sdt__task_scratch(struct sdt_task *task, size_t floats);
+
+/* Submits the task and frees what `task` holds. `name` is static text; args is copied. flops and bytes
+ * are the task's cost. Tag, place and priority come from the flow. */
+void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, const char *name,
+                      double flops, double bytes, const void *args, size_t size);
+
+/* In a wrapper: the argument struct, or NULL when the run was stopped and the task must do nothing. */
+const void *sdt__task_args(const void *cl_arg);
+
+/* Buffer `index` as floats; NULL for index -1. */
+static inline float *sdt__floats(void *const *buffers, int index)
+{
+    return index < 0 ? NULL : (float *)STARPU_VECTOR_GET_PTR(buffers[index]);
+}
+
+/* Row `row` of buffer `index` seen as [.., width]; NULL for index -1. */
+static inline float *sdt__row(void *const *buffers, int index, int row, int width)
+{
+    float *base = sdt__floats(buffers, index);
+    return base ? base + (size_t)row * (size_t)width : NULL;
+}
+
+/* The performance model of every codelet: the cost in the tag over the worker's rates. */
+extern struct starpu_perfmodel sdt__cost_model;
+
+/* What a CPU worker is taken to achieve when nothing was measured, for schedulers that ask. */
+#define SDT_CPU_FLOPS_PER_US 25000.0
+#define SDT_CPU_BYTES_PER_US 5000.0
+
+/* Work space handles, one per power of two, registered on first use. */
+struct sdt_scratch {
+    starpu_data_handle_t handle[48];
+};
+void sdt__scratch_clear(struct sdt_scratch *scratch);
+
+/* A vector of floats without a home: allocated by StarPU where it is first written. NULL after a
+ * failure. Freed with starpu_data_unregister_submit(). */
+starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const char *name);
+
+/* Waits until all tasks of the flow's machine are done; returns the flow's error, or INTERRUPTED when
+ * the stop flag was set. */
+enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err);
+#endif

@@ -1,0 +1,171 @@
+/* The text encoder's own operations: embedding, biased attention, gated feed-forward, pad row. */
+#include "codelets/codelets.h"
+
+#include <string.h>
+
+/* ---- sdt_insert_embed ----------------------------------------------------------------------- */
+
+#define MAX_TOKENS 4096 /* far above any text encoder's limit */
+
+struct embed {
+    enum sdt_dtype dtype;
+    const void *table; /* the checkpoint's mapping: the table itself (4 GB for UMT5-XXL) never moves */
+    int d, tokens, y;
+    int32_t ids[];
+};
+
+static void embed_cpu(void *buffers[], void *cl_arg)
+{
+    const struct embed *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    float *y = sdt__floats(buffers, a->y); /* [tokens, d] */
+    size_t row = sdt_dtype_size(a->dtype) * (size_t)a->d;
+    for (int t = 0; t < a->tokens; t++)
+        sdt_convert(a->dtype, (size_t)a->d, (const char *)a->table + (size_t)a->ids[t] * row,
+                    y + (size_t)t * (size_t)a->d);
+}
+
+struct starpu_codelet sdt__embed_codelet = {
+    .name = "embed",
+    .cpu_funcs = {embed_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
+                      const void *table, int d, int tokens, const int32_t *ids, sdt_handle y)
+{
+    union {
+        struct embed a;
+        char room[sizeof(struct embed) + MAX_TOKENS * sizeof(int32_t)];
+    } args;
+    struct embed *a = &args.a;
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    if (tokens > MAX_TOKENS) {
+        if (flow->error.status == SDT_OK)
+            sdt_fail(&flow->error, SDT_ERROR_LIMIT, "%d text tokens; at most %d are supported",
+                     tokens, MAX_TOKENS);
+        return;
+    }
+    a->dtype = dtype;
+    a->table = table;
+    a->d = d;
+    a->tokens = tokens;
+    a->y = sdt__task_write(&task, y);
+    memcpy(a->ids, ids, (size_t)tokens * sizeof *ids);
+    sdt__task_submit(&task, &sdt__embed_codelet, name, 0.0, 8.0 * tokens * d, a,
+                     sizeof *a + (size_t)tokens * sizeof *ids);
+}
+
+/* ---- sdt_insert_text_attention -------------------------------------------------------------- */
+
+struct text_attention {
+    int tokens, heads, e;
+    int q, k, v, bias, o, scratch;
+};
+
+static void text_attention_cpu(void *buffers[], void *cl_arg)
+{
+    const struct text_attention *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt_text_attention(a->tokens, a->heads * a->e, 0, a->heads, a->e, sdt__floats(buffers, a->q),
+                       sdt__floats(buffers, a->k), sdt__floats(buffers, a->v),
+                       sdt__floats(buffers, a->bias), a->heads, sdt__floats(buffers, a->o),
+                       sdt__floats(buffers, a->scratch));
+}
+
+struct starpu_codelet sdt__text_attention_codelet = {
+    .name = "text_attention",
+    .cpu_funcs = {text_attention_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int tokens, int heads, int e,
+                               sdt_handle q, sdt_handle k, sdt_handle v, sdt_handle bias,
+                               sdt_handle o)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct text_attention a = {
+        tokens, heads, e,
+        .q = sdt__task_read(&task, q),
+        .k = sdt__task_read(&task, k),
+        .v = sdt__task_read(&task, v),
+        .bias = sdt__task_read(&task, bias),
+        .o = sdt__task_write(&task, o),
+        .scratch = sdt__task_scratch(&task, sdt_text_attention_scratch(tokens))};
+    double width = (double)heads * e;
+    sdt__task_submit(&task, &sdt__text_attention_codelet, name, 4.0 * tokens * tokens * width,
+                     16.0 * tokens * width, &a, sizeof a);
+}
+
+/* ---- sdt_insert_gated_gelu ------------------------------------------------------------------ */
+
+struct gated_gelu {
+    size_t n;
+    int a, b;
+};
+
+static void gated_gelu_cpu(void *buffers[], void *cl_arg)
+{
+    const struct gated_gelu *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    float *y = sdt__floats(buffers, a->a); /* [n] */
+    sdt_gated_gelu(a->n, y, sdt__floats(buffers, a->b), y);
+}
+
+struct starpu_codelet sdt__gated_gelu_codelet = {
+    .name = "gated_gelu",
+    .cpu_funcs = {gated_gelu_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_gated_gelu(struct sdt_flow *flow, const char *name, size_t n, sdt_handle a,
+                           sdt_handle b)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct gated_gelu args = {n, sdt__task_update(&task, a), sdt__task_read(&task, b)};
+    sdt__task_submit(&task, &sdt__gated_gelu_codelet, name, 12.0 * (double)n, 12.0 * (double)n,
+                     &args, sizeof args);
+}
+
+/* ---- sdt_insert_pad_row --------------------------------------------------------------------- */
+
+struct pad_row {
+    int rows, d;
+    int x, y;
+};
+
+static void pad_row_cpu(void *buffers[], void *cl_arg)
+{
+    const struct pad_row *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    float *y = sdt__floats(buffers, a->y); /* [rows + 1, d] */
+    size_t count = (size_t)a->rows * (size_t)a->d;
+    memcpy(y, sdt__floats(buffers, a->x), count * sizeof *y);
+    memset(y + count, 0, (size_t)a->d * sizeof *y);
+}
+
+struct starpu_codelet sdt__pad_row_codelet = {
+    .name = "pad_row",
+    .cpu_funcs = {pad_row_cpu},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_pad_row(struct sdt_flow *flow, const char *name, int rows, int d, sdt_handle x,
+                        sdt_handle y)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct pad_row a = {rows, d, sdt__task_read(&task, x), sdt__task_write(&task, y)};
+    sdt__task_submit(&task, &sdt__pad_row_codelet, name, 0.0, 8.0 * rows * d, &a, sizeof a);
+}

@@ -1,0 +1,28 @@
+/* T5-family Unigram tokenizer: text to ids by libsentencepiece (spec 8). */
+#ifndef STARDIT_TOKENIZER_H
+#define STARDIT_TOKENIZER_H
+
+#include <stdint.h>
+
+#include "stardit/status.h"
+
+struct sdt_tokenizer;
+
+/* Opens `folder`/spiece.model, or, when there is none, builds the same model in memory from
+ * `folder`/tokenizer.json (Unigram). Both give the same ids. Added tokens (</s>, <extra_id_0>, ..)
+ * are recognised. SDT_ERROR_UNSUPPORTED when stardit was built without sentencepiece. */
+enum sdt_status sdt_tokenizer_open(const char *folder, struct sdt_tokenizer **tokenizer,
+                                   struct sdt_error *err);
+void sdt_tokenizer_close(struct sdt_tokenizer *tokenizer); /* NULL is fine */
+int sdt_tokenizer_vocabulary(const struct sdt_tokenizer *tokenizer);
+
+/* Ids of UTF-8 `text`, </s> appended, cut to at most `capacity` ids (the last is then still </s>, as
+ * transformers truncates). *count: ids written; *total: ids before cutting (NULL: not wanted). */
+enum sdt_status sdt_tokenize(const struct sdt_tokenizer *tokenizer, const char *text, int capacity,
+                             int32_t *ids /* [capacity] */, int *count, int *total,
+                             struct sdt_error *err);
+
+/* Wan's prompt cleaning (spec 3.5): html entities unescaped twice, whitespace collapsed, ends
+ * stripped. *cleaned is malloc'ed; caller frees. */
+enum sdt_status sdt_prompt_clean(const char *prompt, char **cleaned, struct sdt_error *err);
+#endif

@@ -1,0 +1,319 @@
+/* Starting and stopping StarPU with N devices, and what was moved between them. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "graph/machine.h"
+
+#include <errno.h>
+#include <hwloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "schedulers/policies.h"
+
+/* Room that the synthetic topology claims per node. StarPU never asks the system whether it is there; it
+ * is so large that StarPU never waits for memory that would come only by an eviction. */
+#define NODE_BYTES "274877906944"
+
+static const char *const bus_endings[] = {"config",   "bandwidth",    "latency",
+                                          "affinity", "platform.xml", "platform.v4.xml"};
+#define BUS_FILES (sizeof bus_endings / sizeof bus_endings[0])
+
+static int count_cores(void)
+{
+    int cores = 0;
+    hwloc_topology_t topology;
+    if (hwloc_topology_init(&topology) == 0) {
+        if (hwloc_topology_load(topology) == 0)
+            cores = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE);
+        hwloc_topology_destroy(topology);
+    }
+    return cores > 0 ? cores : 1;
+}
+
+static void remove_bus_folder(struct sdt_machine *machine)
+{
+    char *path;
+    if (!machine->bus_folder)
+        return;
+    for (size_t i = 0; i < BUS_FILES; i++)
+        if (asprintf(&path, "%s/bus/stardit.%s", machine->bus_folder, bus_endings[i]) > 0) {
+            unlink(path);
+            free(path);
+        }
+    if (asprintf(&path, "%s/bus", machine->bus_folder) > 0) {
+        rmdir(path);
+        free(path);
+    }
+    rmdir(machine->bus_folder); /* stays when StarPU has put something else there */
+    free(machine->bus_folder);
+    machine->bus_folder = NULL;
+}
+
+static void write_matrix(FILE *file, int nodes, double diagonal, double other)
+{
+    fprintf(file, "# one row per memory node\n");
+    for (int from = 0; from < STARPU_MAXNODES; from++) {
+        for (int to = 0; to < STARPU_MAXNODES; to++) {
+            if (from >= nodes || to >= nodes)
+                fprintf(file, "nan\t");
+            else
+                fprintf(file, "%e\t", from == to ? diagonal : other);
+        }
+        fprintf(file, "\n");
+    }
+}
+
+/* Bus files for stand-in devices, in a folder of this run alone. StarPU would otherwise measure the
+ * links for every new number of devices (9 s at 8), and runs side by side would share one file. The
+ * numbers are what one core's memcpy does here; only schedulers that predict read them. */
+static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, int workers,
+                                       struct sdt_error *err)
+{
+    const char *tmp = getenv("TMPDIR");
+    char *path = NULL;
+    enum sdt_status status = SDT_OK;
+
+    if (asprintf(&machine->bus_folder, "%s/stardit-XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0) {
+        machine->bus_folder = NULL;
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting StarPU");
+    }
+    if (!mkdtemp(machine->bus_folder)) {
+        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s (set TMPDIR to a writable folder)",
+                          machine->bus_folder, strerror(errno));
+        free(machine->bus_folder);
+        machine->bus_folder = NULL;
+        return status;
+    }
+    if (asprintf(&path, "%s/bus", machine->bus_folder) < 0)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting StarPU");
+    if (mkdir(path, 0700))
+        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+    free(path);
+    for (size_t i = 0; i < BUS_FILES && status == SDT_OK; i++) {
+        if (asprintf(&path, "%s/bus/stardit.%s", machine->bus_folder, bus_endings[i]) < 0)
+            return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting StarPU");
+        FILE *file = fopen(path, "w");
+        if (!file) {
+            status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+        } else {
+            if (i == 0) {
+                fprintf(file, "# Current configuration\n%d # CPUs\n%d # NUMA nodes\n", workers,
+                        nodes);
+                for (int other = 0; other < 8; other++)
+                    fprintf(file, "0 # none\n");
+            } else if (i == 1) {
+                write_matrix(file, nodes, 0.0, 8000.0); /* MB/s */
+            } else if (i == 2) {
+                write_matrix(file, nodes, 0.0, 1.0); /* us */
+            }
+            if (fclose(file))
+                status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+        }
+        free(path);
+    }
+    if (status == SDT_OK) {
+        setenv("STARPU_PERF_MODEL_DIR", machine->bus_folder, 1);
+        setenv("STARPU_HOSTNAME", "stardit", 1);
+    }
+    return status;
+}
+
+/* The environment that StarPU and hwloc read at start. */
+static enum sdt_status set_environment(struct sdt_machine *machine, bool stand_ins,
+                                       struct sdt_error *err)
+{
+    int nodes = stand_ins && machine->devices > 1 ? machine->devices + 1 : 1;
+    int workers = nodes * machine->workers_per_device;
+    char number[32];
+
+    snprintf(number, sizeof number, "%d", workers);
+    setenv("STARPU_NCPU", number, 1);
+    setenv("STARPU_SILENT", "1", 0);
+    if (!stand_ins)
+        return SDT_OK;
+    char topology[160];
+    snprintf(topology, sizeof topology, "numanode:%d(memory=" NODE_BYTES ") core:%d pu:1", nodes,
+             machine->workers_per_device);
+    setenv("HWLOC_SYNTHETIC", topology, 1);
+    setenv("STARPU_USE_NUMA", nodes > 1 ? "1" : "0", 1);
+    setenv("STARPU_WORKERS_NOBIND", "1", 1);
+    return write_bus_files(machine, nodes, workers, err);
+}
+
+/* Chooses the policy: ours by name or by default, stock ones wrapped so that idle workers sleep. */
+static enum sdt_status set_policy(struct sdt_machine *machine, const char *wanted,
+                                  struct starpu_conf *conf, struct sdt_error *err)
+{
+    const char *name = wanted;
+    if (!name && getenv("STARPU_SCHED_LIB")) {
+        snprintf(machine->scheduler, sizeof machine->scheduler, "%s",
+                 getenv("STARPU_SCHED") ? getenv("STARPU_SCHED") : "STARPU_SCHED_LIB");
+        return SDT_OK; /* StarPU loads it itself */
+    }
+    if (!name)
+        name = getenv("STARPU_SCHED");
+    if (!name || !*name)
+        name = sdt_policy_pipedit.policy_name;
+    conf->sched_policy = !strcmp(name, sdt_policy_pipedit.policy_name) ? &sdt_policy_pipedit
+                                                                       : sdt_policy_yielding(name);
+    if (!conf->sched_policy) {
+        char known[400];
+        int length = snprintf(known, sizeof known, "%s", sdt_policy_pipedit.policy_name);
+        for (struct starpu_sched_policy **p = starpu_sched_get_predefined_policies();
+             p && *p && length < (int)sizeof known - 1; p++)
+            length += snprintf(known + length, sizeof known - (size_t)length, ", %s",
+                               (*p)->policy_name);
+        return sdt_fail(err, SDT_ERROR_USAGE, "unknown scheduler '%s'; known: %s", name, known);
+    }
+    unsetenv("STARPU_SCHED"); /* it would override conf->sched_policy */
+    snprintf(machine->scheduler, sizeof machine->scheduler, "%s", name);
+    return SDT_OK;
+}
+
+static void add_worker(struct sdt_place *place, int device, unsigned node, int worker)
+{
+    place->device = device;
+    place->node = node;
+    place->workers++;
+    place->mask[worker / 32] |= UINT32_C(1) << (worker % 32);
+    if ((unsigned)(worker / 32 + 1) > place->mask_length)
+        place->mask_length = (unsigned)(worker / 32 + 1);
+}
+
+/* Workers of node n are device n - 1, of node 0 the host; with one device everything is node 0. */
+static void find_places(struct sdt_machine *machine)
+{
+    machine->host.device = -1;
+    for (unsigned w = 0; w < starpu_worker_get_count(); w++) {
+        unsigned node = starpu_worker_get_memory_node(w);
+        if (machine->devices == 1) {
+            add_worker(&machine->device[0], 0, node, (int)w);
+            add_worker(&machine->host, -1, node, (int)w);
+        } else if (node == 0) {
+            add_worker(&machine->host, -1, node, (int)w);
+        } else if ((int)node <= machine->devices) {
+            add_worker(&machine->device[node - 1], (int)node - 1, node, (int)w);
+        }
+    }
+}
+
+enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
+                                 struct sdt_machine **out, struct sdt_error *err)
+{
+    enum sdt_status status;
+    struct starpu_conf conf;
+    bool started = false;
+    int cores = count_cores();
+    struct sdt_machine *machine = calloc(1, sizeof *machine);
+
+    *out = NULL;
+    if (!machine)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting StarPU");
+    if (options->devices < 1 || options->devices > SDT_MAX_DEVICES) {
+        status = sdt_fail(err, SDT_ERROR_USAGE, "%d devices; 1 to %d are supported",
+                          options->devices, SDT_MAX_DEVICES);
+        goto out;
+    }
+    machine->devices = options->devices;
+    machine->workers_per_device = options->workers_per_device;
+    if (machine->workers_per_device == 0)
+        machine->workers_per_device = machine->devices == 1 ? cores : 1;
+    int nodes = machine->devices == 1 ? 1 : machine->devices + 1;
+    if (machine->workers_per_device < 1 || nodes * machine->workers_per_device > STARPU_MAXCPUS) {
+        status = sdt_fail(err, SDT_ERROR_USAGE,
+                          "%d workers per device on %d devices; this StarPU has room for %d CPU "
+                          "workers in all, one device's worth of which serves the host",
+                          machine->workers_per_device, machine->devices, STARPU_MAXCPUS);
+        goto out;
+    }
+    machine->device = calloc((size_t)machine->devices, sizeof *machine->device);
+    machine->recorder = sdt__recorder_new(options->keep_records, options->keep_edges);
+    if (!machine->device || !machine->recorder) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting StarPU");
+        goto out;
+    }
+
+    starpu_conf_init(&conf);
+    status = set_policy(machine, options->scheduler, &conf, err);
+    if (status != SDT_OK)
+        goto out;
+    bool stand_ins = machine->devices > 1 || machine->workers_per_device > cores;
+    status = set_environment(machine, stand_ins, err);
+    if (status != SDT_OK)
+        goto out;
+    conf.ncuda = 0;
+    conf.nopencl = 0;
+    conf.catch_signals = 0;
+    int result = starpu_init(&conf);
+    if (result) {
+        status = sdt_fail(err, SDT_ERROR_DEVICE, "StarPU did not start with %d workers: %s",
+                          nodes * machine->workers_per_device, strerror(-result));
+        goto out;
+    }
+    started = true;
+    if ((int)starpu_memory_nodes_get_count() < nodes) {
+        status = sdt_fail(err, SDT_ERROR_DEVICE,
+                          "StarPU made %u memory nodes where %d devices and the host need %d: this "
+                          "StarPU was built with --enable-maxnumanodes below that",
+                          starpu_memory_nodes_get_count(), machine->devices, nodes);
+        goto out;
+    }
+    find_places(machine);
+    starpu_profiling_status_set(STARPU_PROFILING_ENABLE);
+    int pending = options->max_pending > 0 ? options->max_pending : 4096;
+    starpu_set_limit_max_submitted_tasks(pending);
+    starpu_set_limit_min_submitted_tasks(pending - pending / 4);
+out:
+    if (status != SDT_OK) {
+        if (started)
+            starpu_shutdown();
+        remove_bus_folder(machine);
+        sdt__recorder_free(machine->recorder);
+        free(machine->device);
+        free(machine);
+        return status;
+    }
+    *out = machine;
+    return SDT_OK;
+}
+
+void sdt_machine_close(struct sdt_machine *machine)
+{
+    if (!machine)
+        return;
+    starpu_task_wait_for_all();
+    sdt__scratch_clear(&machine->scratch);
+    starpu_shutdown();
+    remove_bus_folder(machine);
+    sdt__recorder_free(machine->recorder);
+    free(machine->device);
+    free(machine);
+}
+
+struct sdt_flow sdt_machine_flow(struct sdt_machine *machine)
+{
+    return (struct sdt_flow){
+        .place = &machine->host,
+        .tag = {.step = -1, .layer = -1, .chunk = -1, .tile = -1, .role = SDT_ROLE_IO},
+        .recorder = machine->recorder,
+        .stop = &machine->stop,
+        .scratch = &machine->scratch,
+    };
+}
+
+void sdt_machine_traffic(struct sdt_machine *machine, double *bytes)
+{
+    int n = machine->devices + 1;
+    if (machine->devices == 1)
+        return; /* one memory: nothing moves */
+    for (int bus = 0; bus < starpu_bus_get_count(); bus++) {
+        struct starpu_profiling_bus_info info;
+        int from = starpu_bus_get_src(bus), to = starpu_bus_get_dst(bus);
+        if (from < n && to < n && starpu_bus_get_profiling_info(bus, &info) == 0)
+            bytes[from * n + to] += (double)info.transferred_bytes;
+    }
+}

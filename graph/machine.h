@@ -1,0 +1,54 @@
+/* The machine: StarPU started with a number of devices, and everything that has its lifetime.
+ *
+ * A device is a memory node with workers. On CPUs one device is the host's memory with all cores;
+ * several devices are stand-ins: NUMA nodes of a synthetic topology, so that StarPU makes a memory node
+ * for each and really copies between them. Node 0 is then the host, with a worker for input and
+ * output, and belongs to no device: what a device reads from another is never free. */
+#ifndef STARDIT_MACHINE_H
+#define STARDIT_MACHINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "codelets/recorder.h"
+#include "codelets/task.h"
+#include "stardit/status.h"
+
+#define SDT_MAX_DEVICES 15 /* plus the host: StarPU is built with 16 NUMA nodes */
+
+struct sdt_machine_options {
+    int devices;            /* 1..SDT_MAX_DEVICES */
+    int workers_per_device; /* 0: all cores for one device, 1 for several */
+    const char *scheduler;  /* a policy's name; NULL: STARPU_SCHED, else "pipedit" */
+    bool keep_records;      /* for a trace */
+    bool keep_edges;        /* for a graph */
+    int max_pending;        /* tasks submitted and not finished; 0: 4096 */
+};
+#define SDT_MACHINE_OPTIONS {.devices = 1}
+
+struct sdt_machine {
+    int devices, workers_per_device;
+    struct sdt_place host;     /* where input and output happen; with one device, that device */
+    struct sdt_place *device;  /* [devices] */
+    struct sdt_recorder *recorder;
+    struct sdt_scratch scratch;
+    atomic_bool stop;          /* set it (async-signal-safe) to end the run early */
+    char scheduler[64];
+    char *bus_folder;          /* temporary, removed at close; NULL: none */
+};
+
+/* Starts StarPU. One machine per process at a time. SDT_ERROR_USAGE for counts out of range or an
+ * unknown scheduler (the message lists the known ones), SDT_ERROR_DEVICE when StarPU cannot start. */
+enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
+                                 struct sdt_machine **machine, struct sdt_error *err);
+/* Waits for all tasks and stops StarPU. Handles must have been unregistered. NULL is fine. */
+void sdt_machine_close(struct sdt_machine *machine);
+
+/* A flow on the machine, placed on the host, nothing set. */
+struct sdt_flow sdt_machine_flow(struct sdt_machine *machine);
+
+/* Bytes that StarPU has moved between memories since the previous call (StarPU resets its counters when
+ * asked). Index 0 is the host, index d + 1 device d; row = source. */
+void sdt_machine_traffic(struct sdt_machine *machine,
+                         double *bytes /* [devices + 1, devices + 1] added to */);
+#endif

@@ -1,0 +1,52 @@
+/* Wan 2.1 video decoder: the decoder half of AutoencoderKLWan (spec 3.4).
+ *
+ * Decoding streams over time: a chunk is one latent frame; each causal convolution keeps its last two input
+ * frames, so any chunking gives the bits of the whole. The tasks (chunk, layer) form a wavefront: chunk k is in
+ * layer l while chunk k + 1 is in layer l - 1. Over several devices the layers are cut into contiguous
+ * stages of about equal work; with spatial tiles, whole tiles go to the devices in turn instead. */
+#ifndef STARDIT_WAN_VAE_H
+#define STARDIT_WAN_VAE_H
+
+#include "graph/checkpoint/weights.h"
+#include "graph/machine.h"
+#include "codelets/codelets.h"
+
+struct sdt_wan_vae;
+
+enum sdt_status sdt_wan_vae_open(const char *folder, struct sdt_wan_vae **vae, struct sdt_error *err);
+void sdt_wan_vae_close(struct sdt_wan_vae *vae); /* NULL is fine */
+int sdt_wan_vae_channels(const struct sdt_wan_vae *vae);          /* z_dim */
+int sdt_wan_vae_space_ratio(const struct sdt_wan_vae *vae);       /* 8: pixels per latent, each way */
+int sdt_wan_vae_time_ratio(const struct sdt_wan_vae *vae);        /* 4: frames = 4 (T - 1) + 1 */
+const struct sdt_weights *sdt_wan_vae_weights(const struct sdt_wan_vae *vae);
+
+/* Spatial tiling in pixels (spec 2.4's scheme, whole time range per tile); size 0: none. Multiples of the
+ * space ratio, 0 < stride <= size. */
+struct sdt_vae_tiling {
+    int size_rows, size_cols, stride_rows, stride_cols;
+};
+
+typedef void (*sdt_chunk_done)(void *arg, int chunk, int chunks);
+
+struct sdt_vae_job {
+    int frames, height, width;   /* of the latent [C, frames, height, width] */
+    bool scale;                  /* z = latent * std + mean first (a pipeline does, a golden case not) */
+    struct sdt_vae_tiling tiling;
+    sdt_chunk_done chunk_done;   /* or NULL */
+    void *chunk_done_arg;
+};
+/* Checks a job against the checkpoint and the tiling rules: SDT_ERROR_USAGE. */
+enum sdt_status sdt_wan_vae_check(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job,
+                                  struct sdt_error *err);
+
+/* Inserts the whole decode and waits for it. video: [4 (frames - 1) + 1, 8 height, 8 width, 3] in -1..1, registered at the
+ * host. */
+enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *vae,
+                                   struct sdt_machine *machine, const struct sdt_vae_job *job,
+                                   sdt_handle latent, sdt_handle video /* updated */,
+                                   struct sdt_error *err);
+
+double sdt_wan_vae_flops(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job);
+/* Predicted peak bytes of one device (weights and activations) of `devices`. */
+double sdt_wan_vae_bytes(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job, int devices);
+#endif

@@ -1,0 +1,32 @@
+/* A component's weights as StarPU handles, made when first asked for.
+ *
+ * F32 tensors are registered where the checkpoint is mapped: nothing is copied until a device with a memory
+ * of its own needs them. Other dtypes, and convolutions (which kernels read in another order), are
+ * converted by a task on the host. */
+#ifndef STARDIT_PARAMETERS_H
+#define STARDIT_PARAMETERS_H
+
+#include "codelets/codelets.h"
+#include "graph/checkpoint/weights.h"
+
+struct sdt_parameters;
+
+/* Borrows weights, which must outlive it. NULL: out of memory. */
+struct sdt_parameters *sdt_parameters_new(const struct sdt_weights *weights,
+                                          const struct sdt_place *host);
+/* Unregisters everything; tasks that use it have ended or are waited for. */
+void sdt_parameters_free(struct sdt_parameters *parameters);
+
+/* The tensor of that name. The table check (weights.h) has been passed, so it exists. Failures stay in the
+ * flow and give NULL. */
+sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                         const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* A convolution's weight [out, in, taps], as [out, taps, in]. */
+sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters, int out,
+                              int in, int taps, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+
+/* Drops every handle whose tensor's name starts with prefix, once the tasks submitted so far are done with
+ * it, and gives the mapped pages back. */
+void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix);
+#endif

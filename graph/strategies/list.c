@@ -1,0 +1,17 @@
+/* The strategies, by name. */
+#include "graph/strategies/strategy.h"
+
+#include <string.h>
+
+extern const struct sdt_strategy sdt__strategy_single, sdt__strategy_ulysses;
+
+const struct sdt_strategy *const sdt_strategies[] = {&sdt__strategy_single, &sdt__strategy_ulysses,
+                                                     NULL};
+
+const struct sdt_strategy *sdt_strategy_find(const char *name)
+{
+    for (int i = 0; sdt_strategies[i]; i++)
+        if (!strcmp(sdt_strategies[i]->name, name))
+            return sdt_strategies[i];
+    return NULL;
+}

@@ -1,0 +1,242 @@
+/* Policy "pipedit": every device works through its own tasks, most urgent first, and sleeps when it
+ * has none.
+ *
+ * Words
+ *   device   the workers that share one memory node: a GPU, or the CPU workers of one (stand-in)
+ *            NUMA node. A task's worker mask decides which devices may take it.
+ *   deque    one per device: a FIFO per priority, so that within a priority tasks run in the order in
+ *            which they became ready.
+ *
+ * A task's way
+ *   push     choose the device: the only one that the task's worker mask allows; where it allows several,
+ *            the one with the fewest queued tasks. Ask StarPU to bring the inputs there *before* the task becomes visible:
+ *            a transfer that starts on push hides behind the tasks queued in front (54 ms to 0.6 ms,
+ *            measured). Append, wake one sleeping worker.
+ *   pop      the highest non-empty priority of the own device. Nothing there: a CPU worker sleeps on a
+ *            futex until the next push (polling costs the other workers their core: stock policies are
+ *            a thousand times slower on an oversubscribed machine); a GPU worker's thread also drives
+ *            its transfers, so it only yields.
+ *
+ * No stealing between devices: moving a task moves its data, and only the plan knows what that costs.
+ * Inside a device stealing is free, and there is one deque.
+ *
+ * Built into libstardit and as a module: STARPU_SCHED_LIB=pipedit.so STARPU_SCHED=pipedit works
+ * with any StarPU program. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "schedulers/policies.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <starpu.h>
+#include <starpu_scheduler.h>
+
+#define PRIORITY_MIN (-15)
+#define PRIORITY_MAX 16
+#define PRIORITIES (PRIORITY_MAX - PRIORITY_MIN + 1)
+
+/* One device: its deque and its sleeping workers. Cache lines of their own: deques are hot. */
+struct device {
+    starpu_pthread_mutex_t mutex;
+    struct starpu_task_list queue[PRIORITIES];
+    uint32_t nonempty;  /* bit p: queue[p] holds a task */
+    unsigned queued;    /* tasks in the deque; read without the mutex before locking */
+    int pushes;         /* futex word: changes with every push */
+    unsigned sleepers;  /* workers waiting on it */
+    int nworkers;
+    int worker[STARPU_NMAXWORKERS];
+} __attribute__((aligned(128)));
+
+struct pipedit {
+    int ndevices;
+    int prefetch;                        /* more than one memory node: there is something to fetch */
+    int device_of[STARPU_NMAXWORKERS];   /* worker -> device */
+    struct device device[STARPU_MAXNODES];
+};
+
+static void init_policy(unsigned context)
+{
+    struct pipedit *policy = NULL;
+    if (posix_memalign((void **)&policy, 128, sizeof *policy)) {
+        STARPU_ABORT_MSG("pipedit: no memory for the scheduler's queues");
+    }
+    memset(policy, 0, sizeof *policy);
+
+    int device_of_node[STARPU_MAXNODES];
+    for (int n = 0; n < STARPU_MAXNODES; n++)
+        device_of_node[n] = -1;
+    for (unsigned w = 0; w < starpu_worker_get_count(); w++) {
+        unsigned node = starpu_worker_get_memory_node(w);
+        if (device_of_node[node] < 0)
+            device_of_node[node] = policy->ndevices++;
+        struct device *device = &policy->device[device_of_node[node]];
+        policy->device_of[w] = device_of_node[node];
+        device->worker[device->nworkers++] = (int)w;
+    }
+    for (int d = 0; d < policy->ndevices; d++) {
+        STARPU_PTHREAD_MUTEX_INIT(&policy->device[d].mutex, NULL);
+        for (int p = 0; p < PRIORITIES; p++)
+            starpu_task_list_init(&policy->device[d].queue[p]);
+    }
+    policy->prefetch = starpu_get_prefetch_flag() && starpu_memory_nodes_get_count() > 1;
+    starpu_sched_ctx_set_policy_data(context, policy);
+    starpu_sched_set_min_priority(PRIORITY_MIN);
+    starpu_sched_set_max_priority(PRIORITY_MAX);
+}
+
+static void deinit_policy(unsigned context)
+{
+    struct pipedit *policy = starpu_sched_ctx_get_policy_data(context);
+    for (int d = 0; d < policy->ndevices; d++)
+        STARPU_PTHREAD_MUTEX_DESTROY(&policy->device[d].mutex);
+    free(policy);
+}
+
+/* The worker of `device` that can run the task, with the implementation it would use; -1: none. */
+static int able_worker(const struct device *device, struct starpu_task *task, unsigned *impl)
+{
+    for (int i = 0; i < device->nworkers; i++)
+        if (starpu_worker_can_execute_task_first_impl(device->worker[i], task, impl))
+            return device->worker[i];
+    return -1;
+}
+
+static struct device *choose_device(struct pipedit *policy, struct starpu_task *task, int *worker,
+                                    unsigned *impl)
+{
+    struct device *best = NULL;
+    for (int d = 0; d < policy->ndevices; d++) {
+        struct device *device = &policy->device[d];
+        unsigned queued = __atomic_load_n(&device->queued, __ATOMIC_RELAXED);
+        if (best && queued >= __atomic_load_n(&best->queued, __ATOMIC_RELAXED))
+            continue;
+        unsigned able_impl;
+        int able = able_worker(device, task, &able_impl);
+        if (able >= 0) {
+            best = device;
+            *worker = able;
+            *impl = able_impl;
+        }
+    }
+    return best;
+}
+
+static void wake(struct device *device)
+{
+    __atomic_add_fetch(&device->pushes, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&device->sleepers, __ATOMIC_SEQ_CST))
+        syscall(SYS_futex, &device->pushes, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static int push_task(struct starpu_task *task)
+{
+    struct pipedit *policy = starpu_sched_ctx_get_policy_data(task->sched_ctx);
+    int worker = -1;
+    unsigned impl = 0;
+    struct device *device = choose_device(policy, task, &worker, &impl);
+    STARPU_ASSERT_MSG(device, "pipedit: no worker can run task %s", starpu_task_get_name(task));
+    starpu_task_set_implementation(task, impl);
+    if (policy->prefetch)
+        starpu_prefetch_task_input_for(task, worker);
+
+    int p = task->priority - PRIORITY_MIN;
+    p = p < 0 ? 0 : p >= PRIORITIES ? PRIORITIES - 1 : p;
+    starpu_worker_relax_on();
+    STARPU_PTHREAD_MUTEX_LOCK(&device->mutex);
+    starpu_worker_relax_off();
+    starpu_task_list_push_back(&device->queue[p], task);
+    device->nonempty |= UINT32_C(1) << p;
+    __atomic_store_n(&device->queued, device->queued + 1, __ATOMIC_RELEASE);
+    starpu_push_task_end(task);
+    STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
+
+    wake(device);
+#ifndef STARPU_NON_BLOCKING_DRIVERS
+    for (int i = 0; i < device->nworkers; i++)
+        starpu_wake_worker_relax_light(device->worker[i]);
+#endif
+    return 0;
+}
+
+/* Waits for a push, 1 ms at most: StarPU's driver loop also serves data requests and the end of the
+ * run, and nobody wakes a worker for those. Where StarPU's drivers block by themselves (simulation),
+ * there is nothing to wait for here. */
+static void sleep_until_push(struct device *device, int seen)
+{
+#ifdef STARPU_NON_BLOCKING_DRIVERS
+    struct timespec limit = {0, 1000 * 1000};
+    starpu_worker_relax_on();
+    if (starpu_worker_get_type(starpu_worker_get_id_check()) == STARPU_CPU_WORKER) {
+        __atomic_add_fetch(&device->sleepers, 1, __ATOMIC_SEQ_CST);
+        if (!__atomic_load_n(&device->queued, __ATOMIC_SEQ_CST))
+            syscall(SYS_futex, &device->pushes, FUTEX_WAIT_PRIVATE, seen, &limit, NULL, 0);
+        __atomic_sub_fetch(&device->sleepers, 1, __ATOMIC_SEQ_CST);
+    } else {
+        sched_yield();
+    }
+    starpu_worker_relax_off();
+#else
+    (void)device;
+    (void)seen;
+#endif
+}
+
+static struct starpu_task *pop_task(unsigned context)
+{
+    struct pipedit *policy = starpu_sched_ctx_get_policy_data(context);
+    int worker = (int)starpu_worker_get_id_check();
+    struct device *device = &policy->device[policy->device_of[worker]];
+
+    int seen = __atomic_load_n(&device->pushes, __ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&device->queued, __ATOMIC_ACQUIRE)) {
+        sleep_until_push(device, seen);
+        if (!__atomic_load_n(&device->queued, __ATOMIC_ACQUIRE))
+            return NULL;
+    }
+
+    struct starpu_task *found = NULL;
+    starpu_worker_relax_on();
+    STARPU_PTHREAD_MUTEX_LOCK(&device->mutex);
+    starpu_worker_relax_off();
+    /* A mask may name some workers of a device only: take the first task that this worker may run. */
+    for (uint32_t left = device->nonempty; left && !found;) {
+        int p = 31 - __builtin_clz(left);
+        struct starpu_task_list *queue = &device->queue[p];
+        struct starpu_task *task;
+        unsigned impl;
+        for (task = starpu_task_list_begin(queue); task != starpu_task_list_end(queue);
+             task = starpu_task_list_next(task))
+            if (starpu_worker_can_execute_task_first_impl(worker, task, &impl))
+                break;
+        if (task != starpu_task_list_end(queue)) {
+            starpu_task_list_erase(queue, task);
+            if (starpu_task_list_empty(queue))
+                device->nonempty &= ~(UINT32_C(1) << p);
+            __atomic_store_n(&device->queued, device->queued - 1, __ATOMIC_RELEASE);
+            found = task;
+        }
+        left &= ~(UINT32_C(1) << p);
+    }
+    STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
+    return found;
+}
+
+struct starpu_sched_policy sdt_policy_pipedit = {
+    .init_sched = init_policy,
+    .deinit_sched = deinit_policy,
+    .push_task = push_task,
+    .pop_task = pop_task,
+    .prefetches = 1,
+    .policy_name = "pipedit",
+    .policy_description = "per-device priority deques, prefetch on push, sleeps when idle",
+    .worker_type = STARPU_WORKER_LIST,
+};
+
+SDT_POLICY_MODULE(sdt_policy_pipedit)

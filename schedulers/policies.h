@@ -1,0 +1,32 @@
+/* The policies that come with stardit, and what makes a policy file loadable by StarPU. */
+#ifndef STARDIT_POLICIES_H
+#define STARDIT_POLICIES_H
+
+#include <string.h>
+
+#include <starpu_scheduler.h>
+
+extern struct starpu_sched_policy sdt_policy_pipedit;
+
+/* A stock StarPU policy by name whose idle CPU workers sleep for a moment instead of spinning, so
+ * that it can be used with more workers than cores. NULL: StarPU has no policy of that name, or
+ * its pop cannot be wrapped. The result is static; one at a time. */
+struct starpu_sched_policy *sdt_policy_yielding(const char *name);
+
+/* StarPU's two entry points of a scheduler module (STARPU_SCHED_LIB). In the library itself, where
+ * several policies live side by side, they are left out. */
+#ifdef STARDIT_POLICY_MODULE
+#define SDT_POLICY_MODULE(policy)                                                                  \
+    struct starpu_sched_policy *starpu_get_sched_lib_policy(const char *name)                      \
+    {                                                                                              \
+        return !name || !strcmp(name, (policy).policy_name) ? &(policy) : NULL;                    \
+    }                                                                                              \
+    struct starpu_sched_policy **starpu_get_sched_lib_policies(void)                               \
+    {                                                                                              \
+        static struct starpu_sched_policy *all[] = {&(policy), NULL};                              \
+        return all;                                                                                \
+    }
+#else
+#define SDT_POLICY_MODULE(policy) extern struct starpu_sched_policy policy;
+#endif
+#endif
