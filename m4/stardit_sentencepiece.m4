@@ -1,20 +1,33 @@
 # STARDIT_CHECK_SENTENCEPIECE
 # SentencePiece (C++), for prompts; --without-sentencepiece leaves --token-ids and --prompt-embeds.
 # Sets SENTENCEPIECE_CFLAGS, SENTENCEPIECE_LIBS, the conditional and macro HAVE_SENTENCEPIECE, and
-# stardit_sentencepiece.
+# stardit_sentencepiece. Its .pc file is not used: some ask for protobuf's, which nothing here needs.
 AC_DEFUN([STARDIT_CHECK_SENTENCEPIECE], [
   AC_ARG_WITH([sentencepiece],
     [AS_HELP_STRING([--without-sentencepiece], [read no text prompts, only token ids and embeddings])],
     [], [with_sentencepiece=yes])
+  AC_ARG_VAR([SENTENCEPIECE_CFLAGS], [C++ compiler flags for SentencePiece])
+  AC_ARG_VAR([SENTENCEPIECE_LIBS], [linker flags for SentencePiece @<:@-lsentencepiece@:>@])
   stardit_sentencepiece=no
   AS_IF([test "$with_sentencepiece" != no], [
-    PKG_CHECK_MODULES([SENTENCEPIECE], [sentencepiece >= 0.1.95],
-      [# The training library comes along in the .pc file; nothing here trains.
-       SENTENCEPIECE_LIBS=`AS_ECHO(["$SENTENCEPIECE_LIBS"]) | $SED 's/-lsentencepiece_train//'`
-       stardit_sentencepiece=`$PKG_CONFIG --modversion sentencepiece`
-       AC_DEFINE([HAVE_SENTENCEPIECE], [1], [Define to 1 if text prompts can be tokenized.])],
-      [AC_MSG_ERROR([no SentencePiece (pkg-config sentencepiece): install libsentencepiece-dev, dnl
-or configure --without-sentencepiece])])
-  ])
+    : ${SENTENCEPIECE_LIBS=-lsentencepiece}
+    AC_LANG_PUSH([C++])
+    stardit_saved_CPPFLAGS=$CPPFLAGS
+    stardit_saved_LIBS=$LIBS
+    CPPFLAGS="$CPPFLAGS $SENTENCEPIECE_CFLAGS"
+    LIBS="$SENTENCEPIECE_LIBS $LIBS"
+    AC_MSG_CHECKING([for SentencePiece])
+    AC_LINK_IFELSE([AC_LANG_PROGRAM([[#include <sentencepiece_processor.h>]],
+        [[sentencepiece::SentencePieceProcessor processor; return processor.Load("").ok();]])],
+      [stardit_sentencepiece=yes])
+    AC_MSG_RESULT([$stardit_sentencepiece])
+    CPPFLAGS=$stardit_saved_CPPFLAGS
+    LIBS=$stardit_saved_LIBS
+    AC_LANG_POP([C++])
+    AS_IF([test "$stardit_sentencepiece" = no],
+      [AC_MSG_ERROR([no SentencePiece (sentencepiece_processor.h, -lsentencepiece): install dnl
+libsentencepiece-dev, or configure --without-sentencepiece])])
+    AC_DEFINE([HAVE_SENTENCEPIECE], [1], [Define to 1 if text prompts can be tokenized.])
+  ], [SENTENCEPIECE_CFLAGS= SENTENCEPIECE_LIBS=])
   AM_CONDITIONAL([HAVE_SENTENCEPIECE], [test "$stardit_sentencepiece" != no])
 ])
