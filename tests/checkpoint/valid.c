@@ -265,9 +265,10 @@ static void test_release(void) {
 
 /* ---- folders ------------------------------------------------------------------------------- */
 
+#define QUOTED(text) "\"" text "\""
 #define TENSOR(name, dtype, shape, from, to)                                                       \
-    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" from "," to "]" \
-                                                                                               "}"
+    QUOTED(name)                                                                                   \
+    ":{\"dtype\":" QUOTED(dtype) ",\"shape\":" shape ",\"data_offsets\":[" from "," to "]}"
 
 static struct sdt_weights *open_weights(void) {
     struct sdt_error err = {0};
