@@ -109,6 +109,11 @@ static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, i
                 write_matrix(file, nodes, 0.0, 8000.0); /* MB/s */
             } else if (i == 2) {
                 write_matrix(file, nodes, 0.0, 1.0); /* us */
+            } else if (i == 3) { /* read by a StarPU with CUDA only; no GPU, no row */
+                fprintf(file, "# GPU\t");
+                for (int node = 0; node < nodes; node++)
+                    fprintf(file, "NUMA%d\t", node);
+                fprintf(file, "\n");
             }
             if (fclose(file))
                 status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));

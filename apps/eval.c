@@ -1,0 +1,597 @@
+/* stardit-eval: runs one component of a checkpoint on given tensors, and compares the result with
+ * what another program got for the same. It is how parity with diffusers is checked. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "apps/options.h"
+#include "apps/stats.h"
+#include "apps/strategy.h"
+#include "graph/denoise.h"
+#include "graph/models/umt5.h"
+#include "graph/models/wan.h"
+#include "graph/models/wan_vae.h"
+#include "graph/sampler/sampler.h"
+
+static const char name_of_program[] = "stardit-eval";
+
+struct eval {
+    const char *model, *component, *input, *output, *strategy_name, *scheduler, *stats;
+    bool compare, force;
+    double atol;
+    int devices, workers;
+    const struct sdt_strategy *strategy;
+    const struct sdt_safetensors *file;
+    const char *path;
+    struct sdt_machine *machine; /* NULL: the component is computed without StarPU */
+    int tiles[SDT_MAX_DEVICES], heads[SDT_MAX_DEVICES];
+    bool has_layout;
+};
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+struct results {
+    struct sdt_stored *tensor; /* [count]; name and data are malloc'ed */
+    size_t count, capacity;
+};
+
+static void results_clear(struct results *results) {
+    for (size_t i = 0; i < results->count; i++) {
+        free((char *)results->tensor[i].name);
+        free((float *)results->tensor[i].data);
+    }
+    free(results->tensor);
+    *results = (struct results){0};
+}
+
+/* Takes values (malloc'ed, [product of shape]), on failure too. */
+static enum sdt_status add_result(struct results *results, const char *name, int rank,
+                                  const int64_t *shape, float *values, struct sdt_error *err) {
+    struct sdt_stored tensor = {.dtype = SDT_F32, .rank = rank, .count = 1, .data = values};
+    char *copy = strdup(name);
+
+    if (results->count == results->capacity) {
+        size_t capacity = results->capacity ? 2 * results->capacity : 16;
+        struct sdt_stored *bigger = realloc(results->tensor, capacity * sizeof *bigger);
+        if (bigger) {
+            results->tensor = bigger;
+            results->capacity = capacity;
+        }
+    }
+    if (!copy || !values || results->count == results->capacity) {
+        free(copy);
+        free(values);
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the result %s", name);
+    }
+    for (int i = 0; i < rank; i++) {
+        tensor.shape[i] = shape[i];
+        tensor.count *= (size_t)shape[i];
+    }
+    tensor.bytes = tensor.count * sizeof(float);
+    tensor.name = copy;
+    results->tensor[results->count++] = tensor;
+    return SDT_OK;
+}
+
+/* The same with a copy of values. */
+static enum sdt_status add_copy(struct results *results, const char *name, int rank,
+                                const int64_t *shape, const float *values, struct sdt_error *err) {
+    size_t count = 1;
+    for (int i = 0; i < rank; i++)
+        count *= (size_t)shape[i];
+    float *copy = malloc(count * sizeof *copy);
+    if (copy)
+        memcpy(copy, values, count * sizeof *copy);
+    return add_result(results, name, rank, shape, copy, err);
+}
+
+static const struct sdt_stored *find_result(const struct results *results, const char *name) {
+    for (size_t i = 0; i < results->count; i++)
+        if (!strcmp(results->tensor[i].name, name))
+            return &results->tensor[i];
+    return NULL;
+}
+
+/* ---- inputs ---------------------------------------------------------------------------------- */
+
+static const char *shape_text(const struct sdt_stored *tensor, char *text, size_t size) {
+    size_t at = 0;
+    text[0] = 0;
+    for (int i = 0; i < tensor->rank && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%lld", i ? "," : "",
+                               (long long)tensor->shape[i]);
+    return text;
+}
+
+static int64_t stored_integer(const struct sdt_stored *tensor, size_t i) {
+    if (tensor->dtype == SDT_I64) {
+        int64_t value;
+        memcpy(&value, (const char *)tensor->data + i * sizeof value, sizeof value);
+        return value;
+    }
+    int32_t value;
+    memcpy(&value, (const char *)tensor->data + i * sizeof value, sizeof value);
+    return value;
+}
+
+static bool is_integer(const struct sdt_stored *tensor) {
+    return tensor->dtype == SDT_I64 || tensor->dtype == SDT_I32;
+}
+
+/* Input `name` of the given rank; `meaning` is its shape in words. Caller frees *values. */
+static enum sdt_status get_input(const struct eval *eval, const char *name, int rank,
+                                 const char *meaning, const struct sdt_stored **tensor,
+                                 float **values, struct sdt_error *err) {
+    char shape[200];
+
+    *values = NULL;
+    *tensor = sdt_safetensors_find(eval->file, name);
+    if (!*tensor)
+        return sdt_fail(err, SDT_ERROR_MISSING, "%s: no tensor %s; --component %s needs it, %s",
+                        eval->path, name, eval->component, meaning);
+    if ((*tensor)->rank != rank || (*tensor)->count == 0 || (*tensor)->shape[0] != 1)
+        return sdt_fail(err, SDT_ERROR_FORMAT, "%s: %s has the shape [%s]; it must be %s",
+                        eval->path, name, shape_text(*tensor, shape, sizeof shape), meaning);
+    if (!is_integer(*tensor))
+        return sdt_stored_floats(*tensor, values, err);
+    *values = malloc((*tensor)->count * sizeof **values);
+    if (!*values)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", name);
+    for (size_t i = 0; i < (*tensor)->count; i++)
+        (*values)[i] = (float)stored_integer(*tensor, i);
+    return SDT_OK;
+}
+
+static bool fits_int(const struct sdt_stored *tensor) {
+    for (int i = 0; i < tensor->rank; i++)
+        if (tensor->shape[i] < 1 || tensor->shape[i] > 1000000)
+            return false;
+    return true;
+}
+
+static sdt_handle register_floats(float *values, size_t count) {
+    sdt_handle handle = NULL;
+    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
+                                sizeof(float));
+    return handle;
+}
+
+static bool is_zero(const float *values, int count) {
+    for (int i = 0; i < count; i++)
+        if (values[i] != 0.0f)
+            return false;
+    return true;
+}
+
+/* ---- transformer ----------------------------------------------------------------------------- */
+
+static enum sdt_status eval_transformer(struct eval *eval, const char *folder,
+                                        struct results *results, struct sdt_error *err) {
+    const struct sdt_stored *x_tensor, *text_tensor, *t_tensor;
+    float *x = NULL, *text = NULL, *t = NULL, *y = NULL;
+    sdt_handle x_handle = NULL, text_handle = NULL, y_handle = NULL;
+    struct sdt_wan *wan = NULL;
+    struct sdt_wan_run *run = NULL;
+    struct sdt_latent latent = {0};
+    struct sdt_flow flow = sdt_machine_flow(eval->machine);
+    enum sdt_status status = sdt_wan_open(folder, &wan, err);
+    char shape[200];
+
+    if (status != SDT_OK)
+        return status;
+    const struct sdt_wan_config *config = sdt_wan_config(wan);
+    status = get_input(eval, "in.x", 5, "[1, channels, frames, height, width]", &x_tensor, &x, err);
+    if (status == SDT_OK)
+        status = get_input(eval, "in.txt", 3, "[1, rows, text width]", &text_tensor, &text, err);
+    if (status == SDT_OK)
+        status = get_input(eval, "in.t", 1, "[1]", &t_tensor, &t, err);
+    if (status != SDT_OK)
+        goto out;
+    if (x_tensor->shape[1] != config->in_channels || !fits_int(x_tensor) ||
+        x_tensor->count > UINT32_MAX) {
+        status =
+            sdt_fail(err, SDT_ERROR_FORMAT,
+                     "%s: in.x has the shape [%s]; this transformer takes [1, %d, frames, "
+                     "height, width], in all at most 4294967295 numbers",
+                     eval->path, shape_text(x_tensor, shape, sizeof shape), config->in_channels);
+        goto out;
+    }
+    if (text_tensor->shape[2] != config->text_dim || !fits_int(text_tensor) ||
+        t_tensor->count != 1) {
+        status =
+            sdt_fail(err, SDT_ERROR_FORMAT,
+                     "%s: in.txt has the shape [%s]; this transformer takes [1, rows, %d]",
+                     eval->path, shape_text(text_tensor, shape, sizeof shape), config->text_dim);
+        goto out;
+    }
+    /* Zero rows at the end are padding, which the model attends to: one key stands for them all. */
+    int all_rows = (int)text_tensor->shape[1], rows = all_rows;
+    while (rows > 1 &&
+           is_zero(text + (size_t)(rows - 1) * (size_t)config->text_dim, config->text_dim))
+        rows--;
+
+    y = calloc(x_tensor->count, sizeof *y);
+    if (!y) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the result");
+        goto out;
+    }
+    struct sdt_wan_geometry geometry = {(int)x_tensor->shape[2], (int)x_tensor->shape[3],
+                                        (int)x_tensor->shape[4]};
+    run = sdt_wan_run_new(&flow, wan, eval->machine, eval->strategy, geometry, 1);
+    if (!run)
+        goto wait;
+    const struct sdt_layout *layout = sdt_wan_layout(run);
+    app_stats_layout(layout, eval->tiles, eval->heads);
+    eval->has_layout = true;
+    x_handle = register_floats(x, x_tensor->count);
+    text_handle = register_floats(text, (size_t)rows * (size_t)config->text_dim);
+    y_handle = register_floats(y, x_tensor->count);
+    sdt_latent_init(&flow, &latent, layout, sdt_wan_patch(wan, geometry), 0, NULL, NULL);
+    if (flow.error.status != SDT_OK)
+        goto wait;
+    sdt_latent_scatter(&flow, &latent, &eval->machine->host, x_handle);
+    sdt_wan_prompt(&flow, run, 0, text_handle, rows, all_rows - rows);
+    sdt_wan_forward(&flow, run, 0, t[0], latent.x[0]);
+    flow.place = &eval->machine->host;
+    flow.tag.role = SDT_ROLE_IO;
+    for (int i = 0; i < layout->tiles; i++)
+        sdt_insert_unpatchify(&flow, "gather_velocity", &latent.patch, (int64_t)i * layout->rows,
+                              layout->rows, sdt_wan_velocity(run, 0)[i], y_handle);
+wait:
+    status = sdt__flow_wait(&flow, err);
+out:
+    if (latent.layout)
+        sdt_latent_clear(&latent);
+    if (x_handle)
+        starpu_data_unregister(x_handle);
+    if (text_handle)
+        starpu_data_unregister(text_handle);
+    if (y_handle)
+        starpu_data_unregister(y_handle); /* brings the result home */
+    sdt_wan_run_free(run);
+    sdt_wan_close(wan);
+    if (status == SDT_OK) {
+        status = add_result(results, "out.y", 5, x_tensor->shape, y, err);
+        y = NULL;
+    }
+    free(x);
+    free(text);
+    free(t);
+    free(y);
+    return status;
+}
+
+/* ---- scheduler ------------------------------------------------------------------------------- */
+
+/* The closed loop of the golden file: v = tanh(0.7 x + w t / 1000), a model of one line. */
+static enum sdt_status eval_loop(struct eval *eval, const char *prefix, enum sdt_sampler_kind kind,
+                                 int steps, double shift, struct results *results,
+                                 struct sdt_error *err) {
+    const struct sdt_stored *start = sdt_safetensors_find(eval->file, "in.x0");
+    const struct sdt_stored *weight = sdt_safetensors_find(eval->file, "in.w");
+    struct sdt_sampler sampler = {0};
+    float *x = NULL, *w = NULL, *v = NULL, *memory = NULL;
+    char name[128];
+    enum sdt_status status;
+
+    if (!start || !weight || start->count != weight->count || start->count == 0)
+        return sdt_fail(err, SDT_ERROR_MISSING,
+                        "%s: --component scheduler needs in.x0 and in.w of one size for %s",
+                        eval->path, prefix);
+    size_t n = start->count;
+    status = sdt_sampler_init(&sampler, kind, SDT_SCHEDULE_NEW, steps, shift, err);
+    if (status == SDT_OK)
+        status = sdt_stored_floats(start, &x, err);
+    if (status == SDT_OK)
+        status = sdt_stored_floats(weight, &w, err);
+    v = malloc(n * sizeof *v);
+    memory = calloc(3 * n, sizeof *memory);
+    if (status == SDT_OK && (!v || !memory))
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", prefix);
+    if (status == SDT_OK) {
+        snprintf(name, sizeof name, "%s.sigmas", prefix);
+        status = add_copy(results, name, 1, (int64_t[]){steps + 1}, sampler.sigmas, err);
+    }
+    if (status == SDT_OK) {
+        snprintf(name, sizeof name, "%s.timesteps", prefix);
+        status = add_copy(results, name, 1, (int64_t[]){steps}, sampler.timesteps, err);
+    }
+    for (int i = 0; i < steps && status == SDT_OK; i++) {
+        for (size_t j = 0; j < n; j++)
+            v[j] = tanhf(0.7f * x[j] + w[j] * sampler.timesteps[i] / 1000.0f);
+        sdt_sampler_step(&sampler.step[i], n, v, NULL, x, memory, memory + n, memory + 2 * n);
+        snprintf(name, sizeof name, "%s.x%d", prefix, i);
+        status = add_copy(results, name, start->rank, start->shape, x, err);
+    }
+    sdt_sampler_clear(&sampler);
+    free(x);
+    free(w);
+    free(v);
+    free(memory);
+    return status;
+}
+
+static enum sdt_status eval_noise(const char *name, uint64_t seed, int64_t count,
+                                  struct results *results, struct sdt_error *err) {
+    float *y = malloc((size_t)count * sizeof *y);
+    if (y)
+        sdt_randn(seed, (size_t)count, y);
+    return add_result(results, name, 1, &count, y, err);
+}
+
+static enum sdt_status eval_scheduler(struct eval *eval, const char *folder,
+                                      struct results *results, struct sdt_error *err) {
+    (void)folder;
+    for (size_t i = 0; i < sdt_safetensors_count(eval->file); i++) {
+        const char *name = sdt_safetensors_at(eval->file, i)->name;
+        unsigned long long seed;
+        long long count;
+        int end = 0, steps;
+        double shift;
+        char prefix[96];
+        enum sdt_status status = SDT_OK;
+
+        if (sscanf(name, "rng.seed%llu_n%lld%n", &seed, &count, &end) == 2 && !name[end]) {
+            if (count < 1 || count > 100000000)
+                return sdt_fail(err, SDT_ERROR_FORMAT, "%s: %s: count must be 1 to 100000000",
+                                eval->path, name);
+            status = eval_noise(name, seed, count, results, err);
+        } else {
+            const char *ending = strstr(name, ".sigmas");
+            size_t length = ending ? (size_t)(ending - name) : 0;
+            if (!ending || ending[7] || length >= sizeof prefix)
+                continue;
+            memcpy(prefix, name, length);
+            prefix[length] = 0;
+            bool unipc = !strncmp(prefix, "unipc_", 6), euler = !strncmp(prefix, "euler_", 6);
+            if ((!unipc && !euler) ||
+                sscanf(prefix + 6, "n%d_shift%lf%n", &steps, &shift, &end) != 2 || prefix[6 + end])
+                return sdt_fail(
+                    err, SDT_ERROR_FORMAT,
+                    "%s: %s: names are unipc_nN_shiftS.sigmas or euler_nN_shiftS.sigmas",
+                    eval->path, name);
+            status = eval_loop(eval, prefix, unipc ? SDT_SAMPLER_UNIPC : SDT_SAMPLER_EULER, steps,
+                               shift, results, err);
+        }
+        if (status != SDT_OK)
+            return status;
+    }
+    if (!results->count)
+        return sdt_fail(err, SDT_ERROR_MISSING,
+                        "%s: no tensor named unipc_nN_shiftS.sigmas, euler_nN_shiftS.sigmas or "
+                        "rng.seedS_nN says what to compute",
+                        eval->path);
+    return SDT_OK;
+}
+
+/* ---- components ------------------------------------------------------------------------------ */
+
+struct component {
+    const char *name;
+    bool needs_machine;
+    double limit; /* of the largest absolute error */
+    enum sdt_status (*run)(struct eval *eval, const char *folder, struct results *results,
+                           struct sdt_error *err);
+};
+
+static const struct component components[] = {
+    {"transformer", true, 5e-5, eval_transformer},
+    {"scheduler", false, 5e-6, eval_scheduler},
+};
+
+/* ---- comparison ------------------------------------------------------------------------------ */
+
+/* What a result is compared with: out.* of a component, everything but the inputs of a scheduler.
+ */
+static bool is_reference(const struct eval *eval, const struct sdt_stored *tensor) {
+    if (!strcmp(eval->component, "scheduler"))
+        return strncmp(tensor->name, "in.", 3) != 0;
+    return !strncmp(tensor->name, "out.", 4);
+}
+
+/* One line about one tensor; *ok cleared where the limit is exceeded. */
+static enum sdt_status compare_tensor(const struct eval *eval, const struct component *component,
+                                      const struct sdt_stored *reference,
+                                      const struct sdt_stored *result, bool *ok,
+                                      struct sdt_error *err) {
+    double limit = !strncmp(reference->name, "rng.", 4) ? 2e-6 : component->limit;
+    double largest = 0.0, difference2 = 0.0, reference2 = 0.0;
+    float *expected = NULL;
+    char shape[200], other[200];
+
+    if (eval->atol >= 0.0)
+        limit = eval->atol;
+    shape_text(reference, shape, sizeof shape);
+    if (!result || strcmp(shape, shape_text(result, other, sizeof other))) {
+        printf("%s [%s] %s%s FAIL\n", reference->name, shape,
+               result ? "the result has the shape " : "is not something this component gives",
+               result ? other : "");
+        *ok = false;
+        return SDT_OK;
+    }
+    enum sdt_status status = sdt_stored_floats(reference, &expected, err);
+    if (status != SDT_OK)
+        return status;
+    const float *values = result->data;
+    for (size_t i = 0; i < reference->count; i++) {
+        double difference = fabs((double)values[i] - (double)expected[i]);
+        if (!(difference <= largest)) /* NaN too, and then it stays */
+            largest = difference;
+        difference2 += difference * difference;
+        reference2 += (double)expected[i] * (double)expected[i];
+    }
+    double relative = reference2 > 0.0 ? sqrt(difference2 / reference2) : sqrt(difference2);
+    bool within = largest <= limit;
+    printf("%s [%s] max_abs %.3g rel_l2 %.3g limit %g %s\n", reference->name, shape, largest,
+           relative, limit, within ? "ok" : "FAIL");
+    *ok &= within;
+    free(expected);
+    return SDT_OK;
+}
+
+static enum sdt_status compare(const struct eval *eval, const struct component *component,
+                               const struct results *results, bool *ok, struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    int compared = 0;
+
+    *ok = true;
+    for (size_t i = 0; status == SDT_OK && i < sdt_safetensors_count(eval->file); i++) {
+        const struct sdt_stored *reference = sdt_safetensors_at(eval->file, i);
+        if (!is_reference(eval, reference))
+            continue;
+        status = compare_tensor(eval, component, reference, find_result(results, reference->name),
+                                ok, err);
+        compared++;
+    }
+    if (status == SDT_OK && !compared)
+        status =
+            sdt_fail(err, SDT_ERROR_MISSING, "%s: no tensor out.* to compare with", eval->path);
+    return status;
+}
+
+/* ---- program --------------------------------------------------------------------------------- */
+
+/* The component's folder: the sub-folder of a whole checkpoint, else the folder itself. */
+static enum sdt_status find_folder(const struct eval *eval, char **folder, struct sdt_error *err) {
+    char *index = NULL;
+    enum sdt_status status = SDT_OK;
+
+    if (asprintf(&index, "%s/model_index.json", eval->model) < 0)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory");
+    int length = access(index, F_OK) == 0 ? asprintf(folder, "%s/%s", eval->model, eval->component)
+                                          : asprintf(folder, "%s", eval->model);
+    if (length < 0) {
+        *folder = NULL;
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory");
+    }
+    free(index);
+    return status;
+}
+
+static enum sdt_status write_stats(const struct eval *eval, struct sdt_error *err) {
+    double bytes[(SDT_MAX_DEVICES + 1) * (SDT_MAX_DEVICES + 1)] = {0};
+    json_t *stats = app_stats_begin(name_of_program);
+
+    json_object_set_new(stats, "component", json_string(eval->component));
+    if (eval->machine) {
+        json_object_set_new(stats, "strategy", json_string(eval->strategy->name));
+        app_stats_machine(stats, eval->machine, eval->has_layout ? eval->tiles : NULL,
+                          eval->has_layout ? eval->heads : NULL);
+        sdt_machine_traffic(eval->machine, bytes);
+        app_stats_moved(stats, bytes, eval->machine->devices);
+    }
+    return app_stats_write(stats, eval->stats, err);
+}
+
+static enum sdt_status evaluate(struct eval *eval, const struct component *component, bool *ok,
+                                struct sdt_error *err) {
+    struct sdt_safetensors *file = NULL;
+    struct results results = {0};
+    char *folder = NULL;
+    enum sdt_status status = sdt_safetensors_open(eval->input, &file, err);
+
+    if (status != SDT_OK)
+        return status;
+    eval->file = file;
+    eval->path = sdt_safetensors_path(file);
+    if (eval->model)
+        status = find_folder(eval, &folder, err);
+    if (status == SDT_OK && component->needs_machine) {
+        struct sdt_machine_options options = {.devices = eval->devices,
+                                              .workers_per_device = eval->workers,
+                                              .scheduler = eval->scheduler};
+        status = sdt_machine_open(&options, &eval->machine, err);
+    }
+    if (status == SDT_OK)
+        status = component->run(eval, folder, &results, err);
+    if (status == SDT_OK && eval->compare)
+        status = compare(eval, component, &results, ok, err);
+    if (status == SDT_OK && eval->output)
+        status = sdt_safetensors_write(eval->output, results.count, results.tensor, err);
+    if (status == SDT_OK && eval->stats)
+        status = write_stats(eval, err);
+    sdt_machine_close(eval->machine);
+    results_clear(&results);
+    free(folder);
+    sdt_safetensors_close(file);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    struct eval eval = {.atol = -1.0, .devices = 1};
+    struct app_option options[] = {
+        APP_HEADING("What to run"),
+        APP_STRING_OPTION("model", "DIR", &eval.model,
+                          "a component's folder, or a whole checkpoint in diffusers layout (not "
+                          "needed for scheduler)"),
+        APP_CHOICE_OPTION("component", "transformer|vae|text_encoder|scheduler", &eval.component,
+                          "what to run"),
+        APP_STRING_OPTION("input", "FILE", &eval.input,
+                          "safetensors file with the inputs, tensors in.*"),
+        APP_STRING_OPTION("output", "FILE", &eval.output, "write the results, tensors out.*, F32"),
+        APP_FLAG_OPTION("compare", &eval.compare,
+                        "compare with the tensors out.* of the input file, one line each; exit 1 "
+                        "if one is off"),
+        APP_DOUBLE_OPTION("atol", "X", &eval.atol, 0.0, 1e30,
+                          "largest absolute error that --compare accepts (default 5e-5; scheduler "
+                          "5e-6, its noise 2e-6)"),
+        APP_FLAG_OPTION("force", &eval.force, "replace files that are there"),
+        APP_HEADING("Where to run"),
+        APP_INT_OPTION("devices", "N", &eval.devices, 1, SDT_MAX_DEVICES,
+                       "number of devices (default 1)"),
+        APP_INT_OPTION("workers-per-device", "W", &eval.workers, 1, STARPU_MAXCPUS,
+                       "CPU workers of each device (default: all cores for one device, else 1)"),
+        APP_STRING_OPTION("strategy", "NAME", &eval.strategy_name,
+                          "how devices share a sequence: single or ulysses (default ulysses)"),
+        APP_STRING_OPTION("scheduler", "NAME", &eval.scheduler,
+                          "StarPU policy (default STARPU_SCHED, else pipedit)"),
+        APP_STRING_OPTION("stats", "FILE", &eval.stats,
+                          "write JSON about tasks, devices and bytes moved; - prints it"),
+    };
+    struct app_program program = {
+        .name = name_of_program,
+        .usage = "--component NAME --input FILE [--model DIR] [--compare] [--output FILE]",
+        .summary =
+            "Runs one component of a checkpoint on given tensors, to check parity with other "
+            "programs.",
+        .options = options,
+        .count = sizeof options / sizeof options[0],
+    };
+    const struct component *component = NULL;
+    struct sdt_error err;
+    bool ok = true;
+
+    int code = app_parse(&program, argc, argv);
+    if (code >= 0)
+        return code;
+    if (!eval.component || !eval.input)
+        return app_usage(program.name, "--%s is needed (usage: %s %s)",
+                         eval.component ? "input" : "component", program.name, program.usage);
+    for (size_t i = 0; i < sizeof components / sizeof components[0]; i++)
+        if (!strcmp(components[i].name, eval.component))
+            component = &components[i];
+    if (!eval.model && component->needs_machine)
+        return app_usage(program.name, "--model is needed for --component %s", eval.component);
+    if (!eval.compare && !eval.output && !eval.stats)
+        return app_usage(program.name, "give --compare, --output or --stats: there is nothing to "
+                                       "do with the result");
+    eval.strategy = app_strategy(eval.strategy_name, &err);
+    if (!eval.strategy)
+        return app_report(program.name, &err);
+    if (app_check_target("output", eval.output, eval.force, &err) != SDT_OK ||
+        app_check_target("stats", eval.stats, eval.force, &err) != SDT_OK)
+        return app_report(program.name, &err);
+
+    if (evaluate(&eval, component, &ok, &err) != SDT_OK)
+        return app_report(program.name, &err);
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "%s: standard output cannot be written\n", program.name);
+        return 1;
+    }
+    return ok ? 0 : 1;
+}

@@ -1,0 +1,317 @@
+/* Command lines from tables, and the one-line messages of the programs. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "apps/options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <starpu.h>
+
+#include "config.h"
+
+#define NAME_LENGTH 64
+#define HELP_COLUMN 30
+#define HELP_WIDTH 96
+
+int app_usage(const char *program, const char *format, ...) {
+    struct sdt_error err;
+    char text[sizeof err.message];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    sdt_fail(&err, SDT_ERROR_USAGE, "%s", text); /* makes control characters harmless */
+    return app_report(program, &err);
+}
+
+int app_report(const char *program, const struct sdt_error *err) {
+    fprintf(stderr, "%s: %s\n", program, err->message);
+    return sdt_status_exit_code(err->status);
+}
+
+bool app_given(const struct app_program *program, const char *name) {
+    for (size_t i = 0; i < program->count; i++)
+        if (program->options[i].name && !strcmp(program->options[i].name, name))
+            return program->options[i].given;
+    return false;
+}
+
+/* ---- help ------------------------------------------------------------------------------------ */
+
+/* Prints `text` broken at spaces; the cursor stands at column `at`, further lines start at
+ * `indent`.
+ */
+static void print_wrapped(const char *text, int at, int indent) {
+    const char *word = text;
+    bool first = true;
+
+    while (*word) {
+        int length = (int)strcspn(word, " ");
+        if (!first && at + 1 + length > HELP_WIDTH) {
+            printf("\n%*s", indent, "");
+            at = indent;
+            first = true;
+        }
+        printf("%s%.*s", first ? "" : " ", length, word);
+        at += length + (first ? 0 : 1);
+        first = false;
+        word += length;
+        word += strspn(word, " ");
+    }
+    printf("\n");
+}
+
+static void print_option(const char *name, const char *operand, const char *help) {
+    int at = printf("  --%s%s%s", name, operand ? " " : "", operand ? operand : "");
+    if (at > HELP_COLUMN - 2) {
+        printf("\n");
+        at = 0;
+    }
+    printf("%*s", HELP_COLUMN - at, "");
+    print_wrapped(help, HELP_COLUMN, HELP_COLUMN);
+}
+
+static void print_help(const struct app_program *program) {
+    printf("Usage: %s %s\n\n", program->name, program->usage);
+    print_wrapped(program->summary, 0, 0);
+    for (size_t i = 0; i < program->count; i++) {
+        const struct app_option *option = &program->options[i];
+        if (option->type == APP_SECTION)
+            printf("\n%s:\n", option->help);
+        else
+            print_option(option->name, option->operand, option->help);
+    }
+    printf("\nHelp:\n");
+    print_option("help", NULL, "print this text");
+    print_option("version", NULL, "print the versions of stardit and StarPU");
+    if (program->notes) {
+        printf("\n");
+        print_wrapped(program->notes, 0, 0);
+    }
+}
+
+static void print_version(const struct app_program *program) {
+    int major, minor, release;
+    starpu_get_version(&major, &minor, &release);
+    printf("%s %s (StarPU %d.%d.%d)\n", program->name, PACKAGE_VERSION, major, minor, release);
+}
+
+/* ---- parsing --------------------------------------------------------------------------------- */
+
+/* Edits that turn a into b: insertions, deletions, replacements. */
+static int distance(const char *a, const char *b) {
+    size_t n = strlen(b);
+    int row[NAME_LENGTH + 1];
+
+    if (n > NAME_LENGTH)
+        return NAME_LENGTH;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = (int)j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        int diagonal = row[0];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= n; j++) {
+            int best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+static int unknown_option(const struct app_program *program, const char *name) {
+    const char *nearest = NULL;
+    int best = (int)strlen(name) / 3 + 2;
+
+    for (size_t i = 0; i < program->count + 2; i++) {
+        const char *candidate = i < program->count    ? program->options[i].name
+                                : i == program->count ? "help"
+                                                      : "version";
+        if (!candidate)
+            continue;
+        /* A beginning or an end of a name ("steps") is nearer than any spelling mistake. */
+        const char *part = strlen(name) >= 3 ? strstr(candidate, name) : NULL;
+        bool whole = part && (part == candidate || part[-1] == '-') &&
+                     (!part[strlen(name)] || part[strlen(name)] == '-');
+        int edits = whole ? 1 : distance(name, candidate);
+        if (edits < best) {
+            best = edits;
+            nearest = candidate;
+        }
+    }
+    if (nearest)
+        return app_usage(program->name,
+                         "unknown option --%s; did you mean --%s? (--help lists all)", name,
+                         nearest);
+    return app_usage(program->name, "unknown option --%s (--help lists all)", name);
+}
+
+static bool is_choice(const char *choices, const char *text) {
+    size_t length = strlen(text);
+    for (const char *c = choices; c; c = strchr(c, '|') ? strchr(c, '|') + 1 : NULL)
+        if (strcspn(c, "|") == length && !strncmp(c, text, length))
+            return true;
+    return false;
+}
+
+/* -1, or the exit code after a message. */
+static int set_value(const struct app_program *program, const struct app_option *option,
+                     const char *text) {
+    char *end = NULL;
+
+    errno = 0;
+    switch (option->type) {
+    case APP_STRING:
+        if (option->choices && !is_choice(option->choices, text))
+            return app_usage(program->name, "--%s %s: must be one of %s", option->name, text,
+                             option->choices);
+        *(const char **)option->value = text;
+        return -1;
+    case APP_INT: {
+        long value = strtol(text, &end, 10);
+        if (end == text || *end)
+            return app_usage(program->name, "--%s %s: must be an integer, %.0f to %.0f",
+                             option->name, text, option->min, option->max);
+        if (errno || (double)value < option->min || (double)value > option->max)
+            return app_usage(program->name, "--%s %s: out of range, must be %.0f to %.0f",
+                             option->name, text, option->min, option->max);
+        *(int *)option->value = (int)value;
+        return -1;
+    }
+    case APP_DOUBLE: {
+        double value = strtod(text, &end);
+        if (end == text || *end || !isfinite(value))
+            return app_usage(program->name, "--%s %s: must be a number, %g to %g", option->name,
+                             text, option->min, option->max);
+        if (value < option->min || value > option->max)
+            return app_usage(program->name, "--%s %s: out of range, must be %g to %g", option->name,
+                             text, option->min, option->max);
+        *(double *)option->value = value;
+        return -1;
+    }
+    case APP_SEED: {
+        bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+        unsigned long long value = strtoull(text, &end, hex ? 16 : 10);
+        if (end == text || *end || errno || text[0] < '0' || text[0] > '9')
+            return app_usage(program->name, "--%s %s: must be an integer, 0 to %llu", option->name,
+                             text, (unsigned long long)UINT64_MAX);
+        *(uint64_t *)option->value = value;
+        return -1;
+    }
+    default:
+        return -1;
+    }
+}
+
+static struct app_option *find_option(const struct app_program *program, const char *name) {
+    for (size_t i = 0; i < program->count; i++)
+        if (program->options[i].name && !strcmp(program->options[i].name, name))
+            return &program->options[i];
+    return NULL;
+}
+
+int app_parse(const struct app_program *program, int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        const char *argument = argv[i];
+        char name[NAME_LENGTH];
+
+        if (!strcmp(argument, "-h"))
+            argument = "--help";
+        if (argument[0] != '-' || argument[1] != '-')
+            return app_usage(program->name, "unexpected argument '%s' (usage: %s %s)", argument,
+                             program->name, program->usage);
+        size_t length = strcspn(argument + 2, "=");
+        const char *value = argument[2 + length] ? argument + 2 + length + 1 : NULL;
+        if (length == 0 || length >= sizeof name)
+            return app_usage(program->name, "'%.80s' is not an option (--help lists all)",
+                             argument);
+        memcpy(name, argument + 2, length);
+        name[length] = 0;
+        for (size_t c = 0; c < length; c++)
+            if (name[c] == '_')
+                name[c] = '-';
+
+        struct app_option *option = find_option(program, name);
+        bool own = !strcmp(name, "help") || !strcmp(name, "version");
+        if (!option && !own)
+            return unknown_option(program, name);
+        if (own || option->type == APP_FLAG) {
+            if (value)
+                return app_usage(program->name, "--%s takes no value", name);
+            if (own) {
+                if (!strcmp(name, "help"))
+                    print_help(program);
+                else
+                    print_version(program);
+                return fflush(stdout) ? 1 : 0;
+            }
+            *(bool *)option->value = true;
+        } else {
+            if (!value && i + 1 == argc)
+                return app_usage(program->name, "--%s needs a value: --%s %s", name, name,
+                                 option->operand);
+            if (!value && !strncmp(argv[i + 1], "--", 2))
+                return app_usage(program->name,
+                                 "--%s needs a value before %s (--%s=%s if it is one)", name,
+                                 argv[i + 1], name, argv[i + 1]);
+            if (!value)
+                value = argv[++i];
+            int code = set_value(program, option, value);
+            if (code >= 0)
+                return code;
+        }
+        option->given = true;
+    }
+    return -1;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+enum sdt_status app_check_target(const char *option, const char *path, bool force,
+                                 struct sdt_error *err) {
+    struct stat st;
+    enum sdt_status status = SDT_OK;
+    char *folder = NULL;
+
+    if (!path)
+        return SDT_OK;
+    if (!*path)
+        return sdt_fail(err, SDT_ERROR_USAGE, "--%s: the file name is empty", option);
+    if (stat(path, &st) == 0) {
+        if (!S_ISREG(st.st_mode))
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: is there and is not a regular file",
+                            option, path);
+        if (!force)
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: is there already; --force replaces it",
+                            option, path);
+    }
+    const char *slash = strrchr(path, '/');
+    if (slash && !slash[1])
+        return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: must be a file, not a folder", option,
+                        path);
+    folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    if (!folder)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while reading the options");
+    if (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode))
+        status =
+            sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: there is no folder %s", option, path, folder);
+    else if (access(folder, W_OK | X_OK) != 0)
+        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: the folder %s is not writable", option,
+                          path, folder);
+    free(folder);
+    return status;
+}

@@ -1,0 +1,73 @@
+/* The command line of every stardit program: one table per program says each option's name, type,
+ * range and help text; parsing, error messages and --help all come from it. */
+#ifndef STARDIT_APPS_OPTIONS_H
+#define STARDIT_APPS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "stardit/status.h"
+
+/* what `value` points to */
+enum app_type {
+    APP_SECTION, /* no option: `help` is a heading of --help */
+    APP_FLAG,    /* bool */
+    APP_STRING,  /* const char *, borrowed from argv; may be restricted by `choices` */
+    APP_INT,     /* int within min..max */
+    APP_DOUBLE,  /* double within min..max */
+    APP_SEED     /* uint64_t, decimal or 0x hexadecimal */
+};
+
+struct app_option {
+    enum app_type type;
+    const char *name;    /* with '-', without the leading "--"; '_' is accepted for '-' */
+    const char *operand; /* "FILE", "N": what --help shows behind the name; NULL for a flag */
+    const char *help;    /* what it does, unit and default */
+    void *value;
+    double min, max;
+    const char *choices; /* "auto|bar|plain|none"; NULL: any */
+    bool given;          /* set by the parser */
+};
+
+/* One line of a table each. */
+#define APP_OPTION(t, n, o, v, ...)                                                                \
+    { .type = (t), .name = (n), .operand = (o), .value = (v), .help = __VA_ARGS__ }
+#define APP_HEADING(text)                                                                          \
+    { .type = APP_SECTION, .help = (text) }
+#define APP_FLAG_OPTION(n, v, h) APP_OPTION(APP_FLAG, n, NULL, v, h)
+#define APP_STRING_OPTION(n, o, v, h) APP_OPTION(APP_STRING, n, o, v, h)
+#define APP_CHOICE_OPTION(n, c, v, h) APP_OPTION(APP_STRING, n, c, v, h, .choices = (c))
+#define APP_INT_OPTION(n, o, v, low, high, h)                                                      \
+    APP_OPTION(APP_INT, n, o, v, h, .min = (low), .max = (high))
+#define APP_DOUBLE_OPTION(n, o, v, low, high, h)                                                   \
+    APP_OPTION(APP_DOUBLE, n, o, v, h, .min = (low), .max = (high))
+#define APP_SEED_OPTION(n, o, v, h) APP_OPTION(APP_SEED, n, o, v, h)
+
+struct app_program {
+    const char *name;    /* "stardit-info" */
+    const char *usage;   /* behind the name in "Usage:" */
+    const char *summary; /* a sentence or two */
+    struct app_option *options;
+    size_t count;
+    const char *notes; /* below the options, or NULL */
+};
+
+/* Reads argv[1..]; --help and --version are known to every program. -1: go on. Otherwise the exit
+ * code: 0 after help or version, 2 after one line on stderr about what is wrong. An option given
+ * twice: the last one counts. */
+int app_parse(const struct app_program *program, int argc, char **argv);
+
+/* Prints "program: message" as one line on stderr and returns the exit code of err's status. */
+int app_report(const char *program, const struct sdt_error *err);
+/* The same for a wrong command line: returns 2. */
+int app_usage(const char *program, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* True if the option was on the command line. */
+bool app_given(const struct app_program *program, const char *name);
+
+/* Refuses a file that cannot be written once the work is done: SDT_ERROR_USAGE when something is
+ * there already (without `force`, or when it is not a regular file), or when its folder is not
+ * there or not writable. `option` is named in the message. path NULL: fine. */
+enum sdt_status app_check_target(const char *option, const char *path, bool force,
+                                 struct sdt_error *err);
+#endif

@@ -1,0 +1,149 @@
+/* --stats: the recorder's totals and StarPU's byte counters as one JSON object. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "apps/stats.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config.h"
+
+json_t *app_stats_begin(const char *program) {
+    char starpu[48];
+    int major, minor, release;
+
+    starpu_get_version(&major, &minor, &release);
+    snprintf(starpu, sizeof starpu, "%d.%d.%d", major, minor, release);
+    return json_pack("{s:s, s:s, s:s}", "program", program, "version", PACKAGE_VERSION, "starpu",
+                     starpu);
+}
+
+void app_stats_layout(const struct sdt_layout *layout, int *tiles, int *heads) {
+    for (int d = 0; d < layout->devices; d++) {
+        tiles[d] = layout->first_tile[d + 1] - layout->first_tile[d];
+        heads[d] = 0;
+        for (int c = 0; c < layout->chunks; c++)
+            if (layout->owner[c] == d)
+                heads[d] += layout->head[c + 1] - layout->head[c];
+    }
+}
+
+static json_t *totals_object(struct sdt_role_totals totals) {
+    return json_pack("{s:I, s:f, s:f, s:f}", "tasks", (json_int_t)totals.tasks, "busy_seconds",
+                     totals.busy_us * 1e-6, "flops", totals.flops, "bytes", totals.bytes);
+}
+
+static void add(struct sdt_role_totals *sum, struct sdt_role_totals totals) {
+    sum->tasks += totals.tasks;
+    sum->busy_us += totals.busy_us;
+    sum->flops += totals.flops;
+    sum->bytes += totals.bytes;
+}
+
+/* One device (-1: the host): its totals, by role where there are any, and its memory's peak. */
+static json_t *place_object(const struct sdt_machine *machine, int device, unsigned node) {
+    struct sdt_role_totals sum = {0};
+    json_t *object = json_object(), *roles = json_object();
+
+    for (int r = 0; r < SDT_ROLES; r++) {
+        struct sdt_role_totals totals = sdt__recorder_totals(machine->recorder, device, r);
+        add(&sum, totals);
+        if (totals.tasks)
+            json_object_set_new(roles, sdt_role_name(r), totals_object(totals));
+    }
+    json_object_set_new(object, "tasks", json_integer((json_int_t)sum.tasks));
+    json_object_set_new(object, "busy_seconds", json_real(sum.busy_us * 1e-6));
+    json_object_set_new(object, "peak_bytes",
+                        json_integer((json_int_t)sdt__recorder_peak(machine->recorder, node)));
+    json_object_set_new(object, "roles", roles);
+    return object;
+}
+
+void app_stats_machine(json_t *stats, const struct sdt_machine *machine, const int *tiles,
+                       const int *heads) {
+    json_t *tasks = json_object(), *roles = json_object(), *devices = json_array();
+
+    json_object_set_new(stats, "devices", json_integer(machine->devices));
+    json_object_set_new(stats, "workers_per_device", json_integer(machine->workers_per_device));
+    json_object_set_new(stats, "scheduler", json_string(machine->scheduler));
+    for (int r = 0; r < SDT_ROLES; r++) {
+        struct sdt_role_totals sum = {0};
+        for (int d = -1; d < machine->devices; d++)
+            add(&sum, sdt__recorder_totals(machine->recorder, d, r));
+        json_object_set_new(roles, sdt_role_name(r), totals_object(sum));
+    }
+    json_object_set_new(tasks, "total",
+                        json_integer((json_int_t)sdt__recorder_tasks(machine->recorder)));
+    json_object_set_new(tasks, "roles", roles);
+    json_object_set_new(stats, "tasks", tasks);
+    json_object_set_new(stats, "host", place_object(machine, -1, machine->host.node));
+    for (int d = 0; d < machine->devices; d++) {
+        json_t *device = place_object(machine, d, machine->device[d].node);
+        json_object_set_new(device, "device", json_integer(d));
+        if (tiles)
+            json_object_set_new(device, "tiles", json_integer(tiles[d]));
+        if (heads)
+            json_object_set_new(device, "heads", json_integer(heads[d]));
+        json_array_append_new(devices, device);
+    }
+    json_object_set_new(stats, "device", devices);
+}
+
+void app_stats_moved(json_t *stats, const double *bytes, int devices) {
+    int n = devices + 1;
+    double between = 0.0, host = 0.0;
+    json_t *matrix = json_array();
+
+    for (int from = 0; from < n; from++) {
+        json_t *row = json_array();
+        for (int to = 0; to < n; to++) {
+            double value = bytes[from * n + to];
+            json_array_append_new(row, json_integer((json_int_t)value));
+            if (from > 0 && to > 0 && from != to)
+                between += value;
+            else if (from != to)
+                host += value;
+        }
+        json_array_append_new(matrix, row);
+    }
+    json_object_set_new(stats, "moved",
+                        json_pack("{s:I, s:I, s:o}", "between_devices_bytes", (json_int_t)between,
+                                  "host_bytes", (json_int_t)host, "matrix_bytes", matrix));
+}
+
+enum sdt_status app_stats_write(json_t *stats, const char *path, struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    char *part = NULL;
+    const size_t flags = JSON_INDENT(2) | JSON_PRESERVE_ORDER;
+
+    if (!strcmp(path, "-")) {
+        if (json_dumpf(stats, stdout, flags) || putchar('\n') == EOF || fflush(stdout))
+            status = sdt_fail(err, SDT_ERROR_IO, "standard output: %s", strerror(errno));
+        goto out;
+    }
+    if (asprintf(&part, "%s.part", path) < 0) {
+        part = NULL;
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while writing %s", path);
+        goto out;
+    }
+    FILE *file = fopen(part, "w");
+    if (!file) {
+        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", part, strerror(errno));
+        goto out;
+    }
+    bool failed = json_dumpf(stats, file, flags) != 0;
+    failed |= putc('\n', file) == EOF;
+    failed |= fclose(file) != 0;
+    if (failed || rename(part, path)) {
+        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+        unlink(part);
+    }
+out:
+    free(part);
+    json_decref(stats);
+    return status;
+}

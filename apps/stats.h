@@ -1,0 +1,29 @@
+/* What a run did, as JSON: the part of --stats that stardit-generate and stardit-eval share. Each
+ * number is defined in docs/numbers.md. */
+#ifndef STARDIT_APPS_STATS_H
+#define STARDIT_APPS_STATS_H
+
+#include <jansson.h>
+
+#include "graph/layout.h"
+#include "graph/machine.h"
+
+/* {"program":, "version":, "starpu":}; NULL: out of memory. */
+json_t *app_stats_begin(const char *program);
+
+/* Adds "devices", "workers_per_device", "scheduler", "tasks" (in all, by role), "device" (one
+ * object per device: tiles, heads, tasks, peak bytes) and "host". tiles, heads: [machine->devices]
+ * or NULL. */
+void app_stats_machine(json_t *stats, const struct sdt_machine *machine, const int *tiles,
+                       const int *heads);
+
+/* Adds "moved": bytes between memories, [devices + 1, devices + 1], index 0 the host. */
+void app_stats_moved(json_t *stats, const double *bytes, int devices);
+
+/* Tiles and heads of each device of a layout. */
+void app_stats_layout(const struct sdt_layout *layout, int *tiles /* [devices] */,
+                      int *heads /* [devices] */);
+
+/* Writes to path (temporary name, then renamed; "-": standard output) and frees stats. */
+enum sdt_status app_stats_write(json_t *stats, const char *path, struct sdt_error *err);
+#endif
