@@ -122,27 +122,24 @@ void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
                              sdt_handle m1 /* [n]; these three updated, first written at step 0 */,
                              bool first, void (*done)(void *arg, int step), void *done_arg);
 
-/* -- conv.c: causal video convolutions, channel-last -- */
-/* history: [kt-1, height, width, in], updated with the last input frames (written where first); NULL
- * where kt is 1. */
-void sdt_insert_conv3d(struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
-                       bool first, sdt_handle x /* [frames, height, width, in] */,
-                       sdt_handle history, sdt_handle w /* [out, kt, ks, ks, in] */,
-                       sdt_handle bias /* [out] */, sdt_handle residual /* as y, or NULL */,
-                       sdt_handle y /* [frames, H', W', out] written */);
-/* first: the history counts as zeros and is written (spec 3.4 up3d, trap T7). */
-void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int frames, int height,
-                              int width, int channels, bool first,
-                              sdt_handle x /* [frames, height, width, C] */,
-                              sdt_handle history /* [2, height, width, C] updated */,
+/* -- conv.c: video convolutions, channel-last, one frame a task -- */
+void sdt_insert_conv(struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
+                     const sdt_handle *x /* [kt] -> [height, width, in], oldest first; NULL: zeros */,
+                     sdt_handle w /* [out, kt, ks, ks, in] */, sdt_handle bias /* [out] */,
+                     sdt_handle residual /* as y, or NULL */,
+                     sdt_handle y /* [H', W', out] written */);
+void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int height, int width,
+                              int channels,
+                              const sdt_handle *x /* [3] -> [height, width, C] or NULL: zeros */,
                               sdt_handle w /* [2C, 3, C] */, sdt_handle bias /* [2C] */,
-                              sdt_handle y /* [2 frames, height, width, C] written */);
+                              sdt_handle first, sdt_handle second /* [height, width, C] written */);
 void sdt_insert_channel_norm(struct sdt_flow *flow, const char *name, size_t pixels, int channels,
                              bool silu, sdt_handle x /* [pixels, C] */,
-                             sdt_handle gamma /* [C] */, sdt_handle y /* [pixels, C] written */);
-void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int frames, int pixels,
-                                int channels, sdt_handle qkv /* [frames, pixels, 3C] */,
-                                sdt_handle o /* [frames, pixels, C] written */);
+                             sdt_handle gamma /* [C] */,
+                             sdt_handle y /* [pixels, C] written; may be x */);
+void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pixels, int channels,
+                                sdt_handle qkv /* [pixels, 3C] */,
+                                sdt_handle o /* [pixels, C] written */);
 
 /* -- frames.c: between latents, tiles and the video -- */
 /* std, mean: [C], copied; NULL: the latent as it is. */
@@ -150,10 +147,12 @@ void sdt_insert_latent_window(struct sdt_flow *flow, const char *name,
                               const struct sdt_window *window, const float *std, const float *mean,
                               sdt_handle latent /* [C, T, H, W] */,
                               sdt_handle y /* [nframes, rows, cols, C] written */);
-/* Clamped to -1..1 and stored at frame `frame0` of out. */
-void sdt_insert_put_frames(struct sdt_flow *flow, const char *name, int frames, int height,
-                           int width, int frame0, sdt_handle x /* [frames, height, width, 3] */,
-                           sdt_handle out /* [F, height, width, 3] updated */);
+/* Stores one frame, clamped to -1..1 if asked. first: out was never written. done (or NULL) is called on the
+ * worker's thread. */
+void sdt_insert_put_frame(struct sdt_flow *flow, const char *name, int height, int width, int frame,
+                          bool clamp, sdt_handle x /* [height, width, 3] */,
+                          sdt_handle out /* [F, height, width, 3] updated */, bool first,
+                          void (*done)(void *arg, int frame), void *done_arg);
 /* Cross-fades b's first rows with a's last ones (columns: b's first columns with a's last). */
 void sdt_insert_blend_rows(struct sdt_flow *flow, const char *name, int frames, int width,
                            int extent, int a_rows, sdt_handle a, int b_rows,
@@ -161,7 +160,7 @@ void sdt_insert_blend_rows(struct sdt_flow *flow, const char *name, int frames, 
 void sdt_insert_blend_columns(struct sdt_flow *flow, const char *name, int frames, int rows,
                               int extent, int a_width, sdt_handle a, int b_width,
                               sdt_handle b /* [frames, rows, b_width, 3] updated */);
-/* Copies the top-left rows x cols of a tile to (y0, x0) of the video. */
+/* Copies the top-left rows x cols of a tile, clamped to -1..1, to (y0, x0) of the video. */
 void sdt_insert_place_tile(struct sdt_flow *flow, const char *name, int frames, int tile_rows,
                            int tile_cols, int rows, int cols, int y0, int x0, int height, int width,
                            sdt_handle tile /* [frames, tile_rows, tile_cols, 3] */,

@@ -1,67 +1,60 @@
-/* Causal video convolutions with their history, channel norm, and the mid block's attention. */
+/* Video convolutions frame by frame, channel norm, and the mid block's attention. */
 #include "codelets/codelets.h"
 
-/* ---- sdt_insert_conv3d ---------------------------------------------------------------------- */
+/* ---- sdt_insert_conv ------------------------------------------------------------------------ */
 
-struct conv3d {
+struct conv {
     struct sdt_conv conv;
-    bool first;
-    int x, history, w, bias, residual, y, scratch;
+    int x[3], w, bias, residual, y, scratch;
 };
 
-static void conv3d_cpu(void *buffers[], void *cl_arg)
+static void conv_cpu(void *buffers[], void *cl_arg)
 {
-    const struct conv3d *a = sdt__task_args(cl_arg);
+    const struct conv *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    const struct sdt_conv *conv = &a->conv;
-    const float *x = sdt__floats(buffers, a->x);
-    float *history = sdt__floats(buffers, a->history);
-    sdt_conv3d(conv, x, a->first ? NULL : history, sdt__floats(buffers, a->w),
-               sdt__floats(buffers, a->bias), sdt__floats(buffers, a->residual),
-               sdt__floats(buffers, a->y), sdt__floats(buffers, a->scratch));
-    if (history)
-        sdt_conv_history(conv->kt - 1, conv->frames,
-                         (size_t)conv->height * (size_t)conv->width * (size_t)conv->in, a->first, x,
-                         history);
+    const float *x[3];
+    for (int i = 0; i < 3; i++)
+        x[i] = sdt__floats(buffers, a->x[i]);
+    sdt_conv_frame(&a->conv, x, sdt__floats(buffers, a->w), sdt__floats(buffers, a->bias),
+                   sdt__floats(buffers, a->residual), sdt__floats(buffers, a->y),
+                   sdt__floats(buffers, a->scratch));
 }
 
-struct starpu_codelet sdt__conv3d_codelet = {
-    .name = "conv3d",
-    .cpu_funcs = {conv3d_cpu},
+struct starpu_codelet sdt__conv_codelet = {
+    .name = "conv",
+    .cpu_funcs = {conv_cpu},
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_conv3d(struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
-                       bool first, sdt_handle x, sdt_handle history, sdt_handle w, sdt_handle bias,
-                       sdt_handle residual, sdt_handle y)
+void sdt_insert_conv(struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
+                     const sdt_handle *x, sdt_handle w, sdt_handle bias, sdt_handle residual,
+                     sdt_handle y)
 {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct conv3d a = {*conv, first,
-                       .x = sdt__task_read(&task, x),
-                       .history = sdt__task_access(&task, history, first ? STARPU_W : STARPU_RW),
-                       .w = sdt__task_read(&task, w),
-                       .bias = sdt__task_read(&task, bias),
-                       .residual = sdt__task_read(&task, residual),
-                       .y = sdt__task_write(&task, y),
-                       .scratch = sdt__task_scratch(&task, sdt_conv3d_scratch(conv))};
-    double in = (double)conv->frames * conv->height * conv->width;
-    double out = conv->upsample ? 4.0 * in : in;
+    struct conv a = {*conv, .x = {-1, -1, -1}};
+    for (int i = 0; i < conv->kt; i++)
+        a.x[i] = sdt__task_read(&task, x[i]);
+    a.w = sdt__task_read(&task, w);
+    a.bias = sdt__task_read(&task, bias);
+    a.residual = sdt__task_read(&task, residual);
+    a.y = sdt__task_write(&task, y);
+    a.scratch = sdt__task_scratch(&task, sdt_conv_frame_scratch(conv));
+    double in = (double)conv->height * conv->width, out = conv->upsample ? 4.0 * in : in;
     double taps = (double)conv->kt * conv->ks * conv->ks;
-    double bytes = 4.0 * (in * conv->in + out * conv->out * (residual ? 2.0 : 1.0) +
+    double bytes = 4.0 * (in * conv->kt * conv->in + out * conv->out * (residual ? 2.0 : 1.0) +
                           taps * conv->in * conv->out);
-    sdt__task_submit(&task, &sdt__conv3d_codelet, name, 2.0 * out * conv->in * conv->out * taps,
+    sdt__task_submit(&task, &sdt__conv_codelet, name, 2.0 * out * conv->in * conv->out * taps,
                      bytes, &a, sizeof a);
 }
 
 /* ---- sdt_insert_time_upsample --------------------------------------------------------------- */
 
 struct time_upsample {
-    int frames, height, width, channels;
-    bool first;
-    int x, history, w, bias, y, scratch;
+    int height, width, channels;
+    int x[3], w, bias, first, second, scratch;
 };
 
 static void time_upsample_cpu(void *buffers[], void *cl_arg)
@@ -69,13 +62,12 @@ static void time_upsample_cpu(void *buffers[], void *cl_arg)
     const struct time_upsample *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    const float *x = sdt__floats(buffers, a->x);
-    float *history = sdt__floats(buffers, a->history);
-    sdt_time_upsample(a->frames, a->height, a->width, a->channels, x, a->first ? NULL : history,
-                      sdt__floats(buffers, a->w), sdt__floats(buffers, a->bias),
-                      sdt__floats(buffers, a->y), sdt__floats(buffers, a->scratch));
-    sdt_conv_history(2, a->frames, (size_t)a->height * (size_t)a->width * (size_t)a->channels,
-                     a->first, x, history);
+    const float *x[3];
+    for (int i = 0; i < 3; i++)
+        x[i] = sdt__floats(buffers, a->x[i]);
+    sdt_time_upsample(a->height, a->width, a->channels, x, sdt__floats(buffers, a->w),
+                      sdt__floats(buffers, a->bias), sdt__floats(buffers, a->first),
+                      sdt__floats(buffers, a->second), sdt__floats(buffers, a->scratch));
 }
 
 struct starpu_codelet sdt__time_upsample_codelet = {
@@ -85,23 +77,23 @@ struct starpu_codelet sdt__time_upsample_codelet = {
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int frames, int height,
-                              int width, int channels, bool first, sdt_handle x,
-                              sdt_handle history, sdt_handle w, sdt_handle bias, sdt_handle y)
+void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int height, int width,
+                              int channels, const sdt_handle *x, sdt_handle w, sdt_handle bias,
+                              sdt_handle first, sdt_handle second)
 {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct time_upsample a = {
-        frames, height, width, channels, first,
-        .x = sdt__task_read(&task, x),
-        .history = sdt__task_access(&task, history, first ? STARPU_W : STARPU_RW),
-        .w = sdt__task_read(&task, w),
-        .bias = sdt__task_read(&task, bias),
-        .y = sdt__task_write(&task, y),
-        .scratch = sdt__task_scratch(&task, sdt_time_upsample_scratch(width, channels))};
-    double pixels = (double)frames * height * width;
-    sdt__task_submit(&task, &sdt__time_upsample_codelet, name,
-                     12.0 * pixels * channels * channels, 12.0 * pixels * channels, &a, sizeof a);
+    struct time_upsample a = {.height = height, .width = width, .channels = channels};
+    for (int i = 0; i < 3; i++)
+        a.x[i] = sdt__task_read(&task, x[i]);
+    a.w = sdt__task_read(&task, w);
+    a.bias = sdt__task_read(&task, bias);
+    a.first = sdt__task_write(&task, first);
+    a.second = sdt__task_write(&task, second);
+    a.scratch = sdt__task_scratch(&task, sdt_time_upsample_scratch(width, channels));
+    double pixels = (double)height * width;
+    sdt__task_submit(&task, &sdt__time_upsample_codelet, name, 12.0 * pixels * channels * channels,
+                     20.0 * pixels * channels, &a, sizeof a);
 }
 
 /* ---- sdt_insert_channel_norm ---------------------------------------------------------------- */
@@ -133,8 +125,13 @@ void sdt_insert_channel_norm(struct sdt_flow *flow, const char *name, size_t pix
 {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct channel_norm a = {pixels, channels, silu, sdt__task_read(&task, x),
-                             sdt__task_read(&task, gamma), sdt__task_write(&task, y)};
+    struct channel_norm a = {pixels, channels, silu, .gamma = sdt__task_read(&task, gamma)};
+    if (x == y) {
+        a.x = a.y = sdt__task_update(&task, x);
+    } else {
+        a.x = sdt__task_read(&task, x);
+        a.y = sdt__task_write(&task, y);
+    }
     double count = (double)pixels * channels;
     sdt__task_submit(&task, &sdt__channel_norm_codelet, name, 12.0 * count, 8.0 * count, &a,
                      sizeof a);
@@ -143,7 +140,7 @@ void sdt_insert_channel_norm(struct sdt_flow *flow, const char *name, size_t pix
 /* ---- sdt_insert_frame_attention ------------------------------------------------------------- */
 
 struct frame_attention {
-    int frames, pixels, channels;
+    int pixels, channels;
     int qkv, o, scratch;
 };
 
@@ -152,12 +149,8 @@ static void frame_attention_cpu(void *buffers[], void *cl_arg)
     const struct frame_attention *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    const float *qkv = sdt__floats(buffers, a->qkv); /* [frames, pixels, 3C] */
-    float *o = sdt__floats(buffers, a->o);           /* [frames, pixels, C] */
-    size_t frame = (size_t)a->pixels * (size_t)a->channels;
-    for (int t = 0; t < a->frames; t++)
-        sdt_frame_attention(a->pixels, a->channels, qkv + 3 * frame * (size_t)t,
-                            o + frame * (size_t)t, sdt__floats(buffers, a->scratch));
+    sdt_frame_attention(a->pixels, a->channels, sdt__floats(buffers, a->qkv),
+                        sdt__floats(buffers, a->o), sdt__floats(buffers, a->scratch));
 }
 
 struct starpu_codelet sdt__frame_attention_codelet = {
@@ -167,15 +160,15 @@ struct starpu_codelet sdt__frame_attention_codelet = {
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int frames, int pixels,
-                                int channels, sdt_handle qkv, sdt_handle o)
+void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pixels, int channels,
+                                sdt_handle qkv, sdt_handle o)
 {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct frame_attention a = {
-        frames, pixels, channels, sdt__task_read(&task, qkv), sdt__task_write(&task, o),
+        pixels, channels, sdt__task_read(&task, qkv), sdt__task_write(&task, o),
         sdt__task_scratch(&task, sdt_frame_attention_scratch(pixels, channels))};
     double p = (double)pixels;
-    sdt__task_submit(&task, &sdt__frame_attention_codelet, name, 4.0 * frames * p * p * channels,
-                     16.0 * frames * p * channels, &a, sizeof a);
+    sdt__task_submit(&task, &sdt__frame_attention_codelet, name, 4.0 * p * p * channels,
+                     16.0 * p * channels, &a, sizeof a);
 }

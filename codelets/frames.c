@@ -53,40 +53,52 @@ void sdt_insert_latent_window(struct sdt_flow *flow, const char *name,
                      sizeof a);
 }
 
-/* ---- sdt_insert_put_frames ------------------------------------------------------------------ */
+/* ---- sdt_insert_put_frame ------------------------------------------------------------------- */
 
-struct put_frames {
+struct put_frame {
     size_t count, offset; /* floats */
-    int x, out;
+    int frame, x, out;
+    bool clamp;
+    void (*done)(void *arg, int frame);
+    void *done_arg;
 };
 
-static void put_frames_cpu(void *buffers[], void *cl_arg)
+static void put_frame_cpu(void *buffers[], void *cl_arg)
 {
-    const struct put_frames *a = sdt__task_args(cl_arg);
+    const struct put_frame *a = sdt__task_args(cl_arg);
     if (!a)
         return;
     float *out = sdt__floats(buffers, a->out) + a->offset;
     memcpy(out, sdt__floats(buffers, a->x), a->count * sizeof *out);
-    sdt_clamp_frames(a->count, out);
+    if (a->clamp)
+        sdt_clamp_frames(a->count, out);
+    if (a->done)
+        a->done(a->done_arg, a->frame);
 }
 
-struct starpu_codelet sdt__put_frames_codelet = {
-    .name = "put_frames",
-    .cpu_funcs = {put_frames_cpu},
+struct starpu_codelet sdt__put_frame_codelet = {
+    .name = "put_frame",
+    .cpu_funcs = {put_frame_cpu},
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_put_frames(struct sdt_flow *flow, const char *name, int frames, int height,
-                           int width, int frame0, sdt_handle x, sdt_handle out)
+void sdt_insert_put_frame(struct sdt_flow *flow, const char *name, int height, int width, int frame,
+                          bool clamp, sdt_handle x, sdt_handle out, bool first,
+                          void (*done)(void *arg, int frame), void *done_arg)
 {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    size_t frame = (size_t)height * (size_t)width * 3;
-    struct put_frames a = {frame * (size_t)frames, frame * (size_t)frame0, sdt__task_read(&task, x),
-                           sdt__task_update(&task, out)};
-    sdt__task_submit(&task, &sdt__put_frames_codelet, name, 0.0, 8.0 * (double)a.count, &a,
-                     sizeof a);
+    size_t count = (size_t)height * (size_t)width * 3;
+    struct put_frame a = {.count = count,
+                          .offset = count * (size_t)frame,
+                          .frame = frame,
+                          .x = sdt__task_read(&task, x),
+                          .out = sdt__task_access(&task, out, first ? STARPU_W : STARPU_RW),
+                          .clamp = clamp,
+                          .done = done,
+                          .done_arg = done_arg};
+    sdt__task_submit(&task, &sdt__put_frame_codelet, name, 0.0, 8.0 * (double)count, &a, sizeof a);
 }
 
 /* ---- sdt_insert_blend_rows, sdt_insert_blend_columns ---------------------------------------- */
@@ -160,6 +172,7 @@ static void place_tile_cpu(void *buffers[], void *cl_arg)
             size_t to = ((size_t)t * (size_t)a->height + (size_t)(a->y0 + y)) * (size_t)a->width +
                         (size_t)a->x0;
             memcpy(video + 3 * to, tile + 3 * from, 3 * (size_t)a->cols * sizeof *video);
+            sdt_clamp_frames(3 * (size_t)a->cols, video + 3 * to);
         }
 }
 

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernels/kernels.h"
 #include "schedulers/policies.h"
 
 /* Room that the synthetic topology claims per node. StarPU never asks the system whether it is there; it
@@ -242,6 +243,7 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
         goto out;
     }
 
+    sdt_kernels_init();
     starpu_conf_init(&conf);
     status = set_policy(machine, options->scheduler, &conf, err);
     if (status != SDT_OK)

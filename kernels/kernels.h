@@ -24,6 +24,11 @@
 extern "C" {
 #endif
 
+/* Call once before any other kernel (sdt_machine_open does): makes BLAS run each product in the calling
+ * thread. BLAS must be safe to call from several threads at once; OpenBLAS built without threads is
+ * not (its work buffers get mixed up: seen as wrong numbers with two workers). */
+void sdt_kernels_init(void);
+
 /* ---- storage types ------------------------------------------------------------------------- */
 
 enum sdt_dtype { SDT_F32, SDT_F16, SDT_BF16, SDT_F64, SDT_I64, SDT_I32, SDT_U8, SDT_DTYPES };
@@ -189,36 +194,30 @@ void sdt_sampler_step(const struct sdt_sampler_step *step, size_t n, const float
 /* [out, in, taps] as stored to [out, taps, in] as the kernels read it. */
 void sdt_conv_pack(int out, int in, int taps, const float *w, float *packed);
 
-/* Causal conv: kernel (kt, ks, ks), ks 1 or 3, kt 1 or 3, stride 1, zero padding in space, `history`
- * (the last kt-1 input frames of the previous chunk, NULL: zeros) in the past. With upsample the
- * input is first enlarged x2 in height and width, nearest. With residual, y = conv + residual. */
+/* One output frame of a causal conv: kernel (kt, ks, ks), ks 1 or 3, kt 1 or 3, stride 1, zero padding
+ * in space. The input frames stand in `x`, oldest first; NULL is a frame of zeros (before the start). With
+ * upsample the input is first enlarged x2 in height and width, nearest. With residual,
+ * y = conv + residual. */
 struct sdt_conv {
     int in, out;        /* channels */
     int kt, ks;         /* kernel in time and space */
-    int frames;         /* of this chunk, input = output */
     int height, width;  /* of the input */
-    int upsample;       /* 1: output is [frames, 2 height, 2 width, out] */
+    int upsample;       /* 1: output is [2 height, 2 width, out] */
 };
-void sdt_conv3d(const struct sdt_conv *conv, const float *x /* [frames, height, width, in] */,
-                const float *history /* [kt-1, height, width, in] or NULL */,
-                const float *w /* [out, kt, ks, ks, in] */, const float *bias /* [out] */,
-                const float *residual /* as y, or NULL */, float *y /* [frames, H', W', out] */,
-                float *scratch);
-size_t sdt_conv3d_scratch(const struct sdt_conv *conv);
+void sdt_conv_frame(const struct sdt_conv *conv,
+                    const float *const *x /* [kt] -> [height, width, in] or NULL */,
+                    const float *w /* [out, kt, ks, ks, in] */, const float *bias /* [out] */,
+                    const float *residual /* as y, or NULL */, float *y /* [H', W', out] */,
+                    float *scratch);
+size_t sdt_conv_frame_scratch(const struct sdt_conv *conv);
 
-/* Keeps the last `depth` frames of [history, x] in history. first: history was undefined and counts
- * as zeros. */
-void sdt_conv_history(int depth, int frames, size_t frame_size, int first,
-                      const float *x /* [frames, frame_size] */,
-                      float *history /* [depth, frame_size] in place */);
-
-/* Wan up3d's time_conv: kernel (3,1,1), C -> 2C; each input frame becomes two output frames,
- * channels [0,C) then [C,2C). */
-void sdt_time_upsample(int frames, int height, int width, int channels,
-                       const float *x /* [frames, height, width, C] */,
-                       const float *history /* [2, height, width, C] or NULL: zeros */,
+/* Wan up3d's time_conv: kernel (3,1,1), C -> 2C; an input frame becomes two output frames, channels
+ * [0,C) and then [C,2C). */
+void sdt_time_upsample(int height, int width, int channels,
+                       const float *const *x /* [3] -> [height, width, C] or NULL: zeros */,
                        const float *w /* [2C, 3, C] */, const float *bias /* [2C] */,
-                       float *y /* [2 frames, height, width, C] */, float *scratch);
+                       float *first /* [height, width, C] */, float *second /* [height, width, C] */,
+                       float *scratch);
 size_t sdt_time_upsample_scratch(int width, int channels);
 
 /* Wan's per-pixel channel norm: x / max(||x||_2, 1e-12) * sqrt(C) * gamma, then silu if asked. */

@@ -77,16 +77,17 @@ void sdt_sampler_step_reference(const struct sdt_sampler_step *step, size_t n,
                                 float *x /* [n] in place */, float *x_last /* [n] */,
                                 float *m0 /* [n] */, float *m1 /* [n] */);
 
-void sdt_conv3d_reference(const struct sdt_conv *conv, const float *x /* [frames, H, W, in] */,
-                          const float *history /* [kt-1, H, W, in] or NULL */,
-                          const float *w /* [out, kt, ks, ks, in] */, const float *bias /* [out] */,
-                          const float *residual /* as y, or NULL */,
-                          float *y /* [frames, H', W', out] */);
-void sdt_time_upsample_reference(int frames, int height, int width, int channels,
-                                 const float *x /* [frames, height, width, C] */,
-                                 const float *history /* [2, height, width, C] or NULL */,
+void sdt_conv_frame_reference(const struct sdt_conv *conv,
+                              const float *const *x /* [kt] -> [height, width, in] or NULL */,
+                              const float *w /* [out, kt, ks, ks, in] */,
+                              const float *bias /* [out] */,
+                              const float *residual /* as y, or NULL */,
+                              float *y /* [H', W', out] */);
+void sdt_time_upsample_reference(int height, int width, int channels,
+                                 const float *const *x /* [3] -> [height, width, C] or NULL */,
                                  const float *w /* [2C, 3, C] */, const float *bias /* [2C] */,
-                                 float *y /* [2 frames, height, width, C] */);
+                                 float *first /* [height, width, C] */,
+                                 float *second /* [height, width, C] */);
 
 void sdt_latent_window_reference(const struct sdt_window *window,
                                  const float *latent /* [C, frames, height, width] */,

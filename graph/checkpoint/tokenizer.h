@@ -16,8 +16,9 @@ enum sdt_status sdt_tokenizer_open(const char *folder, struct sdt_tokenizer **to
 void sdt_tokenizer_close(struct sdt_tokenizer *tokenizer); /* NULL is fine */
 int sdt_tokenizer_vocabulary(const struct sdt_tokenizer *tokenizer);
 
-/* Ids of UTF-8 `text`, </s> appended, cut to at most `capacity` ids (the last is then still </s>, as
- * transformers truncates). *count: ids written; *total: ids before cutting (NULL: not wanted). */
+/* Ids of UTF-8 `text`, </s> appended, cut to at most `capacity` ids (the last is then still </s>,
+ * as transformers truncates). *count: ids written; *total: ids before cutting (NULL: not wanted).
+ */
 enum sdt_status sdt_tokenize(const struct sdt_tokenizer *tokenizer, const char *text, int capacity,
                              int32_t *ids /* [capacity] */, int *count, int *total,
                              struct sdt_error *err);

@@ -1,9 +1,10 @@
 /* Wan 2.1 video decoder: the decoder half of AutoencoderKLWan (spec 3.4).
  *
- * Decoding streams over time: a chunk is one latent frame; each causal convolution keeps its last two input
- * frames, so any chunking gives the bits of the whole. The tasks (chunk, layer) form a wavefront: chunk k is in
- * layer l while chunk k + 1 is in layer l - 1. Over several devices the layers are cut into contiguous
- * stages of about equal work; with spatial tiles, whole tiles go to the devices in turn instead. */
+ * Decoding streams over time, a frame at a time: a convolution's task reads the frame and its two
+ * predecessors, so the tasks (frame, layer) form a wavefront, frame t + 1 in layer l while frame t is in
+ * layer l + 1, and memory does not grow with the length. Over several devices the layers are cut into
+ * contiguous stages of about equal work; with spatial tiles, whole tiles go to the devices in turn
+ * instead. */
 #ifndef STARDIT_WAN_VAE_H
 #define STARDIT_WAN_VAE_H
 
@@ -26,14 +27,15 @@ struct sdt_vae_tiling {
     int size_rows, size_cols, stride_rows, stride_cols;
 };
 
-typedef void (*sdt_chunk_done)(void *arg, int chunk, int chunks);
+/* Called on a worker's thread whenever a frame of a tile is done. */
+typedef void (*sdt_frame_done)(void *arg, int done, int total);
 
 struct sdt_vae_job {
     int frames, height, width;   /* of the latent [C, frames, height, width] */
     bool scale;                  /* z = latent * std + mean first (a pipeline does, a golden case not) */
     struct sdt_vae_tiling tiling;
-    sdt_chunk_done chunk_done;   /* or NULL */
-    void *chunk_done_arg;
+    sdt_frame_done frame_done;   /* or NULL */
+    void *frame_done_arg;
 };
 /* Checks a job against the checkpoint and the tiling rules: SDT_ERROR_USAGE. */
 enum sdt_status sdt_wan_vae_check(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job,

@@ -2,9 +2,9 @@
  *
  * For a block of output pixels the inputs each of them needs are copied side by side ([pixels,
  * kt*ks*ks*in], runs of ks*in floats at a time) and multiplied with the packed weights. A block is
- * some whole rows of one output frame, or a part of one row: at most 256 pixels, so that the copy
- * stays near the cores, and cut by the frame's width alone, so that a pixel's bits do not depend on
- * how the frames are chunked. */
+ * some whole rows of the output frame, or a part of one row: at most 256 pixels, so that the copy
+ * stays near the cores, and cut by the frame's width alone. A call makes one frame: how many frames
+ * are in flight can so never change a pixel's bits. */
 #include "kernels/cpu/blas.h"
 #include "kernels/kernels.h"
 
@@ -25,14 +25,6 @@ static struct block block_of(int width) {
 }
 
 static int at_most(int a, int b) { return a < b ? a : b; }
-
-/* Frame t of the chunk, reaching back into history; NULL where there are only zeros. */
-static const float *input_frame(int t, int depth, size_t frame_size, const float *x,
-                                const float *history) {
-    if (t >= 0)
-        return x + t * frame_size;
-    return history ? history + (t + depth) * frame_size : NULL;
-}
 
 /* The three neighbours left, at and right of output column `column`, of an input row. */
 static void gather_three(const struct sdt_conv *conv, int column, int columns,
@@ -86,42 +78,36 @@ static void gather_row(const struct sdt_conv *conv,
         }
 }
 
-size_t sdt_conv3d_scratch(const struct sdt_conv *conv) {
+size_t sdt_conv_frame_scratch(const struct sdt_conv *conv) {
     struct block block = block_of(conv->width * (conv->upsample ? 2 : 1));
     return (size_t)block.rows * block.cols * conv->kt * conv->ks * conv->ks * conv->in;
 }
 
-void sdt_conv3d(const struct sdt_conv *conv, const float *x, const float *history, const float *w,
-                const float *bias, const float *residual, float *y, float *scratch) {
+void sdt_conv_frame(const struct sdt_conv *conv, const float *const *x, const float *w,
+                    const float *bias, const float *residual, float *y, float *scratch) {
     int scale = conv->upsample ? 2 : 1;
     int rows = conv->height * scale, columns = conv->width * scale;
     int taps = conv->kt * conv->ks * conv->ks, depth = taps * conv->in, out = conv->out;
-    size_t frame_size = (size_t)conv->height * conv->width * conv->in;
     struct block block = block_of(columns);
 
-    for (int t = 0; t < conv->frames; t++) {
-        const float *frame[3];
-        for (int dt = 0; dt < conv->kt; dt++)
-            frame[dt] = input_frame(t + dt - (conv->kt - 1), conv->kt - 1, frame_size, x, history);
-        for (int y0 = 0; y0 < rows; y0 += block.rows)
-            for (int x0 = 0; x0 < columns; x0 += block.cols) {
-                int r = at_most(block.rows, rows - y0), c = at_most(block.cols, columns - x0);
-                int pixels = r * c;
-                size_t place = ((size_t)t * rows + y0) * columns + x0;
-                const float *patches = scratch; /* [pixels, depth] */
-                if (taps == 1 && !conv->upsample)
-                    patches = x + place * conv->in;
-                else
-                    for (int i = 0; i < r; i++)
-                        gather_row(conv, frame, y0 + i, x0, c, scratch + (size_t)i * c * depth);
-                float *to = y + place * out; /* [pixels, out] */
-                for (int p = 0; p < pixels; p++)
-                    for (int o = 0; o < out; o++)
-                        to[(size_t)p * out + o] =
-                            bias[o] + (residual ? residual[(place + p) * out + o] : 0.f);
-                sdt__gemm_nt(pixels, out, depth, 1.f, patches, depth, w, depth, 1.f, to, out);
-            }
-    }
+    for (int y0 = 0; y0 < rows; y0 += block.rows)
+        for (int x0 = 0; x0 < columns; x0 += block.cols) {
+            int r = at_most(block.rows, rows - y0), c = at_most(block.cols, columns - x0);
+            int pixels = r * c;
+            size_t place = (size_t)y0 * columns + x0;
+            const float *patches = scratch; /* [pixels, depth] */
+            if (taps == 1 && !conv->upsample)
+                patches = x[0] + place * conv->in;
+            else
+                for (int i = 0; i < r; i++)
+                    gather_row(conv, x, y0 + i, x0, c, scratch + (size_t)i * c * depth);
+            float *to = y + place * out; /* [pixels, out] */
+            for (int p = 0; p < pixels; p++)
+                for (int o = 0; o < out; o++)
+                    to[(size_t)p * out + o] =
+                        bias[o] + (residual ? residual[(place + p) * out + o] : 0.f);
+            sdt__gemm_nt(pixels, out, depth, 1.f, patches, depth, w, depth, 1.f, to, out);
+        }
 }
 
 void sdt_conv_pack(int out, int in, int taps, const float *w, float *packed) {
@@ -131,52 +117,31 @@ void sdt_conv_pack(int out, int in, int taps, const float *w, float *packed) {
                 *packed++ = w[(size_t)i * taps + t];
 }
 
-void sdt_conv_history(int depth, int frames, size_t frame_size, int first, const float *x,
-                      float *history) {
-    if (frames < depth) {
-        int kept = depth - frames; /* older frames move to the front */
-        if (first)
-            memset(history, 0, kept * frame_size * sizeof(float));
-        else
-            memmove(history, history + frames * frame_size, kept * frame_size * sizeof(float));
-        memcpy(history + kept * frame_size, x, frames * frame_size * sizeof(float));
-    } else {
-        memcpy(history, x + (frames - depth) * frame_size, depth * frame_size * sizeof(float));
-    }
-}
-
 size_t sdt_time_upsample_scratch(int width, int channels) {
     struct block block = block_of(width);
     return (size_t)block.rows * block.cols * 3 * channels;
 }
 
-void sdt_time_upsample(int frames, int height, int width, int channels, const float *x,
-                       const float *history, const float *w, const float *bias, float *y,
-                       float *scratch) {
-    struct sdt_conv conv = {channels, channels, 3, 1, frames, height, width, 0};
-    size_t frame_size = (size_t)height * width * channels;
+void sdt_time_upsample(int height, int width, int channels, const float *const *x, const float *w,
+                       const float *bias, float *first, float *second, float *scratch) {
+    struct sdt_conv conv = {channels, channels, 3, 1, height, width, 0};
     struct block block = block_of(width);
     int depth = 3 * channels;
 
-    for (int t = 0; t < frames; t++) {
-        const float *frame[3];
-        for (int dt = 0; dt < 3; dt++)
-            frame[dt] = input_frame(t + dt - 2, 2, frame_size, x, history);
-        for (int y0 = 0; y0 < height; y0 += block.rows)
-            for (int x0 = 0; x0 < width; x0 += block.cols) {
-                int r = at_most(block.rows, height - y0), c = at_most(block.cols, width - x0);
-                size_t place = ((size_t)y0 * width + x0) * channels;
-                for (int i = 0; i < r; i++)
-                    gather_row(&conv, frame, y0 + i, x0, c, scratch + (size_t)i * c * depth);
-                /* Each half of the output channels is an output frame of its own. */
-                for (int half = 0; half < 2; half++) {
-                    float *to = y + (2 * t + half) * frame_size + place; /* [r * c, channels] */
-                    for (int p = 0; p < r * c; p++)
-                        memcpy(to + (size_t)p * channels, bias + half * channels,
-                               channels * sizeof(float));
-                    sdt__gemm_nt(r * c, channels, depth, 1.f, scratch, depth,
-                                 w + (size_t)half * channels * depth, depth, 1.f, to, channels);
-                }
+    for (int y0 = 0; y0 < height; y0 += block.rows)
+        for (int x0 = 0; x0 < width; x0 += block.cols) {
+            int r = at_most(block.rows, height - y0), c = at_most(block.cols, width - x0);
+            size_t place = ((size_t)y0 * width + x0) * channels;
+            for (int i = 0; i < r; i++)
+                gather_row(&conv, x, y0 + i, x0, c, scratch + (size_t)i * c * depth);
+            /* Each half of the output channels is an output frame of its own. */
+            for (int half = 0; half < 2; half++) {
+                float *to = (half ? second : first) + place; /* [r * c, channels] */
+                for (int p = 0; p < r * c; p++)
+                    memcpy(to + (size_t)p * channels, bias + half * channels,
+                           channels * sizeof(float));
+                sdt__gemm_nt(r * c, channels, depth, 1.f, scratch, depth,
+                             w + (size_t)half * channels * depth, depth, 1.f, to, channels);
             }
-    }
+        }
 }

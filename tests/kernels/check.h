@@ -4,7 +4,7 @@
  * reference in double; the tolerance stands at each call. They are:
  *
  *   kernel                                     tolerance  why
- *   convert, patches, moves, clamp, history    0 (bits)   exact
+ *   convert, patches, moves, clamp             0 (bits)   exact
  *   merge, split without norm and rotation     0 (bits)   moves
  *   exp                                        2e-7       relative, over its whole range
  *   silu, gelu                                 5e-7       one exp, one division
@@ -19,8 +19,8 @@
  *   sampler, window, blend                     1e-6       a few roundings
  *
  * Equal bits are asked, whatever the tolerance, of: the same work with arrays aligned otherwise;
- * rows together or one by one where no BLAS call is shaped by them; heads in one call or several; a
- * chunked clip and the whole one; and of several threads at once. */
+ * rows together or one by one where no BLAS call is shaped by them; heads in one call or several;
+ * frames of zeros and none before the start of a clip; and of several threads at once. */
 #ifndef STARDIT_TESTS_KERNELS_CHECK_H
 #define STARDIT_TESTS_KERNELS_CHECK_H
 

@@ -1,0 +1,758 @@
+/* The Wan 2.1 video decoder as a stream of frames through a list of layers (spec 3.4). */
+#include "graph/models/wan_vae.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/checkpoint/config.h"
+#include "graph/parameters.h"
+
+#define MAX_BLOCKS 8
+#define MAX_CHANNELS 256 /* of the latent */
+#define NAME_SIZE 96
+
+struct sdt_wan_vae {
+    struct sdt_weights *weights;
+    int base_dim, z_dim, blocks, res_blocks;
+    int multiplier[MAX_BLOCKS];
+    bool upsample_time[MAX_BLOCKS]; /* of up block i */
+    float mean[MAX_CHANNELS], std[MAX_CHANNELS];
+};
+
+/* ---- configuration -------------------------------------------------------------------------- */
+
+static enum sdt_status read_config(const char *path, struct sdt_wan_vae *vae, struct sdt_error *err)
+{
+    struct sdt_config *json = NULL;
+    enum sdt_status status = sdt_config_open(path, &json, err);
+    int64_t base = 0, z = 0, res = 0;
+    double multiplier[MAX_BLOCKS], down[MAX_BLOCKS], mean[MAX_CHANNELS], std[MAX_CHANNELS];
+    int blocks = 0, downs = 0, means = 0, stds = 0;
+    const char *class_name = "AutoencoderKLWan";
+
+#define NEXT(call)                                                                                 \
+    if (status == SDT_OK)                                                                          \
+    status = (call)
+    NEXT(sdt_config_string(json, "_class_name", false, &class_name, err));
+    if (status == SDT_OK && strcmp(class_name, "AutoencoderKLWan"))
+        status = sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                          "%s: _class_name is %s; this is the loader of AutoencoderKLWan", path,
+                          class_name);
+    NEXT(sdt_config_int(json, "base_dim", true, 1, 4096, &base, err));
+    NEXT(sdt_config_int(json, "z_dim", true, 1, MAX_CHANNELS, &z, err));
+    NEXT(sdt_config_int(json, "num_res_blocks", true, 1, 16, &res, err));
+    NEXT(sdt_config_numbers(json, "dim_mult", true, MAX_BLOCKS, multiplier, &blocks, err));
+    /* spelled so in the config (trap T15) */
+    NEXT(sdt_config_numbers(json, "temperal_downsample", true, MAX_BLOCKS, down, &downs, err));
+    NEXT(sdt_config_numbers(json, "latents_mean", true, MAX_CHANNELS, mean, &means, err));
+    NEXT(sdt_config_numbers(json, "latents_std", true, MAX_CHANNELS, std, &stds, err));
+    NEXT(sdt_config_only(json, "attn_scales", "[]", err));
+    NEXT(sdt_config_only(json, "is_residual", "false", err));
+    NEXT(sdt_config_only(json, "patch_size", "null", err));
+#undef NEXT
+    sdt_config_close(json);
+    if (status != SDT_OK)
+        return status;
+    if (blocks < 2 || downs != blocks - 1 || means != z || stds != z)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: dim_mult has %d entries, temperal_downsample %d (one less is needed), "
+                        "latents_mean %d and latents_std %d (z_dim %d is needed)",
+                        path, blocks, downs, means, stds, (int)z);
+    vae->base_dim = (int)base;
+    vae->z_dim = (int)z;
+    vae->blocks = blocks;
+    vae->res_blocks = (int)res;
+    for (int i = 0; i < blocks; i++) {
+        if (multiplier[i] < 1 || multiplier[i] > 64 || (double)base * multiplier[i] > 16384 ||
+            (i > 0 && ((int)base * (int)multiplier[i]) % 2))
+            return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                            "%s: dim_mult %g x base_dim %d gives no usable channel count", path,
+                            multiplier[i], (int)base);
+        vae->multiplier[i] = (int)multiplier[i];
+    }
+    for (int i = 0; i < downs; i++)
+        vae->upsample_time[i] = down[downs - 1 - i] != 0.0;
+    for (int c = 0; c < z; c++) {
+        vae->mean[c] = (float)mean[c];
+        vae->std[c] = (float)std[c];
+    }
+    return SDT_OK;
+}
+
+/* ---- the layers ------------------------------------------------------------------------------ */
+
+/* An edge carries the frames between two layers: a ring of handles, of which a layer that looks back sees the
+ * last three. */
+struct edge {
+    int channels;
+    int space;      /* pixels per latent, each way: 1, 2, 4, 8 */
+    int window;     /* frames that its readers look at: 1 or 3 */
+    int alias;      /* edge whose frame 0 is this edge's frame 0; -1: none */
+    int count;      /* of the ring */
+    sdt_handle *handle;
+};
+
+enum kind { WINDOW, CONV, NORM, ATTEND, TIME, PUT };
+
+struct layer {
+    enum kind kind;
+    char name[NAME_SIZE];    /* tensor prefix: "decoder.conv_in" */
+    int in, residual, out; /* edges; residual -1: none */
+    struct sdt_conv conv;  /* CONV: channels and kernel; height and width filled per tile */
+    bool silu;         /* NORM */
+    int time;          /* frames per latent frame after the first: 1, 2, 4 */
+    double flops;      /* per latent frame, per latent pixel (attention: linear part) */
+    int device;        /* of the machine */
+    sdt_handle weight, bias; /* gamma in weight */
+};
+
+struct program {
+    struct layer *layer;
+    struct edge *edge;
+    int layers, edges, layers_capacity, edges_capacity;
+    bool failed; /* out of memory */
+};
+
+static int add_edge(struct program *p, int channels, int space)
+{
+    if (p->edges == p->edges_capacity) {
+        int capacity = p->edges_capacity ? 2 * p->edges_capacity : 64;
+        struct edge *edge = realloc(p->edge, (size_t)capacity * sizeof *edge);
+        if (!edge) {
+            p->failed = true;
+            return 0;
+        }
+        p->edge = edge;
+        p->edges_capacity = capacity;
+    }
+    p->edge[p->edges] = (struct edge){.channels = channels, .space = space, .window = 1,
+                                      .alias = -1};
+    return p->edges++;
+}
+
+static struct layer *add_layer(struct program *p, enum kind kind, int in, int out, int time,
+                               const char *name)
+{
+    static struct layer nowhere; /* written to, never read, after a failure */
+    if (p->layers == p->layers_capacity) {
+        int capacity = p->layers_capacity ? 2 * p->layers_capacity : 64;
+        struct layer *layer = realloc(p->layer, (size_t)capacity * sizeof *layer);
+        if (!layer) {
+            p->failed = true;
+            return &nowhere;
+        }
+        p->layer = layer;
+        p->layers_capacity = capacity;
+    }
+    struct layer *layer = &p->layer[p->layers++];
+    *layer = (struct layer){.kind = kind, .in = in, .residual = -1, .out = out, .time = time};
+    snprintf(layer->name, sizeof layer->name, "%s", name);
+    return layer;
+}
+
+/* Convolution from edge `in` to a new edge, which is returned. */
+static int conv(struct program *p, int in, int out_channels, int kt, int ks, bool upsample,
+                int residual, int time, const char *prefix, const char *name)
+{
+    char full[NAME_SIZE];
+    if (p->failed)
+        return 0;
+    int space = p->edge[in].space, channels = p->edge[in].channels;
+    int out = add_edge(p, out_channels, upsample ? 2 * space : space);
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    struct layer *layer = add_layer(p, CONV, in, out, time, full);
+    layer->conv = (struct sdt_conv){.in = channels, .out = out_channels, .kt = kt, .ks = ks,
+                                    .upsample = upsample};
+    layer->residual = residual;
+    layer->flops = 2.0 * channels * out_channels * kt * ks * ks * space * space *
+                   (upsample ? 4.0 : 1.0) * time;
+    if (kt > 1)
+        p->edge[in].window = 3;
+    return out;
+}
+
+/* Channel norm; out: a new edge, or in place. */
+static int norm(struct program *p, int in, bool in_place, bool silu, int time, const char *prefix,
+                const char *name)
+{
+    char full[NAME_SIZE];
+    if (p->failed)
+        return 0;
+    int out = in_place ? in : add_edge(p, p->edge[in].channels, p->edge[in].space);
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    struct layer *layer = add_layer(p, NORM, in, out, time, full);
+    layer->silu = silu;
+    return out;
+}
+
+static int res_block(struct program *p, int in, int channels, int time, const char *prefix)
+{
+    if (p->failed)
+        return 0;
+    int y = norm(p, in, false, true, time, prefix, "norm1");
+    y = conv(p, y, channels, 3, 3, false, -1, time, prefix, "conv1");
+    y = norm(p, y, true, true, time, prefix, "norm2");
+    int skip = in;
+    if (!p->failed && p->edge[in].channels != channels)
+        skip = conv(p, in, channels, 1, 1, false, -1, time, prefix, "conv_shortcut");
+    return conv(p, y, channels, 3, 3, false, skip, time, prefix, "conv2");
+}
+
+static int attention(struct program *p, int in, int time, const char *prefix)
+{
+    if (p->failed)
+        return 0;
+    int channels = p->edge[in].channels;
+    int y = norm(p, in, false, false, time, prefix, "norm");
+    y = conv(p, y, 3 * channels, 1, 1, false, -1, time, prefix, "to_qkv");
+    if (p->failed)
+        return 0;
+    int o = add_edge(p, channels, p->edge[y].space);
+    add_layer(p, ATTEND, y, o, time, "attention");
+    return conv(p, o, channels, 1, 1, false, in, time, prefix, "proj");
+}
+
+/* Two frames out of each frame but the first (trap T7): frame 0 passes by. */
+static int time_upsample(struct program *p, int in, int time, const char *prefix)
+{
+    char full[NAME_SIZE];
+    if (p->failed)
+        return 0;
+    int channels = p->edge[in].channels, space = p->edge[in].space;
+    int out = add_edge(p, channels, space);
+    if (p->failed)
+        return 0;
+    p->edge[out].alias = in;
+    p->edge[in].window = 3;
+    snprintf(full, sizeof full, "%stime_conv", prefix);
+    struct layer *layer = add_layer(p, TIME, in, out, time, full);
+    layer->flops = 12.0 * channels * channels * space * space * time;
+    return out;
+}
+
+/* The whole decoder, in the order in which a frame passes. */
+static void build(const struct sdt_wan_vae *vae, struct program *p)
+{
+    char prefix[64];
+    int time = 1, channels = vae->base_dim * vae->multiplier[vae->blocks - 1];
+
+    *p = (struct program){0};
+    int x = add_edge(p, vae->z_dim, 1);
+    add_layer(p, WINDOW, -1, x, time, "latent");
+    x = conv(p, x, vae->z_dim, 1, 1, false, -1, time, "", "post_quant_conv");
+    x = conv(p, x, channels, 3, 3, false, -1, time, "decoder.", "conv_in");
+    x = res_block(p, x, channels, time, "decoder.mid_block.resnets.0.");
+    x = attention(p, x, time, "decoder.mid_block.attentions.0.");
+    x = res_block(p, x, channels, time, "decoder.mid_block.resnets.1.");
+    for (int i = 0; i < vae->blocks; i++) {
+        channels = vae->base_dim * vae->multiplier[vae->blocks - 1 - i];
+        for (int r = 0; r <= vae->res_blocks; r++) {
+            snprintf(prefix, sizeof prefix, "decoder.up_blocks.%d.resnets.%d.", i, r);
+            x = res_block(p, x, channels, time, prefix);
+        }
+        if (i == vae->blocks - 1)
+            break;
+        snprintf(prefix, sizeof prefix, "decoder.up_blocks.%d.upsamplers.0.", i);
+        if (vae->upsample_time[i]) {
+            x = time_upsample(p, x, time, prefix);
+            time *= 2;
+        }
+        x = conv(p, x, channels / 2, 1, 3, true, -1, time, prefix, "resample.1");
+    }
+    x = norm(p, x, true, true, time, "decoder.", "norm_out");
+    x = conv(p, x, 3, 3, 3, false, -1, time, "decoder.", "conv_out");
+    add_layer(p, PUT, x, -1, time, "put");
+}
+
+static void program_clear(struct program *p)
+{
+    for (int e = 0; e < p->edges; e++) {
+        for (int i = 0; p->edge[e].handle && i < p->edge[e].count; i++)
+            if (p->edge[e].handle[i])
+                starpu_data_unregister_submit(p->edge[e].handle[i]);
+        free(p->edge[e].handle);
+    }
+    free(p->edge);
+    free(p->layer);
+    *p = (struct program){0};
+}
+
+static void describe(const struct program *p, struct sdt_tensor_table *table)
+{
+    for (int i = 0; i < p->layers; i++) {
+        const struct layer *l = &p->layer[i];
+        const struct sdt_conv *c = &l->conv;
+        int channels = l->in < 0 ? 0 : p->edge[l->in].channels;
+        bool flat = strstr(l->name, "to_qkv") || strstr(l->name, "proj") ||
+                    strstr(l->name, "resample.1"); /* Conv2d: no time axis */
+        if (l->kind == CONV && flat)
+            sdt_tensor_table_add(table, 4, (int64_t[]){c->out, c->in, c->ks, c->ks}, "%s.weight",
+                                 l->name);
+        else if (l->kind == CONV)
+            sdt_tensor_table_add(table, 5, (int64_t[]){c->out, c->in, c->kt, c->ks, c->ks},
+                                 "%s.weight", l->name);
+        else if (l->kind == TIME)
+            sdt_tensor_table_add(table, 5, (int64_t[]){2 * channels, channels, 3, 1, 1},
+                                 "%s.weight", l->name);
+        else if (l->kind == NORM)
+            sdt_tensor_table_add(table, strstr(l->name, "attentions") ? 3 : 4,
+                                 (int64_t[]){channels, 1, 1, 1}, "%s.gamma", l->name);
+        if (l->kind == CONV || l->kind == TIME)
+            sdt_tensor_table_add(table, 1,
+                                 (int64_t[]){l->kind == TIME ? 2 * channels : c->out}, "%s.bias",
+                                 l->name);
+    }
+    sdt_tensor_table_ignore(table, "encoder.");
+    sdt_tensor_table_ignore(table, "quant_conv.");
+}
+
+enum sdt_status sdt_wan_vae_open(const char *folder, struct sdt_wan_vae **out, struct sdt_error *err)
+{
+    enum sdt_status status = SDT_ERROR_MEMORY;
+    char path[4096];
+    struct program program = {0};
+    struct sdt_tensor_table *table = sdt_tensor_table_new();
+    struct sdt_wan_vae *vae = calloc(1, sizeof *vae);
+
+    *out = NULL;
+    if (!vae || !table) {
+        sdt_fail(err, status, "out of memory while opening %s", folder);
+        goto out;
+    }
+    if ((size_t)snprintf(path, sizeof path, "%s/config.json", folder) >= sizeof path) {
+        status = sdt_fail(err, SDT_ERROR_USAGE, "the path of the VAE folder is too long");
+        goto out;
+    }
+    status = read_config(path, vae, err);
+    if (status != SDT_OK)
+        goto out;
+    status = sdt_weights_open(folder, &vae->weights, err);
+    if (status != SDT_OK)
+        goto out;
+    build(vae, &program);
+    if (program.failed) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", folder);
+        goto out;
+    }
+    describe(&program, table);
+    status = sdt_tensor_table_check(table, vae->weights, err);
+out:
+    program_clear(&program);
+    sdt_tensor_table_free(table);
+    if (status != SDT_OK) {
+        sdt_wan_vae_close(vae);
+        return status;
+    }
+    *out = vae;
+    return SDT_OK;
+}
+
+void sdt_wan_vae_close(struct sdt_wan_vae *vae)
+{
+    if (!vae)
+        return;
+    sdt_weights_close(vae->weights);
+    free(vae);
+}
+
+int sdt_wan_vae_channels(const struct sdt_wan_vae *vae)
+{
+    return vae->z_dim;
+}
+
+int sdt_wan_vae_space_ratio(const struct sdt_wan_vae *vae)
+{
+    return 1 << (vae->blocks - 1);
+}
+
+int sdt_wan_vae_time_ratio(const struct sdt_wan_vae *vae)
+{
+    int ratio = 1;
+    for (int i = 0; i < vae->blocks - 1; i++)
+        ratio *= vae->upsample_time[i] ? 2 : 1;
+    return ratio;
+}
+
+const struct sdt_weights *sdt_wan_vae_weights(const struct sdt_wan_vae *vae)
+{
+    return vae->weights;
+}
+
+/* ---- tiles ----------------------------------------------------------------------------------- */
+
+/* How a latent of height x width is cut: tile (i, j) starts at (i stride_rows, j stride_cols), in latents. */
+struct tiling {
+    int rows, cols;               /* tiles */
+    int size_rows, size_cols, stride_rows, stride_cols;
+};
+
+static struct tiling tiling_of(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job)
+{
+    int ratio = sdt_wan_vae_space_ratio(vae);
+    struct tiling t = {job->tiling.size_rows / ratio, job->tiling.size_cols / ratio,
+                       .size_rows = job->tiling.size_rows / ratio,
+                       .size_cols = job->tiling.size_cols / ratio,
+                       .stride_rows = job->tiling.stride_rows / ratio,
+                       .stride_cols = job->tiling.stride_cols / ratio};
+    if (!job->tiling.size_rows || (job->height <= t.size_rows && job->width <= t.size_cols))
+        return (struct tiling){1, 1, job->height, job->width, job->height, job->width};
+    t.rows = (job->height + t.stride_rows - 1) / t.stride_rows;
+    t.cols = (job->width + t.stride_cols - 1) / t.stride_cols;
+    return t;
+}
+
+static int at_most(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+enum sdt_status sdt_wan_vae_check(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job,
+                                  struct sdt_error *err)
+{
+    const struct sdt_vae_tiling *t = &job->tiling;
+    int ratio = sdt_wan_vae_space_ratio(vae);
+
+    if (job->frames < 1 || job->height < 1 || job->width < 1 ||
+        (double)job->frames * job->height * job->width > 1e9)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "a latent of %d frames of %dx%d (height x width) cannot be decoded",
+                        job->frames, job->height, job->width);
+    if (!t->size_rows && !t->size_cols)
+        return SDT_OK;
+    if (t->size_rows < ratio || t->size_cols < ratio || t->stride_rows < ratio ||
+        t->stride_cols < ratio || t->stride_rows > t->size_rows || t->stride_cols > t->size_cols ||
+        t->size_rows % ratio || t->size_cols % ratio || t->stride_rows % ratio ||
+        t->stride_cols % ratio)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "VAE tiles of %dx%d pixels at a stride of %dx%d: all four must be multiples "
+                        "of %d, and the stride at most the size",
+                        t->size_rows, t->size_cols, t->stride_rows, t->stride_cols, ratio);
+    return SDT_OK;
+}
+
+/* ---- decoding -------------------------------------------------------------------------------- */
+
+/* One tile on its way through the layers. */
+struct decoder {
+    struct program program;
+    const struct sdt_wan_vae *vae;
+    const struct sdt_vae_job *job;
+    struct sdt_machine *machine;
+    int y0, x0, rows, cols;      /* of the tile in the latent */
+    sdt_handle latent, out;
+    const struct sdt_place *put; /* where frames are stored */
+    bool clamp;
+    struct progress *progress;
+};
+
+struct progress {
+    atomic_int done;
+    int total;
+    sdt_frame_done call;
+    void *arg;
+};
+
+static void frame_done(void *arg, int frame)
+{
+    struct progress *progress = arg;
+    (void)frame;
+    int done = atomic_fetch_add(&progress->done, 1) + 1;
+    if (progress->call)
+        progress->call(progress->arg, done, progress->total);
+}
+
+/* Contiguous stages of about equal work over `devices` devices, or everything on one. */
+static void place_layers(struct program *p, int devices, int only)
+{
+    double total = 0.0, before = 0.0;
+    for (int i = 0; i < p->layers; i++)
+        total += p->layer[i].flops;
+    for (int i = 0; i < p->layers; i++) {
+        double middle = before + p->layer[i].flops / 2.0;
+        int device = total > 0.0 ? (int)(middle / total * devices) : 0;
+        p->layer[i].device = only >= 0 ? only : at_most(device, devices - 1);
+        before += p->layer[i].flops;
+    }
+}
+
+static void decoder_init(struct sdt_flow *flow, struct decoder *d, struct sdt_parameters *parameters,
+                         int devices, int only)
+{
+    struct program *p = &d->program;
+    int slack = d->machine->workers_per_device < 2 ? 2 : at_most(d->machine->workers_per_device, 4);
+
+    build(d->vae, p);
+    if (p->failed) {
+        if (flow->error.status == SDT_OK)
+            sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory while decoding");
+        return;
+    }
+    place_layers(p, devices, only);
+    for (int e = 0; e < p->edges; e++) {
+        struct edge *edge = &p->edge[e];
+        edge->count = edge->window - 1 + slack;
+        edge->handle = calloc((size_t)edge->count, sizeof *edge->handle);
+        if (!edge->handle) {
+            if (flow->error.status == SDT_OK)
+                sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory while decoding");
+            return;
+        }
+        for (int i = 0; i < edge->count; i++)
+            edge->handle[i] = sdt__vector(flow,
+                                          (size_t)edge->channels * (size_t)(d->rows * edge->space) *
+                                              (size_t)(d->cols * edge->space),
+                                          "frame");
+    }
+    for (int i = 0; i < p->layers; i++) {
+        struct layer *l = &p->layer[i];
+        if (l->kind == CONV) {
+            l->conv.height = d->rows * p->edge[l->in].space;
+            l->conv.width = d->cols * p->edge[l->in].space;
+            l->weight = sdt_conv_parameter(flow, parameters, l->conv.out, l->conv.in,
+                                           l->conv.kt * l->conv.ks * l->conv.ks, "%s.weight",
+                                           l->name);
+        } else if (l->kind == TIME) {
+            int channels = p->edge[l->in].channels;
+            l->weight = sdt_conv_parameter(flow, parameters, 2 * channels, channels, 3, "%s.weight",
+                                           l->name);
+        } else if (l->kind == NORM) {
+            l->weight = sdt_parameter(flow, parameters, "%s.gamma", l->name);
+        }
+        if (l->kind == CONV || l->kind == TIME)
+            l->bias = sdt_parameter(flow, parameters, "%s.bias", l->name);
+    }
+}
+
+/* Frame t of an edge; NULL before frame `start`. */
+static sdt_handle frame_of(const struct program *p, int edge, int t, int start)
+{
+    if (t < start)
+        return NULL;
+    if (t == 0 && p->edge[edge].alias >= 0)
+        edge = p->edge[edge].alias;
+    return p->edge[edge].handle[t % p->edge[edge].count];
+}
+
+/* Sends frame t, which stands on the input edge of `layer`, through this layer and all that follow. A
+ * frame so leaves the decoder before the next one enters; what overlaps in time is StarPU's affair. */
+static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t)
+{
+    struct program *p = &d->program;
+    struct layer *l = &p->layer[layer];
+    sdt_handle x[3];
+
+    flow->place = &d->machine->device[l->device];
+    flow->tag.layer = layer;
+    flow->tag.chunk = t;
+    switch (l->kind) {
+    case WINDOW: {
+        struct sdt_window window = {.channels = d->vae->z_dim,
+                                    .frames = d->job->frames,
+                                    .height = d->job->height,
+                                    .width = d->job->width,
+                                    .frame0 = t,
+                                    .nframes = 1,
+                                    .y0 = d->y0,
+                                    .x0 = d->x0,
+                                    .rows = d->rows,
+                                    .cols = d->cols};
+        flow->place = &d->machine->host; /* the latent stays; a frame of it travels */
+        sdt_insert_latent_window(flow, "latent_window", &window,
+                                 d->job->scale ? d->vae->std : NULL,
+                                 d->job->scale ? d->vae->mean : NULL, d->latent,
+                                 frame_of(p, l->out, t, 0));
+        break;
+    }
+    case CONV:
+        for (int i = 0; i < l->conv.kt; i++)
+            x[i] = frame_of(p, l->in, t - (l->conv.kt - 1) + i, 0);
+        sdt_insert_conv(flow, "vae_conv", &l->conv, x, l->weight, l->bias,
+                        l->residual < 0 ? NULL : frame_of(p, l->residual, t, 0),
+                        frame_of(p, l->out, t, 0));
+        break;
+    case NORM: {
+        const struct edge *edge = &p->edge[l->in];
+        sdt_insert_channel_norm(flow, "vae_norm",
+                                (size_t)(d->rows * edge->space) * (size_t)(d->cols * edge->space),
+                                edge->channels, l->silu, frame_of(p, l->in, t, 0), l->weight,
+                                frame_of(p, l->out, t, 0));
+        break;
+    }
+    case ATTEND: {
+        const struct edge *edge = &p->edge[l->out];
+        sdt_insert_frame_attention(flow, "vae_attention",
+                                   d->rows * edge->space * d->cols * edge->space, edge->channels,
+                                   frame_of(p, l->in, t, 0), frame_of(p, l->out, t, 0));
+        break;
+    }
+    case TIME: {
+        const struct edge *edge = &p->edge[l->in];
+        if (t == 0) {
+            push(flow, d, layer + 1, 0);
+            return;
+        }
+        for (int i = 0; i < 3; i++)
+            x[i] = frame_of(p, l->in, t - 2 + i, 1); /* frame 0 is not seen */
+        sdt_insert_time_upsample(flow, "vae_time_conv", d->rows * edge->space,
+                                 d->cols * edge->space, edge->channels, x, l->weight, l->bias,
+                                 frame_of(p, l->out, 2 * t - 1, 0), frame_of(p, l->out, 2 * t, 0));
+        push(flow, d, layer + 1, 2 * t - 1);
+        push(flow, d, layer + 1, 2 * t);
+        return;
+    }
+    case PUT: {
+        int space = p->edge[l->in].space;
+        flow->place = d->put;
+        sdt_insert_put_frame(flow, "put_frame", d->rows * space, d->cols * space, t, d->clamp,
+                             frame_of(p, l->in, t, 0), d->out, t == 0 && !d->clamp, frame_done,
+                             d->progress);
+        return;
+    }
+    }
+    push(flow, d, layer + 1, t);
+}
+
+/* The seams of tile (i, j): first with the tile above, then with the one to the left, both already
+ * blended; then its share of the video. In this order (spec 2.4): the result depends on it. */
+static void join_tile(struct sdt_flow *flow, const struct tiling *t, const struct sdt_vae_job *job,
+                      const struct decoder *d, int ratio, int frames, const struct sdt_place *home,
+                      const struct sdt_place *host, sdt_handle *tile /* [rows, cols] */, int i, int j,
+                      sdt_handle video)
+{
+    sdt_handle here = tile[i * t->cols + j];
+    int rows = d->rows * ratio, cols = d->cols * ratio;
+    flow->place = home;
+    flow->tag.layer = flow->tag.chunk = -1;
+    if (i > 0) {
+        int above = at_most(t->size_rows, job->height - (i - 1) * t->stride_rows) * ratio;
+        int extent = at_most(at_most(above, rows), (t->size_rows - t->stride_rows) * ratio);
+        if (extent > 0)
+            sdt_insert_blend_rows(flow, "blend_above", frames, cols, extent, above,
+                                  tile[(i - 1) * t->cols + j], rows, here);
+    }
+    if (j > 0) {
+        int left = at_most(t->size_cols, job->width - (j - 1) * t->stride_cols) * ratio;
+        int extent = at_most(at_most(left, cols), (t->size_cols - t->stride_cols) * ratio);
+        if (extent > 0)
+            sdt_insert_blend_columns(flow, "blend_left", frames, rows, extent, left, tile[i * t->cols + j - 1],
+                                     cols, here);
+    }
+    flow->place = host;
+    int y0 = i * t->stride_rows * ratio, x0 = j * t->stride_cols * ratio;
+    int keep_rows = at_most(at_most(t->stride_rows * ratio, rows), job->height * ratio - y0);
+    int keep_cols = at_most(at_most(t->stride_cols * ratio, cols), job->width * ratio - x0);
+    sdt_insert_place_tile(flow, "place_tile", frames, rows, cols, keep_rows, keep_cols, y0, x0,
+                          job->height * ratio, job->width * ratio, here, video);
+}
+
+enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *vae,
+                                   struct sdt_machine *machine, const struct sdt_vae_job *job,
+                                   sdt_handle latent, sdt_handle video, struct sdt_error *err)
+{
+    enum sdt_status status = sdt_wan_vae_check(vae, job, err);
+    if (status != SDT_OK)
+        return status;
+    struct tiling t = tiling_of(vae, job);
+    int tiles = t.rows * t.cols, ratio = sdt_wan_vae_space_ratio(vae);
+    int frames = sdt_wan_vae_time_ratio(vae) * (job->frames - 1) + 1;
+    bool whole = tiles == 1;
+    /* whole frames: the devices are stages of one decoder; tiles: one decoder per device at a time */
+    int together = whole ? 1 : at_most(tiles, machine->devices);
+    struct progress progress = {.total = frames * tiles, .call = job->frame_done,
+                                .arg = job->frame_done_arg};
+    struct decoder *decoder = calloc((size_t)together, sizeof *decoder);
+    sdt_handle *tile = calloc((size_t)tiles, sizeof *tile);
+    struct sdt_parameters *parameters = sdt_parameters_new(vae->weights, &machine->host);
+    if (!decoder || !tile || !parameters) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while decoding");
+        goto out;
+    }
+
+    flow->tag.role = SDT_ROLE_VAE;
+    for (int first = 0; first < tiles; first += together) {
+        int count = at_most(together, tiles - first);
+        for (int n = 0; n < count; n++) {
+            struct decoder *d = &decoder[n];
+            int i = (first + n) / t.cols, j = (first + n) % t.cols;
+            *d = (struct decoder){.vae = vae, .job = job, .machine = machine, .latent = latent,
+                                  .y0 = i * t.stride_rows, .x0 = j * t.stride_cols,
+                                  .out = video, .put = &machine->host, .clamp = true,
+                                  .progress = &progress};
+            d->rows = at_most(t.size_rows, job->height - d->y0);
+            d->cols = at_most(t.size_cols, job->width - d->x0);
+            if (!whole) {
+                tile[first + n] = sdt__vector(flow,
+                                              (size_t)frames * (size_t)(d->rows * ratio) *
+                                                  (size_t)(d->cols * ratio) * 3,
+                                              "vae tile");
+                d->out = tile[first + n];
+                d->put = &machine->device[n];
+                d->clamp = false; /* seams are blended first */
+            }
+            decoder_init(flow, d, parameters, machine->devices, whole ? -1 : n);
+        }
+        for (int f = 0; f < job->frames && flow->error.status == SDT_OK; f++)
+            for (int n = 0; n < count; n++) {
+                flow->tag.tile = first + n;
+                push(flow, &decoder[n], 0, f);
+            }
+        for (int n = 0; n < count; n++) {
+            flow->tag.tile = first + n;
+            if (!whole)
+                join_tile(flow, &t, job, &decoder[n], ratio, frames, &machine->device[n],
+                          &machine->host, tile, (first + n) / t.cols, (first + n) % t.cols, video);
+            program_clear(&decoder[n].program);
+        }
+    }
+    flow->tag.tile = flow->tag.layer = flow->tag.chunk = -1;
+    status = sdt__flow_wait(flow, err);
+out:
+    for (int n = 0; tile && n < tiles; n++)
+        if (tile[n])
+            starpu_data_unregister_submit(tile[n]);
+    starpu_task_wait_for_all();
+    sdt_parameters_free(parameters);
+    free(decoder);
+    free(tile);
+    return status;
+}
+
+/* ---- predictions ---------------------------------------------------------------------------- */
+
+double sdt_wan_vae_flops(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job)
+{
+    struct program p;
+    struct tiling t = tiling_of(vae, job);
+    double flops = 0.0;
+    build(vae, &p);
+    for (int n = 0; n < t.rows * t.cols; n++) {
+        double rows = at_most(t.size_rows, job->height - n / t.cols * t.stride_rows);
+        double cols = at_most(t.size_cols, job->width - n % t.cols * t.stride_cols);
+        for (int i = 0; i < p.layers; i++) {
+            double frames = p.layer[i].time * (job->frames - 1.0) + 1.0;
+            flops += p.layer[i].flops / p.layer[i].time * frames * rows * cols;
+            if (p.layer[i].kind == ATTEND)
+                flops += 4.0 * frames * rows * cols * rows * cols * p.edge[p.layer[i].out].channels;
+        }
+    }
+    program_clear(&p);
+    return flops;
+}
+
+double sdt_wan_vae_bytes(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job, int devices)
+{
+    struct program p;
+    struct tiling t = tiling_of(vae, job);
+    double frames = 0.0, rows = at_most(t.size_rows, job->height);
+    double cols = at_most(t.size_cols, job->width);
+    build(vae, &p);
+    for (int e = 0; e < p.edges; e++)
+        frames += (p.edge[e].window + 1.0) * p.edge[e].channels * p.edge[e].space *
+                  p.edge[e].space * rows * cols;
+    program_clear(&p);
+    double weights = 4.0 * (double)sdt_weights_parameters(vae->weights);
+    bool whole = t.rows * t.cols == 1;
+    return weights + 4.0 * frames / (whole ? devices : 1);
+}
