@@ -266,6 +266,172 @@ out:
     return status;
 }
 
+/* ---- vae ------------------------------------------------------------------------------------- */
+
+/* [F, H, W, 3] -> [3, F, H, W]; NULL: out of memory. */
+static float *channels_first(const float *video, size_t pixels) {
+    float *y = malloc(3 * pixels * sizeof *y);
+    for (size_t i = 0; y && i < pixels; i++)
+        for (size_t c = 0; c < 3; c++)
+            y[c * pixels + i] = video[3 * i + c];
+    return y;
+}
+
+/* Decodes in.z as the output's name says: "out.whole", or "out.tiled_S_RxC" with tiles of SxS
+ * pixels every R rows and C columns. */
+static enum sdt_status decode(struct eval *eval, struct sdt_wan_vae *vae, const char *name,
+                              const struct sdt_stored *z_tensor, float *z, struct results *results,
+                              struct sdt_error *err) {
+    struct sdt_vae_job job = {.frames = (int)z_tensor->shape[2],
+                              .height = (int)z_tensor->shape[3],
+                              .width = (int)z_tensor->shape[4]};
+    struct sdt_flow flow = sdt_machine_flow(eval->machine);
+    sdt_handle latent, frames;
+    int end = 0, size, rows, columns;
+    enum sdt_status status;
+
+    if (sscanf(name, "out.tiled_%d_%dx%d%n", &size, &rows, &columns, &end) == 3 && !name[end])
+        job.tiling = (struct sdt_vae_tiling){size, size, rows, columns};
+    else if (strcmp(name, "out.whole"))
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: %s: a vae gives out.whole and out.tiled_S_RxC (tile size S, stride R "
+                        "rows by C columns, pixels)",
+                        eval->path, name);
+    status = sdt_wan_vae_check(vae, &job, err);
+    if (status != SDT_OK)
+        return status;
+    int64_t space = sdt_wan_vae_space_ratio(vae);
+    int64_t shape[5] = {1, 3, (int64_t)sdt_wan_vae_time_ratio(vae) * (job.frames - 1) + 1,
+                        space * job.height, space * job.width};
+    size_t pixels = (size_t)(shape[2] * shape[3] * shape[4]);
+    if (3 * pixels > UINT32_MAX)
+        return sdt_fail(err, SDT_ERROR_LIMIT, "%s would have %zu numbers; the limit is 4294967295",
+                        name, 3 * pixels);
+    float *video = calloc(3 * pixels, sizeof *video);
+    if (!video)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", name);
+    latent = register_floats(z, z_tensor->count);
+    frames = register_floats(video, 3 * pixels);
+    status = sdt_wan_vae_decode(&flow, vae, eval->machine, &job, latent, frames, err);
+    starpu_data_unregister(latent);
+    starpu_data_unregister(frames);
+    if (status == SDT_OK)
+        status = add_result(results, name, 5, shape, channels_first(video, pixels), err);
+    free(video);
+    return status;
+}
+
+static enum sdt_status eval_vae(struct eval *eval, const char *folder, struct results *results,
+                                struct sdt_error *err) {
+    const struct sdt_stored *z_tensor;
+    float *z = NULL;
+    struct sdt_wan_vae *vae = NULL;
+    char shape[200];
+    bool any = false;
+    enum sdt_status status = sdt_wan_vae_open(folder, &vae, err);
+
+    if (status != SDT_OK)
+        return status;
+    status = get_input(eval, "in.z", 5, "[1, channels, frames, height, width]", &z_tensor, &z, err);
+    if (status == SDT_OK && (z_tensor->shape[1] != sdt_wan_vae_channels(vae) ||
+                             !fits_int(z_tensor) || z_tensor->count > UINT32_MAX))
+        status = sdt_fail(err, SDT_ERROR_FORMAT,
+                          "%s: in.z has the shape [%s]; this decoder takes [1, %d, frames, height, "
+                          "width], in all at most 4294967295 numbers",
+                          eval->path, shape_text(z_tensor, shape, sizeof shape),
+                          sdt_wan_vae_channels(vae));
+    for (size_t i = 0; i < sdt_safetensors_count(eval->file) && status == SDT_OK; i++) {
+        const char *name = sdt_safetensors_at(eval->file, i)->name;
+        if (strncmp(name, "out.", 4))
+            continue;
+        any = true;
+        status = decode(eval, vae, name, z_tensor, z, results, err);
+    }
+    if (status == SDT_OK && !any)
+        status = decode(eval, vae, "out.whole", z_tensor, z, results, err);
+    free(z);
+    sdt_wan_vae_close(vae);
+    return status;
+}
+
+/* ---- text encoder ---------------------------------------------------------------------------- */
+
+/* in.ids<suffix> [1, tokens] -> out.y<suffix> [1, tokens, width] */
+static enum sdt_status encode(struct eval *eval, struct sdt_umt5 *encoder,
+                              const struct sdt_stored *tensor, struct results *results,
+                              struct sdt_error *err) {
+    struct sdt_flow flow = sdt_machine_flow(eval->machine);
+    const char *suffix = tensor->name + strlen("in.ids");
+    int32_t *ids = NULL;
+    float *states = NULL;
+    char *name = NULL;
+    char shape[200];
+    enum sdt_status status;
+
+    if (tensor->rank != 2 || tensor->shape[0] != 1 || !is_integer(tensor) || tensor->count < 1 ||
+        tensor->count > 65536)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: %s is %s [%s]; it must be I64 or I32 [1, tokens], 1 to 65536 tokens",
+                        eval->path, tensor->name, sdt_dtype_name(tensor->dtype),
+                        shape_text(tensor, shape, sizeof shape));
+    int tokens = (int)tensor->count;
+    int64_t result_shape[3] = {1, tokens, sdt_umt5_width(encoder)};
+    size_t size = (size_t)tokens * (size_t)result_shape[2];
+    ids = malloc((size_t)tokens * sizeof *ids);
+    states = calloc(size, sizeof *states);
+    if (!ids || !states || asprintf(&name, "out.y%s", suffix) < 0) {
+        name = NULL;
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", tensor->name);
+        goto out;
+    }
+    for (int i = 0; i < tokens; i++) {
+        int64_t id = stored_integer(tensor, (size_t)i);
+        if (id < 0 || id >= sdt_umt5_vocabulary(encoder)) {
+            status = sdt_fail(err, SDT_ERROR_FORMAT,
+                              "%s: %s: id %lld at position %d; ids are 0 to %d", eval->path,
+                              tensor->name, (long long)id, i, sdt_umt5_vocabulary(encoder) - 1);
+            goto out;
+        }
+        ids[i] = (int32_t)id;
+    }
+    sdt_handle handle = register_floats(states, size);
+    status = sdt_umt5_encode(&flow, encoder, eval->machine, &eval->machine->device[0], ids, tokens,
+                             handle, err);
+    starpu_data_unregister(handle);
+    if (status == SDT_OK) {
+        status = add_result(results, name, 3, result_shape, states, err);
+        states = NULL;
+    }
+out:
+    free(ids);
+    free(states);
+    free(name);
+    return status;
+}
+
+static enum sdt_status eval_text_encoder(struct eval *eval, const char *folder,
+                                         struct results *results, struct sdt_error *err) {
+    struct sdt_umt5 *encoder = NULL;
+    bool any = false;
+    enum sdt_status status = sdt_umt5_open(folder, &encoder, err);
+
+    if (status != SDT_OK)
+        return status;
+    for (size_t i = 0; i < sdt_safetensors_count(eval->file) && status == SDT_OK; i++) {
+        const struct sdt_stored *tensor = sdt_safetensors_at(eval->file, i);
+        if (strncmp(tensor->name, "in.ids", 6))
+            continue;
+        any = true;
+        status = encode(eval, encoder, tensor, results, err);
+    }
+    if (status == SDT_OK && !any)
+        status = sdt_fail(err, SDT_ERROR_MISSING,
+                          "%s: no tensor in.ids; --component text_encoder needs it, [1, tokens]",
+                          eval->path);
+    sdt_umt5_close(encoder);
+    return status;
+}
+
 /* ---- scheduler ------------------------------------------------------------------------------- */
 
 /* The closed loop of the golden file: v = tanh(0.7 x + w t / 1000), a model of one line. */
@@ -381,6 +547,8 @@ struct component {
 
 static const struct component components[] = {
     {"transformer", true, 5e-5, eval_transformer},
+    {"vae", true, 5e-5, eval_vae},
+    {"text_encoder", true, 5e-5, eval_text_encoder},
     {"scheduler", false, 5e-6, eval_scheduler},
 };
 
