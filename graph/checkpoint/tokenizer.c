@@ -4,7 +4,7 @@
 #include "graph/checkpoint/tokenizer.h"
 
 #ifdef HAVE_CONFIG_H
-#include "config.h"
+#include <config.h> /* the one of configure; in quotes it would be the one beside this file */
 #endif
 
 #include <stdbool.h>

@@ -26,12 +26,16 @@ static int failures;
 
 /* "SOURCE/name" in a buffer that the next call but three overwrites. */
 static inline const char *source_path(const char *name) {
-    static char paths[4][4096];
+    static char paths[4][8192];
     static int next;
     const char *source = getenv("STARDIT_SOURCE_DIR");
     char *path = paths[next++ % 4];
 
-    snprintf(path, sizeof paths[0], "%s/%s", source ? source : ".", name);
+    const size_t size = sizeof paths[0];
+    if ((size_t)snprintf(path, size, "%s/%s", source ? source : ".", name) >= size) {
+        fprintf(stderr, "the path of %s is too long\n", name);
+        exit(99);
+    }
     return path;
 }
 
@@ -85,7 +89,7 @@ static inline char *read_bytes(const char *path, size_t *size) {
 
 static inline void write_bytes(const char *folder, const char *name, const void *bytes,
                                size_t size) {
-    char path[4096];
+    char path[8192];
     FILE *file;
 
     snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -98,7 +102,7 @@ static inline void write_bytes(const char *folder, const char *name, const void 
 
 /* Copies a file of the tree into `folder`. */
 static inline void copy_file(const char *from, const char *name, const char *folder) {
-    char path[4096];
+    char path[256];
     size_t size;
 
     snprintf(path, sizeof path, "%s/%s", from, name);

@@ -2,7 +2,7 @@
  * and never a crash, also when the changed model is used. Run it under AddressSanitizer as well. */
 #define _GNU_SOURCE
 #ifdef HAVE_CONFIG_H
-#include "config.h"
+#include <config.h>
 #endif
 #include "tests/text/check.h"
 

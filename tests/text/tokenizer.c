@@ -2,7 +2,7 @@
  * from tokenizer.json (tests/golden/make_tokenizer.py). */
 #define _GNU_SOURCE
 #ifdef HAVE_CONFIG_H
-#include "config.h"
+#include <config.h>
 #endif
 #include "tests/text/check.h"
 
