@@ -34,6 +34,7 @@ from transformers.convert_slow_tokenizer import T5Converter
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODELS = os.path.join(HERE, "..", "..", "models")
 sys.path.insert(0, MODELS)
+sys.dont_write_bytecode = True  # models/ is distributed as it is
 import make_demo
 
 COUNT = 300
