@@ -792,5 +792,4 @@ const struct sdt__html_entity sdt__html_entities[] = {
 };
 /* clang-format on */
 
-const size_t sdt__html_entity_count =
-    sizeof sdt__html_entities / sizeof *sdt__html_entities;
+const size_t sdt__html_entity_count = sizeof sdt__html_entities / sizeof *sdt__html_entities;

@@ -30,8 +30,8 @@ def main():
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "html_entities.c")
     with open(path, "w", encoding="ascii") as f:
         f.write(HEAD + "\n".join(lines) + "\n};\n/* clang-format on */\n\n")
-        f.write("const size_t sdt__html_entity_count =\n")
-        f.write("    sizeof sdt__html_entities / sizeof *sdt__html_entities;\n")
+        f.write("const size_t sdt__html_entity_count = ")
+        f.write("sizeof sdt__html_entities / sizeof *sdt__html_entities;\n")
 
 
 if __name__ == "__main__":
