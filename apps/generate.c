@@ -1,0 +1,698 @@
+/* stardit-generate: a prompt and a checkpoint in, a video out. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "apps/options.h"
+#include "apps/plan.h"
+#include "apps/progress.h"
+#include "apps/stats.h"
+#include "apps/strategy.h"
+#include "graph/output/video.h"
+#include "graph/pipeline.h"
+
+static const char name_of_program[] = "stardit-generate";
+
+#define MAX_PROMPT_FILE 65536
+#define MAX_TOKENS 4096
+
+/* What the command line says, as it stands there. */
+struct settings {
+    const char *model, *prompt, *negative_prompt, *token_ids, *prompt_embeds, *negative_embeds;
+    int height, width, num_frames, steps, max_sequence_length;
+    double guidance_scale, flow_shift, fps;
+    const char *sampler, *schedule, *dtype;
+    uint64_t seed;
+    const char *output, *latents, *save_latent, *sheet;
+    int sheet_columns, sheet_scale;
+    bool force;
+    int devices, workers;
+    const char *strategy, *scheduler;
+    bool tiling;
+    const char *tile_size, *tile_stride;
+    const char *trace, *dot, *stats, *progress;
+    bool dry_run, quiet;
+};
+
+/* What was read from files for the request, which borrows it. */
+struct inputs {
+    char *prompt, *negative_prompt; /* malloc'ed where they came from files */
+    int32_t *ids;
+    struct sdt_safetensors *embeds_file[2], *latents_file;
+    struct sdt_stored embeds[2];
+    float *latents;
+};
+
+static void inputs_clear(struct inputs *inputs) {
+    free(inputs->prompt);
+    free(inputs->negative_prompt);
+    free(inputs->ids);
+    free(inputs->latents);
+    sdt_safetensors_close(inputs->embeds_file[0]);
+    sdt_safetensors_close(inputs->embeds_file[1]);
+    sdt_safetensors_close(inputs->latents_file);
+    *inputs = (struct inputs){0};
+}
+
+/* ---- interruption ---------------------------------------------------------------------------- */
+
+static struct sdt_machine *volatile machine_to_stop;
+static volatile sig_atomic_t signals;
+
+/* The first signal asks the run to end after the running tasks, a second one ends the program. */
+static void on_signal(int number) {
+    (void)number;
+    if (signals++)
+        _exit(1);
+    if (machine_to_stop)
+        atomic_store(&machine_to_stop->stop, true);
+}
+
+static void catch_signals(struct sdt_machine *machine) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+
+    machine_to_stop = machine;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* ---- reading inputs -------------------------------------------------------------------------- */
+
+/* "@FILE": the file's text, malloc'ed into *file_text. Anything else is the text itself. */
+static enum sdt_status read_prompt(const char *option, const char *text, char **file_text,
+                                   const char **prompt, struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+
+    *prompt = text;
+    if (text[0] != '@')
+        return SDT_OK;
+    FILE *file = fopen(text + 1, "r");
+    if (!file)
+        return sdt_fail(err, SDT_ERROR_IO, "--%s %s: %s", option, text, strerror(errno));
+    *file_text = malloc(MAX_PROMPT_FILE + 1);
+    if (!*file_text) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the prompt");
+        goto out;
+    }
+    size_t length = fread(*file_text, 1, MAX_PROMPT_FILE + 1, file);
+    if (ferror(file))
+        status = sdt_fail(err, SDT_ERROR_IO, "--%s %s: cannot be read", option, text);
+    else if (length > MAX_PROMPT_FILE)
+        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: more than %d bytes", option, text,
+                          MAX_PROMPT_FILE);
+    else if (memchr(*file_text, 0, length))
+        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: not a text file (it holds a zero byte)",
+                          option, text);
+    else {
+        (*file_text)[length] = 0;
+        *prompt = *file_text;
+    }
+out:
+    fclose(file);
+    return status;
+}
+
+/* "1,2,3" */
+static enum sdt_status read_ids(const char *text, int vocabulary, int32_t **ids, int *count,
+                                struct sdt_error *err) {
+    const char *at = text;
+
+    *count = 0;
+    *ids = calloc(MAX_TOKENS, sizeof **ids);
+    if (!*ids)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the token ids");
+    for (;;) {
+        char *end;
+        errno = 0;
+        long id = strtol(at, &end, 10);
+        if (end == at || errno || (*end && *end != ','))
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--token-ids %.80s: must be numbers with commas between them", text);
+        if (id < 0 || id >= vocabulary)
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--token-ids: %ld is not 0 to %d, the ids of this "
+                            "text encoder",
+                            id, vocabulary - 1);
+        if (*count == MAX_TOKENS)
+            return sdt_fail(err, SDT_ERROR_USAGE, "--token-ids: more than %d ids", MAX_TOKENS);
+        (*ids)[(*count)++] = (int32_t)id;
+        if (!*end)
+            return SDT_OK;
+        at = end + 1;
+    }
+}
+
+/* The tensor of that name, else the only one of the file. */
+static enum sdt_status read_tensor(const char *option, const char *path, const char *name,
+                                   struct sdt_safetensors **file, const struct sdt_stored **tensor,
+                                   struct sdt_error *err) {
+    enum sdt_status status = sdt_safetensors_open(path, file, err);
+    if (status != SDT_OK)
+        return status;
+    *tensor = sdt_safetensors_find(*file, name);
+    if (!*tensor && sdt_safetensors_count(*file) == 1)
+        *tensor = sdt_safetensors_at(*file, 0);
+    if (!*tensor)
+        return sdt_fail(err, SDT_ERROR_MISSING, "--%s %s: holds %zu tensors and none is named %s",
+                        option, path, sdt_safetensors_count(*file), name);
+    if ((*tensor)->dtype != SDT_F32 && (*tensor)->dtype != SDT_F16 &&
+        (*tensor)->dtype != SDT_BF16 && (*tensor)->dtype != SDT_F64)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "--%s %s: tensor %.80s is %s; it must be F32, F16, "
+                        "BF16 or F64",
+                        option, path, (*tensor)->name, sdt_dtype_name((*tensor)->dtype));
+    return SDT_OK;
+}
+
+/* Sizes that the command line leaves out follow from the latent. */
+static enum sdt_status read_latents(const struct settings *s, const struct app_program *program,
+                                    struct sdt_pipeline *pipeline, struct sdt_request *request,
+                                    struct inputs *inputs, struct sdt_error *err) {
+    const struct sdt_stored *tensor;
+    struct sdt_wan_vae *vae = sdt_pipeline_vae(pipeline);
+    int space = sdt_wan_vae_space_ratio(vae), time = sdt_wan_vae_time_ratio(vae);
+    int channels = sdt_wan_vae_channels(vae);
+    enum sdt_status status =
+        read_tensor("latents", s->latents, "latent", &inputs->latents_file, &tensor, err);
+
+    if (status != SDT_OK)
+        return status;
+    const int64_t *shape = tensor->shape + (tensor->rank == 5);
+    bool fits =
+        (tensor->rank == 4 || (tensor->rank == 5 && tensor->shape[0] == 1)) && shape[0] == channels;
+    for (int i = 1; fits && i < 4; i++)
+        fits = shape[i] >= 1 && shape[i] <= 65536 / space;
+    if (!fits)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--latents %s: tensor %.80s must have the shape [1, %d, frames, height, "
+                        "width] for this checkpoint",
+                        s->latents, tensor->name, channels);
+    int frames = (int)(shape[1] - 1) * time + 1, height = (int)shape[2] * space;
+    int width = (int)shape[3] * space;
+    if (!app_given(program, "num-frames"))
+        request->num_frames = frames;
+    if (!app_given(program, "height"))
+        request->height = height;
+    if (!app_given(program, "width"))
+        request->width = width;
+    if (request->num_frames != frames || request->height != height || request->width != width)
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "--latents %s: is a latent of %d frames of %dx%d (height x width) and not of "
+            "the %d frames of %dx%d asked for",
+            s->latents, frames, height, width, request->num_frames, request->height,
+            request->width);
+    status = sdt_stored_floats(tensor, &inputs->latents, err);
+    request->latents = inputs->latents;
+    return status;
+}
+
+/* "S" or "RxC", pixels. */
+static enum sdt_status read_tile(const char *option, const char *text, int *rows, int *columns,
+                                 struct sdt_error *err) {
+    int end = 0;
+
+    if (sscanf(text, "%d%n", rows, &end) == 1 && !text[end])
+        *columns = *rows;
+    else if (sscanf(text, "%dx%d%n", rows, columns, &end) != 2 || text[end])
+        end = -1;
+    if (end < 0 || *rows < 1 || *columns < 1)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--%s %s: must be one number of pixels, or rows x columns as in 256x192",
+                        option, text);
+    return SDT_OK;
+}
+
+/* ---- the request ----------------------------------------------------------------------------- */
+
+static enum sdt_status make_tiling(const struct settings *s, struct sdt_vae_tiling *tiling,
+                                   struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+
+    *tiling = (struct sdt_vae_tiling){0};
+    if (!s->tiling && !s->tile_size && !s->tile_stride)
+        return SDT_OK;
+    *tiling = (struct sdt_vae_tiling){256, 256, 192, 192}; /* the family's */
+    if (s->tile_size) {
+        status = read_tile("tile-size", s->tile_size, &tiling->size_rows, &tiling->size_cols, err);
+        tiling->stride_rows = tiling->size_rows * 3 / 4 / 8 * 8;
+        tiling->stride_cols = tiling->size_cols * 3 / 4 / 8 * 8;
+    }
+    if (status == SDT_OK && s->tile_stride)
+        status = read_tile("tile-stride", s->tile_stride, &tiling->stride_rows,
+                           &tiling->stride_cols, err);
+    return status;
+}
+
+/* The checkpoint's defaults with everything that was given on the command line. */
+static enum sdt_status make_request(const struct settings *s, const struct app_program *program,
+                                    struct sdt_pipeline *pipeline, struct sdt_request *request,
+                                    struct inputs *inputs, struct sdt_error *err) {
+    enum sdt_status status = sdt_pipeline_defaults(pipeline, request, err);
+    struct sdt_umt5 *encoder = sdt_pipeline_text_encoder(pipeline);
+
+    if (status != SDT_OK)
+        return status;
+#define OVERRIDE(name, field)                                                                      \
+    if (app_given(program, name))                                                                  \
+    request->field = s->field
+    OVERRIDE("height", height);
+    OVERRIDE("width", width);
+    OVERRIDE("num-frames", num_frames);
+    OVERRIDE("num-inference-steps", steps);
+    OVERRIDE("guidance-scale", guidance_scale);
+    OVERRIDE("flow-shift", flow_shift);
+    OVERRIDE("fps", fps);
+    OVERRIDE("max-sequence-length", max_sequence_length);
+#undef OVERRIDE
+    request->seed = s->seed;
+    if (s->sampler)
+        request->sampler = !strcmp(s->sampler, "euler") ? SDT_SAMPLER_EULER : SDT_SAMPLER_UNIPC;
+    if (s->schedule)
+        request->schedule = !strcmp(s->schedule, "old") ? SDT_SCHEDULE_OLD : SDT_SCHEDULE_NEW;
+    if (s->strategy) {
+        request->strategy = app_strategy(s->strategy, err);
+        if (!request->strategy)
+            return SDT_ERROR_USAGE;
+    }
+    status = make_tiling(s, &request->tiling, err);
+    if (status == SDT_OK && s->latents)
+        status = read_latents(s, program, pipeline, request, inputs, err);
+    if (status == SDT_OK && s->prompt)
+        status = read_prompt("prompt", s->prompt, &inputs->prompt, &request->prompt, err);
+    if (status == SDT_OK && s->negative_prompt)
+        status = read_prompt("negative-prompt", s->negative_prompt, &inputs->negative_prompt,
+                             &request->negative_prompt, err);
+    if (status == SDT_OK && s->token_ids) {
+        if (!encoder)
+            status = sdt_fail(err, SDT_ERROR_USAGE,
+                              "--token-ids: %s has no text_encoder; --prompt-embeds would work",
+                              sdt_pipeline_folder(pipeline));
+        else
+            status = read_ids(s->token_ids, sdt_umt5_vocabulary(encoder), &inputs->ids,
+                              &request->token_count, err);
+        request->token_ids = inputs->ids;
+    }
+    const char *paths[] = {s->prompt_embeds, s->negative_embeds};
+    for (int i = 0; i < 2 && status == SDT_OK; i++) {
+        const struct sdt_stored *tensor;
+        if (!paths[i])
+            continue;
+        status = read_tensor(i ? "negative-prompt-embeds" : "prompt-embeds", paths[i],
+                             i ? "negative_prompt_embeds" : "prompt_embeds",
+                             &inputs->embeds_file[i], &tensor, err);
+        if (status != SDT_OK)
+            break;
+        inputs->embeds[i] = *tensor;
+        if (i)
+            request->negative_prompt_embeds = &inputs->embeds[i];
+        else
+            request->prompt_embeds = &inputs->embeds[i];
+    }
+    return status;
+}
+
+/* ---- keeping the latent ---------------------------------------------------------------------- */
+
+/* A name that is not taken: <output without ending>.latent.safetensors, else with -2, -3, ... NULL:
+ * out of memory. */
+static char *latent_path(const char *output) {
+    char *stem = strdup(output), *path = NULL;
+    if (!stem)
+        return NULL;
+    for (size_t length = strlen(stem); length > 1 && stem[length - 1] == '/'; length--)
+        stem[length - 1] = 0;
+    char *slash = strrchr(stem, '/'), *dot = strrchr(stem, '.');
+    if (dot && dot > (slash ? slash + 1 : stem))
+        *dot = 0;
+    for (int i = 1; i < 1000; i++) {
+        int length = i == 1 ? asprintf(&path, "%s.latent.safetensors", stem)
+                            : asprintf(&path, "%s.latent-%d.safetensors", stem, i);
+        if (length < 0) {
+            path = NULL;
+            break;
+        }
+        if (access(path, F_OK) != 0)
+            break;
+        free(path);
+        path = NULL;
+    }
+    free(stem);
+    return path;
+}
+
+/* After a failure or a stop: writes what there is and says so. */
+static void keep_latent(const struct settings *s, const struct sdt_request *request,
+                        const struct sdt_result *result) {
+    struct sdt_stored tensor = {.name = "latent",
+                                .dtype = SDT_F32,
+                                .rank = 5,
+                                .shape = {1, result->channels, result->latent_frames,
+                                          result->latent_height, result->latent_width},
+                                .count = 1,
+                                .data = result->latent};
+    struct sdt_error err;
+    bool finished = result->steps_done == request->steps;
+
+    if (!result->latent || (result->steps_done == 0 && request->steps > 0)) {
+        fprintf(stderr, "%s: no step was finished, so there is no latent to keep\n",
+                name_of_program);
+        return;
+    }
+    if (request->steps == 0)
+        return; /* it came from a file */
+    for (int i = 0; i < tensor.rank; i++)
+        tensor.count *= (size_t)tensor.shape[i];
+    tensor.bytes = tensor.count * sizeof(float);
+    bool own = finished && s->save_latent;
+    char *path = own ? strdup(s->save_latent) : latent_path(s->output);
+    if (!path)
+        fprintf(stderr, "%s: out of memory while keeping the latent\n", name_of_program);
+    else if (sdt_safetensors_write(path, 1, &tensor, &err) != SDT_OK)
+        fprintf(stderr, "%s: the latent could not be kept: %s\n", name_of_program, err.message);
+    else
+        fprintf(stderr,
+                "%s: the latent after step %d of %d is in %s (--num-inference-steps 0 --latents %s "
+                "decodes it)\n",
+                name_of_program, result->steps_done, request->steps, path, path);
+    free(path);
+}
+
+/* ---- statistics ------------------------------------------------------------------------------ */
+
+static json_t *plan_object(const struct sdt_plan *plan) {
+    json_t *bytes = json_array();
+    for (int d = 0; d < plan->devices; d++)
+        json_array_append_new(bytes, json_integer((json_int_t)plan->device_bytes[d]));
+    return json_pack("{s:I, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}",
+                     "tokens", (json_int_t)plan->tokens, "tile_rows", plan->tile_rows, "tiles",
+                     plan->tiles, "heads", plan->heads, "forwards_per_step", plan->streams,
+                     "text_flops", plan->text_flops, "step_flops", plan->step_flops, "vae_flops",
+                     plan->vae_flops, "total_flops", plan->total_flops, "exchanged_bytes_per_step",
+                     plan->exchanged_per_step, "weight_bytes", plan->weight_bytes, "seconds",
+                     plan->seconds, "flops_per_second", plan->flops_per_second, "device_peak_bytes",
+                     bytes);
+}
+
+/* JSON integers end at 2^63 - 1 here; larger seeds are text. */
+static json_t *seed_value(uint64_t seed)
+{
+    return seed <= INT64_MAX ? json_integer((json_int_t)seed)
+                             : json_sprintf("%llu", (unsigned long long)seed);
+}
+
+static enum sdt_status write_stats(const struct settings *s, const struct sdt_request *request,
+                                   const struct sdt_plan *plan, const struct sdt_result *result,
+                                   struct sdt_machine *machine, double write_seconds,
+                                   double total_seconds, struct sdt_error *err) {
+    double bytes[(SDT_MAX_DEVICES + 1) * (SDT_MAX_DEVICES + 1)] = {0};
+    json_t *stats = app_stats_begin(name_of_program);
+
+    json_object_set_new(stats, "model", json_string(s->model));
+    json_object_set_new(stats, "seed", seed_value(request->seed));
+    json_object_set_new(stats, "height", json_integer(request->height));
+    json_object_set_new(stats, "width", json_integer(request->width));
+    json_object_set_new(stats, "num_frames", json_integer(request->num_frames));
+    json_object_set_new(stats, "num_inference_steps", json_integer(request->steps));
+    json_object_set_new(stats, "guidance_scale", json_real(request->guidance_scale));
+    json_object_set_new(stats, "flow_shift", json_real(request->flow_shift));
+    json_object_set_new(stats, "sampler",
+                        json_string(request->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc"));
+    json_object_set_new(stats, "prompt_tokens", json_integer(result->prompt_tokens));
+    json_object_set_new(stats, "strategy", json_string(request->strategy->name));
+    json_object_set_new(stats, "plan", plan_object(plan));
+    json_object_set_new(stats, "seconds",
+                        json_pack("{s:f, s:f, s:f, s:f, s:f}", "text", result->text_seconds,
+                                  "denoise", result->denoise_seconds, "decode",
+                                  result->decode_seconds, "write", write_seconds, "total",
+                                  total_seconds));
+    app_stats_machine(stats, machine, plan->device_tiles, plan->device_heads);
+    sdt_machine_traffic(machine, bytes);
+    app_stats_moved(stats, bytes, machine->devices);
+    return app_stats_write(stats, s->stats, err);
+}
+
+/* ---- the run --------------------------------------------------------------------------------- */
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static enum sdt_status write_video(const struct settings *s, const struct sdt_request *request,
+                                   const struct sdt_result *result, struct sdt_error *err) {
+    struct sdt_video video = {.frames = result->frames,
+                              .height = result->height,
+                              .width = result->width,
+                              .fps = request->fps,
+                              .pixels = result->video};
+    enum sdt_status status = sdt_video_write(&video, s->output, s->force, err);
+    if (status == SDT_OK && s->sheet) {
+        int rows = (result->frames + s->sheet_columns - 1) / s->sheet_columns;
+        status = sdt_video_write_sheet(&video, s->sheet, s->sheet_columns,
+                                       rows < s->sheet_columns ? rows : s->sheet_columns,
+                                       s->sheet_scale, s->force, err);
+    }
+    return status;
+}
+
+static enum sdt_status run(const struct settings *s, struct sdt_pipeline *pipeline,
+                           const struct sdt_request *request, const struct sdt_plan *plan,
+                           struct sdt_error *err) {
+    struct sdt_machine_options options = {.devices = s->devices,
+                                          .workers_per_device = s->workers,
+                                          .scheduler = s->scheduler,
+                                          .keep_records = s->trace,
+                                          .keep_edges = s->dot};
+    struct sdt_machine *machine = NULL;
+    struct sdt_result result = {0};
+    double start = now();
+    enum app_progress_mode mode =
+        s->quiet ? APP_PROGRESS_NONE : app_progress_mode(s->progress ? s->progress : "auto");
+    enum sdt_status status = sdt_machine_open(&options, &machine, err);
+
+    if (status != SDT_OK)
+        return status;
+    catch_signals(machine);
+    struct app_progress *progress = app_progress_start(mode, plan, request->steps);
+    status = sdt_pipeline_run(pipeline, machine, request, s->save_latent,
+                              progress ? app_progress_update : NULL, progress, &result, err);
+    app_progress_end(progress);
+    double done = now();
+    if (status == SDT_OK)
+        status = write_video(s, request, &result, err);
+    double written = now();
+    if (status != SDT_OK)
+        keep_latent(s, request, &result);
+    if (status == SDT_OK && s->stats)
+        status =
+            write_stats(s, request, plan, &result, machine, written - done, written - start, err);
+    if (status == SDT_OK && s->trace)
+        status = sdt__recorder_write_trace(machine->recorder, s->trace, err);
+    if (status == SDT_OK && s->dot)
+        status = sdt__recorder_write_dot(machine->recorder, s->dot, err);
+    if (status == SDT_OK && !s->quiet)
+        fprintf(
+            stderr, "%s: %s: %d frames of %dx%d in %.1f s (text %.1f, denoise %.1f, decode %.1f)\n",
+            name_of_program, s->output, result.frames, result.width, result.height, written - start,
+            result.text_seconds, result.denoise_seconds, result.decode_seconds);
+    machine_to_stop = NULL;
+    sdt_result_clear(&result);
+    sdt_machine_close(machine);
+    return status;
+}
+
+/* ---- program --------------------------------------------------------------------------------- */
+
+/* What can be told without opening the checkpoint. */
+static int check_settings(const struct settings *s, const struct app_program *program) {
+    const char *name = program->name;
+    const struct {
+        const char *option, *path;
+    } targets[] = {{"save-latent", s->save_latent},
+                   {"contact-sheet", s->sheet},
+                   {"trace", s->trace},
+                   {"dot", s->dot},
+                   {"stats", s->stats && strcmp(s->stats, "-") ? s->stats : NULL}};
+    const size_t count = sizeof targets / sizeof targets[0];
+    struct sdt_error err;
+    int prompts = !!s->prompt + !!s->token_ids + !!s->prompt_embeds;
+
+    if (!s->model)
+        return app_usage(name, "--model is needed: a checkpoint folder (usage: %s %s)", name,
+                         program->usage);
+    if (s->dtype && strcmp(s->dtype, "float32"))
+        return app_usage(name,
+                         "--dtype %s: this version computes in float32 only; checkpoints "
+                         "stored as BF16 or F16 are read as they are",
+                         s->dtype);
+    bool decode_only = app_given(program, "num-inference-steps") && s->steps == 0;
+    if (decode_only && !s->latents)
+        return app_usage(name, "--num-inference-steps 0 only decodes: --latents is needed");
+    if (!decode_only && prompts == 0)
+        return app_usage(name, "--prompt is needed (or --token-ids, or --prompt-embeds)");
+    if (prompts > 1)
+        return app_usage(name, "--prompt, --token-ids and --prompt-embeds exclude one another");
+    if (s->negative_prompt && s->negative_embeds)
+        return app_usage(name,
+                         "--negative-prompt and --negative-prompt-embeds exclude one another");
+    if (!s->output && !s->dry_run)
+        return app_usage(name,
+                         "--output is needed: a name that ends in .mp4, .y4m or .safetensors, "
+                         "or a folder for PNG files");
+    if (s->output && sdt_video_check_path(s->output, s->force, &err) != SDT_OK)
+        return app_report(name, &err);
+    for (size_t i = 0; i < count; i++) {
+        if (app_check_target(targets[i].option, targets[i].path, s->force, &err) != SDT_OK)
+            return app_report(name, &err);
+        for (size_t j = 0; targets[i].path && j <= i; j++) {
+            const char *other = j == i ? s->output : targets[j].path;
+            if (other && !strcmp(other, targets[i].path))
+                return app_usage(name, "--%s and --%s are one file, %s",
+                                 j == i ? "output" : targets[j].option, targets[i].option, other);
+        }
+    }
+    if (s->sheet) {
+        size_t length = strlen(s->sheet);
+        if (length < 5 || strcasecmp(s->sheet + length - 4, ".png"))
+            return app_usage(name, "--contact-sheet %s: the name must end in .png", s->sheet);
+    }
+    return -1;
+}
+
+int main(int argc, char **argv) {
+    struct settings s = {.devices = 1, .sheet_columns = 4, .sheet_scale = 1};
+    struct app_option options[] = {
+        APP_HEADING("What to generate"),
+        APP_STRING_OPTION("model", "DIR", &s.model,
+                          "checkpoint in diffusers layout: a folder, or org/name to look for in "
+                          "$HF_HOME"),
+        APP_STRING_OPTION("prompt", "TEXT", &s.prompt, "what to show; @FILE reads it from a file"),
+        APP_STRING_OPTION(
+            "negative-prompt", "TEXT", &s.negative_prompt,
+            "what not to show; @FILE reads it from a file (default: the checkpoint's)"),
+        APP_STRING_OPTION("token-ids", "LIST", &s.token_ids,
+                          "the prompt as token ids, 1,2,3 (</s> is not added)"),
+        APP_STRING_OPTION("prompt-embeds", "FILE", &s.prompt_embeds,
+                          "the prompt as text encoder states: a safetensors file with the tensor "
+                          "prompt_embeds [rows, width]"),
+        APP_STRING_OPTION("negative-prompt-embeds", "FILE", &s.negative_embeds,
+                          "the same for the negative prompt, tensor negative_prompt_embeds"),
+        APP_INT_OPTION("height", "N", &s.height, 1, 65536,
+                       "pixels, a multiple of 16 (default: the checkpoint's, else 480)"),
+        APP_INT_OPTION("width", "N", &s.width, 1, 65536,
+                       "pixels, a multiple of 16 (default: the checkpoint's, else 832)"),
+        APP_INT_OPTION("num-frames", "N", &s.num_frames, 1, 1048576,
+                       "frames, 4k+1 (default: the checkpoint's, else 81)"),
+        APP_INT_OPTION("num-inference-steps", "N", &s.steps, 0, 1000,
+                       "denoising steps (default: the checkpoint's, else 50); 0 decodes --latents"),
+        APP_DOUBLE_OPTION("guidance-scale", "G", &s.guidance_scale, 0.0, 1000.0,
+                          "how strongly to follow the prompt; above 1 each step takes two forwards "
+                          "(default: the checkpoint's, else 5)"),
+        APP_DOUBLE_OPTION("flow-shift", "S", &s.flow_shift, 1e-3, 1000.0,
+                          "shift of the noise schedule (default: the checkpoint's, else 3)"),
+        APP_CHOICE_OPTION("sampler", "unipc|euler", &s.sampler,
+                          "solver (default: the checkpoint's, else unipc)"),
+        APP_CHOICE_OPTION(
+            "sampler-schedule", "new|old", &s.schedule,
+            "UniPC's sigmas as in diffusers from 0.37 on, or up to 0.36 (default new)"),
+        APP_INT_OPTION("max-sequence-length", "N", &s.max_sequence_length, 1, MAX_TOKENS,
+                       "tokens that a prompt is cut or padded to (default: the checkpoint's, else "
+                       "512)"),
+        APP_SEED_OPTION("seed", "N", &s.seed,
+                        "of the starting noise, the same as torch's on a CPU (default 0)"),
+        APP_STRING_OPTION("latents", "FILE", &s.latents,
+                          "starting latent in place of noise: a safetensors file with the tensor "
+                          "latent [1, channels, frames, height, width]"),
+        APP_STRING_OPTION("dtype", "float32", &s.dtype, "precision of the computation (float32)"),
+        APP_HEADING("What to write"),
+        APP_STRING_OPTION("output", "PATH", &s.output,
+                          "the video: .mp4, .y4m, .safetensors, or a folder of PNG files"),
+        APP_DOUBLE_OPTION("fps", "F", &s.fps, 0.01, 1000.0,
+                          "frames per second of the video (default: the checkpoint's, else 16)"),
+        APP_STRING_OPTION("save-latent", "FILE", &s.save_latent,
+                          "write the final latent before it is decoded (.safetensors)"),
+        APP_STRING_OPTION("contact-sheet", "FILE", &s.sheet,
+                          "also write frames side by side (.png)"),
+        APP_INT_OPTION("sheet-columns", "N", &s.sheet_columns, 1, 64,
+                       "columns of the contact sheet, and most rows (default 4)"),
+        APP_INT_OPTION("sheet-scale", "N", &s.sheet_scale, 1, 64,
+                       "enlargement of the contact sheet's frames (default 1)"),
+        APP_FLAG_OPTION("force", &s.force, "replace files that are there"),
+        APP_HEADING("Where and how to run"),
+        APP_INT_OPTION(
+            "devices", "N", &s.devices, 1, SDT_MAX_DEVICES,
+            "number of devices; on CPUs stand-ins with memories of their own (default 1)"),
+        APP_INT_OPTION("workers-per-device", "W", &s.workers, 1, STARPU_MAXCPUS,
+                       "CPU workers of each device (default: all cores for one device, else 1)"),
+        APP_STRING_OPTION("strategy", "NAME", &s.strategy,
+                          "how devices share a sequence: single or ulysses (default ulysses)"),
+        APP_STRING_OPTION("scheduler", "NAME", &s.scheduler,
+                          "StarPU policy (default STARPU_SCHED, else pipedit)"),
+        APP_FLAG_OPTION("enable-tiling", &s.tiling,
+                        "decode in overlapping spatial tiles, which needs less memory"),
+        APP_STRING_OPTION("tile-size", "S|RxC", &s.tile_size,
+                          "tiles of S x S or R x C pixels (default 256; turns tiling on)"),
+        APP_STRING_OPTION(
+            "tile-stride", "S|RxC", &s.tile_stride,
+            "a tile every S pixels, or R rows and C columns (default 3/4 of the size)"),
+        APP_HEADING("What to report"),
+        APP_FLAG_OPTION("dry-run", &s.dry_run,
+                        "print the plan (devices, work, memory, time) and do nothing"),
+        APP_STRING_OPTION("stats", "FILE", &s.stats, "write what the run did as JSON; - prints it"),
+        APP_STRING_OPTION("trace", "FILE", &s.trace,
+                          "write when each task ran, for chrome://tracing or Perfetto (JSON)"),
+        APP_STRING_OPTION("dot", "FILE", &s.dot, "write the task graph for Graphviz"),
+        APP_CHOICE_OPTION("progress", "auto|bar|plain|none", &s.progress,
+                          "progress on stderr (default auto: a bar on a terminal, else lines)"),
+        APP_FLAG_OPTION("quiet", &s.quiet, "print errors only"),
+    };
+    struct app_program program = {
+        .name = name_of_program,
+        .usage = "--model DIR --prompt TEXT --output FILE [options]",
+        .summary = "Makes a video from a prompt with a Wan 2.1 checkpoint; all the work runs as "
+                   "StarPU tasks on one or several devices.",
+        .options = options,
+        .count = sizeof options / sizeof options[0],
+        .notes =
+            "Exit status: 0 done, 1 failed or interrupted, 2 wrong command line. Ctrl-C ends the "
+            "run after the running tasks and keeps the latent.",
+    };
+    struct sdt_pipeline *pipeline = NULL;
+    struct sdt_request request;
+    struct sdt_plan plan = {0};
+    struct inputs inputs = {0};
+    struct sdt_error err;
+
+    int code = app_parse(&program, argc, argv);
+    if (code < 0)
+        code = check_settings(&s, &program);
+    if (code >= 0)
+        return code;
+    enum sdt_status status = sdt_pipeline_open(s.model, &pipeline, &err);
+    if (status == SDT_OK)
+        status = make_request(&s, &program, pipeline, &request, &inputs, &err);
+    if (status == SDT_OK)
+        status = sdt_plan_make(pipeline, &request, s.devices, s.workers, &plan, &err);
+    if (status == SDT_OK && s.dry_run) {
+        const char *policy = s.scheduler ? s.scheduler : getenv("STARPU_SCHED");
+        app_plan_print(pipeline, &request, &plan, policy && *policy ? policy : "pipedit");
+        if (fflush(stdout) || ferror(stdout))
+            status = sdt_fail(&err, SDT_ERROR_IO, "standard output cannot be written");
+    } else if (status == SDT_OK) {
+        status = run(&s, pipeline, &request, &plan, &err);
+    }
+    sdt_plan_clear(&plan);
+    inputs_clear(&inputs);
+    sdt_pipeline_close(pipeline);
+    return status == SDT_OK ? 0 : app_report(program.name, &err);
+}

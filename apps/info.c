@@ -1,0 +1,314 @@
+/* stardit-info: what there is to run on, what was compiled in, and what a checkpoint holds. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <hwloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/options.h"
+#include "graph/pipeline.h"
+#include "schedulers/policies.h"
+
+#include "config.h"
+
+static const char name_of_program[] = "stardit-info";
+
+/* ---- machine --------------------------------------------------------------------------------- */
+
+static void print_count(hwloc_topology_t topology, hwloc_obj_type_t type, const char *one,
+                        const char *many) {
+    int count = hwloc_get_nbobjs_by_type(topology, type);
+    if (count > 0)
+        printf(", %d %s", count, count == 1 ? one : many);
+}
+
+/* The real machine: read before StarPU starts, which may be given a synthetic topology. */
+static void print_topology(void) {
+    hwloc_topology_t topology;
+
+    if (hwloc_topology_init(&topology))
+        return;
+    hwloc_topology_set_io_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
+    if (hwloc_topology_load(topology)) {
+        printf("Machine:      hwloc cannot read the topology\n");
+        hwloc_topology_destroy(topology);
+        return;
+    }
+    hwloc_obj_t root = hwloc_get_root_obj(topology);
+    hwloc_obj_t package = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PACKAGE, 0);
+    const char *model = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : NULL;
+    printf("Machine:      %s, %.1f GB of memory", model ? model : "unnamed CPU",
+           (double)root->total_memory * 1e-9);
+    print_count(topology, HWLOC_OBJ_PACKAGE, "package", "packages");
+    print_count(topology, HWLOC_OBJ_NUMANODE, "NUMA node", "NUMA nodes");
+    print_count(topology, HWLOC_OBJ_CORE, "core", "cores");
+    print_count(topology, HWLOC_OBJ_PU, "hardware thread", "hardware threads");
+    printf("\n");
+    hwloc_obj_t numa = NULL;
+    while ((numa = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, numa)))
+        printf("              NUMA node %u: %d hardware threads, %.1f GB\n", numa->logical_index,
+               hwloc_bitmap_weight(numa->cpuset), (double)numa->attr->numanode.local_memory * 1e-9);
+    hwloc_obj_t device = NULL;
+    int gpus = 0;
+    while ((device = hwloc_get_next_osdev(topology, device)))
+        if (device->attr->osdev.type == HWLOC_OBJ_OSDEV_COPROC) {
+            const char *gpu = hwloc_obj_get_info_by_name(device, "GPUModel");
+            printf("              %s: %s\n", device->name, gpu ? gpu : "accelerator");
+            gpus++;
+        }
+    if (!gpus)
+        printf("              no GPU seen\n");
+    hwloc_topology_destroy(topology);
+}
+
+static void print_starpu(void) {
+    int major, minor, release;
+
+    starpu_get_version(&major, &minor, &release);
+    printf("StarPU:       %d.%d.%d, native", major, minor, release);
+#ifdef STARPU_USE_CUDA
+    printf(" with CUDA");
+#endif
+    printf(", room for %d CPU workers and %d memory nodes\n", STARPU_MAXCPUS, STARPU_MAXNODES);
+}
+
+static void print_compiled_in(void) {
+    printf("Compiled in:  mp4 (libav) %s, text prompts (SentencePiece) %s, CUDA %s, NCCL %s\n",
+#ifdef HAVE_LIBAV
+           "yes",
+#else
+           "no",
+#endif
+#ifdef HAVE_SENTENCEPIECE
+           "yes",
+#else
+           "no",
+#endif
+#ifdef HAVE_CUDA
+           "yes",
+#else
+           "no",
+#endif
+#ifdef HAVE_NCCL
+           "yes"
+#else
+           "no"
+#endif
+    );
+}
+
+static void print_policies(void) {
+    printf("Policies:     %s: %s (ours, the default)\n", sdt_policy_pipedit.policy_name,
+           sdt_policy_pipedit.policy_description);
+    printf("              from StarPU:");
+    for (struct starpu_sched_policy **p = starpu_sched_get_predefined_policies(); p && *p; p++)
+        printf(" %s", (*p)->policy_name);
+    printf("\n");
+}
+
+static void print_strategies(void) {
+    for (int i = 0; sdt_strategies[i]; i++)
+        printf("%s%s: %s\n", i ? "              " : "Strategies:   ", sdt_strategies[i]->name,
+               sdt_strategies[i]->summary);
+}
+
+static void print_workers(const char *title, const struct sdt_place *place) {
+    bool first = true;
+    printf("              %s: memory node %u, %d worker%s (", title, place->node, place->workers,
+           place->workers == 1 ? "" : "s");
+    for (unsigned w = 0; w < starpu_worker_get_count(); w++) {
+        char worker[64];
+        if (!(place->mask[w / 32] >> (w % 32) & 1))
+            continue;
+        starpu_worker_get_name((int)w, worker, sizeof worker);
+        printf("%s%s", first ? "" : ", ", worker);
+        first = false;
+    }
+    printf(")\n");
+}
+
+static enum sdt_status print_machine(int devices, int workers, struct sdt_error *err) {
+    struct sdt_machine *machine = NULL;
+    struct sdt_machine_options options = {.devices = devices, .workers_per_device = workers};
+
+    print_topology();
+    print_starpu();
+    enum sdt_status status = sdt_machine_open(&options, &machine, err);
+    if (status != SDT_OK)
+        return status;
+    printf("Devices:      %d with --devices %d, at most %d on CPUs, policy %s\n", machine->devices,
+           devices, SDT_MAX_DEVICES, machine->scheduler);
+    for (int d = 0; d < machine->devices; d++) {
+        char title[32];
+        snprintf(title, sizeof title, "device %d", d);
+        print_workers(title, &machine->device[d]);
+    }
+    if (machine->devices > 1)
+        print_workers("host", &machine->host);
+    sdt_machine_close(machine);
+    print_policies();
+    print_strategies();
+    print_compiled_in();
+    return SDT_OK;
+}
+
+/* ---- codelets -------------------------------------------------------------------------------- */
+
+static void print_codelets(void) {
+    printf("%-20s %-5s %s\n", "codelet", "CPU", "CUDA");
+    for (int i = 0; sdt_codelets[i]; i++)
+        printf("%-20s %-5s %s\n", sdt_codelets[i]->name,
+               sdt_codelets[i]->cpu_funcs[0] ? "yes" : "no",
+               sdt_codelets[i]->cuda_funcs[0] ? "yes" : "no");
+}
+
+/* ---- checkpoint ------------------------------------------------------------------------------ */
+
+static void print_component(const char *name, const struct sdt_weights *weights) {
+    size_t count[SDT_DTYPES] = {0};
+    char dtypes[120] = "";
+    size_t at = 0;
+
+    if (!weights) {
+        printf("%-14s not in this checkpoint\n", name);
+        return;
+    }
+    for (size_t i = 0; i < sdt_weights_count(weights); i++)
+        count[sdt_weights_at(weights, i)->dtype]++;
+    for (int d = 0; d < SDT_DTYPES && at < sizeof dtypes; d++)
+        if (count[d])
+            at += (size_t)snprintf(dtypes + at, sizeof dtypes - at, "%s%s", at ? ", " : "",
+                                   sdt_dtype_name(d));
+    printf("%-14s %15zu parameters %15zu bytes %6zu tensors  %s\n", name,
+           sdt_weights_parameters(weights), sdt_weights_bytes(weights), sdt_weights_count(weights),
+           dtypes);
+}
+
+struct size {
+    int height, width, num_frames;
+};
+
+static enum sdt_status print_model(const char *model, const struct size *size,
+                                   const struct app_program *program, struct sdt_error *err) {
+    struct sdt_pipeline *pipeline = NULL;
+    struct sdt_request request;
+    enum sdt_status status = sdt_pipeline_open(model, &pipeline, err);
+
+    if (status != SDT_OK)
+        return status;
+    status = sdt_pipeline_defaults(pipeline, &request, err);
+    if (status != SDT_OK)
+        goto out;
+    if (app_given(program, "height"))
+        request.height = size->height;
+    if (app_given(program, "width"))
+        request.width = size->width;
+    if (app_given(program, "num-frames"))
+        request.num_frames = size->num_frames;
+
+    struct sdt_wan *wan = sdt_pipeline_transformer(pipeline);
+    struct sdt_wan_vae *vae = sdt_pipeline_vae(pipeline);
+    struct sdt_umt5 *encoder = sdt_pipeline_text_encoder(pipeline);
+    const struct sdt_wan_config *config = sdt_wan_config(wan);
+    int space = sdt_wan_vae_space_ratio(vae), time = sdt_wan_vae_time_ratio(vae);
+    int grid_h = space * config->patch[1], grid_w = space * config->patch[2];
+    if (request.height % grid_h || request.width % grid_w || (request.num_frames - 1) % time) {
+        status = sdt_fail(err, SDT_ERROR_USAGE,
+                          "%dx%d, %d frames: the height must be a multiple of %d, the width of %d, "
+                          "and the frames %dk+1",
+                          request.height, request.width, request.num_frames, grid_h, grid_w, time);
+        goto out;
+    }
+    struct sdt_wan_geometry geometry = {(request.num_frames - 1) / time + 1, request.height / space,
+                                        request.width / space};
+    struct sdt_vae_job job = {.frames = geometry.frames,
+                              .height = geometry.height,
+                              .width = geometry.width,
+                              .scale = true};
+    status = sdt_wan_vae_check(vae, &job, err);
+    if (status != SDT_OK)
+        goto out;
+    int64_t tokens = (int64_t)(geometry.frames / config->patch[0]) *
+                     (geometry.height / config->patch[1]) * (geometry.width / config->patch[2]);
+    int streams = request.guidance_scale > 1.0 ? 2 : 1;
+    double forward = sdt_wan_flops(config, geometry, request.max_sequence_length);
+
+    printf("Checkpoint:   %s\n", sdt_pipeline_folder(pipeline));
+    print_component("transformer", sdt_wan_weights(wan));
+    print_component("vae", sdt_wan_vae_weights(vae));
+    print_component("text_encoder", encoder ? sdt_umt5_weights(encoder) : NULL);
+    printf("Transformer:  %d layers, %d heads x %d, feed-forward %d, %d latent channels, patch "
+           "%dx%dx%d\n",
+           config->layers, config->heads, config->head_dim, config->ffn_dim, config->in_channels,
+           config->patch[0], config->patch[1], config->patch[2]);
+    printf("Size:         %d frames of %dx%d (width x height): latent %dx%dx%d, %lld tokens in "
+           "tiles of %d\n",
+           request.num_frames, request.width, request.height, geometry.frames, geometry.height,
+           geometry.width, (long long)tokens, sdt_tile_rows(tokens));
+    printf("Work:         %.4g TFLOP a step (%d forward%s of %.4g, %d text keys), %.4g TFLOP to "
+           "decode, %d steps\n",
+           forward * streams * 1e-12, streams, streams == 1 ? "" : "s", forward * 1e-12,
+           request.max_sequence_length, sdt_wan_vae_flops(vae, &job) * 1e-12, request.steps);
+    if (encoder)
+        printf("              %.4g TFLOP to encode a prompt of %d tokens\n",
+               sdt_umt5_flops(encoder, request.max_sequence_length) * 1e-12,
+               request.max_sequence_length);
+out:
+    sdt_pipeline_close(pipeline);
+    return status;
+}
+
+/* ---- program --------------------------------------------------------------------------------- */
+
+int main(int argc, char **argv) {
+    bool codelets = false;
+    const char *model = NULL;
+    struct size size = {0};
+    int devices = 1, workers = 0;
+    struct app_option options[] = {
+        APP_HEADING("What to print (default: the machine, StarPU, policies and strategies)"),
+        APP_FLAG_OPTION("codelets", &codelets, "every codelet and where it has an implementation"),
+        APP_STRING_OPTION("model", "DIR", &model,
+                          "a checkpoint's parameters, bytes and work: a diffusers folder"),
+        APP_HEADING("With --model"),
+        APP_INT_OPTION("height", "N", &size.height, 1, 65536,
+                       "of the video, pixels (default: the checkpoint's)"),
+        APP_INT_OPTION("width", "N", &size.width, 1, 65536,
+                       "of the video, pixels (default: the checkpoint's)"),
+        APP_INT_OPTION("num-frames", "N", &size.num_frames, 1, 65536,
+                       "of the video (default: the checkpoint's)"),
+        APP_HEADING("Without --model"),
+        APP_INT_OPTION("devices", "N", &devices, 1, SDT_MAX_DEVICES,
+                       "show this number of devices (default 1)"),
+        APP_INT_OPTION("workers-per-device", "W", &workers, 1, STARPU_MAXCPUS,
+                       "CPU workers of each device (default: all cores for one device, else 1)"),
+    };
+    struct app_program program = {
+        .name = name_of_program,
+        .usage = "[--codelets] [--model DIR]",
+        .summary = "Prints what stardit can run on here, or what a checkpoint holds.",
+        .options = options,
+        .count = sizeof options / sizeof options[0],
+    };
+    struct sdt_error err;
+    enum sdt_status status = SDT_OK;
+
+    int code = app_parse(&program, argc, argv);
+    if (code >= 0)
+        return code;
+    if (codelets)
+        print_codelets();
+    if (model)
+        status = print_model(model, &size, &program, &err);
+    if (!codelets && !model)
+        status = print_machine(devices, workers, &err);
+    if (status != SDT_OK)
+        return app_report(name_of_program, &err);
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "%s: standard output cannot be written\n", name_of_program);
+        return 1;
+    }
+    return 0;
+}

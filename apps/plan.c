@@ -1,0 +1,144 @@
+/* Printing a plan, and finding a smaller one where it would take hours. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "apps/plan.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "apps/progress.h"
+
+#define LONG_SECONDS 3600.0
+#define SHORT_SECONDS 600.0
+
+static void print_bytes(double bytes) {
+    if (bytes >= 1e9)
+        printf("%.2f GB", bytes * 1e-9);
+    else
+        printf("%.2f MB", bytes * 1e-6);
+}
+
+/* Memory that programs can have without swapping, bytes. */
+static double available_memory(void) {
+    double available = (double)sysconf(_SC_AVPHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    char line[128];
+    long long kilobytes;
+    FILE *file = fopen("/proc/meminfo", "r");
+
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %lld kB", &kilobytes) == 1)
+            available = (double)kilobytes * 1024.0;
+    if (file)
+        fclose(file);
+    return available;
+}
+
+static int rounded(int value, double factor, int multiple) {
+    int scaled = (int)(value * factor / multiple + 0.5) * multiple;
+    return scaled < multiple ? multiple : scaled;
+}
+
+/* The largest request in fewer pixels, frames and steps that takes less than SHORT_SECONDS. */
+static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                          const struct sdt_plan *plan) {
+    static const double scales[] = {1.0, 0.75, 0.5, 0.375, 0.25, 0.125};
+    static const int step_counts[] = {50, 30, 20, 10};
+    const struct sdt_wan_config *config = sdt_wan_config(sdt_pipeline_transformer(pipeline));
+    struct sdt_wan_vae *vae = sdt_pipeline_vae(pipeline);
+    int space = sdt_wan_vae_space_ratio(vae), time = sdt_wan_vae_time_ratio(vae);
+    struct sdt_request best = {0};
+    double best_seconds = 0.0;
+    char duration[32];
+
+    for (size_t s = 0; s < sizeof scales / sizeof scales[0]; s++) {
+        struct sdt_request smaller = *request;
+        smaller.height = rounded(request->height, scales[s], space * config->patch[1]);
+        smaller.width = rounded(request->width, scales[s], space * config->patch[2]);
+        for (int frames = request->num_frames; frames >= 1;
+             frames = (frames - 1) / 2 / time * time + 1) {
+            smaller.num_frames = frames;
+            struct sdt_plan other;
+            if (sdt_plan_make(pipeline, &smaller, plan->devices, plan->workers_per_device, &other,
+                              NULL) == SDT_OK) {
+                double per_flop = other.seconds / other.total_flops;
+                for (size_t n = 0; n < sizeof step_counts / sizeof step_counts[0]; n++) {
+                    int steps = step_counts[n] < request->steps ? step_counts[n] : request->steps;
+                    double seconds =
+                        per_flop * (other.text_flops + other.vae_flops + steps * other.step_flops);
+                    if (seconds < SHORT_SECONDS && seconds > best_seconds) {
+                        best = smaller;
+                        best.steps = steps;
+                        best_seconds = seconds;
+                    }
+                }
+                sdt_plan_clear(&other);
+            }
+            if (frames == 1)
+                break;
+        }
+    }
+    if (best_seconds == 0.0) {
+        printf("  smaller        no smaller video takes less than 10 minutes here\n");
+        return;
+    }
+    app_duration(best_seconds, duration);
+    printf("  smaller        --height %d --width %d --num-frames %d --num-inference-steps %d would "
+           "take about %s\n",
+           best.height, best.width, best.num_frames, best.steps, duration);
+}
+
+void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                    const struct sdt_plan *plan, const char *scheduler) {
+    char duration[32];
+    double peak = 0.0;
+
+    printf("Plan for %s\n", sdt_pipeline_folder(pipeline));
+    printf("  video          %d frames, %d wide, %d high, %g frames per second\n",
+           request->num_frames, request->width, request->height, request->fps);
+    printf("  latent         %d channels, %d frames, %d high, %d wide\n", plan->channels,
+           plan->frames, plan->latent_height, plan->latent_width);
+    printf("  tokens         %lld in %d tiles of %d\n", (long long)plan->tokens, plan->tiles,
+           plan->tile_rows);
+    printf(
+        "  steps          %d, %s%s, flow shift %g, guidance %g (%d forward%s a step), seed %llu\n",
+        request->steps, request->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc",
+        request->sampler == SDT_SAMPLER_EULER   ? ""
+        : request->schedule == SDT_SCHEDULE_OLD ? " (old schedule)"
+                                                : "",
+        request->flow_shift, request->guidance_scale, plan->streams, plan->streams == 1 ? "" : "s",
+        (unsigned long long)request->seed);
+    if (request->tiling.size_rows)
+        printf("  decode tiles   %dx%d pixels every %dx%d (rows x columns)\n",
+               request->tiling.size_rows, request->tiling.size_cols, request->tiling.stride_rows,
+               request->tiling.stride_cols);
+    printf("  devices        %d with %d worker%s each, strategy %s, policy %s\n", plan->devices,
+           plan->workers_per_device, plan->workers_per_device == 1 ? "" : "s",
+           request->strategy->name, scheduler);
+    for (int d = 0; d < plan->devices; d++) {
+        printf("    device %-4d  %d tiles, %d of %d heads, peak memory ", d, plan->device_tiles[d],
+               plan->device_heads[d], plan->heads);
+        print_bytes(plan->device_bytes[d]);
+        printf("\n");
+        peak += plan->device_bytes[d];
+    }
+    printf("  memory         ");
+    print_bytes(peak);
+    printf(" on all devices, ");
+    print_bytes(available_memory());
+    printf(" available here%s\n", plan->devices > 1 ? " (the devices share it)" : "");
+    printf("  weights        ");
+    print_bytes(plan->weight_bytes);
+    printf(" in the checkpoint\n");
+    printf("  exchanged      ");
+    print_bytes(plan->exchanged_per_step);
+    printf(" a step between devices\n");
+    printf("  work           %.4g TFLOP: text %.4g, %d steps of %.4g, decode %.4g\n",
+           plan->total_flops * 1e-12, plan->text_flops * 1e-12, request->steps,
+           plan->step_flops * 1e-12, plan->vae_flops * 1e-12);
+    app_duration(plan->seconds, duration);
+    printf("  time           about %s at %.1f GFLOP/s a worker\n", duration,
+           plan->flops_per_second * 1e-9);
+    if (plan->seconds > LONG_SECONDS)
+        print_smaller(pipeline, request, plan);
+}
