@@ -178,7 +178,7 @@ static enum sdt_status eval_transformer(struct eval *eval, const char *folder,
     struct sdt_wan *wan = NULL;
     struct sdt_wan_run *run = NULL;
     struct sdt_latent latent = {0};
-    struct sdt_flow flow = sdt_machine_flow(eval->machine);
+    struct sdt_flow flow = sdt_machine_flow(eval->machine, SDT_LANE_DENOISE);
     enum sdt_status status = sdt_wan_open(folder, &wan, err);
     char shape[200];
 
@@ -285,7 +285,7 @@ static enum sdt_status decode(struct eval *eval, struct sdt_wan_vae *vae, const 
     struct sdt_vae_job job = {.frames = (int)z_tensor->shape[2],
                               .height = (int)z_tensor->shape[3],
                               .width = (int)z_tensor->shape[4]};
-    struct sdt_flow flow = sdt_machine_flow(eval->machine);
+    struct sdt_flow flow = sdt_machine_flow(eval->machine, SDT_LANE_DENOISE);
     sdt_handle latent, frames;
     int end = 0, size, rows, columns;
     enum sdt_status status;
@@ -360,7 +360,7 @@ static enum sdt_status eval_vae(struct eval *eval, const char *folder, struct re
 static enum sdt_status encode(struct eval *eval, struct sdt_umt5 *encoder,
                               const struct sdt_stored *tensor, struct results *results,
                               struct sdt_error *err) {
-    struct sdt_flow flow = sdt_machine_flow(eval->machine);
+    struct sdt_flow flow = sdt_machine_flow(eval->machine, SDT_LANE_DENOISE);
     const char *suffix = tensor->name + strlen("in.ids");
     int32_t *ids = NULL;
     float *states = NULL;

@@ -1,17 +1,25 @@
 /* Birth and end of every task: access list, tag, worker mask, cost, submission, bookkeeping. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "codelets/task.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "codelets/recorder.h"
 
 /* What task->cl_arg points to: the tag first, because schedulers look there, then what the end of
  * the task needs, then the operation's own arguments. */
-struct block {
+struct sdt__block {
     struct sdt_tag tag;
     struct sdt_recorder *recorder;
     const atomic_bool *stop;
+    struct sdt_lane *lane;
+    struct sdt__block *older, *newer; /* in the lane's list of pending tasks */
     max_align_t args[];
 };
 
@@ -135,11 +143,111 @@ starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const cha
     return handle;
 }
 
+/* ---- lanes ----------------------------------------------------------------------------------- */
+
+void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *watch)
+{
+    pthread_condattr_t clock;
+    *lane = (struct sdt_lane){.most = most, .watch = watch};
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_mutex_init(&lane->mutex, NULL);
+    pthread_cond_init(&lane->changed, &clock);
+    pthread_condattr_destroy(&clock);
+}
+
+void sdt__lane_clear(struct sdt_lane *lane)
+{
+    pthread_cond_destroy(&lane->changed);
+    pthread_mutex_destroy(&lane->mutex);
+}
+
+/* The names of the oldest pending tasks. */
+static void name_waiting(const struct sdt_lane *lane, char *text, size_t size)
+{
+    const struct sdt__block *block = lane->waiting;
+    size_t length = 0;
+    text[0] = '\0';
+    while (block && block->older)
+        block = block->older;
+    for (int i = 0; block && i < 6 && length < size; i++, block = block->newer) {
+        const struct sdt_tag *t = &block->tag;
+        int n = snprintf(text + length, size - length, "%s%s (request %d, layer %d, device %d)",
+                         i ? ", " : "", t->name, t->request, t->layer, t->device);
+        length += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* Waits until at most `pending` tasks of the lane are left. False when nothing has ended anywhere for too long;
+ * the flow's error says so. */
+static bool wait_for(struct sdt_flow *flow, int pending)
+{
+    struct sdt_lane *lane = flow->lane;
+    unsigned long seen = atomic_load(&lane->watch->ended);
+    double waited = 0.0;
+    bool stalled = false;
+
+    pthread_mutex_lock(&lane->mutex);
+    while (lane->pending > pending && !stalled) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += 1;
+        if (pthread_cond_timedwait(&lane->changed, &lane->mutex, &until) != ETIMEDOUT)
+            continue;
+        unsigned long ended = atomic_load(&lane->watch->ended);
+        waited = ended == seen ? waited + 1.0 : 0.0;
+        seen = ended;
+        stalled = lane->watch->stall_seconds > 0.0 && waited >= lane->watch->stall_seconds;
+    }
+    if (stalled) {
+        char names[400];
+        atomic_store(&lane->watch->stalled, true);
+        name_waiting(lane, names, sizeof names);
+        sdt_fail(&flow->error, SDT_ERROR_STALLED,
+                 "no task has ended for %.0f s; %d wait, the oldest: %s", waited, lane->pending,
+                 names);
+    }
+    pthread_mutex_unlock(&lane->mutex);
+    return !stalled;
+}
+
+static void enter_lane(struct sdt_lane *lane, struct sdt__block *block)
+{
+    pthread_mutex_lock(&lane->mutex);
+    block->older = lane->waiting;
+    block->newer = NULL;
+    if (lane->waiting)
+        lane->waiting->newer = block;
+    lane->waiting = block;
+    lane->pending++;
+    pthread_mutex_unlock(&lane->mutex);
+}
+
+static void leave_lane(struct sdt_lane *lane, struct sdt__block *block)
+{
+    pthread_mutex_lock(&lane->mutex);
+    if (block->newer)
+        block->newer->older = block->older;
+    else
+        lane->waiting = block->older;
+    if (block->older)
+        block->older->newer = block->newer;
+    lane->pending--;
+    atomic_fetch_add(&lane->watch->ended, 1);
+    /* Whoever inserts waits for a quarter of the lane to be free; whoever waits, for all of it. */
+    if (lane->pending == 0 || lane->pending == lane->most - lane->most / 4)
+        pthread_cond_broadcast(&lane->changed);
+    pthread_mutex_unlock(&lane->mutex);
+}
+
+/* ---- submission ------------------------------------------------------------------------------ */
+
 static void finished(void *arg)
 {
-    const struct block *block = arg;
+    struct sdt__block *block = arg;
     if (block->recorder)
         sdt__recorder_finished(block->recorder, starpu_task_get_current(), &block->tag);
+    leave_lane(block->lane, block);
 }
 
 void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, const char *name,
@@ -147,7 +255,7 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
 {
     struct sdt_flow *flow = task->flow;
     struct starpu_task *st = NULL;
-    struct block *block = NULL;
+    struct sdt__block *block = NULL;
 
     if (flow->error.status != SDT_OK)
         goto out;
@@ -155,6 +263,9 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
         sdt_fail(&flow->error, SDT_ERROR_INTERRUPTED, "stopped on request");
         goto out;
     }
+    if (flow->lane->pending >= flow->lane->most &&
+        !wait_for(flow, flow->lane->most - flow->lane->most / 4))
+        goto out;
     block = malloc(sizeof *block + size);
     st = block && !task->failed ? starpu_task_create() : NULL;
     if (!st) {
@@ -170,6 +281,7 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     block->tag.bytes = bytes;
     block->recorder = flow->recorder;
     block->stop = flow->stop;
+    block->lane = flow->lane;
     memcpy(block->args, args, size);
 
     st->cl = codelet;
@@ -196,8 +308,10 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
 
     if (flow->recorder)
         sdt__recorder_inserted(flow->recorder, st, &block->tag);
+    enter_lane(flow->lane, block);
     int result = starpu_task_submit(st);
     if (result) {
+        leave_lane(flow->lane, block);
         st->destroy = 0;
         starpu_task_destroy(st);
         sdt_fail(&flow->error, SDT_ERROR_DEVICE, "no worker of device %d can run task %s",
@@ -209,7 +323,7 @@ out:
 
 const void *sdt__task_args(const void *cl_arg)
 {
-    const struct block *block = cl_arg;
+    const struct sdt__block *block = cl_arg;
     if (block->stop && atomic_load_explicit(block->stop, memory_order_relaxed))
         return NULL;
     return block->args;
@@ -217,7 +331,8 @@ const void *sdt__task_args(const void *cl_arg)
 
 enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err)
 {
-    starpu_task_wait_for_all();
+    if (flow->error.status != SDT_ERROR_STALLED)
+        wait_for(flow, 0);
     if (flow->error.status == SDT_OK && flow->stop && atomic_load(flow->stop))
         sdt_fail(&flow->error, SDT_ERROR_INTERRUPTED, "stopped on request");
     if (flow->error.status != SDT_OK && err)

@@ -12,6 +12,7 @@
 #ifndef STARDIT_TASK_H
 #define STARDIT_TASK_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,6 +24,7 @@
 #include "stardit/status.h"
 
 struct sdt_recorder;
+struct sdt__block;
 
 /* Where tasks may run: one device of the machine, all its workers. Owned by the machine. */
 struct sdt_place {
@@ -32,6 +34,24 @@ struct sdt_place {
     unsigned mask_length;
     uint32_t mask[(STARPU_NMAXWORKERS + 31) / 32]; /* StarPU worker mask */
 };
+
+/* A lane: the tasks that one thread inserts, bounded in number and waited for together. Two lanes (denoising
+ * and decoding) can be full without stopping each other. Owned by the machine. */
+struct sdt_lane {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    int pending, most;          /* tasks inserted and not ended; the bound on them */
+    struct sdt__block *waiting; /* the pending tasks, newest first */
+    struct sdt_progress_watch *watch;
+};
+/* What all lanes of a machine share: is anything still ending? */
+struct sdt_progress_watch {
+    atomic_ulong ended;         /* tasks, of all lanes */
+    atomic_bool stalled;        /* a wait was given up */
+    double stall_seconds;       /* no task ended for so long: the run is given up; 0: never */
+};
+void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *watch);
+void sdt__lane_clear(struct sdt_lane *lane);
 
 /* The context of insertion: everything that an algorithm would otherwise pass to each insert call.
  * One thread inserts into a flow. */
@@ -43,6 +63,7 @@ struct sdt_flow {
     struct sdt_recorder *recorder;  /* statistics, trace, graph; NULL: none */
     const atomic_bool *stop;        /* set from outside: tasks not started yet do nothing */
     struct sdt_scratch *scratch;    /* work space handles by size, shared by all tasks */
+    struct sdt_lane *lane;          /* bounds the pending tasks; insertion blocks when it is full */
 };
 
 /* A task under construction. */
@@ -113,7 +134,8 @@ void sdt__scratch_clear(struct sdt_scratch *scratch);
  * failure. Freed with starpu_data_unregister_submit(). */
 starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const char *name);
 
-/* Waits until all tasks of the flow's machine are done; returns the flow's error, or INTERRUPTED when
- * the stop flag was set. */
+/* Waits until all tasks of the flow's lane have ended; returns the flow's error, INTERRUPTED when the
+ * stop flag was set, or STALLED with the names of tasks that wait. After STALLED, StarPU cannot be used or
+ * stopped any more. */
 enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err);
 #endif

@@ -272,8 +272,10 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     find_places(machine);
     starpu_profiling_status_set(STARPU_PROFILING_ENABLE);
     int pending = options->max_pending > 0 ? options->max_pending : 4096;
-    starpu_set_limit_max_submitted_tasks(pending);
-    starpu_set_limit_min_submitted_tasks(pending - pending / 4);
+    const char *stall = getenv("STARDIT_STALL_SECONDS");
+    machine->watch.stall_seconds = stall ? atof(stall) : 1800.0;
+    for (int l = 0; l < SDT_LANES; l++)
+        sdt__lane_init(&machine->lane[l], pending, &machine->watch);
 out:
     if (status != SDT_OK) {
         if (started)
@@ -292,8 +294,15 @@ void sdt_machine_close(struct sdt_machine *machine)
 {
     if (!machine)
         return;
+    if (atomic_load(&machine->watch.stalled)) {
+        remove_bus_folder(machine);
+        return;
+    }
     starpu_task_wait_for_all();
-    sdt__scratch_clear(&machine->scratch);
+    for (int l = 0; l < SDT_LANES; l++) {
+        sdt__scratch_clear(&machine->scratch[l]);
+        sdt__lane_clear(&machine->lane[l]);
+    }
     starpu_shutdown();
     remove_bus_folder(machine);
     sdt__recorder_free(machine->recorder);
@@ -301,14 +310,15 @@ void sdt_machine_close(struct sdt_machine *machine)
     free(machine);
 }
 
-struct sdt_flow sdt_machine_flow(struct sdt_machine *machine)
+struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, enum sdt_lane_use lane)
 {
     return (struct sdt_flow){
         .place = &machine->host,
         .tag = {.step = -1, .layer = -1, .chunk = -1, .tile = -1, .role = SDT_ROLE_IO},
         .recorder = machine->recorder,
         .stop = &machine->stop,
-        .scratch = &machine->scratch,
+        .scratch = &machine->scratch[lane],
+        .lane = &machine->lane[lane],
     };
 }
 

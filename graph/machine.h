@@ -22,16 +22,20 @@ struct sdt_machine_options {
     const char *scheduler;  /* a policy's name; NULL: STARPU_SCHED, else "pipedit" */
     bool keep_records;      /* for a trace */
     bool keep_edges;        /* for a graph */
-    int max_pending;        /* tasks submitted and not finished; 0: 4096 */
+    int max_pending;        /* tasks of one lane inserted and not ended; 0: 4096 */
 };
-#define SDT_MACHINE_OPTIONS {.devices = 1}
+
+/* Threads that insert tasks, each into a lane of its own. */
+enum sdt_lane_use { SDT_LANE_DENOISE, SDT_LANE_DECODE, SDT_LANES };
 
 struct sdt_machine {
     int devices, workers_per_device;
     struct sdt_place host;     /* where input and output happen; with one device, that device */
     struct sdt_place *device;  /* [devices] */
     struct sdt_recorder *recorder;
-    struct sdt_scratch scratch;
+    struct sdt_scratch scratch[SDT_LANES];
+    struct sdt_lane lane[SDT_LANES];
+    struct sdt_progress_watch watch;
     atomic_bool stop;          /* set it (async-signal-safe) to end the run early */
     char scheduler[64];
     char *bus_folder;          /* temporary, removed at close; NULL: none */
@@ -41,11 +45,12 @@ struct sdt_machine {
  * unknown scheduler (the message lists the known ones), SDT_ERROR_DEVICE when StarPU cannot start. */
 enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
                                  struct sdt_machine **machine, struct sdt_error *err);
-/* Waits for all tasks and stops StarPU. Handles must have been unregistered. NULL is fine. */
+/* Waits for all tasks and stops StarPU. Handles must have been unregistered. NULL is fine. After a stall
+ * StarPU is left running: the caller must end the process. */
 void sdt_machine_close(struct sdt_machine *machine);
 
-/* A flow on the machine, placed on the host, nothing set. */
-struct sdt_flow sdt_machine_flow(struct sdt_machine *machine);
+/* A flow on the machine, placed on the host, nothing set; one thread per lane at a time. */
+struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, enum sdt_lane_use lane);
 
 /* Bytes that StarPU has moved between memories since the previous call (StarPU resets its counters when
  * asked). Index 0 is the host, index d + 1 device d; row = source. */

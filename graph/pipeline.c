@@ -532,7 +532,7 @@ static enum sdt_status denoise(struct sdt_pipeline *pipeline, struct sdt_machine
                                struct report *progress, struct sdt_result *result,
                                struct sdt_error *err)
 {
-    struct sdt_flow flow = sdt_machine_flow(machine);
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     struct sdt_wan_geometry g = geometry_of(pipeline, request);
     struct sdt_sampler sampler = {0};
     struct sdt_latent latent = {0};
@@ -561,7 +561,7 @@ static enum sdt_status denoise(struct sdt_pipeline *pipeline, struct sdt_machine
     result->steps_done = latent.tiles_done ? sdt_latent_steps_done(&latent) : 0;
     if (result->steps_done > 0) {
         /* Also after a failure or a stop: what is whole is kept, by tasks that do not look at the flag. */
-        struct sdt_flow rescue = sdt_machine_flow(machine);
+        struct sdt_flow rescue = sdt_machine_flow(machine, SDT_LANE_DENOISE);
         struct sdt_error ignored;
         rescue.stop = NULL;
         sdt_latent_gather(&rescue, &latent, &machine->host, result->steps_done, whole);
@@ -597,7 +597,7 @@ static enum sdt_status decode(struct sdt_pipeline *pipeline, struct sdt_machine 
                               const struct sdt_request *request, struct report *progress,
                               struct sdt_result *result, struct sdt_error *err)
 {
-    struct sdt_flow flow = sdt_machine_flow(machine);
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DECODE);
     struct sdt_vae_job job = vae_job(pipeline, request);
     size_t latents = (size_t)result->channels * (size_t)job.frames * (size_t)job.height *
                      (size_t)job.width;
@@ -632,7 +632,7 @@ enum sdt_status sdt_pipeline_run(struct sdt_pipeline *pipeline, struct sdt_machi
 {
     struct sdt_wan_geometry g = geometry_of(pipeline, request);
     struct report reporting = {progress, progress_arg};
-    struct sdt_flow flow = sdt_machine_flow(machine);
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     struct text text[2] = {{0}};
     int streams = request->guidance_scale > 1.0 ? 2 : 1;
     double start = now();

@@ -440,7 +440,6 @@ void sdt_wan_run_free(struct sdt_wan_run *run)
         return;
     for (int s = 0; s < run->streams; s++)
         stream_clear(run, &run->stream[s]);
-    starpu_task_wait_for_all();
     if (run->rope_table)
         starpu_data_unregister(run->rope_table);
     sdt_parameters_free(run->parameters);

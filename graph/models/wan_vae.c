@@ -712,7 +712,6 @@ out:
     for (int n = 0; tile && n < tiles; n++)
         if (tile[n])
             starpu_data_unregister_submit(tile[n]);
-    starpu_task_wait_for_all();
     sdt_parameters_free(parameters);
     free(decoder);
     free(tile);

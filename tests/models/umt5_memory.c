@@ -119,7 +119,7 @@ int main(void)
     if (sdt_umt5_open(folder, &encoder, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK)
         goto out;
-    struct sdt_flow flow = sdt_machine_flow(machine);
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     sdt_handle states = sdt__vector(&flow, (size_t)TOKENS * D, "states");
     if (sdt_umt5_encode(&flow, encoder, machine, &machine->device[0], ids, TOKENS, states, &err) !=
         SDT_OK)
