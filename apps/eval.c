@@ -244,6 +244,8 @@ static enum sdt_status eval_transformer(struct eval *eval, const char *folder,
                               layout->rows, sdt_wan_velocity(run, 0)[i], y_handle);
 wait:
     status = sdt__flow_wait(&flow, err);
+    if (status == SDT_ERROR_STALLED)
+        return status;
 out:
     if (latent.layout)
         sdt_latent_clear(&latent);
@@ -313,6 +315,8 @@ static enum sdt_status decode(struct eval *eval, struct sdt_wan_vae *vae, const 
     latent = register_floats(z, z_tensor->count);
     frames = register_floats(video, 3 * pixels);
     status = sdt_wan_vae_decode(&flow, vae, eval->machine, &job, latent, frames, err);
+    if (status == SDT_ERROR_STALLED)
+        return status;
     starpu_data_unregister(latent);
     starpu_data_unregister(frames);
     if (status == SDT_OK)
@@ -397,6 +401,8 @@ static enum sdt_status encode(struct eval *eval, struct sdt_umt5 *encoder,
     sdt_handle handle = register_floats(states, size);
     status = sdt_umt5_encode(&flow, encoder, eval->machine, &eval->machine->device[0], ids, tokens,
                              handle, err);
+    if (status == SDT_ERROR_STALLED)
+        return status;
     starpu_data_unregister(handle);
     if (status == SDT_OK) {
         status = add_result(results, name, 3, result_shape, states, err);
@@ -677,6 +683,8 @@ static enum sdt_status evaluate(struct eval *eval, const struct component *compo
     }
     if (status == SDT_OK)
         status = component->run(eval, folder, &results, err);
+    if (status == SDT_ERROR_STALLED)
+        _exit(app_report(name_of_program, err)); /* StarPU cannot be stopped any more */
     if (status == SDT_OK && eval->compare)
         status = compare(eval, component, &results, ok, err);
     if (status == SDT_OK && eval->output)

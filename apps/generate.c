@@ -403,8 +403,7 @@ static json_t *plan_object(const struct sdt_plan *plan) {
 }
 
 /* JSON integers end at 2^63 - 1 here; larger seeds are text. */
-static json_t *seed_value(uint64_t seed)
-{
+static json_t *seed_value(uint64_t seed) {
     return seed <= INT64_MAX ? json_integer((json_int_t)seed)
                              : json_sprintf("%llu", (unsigned long long)seed);
 }
@@ -465,9 +464,9 @@ static enum sdt_status write_video(const struct settings *s, const struct sdt_re
     return status;
 }
 
-static enum sdt_status run(const struct settings *s, struct sdt_pipeline *pipeline,
-                           const struct sdt_request *request, const struct sdt_plan *plan,
-                           struct sdt_error *err) {
+/* Carries the plan out; returns the exit code, after a message where it is not 0. */
+static int run(const struct settings *s, struct sdt_pipeline *pipeline,
+               const struct sdt_request *request, const struct sdt_plan *plan) {
     struct sdt_machine_options options = {.devices = s->devices,
                                           .workers_per_device = s->workers,
                                           .scheduler = s->scheduler,
@@ -475,40 +474,43 @@ static enum sdt_status run(const struct settings *s, struct sdt_pipeline *pipeli
                                           .keep_edges = s->dot};
     struct sdt_machine *machine = NULL;
     struct sdt_result result = {0};
+    struct sdt_error err;
     double start = now();
     enum app_progress_mode mode =
         s->quiet ? APP_PROGRESS_NONE : app_progress_mode(s->progress ? s->progress : "auto");
-    enum sdt_status status = sdt_machine_open(&options, &machine, err);
+    enum sdt_status status = sdt_machine_open(&options, &machine, &err);
 
     if (status != SDT_OK)
-        return status;
+        return app_report(name_of_program, &err);
     catch_signals(machine);
     struct app_progress *progress = app_progress_start(mode, plan, request->steps);
     status = sdt_pipeline_run(pipeline, machine, request, s->save_latent,
-                              progress ? app_progress_update : NULL, progress, &result, err);
+                              progress ? app_progress_update : NULL, progress, &result, &err);
     app_progress_end(progress);
     double done = now();
     if (status == SDT_OK)
-        status = write_video(s, request, &result, err);
+        status = write_video(s, request, &result, &err);
     double written = now();
-    if (status != SDT_OK)
-        keep_latent(s, request, &result);
+    bool lost = status != SDT_OK;
     if (status == SDT_OK && s->stats)
         status =
-            write_stats(s, request, plan, &result, machine, written - done, written - start, err);
+            write_stats(s, request, plan, &result, machine, written - done, written - start, &err);
     if (status == SDT_OK && s->trace)
-        status = sdt__recorder_write_trace(machine->recorder, s->trace, err);
+        status = sdt__recorder_write_trace(machine->recorder, s->trace, &err);
     if (status == SDT_OK && s->dot)
-        status = sdt__recorder_write_dot(machine->recorder, s->dot, err);
+        status = sdt__recorder_write_dot(machine->recorder, s->dot, &err);
     if (status == SDT_OK && !s->quiet)
         fprintf(
             stderr, "%s: %s: %d frames of %dx%d in %.1f s (text %.1f, denoise %.1f, decode %.1f)\n",
             name_of_program, s->output, result.frames, result.width, result.height, written - start,
             result.text_seconds, result.denoise_seconds, result.decode_seconds);
+    int code = status == SDT_OK ? 0 : app_report(name_of_program, &err);
+    if (lost)
+        keep_latent(s, request, &result);
     machine_to_stop = NULL;
     sdt_result_clear(&result);
     sdt_machine_close(machine);
-    return status;
+    return code;
 }
 
 /* ---- program --------------------------------------------------------------------------------- */
@@ -678,6 +680,7 @@ int main(int argc, char **argv) {
         code = check_settings(&s, &program);
     if (code >= 0)
         return code;
+    code = 0;
     enum sdt_status status = sdt_pipeline_open(s.model, &pipeline, &err);
     if (status == SDT_OK)
         status = make_request(&s, &program, pipeline, &request, &inputs, &err);
@@ -689,10 +692,12 @@ int main(int argc, char **argv) {
         if (fflush(stdout) || ferror(stdout))
             status = sdt_fail(&err, SDT_ERROR_IO, "standard output cannot be written");
     } else if (status == SDT_OK) {
-        status = run(&s, pipeline, &request, &plan, &err);
+        code = run(&s, pipeline, &request, &plan);
     }
+    if (status != SDT_OK)
+        code = app_report(program.name, &err);
     sdt_plan_clear(&plan);
     inputs_clear(&inputs);
     sdt_pipeline_close(pipeline);
-    return status == SDT_OK ? 0 : app_report(program.name, &err);
+    return code;
 }

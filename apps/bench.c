@@ -1,0 +1,36 @@
+/* stardit-bench: measures kernels and runtime; each command prints what docs/numbers.md defines. */
+#include <stdio.h>
+#include <string.h>
+
+#include "apps/bench_kernels.h"
+#include "apps/bench_runtime.h"
+#include "apps/options.h"
+
+#include "config.h"
+
+int main(int argc, char **argv) {
+    const char *command = argc > 1 ? argv[1] : "";
+    struct app_program program = {
+        .name = "stardit-bench",
+        .usage = "kernels [NAME...] | runtime [options]",
+        .summary = "Measures this machine: 'kernels' prints rate and error of every kernel (or of "
+                   "those named), 'runtime' the cost of tasks and the gain from more workers. "
+                   "'stardit-bench runtime --help' lists its options.",
+    };
+
+    if (!strcmp(command, "runtime"))
+        return app_bench_runtime(argc - 1, argv + 1);
+    if (!strcmp(command, "kernels")) {
+        if (argc > 2 && argv[2][0] == '-') {
+            int code = app_parse(&program, argc - 1, argv + 1);
+            return code < 0 ? 2 : code;
+        }
+        return sdt_bench_kernels(argc - 1, argv + 1);
+    }
+    if (command[0] == '-') {
+        int code = app_parse(&program, argc, argv);
+        if (code >= 0)
+            return code;
+    }
+    return app_usage(program.name, "a command is needed: %s", program.usage);
+}
