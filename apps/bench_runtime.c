@@ -379,7 +379,10 @@ static void measure_forward(const void *arg, struct measured *measured) {
         starpu_vector_data_register(&handle[i], STARPU_MAIN_RAM, (uintptr_t)values[i],
                                     (uint32_t)counts[i], sizeof(float));
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
-    run = sdt_wan_run_new(&flow, wan, machine, sdt_strategy_find("ulysses"), geometry, 1);
+    struct sdt_parallel parallel = {.strategy = sdt_strategy_find("ulysses"),
+                                    .place = machine->device,
+                                    .devices = machine->devices};
+    run = sdt_wan_run_new(&flow, wan, machine, &parallel, geometry, 1);
     if (run) {
         const struct sdt_layout *layout = sdt_wan_layout(run);
         sdt_latent_init(&flow, &latent, layout, sdt_wan_patch(wan, geometry), 0, NULL, NULL);

@@ -26,6 +26,7 @@ struct eval {
     double atol;
     int devices, workers;
     const struct sdt_strategy *strategy;
+    int ulysses_degree, chunk_heads;
     const struct sdt_safetensors *file;
     const char *path;
     struct sdt_machine *machine; /* NULL: the component is computed without StarPU */
@@ -222,7 +223,12 @@ static enum sdt_status eval_transformer(struct eval *eval, const char *folder,
     }
     struct sdt_wan_geometry geometry = {(int)x_tensor->shape[2], (int)x_tensor->shape[3],
                                         (int)x_tensor->shape[4]};
-    run = sdt_wan_run_new(&flow, wan, eval->machine, eval->strategy, geometry, 1);
+    struct sdt_parallel parallel = {.strategy = eval->strategy,
+                                    .place = eval->machine->device,
+                                    .devices = eval->machine->devices,
+                                    .ulysses_degree = eval->ulysses_degree,
+                                    .chunk_heads = eval->chunk_heads};
+    run = sdt_wan_run_new(&flow, wan, eval->machine, &parallel, geometry, 1);
     if (!run)
         goto wait;
     const struct sdt_layout *layout = sdt_wan_layout(run);
@@ -723,7 +729,12 @@ int main(int argc, char **argv) {
         APP_INT_OPTION("workers-per-device", "W", &eval.workers, 1, STARPU_MAXCPUS,
                        "CPU workers of each device (default: all cores for one device, else 1)"),
         APP_STRING_OPTION("strategy", "NAME", &eval.strategy_name,
-                          "how devices share a sequence: single or ulysses (default ulysses)"),
+                          "how devices share a sequence: single, ulysses, pipesp, ring or usp "
+                          "(default ulysses)"),
+        APP_INT_OPTION("chunk-heads", "K", &eval.chunk_heads, 1, 1024,
+                       "most heads of one exchange (default: 1 for pipesp, else all of a device)"),
+        APP_INT_OPTION("ulysses-degree", "U", &eval.ulysses_degree, 1, SDT_MAX_DEVICES,
+                       "usp: devices of one ring position (default: all)"),
         APP_STRING_OPTION("scheduler", "NAME", &eval.scheduler,
                           "StarPU policy (default STARPU_SCHED, else pipedit)"),
         APP_STRING_OPTION("stats", "FILE", &eval.stats,

@@ -27,7 +27,7 @@ void app_stats_layout(const struct sdt_layout *layout, int *tiles, int *heads) {
         tiles[d] = layout->first_tile[d + 1] - layout->first_tile[d];
         heads[d] = 0;
         for (int c = 0; c < layout->chunks; c++)
-            if (layout->owner[c] == d)
+            if (layout->owner[c] == d % layout->ulysses)
                 heads[d] += layout->head[c + 1] - layout->head[c];
     }
 }

@@ -60,10 +60,11 @@ void sdt_insert_split_heads(struct sdt_flow *flow, const char *name,
                             sdt_handle rope_table /* or NULL: no rotation */,
                             const sdt_handle *pieces /* [pieces] -> [h_p, rows, e] written;
                                                         ignored where h_p is 0 */);
+/* Puts heads head[0]..head[pieces]-1 at their columns of y. beside: other columns have been written. */
 void sdt_insert_merge_heads(struct sdt_flow *flow, const char *name, int rows, int heads, int e,
                             int pieces, const int *head /* [pieces + 1], copied */,
-                            const sdt_handle *x /* [pieces] -> [h_p, rows, e] */,
-                            sdt_handle y /* [rows, h*e] written */);
+                            const sdt_handle *x /* [pieces] -> [h_p, rows, e] */, bool beside,
+                            sdt_handle y /* [rows, h*e] written, or updated if beside */);
 
 /* -- exchange.c: the receiving end of an all-to-all -- */
 /* Puts the pieces of all tiles, wherever they were produced, behind one another on this device. */
@@ -72,10 +73,13 @@ void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, size_
                        sdt_handle y /* [tiles, piece] written */);
 
 /* -- attention.c -- */
+/* Attention to `keys` keys. lse (or NULL) gets the log-sum-exps. merge: o and lse hold the result for other
+ * keys and are merged with. */
 void sdt_insert_attention(struct sdt_flow *flow, const char *name, int heads, int rows, int e,
                           int tile, int64_t keys, float scale, sdt_handle q /* [heads, rows, e] */,
                           sdt_handle k /* [tiles, heads, tile, e] */, sdt_handle v /* as k */,
-                          sdt_handle o /* [heads, rows, e] written */);
+                          sdt_handle o /* [heads, rows, e] written, or updated if merge */,
+                          sdt_handle lse /* [heads, rows] or NULL; as o */, bool merge);
 
 /* -- cross_attention.c -- */
 void sdt_insert_cross_attention(struct sdt_flow *flow, const char *name, int rows, int heads, int e,

@@ -104,7 +104,8 @@ struct starpu_codelet sdt__merge_heads_codelet = {
 };
 
 void sdt_insert_merge_heads(struct sdt_flow *flow, const char *name, int rows, int heads, int e,
-                            int pieces, const int *head, const sdt_handle *x, sdt_handle y)
+                            int pieces, const int *head, const sdt_handle *x, bool beside,
+                            sdt_handle y)
 {
     union {
         struct merge a;
@@ -128,8 +129,8 @@ void sdt_insert_merge_heads(struct sdt_flow *flow, const char *name, int rows, i
     int *buffer = a->head + pieces + 1;
     for (int p = 0; p < pieces; p++)
         buffer[p] = head[p] == head[p + 1] ? -1 : sdt__task_read(&task, x[p]);
-    a->y = sdt__task_write(&task, y);
-    double count = (double)rows * heads * e;
+    a->y = sdt__task_access(&task, y, beside ? STARPU_RW : STARPU_W);
+    double count = (double)rows * (head[pieces] - head[0]) * e;
     sdt__task_submit(&task, &sdt__merge_heads_codelet, name, 0.0, 8.0 * count, a,
                      sizeof *a + (size_t)(2 * pieces + 1) * sizeof(int));
 }

@@ -102,13 +102,13 @@ int sdt__task_access(struct sdt_task *task, starpu_data_handle_t handle,
     return task->count++;
 }
 
-int sdt__task_scratch(struct sdt_task *task, size_t floats)
+static int scratch_access(struct sdt_task *task, int which, size_t floats)
 {
     struct sdt_flow *flow = task->flow;
     int size = 10; /* 4 kB and up */
     while (((size_t)1 << size) < floats)
         size++;
-    starpu_data_handle_t *handle = &flow->scratch->handle[size];
+    starpu_data_handle_t *handle = &flow->scratch->handle[which][size];
     if (!*handle) {
         *handle = sdt__vector(flow, (size_t)1 << size, "scratch");
         if (!*handle) {
@@ -119,12 +119,23 @@ int sdt__task_scratch(struct sdt_task *task, size_t floats)
     return sdt__task_access(task, *handle, STARPU_SCRATCH);
 }
 
+int sdt__task_scratch(struct sdt_task *task, size_t floats)
+{
+    return scratch_access(task, 0, floats);
+}
+
+int sdt__task_work(struct sdt_task *task, size_t floats)
+{
+    return scratch_access(task, 1, floats);
+}
+
 void sdt__scratch_clear(struct sdt_scratch *scratch)
 {
-    for (size_t i = 0; i < sizeof scratch->handle / sizeof scratch->handle[0]; i++)
-        if (scratch->handle[i]) {
-            starpu_data_unregister(scratch->handle[i]);
-            scratch->handle[i] = NULL;
+    starpu_data_handle_t *handle = scratch->handle[0];
+    for (size_t i = 0; i < sizeof scratch->handle / sizeof *handle; i++)
+        if (handle[i]) {
+            starpu_data_unregister(handle[i]);
+            handle[i] = NULL;
         }
 }
 

@@ -93,8 +93,10 @@ static inline int sdt__task_update(struct sdt_task *task, starpu_data_handle_t h
 {
     return sdt__task_access(task, handle, STARPU_RW);
 }
-/* Work space of at least `floats` floats, private to the task while it runs. */
+/* Work space of at least `floats` floats, private to the task while it runs; sdt__task_work gives a task
+ * a second one. */
 int sdt__task_scratch(struct sdt_task *task, size_t floats);
+int sdt__task_work(struct sdt_task *task, size_t floats);
 
 /* Submits the task and frees what `task` holds. `name` is static text; args is copied. flops and bytes
  * are the task's cost. Tag, place and priority come from the flow. */
@@ -126,7 +128,7 @@ extern struct starpu_perfmodel sdt__cost_model;
 
 /* Work space handles, one per power of two, registered on first use. */
 struct sdt_scratch {
-    starpu_data_handle_t handle[48];
+    starpu_data_handle_t handle[2][48];
 };
 void sdt__scratch_clear(struct sdt_scratch *scratch);
 

@@ -27,39 +27,84 @@ void sdt_split(int total, int parts, const double *speed, int *bounds)
     bounds[parts] = total;
 }
 
-enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_place *place, int devices,
-                                const double *speed, int64_t tokens, int heads, int e,
-                                int chunk_heads, struct sdt_error *err)
+/* Marks where parts of the heads begin. */
+static void mark_cuts(int heads, int parts, const int *bounds, char *cut)
 {
-    *layout = (struct sdt_layout){.devices = devices, .place = place, .tokens = tokens,
-                                  .rows = sdt_tile_rows(tokens), .heads = heads, .e = e};
-    layout->tiles = (int)((tokens + layout->rows - 1) / layout->rows);
-    layout->first_tile = calloc((size_t)devices + 1, sizeof *layout->first_tile);
+    for (int p = 0; p <= parts; p++)
+        if (bounds[p] < heads)
+            cut[bounds[p]] = 1;
+}
+
+/* The part that holds head h. */
+static int part_of(int h, int parts, const int *bounds)
+{
+    int part = 0;
+    while (part + 1 < parts && bounds[part + 1] <= h)
+        part++;
+    return part;
+}
+
+enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layout_options *o,
+                                struct sdt_error *err)
+{
+    enum sdt_status status = SDT_OK;
+    int all = o->devices + o->helpers, rows = sdt_tile_rows(o->tokens);
+    int ulysses = o->ulysses > 0 ? o->ulysses : o->devices;
+
+    *layout = (struct sdt_layout){.devices = o->devices,
+                                  .helpers = o->helpers,
+                                  .place = o->place,
+                                  .tokens = o->tokens,
+                                  .rows = rows,
+                                  .tiles = (int)((o->tokens + rows - 1) / rows),
+                                  .heads = o->heads,
+                                  .e = o->e,
+                                  .ulysses = ulysses};
+    if (o->devices % ulysses)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "a Ulysses degree of %d does not divide %d devices: Ulysses degree x ring "
+                        "degree must be the number of devices",
+                        ulysses, o->devices);
+    layout->first_tile = calloc((size_t)o->devices + 1, sizeof *layout->first_tile);
     layout->home = calloc((size_t)layout->tiles, sizeof *layout->home);
-    layout->head = calloc((size_t)heads + 1, sizeof *layout->head);
-    layout->owner = calloc((size_t)heads, sizeof *layout->owner);
-    int *first_head = calloc((size_t)devices + 1, sizeof *first_head);
-    if (!layout->first_tile || !layout->home || !layout->head || !layout->owner || !first_head) {
-        free(first_head);
-        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while laying out %lld tokens",
-                        (long long)tokens);
+    layout->head = calloc((size_t)o->heads + 1, sizeof *layout->head);
+    layout->owner = calloc((size_t)o->heads, sizeof *layout->owner);
+    layout->helped_owner = calloc((size_t)o->heads, sizeof *layout->helped_owner);
+    int *part = calloc((size_t)ulysses + 1, sizeof *part);
+    int *helped = calloc((size_t)all + 1, sizeof *helped);
+    char *cut = calloc((size_t)o->heads + 1, 1);
+    if (!layout->first_tile || !layout->home || !layout->head || !layout->owner ||
+        !layout->helped_owner || !part || !helped || !cut) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while laying out %lld tokens",
+                          (long long)o->tokens);
+        goto out;
     }
-    sdt_split(layout->tiles, devices, speed, layout->first_tile);
-    sdt_split(heads, devices, speed, first_head);
-    for (int d = 0; d < devices; d++) {
+    sdt_split(layout->tiles, o->devices, o->speed, layout->first_tile);
+    for (int d = 0; d < o->devices; d++)
         for (int t = layout->first_tile[d]; t < layout->first_tile[d + 1]; t++)
             layout->home[t] = d;
-        int most = chunk_heads > 0 ? chunk_heads : heads;
-        for (int h = first_head[d]; h < first_head[d + 1];) {
-            int size = first_head[d + 1] - h < most ? first_head[d + 1] - h : most;
-            layout->head[layout->chunks] = h;
-            layout->owner[layout->chunks++] = d;
-            h += size;
+
+    /* A chunk ends where a part ends, with or without helpers, and where it has grown to its limit. */
+    sdt_split(o->heads, ulysses, ulysses == o->devices ? o->speed : NULL, part);
+    sdt_split(o->heads, all, o->speed, helped);
+    mark_cuts(o->heads, ulysses, part, cut);
+    if (o->helpers)
+        mark_cuts(o->heads, all, helped, cut);
+    for (int h = 0, first = 0; h < o->heads; h++) {
+        if (h > 0 && (cut[h] || (o->chunk_heads > 0 && h - first == o->chunk_heads))) {
+            layout->chunks++;
+            first = h;
         }
+        layout->head[layout->chunks + 1] = h + 1;
+        layout->owner[layout->chunks] = part_of(h, ulysses, part);
+        layout->helped_owner[layout->chunks] = part_of(h, all, helped);
     }
-    layout->head[layout->chunks] = heads;
-    free(first_head);
-    return SDT_OK;
+    layout->chunks++;
+out:
+    free(part);
+    free(helped);
+    free(cut);
+    return status;
 }
 
 void sdt_layout_clear(struct sdt_layout *layout)
@@ -68,5 +113,6 @@ void sdt_layout_clear(struct sdt_layout *layout)
     free(layout->home);
     free(layout->head);
     free(layout->owner);
+    free(layout->helped_owner);
     *layout = (struct sdt_layout){0};
 }

@@ -330,7 +330,8 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     }
     for (int d = 0; d < devices; d++)
         place[d] = (struct sdt_place){.device = d, .workers = workers};
-    status = sdt_layout_init(&layout, place, used, NULL, plan->tokens, c->heads, c->head_dim, 0, err);
+    struct sdt_parallel parallel = {.strategy = request->strategy, .place = place, .devices = used};
+    status = sdt_parallel_layout(&parallel, plan->tokens, c->heads, c->head_dim, &layout, err);
     if (status != SDT_OK)
         goto out;
     plan->tile_rows = layout.rows;
@@ -341,10 +342,11 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
         if (d < used) {
             plan->device_tiles[d] = layout.first_tile[d + 1] - layout.first_tile[d];
             for (int k = 0; k < layout.chunks; k++)
-                if (layout.owner[k] == d)
+                if (layout.owner[k] == d % layout.ulysses)
                     plan->device_heads[d] += layout.head[k + 1] - layout.head[k];
             plan->device_bytes[d] =
-                sdt_wan_bytes(pipeline->transformer, &layout, d, plan->streams, keys);
+                sdt_wan_bytes(pipeline->transformer, request->strategy, &layout, d,
+                              plan->streams, keys);
         }
         if (plan->device_bytes[d] < decode)
             plan->device_bytes[d] = decode;
@@ -361,7 +363,7 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     plan->step_flops = plan->streams * sdt_wan_flops(c, g, keys);
     plan->vae_flops = sdt_wan_vae_flops(pipeline->vae, &job);
     plan->total_flops = plan->text_flops + request->steps * plan->step_flops + plan->vae_flops;
-    plan->exchanged_per_step = plan->streams * sdt_wan_exchanged(c, &layout);
+    plan->exchanged_per_step = plan->streams * sdt_wan_exchanged(c, request->strategy, &layout);
     plan->flops_per_second = measure_speed();
     long threads = (long)used * workers < cores ? (long)used * workers : cores;
     plan->seconds = plan->total_flops / (plan->flops_per_second * (double)threads);
@@ -545,7 +547,10 @@ static enum sdt_status denoise(struct sdt_pipeline *pipeline, struct sdt_machine
                                               request->steps, request->flow_shift, err);
     if (status != SDT_OK)
         goto out;
-    run = sdt_wan_run_new(&flow, pipeline->transformer, machine, request->strategy, g, streams);
+    struct sdt_parallel parallel = {.strategy = request->strategy,
+                                    .place = machine->device,
+                                    .devices = machine->devices};
+    run = sdt_wan_run_new(&flow, pipeline->transformer, machine, &parallel, g, streams);
     if (!run) {
         status = sdt__flow_wait(&flow, err);
         goto out;

@@ -127,6 +127,13 @@ void sdt_attention(int heads, int rows, int e, const float *q /* [heads, rows, e
                    float *lse /* [heads, rows] or NULL */, float *scratch);
 size_t sdt_attention_scratch(int rows, int e, int tile);
 
+/* Merges attention over a second set of keys into attention over a first one, by their log-sum-exps (ring
+ * attention): o = (e^lse o + e^lse2 o2) / (e^lse + e^lse2), lse = log(e^lse + e^lse2). */
+void sdt_attention_merge(int heads, int rows, int e, const float *o2 /* [heads, rows, e] */,
+                         const float *lse2 /* [heads, rows] */,
+                         float *o /* [heads, rows, e] in place */,
+                         float *lse /* [heads, rows] in place */);
+
 /* Cross attention of one token tile with the prompt's keys (spec 3.2 step 4): RMS of q over the
  * whole row, then per head softmax(q k^T / sqrt(e)) v. `last_key_bias` is added to the scores of the
  * last key: log(number of identical padding rows it stands for), 0 otherwise. */

@@ -57,6 +57,11 @@ void sdt_attention_reference(int heads, int rows, int e, const float *q /* [head
                              const float *v /* as k */, float scale,
                              float *o /* [heads, rows, e] */,
                              float *lse /* [heads, rows] or NULL */);
+void sdt_attention_merge_reference(int heads, int rows, int e,
+                                   const float *o2 /* [heads, rows, e] */,
+                                   const float *lse2 /* [heads, rows] */,
+                                   float *o /* [heads, rows, e] in place */,
+                                   float *lse /* [heads, rows] in place */);
 void sdt_cross_attention_reference(int rows, int heads, int e, const float *q /* [rows, h*e] */,
                                    const float *q_weight /* [h*e] or NULL */, float eps, int keys,
                                    const float *k /* [keys, h*e] */,

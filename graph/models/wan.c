@@ -209,7 +209,7 @@ struct stream {
 struct sdt_wan_run {
     struct sdt_wan *wan;
     struct sdt_machine *machine;
-    const struct sdt_strategy *strategy;
+    struct sdt_parallel parallel;
     struct sdt_wan_geometry geometry;
     struct sdt_layout layout;
     struct sdt_rope rope;
@@ -342,7 +342,7 @@ static void stream_init(struct sdt_flow *flow, struct sdt_wan_run *run, struct s
     /* also holds the head's output before its channels are reordered */
     size_t hidden = (size_t)c->ffn_dim > patch ? (size_t)c->ffn_dim : patch;
     stream->hidden = new_rings(flow, layout, rows * hidden, "hidden");
-    sdt_attention_buffers_init(flow, &stream->attention, layout);
+    sdt_attention_buffers_init(flow, &stream->attention, run->parallel.strategy, layout);
     stream->keys = new_handles(flow, c->layers, 0, "text keys");
     stream->values = new_handles(flow, c->layers, 0, "text values");
     stream->sinusoid = sdt__vector(flow, (size_t)c->freq_dim, "sinusoid");
@@ -380,7 +380,7 @@ struct sdt_patch sdt_wan_patch(const struct sdt_wan *wan, struct sdt_wan_geometr
 }
 
 struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
-                                    struct sdt_machine *machine, const struct sdt_strategy *strategy,
+                                    struct sdt_machine *machine, const struct sdt_parallel *parallel,
                                     struct sdt_wan_geometry geometry, int streams)
 {
     const struct sdt_wan_config *c = &wan->config;
@@ -393,7 +393,7 @@ struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
     }
     run->wan = wan;
     run->machine = machine;
-    run->strategy = strategy;
+    run->parallel = *parallel;
     run->geometry = geometry;
     run->streams = streams;
     for (int a = 0; a < 3; a++) {
@@ -410,9 +410,8 @@ struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
     run->rope.pairs[1] = run->rope.pairs[2] = c->head_dim / 6;
     run->rope.pairs[0] = pairs - 2 * run->rope.pairs[1];
     int64_t tokens = (int64_t)run->rope.size[0] * run->rope.size[1] * run->rope.size[2];
-    int devices = strategy->one_device ? 1 : machine->devices;
-    if (sdt_layout_init(&run->layout, machine->device, devices, NULL, tokens, c->heads, c->head_dim,
-                        0, &flow->error) != SDT_OK)
+    if (sdt_parallel_layout(parallel, tokens, c->heads, c->head_dim, &run->layout, &flow->error) !=
+        SDT_OK)
         goto failed;
     run->parameters = sdt_parameters_new(wan->weights, &machine->host);
     run->block = calloc((size_t)c->layers, sizeof *run->block);
@@ -556,23 +555,24 @@ static void project(struct sdt_flow *flow, void *model, enum sdt_projection whic
                            layer->stream->attention.piece[which] + tile * layout->chunks);
 }
 
+/* z is free once q, k and v are projected: the attention output is put together there. */
+static sdt_handle merged(void *model, int tile)
+{
+    const struct layer *layer = model;
+    return layer->stream->z[tile];
+}
+
 static void output(struct sdt_flow *flow, void *model, int tile)
 {
     const struct layer *layer = model;
     const struct sdt_wan_run *run = layer->run;
     const struct sdt_wan_config *c = &run->wan->config;
-    const struct sdt_layout *layout = &run->layout;
     struct stream *stream = layer->stream;
 
-    at_home(flow, run, tile, SDT_ROLE_EXCHANGE);
-    flow->priority = 1;
-    sdt_insert_merge_heads(flow, "exchange_o", layout->rows, c->heads, c->head_dim, layout->chunks,
-                           layout->head, stream->attention.output + tile * layout->chunks,
-                           stream->z[tile]);
-    flow->priority = 0;
-    flow->tag.role = SDT_ROLE_PROJECT;
-    sdt_insert_linear_residual(flow, "to_out", layout->rows, c->width, c->width, stream->z[tile],
-                               layer->block->self.out.weight, layer->block->self.out.bias,
+    at_home(flow, run, tile, SDT_ROLE_PROJECT);
+    sdt_insert_linear_residual(flow, "to_out", run->layout.rows, c->width, c->width,
+                               stream->z[tile], layer->block->self.out.weight,
+                               layer->block->self.out.bias,
                                (struct sdt_row_sum){layer->block->table, stream->modulation, 2, 2},
                                stream->x[tile]);
 }
@@ -656,7 +656,14 @@ void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_
     struct stream *stream = &run->stream[stream_index];
     int patch = c->patch[0] * c->patch[1] * c->patch[2];
     struct layer layer = {run, stream, NULL};
-    struct sdt_self_attention attention = {layout, &stream->attention, &layer, project, output};
+    const struct sdt_parallel *parallel = &run->parallel;
+    struct sdt_self_attention attention = {.layout = layout,
+                                           .buffers = &stream->attention,
+                                           .anywhere = parallel->anywhere,
+                                           .model = &layer,
+                                           .project = project,
+                                           .merged = merged,
+                                           .output = output};
 
     flow->tag.stream = stream_index;
     condition(flow, run, stream, t);
@@ -677,7 +684,11 @@ void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_
                                   (struct sdt_row_sum){layer.block->table, stream->modulation, 0, 0},
                                   stream->z[i]);
         }
-        run->strategy->self_attention(flow, &attention);
+        attention.aco = layout->helpers ? parallel->aco : SDT_ACO_OFF;
+        if (attention.aco == SDT_ACO_STATIC && parallel->helpers_free &&
+            !parallel->helpers_free(parallel->helpers_arg))
+            attention.aco = SDT_ACO_OFF;
+        parallel->strategy->self_attention(flow, &attention);
         for (int i = 0; i < layout->tiles; i++) {
             at_home(flow, run, i, SDT_ROLE_DENOISE);
             cross_attention(flow, &layer, i);
@@ -712,8 +723,8 @@ double sdt_wan_flops(const struct sdt_wan_config *c, struct sdt_wan_geometry g, 
                         4.0 * s * text_keys * d);
 }
 
-double sdt_wan_bytes(const struct sdt_wan *wan, const struct sdt_layout *layout, int device,
-                     int streams, int text_keys)
+double sdt_wan_bytes(const struct sdt_wan *wan, const struct sdt_strategy *strategy,
+                     const struct sdt_layout *layout, int device, int streams, int text_keys)
 {
     const struct sdt_wan_config *c = &wan->config;
     double d = c->width;
@@ -721,18 +732,18 @@ double sdt_wan_bytes(const struct sdt_wan *wan, const struct sdt_layout *layout,
     double ring = ring_size(layout, device, layout->place[device].workers);
     double patch = c->patch[0] * c->patch[1] * c->patch[2] * c->out_channels;
     double stream = 4.0 * layout->rows * (tiles * (2.0 * d + patch) + ring * (d + c->ffn_dim)) +
-                    sdt_attention_buffers_bytes(layout, device) +
+                    sdt_attention_buffers_bytes(strategy, layout, device) +
                     4.0 * 2.0 * c->layers * text_keys * d;
     double latents = 4.0 * layout->rows * tiles * patch * 5.0; /* x twice, x_last, m0, m1 */
     return 4.0 * (double)sdt_weights_parameters(wan->weights) + streams * stream + latents;
 }
 
-double sdt_wan_exchanged(const struct sdt_wan_config *c, const struct sdt_layout *layout)
+double sdt_wan_exchanged(const struct sdt_wan_config *c, const struct sdt_strategy *strategy,
+                         const struct sdt_layout *layout)
 {
-    double pieces = 0.0; /* (tile, head) pairs whose token owner is not the head owner */
-    for (int t = 0; t < layout->tiles; t++)
-        for (int k = 0; k < layout->chunks; k++)
-            if (layout->home[t] != layout->owner[k])
-                pieces += layout->head[k + 1] - layout->head[k];
-    return c->layers * 4.0 /* q, k, v, o */ * pieces * layout->rows * layout->e * 4.0;
+    int others = 0; /* devices with tokens that do not compute the step's vectors themselves */
+    for (int d = 1; d < layout->devices; d++)
+        others += layout->first_tile[d + 1] > layout->first_tile[d];
+    double vectors = 4.0 * 7.0 * c->width * others; /* embedding [d] and modulation [6, d] */
+    return c->layers * strategy->exchanged(layout) + vectors;
 }

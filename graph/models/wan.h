@@ -37,9 +37,9 @@ struct sdt_wan_geometry {
 };
 /* The first failure is left in the flow and gives NULL. The machine outlives the run. */
 struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
-                                    struct sdt_machine *machine, const struct sdt_strategy *strategy,
+                                    struct sdt_machine *machine, const struct sdt_parallel *parallel,
                                     struct sdt_wan_geometry geometry, int streams);
-/* Waits for the run's tasks. NULL is fine. */
+/* The run's tasks have been waited for. NULL is fine. */
 void sdt_wan_run_free(struct sdt_wan_run *run);
 const struct sdt_layout *sdt_wan_layout(const struct sdt_wan_run *run);
 struct sdt_patch sdt_wan_patch(const struct sdt_wan *wan, struct sdt_wan_geometry geometry);
@@ -60,8 +60,10 @@ const sdt_handle *sdt_wan_velocity(const struct sdt_wan_run *run, int stream);
 double sdt_wan_flops(const struct sdt_wan_config *config, struct sdt_wan_geometry geometry,
                      int text_keys);
 /* Bytes on device `device` of a group: weights, and activations of `streams` streams. */
-double sdt_wan_bytes(const struct sdt_wan *wan, const struct sdt_layout *layout, int device,
-                     int streams, int text_keys);
-/* Bytes exchanged between devices by one forward of one stream. */
-double sdt_wan_exchanged(const struct sdt_wan_config *config, const struct sdt_layout *layout);
+double sdt_wan_bytes(const struct sdt_wan *wan, const struct sdt_strategy *strategy,
+                     const struct sdt_layout *layout, int device, int streams, int text_keys);
+/* Bytes that one forward of one stream moves between devices, exactly: the strategy's exchanges, and the
+ * step's two conditioning vectors to every device with tokens. */
+double sdt_wan_exchanged(const struct sdt_wan_config *config, const struct sdt_strategy *strategy,
+                         const struct sdt_layout *layout);
 #endif

@@ -6,46 +6,95 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int chunk_heads(const struct sdt_layout *layout, int chunk)
+const char *sdt_aco_name(enum sdt_aco aco)
+{
+    return aco == SDT_ACO_OFF ? "off" : aco == SDT_ACO_STATIC ? "static" : "dynamic";
+}
+
+int sdt_chunk_heads(const struct sdt_layout *layout, int chunk)
 {
     return layout->head[chunk + 1] - layout->head[chunk];
 }
 
-/* Floats of a piece (t, c); the same for every t. */
-static size_t piece_size(const struct sdt_layout *layout, int chunk)
+size_t sdt_piece_size(const struct sdt_layout *layout, int chunk)
 {
-    return (size_t)chunk_heads(layout, chunk) * (size_t)layout->rows * (size_t)layout->e;
+    return (size_t)sdt_chunk_heads(layout, chunk) * (size_t)layout->rows * (size_t)layout->e;
+}
+
+int sdt_ring_tiles(const struct sdt_layout *layout)
+{
+    int most = 0;
+    for (int i = 0; i < layout->devices / layout->ulysses; i++) {
+        int tiles = sdt_ring_first_tile(layout, i + 1) - sdt_ring_first_tile(layout, i);
+        most = tiles > most ? tiles : most;
+    }
+    return most;
+}
+
+enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t tokens, int heads,
+                                    int e, struct sdt_layout *layout, struct sdt_error *err)
+{
+    const struct sdt_strategy *strategy = parallel->strategy;
+    struct sdt_layout_options options = {
+        .place = parallel->place,
+        .devices = strategy->one_device ? 1 : parallel->devices,
+        .helpers = parallel->aco == SDT_ACO_OFF || strategy->ring ? 0 : parallel->helpers,
+        .tokens = tokens,
+        .heads = heads,
+        .e = e,
+        .ulysses = strategy->whole_heads ? 1 : strategy->ring ? parallel->ulysses_degree : 0,
+        .chunk_heads = parallel->chunk_heads ? parallel->chunk_heads : strategy->chunk_heads};
+    return sdt_layout_init(layout, &options, err);
+}
+
+/* ---- buffers ---------------------------------------------------------------------------------- */
+
+static sdt_handle *new_pieces(struct sdt_flow *flow, const struct sdt_layout *layout, bool per_row,
+                              const char *name)
+{
+    int count = layout->tiles * layout->chunks;
+    sdt_handle *piece = calloc((size_t)count, sizeof *piece);
+    for (int i = 0; piece && i < count; i++) {
+        size_t size = sdt_piece_size(layout, i % layout->chunks);
+        piece[i] = sdt__vector(flow, per_row ? size / (size_t)layout->e : size, name);
+    }
+    return piece;
 }
 
 void sdt_attention_buffers_init(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
+                                const struct sdt_strategy *strategy,
                                 const struct sdt_layout *layout)
 {
-    *buffers = (struct sdt_attention_buffers){.count = layout->tiles * layout->chunks,
-                                              .chunks = layout->chunks};
-    sdt_handle **arrays[] = {&buffers->piece[0], &buffers->piece[1], &buffers->piece[2],
-                             &buffers->output};
-    static const char *const names[] = {"q piece", "k piece", "v piece", "o piece"};
-    for (size_t a = 0; a < sizeof arrays / sizeof arrays[0]; a++) {
-        *arrays[a] = calloc((size_t)buffers->count, sizeof **arrays[a]);
-        if (!*arrays[a])
-            goto no_memory;
-        for (int i = 0; i < buffers->count; i++)
-            (*arrays[a])[i] = sdt__vector(flow, piece_size(layout, i % layout->chunks), names[a]);
+    static const char *const names[] = {"q piece", "k piece", "v piece"};
+    int tiles = strategy->ring ? sdt_ring_tiles(layout) : layout->tiles;
+
+    *buffers = (struct sdt_attention_buffers){
+        .pieces = layout->tiles * layout->chunks,
+        .gathered = strategy->ring ? layout->devices * 2 * layout->chunks : layout->chunks};
+    bool failed = false;
+    for (int p = 0; p < SDT_PROJECTIONS; p++)
+        failed |= !(buffers->piece[p] = new_pieces(flow, layout, false, names[p]));
+    failed |= !(buffers->output = new_pieces(flow, layout, false, "o piece"));
+    if (strategy->ring)
+        failed |= !(buffers->lse = new_pieces(flow, layout, true, "log-sum-exp"));
+    buffers->keys = calloc((size_t)buffers->gathered, sizeof *buffers->keys);
+    buffers->values = calloc((size_t)buffers->gathered, sizeof *buffers->values);
+    failed |= !buffers->keys || !buffers->values;
+    if (failed) {
+        if (flow->error.status == SDT_OK)
+            sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for the pieces of %d tiles",
+                     layout->tiles);
+        return;
     }
-    buffers->keys = calloc((size_t)layout->chunks, sizeof *buffers->keys);
-    buffers->values = calloc((size_t)layout->chunks, sizeof *buffers->values);
-    if (!buffers->keys || !buffers->values)
-        goto no_memory;
-    for (int c = 0; c < layout->chunks; c++) {
-        size_t size = piece_size(layout, c) * (size_t)layout->tiles;
-        buffers->keys[c] = sdt__vector(flow, size, "keys");
-        buffers->values[c] = sdt__vector(flow, size, "values");
+    for (int g = 0; g < buffers->gathered; g++) {
+        int chunk = g % layout->chunks;
+        /* A ring's device computes only the chunks of its part: the others get no memory. */
+        if (strategy->ring && layout->owner[chunk] != g / (2 * layout->chunks) % layout->ulysses)
+            continue;
+        size_t size = sdt_piece_size(layout, chunk) * (size_t)tiles;
+        buffers->keys[g] = sdt__vector(flow, size, "keys");
+        buffers->values[g] = sdt__vector(flow, size, "values");
     }
-    return;
-no_memory:
-    if (flow->error.status == SDT_OK)
-        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for the pieces of %d tiles",
-                 layout->tiles);
 }
 
 static void unregister(sdt_handle *handle, int count)
@@ -59,25 +108,42 @@ static void unregister(sdt_handle *handle, int count)
 void sdt_attention_buffers_clear(struct sdt_attention_buffers *buffers)
 {
     for (int p = 0; p < SDT_PROJECTIONS; p++)
-        unregister(buffers->piece[p], buffers->count);
-    unregister(buffers->output, buffers->count);
-    unregister(buffers->keys, buffers->chunks);
-    unregister(buffers->values, buffers->chunks);
+        unregister(buffers->piece[p], buffers->pieces);
+    unregister(buffers->output, buffers->pieces);
+    unregister(buffers->lse, buffers->pieces);
+    unregister(buffers->keys, buffers->gathered);
+    unregister(buffers->values, buffers->gathered);
     *buffers = (struct sdt_attention_buffers){0};
 }
 
-double sdt_attention_buffers_bytes(const struct sdt_layout *layout, int device)
+double sdt_attention_buffers_bytes(const struct sdt_strategy *strategy,
+                                   const struct sdt_layout *layout, int device)
 {
-    double tokens = (double)layout->tiles * layout->rows * layout->e;
-    double shard = (double)(layout->first_tile[device + 1] - layout->first_tile[device]) *
-                   layout->rows * layout->e;
-    double heads = 0.0;
+    bool several = layout->devices > 1;
+    double tile = 4.0 * layout->rows * layout->e, heads = 0.0;
     for (int c = 0; c < layout->chunks; c++)
-        if (layout->owner[c] == device)
-            heads += chunk_heads(layout, c);
-    /* pieces that this device produces and consumes as token owner: q, k, v, o of all heads; as head
-     * owner: received q, k, v, computed o, and the gathered keys and values */
-    return 4.0 * (4.0 * shard * layout->heads + (layout->devices > 1 ? 6.0 : 2.0) * tokens * heads);
+        if (layout->owner[c] == device % layout->ulysses)
+            heads += sdt_chunk_heads(layout, c);
+    /* as owner of tokens: its q, k, v, o pieces of all heads */
+    double shard = 0.0;
+    if (device < layout->devices)
+        shard = layout->first_tile[device + 1] - layout->first_tile[device];
+    /* as owner of heads: received q, k, v pieces, computed o, gathered keys and values */
+    double position = strategy->ring ? sdt_ring_tiles(layout) : layout->tiles;
+    return tile * (4.0 * shard * layout->heads + (several ? 4.0 : 0.0) * position * heads +
+                   (strategy->ring ? 4.0 : 2.0) * position * heads);
+}
+
+/* ---- exchanges -------------------------------------------------------------------------------- */
+
+/* Where chunk c of tile t is computed: by the helpers too, if they take their static share. */
+static const struct sdt_place *owner_place(const struct sdt_self_attention *attention, int chunk,
+                                           int tile)
+{
+    const struct sdt_layout *layout = attention->layout;
+    if (attention->aco == SDT_ACO_STATIC)
+        return &layout->place[layout->helped_owner[chunk]];
+    return &layout->place[sdt_layout_owner(layout, chunk, tile)];
 }
 
 void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *attention,
@@ -87,12 +153,13 @@ void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *att
     const struct sdt_attention_buffers *buffers = attention->buffers;
     bool values = which == SDT_PROJECT_V;
 
-    flow->place = &layout->place[layout->owner[chunk]];
+    flow->place = owner_place(attention, chunk, 0);
     flow->tag.role = SDT_ROLE_EXCHANGE;
     flow->tag.chunk = chunk;
+    flow->tag.tile = -1;
     flow->priority = 1;
     sdt_insert_gather(flow, values ? "exchange_v" : "exchange_k", layout->tiles,
-                      piece_size(layout, chunk), buffers->piece[which] + chunk, layout->chunks,
+                      sdt_piece_size(layout, chunk), buffers->piece[which] + chunk, layout->chunks,
                       values ? buffers->values[chunk] : buffers->keys[chunk]);
     flow->priority = 0;
     flow->tag.chunk = -1;
@@ -105,15 +172,63 @@ void sdt_attend(struct sdt_flow *flow, const struct sdt_self_attention *attentio
     const struct sdt_attention_buffers *buffers = attention->buffers;
     int piece = tile * layout->chunks + chunk;
 
-    flow->place = &layout->place[layout->owner[chunk]];
+    flow->place = owner_place(attention, chunk, tile);
+    if (attention->aco == SDT_ACO_DYNAMIC)
+        flow->place = &attention->anywhere[sdt_layout_owner(layout, chunk, tile)];
     flow->tag.role = SDT_ROLE_ATTENTION;
     flow->tag.chunk = chunk;
     flow->tag.tile = tile;
     flow->priority = 2;
-    sdt_insert_attention(flow, "attention", chunk_heads(layout, chunk), layout->rows, layout->e,
+    sdt_insert_attention(flow, "attention", sdt_chunk_heads(layout, chunk), layout->rows, layout->e,
                          layout->rows, layout->tokens, 1.0f / sqrtf((float)layout->e),
                          buffers->piece[SDT_PROJECT_Q][piece], buffers->keys[chunk],
-                         buffers->values[chunk], buffers->output[piece]);
+                         buffers->values[chunk], buffers->output[piece], NULL, false);
     flow->priority = 0;
     flow->tag.chunk = flow->tag.tile = -1;
+}
+
+static void at_home(struct sdt_flow *flow, const struct sdt_layout *layout, int chunk, int tile)
+{
+    flow->place = &layout->place[layout->home[tile]];
+    flow->tag.role = SDT_ROLE_EXCHANGE;
+    flow->tag.chunk = chunk;
+    flow->tag.tile = tile;
+    flow->priority = 1;
+}
+
+void sdt_exchange_out(struct sdt_flow *flow, const struct sdt_self_attention *attention, int tile)
+{
+    const struct sdt_layout *layout = attention->layout;
+
+    at_home(flow, layout, -1, tile);
+    sdt_insert_merge_heads(flow, "exchange_o", layout->rows, layout->heads, layout->e,
+                           layout->chunks, layout->head,
+                           attention->buffers->output + tile * layout->chunks, false,
+                           attention->merged(attention->model, tile));
+    flow->priority = 0;
+    flow->tag.tile = -1;
+}
+
+void sdt_exchange_out_chunk(struct sdt_flow *flow, const struct sdt_self_attention *attention,
+                            int chunk, int tile)
+{
+    const struct sdt_layout *layout = attention->layout;
+
+    at_home(flow, layout, chunk, tile);
+    sdt_insert_merge_heads(flow, "exchange_o", layout->rows, layout->heads, layout->e, 1,
+                           layout->head + chunk,
+                           attention->buffers->output + tile * layout->chunks + chunk, chunk > 0,
+                           attention->merged(attention->model, tile));
+    flow->priority = 0;
+    flow->tag.chunk = flow->tag.tile = -1;
+}
+
+double sdt_exchanged_by_heads(const struct sdt_layout *layout)
+{
+    double floats = 0.0;
+    for (int t = 0; t < layout->tiles; t++)
+        for (int c = 0; c < layout->chunks; c++)
+            if (layout->home[t] != sdt_layout_owner(layout, c, t))
+                floats += 4.0 * (double)sdt_piece_size(layout, c); /* q, k, v, o */
+    return 4.0 * floats;
 }

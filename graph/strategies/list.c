@@ -3,10 +3,12 @@
 
 #include <string.h>
 
-extern const struct sdt_strategy sdt__strategy_single, sdt__strategy_ulysses;
+extern const struct sdt_strategy sdt__strategy_single, sdt__strategy_ulysses, sdt__strategy_pipesp,
+    sdt__strategy_ring, sdt__strategy_usp;
 
-const struct sdt_strategy *const sdt_strategies[] = {&sdt__strategy_single, &sdt__strategy_ulysses,
-                                                     NULL};
+const struct sdt_strategy *const sdt_strategies[] = {
+    &sdt__strategy_single, &sdt__strategy_ulysses, &sdt__strategy_pipesp,
+    &sdt__strategy_ring,   &sdt__strategy_usp,     NULL};
 
 const struct sdt_strategy *sdt_strategy_find(const char *name)
 {

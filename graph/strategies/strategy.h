@@ -6,7 +6,7 @@
  * it in list.c.
  *
  * Vocabulary (layout.h): tile t of the tokens lives on device home[t]; chunk c of the heads is computed by
- * device owner[c]. A piece (t, c) is what one of q, k, v, o holds of both: [heads of c, rows, e]. */
+ * its owner. A piece (t, c) is what one of q, k, v, o holds of both: [heads of c, rows, e]. */
 #ifndef STARDIT_STRATEGY_H
 #define STARDIT_STRATEGY_H
 
@@ -14,39 +14,77 @@
 
 enum sdt_projection { SDT_PROJECT_Q, SDT_PROJECT_K, SDT_PROJECT_V, SDT_PROJECTIONS };
 
-/* The buffers of one stream's self attention, reused by all layers and steps. */
+/* The buffers of one stream's self attention, reused by all layers and steps. Gathered keys and values stand
+ * per chunk, or, for rings, twice per device: while one is read, the next arrives in the other. */
 struct sdt_attention_buffers {
-    int count;                           /* tiles * chunks */
+    int pieces;                          /* tiles * chunks */
     sdt_handle *piece[SDT_PROJECTIONS];  /* [tiles, chunks] -> [heads of c, rows, e] */
     sdt_handle *output;                  /* [tiles, chunks] -> [heads of c, rows, e] */
-    int chunks;
-    sdt_handle *keys, *values;           /* [chunks] -> [tiles, heads of c, rows, e], at the owner */
+    sdt_handle *lse;                     /* rings: [tiles, chunks] -> [heads of c, rows]; else NULL */
+    int gathered;                        /* chunks, or devices * 2 * chunks of a part */
+    sdt_handle *keys, *values;           /* [gathered] -> [tiles, heads of c, rows, e] */
 };
+
+struct sdt_strategy;
 /* Failures stay in the flow. */
 void sdt_attention_buffers_init(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
+                                const struct sdt_strategy *strategy,
                                 const struct sdt_layout *layout);
 void sdt_attention_buffers_clear(struct sdt_attention_buffers *buffers);
-/* Bytes that these buffers take on one device of the group. */
-double sdt_attention_buffers_bytes(const struct sdt_layout *layout, int device);
+/* Bytes that these buffers take on one device of the group, predicted. */
+double sdt_attention_buffers_bytes(const struct sdt_strategy *strategy,
+                                   const struct sdt_layout *layout, int device);
+
+/* When helpers take attention (Aco, PipeDiT section 1.4 of the specification). */
+enum sdt_aco {
+    SDT_ACO_OFF,
+    SDT_ACO_STATIC,  /* while nothing is being decoded, all devices take their share of the heads */
+    SDT_ACO_DYNAMIC, /* the scheduler sends a piece to a helper where it would finish earlier */
+};
+const char *sdt_aco_name(enum sdt_aco aco);
 
 /* Self attention of one layer, as the model hands it to the strategy. */
 struct sdt_self_attention {
     const struct sdt_layout *layout;
     const struct sdt_attention_buffers *buffers;
+    enum sdt_aco aco;     /* for this layer: STATIC only while the helpers are free */
+    const struct sdt_place *anywhere; /* DYNAMIC: owners and helpers together, [owners] */
     /* The model's own parts, inserted at the tile's home device: projecting a tile (with norm and
-     * rotation) into its pieces, and merging a tile's output pieces into the residual stream. */
+     * rotation) into its pieces; and, once the output pieces are merged into z, the output projection. */
     void *model;
     void (*project)(struct sdt_flow *flow, void *model, enum sdt_projection which, int tile);
+    sdt_handle (*merged)(void *model, int tile); /* -> [rows, h*e], where o is put together */
     void (*output)(struct sdt_flow *flow, void *model, int tile);
 };
 
 struct sdt_strategy {
     const char *name, *summary;
-    bool one_device; /* the group's first device does everything */
+    bool one_device;  /* the group's first device does everything */
+    bool ring;        /* keys and values rotate: partial results are merged, so bits depend on the split */
+    bool whole_heads; /* one part of the heads: every device computes all of them (ring alone) */
+    int chunk_heads;  /* of a chunk, unless the plan says otherwise; 0: all heads of a device */
     void (*self_attention)(struct sdt_flow *flow, const struct sdt_self_attention *attention);
+    /* Bytes that one layer of one stream moves between devices without helpers. */
+    double (*exchanged)(const struct sdt_layout *layout);
 };
 
-/* The building blocks of strategies (blocks.c). */
+/* How a model runs in parallel: the strategy, the devices, and what the plan decided. */
+struct sdt_parallel {
+    const struct sdt_strategy *strategy;
+    const struct sdt_place *place;    /* [devices + helpers], outlives the run */
+    const struct sdt_place *anywhere; /* [devices], each with the helpers; needed for ACO_DYNAMIC */
+    int devices, helpers;
+    int ulysses_degree;               /* usp; 0: all devices */
+    int chunk_heads;                  /* 0: the strategy's own */
+    enum sdt_aco aco;
+    bool (*helpers_free)(void *arg);  /* ACO_STATIC: asked before each layer; NULL: always */
+    void *helpers_arg;
+};
+/* The layout that this parallelism gives a sequence. Errors as sdt_layout_init. */
+enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t tokens, int heads,
+                                    int e, struct sdt_layout *layout, struct sdt_error *err);
+
+/* ---- the building blocks of strategies (blocks.c) -------------------------------------------- */
 
 /* At the owner: brings chunk c of the keys (or values) of all tiles together. */
 void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *attention,
@@ -54,6 +92,18 @@ void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *att
 /* At the owner: attention of query tile t for the heads of chunk c. Its query piece comes by itself. */
 void sdt_attend(struct sdt_flow *flow, const struct sdt_self_attention *attention, int chunk,
                 int tile);
+/* At the tile's home: brings all output pieces of tile t back in one go. */
+void sdt_exchange_out(struct sdt_flow *flow, const struct sdt_self_attention *attention, int tile);
+/* At the tile's home: brings the output piece (t, c) back to its final place, as soon as it is there. */
+void sdt_exchange_out_chunk(struct sdt_flow *flow, const struct sdt_self_attention *attention,
+                            int chunk, int tile);
+/* Bytes of q, k, v and o pieces whose token owner is not their head owner. */
+double sdt_exchanged_by_heads(const struct sdt_layout *layout);
+int sdt_chunk_heads(const struct sdt_layout *layout, int chunk);
+/* Floats of a piece (t, c); the same for every t. */
+size_t sdt_piece_size(const struct sdt_layout *layout, int chunk);
+/* Most tiles of one ring position. */
+int sdt_ring_tiles(const struct sdt_layout *layout);
 
 /* By name; NULL if unknown. The list ends with NULL. */
 const struct sdt_strategy *sdt_strategy_find(const char *name);

@@ -2,7 +2,7 @@
  *
  * Every device projects its own tokens for all heads; an all-to-all turns "my tokens, all heads" into "all
  * tokens, my heads"; attention; a second all-to-all turns it back. The exchanges are whole: no head travels
- * before the last projection is inserted. */
+ * before the last projection is inserted, and none returns before all of a tile are computed. */
 #include "graph/strategies/strategy.h"
 
 static void ulysses(struct sdt_flow *flow, const struct sdt_self_attention *attention)
@@ -21,14 +21,17 @@ static void ulysses(struct sdt_flow *flow, const struct sdt_self_attention *atte
     for (int c = 0; c < layout->chunks; c++)
         for (int t = 0; t < layout->tiles; t++)
             sdt_attend(flow, attention, c, t);
-    for (int t = 0; t < layout->tiles; t++)
+    for (int t = 0; t < layout->tiles; t++) {
+        sdt_exchange_out(flow, attention, t);
         attention->output(flow, attention->model, t);
+    }
 }
 
 const struct sdt_strategy sdt__strategy_ulysses = {
     .name = "ulysses",
     .summary = "tokens sharded over the devices, heads exchanged by all-to-all around attention",
     .self_attention = ulysses,
+    .exchanged = sdt_exchanged_by_heads,
 };
 
 /* On one device there is nothing to exchange: the same loop, and every piece is already there. */
@@ -37,4 +40,5 @@ const struct sdt_strategy sdt__strategy_single = {
     .summary = "the whole sequence on the first device",
     .one_device = true,
     .self_attention = ulysses,
+    .exchanged = sdt_exchanged_by_heads,
 };

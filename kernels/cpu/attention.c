@@ -8,6 +8,8 @@
 #include "kernels/cpu/softmax.h"
 #include "kernels/kernels.h"
 
+#include <math.h>
+
 size_t sdt__attend_scratch(int rows, int tile) { return (size_t)rows * tile + 2 * (size_t)rows; }
 
 void sdt__attend(int rows, int e, const float *q, int ldq, int tile, int64_t keys, const float *k,
@@ -64,4 +66,18 @@ void sdt_attention(int heads, int rows, int e, const float *q, int tile, int64_t
 size_t sdt_attention_scratch(int rows, int e, int tile) {
     (void)e;
     return sdt__attend_scratch(rows, tile);
+}
+
+void sdt_attention_merge(int heads, int rows, int e, const float *o2, const float *lse2, float *o,
+                         float *lse) {
+    size_t n = (size_t)heads * rows;
+    for (size_t r = 0; r < n; r++, o += e, o2 += e) {
+        float m = fmaxf(lse[r], lse2[r]);
+        float a = expf(lse[r] - m), b = expf(lse2[r] - m), sum = a + b;
+        a /= sum;
+        b /= sum;
+        for (int i = 0; i < e; i++)
+            o[i] = a * o[i] + b * o2[i];
+        lse[r] = m + logf(sum);
+    }
 }

@@ -132,3 +132,14 @@ void sdt_frame_attention_reference(int pixels, int channels, const float *qkv, f
     }
     free(scores);
 }
+
+void sdt_attention_merge_reference(int heads, int rows, int e, const float *o2, const float *lse2,
+                                   float *o, float *lse) {
+    for (int r = 0; r < heads * rows; r++) {
+        double m = fmax(lse[r], lse2[r]), a = exp(lse[r] - m), b = exp(lse2[r] - m);
+        for (int i = 0; i < e; i++)
+            o[(size_t)r * e + i] =
+                (float)((a * o[(size_t)r * e + i] + b * o2[(size_t)r * e + i]) / (a + b));
+        lse[r] = (float)(m + log(a + b));
+    }
+}

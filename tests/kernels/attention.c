@@ -51,6 +51,31 @@ static void check_attention(int heads, int rows, int e, int tile, int64_t keys, 
     free(one_v);
 }
 
+/* Keys in two calls, merged by their log-sum-exps: the whole. */
+static void check_merge(int heads, int rows, int e, int tile, int first_tiles, int64_t keys) {
+    int64_t tiles = (keys + tile - 1) / tile, first = (int64_t)first_tiles * tile;
+    size_t nq = (size_t)heads * rows * e, nk = (size_t)tiles * heads * tile * e;
+    size_t n = (size_t)heads * rows, at = (size_t)first_tiles * heads * tile * e;
+    float *q = numbers(nq, 2.f), *k = numbers(nk, 2.f), *v = numbers(nk, 1.f);
+    float *o = blank(nq), *lse = blank(n), *o2 = blank(nq), *lse2 = blank(n);
+    float *want = blank(nq), *want_lse = blank(n), scale = 1.f / sqrtf((float)e);
+    float *scratch = blank(sdt_attention_scratch(rows, e, tile));
+    sdt_attention(heads, rows, e, q, tile, first, k, v, scale, o, lse, scratch);
+    sdt_attention(heads, rows, e, q, tile, keys - first, k + at, v + at, scale, o2, lse2, scratch);
+    float *again = copy_of(nq, o), *again_lse = copy_of(n, lse);
+    sdt_attention_merge(heads, rows, e, o2, lse2, o, lse);
+    sdt_attention_reference(heads, rows, e, q, tile, keys, k, v, scale, want, want_lse);
+    check_near(nq, o, want, tolerance, "merged attention, %d of %d keys first", (int)first,
+               (int)keys);
+    check_near(n, lse, want_lse, tolerance, "merged log-sum-exp");
+    sdt_attention_merge_reference(heads, rows, e, o2, lse2, again, again_lse);
+    check_near(nq, o, again, tolerance, "merge");
+    check_near(n, lse, again_lse, tolerance, "merge of log-sum-exps");
+    float *all[] = {q, k, v, o, lse, o2, lse2, want, want_lse, scratch, again, again_lse};
+    for (size_t i = 0; i < COUNT(all); i++)
+        free(all[i]);
+}
+
 static void check_cross(int rows, int heads, int e, int keys, int normed, float bias) {
     size_t d = (size_t)heads * e, n = rows * d;
     float *q = numbers(n, 2.f), *k = numbers(keys * d, 2.f), *v = numbers(keys * d, 1.f);
@@ -158,6 +183,10 @@ int main(void) {
                 check_cross(rows[r], heads, es[e], 1 + 9 * (int)r, (int)r % 2, 0.f);
                 check_cross(rows[r], heads, es[e], 77, heads % 3 == 0, 2.5f);
             }
+    for (int first = 1; first <= 3; first++) {
+        check_merge(2, 7, 16, 4, first, 17);
+        check_merge(1, 128, 96, 64, first, 250);
+    }
     check_collapsed_keys();
     check_buckets();
     for (int heads = 1; heads <= 5; heads++)
