@@ -362,13 +362,8 @@ static void keep_latent(const struct settings *s, const struct sdt_request *requ
     struct sdt_error err;
     bool finished = result->steps_done == request->steps;
 
-    if (!result->latent || (result->steps_done == 0 && request->steps > 0)) {
-        fprintf(stderr, "%s: no step was finished, so there is no latent to keep\n",
-                name_of_program);
-        return;
-    }
-    if (request->steps == 0)
-        return; /* it came from a file */
+    if (!result->latent || result->steps_done == 0)
+        return; /* no step was finished, or the latent came from a file */
     for (int i = 0; i < tensor.rank; i++)
         tensor.count *= (size_t)tensor.shape[i];
     tensor.bytes = tensor.count * sizeof(float);
@@ -507,6 +502,8 @@ static int run(const struct settings *s, struct sdt_pipeline *pipeline,
     int code = status == SDT_OK ? 0 : app_report(name_of_program, &err);
     if (lost)
         keep_latent(s, request, &result);
+    if (status == SDT_ERROR_STALLED)
+        _exit(code); /* StarPU cannot be stopped any more */
     machine_to_stop = NULL;
     sdt_result_clear(&result);
     sdt_machine_close(machine);
@@ -685,7 +682,8 @@ int main(int argc, char **argv) {
     if (status == SDT_OK)
         status = make_request(&s, &program, pipeline, &request, &inputs, &err);
     if (status == SDT_OK)
-        status = sdt_plan_make(pipeline, &request, s.devices, s.workers, &plan, &err);
+        status = sdt_plan_make(pipeline, &request, &(struct sdt_placement){0}, s.devices, s.workers,
+                               &plan, &err);
     if (status == SDT_OK && s.dry_run) {
         const char *policy = s.scheduler ? s.scheduler : getenv("STARPU_SCHED");
         app_plan_print(pipeline, &request, &plan, policy && *policy ? policy : "pipedit");

@@ -296,7 +296,7 @@ enum sdt_status app_check_target(const char *option, const char *path, bool forc
             return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: is there and is not a regular file",
                             option, path);
         if (!force)
-            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: is there already; --force replaces it",
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: exists already (--force replaces it)",
                             option, path);
     }
     const char *slash = strrchr(path, '/');

@@ -47,6 +47,7 @@ static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_reques
     const struct sdt_wan_config *config = sdt_wan_config(sdt_pipeline_transformer(pipeline));
     struct sdt_wan_vae *vae = sdt_pipeline_vae(pipeline);
     int space = sdt_wan_vae_space_ratio(vae), time = sdt_wan_vae_time_ratio(vae);
+    const struct sdt_placement together = {0};
     struct sdt_request best = {0};
     double best_seconds = 0.0;
     char duration[32];
@@ -59,8 +60,8 @@ static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_reques
              frames = (frames - 1) / 2 / time * time + 1) {
             smaller.num_frames = frames;
             struct sdt_plan other;
-            if (sdt_plan_make(pipeline, &smaller, plan->devices, plan->workers_per_device, &other,
-                              NULL) == SDT_OK) {
+            if (sdt_plan_make(pipeline, &smaller, &together, plan->devices, plan->workers_per_device,
+                              &other, NULL) == SDT_OK) {
                 double per_flop = other.seconds / other.total_flops;
                 for (size_t n = 0; n < sizeof step_counts / sizeof step_counts[0]; n++) {
                     int steps = step_counts[n] < request->steps ? step_counts[n] : request->steps;

@@ -81,7 +81,8 @@ void app_duration(double seconds, char text[32]) {
         snprintf(text, 32, "%.0f days", seconds / 86400.0);
 }
 
-void app_progress_update(void *arg, const char *phase, int done, int total) {
+void app_progress_update(void *arg, int request, const char *phase, int done, int total) {
+    (void)request;
     struct app_progress *progress = arg;
     double before = 0.0, fraction;
     char elapsed[32], left[32] = "";

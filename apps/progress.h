@@ -16,7 +16,7 @@ enum app_progress_mode app_progress_mode(const char *word);
 struct app_progress *app_progress_start(enum app_progress_mode mode, const struct sdt_plan *plan,
                                         int steps);
 /* An sdt_progress; arg is the struct app_progress. Any thread. */
-void app_progress_update(void *arg, const char *phase, int done, int total);
+void app_progress_update(void *arg, int request, const char *phase, int done, int total);
 /* Ends an unfinished bar's line, so that a message can follow. NULL is fine. */
 void app_progress_end(struct app_progress *progress);
 

@@ -1,0 +1,63 @@
+# What the tests of the programs share; sourced. Gives a folder $tmp of its own, the programs' names, and
+# checks that count failures: a test ends with `finish`.
+
+build=${STARDIT_BUILD_DIR:-.}
+source=${STARDIT_SOURCE_DIR:-.}
+generate=$build/stardit-generate
+eval=$build/stardit-eval
+info=$build/stardit-info
+bench=$build/stardit-bench
+tool=$build/tests/apps/tool
+demo=$source/models/stardit-demo
+golden=$source/tests/golden
+failures=0
+unset STARPU_SCHED STARPU_SCHED_LIB
+
+tmp=$(mktemp -d) || exit 99
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+
+fail() {
+    echo "FAIL: $*" >&2
+    failures=$((failures + 1))
+}
+
+# refuses CODE COMMAND...: the command ends with that code, nothing on stdout, one line on stderr.
+refuses() {
+    wanted=$1
+    shift
+    "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+    code=$?
+    lines=$(wc -l <"$tmp/err")
+    if [ $code -ne "$wanted" ] || [ "$lines" -ne 1 ] || [ -s "$tmp/out" ]; then
+        fail "exit $code (wanted $wanted), $lines lines on stderr: $*"
+        head -5 "$tmp/err" >&2
+    fi
+}
+
+# says WORDS: the last refusal's line has them.
+says() {
+    grep -q -e "$1" "$tmp/err" || fail "not '$1' but: $(cat "$tmp/err")"
+}
+
+# passes COMMAND...: exit 0.
+passes() {
+    "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+    code=$?
+    if [ $code -ne 0 ]; then
+        fail "exit $code: $*"
+        head -5 "$tmp/out" "$tmp/err" >&2
+    fi
+    return $code
+}
+
+# same FILE FILE: equal bytes.
+same() {
+    cmp -s "$1" "$2" || fail "$1 and $2 differ"
+}
+
+finish() {
+    [ $failures -eq 0 ] || echo "$failures failed" >&2
+    [ $failures -eq 0 ]
+    exit $?
+}

@@ -1,0 +1,86 @@
+#!/bin/sh
+# stardit-eval against the golden cases on 1, 3 and 8 devices, a wrong weight, and inputs that do not fit.
+. "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
+
+# compares COMPONENT FOLDER TENSORS OPTIONS...: all tensors are within their limits.
+compares() {
+    component=$1 folder=$2 count=$3
+    shift 3
+    passes "$eval" --component "$component" --model "$folder" --input "$folder/io.safetensors" \
+        --compare "$@"
+    [ "$(grep -c ' ok$' "$tmp/out")" -eq "$count" ] ||
+        fail "$component $*: not $count lines of ok: $(cat "$tmp/out")"
+}
+
+for devices in 1 3 8; do
+    compares transformer "$golden/wan_dit" 1 --devices $devices --stats "$tmp/s$devices.json"
+    compares vae "$golden/wan_vae" 2 --devices $devices
+    compares text_encoder "$golden/umt5" 2 --devices $devices
+done
+compares scheduler "$golden/schedulers" 70
+
+# Every device had a tile, and bytes went from device to device.
+for devices in 3 8; do
+    d=0
+    while [ $d -lt $devices ]; do
+        [ "$("$tool" json "$tmp/s$devices.json" device $d tiles)" -gt 0 ] || fail "device $d is idle"
+        d=$((d + 1))
+    done
+    [ "$("$tool" json "$tmp/s$devices.json" moved between_devices_bytes)" -gt 0 ] ||
+        fail "nothing was exchanged"
+done
+
+# The results as a file are the same bytes on any devices, and compare with themselves exactly.
+for devices in 1 8; do
+    passes "$eval" --component transformer --model "$golden/wan_dit" --devices $devices \
+        --input "$golden/wan_dit/io.safetensors" --output "$tmp/y$devices.safetensors"
+done
+same "$tmp/y1.safetensors" "$tmp/y8.safetensors"
+refuses 2 "$eval" --component transformer --model "$golden/wan_dit" \
+    --input "$golden/wan_dit/io.safetensors" --output "$tmp/y1.safetensors"
+
+# A checkpoint's component.
+passes "$eval" --component text_encoder --model "$demo" --input "$golden/demo/io-new.safetensors" \
+    --output "$tmp/text.safetensors"
+
+# One wrong number in one weight of each component.
+for case in \
+    "transformer wan_dit diffusion_pytorch_model blocks.1.attn1.to_k.weight" \
+    "vae wan_vae diffusion_pytorch_model decoder.conv_in.weight" \
+    "text_encoder umt5 model encoder.block.0.layer.0.SelfAttention.v.weight"; do
+    # shellcheck disable=SC2086
+    set -- $case
+    cp -r "$golden/$2" "$tmp/wrong"
+    chmod -R u+w "$tmp/wrong"
+    "$tool" change "$golden/$2/$3.safetensors" "$tmp/wrong/$3.safetensors" "$4" ||
+        fail "cannot change $4"
+    "$eval" --component "$1" --model "$tmp/wrong" --input "$tmp/wrong/io.safetensors" --compare \
+        >"$tmp/out" 2>"$tmp/err"
+    code=$?
+    [ $code -eq 1 ] && grep -q ' FAIL$' "$tmp/out" || fail "$1 with a wrong weight: exit $code"
+    passes "$eval" --component "$1" --model "$tmp/wrong" --input "$tmp/wrong/io.safetensors" \
+        --compare --atol 10
+    rm -rf "$tmp/wrong"
+done
+
+# Inputs that do not fit.
+e="$eval --compare --component"
+"$tool" tensor "$tmp/x.safetensors" in.x 1 4 3 10 14
+refuses 1 $e transformer --model "$golden/wan_dit" --input "$tmp/x.safetensors"
+says "no tensor in.txt"
+"$tool" tensor "$tmp/x.safetensors" in.x 4 3 10 14
+refuses 1 $e transformer --model "$golden/wan_dit" --input "$tmp/x.safetensors"
+says "it must be \[1, channels, frames, height, width\]"
+"$tool" tensor "$tmp/z.safetensors" in.z 1 3 4 5 7
+refuses 1 $e vae --model "$golden/wan_vae" --input "$tmp/z.safetensors"
+says "takes \[1, 4, frames"
+"$tool" tensor "$tmp/z.safetensors" in.z 1 4 4 5 7
+refuses 1 $e vae --model "$golden/wan_vae" --input "$tmp/z.safetensors"
+says "no tensor out"
+"$tool" tensor "$tmp/ids.safetensors" in.ids 1 9
+refuses 1 $e text_encoder --model "$golden/umt5" --input "$tmp/ids.safetensors"
+says "must be I64 or I32"
+refuses 1 $e transformer --model "$golden/wan_vae" --input "$golden/wan_dit/io.safetensors"
+refuses 1 $e transformer --model "$tmp" --input "$golden/wan_dit/io.safetensors"
+refuses 1 $e scheduler --input "$tmp/none.safetensors"
+finish

@@ -1,0 +1,24 @@
+#!/bin/sh
+# The man pages list exactly the options that --help lists.
+. "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
+
+options() {
+    grep -o -e '--[a-z][a-z-]*' | sort -u
+}
+
+for program in generate eval info bench; do
+    page=$source/man/stardit-$program.1
+    case $program in
+    bench) "$bench" runtime --help ;;
+    *) "$build/stardit-$program" --help ;;
+    esac | grep -o -e '^  --[a-z-]*' | options >"$tmp/help"
+    # Only what is set bold or italic at the start of a paragraph or request names an option.
+    grep -e '^\.B' "$page" | sed 's/\\-/-/g' | options >"$tmp/man"
+    diff "$tmp/help" "$tmp/man" >"$tmp/diff" || fail "$program: $(cat "$tmp/diff")"
+    if command -v man >/dev/null && man --version >/dev/null 2>&1; then
+        warnings=$(LC_ALL=C.UTF-8 MANROFFSEQ='' MANWIDTH=80 \
+            man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null)
+        [ -z "$warnings" ] || fail "$page: $warnings"
+    fi
+done
+finish

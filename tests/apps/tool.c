@@ -1,0 +1,101 @@
+/* What the shell tests of the programs need and a shell lacks: reading one value of a JSON file,
+ * and making and changing safetensors files. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/checkpoint/safetensors.h"
+#include "graph/sampler/sampler.h"
+
+static void leave(const char *message) {
+    fprintf(stderr, "tool: %s\n", message);
+    exit(99);
+}
+
+/* tool json FILE KEY...: the value there; keys of objects, indices of arrays. For an array or
+ * object itself: how many values it has. */
+static int print_value(int argc, char **argv) {
+    json_error_t error;
+    json_t *root = json_load_file(argv[0], 0, &error), *at = root;
+
+    if (!root)
+        leave(error.text);
+    for (int i = 1; i < argc && at; i++)
+        at = json_is_array(at) ? json_array_get(at, (size_t)atoi(argv[i]))
+                               : json_object_get(at, argv[i]);
+    if (!at)
+        leave("no such value");
+    if (json_is_string(at))
+        printf("%s\n", json_string_value(at));
+    else if (json_is_integer(at))
+        printf("%lld\n", (long long)json_integer_value(at));
+    else if (json_is_real(at))
+        printf("%.17g\n", json_real_value(at));
+    else
+        printf("%zu\n", json_is_array(at) ? json_array_size(at) : json_object_size(at));
+    json_decref(root);
+    return 0;
+}
+
+/* tool change IN OUT NAME: IN with the first number of the F32 tensor NAME changed by 0.01. */
+static int change(char **argv) {
+    struct sdt_safetensors *file = NULL;
+    struct sdt_error err;
+
+    if (sdt_safetensors_open(argv[0], &file, &err) != SDT_OK)
+        leave(err.message);
+    const struct sdt_stored *tensor = sdt_safetensors_find(file, argv[2]);
+    size_t count = sdt_safetensors_count(file);
+    struct sdt_stored *all = calloc(count, sizeof *all);
+    if (!tensor || tensor->dtype != SDT_F32 || !all)
+        leave("no F32 tensor of that name");
+    float *values = malloc(tensor->bytes);
+    if (!values)
+        leave("out of memory");
+    memcpy(values, tensor->data, tensor->bytes);
+    values[0] += 0.01f;
+    for (size_t i = 0; i < count; i++) {
+        all[i] = *sdt_safetensors_at(file, i);
+        if (!strcmp(all[i].name, argv[2]))
+            all[i].data = values;
+    }
+    if (sdt_safetensors_write(argv[1], count, all, &err) != SDT_OK)
+        leave(err.message);
+    free(values);
+    free(all);
+    sdt_safetensors_close(file);
+    return 0;
+}
+
+/* tool tensor OUT NAME D0 D1...: one tensor of normal noise. */
+static int make_tensor(int argc, char **argv) {
+    struct sdt_stored tensor = {.name = argv[1], .dtype = SDT_F32, .count = 1};
+    struct sdt_error err;
+
+    for (int i = 2; i < argc && tensor.rank < SDT_MAX_RANK; i++) {
+        tensor.shape[tensor.rank++] = atoi(argv[i]);
+        tensor.count *= (size_t)atoi(argv[i]);
+    }
+    tensor.bytes = tensor.count * sizeof(float);
+    float *values = malloc(tensor.bytes);
+    if (!values)
+        leave("out of memory");
+    sdt_randn(7, tensor.count, values);
+    tensor.data = values;
+    if (sdt_safetensors_write(argv[0], 1, &tensor, &err) != SDT_OK)
+        leave(err.message);
+    free(values);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc > 2 && !strcmp(argv[1], "json"))
+        return print_value(argc - 2, argv + 2);
+    if (argc == 5 && !strcmp(argv[1], "change"))
+        return change(argv + 2);
+    if (argc > 4 && !strcmp(argv[1], "tensor"))
+        return make_tensor(argc - 2, argv + 2);
+    leave("json FILE KEY... | change IN OUT NAME | tensor OUT NAME D0 D1...");
+    return 99;
+}
