@@ -23,6 +23,8 @@ struct sdt__block {
     max_align_t args[];
 };
 
+double sdt__cpu_flops_per_us = 25000.0;
+
 static double cost_us(struct starpu_task *task, unsigned worker, unsigned implementation)
 {
     (void)worker;
@@ -30,7 +32,7 @@ static double cost_us(struct starpu_task *task, unsigned worker, unsigned implem
     const struct sdt_tag *tag = sdt_task_tag(task);
     double us = 0.0;
     if (tag)
-        us = tag->flops / SDT_CPU_FLOPS_PER_US + tag->bytes / SDT_CPU_BYTES_PER_US;
+        us = tag->flops / sdt__cpu_flops_per_us + tag->bytes / SDT_CPU_BYTES_PER_US;
     return us < 0.001 ? 0.001 : us; /* StarPU takes 0 for "unknown" */
 }
 

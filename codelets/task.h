@@ -122,8 +122,8 @@ static inline float *sdt__row(void *const *buffers, int index, int row, int widt
 /* The performance model of every codelet: the cost in the tag over the worker's rates. */
 extern struct starpu_perfmodel sdt__cost_model;
 
-/* What a CPU worker is taken to achieve when nothing was measured, for schedulers that ask. */
-#define SDT_CPU_FLOPS_PER_US 25000.0
+/* What a CPU worker is taken to achieve, for schedulers that ask; set before StarPU starts. */
+extern double sdt__cpu_flops_per_us;
 #define SDT_CPU_BYTES_PER_US 5000.0
 
 /* Work space handles, one per power of two, registered on first use. */

@@ -72,7 +72,7 @@ static void write_matrix(FILE *file, int nodes, double diagonal, double other)
  * links for every new number of devices (9 s at 8), and runs side by side would share one file. The
  * numbers are what one core's memcpy does here; only schedulers that predict read them. */
 static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, int workers,
-                                       struct sdt_error *err)
+                                       double link_mb_per_s, struct sdt_error *err)
 {
     const char *tmp = getenv("TMPDIR");
     char *path = NULL;
@@ -107,7 +107,7 @@ static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, i
                 for (int other = 0; other < 8; other++)
                     fprintf(file, "0 # none\n");
             } else if (i == 1) {
-                write_matrix(file, nodes, 0.0, 8000.0); /* MB/s */
+                write_matrix(file, nodes, 0.0, link_mb_per_s);
             } else if (i == 2) {
                 write_matrix(file, nodes, 0.0, 1.0); /* us */
             } else if (i == 3) { /* read by a StarPU with CUDA only; no GPU, no row */
@@ -130,7 +130,7 @@ static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, i
 
 /* The environment that StarPU and hwloc read at start. */
 static enum sdt_status set_environment(struct sdt_machine *machine, bool stand_ins,
-                                       struct sdt_error *err)
+                                       double link_mb_per_s, struct sdt_error *err)
 {
     int nodes = stand_ins && machine->devices > 1 ? machine->devices + 1 : 1;
     int workers = nodes * machine->workers_per_device;
@@ -147,7 +147,7 @@ static enum sdt_status set_environment(struct sdt_machine *machine, bool stand_i
     setenv("HWLOC_SYNTHETIC", topology, 1);
     setenv("STARPU_USE_NUMA", nodes > 1 ? "1" : "0", 1);
     setenv("STARPU_WORKERS_NOBIND", "1", 1);
-    return write_bus_files(machine, nodes, workers, err);
+    return write_bus_files(machine, nodes, workers, link_mb_per_s, err);
 }
 
 /* Chooses the policy: ours by name or by default, stock ones wrapped so that idle workers sleep. */
@@ -249,7 +249,9 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     if (status != SDT_OK)
         goto out;
     bool stand_ins = machine->devices > 1 || machine->workers_per_device > cores;
-    status = set_environment(machine, stand_ins, err);
+    sdt__cpu_flops_per_us = (options->worker_gflops > 0.0 ? options->worker_gflops : 25.0) * 1e3;
+    status = set_environment(machine, stand_ins,
+                             options->link_mb_per_s > 0.0 ? options->link_mb_per_s : 8000.0, err);
     if (status != SDT_OK)
         goto out;
     conf.ncuda = 0;
@@ -310,7 +312,52 @@ void sdt_machine_close(struct sdt_machine *machine)
     free(machine);
 }
 
-struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, enum sdt_lane_use lane)
+enum sdt_status sdt_group_init(struct sdt_group *group, const struct sdt_machine *machine,
+                               int ndevices, const int *devices, int nhelpers, const int *helpers,
+                               struct sdt_error *err)
+{
+    int all = ndevices + nhelpers;
+    bool taken[SDT_MAX_DEVICES] = {false};
+
+    *group = (struct sdt_group){.devices = ndevices, .helpers = nhelpers};
+    if (ndevices < 1)
+        return sdt_fail(err, SDT_ERROR_USAGE, "a group needs at least one device");
+    group->place = calloc((size_t)all, sizeof *group->place);
+    group->anywhere = calloc((size_t)ndevices, sizeof *group->anywhere);
+    if (!group->place || !group->anywhere)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a group of %d devices", all);
+    for (int i = 0; i < all; i++) {
+        int device = i < ndevices ? devices[i] : helpers[i - ndevices];
+        if (device < 0 || device >= machine->devices)
+            return sdt_fail(err, SDT_ERROR_USAGE, "there is no device %d; %d devices are numbered 0 to %d",
+                            device, machine->devices, machine->devices - 1);
+        if (taken[device])
+            return sdt_fail(err, SDT_ERROR_USAGE, "device %d stands twice in a group", device);
+        taken[device] = true;
+        group->place[i] = machine->device[device];
+    }
+    for (int i = 0; i < ndevices; i++) {
+        struct sdt_place *anywhere = &group->anywhere[i];
+        *anywhere = group->place[i];
+        for (int h = ndevices; h < all; h++) {
+            const struct sdt_place *helper = &group->place[h];
+            for (unsigned m = 0; m < helper->mask_length; m++)
+                anywhere->mask[m] |= helper->mask[m];
+            if (helper->mask_length > anywhere->mask_length)
+                anywhere->mask_length = helper->mask_length;
+        }
+    }
+    return SDT_OK;
+}
+
+void sdt_group_clear(struct sdt_group *group)
+{
+    free(group->place);
+    free(group->anywhere);
+    *group = (struct sdt_group){0};
+}
+
+struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane)
 {
     return (struct sdt_flow){
         .place = &machine->host,

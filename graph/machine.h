@@ -23,10 +23,12 @@ struct sdt_machine_options {
     bool keep_records;      /* for a trace */
     bool keep_edges;        /* for a graph */
     int max_pending;        /* tasks of one lane inserted and not ended; 0: 4096 */
+    /* What schedulers are told about stand-in devices; 0: 25 GFLOP/s a worker, 8000 MB/s a link. */
+    double worker_gflops, link_mb_per_s;
 };
 
-/* Threads that insert tasks, each into a lane of its own. */
-enum sdt_lane_use { SDT_LANE_DENOISE, SDT_LANE_DECODE, SDT_LANES };
+/* Threads that insert tasks, each into a lane of its own: one denoises, up to one per device decodes. */
+enum { SDT_LANE_DENOISE, SDT_LANE_DECODE, SDT_LANES = SDT_LANE_DECODE + SDT_MAX_DEVICES };
 
 struct sdt_machine {
     int devices, workers_per_device;
@@ -49,8 +51,21 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
  * StarPU is left running: the caller must end the process. */
 void sdt_machine_close(struct sdt_machine *machine);
 
+/* Some of the machine's devices in an order: first those that hold tokens (or decode), then helpers. */
+struct sdt_group {
+    int devices, helpers;
+    struct sdt_place *place;    /* [devices + helpers] */
+    struct sdt_place *anywhere; /* [devices]: the device or any helper, for tasks that may go to either */
+};
+/* devices, helpers: indices of the machine's devices, [n] each. SDT_ERROR_USAGE for one that does not exist or
+ * stands twice, SDT_ERROR_MEMORY. */
+enum sdt_status sdt_group_init(struct sdt_group *group, const struct sdt_machine *machine,
+                               int ndevices, const int *devices, int nhelpers, const int *helpers,
+                               struct sdt_error *err);
+void sdt_group_clear(struct sdt_group *group); /* after a failed init too */
+
 /* A flow on the machine, placed on the host, nothing set; one thread per lane at a time. */
-struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, enum sdt_lane_use lane);
+struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane);
 
 /* Bytes that StarPU has moved between memories since the previous call (StarPU resets its counters when
  * asked). Index 0 is the host, index d + 1 device d; row = source. */

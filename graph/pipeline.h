@@ -48,6 +48,18 @@ struct sdt_request {
 enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_request *request,
                                       struct sdt_error *err);
 
+/* Which devices do what, and how. Counts of 0: all devices do both, one phase after the other, each phase's
+ * weights dropped before the next (the co-located baseline with offloading). Two disjoint groups: DeDiVAE,
+ * the one denoises request k + 1 while the other decodes request k. */
+struct sdt_placement {
+    int dit_devices, vae_devices;
+    int dit[SDT_MAX_DEVICES], vae[SDT_MAX_DEVICES]; /* device indices */
+    bool text_with_vae;     /* the text encoder runs on the first VAE device, not on the first DiT device */
+    int chunk_heads, ulysses_degree; /* 0: the strategy's own */
+    enum sdt_aco aco;       /* needs two groups */
+    int most_latents;       /* of requests that are not decoded yet, denoising ones included; 0: 3 */
+};
+
 /* The plan: what will happen and what it will need, for `devices` x `workers` before any weight is read. */
 struct sdt_plan {
     int frames, latent_height, latent_width, channels; /* of the latent */
@@ -61,34 +73,61 @@ struct sdt_plan {
     double text_flops, step_flops, vae_flops, total_flops;
     double exchanged_per_step;         /* bytes between devices */
     double weight_bytes;               /* stored, all components */
-    double seconds;                    /* predicted at `flops_per_second` per worker */
+    double denoise_seconds, decode_seconds; /* of one request, predicted at `flops_per_second` a worker */
+    double seconds;                    /* of one request */
     double flops_per_second;
 };
-/* Checks the request (sizes, text length, tiling, memory against the machine's) and predicts. flops_per_second: 0
- * measures a small matrix product. SDT_ERROR_USAGE or SDT_ERROR_LIMIT with the numbers. */
+/* Checks the request (sizes, text length, tiling, memory against the machine's) and predicts. flops_per_second is
+ * measured with a small matrix product. SDT_ERROR_USAGE or SDT_ERROR_LIMIT with the numbers. */
 enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                              int devices, int workers_per_device, struct sdt_plan *plan,
-                              struct sdt_error *err);
+                              const struct sdt_placement *placement, int devices,
+                              int workers_per_device, struct sdt_plan *plan, struct sdt_error *err);
 void sdt_plan_clear(struct sdt_plan *plan);
 
+/* Splits `devices` devices by PipeDiT's balance (section 1.3 of the specification): decoding gets
+ * ceil(T_decode / (T_decode + T_denoise) N) of them, from the FLOPs of a request; at least one each. */
+void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                           int devices, struct sdt_placement *placement);
+
 /* Called from worker threads. phase: "text", "denoise", "decode". */
-typedef void (*sdt_progress)(void *arg, const char *phase, int done, int total);
+typedef void (*sdt_progress)(void *arg, int request, const char *phase, int done, int total);
 
 struct sdt_result {
     int frames, height, width;   /* of the video */
     float *video;                /* [frames, height, width, 3], -1..1; NULL when stopped before */
     int channels, latent_frames, latent_height, latent_width;
     float *latent;               /* [C, T, H, W] after steps_done steps; NULL when none was begun */
-    int steps_done;
+    int steps, steps_done;
     int prompt_tokens;
     double text_seconds, denoise_seconds, decode_seconds;
 };
-/* Runs the request on the machine. With save_latent, the final latent is written there before decoding. On
- * any failure, and when the machine's stop flag was set (SDT_ERROR_INTERRUPTED), result holds what there
- * is. */
+void sdt_result_clear(struct sdt_result *result);
+
+/* Takes one request's result; called once per request, in any order, from the thread that finished it. On a
+ * failure (status, err) the result holds what there is. The result is cleared after the call: take what is
+ * needed by setting its pointer to NULL. */
+typedef void (*sdt_deliver)(void *arg, int request, enum sdt_status status,
+                            const struct sdt_error *err, struct sdt_result *result);
+
+struct sdt_run_options {
+    struct sdt_placement placement;
+    const char *const *save_latent; /* [count] paths or NULLs, written before decoding; NULL: none */
+    sdt_progress progress;
+    void *progress_arg;
+    sdt_deliver deliver;
+    void *deliver_arg;
+};
+/* Runs the requests and returns when all have been delivered. When the machine's stop flag is set, denoising
+ * ends at once (SDT_ERROR_INTERRUPTED, with the latent of the last whole step) and, with two groups, latents
+ * that are ready are still decoded. Returns the first failure. After SDT_ERROR_STALLED the process
+ * must end. */
+enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
+                                     const struct sdt_request *requests, int count,
+                                     const struct sdt_run_options *options, struct sdt_error *err);
+
+/* One request. */
 enum sdt_status sdt_pipeline_run(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                  const struct sdt_request *request, const char *save_latent,
                                  sdt_progress progress, void *progress_arg,
                                  struct sdt_result *result, struct sdt_error *err);
-void sdt_result_clear(struct sdt_result *result);
 #endif

@@ -227,6 +227,8 @@ enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
     sdt_insert_rms_norm(flow, "text_norm", tokens, encoder->d, encoder->eps, b.x,
                         sdt_parameter(flow, parameters, "encoder.final_layer_norm.weight"), states);
     enum sdt_status status = sdt__flow_wait(flow, err);
+    if (status == SDT_ERROR_STALLED)
+        return status; /* nothing can be freed any more */
     sdt_handle temporary[] = {b.x, b.y, b.q, b.k, b.v, b.o, b.gate, b.up};
     for (size_t i = 0; i < sizeof temporary / sizeof temporary[0]; i++)
         if (temporary[i])

@@ -104,7 +104,7 @@ struct layer {
     bool silu;         /* NORM */
     int time;          /* frames per latent frame after the first: 1, 2, 4 */
     double flops;      /* per latent frame, per latent pixel (attention: linear part) */
-    int device;        /* of the machine */
+    int device;        /* of the job's */
     sdt_handle weight, bias; /* gamma in weight */
 };
 
@@ -543,7 +543,7 @@ static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t)
     struct layer *l = &p->layer[layer];
     sdt_handle x[3];
 
-    flow->place = &d->machine->device[l->device];
+    flow->place = &d->job->place[l->device];
     flow->tag.layer = layer;
     flow->tag.chunk = t;
     switch (l->kind) {
@@ -648,9 +648,15 @@ static void join_tile(struct sdt_flow *flow, const struct tiling *t, const struc
 }
 
 enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *vae,
-                                   struct sdt_machine *machine, const struct sdt_vae_job *job,
+                                   struct sdt_machine *machine, const struct sdt_vae_job *wanted,
                                    sdt_handle latent, sdt_handle video, struct sdt_error *err)
 {
+    struct sdt_vae_job with_place = *wanted;
+    const struct sdt_vae_job *job = &with_place;
+    if (!with_place.place) {
+        with_place.place = machine->device;
+        with_place.devices = machine->devices;
+    }
     enum sdt_status status = sdt_wan_vae_check(vae, job, err);
     if (status != SDT_OK)
         return status;
@@ -659,12 +665,13 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
     int frames = sdt_wan_vae_time_ratio(vae) * (job->frames - 1) + 1;
     bool whole = tiles == 1;
     /* whole frames: the devices are stages of one decoder; tiles: one decoder per device at a time */
-    int together = whole ? 1 : at_most(tiles, machine->devices);
+    int together = whole ? 1 : at_most(tiles, job->devices);
     struct progress progress = {.total = frames * tiles, .call = job->frame_done,
                                 .arg = job->frame_done_arg};
     struct decoder *decoder = calloc((size_t)together, sizeof *decoder);
     sdt_handle *tile = calloc((size_t)tiles, sizeof *tile);
-    struct sdt_parameters *parameters = sdt_parameters_new(vae->weights, &machine->host);
+    struct sdt_parameters *parameters =
+        job->parameters ? job->parameters : sdt_parameters_new(vae->weights, &machine->host);
     if (!decoder || !tile || !parameters) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while decoding");
         goto out;
@@ -688,10 +695,10 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
                                                   (size_t)(d->cols * ratio) * 3,
                                               "vae tile");
                 d->out = tile[first + n];
-                d->put = &machine->device[n];
+                d->put = &job->place[n];
                 d->clamp = false; /* seams are blended first */
             }
-            decoder_init(flow, d, parameters, machine->devices, whole ? -1 : n);
+            decoder_init(flow, d, parameters, job->devices, whole ? -1 : n);
         }
         for (int f = 0; f < job->frames && flow->error.status == SDT_OK; f++)
             for (int n = 0; n < count; n++) {
@@ -701,18 +708,21 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
         for (int n = 0; n < count; n++) {
             flow->tag.tile = first + n;
             if (!whole)
-                join_tile(flow, &t, job, &decoder[n], ratio, frames, &machine->device[n],
+                join_tile(flow, &t, job, &decoder[n], ratio, frames, &job->place[n],
                           &machine->host, tile, (first + n) / t.cols, (first + n) % t.cols, video);
             program_clear(&decoder[n].program);
         }
     }
     flow->tag.tile = flow->tag.layer = flow->tag.chunk = -1;
     status = sdt__flow_wait(flow, err);
+    if (status == SDT_ERROR_STALLED)
+        return status; /* nothing can be freed any more */
 out:
     for (int n = 0; tile && n < tiles; n++)
         if (tile[n])
             starpu_data_unregister_submit(tile[n]);
-    sdt_parameters_free(parameters);
+    if (!job->parameters)
+        sdt_parameters_free(parameters);
     free(decoder);
     free(tile);
     return status;

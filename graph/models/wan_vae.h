@@ -13,6 +13,7 @@
 #include "codelets/codelets.h"
 
 struct sdt_wan_vae;
+struct sdt_parameters;
 
 enum sdt_status sdt_wan_vae_open(const char *folder, struct sdt_wan_vae **vae, struct sdt_error *err);
 void sdt_wan_vae_close(struct sdt_wan_vae *vae); /* NULL is fine */
@@ -34,6 +35,9 @@ struct sdt_vae_job {
     int frames, height, width;   /* of the latent [C, frames, height, width] */
     bool scale;                  /* z = latent * std + mean first (a pipeline does, a golden case not) */
     struct sdt_vae_tiling tiling;
+    const struct sdt_place *place; /* [devices] that decode; NULL: all of the machine */
+    int devices;
+    struct sdt_parameters *parameters; /* weights to use and keep; NULL: loaded for this call only */
     sdt_frame_done frame_done;   /* or NULL */
     void *frame_done_arg;
 };

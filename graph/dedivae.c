@@ -1,0 +1,346 @@
+/* Several requests: DeDiVAE (PipeDiT, section 1.3 of the specification), and the co-located baseline.
+ *
+ * With two disjoint groups the calling thread denoises one request after the other on the DiT group, and puts
+ * each finished latent into a queue from which decoding threads take it: request k + 1 is denoised while
+ * request k is decoded. Weights stay where they are used and nowhere else. The queue is bounded by the number
+ * of latents alive, so memory does not grow with the number of requests.
+ *
+ * There is one decoding thread per VAE device, so requests are decoded side by side; with spatial tiles
+ * there is one thread for all, and the tiles of a request go to the devices side by side.
+ *
+ * With one group for both, a request is decoded before the next is denoised, and each phase's weights are
+ * dropped before the other's are loaded: offloading, as the paper's baseline ran. */
+#include "graph/phases.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* All that the threads share. */
+struct service {
+    struct sdt_pipeline *pipeline;
+    struct sdt_machine *machine;
+    const struct sdt_request *requests;
+    int count;
+    const struct sdt_run_options *options;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    struct sdt_result *result;   /* [count] */
+    int *queue;                  /* [count]: requests whose latent is ready, in order */
+    int queued, taken;           /* queue[taken..queued-1] wait */
+    int alive, most_alive;       /* latents not delivered yet, and their bound */
+    int decoding;                /* requests in a decoder's hands */
+    bool closed;                 /* nothing more will be queued */
+    enum sdt_status status;      /* the first failure */
+    struct sdt_error error;
+};
+
+static struct sdt_report report_of(const struct service *service, int request)
+{
+    return (struct sdt_report){service->options->progress, service->options->progress_arg, request};
+}
+
+static void deliver(struct service *service, int request, enum sdt_status status,
+                    const struct sdt_error *err)
+{
+    pthread_mutex_lock(&service->mutex);
+    if (status != SDT_OK && service->status == SDT_OK) {
+        service->status = status;
+        service->error = *err;
+    }
+    pthread_mutex_unlock(&service->mutex);
+    service->options->deliver(service->options->deliver_arg, request, status, err,
+                              &service->result[request]);
+    if (status != SDT_ERROR_STALLED)
+        sdt_result_clear(&service->result[request]);
+}
+
+static enum sdt_status save(const struct service *service, int request, struct sdt_error *err)
+{
+    const char *const *paths = service->options->save_latent;
+    if (!paths || !paths[request])
+        return SDT_OK;
+    return sdt__save_latent(&service->result[request], paths[request], err);
+}
+
+static bool stopped(const struct service *service)
+{
+    return atomic_load(&service->machine->stop);
+}
+
+/* ---- one group after the other --------------------------------------------------------------- */
+
+static void run_in_turn(struct service *service, struct sdt_denoiser *denoiser,
+                        struct sdt_decoder *decoder)
+{
+    for (int r = 0; r < service->count; r++) {
+        struct sdt_error err = {0};
+        struct sdt_result *result = &service->result[r];
+        enum sdt_status status = SDT_OK;
+        if (stopped(service))
+            status = sdt_fail(&err, SDT_ERROR_INTERRUPTED, "stopped on request");
+        if (status == SDT_OK)
+            status = sdt__denoiser_run(denoiser, &service->requests[r], report_of(service, r), result,
+                                       &err);
+        if (status == SDT_ERROR_STALLED) {
+            deliver(service, r, status, &err);
+            return;
+        }
+        sdt__denoiser_unload(denoiser);
+        if (status == SDT_OK)
+            status = save(service, r, &err);
+        if (status == SDT_OK)
+            status = sdt__decoder_run(decoder, &service->requests[r], report_of(service, r), result,
+                                      &err);
+        if (status != SDT_ERROR_STALLED)
+            sdt__decoder_unload(decoder);
+        deliver(service, r, status, &err);
+        if (status == SDT_ERROR_STALLED)
+            return;
+    }
+}
+
+/* ---- two groups ------------------------------------------------------------------------------ */
+
+struct decoding {
+    struct service *service;
+    struct sdt_decoder decoder;
+    pthread_t thread;
+};
+
+static void *decode_all(void *arg)
+{
+    struct decoding *decoding = arg;
+    struct service *service = decoding->service;
+
+    for (;;) {
+        pthread_mutex_lock(&service->mutex);
+        while (service->taken == service->queued && !service->closed)
+            pthread_cond_wait(&service->changed, &service->mutex);
+        int r = service->taken < service->queued ? service->queue[service->taken++] : -1;
+        service->decoding += r >= 0;
+        pthread_mutex_unlock(&service->mutex);
+        if (r < 0)
+            break;
+
+        struct sdt_error err = {0};
+        enum sdt_status status = sdt__decoder_run(&decoding->decoder, &service->requests[r],
+                                                  report_of(service, r), &service->result[r], &err);
+        deliver(service, r, status, &err);
+        pthread_mutex_lock(&service->mutex);
+        service->decoding--;
+        service->alive--;
+        pthread_cond_broadcast(&service->changed);
+        pthread_mutex_unlock(&service->mutex);
+        if (status == SDT_ERROR_STALLED)
+            return NULL;
+    }
+    sdt__decoder_unload(&decoding->decoder);
+    return NULL;
+}
+
+/* Aco, static: the helpers are free while no latent waits for decoding or is being decoded. */
+static bool nothing_to_decode(void *arg)
+{
+    struct service *service = arg;
+    pthread_mutex_lock(&service->mutex);
+    bool nothing = service->taken == service->queued && service->decoding == 0;
+    pthread_mutex_unlock(&service->mutex);
+    return nothing;
+}
+
+/* Waits until one more latent may live; false when the run has been given up. */
+static bool may_begin(struct service *service)
+{
+    pthread_mutex_lock(&service->mutex);
+    while (service->alive >= service->most_alive && service->status != SDT_ERROR_STALLED)
+        pthread_cond_wait(&service->changed, &service->mutex);
+    bool may = service->status != SDT_ERROR_STALLED;
+    service->alive += may;
+    pthread_mutex_unlock(&service->mutex);
+    return may;
+}
+
+static void denoise_all(struct service *service, struct sdt_denoiser *denoiser)
+{
+    for (int r = 0; r < service->count && may_begin(service); r++) {
+        struct sdt_error err = {0};
+        enum sdt_status status = SDT_OK;
+        if (stopped(service))
+            status = sdt_fail(&err, SDT_ERROR_INTERRUPTED, "stopped on request");
+        if (status == SDT_OK)
+            status = sdt__denoiser_run(denoiser, &service->requests[r], report_of(service, r),
+                                       &service->result[r], &err);
+        if (status == SDT_OK)
+            status = save(service, r, &err);
+        if (status != SDT_OK)
+            deliver(service, r, status, &err);
+        pthread_mutex_lock(&service->mutex);
+        if (status == SDT_OK)
+            service->queue[service->queued++] = r;
+        else
+            service->alive--;
+        pthread_cond_broadcast(&service->changed);
+        pthread_mutex_unlock(&service->mutex);
+        if (status == SDT_ERROR_STALLED)
+            return;
+    }
+}
+
+static enum sdt_status run_two_groups(struct service *service, struct sdt_denoiser *denoiser,
+                                      const struct sdt_group *vae, struct sdt_error *err)
+{
+    bool tiles = service->requests[0].tiling.size_rows > 0;
+    int threads = tiles ? 1 : vae->devices, started = 0;
+    enum sdt_status status = SDT_OK;
+    struct decoding *decoding = calloc((size_t)threads, sizeof *decoding);
+    if (!decoding)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d decoding threads", threads);
+    for (; started < threads; started++) {
+        decoding[started] = (struct decoding){
+            .service = service,
+            .decoder = {.pipeline = service->pipeline,
+                        .machine = service->machine,
+                        .place = vae->place + (tiles ? 0 : started),
+                        .devices = tiles ? vae->devices : 1,
+                        .lane = SDT_LANE_DECODE + started,
+                        .finish = true}};
+        if (pthread_create(&decoding[started].thread, NULL, decode_all, &decoding[started])) {
+            status = sdt_fail(err, SDT_ERROR_MEMORY, "a decoding thread could not be started");
+            break;
+        }
+    }
+    if (status == SDT_OK)
+        denoise_all(service, denoiser);
+    pthread_mutex_lock(&service->mutex);
+    service->closed = true;
+    pthread_cond_broadcast(&service->changed);
+    pthread_mutex_unlock(&service->mutex);
+    for (int i = 0; i < started; i++)
+        pthread_join(decoding[i].thread, NULL);
+    if (service->status != SDT_ERROR_STALLED)
+        sdt__denoiser_unload(denoiser);
+    free(decoding);
+    return status;
+}
+
+/* ---- both ------------------------------------------------------------------------------------ */
+
+static bool overlap(const struct sdt_placement *p)
+{
+    for (int i = 0; i < p->dit_devices; i++)
+        for (int j = 0; j < p->vae_devices; j++)
+            if (p->dit[i] == p->vae[j])
+                return true;
+    return false;
+}
+
+enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
+                                     const struct sdt_request *requests, int count,
+                                     const struct sdt_run_options *options, struct sdt_error *err)
+{
+    const struct sdt_placement *p = &options->placement;
+    struct sdt_group dit = {0}, vae = {0};
+    int all[SDT_MAX_DEVICES];
+    bool two = p->dit_devices > 0 && p->vae_devices > 0 && !overlap(p);
+    struct service service = {.pipeline = pipeline,
+                              .machine = machine,
+                              .requests = requests,
+                              .count = count,
+                              .options = options,
+                              .most_alive = p->most_latents > 0 ? p->most_latents : 3};
+    enum sdt_status status = SDT_OK;
+
+    for (int d = 0; d < SDT_MAX_DEVICES; d++)
+        all[d] = d;
+    if (p->aco != SDT_ACO_OFF && !two)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "attention co-processing (aco) needs a DiT group and a VAE group of other "
+                        "devices");
+    bool help = two && p->aco != SDT_ACO_OFF;
+    status = sdt_group_init(&dit, machine, p->dit_devices ? p->dit_devices : machine->devices,
+                            p->dit_devices ? p->dit : all, help ? p->vae_devices : 0, p->vae, err);
+    if (status == SDT_OK)
+        status = sdt_group_init(&vae, machine, p->vae_devices ? p->vae_devices : machine->devices,
+                                p->vae_devices ? p->vae : all, 0, NULL, err);
+    if (status != SDT_OK)
+        goto out;
+    pthread_mutex_init(&service.mutex, NULL);
+    pthread_cond_init(&service.changed, NULL);
+    service.result = calloc((size_t)count, sizeof *service.result);
+    service.queue = calloc((size_t)count, sizeof *service.queue);
+    if (!service.result || !service.queue) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d requests", count);
+        goto out;
+    }
+    for (int r = 0; r < count; r++)
+        sdt__result_init(pipeline, &requests[r], &service.result[r]);
+
+    struct sdt_denoiser denoiser = {
+        .pipeline = pipeline,
+        .machine = machine,
+        .text_place = p->text_with_vae ? &vae.place[0] : &dit.place[0],
+        .parallel = {.strategy = requests[0].strategy,
+                     .place = dit.place,
+                     .anywhere = dit.anywhere,
+                     .devices = dit.devices,
+                     .helpers = dit.helpers,
+                     .ulysses_degree = p->ulysses_degree,
+                     .chunk_heads = p->chunk_heads,
+                     .aco = p->aco,
+                     .helpers_free = nothing_to_decode,
+                     .helpers_arg = &service}};
+    struct sdt_decoder decoder = {.pipeline = pipeline,
+                                  .machine = machine,
+                                  .place = vae.place,
+                                  .devices = vae.devices,
+                                  .lane = SDT_LANE_DECODE};
+    if (two)
+        status = run_two_groups(&service, &denoiser, &vae, err);
+    else
+        run_in_turn(&service, &denoiser, &decoder);
+    if (status == SDT_OK && service.status != SDT_OK) {
+        status = service.status;
+        if (err)
+            *err = service.error;
+    }
+    if (status == SDT_ERROR_STALLED)
+        return status; /* tasks may still look at the groups */
+    for (int r = 0; r < count; r++)
+        sdt_result_clear(&service.result[r]);
+out:
+    free(service.result);
+    free(service.queue);
+    sdt_group_clear(&dit);
+    sdt_group_clear(&vae);
+    return status;
+}
+
+/* ---- one request ------------------------------------------------------------------------------ */
+
+static void keep(void *arg, int request, enum sdt_status status, const struct sdt_error *err,
+                 struct sdt_result *result)
+{
+    (void)request;
+    (void)status;
+    (void)err;
+    struct sdt_result *kept = arg;
+    *kept = *result;
+    result->video = result->latent = NULL;
+}
+
+enum sdt_status sdt_pipeline_run(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
+                                 const struct sdt_request *request, const char *save_latent,
+                                 sdt_progress progress, void *progress_arg,
+                                 struct sdt_result *result, struct sdt_error *err)
+{
+    const char *const paths[] = {save_latent};
+    struct sdt_run_options options = {.save_latent = paths,
+                                      .progress = progress,
+                                      .progress_arg = progress_arg,
+                                      .deliver = keep,
+                                      .deliver_arg = result};
+    *result = (struct sdt_result){0};
+    return sdt_pipeline_run_all(pipeline, machine, request, 1, &options, err);
+}

@@ -1,0 +1,25 @@
+/* What an opened checkpoint holds, for the files that carry a request through it. */
+#ifndef STARDIT_OPENED_H
+#define STARDIT_OPENED_H
+
+#include "graph/pipeline.h"
+
+struct sdt_pipeline {
+    char *folder;
+    struct sdt_config *defaults;   /* stardit.json, NULL: none */
+    struct sdt_wan *transformer;
+    struct sdt_wan_vae *vae;
+    struct sdt_umt5 *text_encoder; /* NULL: none */
+    enum sdt_sampler_kind sampler;
+    double flow_shift;
+};
+
+/* The latent of a request, and its decoding, without a place. */
+struct sdt_wan_geometry sdt__geometry(const struct sdt_pipeline *pipeline,
+                                      const struct sdt_request *request);
+struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
+                                const struct sdt_request *request);
+/* Sizes, text, tiling: SDT_ERROR_USAGE with what would work. */
+enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
+                                   const struct sdt_request *request, struct sdt_error *err);
+#endif

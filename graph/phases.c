@@ -1,0 +1,361 @@
+/* Text states, noise, denoising, latent; latent, frames. Each phase is tasks on the machine; between the two the
+ * latent is on the host, so that nothing is lost when a later phase fails. */
+#include "graph/phases.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "graph/checkpoint/folder.h"
+#include "graph/checkpoint/tokenizer.h"
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static sdt_handle host_vector(float *values, size_t count)
+{
+    sdt_handle handle = NULL;
+    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
+                                sizeof(float));
+    return handle;
+}
+
+static size_t latent_size(const struct sdt_result *r)
+{
+    return (size_t)r->channels * (size_t)r->latent_frames * (size_t)r->latent_height *
+           (size_t)r->latent_width;
+}
+
+static void tell(const struct sdt_report *report, const char *phase, int done, int total)
+{
+    if (report->call)
+        report->call(report->arg, report->request, phase, done, total);
+}
+
+static void tell_step(void *arg, int step, int steps)
+{
+    tell(arg, "denoise", step, steps);
+}
+
+static void tell_frame(void *arg, int done, int total)
+{
+    tell(arg, "decode", done, total);
+}
+
+void sdt__result_init(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                      struct sdt_result *result)
+{
+    struct sdt_wan_geometry g = sdt__geometry(pipeline, request);
+    *result = (struct sdt_result){.frames = request->num_frames,
+                                  .height = request->height,
+                                  .width = request->width,
+                                  .channels = sdt_wan_vae_channels(pipeline->vae),
+                                  .latent_frames = g.frames,
+                                  .latent_height = g.height,
+                                  .latent_width = g.width,
+                                  .steps = request->steps};
+}
+
+void sdt_result_clear(struct sdt_result *result)
+{
+    free(result->video);
+    free(result->latent);
+    *result = (struct sdt_result){0};
+}
+
+enum sdt_status sdt__save_latent(const struct sdt_result *result, const char *path,
+                                 struct sdt_error *err)
+{
+    struct sdt_stored tensor = {.name = "latent",
+                                .dtype = SDT_F32,
+                                .rank = 5,
+                                .shape = {1, result->channels, result->latent_frames,
+                                          result->latent_height, result->latent_width},
+                                .count = latent_size(result),
+                                .data = result->latent};
+    tensor.bytes = tensor.count * sizeof(float);
+    return sdt_safetensors_write(path, 1, &tensor, err);
+}
+
+/* ---- text ------------------------------------------------------------------------------------ */
+
+/* Encoder states of one prompt: [rows, text_dim], and how many zero rows follow. */
+struct text {
+    sdt_handle states;
+    float *values; /* given embeddings, registered in place; NULL: computed */
+    int rows, pad_rows;
+};
+
+static void text_clear(struct text *text)
+{
+    if (text->states)
+        starpu_data_unregister(text->states);
+    free(text->values);
+    *text = (struct text){0};
+}
+
+/* Given embeddings: all-zero rows at the end are padding. */
+static enum sdt_status given_text(const struct sdt_stored *embeds, int width, struct text *text,
+                                  struct sdt_error *err)
+{
+    enum sdt_status status = sdt_stored_floats(embeds, &text->values, err);
+    if (status != SDT_OK)
+        return status;
+    int all = (int)embeds->shape[embeds->rank - 2];
+    text->rows = all;
+    for (bool zero = true; zero && text->rows > 1;) {
+        const float *row = text->values + (size_t)(text->rows - 1) * (size_t)width;
+        for (int i = 0; zero && i < width; i++)
+            zero = row[i] == 0.0f;
+        text->rows -= zero;
+    }
+    text->pad_rows = all - text->rows;
+    starpu_vector_data_register(&text->states, STARPU_MAIN_RAM, (uintptr_t)text->values,
+                                (uint32_t)((size_t)text->rows * (size_t)width), sizeof(float));
+    return SDT_OK;
+}
+
+static enum sdt_status encode_ids(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
+                                  struct sdt_flow *flow, const struct sdt_place *place,
+                                  const int32_t *ids, int count, int length, struct text *text,
+                                  struct sdt_error *err)
+{
+    struct sdt_umt5 *encoder = pipeline->text_encoder;
+    text->rows = count;
+    text->pad_rows = length > count ? length - count : 0;
+    text->states = sdt__vector(flow, (size_t)count * (size_t)sdt_umt5_width(encoder), "text states");
+    if (!text->states) {
+        if (err)
+            *err = flow->error;
+        return flow->error.status;
+    }
+    return sdt_umt5_encode(flow, encoder, machine, place, ids, count, text->states,
+                           err);
+}
+
+static enum sdt_status encode_prompt(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
+                                     struct sdt_flow *flow, const struct sdt_place *place,
+                                     const char *prompt, int length, struct text *text,
+                                     struct sdt_error *err)
+{
+    struct sdt_tokenizer *tokenizer = NULL;
+    char *cleaned = NULL;
+    int count = 0;
+    char *folder = sdt_checkpoint_path(pipeline->folder, "tokenizer");
+    int32_t *ids = calloc((size_t)length, sizeof *ids);
+    enum sdt_status status = folder && ids ? SDT_OK
+                                           : sdt_fail(err, SDT_ERROR_MEMORY,
+                                                      "out of memory while encoding the prompt");
+    if (status == SDT_OK)
+        status = sdt_tokenizer_open(folder, &tokenizer, err);
+    if (status == SDT_OK)
+        status = sdt_prompt_clean(prompt, &cleaned, err);
+    if (status == SDT_OK)
+        status = sdt_tokenize(tokenizer, cleaned, length, ids, &count, NULL, err);
+    if (status == SDT_OK)
+        status = encode_ids(pipeline, machine, flow, place, ids, count, length, text, err);
+    sdt_tokenizer_close(tokenizer);
+    free(cleaned);
+    free(folder);
+    free(ids);
+    return status;
+}
+
+/* Stream 0: the prompt, in whichever form it was given. Stream 1: the negative prompt. */
+static enum sdt_status make_text(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
+                                 struct sdt_flow *flow, const struct sdt_place *place,
+                                 const struct sdt_request *request, int stream, struct text *text,
+                                 struct sdt_error *err)
+{
+    const struct sdt_stored *embeds =
+        stream ? request->negative_prompt_embeds : request->prompt_embeds;
+    int width = sdt_wan_config(pipeline->transformer)->text_dim;
+
+    flow->tag.stream = stream;
+    if (embeds)
+        return given_text(embeds, width, text, err);
+    if (!pipeline->text_encoder)
+        return sdt_fail(err, SDT_ERROR_MISSING,
+                        "%s has no text_encoder folder; %s prompt embeddings would work",
+                        pipeline->folder, stream ? "negative" : "given");
+    if (!stream && request->token_ids)
+        return encode_ids(pipeline, machine, flow, place, request->token_ids, request->token_count,
+                          request->max_sequence_length, text, err);
+    const char *prompt = stream ? request->negative_prompt : request->prompt;
+    return encode_prompt(pipeline, machine, flow, place, prompt ? prompt : "",
+                         request->max_sequence_length, text, err);
+}
+
+/* ---- denoising ------------------------------------------------------------------------------- */
+
+/* A run for this request: the one before, if it fits. */
+static struct sdt_wan_run *prepare(struct sdt_denoiser *d, struct sdt_flow *flow,
+                                   const struct sdt_request *request, int streams)
+{
+    struct sdt_wan_geometry g = sdt__geometry(d->pipeline, request);
+    if (d->run && d->streams >= streams && g.frames == d->geometry.frames &&
+        g.height == d->geometry.height && g.width == d->geometry.width)
+        return d->run;
+    sdt_wan_run_free(d->run);
+    d->geometry = g;
+    d->streams = streams;
+    d->run = sdt_wan_run_new(flow, d->pipeline->transformer, d->machine, &d->parallel, g, streams);
+    return d->run;
+}
+
+/* Moves result->latent from noise to the last step that could be finished. */
+static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request *request,
+                               const struct text *text, struct sdt_report *report,
+                               struct sdt_result *result, struct sdt_error *err)
+{
+    struct sdt_flow flow = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
+    struct sdt_sampler sampler = {0};
+    struct sdt_latent latent = {0};
+    int streams = request->guidance_scale > 1.0 ? 2 : 1;
+    sdt_handle whole = NULL;
+
+    flow.tag.request = report->request;
+    enum sdt_status status = sdt_sampler_init(&sampler, request->sampler, request->schedule,
+                                              request->steps, request->flow_shift, err);
+    if (status != SDT_OK)
+        goto out;
+    struct sdt_wan_run *run = prepare(d, &flow, request, streams);
+    if (!run) {
+        status = sdt__flow_wait(&flow, err);
+        goto out;
+    }
+    whole = host_vector(result->latent, latent_size(result));
+    sdt_latent_init(&flow, &latent, sdt_wan_layout(run),
+                    sdt_wan_patch(d->pipeline->transformer, d->geometry), request->steps, tell_step,
+                    report);
+    sdt_latent_scatter(&flow, &latent, &d->machine->host, whole);
+    for (int s = 0; s < streams; s++)
+        sdt_wan_prompt(&flow, run, s, text[s].states, text[s].rows, text[s].pad_rows);
+    sdt_denoise(&flow, run, &sampler, (float)request->guidance_scale, &latent);
+    status = sdt__flow_wait(&flow, err);
+    if (status == SDT_ERROR_STALLED)
+        return status; /* nothing can be freed any more */
+    result->steps_done = latent.tiles_done ? sdt_latent_steps_done(&latent) : 0;
+    if (result->steps_done > 0) {
+        /* Also after a failure or a stop: what is whole is kept, by tasks that do not look at the flag. */
+        struct sdt_flow rescue = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
+        struct sdt_error ignored;
+        rescue.stop = NULL;
+        rescue.tag.request = report->request;
+        sdt_latent_gather(&rescue, &latent, &d->machine->host, result->steps_done, whole);
+        enum sdt_status gathered = sdt__flow_wait(&rescue, status == SDT_OK ? err : &ignored);
+        status = status == SDT_OK ? gathered : status;
+    }
+out:
+    if (latent.layout)
+        sdt_latent_clear(&latent);
+    if (whole)
+        starpu_data_unregister(whole); /* brings the latent home */
+    sdt_sampler_clear(&sampler);
+    return status;
+}
+
+enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_request *request,
+                                  struct sdt_report report, struct sdt_result *result,
+                                  struct sdt_error *err)
+{
+    struct sdt_flow flow = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
+    struct text text[2] = {{0}};
+    int streams = request->guidance_scale > 1.0 ? 2 : 1;
+    size_t count = latent_size(result);
+    double start = now();
+
+    flow.tag.request = report.request;
+    enum sdt_status status = sdt__check_request(d->pipeline, request, err);
+    if (status == SDT_OK && count > UINT32_MAX)
+        status = sdt_fail(err, SDT_ERROR_LIMIT, "a latent of %zu values; at most 2^32 - 1 work", count);
+    if (status == SDT_OK && request->steps > 0) {
+        tell(&report, "text", 0, streams);
+        for (int s = 0; status == SDT_OK && s < streams; s++) {
+            status = make_text(d->pipeline, d->machine, &flow, d->text_place, request, s, &text[s],
+                               err);
+            if (status == SDT_OK)
+                tell(&report, "text", s + 1, streams);
+        }
+        result->prompt_tokens = text[0].rows;
+        result->text_seconds = now() - start;
+    }
+    if (status == SDT_OK) {
+        result->latent = malloc(count * sizeof *result->latent);
+        if (!result->latent)
+            status = sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a latent of %zu values", count);
+        else if (request->latents)
+            memcpy(result->latent, request->latents, count * sizeof *result->latent);
+        else
+            sdt_randn(request->seed, count, result->latent);
+    }
+    start = now();
+    if (status == SDT_OK && request->steps > 0)
+        status = denoise(d, request, text, &report, result, err);
+    result->denoise_seconds = now() - start;
+    if (status != SDT_ERROR_STALLED) {
+        text_clear(&text[0]);
+        text_clear(&text[1]);
+    }
+    return status;
+}
+
+void sdt__denoiser_unload(struct sdt_denoiser *d)
+{
+    sdt_wan_run_free(d->run);
+    d->run = NULL;
+}
+
+/* ---- decoding -------------------------------------------------------------------------------- */
+
+enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request *request,
+                                 struct sdt_report report, struct sdt_result *result,
+                                 struct sdt_error *err)
+{
+    struct sdt_flow flow = sdt_machine_flow(d->machine, d->lane);
+    struct sdt_vae_job job = sdt__vae_job(d->pipeline, request);
+    size_t pixels = 3 * (size_t)result->frames * (size_t)result->height * (size_t)result->width;
+    double start = now();
+
+    flow.tag.request = report.request;
+    if (d->finish)
+        flow.stop = NULL;
+    if (pixels > UINT32_MAX)
+        return sdt_fail(err, SDT_ERROR_LIMIT, "a video of %d frames of %dx%d has more than 2^32 values",
+                        result->frames, result->height, result->width);
+    if (!d->parameters)
+        d->parameters = sdt_parameters_new(sdt_wan_vae_weights(d->pipeline->vae), &d->machine->host);
+    result->video = calloc(pixels, sizeof *result->video);
+    if (!result->video || !d->parameters)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a video of %.1f GB",
+                        (double)pixels * sizeof(float) / 1e9);
+    job.place = d->place;
+    job.devices = d->devices;
+    job.parameters = d->parameters;
+    job.frame_done = tell_frame;
+    job.frame_done_arg = &report;
+    sdt_handle latent = host_vector(result->latent, latent_size(result));
+    sdt_handle video = host_vector(result->video, pixels);
+    enum sdt_status status =
+        sdt_wan_vae_decode(&flow, d->pipeline->vae, d->machine, &job, latent, video, err);
+    if (status == SDT_ERROR_STALLED)
+        return status; /* nothing can be freed any more */
+    starpu_data_unregister(latent);
+    starpu_data_unregister(video);
+    if (status != SDT_OK) {
+        free(result->video);
+        result->video = NULL;
+    }
+    result->decode_seconds = now() - start;
+    return status;
+}
+
+void sdt__decoder_unload(struct sdt_decoder *d)
+{
+    sdt_parameters_free(d->parameters);
+    d->parameters = NULL;
+}
