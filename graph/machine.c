@@ -167,7 +167,7 @@ static enum sdt_status set_policy(struct sdt_machine *machine, const char *wante
     conf->sched_policy = !strcmp(name, sdt_policy_pipedit.policy_name) ? &sdt_policy_pipedit
                                                                        : sdt_policy_yielding(name);
     if (!conf->sched_policy) {
-        char known[400];
+        char known[560];
         int length = snprintf(known, sizeof known, "%s", sdt_policy_pipedit.policy_name);
         for (struct starpu_sched_policy **p = starpu_sched_get_predefined_policies();
              p && *p && length < (int)sizeof known - 1; p++)

@@ -9,8 +9,8 @@
 extern struct starpu_sched_policy sdt_policy_pipedit;
 
 /* A stock StarPU policy by name whose idle CPU workers sleep for a moment instead of spinning, so
- * that it can be used with more workers than cores. NULL: StarPU has no policy of that name, or
- * its pop cannot be wrapped. The result is static; one at a time. */
+ * that it can be used with more workers than cores. NULL: StarPU has no policy of that name. The
+ * result is static; one at a time. */
 struct starpu_sched_policy *sdt_policy_yielding(const char *name);
 
 /* StarPU's two entry points of a scheduler module (STARPU_SCHED_LIB). In the library itself, where

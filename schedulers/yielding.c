@@ -20,7 +20,8 @@ static __thread unsigned empty_pops;
 
 static struct starpu_task *yielding_pop(unsigned context)
 {
-    struct starpu_task *task = stock_pop(context);
+    /* A policy without a pop (random) hands tasks to the workers as they come. */
+    struct starpu_task *task = stock_pop ? stock_pop(context) : NULL;
     if (task) {
         empty_pops = 0;
         return task;
@@ -43,7 +44,7 @@ struct starpu_sched_policy *sdt_policy_yielding(const char *name)
     for (; stock && *stock; stock++)
         if (!strcmp((*stock)->policy_name, name))
             break;
-    if (!stock || !*stock || !(*stock)->pop_task)
+    if (!stock || !*stock)
         return NULL;
     wrapped = **stock;
     stock_pop = wrapped.pop_task;
