@@ -706,6 +706,8 @@ static enum sdt_status evaluate(struct eval *eval, const struct component *compo
 
 int main(int argc, char **argv) {
     struct eval eval = {.atol = -1.0, .devices = 1};
+    char strategy_help[300];
+    app_strategy_help(strategy_help, sizeof strategy_help);
     struct app_option options[] = {
         APP_HEADING("What to run"),
         APP_STRING_OPTION("model", "DIR", &eval.model,
@@ -728,9 +730,7 @@ int main(int argc, char **argv) {
                        "number of devices (default 1)"),
         APP_INT_OPTION("workers-per-device", "W", &eval.workers, 1, STARPU_MAXCPUS,
                        "CPU workers of each device (default: all cores for one device, else 1)"),
-        APP_STRING_OPTION("strategy", "NAME", &eval.strategy_name,
-                          "how devices share a sequence: single, ulysses, pipesp, ring or usp "
-                          "(default ulysses)"),
+        APP_STRING_OPTION("strategy", "NAME", &eval.strategy_name, strategy_help),
         APP_INT_OPTION("chunk-heads", "K", &eval.chunk_heads, 1, 1024,
                        "most heads of one exchange (default: 1 for pipesp, else all of a device)"),
         APP_INT_OPTION("ulysses-degree", "U", &eval.ulysses_degree, 1, SDT_MAX_DEVICES,

@@ -570,6 +570,8 @@ static int check_settings(const struct settings *s, const struct app_program *pr
 
 int main(int argc, char **argv) {
     struct settings s = {.devices = 1, .sheet_columns = 4, .sheet_scale = 1};
+    char strategy_help[300];
+    app_strategy_help(strategy_help, sizeof strategy_help);
     struct app_option options[] = {
         APP_HEADING("What to generate"),
         APP_STRING_OPTION("model", "DIR", &s.model,
@@ -633,8 +635,7 @@ int main(int argc, char **argv) {
             "number of devices; on CPUs stand-ins with memories of their own (default 1)"),
         APP_INT_OPTION("workers-per-device", "W", &s.workers, 1, STARPU_MAXCPUS,
                        "CPU workers of each device (default: all cores for one device, else 1)"),
-        APP_STRING_OPTION("strategy", "NAME", &s.strategy,
-                          "how devices share a sequence: single or ulysses (default ulysses)"),
+        APP_STRING_OPTION("strategy", "NAME", &s.strategy, strategy_help),
         APP_STRING_OPTION("scheduler", "NAME", &s.scheduler,
                           "StarPU policy (default STARPU_SCHED, else pipedit)"),
         APP_FLAG_OPTION("enable-tiling", &s.tiling,

@@ -19,6 +19,12 @@ static void print_bytes(double bytes) {
         printf("%.2f MB", bytes * 1e-6);
 }
 
+/* One unit for numbers that are added up: that of the largest, `all`. */
+static double flop_unit(double all, const char **name) {
+    *name = all >= 1e12 ? "TFLOP" : "GFLOP";
+    return all >= 1e12 ? 1e12 : 1e9;
+}
+
 /* Memory that programs can have without swapping, bytes. */
 static double available_memory(void) {
     double available = (double)sysconf(_SC_AVPHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
@@ -60,8 +66,8 @@ static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_reques
              frames = (frames - 1) / 2 / time * time + 1) {
             smaller.num_frames = frames;
             struct sdt_plan other;
-            if (sdt_plan_make(pipeline, &smaller, &together, plan->devices, plan->workers_per_device,
-                              &other, NULL) == SDT_OK) {
+            if (sdt_plan_make(pipeline, &smaller, &together, plan->devices,
+                              plan->workers_per_device, &other, NULL) == SDT_OK) {
                 double per_flop = other.seconds / other.total_flops;
                 for (size_t n = 0; n < sizeof step_counts / sizeof step_counts[0]; n++) {
                     int steps = step_counts[n] < request->steps ? step_counts[n] : request->steps;
@@ -134,9 +140,11 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
     printf("  exchanged      ");
     print_bytes(plan->exchanged_per_step);
     printf(" a step between devices\n");
-    printf("  work           %.4g TFLOP: text %.4g, %d steps of %.4g, decode %.4g\n",
-           plan->total_flops * 1e-12, plan->text_flops * 1e-12, request->steps,
-           plan->step_flops * 1e-12, plan->vae_flops * 1e-12);
+    const char *unit_name;
+    double unit = flop_unit(plan->total_flops, &unit_name);
+    printf("  work           %.4g %s: text %.3g, %d steps of %.3g, decode %.3g\n",
+           plan->total_flops / unit, unit_name, plan->text_flops / unit, request->steps,
+           plan->step_flops / unit, plan->vae_flops / unit);
     app_duration(plan->seconds, duration);
     printf("  time           about %s at %.1f GFLOP/s a worker\n", duration,
            plan->flops_per_second * 1e-9);

@@ -3,16 +3,28 @@
 
 #include <stdio.h>
 
+/* "single, ulysses, ..." */
+static void list_names(char *text, size_t size) {
+    size_t length = 0;
+    text[0] = 0;
+    for (int i = 0; sdt_strategies[i] && length < size; i++)
+        length += (size_t)snprintf(text + length, size - length, "%s%s", i ? ", " : "",
+                                   sdt_strategies[i]->name);
+}
+
 const struct sdt_strategy *app_strategy(const char *name, struct sdt_error *err) {
     const struct sdt_strategy *strategy = sdt_strategy_find(name ? name : "ulysses");
-    char known[200] = "";
-    size_t length = 0;
+    char known[200];
 
     if (strategy)
         return strategy;
-    for (int i = 0; sdt_strategies[i] && length < sizeof known; i++)
-        length += (size_t)snprintf(known + length, sizeof known - length, "%s%s", i ? ", " : "",
-                                   sdt_strategies[i]->name);
+    list_names(known, sizeof known);
     sdt_fail(err, SDT_ERROR_USAGE, "unknown strategy '%s'; known: %s", name, known);
     return NULL;
+}
+
+void app_strategy_help(char *text, size_t size) {
+    char known[200];
+    list_names(known, sizeof known);
+    snprintf(text, size, "how devices share a sequence: %s (default ulysses)", known);
 }

@@ -1,4 +1,4 @@
-/* --strategy: a strategy by name, with a message that lists them all. */
+/* --strategy: a strategy by name, with help and messages that list them all. */
 #ifndef STARDIT_APPS_STRATEGY_H
 #define STARDIT_APPS_STRATEGY_H
 
@@ -7,4 +7,7 @@
 /* name NULL: ulysses, which on one device does what single does. NULL: unknown, err says which
  * there are. */
 const struct sdt_strategy *app_strategy(const char *name, struct sdt_error *err);
+
+/* Help text of --strategy: what it is, every name, the default. */
+void app_strategy_help(char *text, size_t size);
 #endif
