@@ -290,6 +290,7 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     block->tag.mark = SDT_TAG_MARK;
     block->tag.name = name;
     block->tag.device = flow->place->device;
+    block->tag.worker = flow->place->first_worker;
     block->tag.flops = flops;
     block->tag.bytes = bytes;
     block->recorder = flow->recorder;

@@ -30,7 +30,7 @@ struct sdt__block;
 struct sdt_place {
     int device;          /* index in the machine; -1: the host */
     unsigned node;       /* StarPU memory node */
-    int workers;
+    int workers, first_worker;
     unsigned mask_length;
     uint32_t mask[(STARPU_NMAXWORKERS + 31) / 32]; /* StarPU worker mask */
 };

@@ -164,11 +164,15 @@ static enum sdt_status set_policy(struct sdt_machine *machine, const char *wante
         name = getenv("STARPU_SCHED");
     if (!name || !*name)
         name = sdt_policy_pipedit.policy_name;
-    conf->sched_policy = !strcmp(name, sdt_policy_pipedit.policy_name) ? &sdt_policy_pipedit
-                                                                       : sdt_policy_yielding(name);
+    conf->sched_policy = sdt_policy_find(name);
+    if (!conf->sched_policy)
+        conf->sched_policy = sdt_policy_yielding(name);
     if (!conf->sched_policy) {
         char known[560];
-        int length = snprintf(known, sizeof known, "%s", sdt_policy_pipedit.policy_name);
+        int length = snprintf(known, sizeof known, "%s", sdt_policies[0]->policy_name);
+        for (int i = 1; sdt_policies[i]; i++)
+            length += snprintf(known + length, sizeof known - (size_t)length, ", %s",
+                               sdt_policies[i]->policy_name);
         for (struct starpu_sched_policy **p = starpu_sched_get_predefined_policies();
              p && *p && length < (int)sizeof known - 1; p++)
             length += snprintf(known + length, sizeof known - (size_t)length, ", %s",
@@ -184,7 +188,8 @@ static void add_worker(struct sdt_place *place, int device, unsigned node, int w
 {
     place->device = device;
     place->node = node;
-    place->workers++;
+    if (place->workers++ == 0)
+        place->first_worker = worker;
     place->mask[worker / 32] |= UINT32_C(1) << (worker % 32);
     if ((unsigned)(worker / 32 + 1) > place->mask_length)
         place->mask_length = (unsigned)(worker / 32 + 1);

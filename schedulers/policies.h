@@ -6,7 +6,13 @@
 
 #include <starpu_scheduler.h>
 
-extern struct starpu_sched_policy sdt_policy_pipedit;
+extern struct starpu_sched_policy sdt_policy_pipedit, sdt_policy_static, sdt_policy_example,
+    sdt_policy_scatter;
+
+/* Our own policies, the default one first; ends with NULL. */
+extern struct starpu_sched_policy *const sdt_policies[];
+/* One of them by name; NULL: none of ours. */
+struct starpu_sched_policy *sdt_policy_find(const char *name);
 
 /* A stock StarPU policy by name whose idle CPU workers sleep for a moment instead of spinning, so
  * that it can be used with more workers than cores. NULL: StarPU has no policy of that name. The

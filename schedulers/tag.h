@@ -43,6 +43,7 @@ struct sdt_tag {
     int chunk;        /* head chunk or time chunk, -1 */
     int tile;         /* token tile or spatial tile, -1 */
     int device;       /* home device, -1: none (the host) */
+    int worker;       /* a worker of the home device, -1: none */
     double flops;     /* of this task */
     double bytes;     /* read and written by it */
 };

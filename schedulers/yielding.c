@@ -3,19 +3,11 @@
  * As shipped, a worker without work spins in pop_task; with eight workers on two cores that makes a
  * transfer a thousand times slower. The wrapped policy is the stock one in everything but its pop: when
  * the original finds nothing, the worker gives its core away for a moment. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+#include "schedulers/idle.h"
 #include "schedulers/policies.h"
-
-#include <sched.h>
-#include <time.h>
-
-#include <starpu.h>
 
 static struct starpu_sched_policy wrapped;
 static struct starpu_task *(*stock_pop)(unsigned context);
-/* Empty pops of this worker in a row: first yield, which answers fastest, then sleep. */
 static __thread unsigned empty_pops;
 
 static struct starpu_task *yielding_pop(unsigned context)
@@ -26,15 +18,7 @@ static struct starpu_task *yielding_pop(unsigned context)
         empty_pops = 0;
         return task;
     }
-    starpu_worker_relax_on();
-    if (++empty_pops < 50 ||
-        starpu_worker_get_type(starpu_worker_get_id_check()) != STARPU_CPU_WORKER) {
-        sched_yield();
-    } else {
-        struct timespec pause = {0, 50 * 1000};
-        nanosleep(&pause, NULL);
-    }
-    starpu_worker_relax_off();
+    sdt_idle(&empty_pops);
     return NULL;
 }
 

@@ -1,0 +1,30 @@
+/* What a worker without work does: gives its core away, a little longer each time. Called from pop_task.
+ *
+ * A worker that spins instead costs the others their core: with eight workers on two cores, a thousand
+ * times. A GPU worker's thread also drives its transfers, so it never sleeps. */
+#ifndef STARDIT_IDLE_H
+#define STARDIT_IDLE_H
+
+#include <sched.h>
+#include <time.h>
+
+#include <starpu.h>
+#include <starpu_scheduler.h>
+
+/* *empty_pops: pops in a row that found nothing; the caller sets it to 0 when one finds a task. */
+static inline void sdt_idle(unsigned *empty_pops)
+{
+#ifdef STARPU_NON_BLOCKING_DRIVERS
+    struct timespec pause = {0, 50 * 1000};
+    starpu_worker_relax_on();
+    if (++*empty_pops < 50 ||
+        starpu_worker_get_type(starpu_worker_get_id_check()) != STARPU_CPU_WORKER)
+        sched_yield();
+    else
+        nanosleep(&pause, NULL);
+    starpu_worker_relax_off();
+#else
+    (void)empty_pops; /* StarPU's drivers sleep by themselves */
+#endif
+}
+#endif
