@@ -305,8 +305,10 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     st->cl_arg_free = 1;
     st->sched_data = block;
     st->priority = flow->priority;
-    st->workerids = (uint32_t *)flow->place->mask;
-    st->workerids_len = flow->place->mask_length;
+    if (!flow->free_mapping) {
+        st->workerids = (uint32_t *)flow->place->mask;
+        st->workerids_len = flow->place->mask_length;
+    }
     st->callback_func = finished;
     st->callback_arg = block;
     st->nbuffers = task->count;

@@ -63,6 +63,7 @@ struct sdt_flow {
     struct sdt_recorder *recorder;  /* statistics, trace, graph; NULL: none */
     const atomic_bool *stop;        /* set from outside: tasks not started yet do nothing */
     struct sdt_scratch *scratch;    /* work space handles by size, shared by all tasks */
+    bool free_mapping;              /* tasks get no worker mask: any worker may run them */
     struct sdt_lane *lane;          /* bounds the pending tasks; insertion blocks when it is full */
 };
 

@@ -231,6 +231,7 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     }
     machine->devices = options->devices;
     machine->workers_per_device = options->workers_per_device;
+    machine->free_mapping = options->free_mapping;
     if (machine->workers_per_device == 0)
         machine->workers_per_device = machine->devices == 1 ? cores : 1;
     int nodes = machine->devices == 1 ? 1 : machine->devices + 1;
@@ -371,6 +372,7 @@ struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane)
         .stop = &machine->stop,
         .scratch = &machine->scratch[lane],
         .lane = &machine->lane[lane],
+        .free_mapping = machine->free_mapping,
     };
 }
 

@@ -22,6 +22,7 @@ struct sdt_machine_options {
     const char *scheduler;  /* a policy's name; NULL: STARPU_SCHED, else "pipedit" */
     bool keep_records;      /* for a trace */
     bool keep_edges;        /* for a graph */
+    bool free_mapping;      /* for tests: any worker may run any task; no result may change */
     int max_pending;        /* tasks of one lane inserted and not ended; 0: 4096 */
     /* What schedulers are told about stand-in devices; 0: 25 GFLOP/s a worker, 8000 MB/s a link. */
     double worker_gflops, link_mb_per_s;
@@ -38,6 +39,7 @@ struct sdt_machine {
     struct sdt_scratch scratch[SDT_LANES];
     struct sdt_lane lane[SDT_LANES];
     struct sdt_progress_watch watch;
+    bool free_mapping;
     atomic_bool stop;          /* set it (async-signal-safe) to end the run early */
     char scheduler[64];
     char *bus_folder;          /* temporary, removed at close; NULL: none */
