@@ -15,7 +15,7 @@
 
 struct record {
     struct sdt_tag tag;
-    int worker;
+    int worker, device; /* that ran it */
     double start_us, end_us; /* since StarPU's start */
 };
 
@@ -163,11 +163,14 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
     int worker = info ? info->workerid : -1;
     unsigned node = worker < 0 ? 0 : starpu_worker_get_memory_node((unsigned)worker);
     size_t used = starpu_memory_get_used(node);
+    /* Node 0 is the host, n + 1 device n; with a single memory the home says which of both it was. */
+    int device = starpu_memory_nodes_get_count() > 1 ? (int)node - 1 : tag->device;
 
     pthread_mutex_lock(&recorder->mutex);
     recorder->finished++;
-    struct sdt_role_totals *totals = &recorder->totals[tag->device + 1][tag->role];
+    struct sdt_role_totals *totals = &recorder->totals[device + 1][tag->role];
     totals->tasks++;
+    totals->visiting += device != tag->device;
     totals->busy_us += end - start;
     totals->flops += tag->flops;
     totals->bytes += tag->bytes;
@@ -176,7 +179,7 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
     if (recorder->keep_records &&
         reserve(recorder, (void **)&recorder->records, recorder->nrecords,
                 &recorder->records_capacity, sizeof *recorder->records))
-        recorder->records[recorder->nrecords++] = (struct record){*tag, worker, start, end};
+        recorder->records[recorder->nrecords++] = (struct record){*tag, worker, device, start, end};
     pthread_mutex_unlock(&recorder->mutex);
 }
 
@@ -256,10 +259,10 @@ enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, c
         const struct sdt_tag *t = &r->tag;
         fprintf(file,
                 "{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,"
-                "\"dur\":%.3f,\"args\":{\"id\":%llu,\"device\":%d,\"request\":%d,\"stream\":%d,"
+                "\"dur\":%.3f,\"args\":{\"id\":%llu,\"home\":%d,\"request\":%d,\"stream\":%d,"
                 "\"step\":%d,\"layer\":%d,\"chunk\":%d,\"tile\":%d,\"flops\":%.0f,\"bytes\":%.0f}}%s"
                 "\n",
-                t->name, sdt_role_name(t->role), t->device + 1, r->worker, r->start_us,
+                t->name, sdt_role_name(t->role), r->device + 1, r->worker, r->start_us,
                 r->end_us - r->start_us, (unsigned long long)t->id, t->device, t->request,
                 t->stream, t->step, t->layer, t->chunk, t->tile, t->flops, t->bytes,
                 i + 1 < recorder->nrecords ? "," : "");

@@ -17,6 +17,7 @@ struct sdt_recorder;
 
 struct sdt_role_totals {
     unsigned long tasks;
+    unsigned long visiting; /* of them, tasks whose home is another device (Aco) */
     double busy_us; /* sum of execution times */
     double flops, bytes;
 };
@@ -33,7 +34,7 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
                             const struct sdt_tag *tag);
 
 unsigned long sdt__recorder_tasks(const struct sdt_recorder *recorder);
-/* Totals of one role on one device (-1: the host). */
+/* Totals of one role by the device that ran it (-1: the host). */
 struct sdt_role_totals sdt__recorder_totals(const struct sdt_recorder *recorder, int device,
                                             enum sdt_role role);
 /* Largest StarPU memory use of a memory node seen at the end of a task, in bytes. */

@@ -278,6 +278,10 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
         goto out;
     }
     find_places(machine);
+    /* StarPU multiplies a predicted transfer by the number of GPUs that share the link, which it takes for 0
+     * between NUMA nodes: without this, transfers would be predicted to take no time. */
+    for (int bus = 0; bus < starpu_bus_get_count(); bus++)
+        starpu_bus_set_ngpus(bus, 1);
     starpu_profiling_status_set(STARPU_PROFILING_ENABLE);
     int pending = options->max_pending > 0 ? options->max_pending : 4096;
     const char *stall = getenv("STARDIT_STALL_SECONDS");

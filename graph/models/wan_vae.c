@@ -678,6 +678,7 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
     }
 
     flow->tag.role = SDT_ROLE_VAE;
+    flow->priority = 3; /* above attention that visits (Aco): decoding is what this group is for */
     for (int first = 0; first < tiles; first += together) {
         int count = at_most(together, tiles - first);
         for (int n = 0; n < count; n++) {
@@ -714,6 +715,7 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
         }
     }
     flow->tag.tile = flow->tag.layer = flow->tag.chunk = -1;
+    flow->priority = 0;
     status = sdt__flow_wait(flow, err);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
