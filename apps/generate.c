@@ -15,7 +15,7 @@
 #include "apps/progress.h"
 #include "apps/stats.h"
 #include "apps/strategy.h"
-#include "graph/output/video.h"
+#include "stardit/video.h"
 #include "graph/pipeline.h"
 
 static const char name_of_program[] = "stardit-generate";

@@ -367,6 +367,28 @@ void sdt_group_clear(struct sdt_group *group)
     *group = (struct sdt_group){0};
 }
 
+void sdt_machine_stop(struct sdt_machine *machine)
+{
+    atomic_store(&machine->stop, true);
+}
+
+int sdt_machine_devices(const struct sdt_machine *machine)
+{
+    return machine->devices;
+}
+
+enum sdt_status sdt_machine_write_trace(const struct sdt_machine *machine, const char *path,
+                                        struct sdt_error *err)
+{
+    return sdt__recorder_write_trace(machine->recorder, path, err);
+}
+
+enum sdt_status sdt_machine_write_graph(const struct sdt_machine *machine, const char *path,
+                                        struct sdt_error *err)
+{
+    return sdt__recorder_write_dot(machine->recorder, path, err);
+}
+
 struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane)
 {
     return (struct sdt_flow){

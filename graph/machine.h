@@ -12,21 +12,7 @@
 
 #include "codelets/recorder.h"
 #include "codelets/task.h"
-#include "stardit/status.h"
-
-#define SDT_MAX_DEVICES 15 /* plus the host: StarPU is built with 16 NUMA nodes */
-
-struct sdt_machine_options {
-    int devices;            /* 1..SDT_MAX_DEVICES */
-    int workers_per_device; /* 0: all cores for one device, 1 for several */
-    const char *scheduler;  /* a policy's name; NULL: STARPU_SCHED, else "pipedit" */
-    bool keep_records;      /* for a trace */
-    bool keep_edges;        /* for a graph */
-    bool free_mapping;      /* for tests: any worker may run any task; no result may change */
-    int max_pending;        /* tasks of one lane inserted and not ended; 0: 4096 */
-    /* What schedulers are told about stand-in devices; 0: 25 GFLOP/s a worker, 8000 MB/s a link. */
-    double worker_gflops, link_mb_per_s;
-};
+#include "stardit/stardit.h"
 
 /* Threads that insert tasks, each into a lane of its own: one denoises, up to one per device decodes. */
 enum { SDT_LANE_DENOISE, SDT_LANE_DECODE, SDT_LANES = SDT_LANE_DECODE + SDT_MAX_DEVICES };
@@ -45,14 +31,6 @@ struct sdt_machine {
     char *bus_folder;          /* temporary, removed at close; NULL: none */
 };
 
-/* Starts StarPU. One machine per process at a time. SDT_ERROR_USAGE for counts out of range or an
- * unknown scheduler (the message lists the known ones), SDT_ERROR_DEVICE when StarPU cannot start. */
-enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
-                                 struct sdt_machine **machine, struct sdt_error *err);
-/* Waits for all tasks and stops StarPU. Handles must have been unregistered. NULL is fine. After a stall
- * StarPU is left running: the caller must end the process. */
-void sdt_machine_close(struct sdt_machine *machine);
-
 /* Some of the machine's devices in an order: first those that hold tokens (or decode), then helpers. */
 struct sdt_group {
     int devices, helpers;
@@ -68,9 +46,4 @@ void sdt_group_clear(struct sdt_group *group); /* after a failed init too */
 
 /* A flow on the machine, placed on the host, nothing set; one thread per lane at a time. */
 struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane);
-
-/* Bytes that StarPU has moved between memories since the previous call (StarPU resets its counters when
- * asked). Index 0 is the host, index d + 1 device d; row = source. */
-void sdt_machine_traffic(struct sdt_machine *machine,
-                         double *bytes /* [devices + 1, devices + 1] added to */);
 #endif

@@ -5,22 +5,7 @@
 #ifndef STARDIT_SAFETENSORS_H
 #define STARDIT_SAFETENSORS_H
 
-#include "kernels/kernels.h"
-#include "stardit/status.h"
-
-#define SDT_MAX_RANK 8
-
-/* One tensor as it lies in a file. name, data: owned by the file it came from; data may be
- * unaligned. */
-struct sdt_stored {
-    const char *name;
-    enum sdt_dtype dtype;
-    int rank; /* 0: a scalar */
-    int64_t shape[SDT_MAX_RANK];
-    size_t count; /* elements, the product of shape */
-    size_t bytes;
-    const void *data; /* read-only mapping */
-};
+#include "stardit/stardit.h"
 
 struct sdt_safetensors;
 

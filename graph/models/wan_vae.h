@@ -22,12 +22,6 @@ int sdt_wan_vae_space_ratio(const struct sdt_wan_vae *vae);       /* 8: pixels p
 int sdt_wan_vae_time_ratio(const struct sdt_wan_vae *vae);        /* 4: frames = 4 (T - 1) + 1 */
 const struct sdt_weights *sdt_wan_vae_weights(const struct sdt_wan_vae *vae);
 
-/* Spatial tiling in pixels (spec 2.4's scheme, whole time range per tile); size 0: none. Multiples of the
- * space ratio, 0 < stride <= size. */
-struct sdt_vae_tiling {
-    int size_rows, size_cols, stride_rows, stride_cols;
-};
-
 /* Called on a worker's thread whenever a frame of a tile is done. */
 typedef void (*sdt_frame_done)(void *arg, int done, int total);
 

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "graph/output/video.h"
+#include "stardit/video.h"
 
 /* ---- target.c: a file or folder under a temporary name beside its place -------------------- */
 

@@ -6,11 +6,7 @@
 #define STARDIT_SAMPLER_H
 
 #include "kernels/kernels.h"
-#include "stardit/status.h"
-
-enum sdt_sampler_kind { SDT_SAMPLER_UNIPC, SDT_SAMPLER_EULER };
-/* How UniPC lays out its sigmas: diffusers >= 0.37, or 0.33 to 0.36 (spec 6.2, trap T9). */
-enum sdt_sampler_schedule { SDT_SCHEDULE_NEW, SDT_SCHEDULE_OLD };
+#include "stardit/stardit.h"
 
 struct sdt_sampler {
     enum sdt_sampler_kind kind;

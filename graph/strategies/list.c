@@ -17,3 +17,13 @@ const struct sdt_strategy *sdt_strategy_find(const char *name)
             return sdt_strategies[i];
     return NULL;
 }
+
+const char *sdt_strategy_name(const struct sdt_strategy *strategy)
+{
+    return strategy->name;
+}
+
+const char *sdt_strategy_summary(const struct sdt_strategy *strategy)
+{
+    return strategy->summary;
+}

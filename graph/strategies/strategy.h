@@ -11,6 +11,7 @@
 #define STARDIT_STRATEGY_H
 
 #include "graph/layout.h"
+#include "stardit/stardit.h"
 
 enum sdt_projection { SDT_PROJECT_Q, SDT_PROJECT_K, SDT_PROJECT_V, SDT_PROJECTIONS };
 
@@ -34,14 +35,6 @@ void sdt_attention_buffers_clear(struct sdt_attention_buffers *buffers);
 /* Bytes that these buffers take on one device of the group, predicted. */
 double sdt_attention_buffers_bytes(const struct sdt_strategy *strategy,
                                    const struct sdt_layout *layout, int device);
-
-/* When helpers take attention (Aco, PipeDiT section 1.4 of the specification). */
-enum sdt_aco {
-    SDT_ACO_OFF,
-    SDT_ACO_STATIC,  /* while nothing is being decoded, all devices take their share of the heads */
-    SDT_ACO_DYNAMIC, /* the scheduler sends a piece to a helper where it would finish earlier */
-};
-const char *sdt_aco_name(enum sdt_aco aco);
 
 /* Self attention of one layer, as the model hands it to the strategy. */
 struct sdt_self_attention {
@@ -104,8 +97,4 @@ int sdt_chunk_heads(const struct sdt_layout *layout, int chunk);
 size_t sdt_piece_size(const struct sdt_layout *layout, int chunk);
 /* Most tiles of one ring position. */
 int sdt_ring_tiles(const struct sdt_layout *layout);
-
-/* By name; NULL if unknown. The list ends with NULL. */
-const struct sdt_strategy *sdt_strategy_find(const char *name);
-extern const struct sdt_strategy *const sdt_strategies[];
 #endif

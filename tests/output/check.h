@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "graph/output/video.h"
+#include "stardit/video.h"
 
 static int failures;
 

@@ -9,6 +9,10 @@
 
 #include "stardit/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct sdt_video {
     int frames, height, width;
     double fps;
@@ -39,4 +43,8 @@ enum sdt_status sdt_video_write(const struct sdt_video *video, const char *path,
  * frames: fewer rows, and black after the last one. Errors as above; `path` ends in ".png". */
 enum sdt_status sdt_video_write_sheet(const struct sdt_video *video, const char *path, int columns,
                                       int rows, int scale, bool force, struct sdt_error *err);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -1,0 +1,193 @@
+/* Every operation that a graph can insert: one function each, one file each in codelets/.
+ *
+ * All of them insert one task at the flow's place and return at once; failures stay in the flow
+ * (stardit/graph.h). An sdt_handle is a vector of floats (float32, row-major) whose shape stands
+ * beside it, in the words of stardit/kernels.h; it holds at least that many floats, which is not
+ * checked. Modes: reads unless a comment says written or updated. A vector that is read has been
+ * written before, by a task inserted earlier. `name` is static text, for traces. */
+#ifndef STARDIT_INSERT_H
+#define STARDIT_INSERT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "stardit/kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct sdt_flow;
+
+/* StarPU's starpu_data_handle_t, without its header. */
+typedef struct _starpu_data_state *sdt_handle;
+
+/* A vector that is the sum of a row of one tensor and a row of another (Wan: per-layer table + per-step
+ * vector). A NULL handle is no addend. */
+struct sdt_row_sum {
+    sdt_handle a, b;
+    int row_a, row_b;
+};
+
+/* -- linear.c -- */
+void sdt_insert_linear(struct sdt_flow *flow, const char *name, int rows, int n, int k,
+                       sdt_handle x /* [rows, k] */, sdt_handle w /* [n, k] */,
+                       sdt_handle bias /* [n] or NULL */, enum sdt_epilogue epilogue,
+                       sdt_handle y /* [rows, n] written */);
+void sdt_insert_linear_residual(struct sdt_flow *flow, const char *name, int rows, int n, int k,
+                                sdt_handle x /* [rows, k] */, sdt_handle w /* [n, k] */,
+                                sdt_handle bias /* [n] or NULL */,
+                                struct sdt_row_sum gate /* rows of n; both NULL: 1 */,
+                                sdt_handle y /* [rows, n] updated */);
+
+/* -- norm.c -- */
+void sdt_insert_layer_norm(struct sdt_flow *flow, const char *name, int rows, int d, float eps,
+                           sdt_handle x /* [rows, d] */, sdt_handle weight /* [d] or NULL */,
+                           sdt_handle bias /* [d] or NULL */, struct sdt_row_sum scale,
+                           struct sdt_row_sum shift, sdt_handle y /* [rows, d] written */);
+void sdt_insert_rms_norm(struct sdt_flow *flow, const char *name, int rows, int d, float eps,
+                         sdt_handle x /* [rows, d] */, sdt_handle weight /* [d] */,
+                         sdt_handle y /* [rows, d] written */);
+
+/* -- condition.c -- */
+void sdt_insert_sinusoid(struct sdt_flow *flow, const char *name, float t, int dim,
+                         sdt_handle y /* [dim] written */);
+void sdt_insert_silu(struct sdt_flow *flow, const char *name, size_t n, sdt_handle x /* [n] */,
+                     sdt_handle y /* [n] written */);
+
+/* -- heads.c: tokens <-> heads on one tile -- */
+struct sdt_split_heads {
+    int rows, valid_rows, heads, e;
+    float eps;
+    struct sdt_rope rope;
+    int64_t first_token;
+    int pieces;
+    const int *head; /* [pieces + 1], copied */
+};
+void sdt_insert_split_heads(struct sdt_flow *flow, const char *name,
+                            const struct sdt_split_heads *split, sdt_handle x /* [rows, h*e] */,
+                            sdt_handle norm /* [h*e] or NULL */,
+                            sdt_handle rope_table /* or NULL: no rotation */,
+                            const sdt_handle *pieces /* [pieces] -> [h_p, rows, e] written;
+                                                        ignored where h_p is 0 */);
+/* Puts heads head[0]..head[pieces]-1 at their columns of y. beside: other columns have been written. */
+void sdt_insert_merge_heads(struct sdt_flow *flow, const char *name, int rows, int heads, int e,
+                            int pieces, const int *head /* [pieces + 1], copied */,
+                            const sdt_handle *x /* [pieces] -> [h_p, rows, e] */, bool beside,
+                            sdt_handle y /* [rows, h*e] written, or updated if beside */);
+
+/* -- exchange.c: the receiving end of an all-to-all -- */
+/* Puts the pieces of all tiles, wherever they were produced, behind one another on this device. */
+void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, size_t piece /* floats */,
+                       const sdt_handle *pieces /* [tiles, stride] -> [piece] */, int stride,
+                       sdt_handle y /* [tiles, piece] written */);
+
+/* -- attention.c -- */
+/* Attention to `keys` keys. lse (or NULL) gets the log-sum-exps. merge: o and lse hold the result for other
+ * keys and are merged with. */
+void sdt_insert_attention(struct sdt_flow *flow, const char *name, int heads, int rows, int e,
+                          int tile, int64_t keys, float scale, sdt_handle q /* [heads, rows, e] */,
+                          sdt_handle k /* [tiles, heads, tile, e] */, sdt_handle v /* as k */,
+                          sdt_handle o /* [heads, rows, e] written, or updated if merge */,
+                          sdt_handle lse /* [heads, rows] or NULL; as o */, bool merge);
+
+/* -- cross_attention.c -- */
+void sdt_insert_cross_attention(struct sdt_flow *flow, const char *name, int rows, int heads, int e,
+                                float eps, int keys, float last_key_bias,
+                                sdt_handle q /* [rows, h*e] */, sdt_handle q_norm /* [h*e] or NULL */,
+                                sdt_handle k /* [keys, h*e] */, sdt_handle v /* [keys, h*e] */,
+                                sdt_handle o /* [rows, h*e] written */);
+
+/* -- text.c: T5 encoder -- */
+/* Rows of an embedding table, converted on the way; reads straight from the checkpoint's mapping, so it
+ * runs on the host. ids: copied. */
+void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
+                      const void *table /* [vocabulary, d], stays mapped */, int d, int tokens,
+                      const int32_t *ids /* [tokens] */, sdt_handle y /* [tokens, d] written */);
+void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int tokens, int heads, int e,
+                               sdt_handle q /* [tokens, h*e] */, sdt_handle k, sdt_handle v,
+                               sdt_handle bias /* [32, heads] */,
+                               sdt_handle o /* [tokens, h*e] written */);
+void sdt_insert_gated_gelu(struct sdt_flow *flow, const char *name, size_t n,
+                           sdt_handle a /* [n] updated: gelu(a) * b */, sdt_handle b /* [n] */);
+/* The prompt's rows followed by one zero row, which stands for all padding rows (spec 3.2). */
+void sdt_insert_pad_row(struct sdt_flow *flow, const char *name, int rows, int d,
+                        sdt_handle x /* [rows, d] */, sdt_handle y /* [rows + 1, d] written */);
+
+/* -- latent.c -- */
+void sdt_insert_patchify(struct sdt_flow *flow, const char *name, const struct sdt_patch *patch,
+                         int64_t first, int rows, sdt_handle latent /* [C, T, H, W] */,
+                         sdt_handle y /* [rows, C*p] written */);
+void sdt_insert_unpatchify(struct sdt_flow *flow, const char *name, const struct sdt_patch *patch,
+                           int64_t first, int rows, sdt_handle x /* [rows, C*p] */,
+                           sdt_handle latent /* [C, T, H, W] updated */);
+void sdt_insert_patch_order(struct sdt_flow *flow, const char *name, int rows, int channels,
+                            int patch, sdt_handle x /* [rows, patch, C] */,
+                            sdt_handle y /* [rows, C, patch] written */);
+
+/* -- sampler.c -- */
+/* x_next = one solver step from x. The previous latent stays in x, so that a stopped run still has a
+ * whole latent. done (or NULL) is called with done_arg on the worker's thread when the task has run. */
+void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
+                             const struct sdt_sampler_step *step, size_t n,
+                             sdt_handle v_cond /* [n] */, sdt_handle v_uncond /* [n] or NULL */,
+                             sdt_handle x /* [n] */, sdt_handle x_next /* [n] written */,
+                             sdt_handle x_last /* [n] */, sdt_handle m0 /* [n] */,
+                             sdt_handle m1 /* [n]; these three updated, first written at step 0 */,
+                             bool first, void (*done)(void *arg, int step), void *done_arg);
+
+/* -- conv.c: video convolutions, channel-last, one frame a task -- */
+void sdt_insert_conv(struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
+                     const sdt_handle *x /* [kt] -> [height, width, in], oldest first; NULL: zeros */,
+                     sdt_handle w /* [out, kt, ks, ks, in] */, sdt_handle bias /* [out] */,
+                     sdt_handle residual /* as y, or NULL */,
+                     sdt_handle y /* [H', W', out] written */);
+void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int height, int width,
+                              int channels,
+                              const sdt_handle *x /* [3] -> [height, width, C] or NULL: zeros */,
+                              sdt_handle w /* [2C, 3, C] */, sdt_handle bias /* [2C] */,
+                              sdt_handle first, sdt_handle second /* [height, width, C] written */);
+void sdt_insert_channel_norm(struct sdt_flow *flow, const char *name, size_t pixels, int channels,
+                             bool silu, sdt_handle x /* [pixels, C] */,
+                             sdt_handle gamma /* [C] */,
+                             sdt_handle y /* [pixels, C] written; may be x */);
+void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pixels, int channels,
+                                sdt_handle qkv /* [pixels, 3C] */,
+                                sdt_handle o /* [pixels, C] written */);
+
+/* -- frames.c: between latents, tiles and the video -- */
+/* std, mean: [C], copied; NULL: the latent as it is. */
+void sdt_insert_latent_window(struct sdt_flow *flow, const char *name,
+                              const struct sdt_window *window, const float *std, const float *mean,
+                              sdt_handle latent /* [C, T, H, W] */,
+                              sdt_handle y /* [nframes, rows, cols, C] written */);
+/* Stores one frame, clamped to -1..1 if asked. first: out was never written. done (or NULL) is called on the
+ * worker's thread. */
+void sdt_insert_put_frame(struct sdt_flow *flow, const char *name, int height, int width, int frame,
+                          bool clamp, sdt_handle x /* [height, width, 3] */,
+                          sdt_handle out /* [F, height, width, 3] updated */, bool first,
+                          void (*done)(void *arg, int frame), void *done_arg);
+/* Cross-fades b's first rows with a's last ones (columns: b's first columns with a's last). */
+void sdt_insert_blend_rows(struct sdt_flow *flow, const char *name, int frames, int width,
+                           int extent, int a_rows, sdt_handle a, int b_rows,
+                           sdt_handle b /* [frames, b_rows, width, 3] updated */);
+void sdt_insert_blend_columns(struct sdt_flow *flow, const char *name, int frames, int rows,
+                              int extent, int a_width, sdt_handle a, int b_width,
+                              sdt_handle b /* [frames, rows, b_width, 3] updated */);
+/* Copies the top-left rows x cols of a tile, clamped to -1..1, to (y0, x0) of the video. */
+void sdt_insert_place_tile(struct sdt_flow *flow, const char *name, int frames, int tile_rows,
+                           int tile_cols, int rows, int cols, int y0, int x0, int height, int width,
+                           sdt_handle tile /* [frames, tile_rows, tile_cols, 3] */,
+                           sdt_handle video /* [frames, height, width, 3] updated */);
+
+/* -- load.c: from the checkpoint's mapping -- */
+/* y = the stored values as floats; with taps > 1, a convolution's [out, in, taps] as [out, taps, in]. Runs
+ * on the host. data stays mapped until the task has run. */
+void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype, const void *data,
+                     size_t count, int out, int in, int taps, sdt_handle y /* [count] written */);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

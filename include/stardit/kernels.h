@@ -1,0 +1,267 @@
+/* Every kernel of stardit: arithmetic on plain arrays, nothing else.
+ *
+ * Rules that hold for all of them
+ *  - float32, row-major; shapes stand behind each pointer, slowest dimension first.
+ *  - Single-threaded and re-entrant; no allocation: a kernel that needs room says how many floats
+ *    with its `..._scratch` function and gets it as `scratch`.
+ *  - Nothing fails: arguments are checked when the task is inserted.
+ *  - **A row's bits do not depend on how many rows, heads, frames or devices come in one call.**
+ *    Tiles have a fixed number of rows (the last one is zero-padded), so every BLAS call has the
+ *    same M, N, K and leading dimensions wherever it runs. No sum is split differently.
+ *  - Outputs do not overlap inputs unless a comment says "in place".
+ * Beside each kernel stands a plain version with the same arguments, `<name>_reference`
+ * (kernels/reference.h), in double precision; tests/kernels holds the tolerances.
+ *
+ * Notation: T rows of a tile, d model width, h heads, e head dimension (d = h * e), C channels.
+ * Sources: models.md section numbers of the specification are given as "spec 3.2". */
+#ifndef STARDIT_KERNELS_H
+#define STARDIT_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Call once before any other kernel (sdt_machine_open does): makes BLAS run each product in the calling
+ * thread. BLAS must be safe to call from several threads at once; OpenBLAS built without threads is
+ * not (its work buffers get mixed up: seen as wrong numbers with two workers). */
+void sdt_kernels_init(void);
+
+/* ---- storage types ------------------------------------------------------------------------- */
+
+enum sdt_dtype { SDT_F32, SDT_F16, SDT_BF16, SDT_F64, SDT_I64, SDT_I32, SDT_U8, SDT_DTYPES };
+
+/* Bytes of one element. */
+size_t sdt_dtype_size(enum sdt_dtype dtype);
+/* The safetensors spelling, "F32", "BF16", ... */
+const char *sdt_dtype_name(enum sdt_dtype dtype);
+
+/* dst[n] = float of src[n]; F32, F16, BF16 and F64 sources; src need not be aligned. */
+void sdt_convert(enum sdt_dtype dtype, size_t n, const void *src, float *dst /* [n] */);
+
+/* ---- linear (spec 1) ----------------------------------------------------------------------- */
+
+enum sdt_epilogue { SDT_EPILOGUE_NONE, SDT_EPILOGUE_GELU_TANH, SDT_EPILOGUE_SILU };
+
+/* y = epilogue(x w^T + bias) */
+void sdt_linear(int rows, int n, int k, const float *x /* [rows, k] */,
+                const float *w /* [n, k] */, const float *bias /* [n] or NULL */,
+                enum sdt_epilogue epilogue, float *y /* [rows, n] */);
+
+/* y += gate * (x w^T + bias), the gated residual; gate = gate_a + gate_b (either may be NULL, both
+ * NULL: gate is 1). Two addends because Wan adds a per-layer table to a per-step vector. */
+void sdt_linear_residual(int rows, int n, int k, const float *x /* [rows, k] */,
+                         const float *w /* [n, k] */, const float *bias /* [n] or NULL */,
+                         const float *gate_a /* [n] or NULL */,
+                         const float *gate_b /* [n] or NULL */, float *y /* [rows, n] in place */,
+                         float *scratch /* [rows, n] */);
+
+/* ---- norms and small element-wise kernels --------------------------------------------------- */
+
+/* y = LN(x; eps) [* weight + bias] then * (1 + scale) + shift, scale = scale_a + scale_b and
+ * shift = shift_a + shift_b. Pointers may be NULL: a NULL addend is 0. weight and bias go together. */
+void sdt_layer_norm(int rows, int d, const float *x /* [rows, d] */, float eps,
+                    const float *weight /* [d] or NULL */, const float *bias /* [d] or NULL */,
+                    const float *scale_a /* [d] */, const float *scale_b /* [d] */,
+                    const float *shift_a /* [d] */, const float *shift_b /* [d] */,
+                    float *y /* [rows, d], may be x */);
+
+/* y = x / sqrt(mean(x^2) + eps) * weight, per row */
+void sdt_rms_norm(int rows, int d, const float *x /* [rows, d] */, float eps,
+                  const float *weight /* [d] */, float *y /* [rows, d], may be x */);
+
+void sdt_silu(size_t n, const float *x /* [n] */, float *y /* [n], may be x */);
+/* y = gelu_tanh(a) * b (T5 gated feed-forward, spec 8) */
+void sdt_gated_gelu(size_t n, const float *a /* [n] */, const float *b /* [n] */,
+                    float *y /* [n], may be a or b */);
+/* y += x */
+void sdt_add(size_t n, const float *x /* [n] */, float *y /* [n] in place */);
+/* Timestep embedding: [cos a_0.., sin a_0..], a_i = t * exp(-ln(10000) i / (dim/2)); frequencies
+ * rounded to float, product in float (spec 1 and trap T1). dim even. */
+void sdt_sinusoid(float t, int dim, float *y /* [dim] */);
+
+/* ---- rotary embedding (spec 2.2 step 4, 3.2 step 3) ----------------------------------------- */
+
+/* The token grid and how a head's e/2 pairs are shared by its three axes. */
+struct sdt_rope {
+    int size[3];  /* tokens along frames, height, width */
+    int pairs[3]; /* pairs (2i, 2i+1) turned by each axis; their sum is e/2 */
+};
+/* Floats of the table: sum over axes of size * pairs * 2. */
+size_t sdt_rope_table_size(const struct sdt_rope *rope);
+/* Angles pos * theta^(-2i/D_a) in double, cos and sin rounded to float. */
+void sdt_rope_table(const struct sdt_rope *rope, double theta,
+                    float *table /* per axis [size, pairs, 2 (cos, sin)] */);
+
+/* ---- heads: tokens <-> heads on one tile ---------------------------------------------------- */
+
+/* Splits a tile by heads into `pieces` contiguous ranges: piece p holds heads head[p]..head[p+1]-1
+ * as [heads of p, rows, e], each head dense, so that attention sees the same leading dimension
+ * whatever the split. On the way, in this order: RMS over the whole row (Wan's
+ * rms_norm_across_heads, weight NULL: none), rotation of interleaved pairs by the row's grid
+ * position (table NULL: none). Row r is token first_token + r; rows from valid_rows on are padding
+ * and written as 0. */
+void sdt_split_heads(int rows, int valid_rows, int heads, int e, const float *x /* [rows, h*e] */,
+                     const float *weight /* [h*e] or NULL */, float eps,
+                     const struct sdt_rope *rope, const float *table /* see sdt_rope_table */,
+                     int64_t first_token, int pieces, const int *head /* [pieces + 1] */,
+                     float *const *y /* [pieces] -> [heads of p, rows, e] */);
+
+/* The inverse without norm or rotation. */
+void sdt_merge_heads(int rows, int heads, int e, int pieces, const int *head /* [pieces + 1] */,
+                     const float *const *x /* [pieces] -> [heads of p, rows, e] */,
+                     float *y /* [rows, h*e] */);
+
+/* ---- attention ------------------------------------------------------------------------------ */
+
+/* o = softmax(scale q k^T) v per head over `keys` valid keys, online softmax over key tiles in
+ * their order: no S x S matrix. Key tile j of head i starts at ((j * heads) + i) * tile * e.
+ * With lse, the log-sum-exp of the scaled scores per query is written too (ring attention merges
+ * partial results by it). The scores of one (query tile, key tile) pair go through two BLAS calls
+ * of fixed size. */
+void sdt_attention(int heads, int rows, int e, const float *q /* [heads, rows, e] */, int tile,
+                   int64_t keys, const float *k /* [ceil(keys/tile), heads, tile, e] */,
+                   const float *v /* as k */, float scale, float *o /* [heads, rows, e] */,
+                   float *lse /* [heads, rows] or NULL */, float *scratch);
+size_t sdt_attention_scratch(int rows, int e, int tile);
+
+/* Merges attention over a second set of keys into attention over a first one, by their log-sum-exps (ring
+ * attention): o = (e^lse o + e^lse2 o2) / (e^lse + e^lse2), lse = log(e^lse + e^lse2). */
+void sdt_attention_merge(int heads, int rows, int e, const float *o2 /* [heads, rows, e] */,
+                         const float *lse2 /* [heads, rows] */,
+                         float *o /* [heads, rows, e] in place */,
+                         float *lse /* [heads, rows] in place */);
+
+/* Cross attention of one token tile with the prompt's keys (spec 3.2 step 4): RMS of q over the
+ * whole row, then per head softmax(q k^T / sqrt(e)) v. `last_key_bias` is added to the scores of the
+ * last key: log(number of identical padding rows it stands for), 0 otherwise. */
+void sdt_cross_attention(int rows, int heads, int e, const float *q /* [rows, h*e] */,
+                         const float *q_weight /* [h*e] or NULL */, float eps, int keys,
+                         const float *k /* [keys, h*e] */, const float *v /* [keys, h*e] */,
+                         float last_key_bias, float *o /* [rows, h*e] */, float *scratch);
+size_t sdt_cross_attention_scratch(int rows, int heads, int e, int keys);
+
+/* T5 self attention of heads head0..head1-1 (spec 8): no scaling, a relative position bias
+ * table[bucket(j - i), head]. `width` is the row length h*e of q, k, v and o; only the columns of the
+ * given heads are read and written. */
+void sdt_text_attention(int tokens, int width, int head0, int head1, int e,
+                        const float *q /* [tokens, width] */, const float *k /* [tokens, width] */,
+                        const float *v /* [tokens, width] */, const float *table /* [32, heads] */,
+                        int heads, float *o /* [tokens, width] */, float *scratch);
+size_t sdt_text_attention_scratch(int tokens);
+/* The bucket of relative position rel = j - i, 0..31 (32 buckets, distance 128, both ways). */
+int sdt_t5_bucket(int rel);
+
+/* ---- latents as tokens ---------------------------------------------------------------------- */
+
+/* How a latent [C, frames, height, width] is cut into tokens: token n = (t*Hp + y)*Wp + x. */
+struct sdt_patch {
+    int channels;                 /* C */
+    int frames, height, width;    /* of the latent */
+    int size[3];                  /* patch: pt, ph, pw; divides frames, height, width */
+};
+/* Rows of tokens first..first+rows-1, vector order (C, pt, ph, pw), C slowest, as a patch
+ * embedding convolution reads it; rows past the last token are 0. */
+void sdt_patchify(const struct sdt_patch *patch, int64_t first, int rows,
+                  const float *latent /* [C, frames, height, width] */,
+                  float *y /* [rows, C*pt*ph*pw] */);
+/* The inverse: writes the valid tokens of the tile into the latent. */
+void sdt_unpatchify(const struct sdt_patch *patch, int64_t first, int rows,
+                    const float *x /* [rows, C*pt*ph*pw] */,
+                    float *latent /* [C, frames, height, width], these tokens' places */);
+/* (patch, C) with C fastest, as Wan's head writes it (trap T3), to (C, patch). */
+void sdt_patch_order(int rows, int channels, int patch, const float *x /* [rows, patch, C] */,
+                     float *y /* [rows, C, patch] */);
+
+/* ---- sampler (spec 6) ----------------------------------------------------------------------- */
+
+/* One step of a linear multistep solver, element by element, in this order:
+ *   v  = v_uncond + guidance (v_cond - v_uncond)        (v_uncond NULL: v = v_cond)
+ *   x0 = x - sigma v
+ *   if (correct) x = c_last x_last + c_m0 m0 + c_m1 m1 + c_x0 x0
+ *   x_last = x
+ *   x  = p_x x + p_x0 x0 + p_m0 m0 + p_v v
+ *   m1 = m0, m0 = x0
+ * UniPC and flow-match Euler are rows of these coefficients (graph/sampler). A coefficient of exactly
+ * 0 means that its term is not read (the buffers start out undefined). */
+struct sdt_sampler_step {
+    float guidance, sigma;
+    int correct;
+    float c_last, c_m0, c_m1, c_x0;
+    float p_x, p_x0, p_m0, p_v;
+};
+void sdt_sampler_step(const struct sdt_sampler_step *step, size_t n, const float *v_cond /* [n] */,
+                      const float *v_uncond /* [n] or NULL */, float *x /* [n] in place */,
+                      float *x_last /* [n] */, float *m0 /* [n] */, float *m1 /* [n] */);
+
+/* ---- causal video convolutions (spec 3.4); activations are channel-last ---------------------- */
+
+/* [out, in, taps] as stored to [out, taps, in] as the kernels read it. */
+void sdt_conv_pack(int out, int in, int taps, const float *w, float *packed);
+
+/* One output frame of a causal conv: kernel (kt, ks, ks), ks 1 or 3, kt 1 or 3, stride 1, zero padding
+ * in space. The input frames stand in `x`, oldest first; NULL is a frame of zeros (before the start). With
+ * upsample the input is first enlarged x2 in height and width, nearest. With residual,
+ * y = conv + residual. */
+struct sdt_conv {
+    int in, out;        /* channels */
+    int kt, ks;         /* kernel in time and space */
+    int height, width;  /* of the input */
+    int upsample;       /* 1: output is [2 height, 2 width, out] */
+};
+void sdt_conv_frame(const struct sdt_conv *conv,
+                    const float *const *x /* [kt] -> [height, width, in] or NULL */,
+                    const float *w /* [out, kt, ks, ks, in] */, const float *bias /* [out] */,
+                    const float *residual /* as y, or NULL */, float *y /* [H', W', out] */,
+                    float *scratch);
+size_t sdt_conv_frame_scratch(const struct sdt_conv *conv);
+
+/* Wan up3d's time_conv: kernel (3,1,1), C -> 2C; an input frame becomes two output frames, channels
+ * [0,C) and then [C,2C). */
+void sdt_time_upsample(int height, int width, int channels,
+                       const float *const *x /* [3] -> [height, width, C] or NULL: zeros */,
+                       const float *w /* [2C, 3, C] */, const float *bias /* [2C] */,
+                       float *first /* [height, width, C] */, float *second /* [height, width, C] */,
+                       float *scratch);
+size_t sdt_time_upsample_scratch(int width, int channels);
+
+/* Wan's per-pixel channel norm: x / max(||x||_2, 1e-12) * sqrt(C) * gamma, then silu if asked. */
+void sdt_channel_norm(size_t pixels, int channels, const float *x /* [pixels, C] */,
+                      const float *gamma /* [C] */, int silu, float *y /* [pixels, C], may be x */);
+
+/* Single-head attention over the pixels of one frame, e = C, scale 1/sqrt(C), online softmax. */
+void sdt_frame_attention(int pixels, int channels, const float *qkv /* [pixels, 3C] */,
+                         float *o /* [pixels, C] */, float *scratch);
+size_t sdt_frame_attention_scratch(int pixels, int channels);
+
+/* A window of the latent as channel-last frames, z = latent * std + mean per channel
+ * (std and mean NULL: as it is). */
+struct sdt_window {
+    int channels, frames, height, width; /* of the latent [C, frames, height, width] */
+    int frame0, nframes;                 /* the window */
+    int y0, x0, rows, cols;
+};
+void sdt_latent_window(const struct sdt_window *window, const float *latent,
+                       const float *std /* [C] or NULL */, const float *mean /* [C] or NULL */,
+                       float *y /* [nframes, rows, cols, C] */);
+
+/* ---- frames --------------------------------------------------------------------------------- */
+
+/* x = clamp(x, -1, 1) */
+void sdt_clamp_frames(size_t n, float *x /* [n] in place */);
+
+/* Cross-fade of the last rows (columns) of a into the first of b over `extent` of them:
+ * b[k] = a[size_a - extent + k] (1 - k/extent) + b[k] (k/extent) (spec 2.4), extent <= both sizes. */
+void sdt_blend_rows(int frames, int width, int extent, int a_rows,
+                    const float *a /* [frames, a_rows, width, 3] */, int b_rows,
+                    float *b /* [frames, b_rows, width, 3] in place */);
+void sdt_blend_columns(int frames, int rows, int extent, int a_width,
+                       const float *a /* [frames, rows, a_width, 3] */, int b_width,
+                       float *b /* [frames, rows, b_width, 3] in place */);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

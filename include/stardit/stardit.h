@@ -1,0 +1,246 @@
+/* libstardit: videos from prompts, in a program of your own.
+ *
+ * A checkpoint is opened (sdt_pipeline_open), a request filled with its defaults and changed, a plan
+ * made that says what will happen before a weight is read, a machine started, the requests run, and each
+ * result taken as it comes. docs/library.md walks through a whole program.
+ *
+ * Rules that hold for all of it
+ *  - Functions that can fail return `enum sdt_status` and fill a `struct sdt_error` (stardit/status.h).
+ *    On a failure, what they would have opened is NULL.
+ *  - Structs are filled by name, so that fields which a later version adds are 0: the old behaviour.
+ *  - Strings and arrays that are handed in are borrowed until the call returns, or, in a request, until
+ *    its result has been delivered.
+ *  - Arrays are float32, row-major, slowest dimension first: [frames, height, width, 3].
+ *  - A checkpoint and a machine may be used by one thread at a time; sdt_machine_stop by any.
+ *
+ * Graphs of your own, out of the same tasks: stardit/graph.h. */
+#ifndef STARDIT_STARDIT_H
+#define STARDIT_STARDIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "stardit/kernels.h"
+#include "stardit/status.h"
+#include "stardit/video.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- the machine: StarPU with a number of devices --------------------------------------------- */
+
+struct sdt_machine;
+
+#define SDT_MAX_DEVICES 15 /* plus the host: StarPU is built with 16 NUMA nodes */
+
+struct sdt_machine_options {
+    int devices;            /* 1..SDT_MAX_DEVICES */
+    int workers_per_device; /* 0: all cores for one device, 1 for several */
+    const char *scheduler;  /* a policy's name; NULL: STARPU_SCHED, else "pipedit" */
+    bool keep_records;      /* for a trace */
+    bool keep_edges;        /* for a graph */
+    bool free_mapping;      /* for tests: any worker may run any task; no result may change */
+    int max_pending;        /* tasks of one lane inserted and not ended; 0: 4096 */
+    /* What schedulers are told about stand-in devices; 0: 25 GFLOP/s a worker, 8000 MB/s a link. */
+    double worker_gflops, link_mb_per_s;
+};
+
+/* Starts StarPU. One machine per process at a time. SDT_ERROR_USAGE for counts out of range or an
+ * unknown scheduler (the message lists the known ones), SDT_ERROR_DEVICE when StarPU cannot start. */
+enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
+                                 struct sdt_machine **machine, struct sdt_error *err);
+/* Waits for all tasks and stops StarPU. Flows and vectors (stardit/graph.h) have been freed before. NULL is
+ * fine. After SDT_ERROR_STALLED, StarPU is left running: the process must end. */
+void sdt_machine_close(struct sdt_machine *machine);
+
+/* Ends what runs: tasks that have not started do nothing, calls that wait return SDT_ERROR_INTERRUPTED. For
+ * good: the machine can only be closed then. From any thread, and from a signal's handler. */
+void sdt_machine_stop(struct sdt_machine *machine);
+int sdt_machine_devices(const struct sdt_machine *machine);
+/* Bytes that StarPU has moved between memories since the previous call (StarPU resets its counters when
+ * asked). Index 0 is the host, index d + 1 device d; row = source. */
+void sdt_machine_traffic(struct sdt_machine *machine,
+                         double *bytes /* [devices + 1, devices + 1] added to */);
+/* When each task ran, for Perfetto or chrome://tracing (needs keep_records), and the graph, for Graphviz
+ * (keep_edges). Written to a temporary name, then renamed. When nothing runs. SDT_ERROR_IO, SDT_ERROR_MEMORY. */
+enum sdt_status sdt_machine_write_trace(const struct sdt_machine *machine, const char *path,
+                                        struct sdt_error *err);
+enum sdt_status sdt_machine_write_graph(const struct sdt_machine *machine, const char *path,
+                                        struct sdt_error *err);
+
+/* ---- strategies: how devices share a sequence ------------------------------------------------- */
+
+struct sdt_strategy;
+
+/* By name ("single", "ulysses", "pipesp", "ring", "usp"); NULL if unknown. */
+const struct sdt_strategy *sdt_strategy_find(const char *name);
+/* All of them, then NULL. */
+extern const struct sdt_strategy *const sdt_strategies[];
+const char *sdt_strategy_name(const struct sdt_strategy *strategy);
+const char *sdt_strategy_summary(const struct sdt_strategy *strategy); /* one line */
+
+/* When the devices that decode take attention as well. */
+enum sdt_aco {
+    SDT_ACO_OFF,
+    SDT_ACO_STATIC,  /* while nothing is being decoded, all devices take their share of the heads */
+    SDT_ACO_DYNAMIC, /* the scheduler sends a piece to a helper where it would finish earlier */
+};
+const char *sdt_aco_name(enum sdt_aco aco);
+
+/* ---- a checkpoint ------------------------------------------------------------------------------ */
+
+struct sdt_pipeline; /* an opened checkpoint */
+
+/* A diffusers folder whose model_index.json says WanPipeline. "org/name" that is no folder here is looked
+ * for among the snapshots under $HF_HOME (else ~/.cache/huggingface); if it is not there, the message
+ * has the download command. Single files, .gguf and .pth are refused with what to do. The tensors are
+ * mapped and compared with what the model needs; no weight is read yet. The files must stay as they are
+ * until the checkpoint is closed. SDT_ERROR_MISSING, SDT_ERROR_FORMAT, SDT_ERROR_UNSUPPORTED, SDT_ERROR_IO,
+ * SDT_ERROR_MEMORY. */
+enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **pipeline,
+                                  struct sdt_error *err);
+void sdt_pipeline_close(struct sdt_pipeline *pipeline); /* NULL is fine */
+/* Where it was found; owned by the pipeline. */
+const char *sdt_pipeline_folder(const struct sdt_pipeline *pipeline);
+
+/* ---- a request ---------------------------------------------------------------------------------- */
+
+#define SDT_MAX_RANK 8
+
+/* One tensor as it lies in a file, or in memory of the caller. name, data: owned by where it came from;
+ * data may be unaligned. */
+struct sdt_stored {
+    const char *name;
+    enum sdt_dtype dtype;
+    int rank; /* 0: a scalar */
+    int64_t shape[SDT_MAX_RANK];
+    size_t count; /* elements, the product of shape */
+    size_t bytes;
+    const void *data; /* row-major */
+};
+
+enum sdt_sampler_kind { SDT_SAMPLER_UNIPC, SDT_SAMPLER_EULER };
+/* How UniPC lays out its sigmas: as diffusers >= 0.37, or as 0.33 to 0.36. */
+enum sdt_sampler_schedule { SDT_SCHEDULE_NEW, SDT_SCHEDULE_OLD };
+
+/* Decoding in overlapping tiles, in pixels, each over the whole time; size 0: none. Multiples of the VAE's
+ * space ratio (8), 0 < stride <= size. */
+struct sdt_vae_tiling {
+    int size_rows, size_cols, stride_rows, stride_cols;
+};
+
+/* What is wanted. Set to defaults by sdt_pipeline_defaults: the checkpoint's stardit.json, else the family's.
+ * Strings and arrays are borrowed. */
+struct sdt_request {
+    const char *prompt, *negative_prompt;
+    const int32_t *token_ids;            /* in place of the prompt; NULL: none */
+    int token_count;
+    const struct sdt_stored *prompt_embeds, *negative_prompt_embeds; /* [rows, text_dim]; NULL: none */
+    int height, width, num_frames;       /* pixels; multiples of 16, 4k + 1 */
+    int steps;
+    double guidance_scale, flow_shift, fps;
+    int max_sequence_length;
+    uint64_t seed;
+    enum sdt_sampler_kind sampler;
+    enum sdt_sampler_schedule schedule;
+    const float *latents;                /* [C, T, H, W] starting noise; NULL: from the seed */
+    struct sdt_vae_tiling tiling;
+    const struct sdt_strategy *strategy;
+};
+/* Fails only when stardit.json or the scheduler's config is malformed. */
+enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_request *request,
+                                      struct sdt_error *err);
+
+/* ---- placement and plan ------------------------------------------------------------------------- */
+
+/* Which devices do what, and how. Counts of 0: all devices do both, one phase after the other, each phase's
+ * weights dropped before the next (the co-located baseline with offloading). Two disjoint groups: DeDiVAE,
+ * the one denoises request k + 1 while the other decodes request k. */
+struct sdt_placement {
+    int dit_devices, vae_devices;
+    int dit[SDT_MAX_DEVICES], vae[SDT_MAX_DEVICES]; /* device indices */
+    bool text_with_vae;     /* the text encoder runs on the first VAE device, not on the first DiT device */
+    int chunk_heads, ulysses_degree; /* 0: the strategy's own */
+    enum sdt_aco aco;       /* needs two groups */
+    int most_latents;       /* of requests that are not decoded yet, denoising ones included; 0: 3 */
+};
+
+/* The plan: what will happen and what it will need, for `devices` x `workers` before any weight is read. */
+struct sdt_plan {
+    int frames, latent_height, latent_width, channels; /* of the latent */
+    int devices, workers_per_device;
+    int64_t tokens;
+    int tile_rows, tiles;
+    int heads;
+    int streams;                       /* 2 with classifier-free guidance */
+    int *device_tiles, *device_heads;  /* [devices] */
+    double *device_bytes;              /* [devices] predicted peak */
+    double text_flops, step_flops, vae_flops, total_flops;
+    double exchanged_per_step;         /* bytes between devices */
+    double weight_bytes;               /* stored, all components */
+    double denoise_seconds, decode_seconds; /* of one request, predicted at `flops_per_second` a worker */
+    double seconds;                    /* of one request */
+    double flops_per_second;
+};
+/* Checks the request (sizes, text length, tiling, memory against the machine's) and predicts. flops_per_second is
+ * measured with a small matrix product. SDT_ERROR_USAGE or SDT_ERROR_LIMIT with the numbers. */
+enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                              const struct sdt_placement *placement, int devices,
+                              int workers_per_device, struct sdt_plan *plan, struct sdt_error *err);
+void sdt_plan_clear(struct sdt_plan *plan);
+
+/* Splits `devices` devices (at least 2) by PipeDiT's balance: decoding gets
+ * ceil(T_decode / (T_decode + T_denoise) N) of them, from the FLOPs of a request; at least one each. */
+void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                           int devices, struct sdt_placement *placement);
+
+/* ---- running ------------------------------------------------------------------------------------ */
+
+/* Called from worker threads. phase: "text", "denoise", "decode". */
+typedef void (*sdt_progress)(void *arg, int request, const char *phase, int done, int total);
+
+struct sdt_result {
+    int frames, height, width;   /* of the video */
+    float *video;                /* [frames, height, width, 3], -1..1; NULL when stopped before */
+    int channels, latent_frames, latent_height, latent_width;
+    float *latent;               /* [C, T, H, W] after steps_done steps; NULL when none was begun */
+    int steps, steps_done;
+    int prompt_tokens;
+    double text_seconds, denoise_seconds, decode_seconds;
+};
+void sdt_result_clear(struct sdt_result *result);
+
+/* Takes one request's result; called once per request, in any order, from the thread that finished it. On a
+ * failure (status, err) the result holds what there is. The result is cleared after the call: take what is
+ * needed by setting its pointer to NULL. */
+typedef void (*sdt_deliver)(void *arg, int request, enum sdt_status status,
+                            const struct sdt_error *err, struct sdt_result *result);
+
+struct sdt_run_options {
+    struct sdt_placement placement;
+    const char *const *save_latent; /* [count] paths or NULLs, written before decoding; NULL: none */
+    sdt_progress progress;
+    void *progress_arg;
+    sdt_deliver deliver;
+    void *deliver_arg;
+};
+/* Runs the requests and returns when all have been delivered. When the machine's stop flag is set, denoising
+ * ends at once (SDT_ERROR_INTERRUPTED, with the latent of the last whole step) and, with two groups, latents
+ * that are ready are still decoded. Returns the first failure. After SDT_ERROR_STALLED the process
+ * must end. */
+enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
+                                     const struct sdt_request *requests, int count,
+                                     const struct sdt_run_options *options, struct sdt_error *err);
+
+/* One request. */
+enum sdt_status sdt_pipeline_run(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
+                                 const struct sdt_request *request, const char *save_latent,
+                                 sdt_progress progress, void *progress_arg,
+                                 struct sdt_result *result, struct sdt_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
