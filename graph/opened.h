@@ -22,4 +22,6 @@ struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
 /* Sizes, text, tiling: SDT_ERROR_USAGE with what would work. */
 enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
                                    const struct sdt_request *request, struct sdt_error *err);
+/* FLOP/s of one worker, measured with a product shaped like a tile's. */
+double sdt__measure_speed(void);
 #endif

@@ -15,7 +15,7 @@ static double now(void)
 }
 
 /* FLOP/s of one worker: the best of a few products shaped like a tile's. */
-static double measure_speed(void)
+double sdt__measure_speed(void)
 {
     enum { ROWS = 128, WIDTH = 512 };
     float *x = calloc(ROWS * WIDTH, sizeof *x), *w = calloc(WIDTH * WIDTH, sizeof *w);
@@ -214,7 +214,7 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     plan->vae_flops = sdt_wan_vae_flops(pipeline->vae, &job);
     plan->total_flops = plan->text_flops + request->steps * plan->step_flops + plan->vae_flops;
     plan->exchanged_per_step = plan->streams * sdt_wan_exchanged(c, request->strategy, &layout);
-    plan->flops_per_second = measure_speed();
+    plan->flops_per_second = sdt__measure_speed();
     /* Stand-in devices share the cores. */
     double denoise_workers = fmin((double)used * workers, (double)cores);
     double decode_workers = fmin((double)(shared ? vae : 1) * workers, (double)cores);

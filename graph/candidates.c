@@ -1,0 +1,316 @@
+/* Predicting and ranking plans. */
+#include "graph/candidates.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "graph/opened.h"
+
+/* One request on one group, before anything is placed. */
+struct work {
+    const struct sdt_machine_rates *rates;
+    const struct sdt_wan_config *config;
+    int64_t tokens;
+    int streams, steps, requests;
+    double linear_flops, attention_flops; /* one forward of one stream */
+    double text_flops, vae_flops;
+    double weight_bytes; /* of transformer and decoder, as floats */
+};
+
+/* FLOP/s of `devices` devices together. */
+static double rate(const struct work *w, int devices)
+{
+    double workers = (double)devices * w->rates->workers_per_device;
+    if (w->rates->cores > 0)
+        workers = fmin(workers, w->rates->cores);
+    return workers * w->rates->flops_per_second;
+}
+
+/* The share of the work that the busiest device has, times the number of devices: 1 is a perfect split. */
+static double token_imbalance(const struct sdt_layout *layout)
+{
+    int most = 0;
+    for (int d = 0; d < layout->devices; d++) {
+        int tiles = layout->first_tile[d + 1] - layout->first_tile[d];
+        most = tiles > most ? tiles : most;
+    }
+    return (double)most * layout->devices / layout->tiles;
+}
+
+static double head_imbalance(const struct sdt_layout *layout, const int *owner, int parts)
+{
+    int heads[2 * SDT_MAX_DEVICES] = {0}, most = 0;
+    for (int c = 0; c < layout->chunks; c++)
+        heads[owner[c]] += layout->head[c + 1] - layout->head[c];
+    for (int p = 0; p < parts; p++)
+        most = heads[p] > most ? heads[p] : most;
+    return (double)most * parts / layout->heads;
+}
+
+/* Chunks that one device computes one after the other. */
+static double chunks_per_owner(const struct sdt_layout *layout)
+{
+    double chunks = (double)layout->chunks / layout->ulysses;
+    return chunks < 1.0 ? 1.0 : chunks;
+}
+
+/* Seconds of one layer of one stream, and how much of it waits for exchanges.
+ *
+ * ulysses waits for all of its four exchanges. pipesp hides V's and Q's behind the projections that follow,
+ * and all chunks but one of K's and of the output behind attention, as far as there is attention to hide
+ * them behind. A ring hides a round's blocks behind the attention of the round before. */
+static double layer_seconds(const struct work *w, const struct sdt_strategy *strategy,
+                            const struct sdt_layout *layout, enum sdt_aco aco, double *exposed)
+{
+    const struct sdt_machine_rates *rates = w->rates;
+    int devices = layout->devices, all = devices + layout->helpers, layers = w->config->layers;
+    double linear = w->linear_flops / layers / rate(w, devices) * token_imbalance(layout);
+    double split = strategy->whole_heads ? token_imbalance(layout)
+                                         : head_imbalance(layout, layout->owner, layout->ulysses);
+    double attention = w->attention_flops / layers / rate(w, devices) * split;
+    double bytes = strategy->exchanged(layout) / devices;
+    double exchange = devices > 1 ? bytes / rates->link_bytes_per_second : 0.0;
+    double chunks = chunks_per_owner(layout);
+
+    if (aco != SDT_ACO_OFF && layout->helpers) {
+        /* The helpers' share of attention; their pieces travel to them and back. */
+        double helped = w->attention_flops / layers / rate(w, all) *
+                        head_imbalance(layout, layout->helped_owner, all);
+        double share = (double)layout->helpers / all;
+        double pieces = 4.0 * 4.0 * (double)w->tokens * w->config->width * share;
+        exchange += pieces / devices / rates->link_bytes_per_second;
+        attention = helped;
+    }
+    *exposed = 0.0;
+    if (exchange > 0.0) {
+        double latency = rates->link_seconds;
+        if (!strcmp(strategy->name, "pipesp")) {
+            double quarter = exchange / 4.0, projection = linear / 4.0;
+            double in = fmax(0.0, 2.0 * quarter - projection) + quarter / chunks;
+            double out = fmax(quarter / chunks, quarter - attention * (1.0 - 1.0 / chunks));
+            *exposed = in + out + 2.0 * (chunks + 1.0) * latency;
+        } else if (strategy->ring) {
+            double rounds = (double)devices / layout->ulysses;
+            double inside = sdt_exchanged_by_heads(layout) / devices / rates->link_bytes_per_second;
+            double around = exchange - inside;
+            *exposed = inside + fmax(0.0, around - attention * (1.0 - 1.0 / rounds)) +
+                       rounds * latency;
+        } else {
+            *exposed = exchange + 4.0 * latency;
+        }
+    }
+    return linear + attention + *exposed;
+}
+
+/* Fills the predictions of a candidate. */
+static enum sdt_status predict(const struct work *w, struct sdt_candidate *candidate,
+                               struct sdt_error *err)
+{
+    struct sdt_placement *p = &candidate->placement;
+    struct sdt_layout layout;
+    struct sdt_place place[2 * SDT_MAX_DEVICES] = {{0}};
+    bool two = p->dit_devices > 0;
+    int dit = two ? p->dit_devices : w->rates->devices;
+    int vae = two ? p->vae_devices : w->rates->devices;
+    struct sdt_parallel parallel = {.strategy = candidate->strategy,
+                                    .place = place,
+                                    .devices = dit,
+                                    .helpers = p->aco == SDT_ACO_OFF ? 0 : vae,
+                                    .ulysses_degree = p->ulysses_degree,
+                                    .chunk_heads = p->chunk_heads,
+                                    .aco = p->aco};
+    enum sdt_status status = sdt_parallel_layout(&parallel, w->tokens, w->config->heads,
+                                                 w->config->head_dim, &layout, err);
+    if (status != SDT_OK) {
+        sdt_layout_clear(&layout);
+        return status;
+    }
+    double exposed, plain_exposed;
+    double layer = layer_seconds(w, candidate->strategy, &layout, p->aco, &exposed);
+    double plain = layer_seconds(w, candidate->strategy, &layout, SDT_ACO_OFF, &plain_exposed);
+    double factor = (double)w->config->layers * w->streams;
+    double decode = w->vae_flops / rate(w, two ? 1 : vae);
+    double text = w->text_flops / rate(w, 1);
+    double work = w->requests * (w->text_flops + w->vae_flops +
+                                 w->steps * (double)w->streams *
+                                     (w->linear_flops + w->attention_flops));
+
+    /* static helps while nothing is decoded; dynamic helps only where it gains */
+    double busy = fmin(1.0, decode / fmax(1e-30, w->steps * factor * plain) / vae);
+    if (!two || w->requests == 1)
+        busy = 0.0;
+    if (p->aco == SDT_ACO_STATIC) {
+        layer = (1.0 - busy) * layer + busy * plain;
+        exposed = (1.0 - busy) * exposed + busy * plain_exposed;
+    } else if (p->aco == SDT_ACO_DYNAMIC && layer > plain) {
+        layer = plain;
+        exposed = plain_exposed;
+    } else if (p->aco == SDT_ACO_DYNAMIC) {
+        layer = (1.0 - busy) * layer + busy * plain;
+    }
+    candidate->step_seconds = factor * layer;
+    candidate->exposed_seconds = factor * exposed;
+    candidate->decode_seconds = decode;
+    double denoise = text + w->steps * candidate->step_seconds;
+    if (two) {
+        double each = fmax(denoise, decode / vae);
+        candidate->total_seconds = (w->requests - 1) * each + denoise + decode;
+        /* stand-ins that work side by side share the cores */
+        candidate->total_seconds = fmax(candidate->total_seconds, work / rate(w, w->rates->devices));
+    } else {
+        /* one group: each phase's weights are loaded again for every request */
+        double load = w->rates->devices > 1 ? w->weight_bytes / w->rates->link_bytes_per_second : 0.0;
+        candidate->total_seconds = w->requests * (denoise + decode + load);
+    }
+    sdt_layout_clear(&layout);
+    return SDT_OK;
+}
+
+/* Less is better; then the simpler plan. */
+static int compare(const void *a, const void *b)
+{
+    const struct sdt_candidate *x = a, *y = b;
+    double least = fmin(x->total_seconds, y->total_seconds);
+    if (fabs(x->total_seconds - y->total_seconds) > 1e-9 * least)
+        return x->total_seconds < y->total_seconds ? -1 : 1;
+    if (x->placement.vae_devices != y->placement.vae_devices)
+        return x->placement.vae_devices - y->placement.vae_devices;
+    if (x->placement.aco != y->placement.aco)
+        return (int)x->placement.aco - (int)y->placement.aco;
+    int chunk_x = x->placement.chunk_heads, chunk_y = y->placement.chunk_heads;
+    if (chunk_x != chunk_y)
+        return chunk_y - chunk_x;
+    return strcmp(x->strategy->name, y->strategy->name);
+}
+
+struct list {
+    struct sdt_candidate *item;
+    int count, capacity;
+};
+
+static enum sdt_status add(struct list *list, const struct work *w, struct sdt_candidate candidate,
+                           struct sdt_error *err)
+{
+    enum sdt_status status = predict(w, &candidate, err);
+    if (status != SDT_OK)
+        return status;
+    if (list->count == list->capacity) {
+        int capacity = list->capacity ? 2 * list->capacity : 64;
+        struct sdt_candidate *item = realloc(list->item, (size_t)capacity * sizeof *item);
+        if (!item)
+            return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while planning");
+        list->item = item;
+        list->capacity = capacity;
+    }
+    list->item[list->count++] = candidate;
+    return SDT_OK;
+}
+
+/* Every strategy on this split of the devices. */
+static enum sdt_status add_strategies(struct list *list, const struct work *w,
+                                      struct sdt_placement placement, int devices,
+                                      struct sdt_error *err)
+{
+    enum sdt_status status = SDT_OK;
+    for (int s = 0; sdt_strategies[s] && status == SDT_OK; s++) {
+        const struct sdt_strategy *strategy = sdt_strategies[s];
+        struct sdt_candidate candidate = {.strategy = strategy, .placement = placement};
+        bool helps = placement.aco != SDT_ACO_OFF;
+        if (strategy->one_device != (devices == 1) || (helps && strategy->ring))
+            continue;
+        if (!strcmp(strategy->name, "pipesp")) {
+            for (int chunk = 1; chunk <= 4 && status == SDT_OK; chunk *= 2) {
+                candidate.placement.chunk_heads = chunk;
+                status = add(list, w, candidate, err);
+            }
+        } else if (strategy->ring && !strategy->whole_heads) {
+            for (int u = 2; u < devices && status == SDT_OK; u++)
+                if (devices % u == 0) {
+                    candidate.placement.ulysses_degree = u;
+                    status = add(list, w, candidate, err);
+                }
+        } else {
+            status = add(list, w, candidate, err);
+        }
+    }
+    return status;
+}
+
+enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
+                                    const struct sdt_request *request, int count,
+                                    const struct sdt_machine_rates *rates,
+                                    struct sdt_candidate **candidates, int *number,
+                                    struct sdt_error *err)
+{
+    struct sdt_wan_geometry g = sdt__geometry(pipeline, request);
+    struct sdt_vae_job job = sdt__vae_job(pipeline, request);
+    const struct sdt_wan_config *c = sdt_wan_config(pipeline->transformer);
+    struct list list = {0};
+    int keys = request->max_sequence_length, n = rates->devices;
+    double tokens = (double)g.frames * g.height * g.width /
+                    ((double)c->patch[0] * c->patch[1] * c->patch[2]);
+    struct work w = {.rates = rates,
+                     .config = c,
+                     .tokens = (int64_t)tokens,
+                     .streams = request->guidance_scale > 1.0 ? 2 : 1,
+                     .steps = request->steps,
+                     .requests = count,
+                     .attention_flops = 4.0 * c->layers * tokens * tokens * c->width,
+                     .vae_flops = sdt_wan_vae_flops(pipeline->vae, &job)};
+    w.weight_bytes = 4.0 * (double)(sdt_weights_parameters(sdt_wan_weights(pipeline->transformer)) +
+                                    sdt_weights_parameters(sdt_wan_vae_weights(pipeline->vae)));
+    w.linear_flops = sdt_wan_flops(c, g, keys) - w.attention_flops;
+    if (pipeline->text_encoder)
+        w.text_flops = w.streams * sdt_umt5_flops(pipeline->text_encoder, keys);
+
+    *candidates = NULL;
+    *number = 0;
+    enum sdt_status status = add_strategies(&list, &w, (struct sdt_placement){0}, n, err);
+    for (int vae = 1; vae < n && status == SDT_OK; vae++)
+        for (int aco = SDT_ACO_OFF; aco <= SDT_ACO_DYNAMIC && status == SDT_OK; aco++) {
+            struct sdt_placement p = {.dit_devices = n - vae, .vae_devices = vae,
+                                      .aco = (enum sdt_aco)aco};
+            for (int d = 0; d < n; d++)
+                if (d < n - vae)
+                    p.dit[d] = d;
+                else
+                    p.vae[d - (n - vae)] = d;
+            status = add_strategies(&list, &w, p, n - vae, err);
+        }
+    if (status != SDT_OK) {
+        free(list.item);
+        return status;
+    }
+    qsort(list.item, (size_t)list.count, sizeof *list.item, compare);
+    *candidates = list.item;
+    *number = list.count;
+    return SDT_OK;
+}
+
+struct sdt_machine_rates sdt_measure_rates(int devices, int workers_per_device)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t bytes = (size_t)8 << 20;
+    double best = 1e9;
+    char *from = calloc(1, bytes), *to = malloc(bytes);
+    for (int i = 0; from && to && i < 4; i++) {
+        struct timespec a, b;
+        clock_gettime(CLOCK_MONOTONIC, &a);
+        memcpy(to, from, bytes);
+        clock_gettime(CLOCK_MONOTONIC, &b);
+        double seconds = (double)(b.tv_sec - a.tv_sec) + 1e-9 * (double)(b.tv_nsec - a.tv_nsec);
+        best = fmax(best, (double)bytes / seconds);
+    }
+    free(from);
+    free(to);
+    int workers = workers_per_device > 0 ? workers_per_device : devices == 1 ? (int)cores : 1;
+    return (struct sdt_machine_rates){.devices = devices,
+                                      .workers_per_device = workers,
+                                      .cores = (int)cores,
+                                      .flops_per_second = sdt__measure_speed(),
+                                      .link_bytes_per_second = best,
+                                      .link_seconds = 10e-6};
+}
