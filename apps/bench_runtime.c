@@ -123,7 +123,7 @@ static void measure_tasks(const void *arg, struct measured *measured) {
         struct sdt_task task;
         sdt__task_begin(&task, &flow);
         sdt__task_write(&task, handle[i]);
-        sdt__task_submit(&task, &empty_codelet, "first", 0.0, 0.0, NULL, 0);
+        sdt__task_submit(&task, &empty_codelet, "first", 0.0, 0.0, &i, sizeof i);
     }
     enum sdt_status status = sdt__flow_wait(&flow, &err);
     double start = now();
@@ -133,7 +133,7 @@ static void measure_tasks(const void *arg, struct measured *measured) {
         sdt__task_begin(&task, &flow);
         for (int h = 0; h < c->handles; h++)
             sdt__task_access(&task, handle[(t + h * 11) % HANDLES], h ? STARPU_R : STARPU_RW);
-        sdt__task_submit(&task, &empty_codelet, "empty", 0.0, 0.0, NULL, 0);
+        sdt__task_submit(&task, &empty_codelet, "empty", 0.0, 0.0, &t, sizeof t);
     }
     status = sdt__flow_wait(&flow, &err);
     measured->seconds = now() - start;
