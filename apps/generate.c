@@ -11,12 +11,13 @@
 #include <unistd.h>
 
 #include "apps/options.h"
+#include "apps/placement.h"
 #include "apps/plan.h"
 #include "apps/progress.h"
 #include "apps/stats.h"
 #include "apps/strategy.h"
-#include "stardit/video.h"
 #include "graph/pipeline.h"
+#include "stardit/video.h"
 
 static const char name_of_program[] = "stardit-generate";
 
@@ -25,7 +26,8 @@ static const char name_of_program[] = "stardit-generate";
 
 /* What the command line says, as it stands there. */
 struct settings {
-    const char *model, *prompt, *negative_prompt, *token_ids, *prompt_embeds, *negative_embeds;
+    struct app_strings prompts;
+    const char *model, *prompt_file, *negative_prompt, *token_ids, *prompt_embeds, *negative_embeds;
     int height, width, num_frames, steps, max_sequence_length;
     double guidance_scale, flow_shift, fps;
     const char *sampler, *schedule, *dtype;
@@ -33,8 +35,8 @@ struct settings {
     const char *output, *latents, *save_latent, *sheet;
     int sheet_columns, sheet_scale;
     bool force;
-    int devices, workers;
-    const char *strategy, *scheduler;
+    struct app_placement place;
+    const char *scheduler;
     bool tiling;
     const char *tile_size, *tile_stride;
     const char *trace, *dot, *stats, *progress;
@@ -43,7 +45,9 @@ struct settings {
 
 /* What was read from files for the request, which borrows it. */
 struct inputs {
-    char *prompt, *negative_prompt; /* malloc'ed where they came from files */
+    const char *prompts[APP_MOST_STRINGS]; /* borrowed from argv or file_text */
+    int count;                             /* of requests, at least 1 */
+    char *file_text[APP_MOST_STRINGS + 1], *negative_prompt; /* malloc'ed, from files */
     int32_t *ids;
     struct sdt_safetensors *embeds_file[2], *latents_file;
     struct sdt_stored embeds[2];
@@ -51,7 +55,8 @@ struct inputs {
 };
 
 static void inputs_clear(struct inputs *inputs) {
-    free(inputs->prompt);
+    for (int i = 0; i <= APP_MOST_STRINGS; i++)
+        free(inputs->file_text[i]);
     free(inputs->negative_prompt);
     free(inputs->ids);
     free(inputs->latents);
@@ -118,6 +123,39 @@ static enum sdt_status read_prompt(const char *option, const char *text, char **
 out:
     fclose(file);
     return status;
+}
+
+/* Every --prompt, and every line of --prompt-file that is not blank. */
+static enum sdt_status read_prompts(const struct settings *s, struct inputs *inputs,
+                                    struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+
+    for (int i = 0; i < s->prompts.count && status == SDT_OK; i++)
+        status = read_prompt("prompt", s->prompts.item[i], &inputs->file_text[i],
+                             &inputs->prompts[inputs->count++], err);
+    if (status != SDT_OK || !s->prompt_file)
+        return status;
+    char *path = NULL, *state = NULL;
+    const char *text;
+    char **file_text = &inputs->file_text[APP_MOST_STRINGS];
+    if (asprintf(&path, "@%s", s->prompt_file) < 0)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the prompts");
+    status = read_prompt("prompt-file", path, file_text, &text, err);
+    free(path);
+    if (status != SDT_OK)
+        return status;
+    for (char *line = strtok_r(*file_text, "\r\n", &state); line;
+         line = strtok_r(NULL, "\r\n", &state)) {
+        if (!line[strspn(line, " \t")])
+            continue;
+        if (inputs->count == APP_MOST_STRINGS)
+            return sdt_fail(err, SDT_ERROR_USAGE, "--prompt-file %s: more than %d prompts",
+                            s->prompt_file, APP_MOST_STRINGS);
+        inputs->prompts[inputs->count++] = line;
+    }
+    if (!inputs->count)
+        return sdt_fail(err, SDT_ERROR_USAGE, "--prompt-file %s: holds no prompt", s->prompt_file);
+    return SDT_OK;
 }
 
 /* "1,2,3" */
@@ -278,16 +316,13 @@ static enum sdt_status make_request(const struct settings *s, const struct app_p
         request->sampler = !strcmp(s->sampler, "euler") ? SDT_SAMPLER_EULER : SDT_SAMPLER_UNIPC;
     if (s->schedule)
         request->schedule = !strcmp(s->schedule, "old") ? SDT_SCHEDULE_OLD : SDT_SCHEDULE_NEW;
-    if (s->strategy) {
-        request->strategy = app_strategy(s->strategy, err);
-        if (!request->strategy)
-            return SDT_ERROR_USAGE;
-    }
     status = make_tiling(s, &request->tiling, err);
     if (status == SDT_OK && s->latents)
         status = read_latents(s, program, pipeline, request, inputs, err);
-    if (status == SDT_OK && s->prompt)
-        status = read_prompt("prompt", s->prompt, &inputs->prompt, &request->prompt, err);
+    if (status == SDT_OK)
+        status = read_prompts(s, inputs, err);
+    request->prompt = inputs->prompts[0];
+    inputs->count += inputs->count == 0; /* token ids, embeddings or a latent alone */
     if (status == SDT_OK && s->negative_prompt)
         status = read_prompt("negative-prompt", s->negative_prompt, &inputs->negative_prompt,
                              &request->negative_prompt, err);
@@ -350,8 +385,8 @@ static char *latent_path(const char *output) {
 }
 
 /* After a failure or a stop: writes what there is and says so. */
-static void keep_latent(const struct settings *s, const struct sdt_request *request,
-                        const struct sdt_result *result) {
+static void keep_latent(const char *output, const char *save_latent,
+                        const struct sdt_request *request, const struct sdt_result *result) {
     struct sdt_stored tensor = {.name = "latent",
                                 .dtype = SDT_F32,
                                 .rank = 5,
@@ -367,8 +402,8 @@ static void keep_latent(const struct settings *s, const struct sdt_request *requ
     for (int i = 0; i < tensor.rank; i++)
         tensor.count *= (size_t)tensor.shape[i];
     tensor.bytes = tensor.count * sizeof(float);
-    bool own = finished && s->save_latent;
-    char *path = own ? strdup(s->save_latent) : latent_path(s->output);
+    bool own = finished && save_latent;
+    char *path = own ? strdup(save_latent) : latent_path(output);
     if (!path)
         fprintf(stderr, "%s: out of memory while keeping the latent\n", name_of_program);
     else if (sdt_safetensors_write(path, 1, &tensor, &err) != SDT_OK)
@@ -379,6 +414,63 @@ static void keep_latent(const struct settings *s, const struct sdt_request *requ
                 "decodes it)\n",
                 name_of_program, result->steps_done, request->steps, path, path);
     free(path);
+}
+
+/* ---- names of several outputs ---------------------------------------------------------------- */
+
+/* Where a name's number goes: "%d", "%3d" or "%03d", once. NULL: nowhere, or the name is no such pattern. */
+static const char *number_place(const char *name, int *width, int *length) {
+    const char *percent = strchr(name, '%');
+    if (!percent || strchr(percent + 1, '%'))
+        return NULL;
+    *length = 1 + (int)strspn(percent + 1, "0123456789");
+    *width = atoi(percent + 1);
+    if (percent[*length] != 'd' || *width > 9)
+        return NULL;
+    ++*length;
+    return percent;
+}
+
+/* The name of request r's file, malloc'ed: with several requests, numbered from 1. NULL: no name was given, or
+ * out of memory. */
+static char *numbered(const char *name, int r, int count) {
+    char *text = NULL;
+    int width, length;
+    const char *percent = name && count > 1 ? number_place(name, &width, &length) : NULL;
+    if (!name)
+        return NULL;
+    if (!percent)
+        return strdup(name);
+    return asprintf(&text, "%.*s%0*d%s", (int)(percent - name), name, width, r + 1,
+                    percent + length) < 0
+               ? NULL
+               : text;
+}
+
+/* Several requests need names that differ, and none of them may be taken. */
+static enum sdt_status check_names(const struct settings *s, int count, struct sdt_error *err) {
+    const char *const option[] = {"output", "save-latent", "contact-sheet"};
+    const char *const name[] = {s->output, s->save_latent, s->sheet};
+    enum sdt_status status = SDT_OK;
+    int width, length;
+
+    for (int i = 0; i < 3 && count > 1; i++) {
+        if (!name[i])
+            continue;
+        if (!number_place(name[i], &width, &length))
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--%s %s: %d prompts need a name with a number in it, as out-%%03d.mp4",
+                            option[i], name[i], count);
+        for (int r = 0; r < count && status == SDT_OK; r++) {
+            char *path = numbered(name[i], r, count);
+            if (!path)
+                return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d names", count);
+            status = i ? app_check_target(option[i], path, s->force, err)
+                       : sdt_video_check_path(path, s->force, err);
+            free(path);
+        }
+    }
+    return status;
 }
 
 /* ---- statistics ------------------------------------------------------------------------------ */
@@ -403,10 +495,51 @@ static json_t *seed_value(uint64_t seed) {
                              : json_sprintf("%llu", (unsigned long long)seed);
 }
 
+/* What became of one request. */
+struct outcome {
+    enum sdt_status status;
+    int prompt_tokens, steps_done;
+    double text_seconds, denoise_seconds, decode_seconds, write_seconds;
+};
+
+static json_t *requests_array(const struct outcome *outcome, int count) {
+    json_t *array = json_array();
+    for (int r = 0; r < count; r++)
+        json_array_append_new(
+            array, json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f}", "status",
+                             sdt_status_name(outcome[r].status), "prompt_tokens",
+                             outcome[r].prompt_tokens, "steps_done", outcome[r].steps_done,
+                             "text_seconds", outcome[r].text_seconds, "denoise_seconds",
+                             outcome[r].denoise_seconds, "decode_seconds",
+                             outcome[r].decode_seconds, "write_seconds",
+                             outcome[r].write_seconds));
+    return array;
+}
+
+static json_t *placement_object(const struct sdt_placement *p) {
+    json_t *dit = json_array(), *vae = json_array();
+    for (int d = 0; d < p->dit_devices; d++)
+        json_array_append_new(dit, json_integer(p->dit[d]));
+    for (int d = 0; d < p->vae_devices; d++)
+        json_array_append_new(vae, json_integer(p->vae[d]));
+    return json_pack("{s:o, s:o, s:s, s:i, s:i}", "dit_devices", dit, "vae_devices", vae, "aco",
+                     sdt_aco_name(p->aco), "chunk_heads", p->chunk_heads, "ulysses_degree",
+                     p->ulysses_degree);
+}
+
 static enum sdt_status write_stats(const struct settings *s, const struct sdt_request *request,
-                                   const struct sdt_plan *plan, const struct sdt_result *result,
-                                   struct sdt_machine *machine, double write_seconds,
-                                   double total_seconds, struct sdt_error *err) {
+                                   const struct sdt_plan *plan,
+                                   const struct sdt_placement *placement,
+                                   const struct outcome *outcome, int count,
+                                   struct sdt_machine *machine, double total_seconds,
+                                   struct sdt_error *err) {
+    struct outcome sum = {.prompt_tokens = outcome[0].prompt_tokens};
+    for (int r = 0; r < count; r++) {
+        sum.text_seconds += outcome[r].text_seconds;
+        sum.denoise_seconds += outcome[r].denoise_seconds;
+        sum.decode_seconds += outcome[r].decode_seconds;
+        sum.write_seconds += outcome[r].write_seconds;
+    }
     double bytes[(SDT_MAX_DEVICES + 1) * (SDT_MAX_DEVICES + 1)] = {0};
     json_t *stats = app_stats_begin(name_of_program);
 
@@ -420,13 +553,15 @@ static enum sdt_status write_stats(const struct settings *s, const struct sdt_re
     json_object_set_new(stats, "flow_shift", json_real(request->flow_shift));
     json_object_set_new(stats, "sampler",
                         json_string(request->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc"));
-    json_object_set_new(stats, "prompt_tokens", json_integer(result->prompt_tokens));
+    json_object_set_new(stats, "prompt_tokens", json_integer(sum.prompt_tokens));
     json_object_set_new(stats, "strategy", json_string(request->strategy->name));
+    json_object_set_new(stats, "placement", placement_object(placement));
+    json_object_set_new(stats, "requests", requests_array(outcome, count));
     json_object_set_new(stats, "plan", plan_object(plan));
     json_object_set_new(stats, "seconds",
-                        json_pack("{s:f, s:f, s:f, s:f, s:f}", "text", result->text_seconds,
-                                  "denoise", result->denoise_seconds, "decode",
-                                  result->decode_seconds, "write", write_seconds, "total",
+                        json_pack("{s:f, s:f, s:f, s:f, s:f}", "text", sum.text_seconds,
+                                  "denoise", sum.denoise_seconds, "decode",
+                                  sum.decode_seconds, "write", sum.write_seconds, "total",
                                   total_seconds));
     app_stats_machine(stats, machine, plan->device_tiles, plan->device_heads);
     sdt_machine_traffic(machine, bytes);
@@ -442,71 +577,156 @@ static double now(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-static enum sdt_status write_video(const struct settings *s, const struct sdt_request *request,
+static enum sdt_status write_video(const struct settings *s, const char *output, const char *sheet,
+                                   const struct sdt_request *request,
                                    const struct sdt_result *result, struct sdt_error *err) {
     struct sdt_video video = {.frames = result->frames,
                               .height = result->height,
                               .width = result->width,
                               .fps = request->fps,
                               .pixels = result->video};
-    enum sdt_status status = sdt_video_write(&video, s->output, s->force, err);
-    if (status == SDT_OK && s->sheet) {
+    enum sdt_status status = sdt_video_write(&video, output, s->force, err);
+    if (status == SDT_OK && sheet) {
         int rows = (result->frames + s->sheet_columns - 1) / s->sheet_columns;
-        status = sdt_video_write_sheet(&video, s->sheet, s->sheet_columns,
+        status = sdt_video_write_sheet(&video, sheet, s->sheet_columns,
                                        rows < s->sheet_columns ? rows : s->sheet_columns,
                                        s->sheet_scale, s->force, err);
     }
     return status;
 }
 
+/* What deliver() needs; results arrive from several threads, one call a request. */
+struct delivery {
+    const struct settings *s;
+    const struct sdt_request *requests;
+    int count;
+    char **output, **save_latent, **sheet; /* [count] */
+    struct outcome *outcome;               /* [count] */
+    struct app_progress *progress;
+};
+
+/* Writes the request's video as soon as it is there, or keeps what there is of it. */
+static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_error *error,
+                    struct sdt_result *result) {
+    struct delivery *d = arg;
+    struct outcome *outcome = &d->outcome[r];
+    struct sdt_error err = {0};
+    double start = now();
+
+    if (status != SDT_OK)
+        err = *error;
+    else
+        status = write_video(d->s, d->output[r], d->sheet ? d->sheet[r] : NULL, &d->requests[r],
+                             result, &err);
+    *outcome = (struct outcome){status,
+                                result->prompt_tokens,
+                                result->steps_done,
+                                result->text_seconds,
+                                result->denoise_seconds,
+                                result->decode_seconds,
+                                now() - start};
+    app_progress_pause(d->progress);
+    if (status == SDT_OK) {
+        if (!d->s->quiet)
+            fprintf(stderr,
+                    "%s: %s: %d frames of %dx%d (text %.1f s, denoise %.1f s, decode %.1f s)\n",
+                    name_of_program, d->output[r], result->frames, result->width, result->height,
+                    result->text_seconds, result->denoise_seconds, result->decode_seconds);
+        return;
+    }
+    if (d->count > 1)
+        fprintf(stderr, "%s: %s is not written: %s\n", name_of_program, d->output[r], err.message);
+    else
+        app_report(name_of_program, &err);
+    keep_latent(d->output[r], d->save_latent ? d->save_latent[r] : NULL, &d->requests[r], result);
+}
+
+static void free_names(char **name, int count) {
+    for (int r = 0; name && r < count; r++)
+        free(name[r]);
+    free(name);
+}
+
+/* [count] names; NULL: none was given, or out of memory (then *failed). */
+static char **names(const char *name, int count, bool *failed) {
+    char **list = name ? calloc((size_t)count, sizeof *list) : NULL;
+    *failed |= name && !list;
+    for (int r = 0; list && r < count; r++)
+        *failed |= !(list[r] = numbered(name, r, count));
+    return list;
+}
+
 /* Carries the plan out; returns the exit code, after a message where it is not 0. */
 static int run(const struct settings *s, struct sdt_pipeline *pipeline,
-               const struct sdt_request *request, const struct sdt_plan *plan) {
-    struct sdt_machine_options options = {.devices = s->devices,
-                                          .workers_per_device = s->workers,
+               const struct sdt_request *requests, int count, const struct sdt_placement *placement,
+               const struct sdt_plan *plan) {
+    struct sdt_machine_options options = {.devices = s->place.devices,
+                                          .workers_per_device = s->place.workers,
                                           .scheduler = s->scheduler,
                                           .keep_records = s->trace,
                                           .keep_edges = s->dot};
     struct sdt_machine *machine = NULL;
-    struct sdt_result result = {0};
-    struct sdt_error err;
-    double start = now();
+    struct sdt_error err = {0};
     enum app_progress_mode mode =
         s->quiet ? APP_PROGRESS_NONE : app_progress_mode(s->progress ? s->progress : "auto");
-    enum sdt_status status = sdt_machine_open(&options, &machine, &err);
+    double start = now();
+    bool failed = false;
+    int code = 1;
+    struct delivery d = {.s = s,
+                         .requests = requests,
+                         .count = count,
+                         .output = names(s->output, count, &failed),
+                         .save_latent = names(s->save_latent, count, &failed),
+                         .sheet = names(s->sheet, count, &failed),
+                         .outcome = calloc((size_t)count, sizeof *d.outcome)};
+    struct sdt_run_options run = {.placement = *placement,
+                                  .save_latent = (const char *const *)d.save_latent,
+                                  .deliver = deliver,
+                                  .deliver_arg = &d};
 
-    if (status != SDT_OK)
-        return app_report(name_of_program, &err);
+    enum sdt_status status = failed || !d.outcome
+                                 ? sdt_fail(&err, SDT_ERROR_MEMORY, "out of memory for the names")
+                                 : sdt_machine_open(&options, &machine, &err);
+    if (status != SDT_OK) {
+        code = app_report(name_of_program, &err);
+        goto out;
+    }
     catch_signals(machine);
-    struct app_progress *progress = app_progress_start(mode, plan, request->steps);
-    status = sdt_pipeline_run(pipeline, machine, request, s->save_latent,
-                              progress ? app_progress_update : NULL, progress, &result, &err);
-    app_progress_end(progress);
-    double done = now();
-    if (status == SDT_OK)
-        status = write_video(s, request, &result, &err);
-    double written = now();
-    bool lost = status != SDT_OK;
-    if (status == SDT_OK && s->stats)
-        status =
-            write_stats(s, request, plan, &result, machine, written - done, written - start, &err);
+    d.progress = app_progress_start(mode, plan, requests[0].steps, count);
+    if (d.progress) {
+        run.progress = app_progress_update;
+        run.progress_arg = d.progress;
+    }
+    for (int r = 0; r < count; r++)
+        d.outcome[r].status = SDT_ERROR_INTERRUPTED; /* until it is delivered */
+    status = sdt_pipeline_run_all(pipeline, machine, requests, count, &run, &err);
+    app_progress_end(d.progress);
+    code = sdt_status_exit_code(status);
+    for (int r = 0; r < count && !code; r++)
+        code = sdt_status_exit_code(d.outcome[r].status);
+    if (status == SDT_ERROR_STALLED)
+        _exit(code); /* StarPU cannot be stopped any more */
+    if (status == SDT_ERROR_USAGE && d.outcome[0].status == SDT_ERROR_INTERRUPTED)
+        app_report(name_of_program, &err); /* refused as a whole: nothing was delivered */
+    status = SDT_OK;
+    if (s->stats)
+        status = write_stats(s, &requests[0], plan, placement, d.outcome, count, machine,
+                             now() - start, &err);
     if (status == SDT_OK && s->trace)
         status = sdt__recorder_write_trace(machine->recorder, s->trace, &err);
     if (status == SDT_OK && s->dot)
         status = sdt__recorder_write_dot(machine->recorder, s->dot, &err);
-    if (status == SDT_OK && !s->quiet)
-        fprintf(
-            stderr, "%s: %s: %d frames of %dx%d in %.1f s (text %.1f, denoise %.1f, decode %.1f)\n",
-            name_of_program, s->output, result.frames, result.width, result.height, written - start,
-            result.text_seconds, result.denoise_seconds, result.decode_seconds);
-    int code = status == SDT_OK ? 0 : app_report(name_of_program, &err);
-    if (lost)
-        keep_latent(s, request, &result);
-    if (status == SDT_ERROR_STALLED)
-        _exit(code); /* StarPU cannot be stopped any more */
+    if (status != SDT_OK)
+        code = app_report(name_of_program, &err);
+    if (!code && count > 1 && !s->quiet)
+        fprintf(stderr, "%s: %d videos in %.1f s\n", name_of_program, count, now() - start);
     machine_to_stop = NULL;
-    sdt_result_clear(&result);
     sdt_machine_close(machine);
+out:
+    free_names(d.output, count);
+    free_names(d.save_latent, count);
+    free_names(d.sheet, count);
+    free(d.outcome);
     return code;
 }
 
@@ -524,7 +744,8 @@ static int check_settings(const struct settings *s, const struct app_program *pr
                    {"stats", s->stats && strcmp(s->stats, "-") ? s->stats : NULL}};
     const size_t count = sizeof targets / sizeof targets[0];
     struct sdt_error err;
-    int prompts = !!s->prompt + !!s->token_ids + !!s->prompt_embeds;
+    bool texts = s->prompts.count || s->prompt_file;
+    int prompts = texts + !!s->token_ids + !!s->prompt_embeds;
 
     if (!s->model)
         return app_usage(name, "--model is needed: a checkpoint folder (usage: %s %s)", name,
@@ -538,7 +759,7 @@ static int check_settings(const struct settings *s, const struct app_program *pr
     if (decode_only && !s->latents)
         return app_usage(name, "--num-inference-steps 0 only decodes: --latents is needed");
     if (!decode_only && prompts == 0)
-        return app_usage(name, "--prompt is needed (or --token-ids, or --prompt-embeds)");
+        return app_usage(name, "--prompt is needed (or --prompt-file, --token-ids, --prompt-embeds)");
     if (prompts > 1)
         return app_usage(name, "--prompt, --token-ids and --prompt-embeds exclude one another");
     if (s->negative_prompt && s->negative_embeds)
@@ -548,7 +769,8 @@ static int check_settings(const struct settings *s, const struct app_program *pr
         return app_usage(name,
                          "--output is needed: a name that ends in .mp4, .y4m or .safetensors, "
                          "or a folder for PNG files");
-    if (s->output && sdt_video_check_path(s->output, s->force, &err) != SDT_OK)
+    bool several = s->prompts.count > 1 || s->prompt_file; /* names are checked one by one later */
+    if (s->output && !several && sdt_video_check_path(s->output, s->force, &err) != SDT_OK)
         return app_report(name, &err);
     for (size_t i = 0; i < count; i++) {
         if (app_check_target(targets[i].option, targets[i].path, s->force, &err) != SDT_OK)
@@ -569,7 +791,7 @@ static int check_settings(const struct settings *s, const struct app_program *pr
 }
 
 int main(int argc, char **argv) {
-    struct settings s = {.devices = 1, .sheet_columns = 4, .sheet_scale = 1};
+    struct settings s = {.sheet_columns = 4, .sheet_scale = 1};
     char strategy_help[300];
     app_strategy_help(strategy_help, sizeof strategy_help);
     struct app_option options[] = {
@@ -577,7 +799,9 @@ int main(int argc, char **argv) {
         APP_STRING_OPTION("model", "DIR", &s.model,
                           "checkpoint in diffusers layout: a folder, or org/name to look for in "
                           "$HF_HOME"),
-        APP_STRING_OPTION("prompt", "TEXT", &s.prompt, "what to show; @FILE reads it from a file"),
+        APP_STRINGS_OPTION("prompt", "TEXT", &s.prompts,
+                           "what to show; @FILE reads it from a file; several make several videos"),
+        APP_STRING_OPTION("prompt-file", "FILE", &s.prompt_file, "one prompt a line"),
         APP_STRING_OPTION(
             "negative-prompt", "TEXT", &s.negative_prompt,
             "what not to show; @FILE reads it from a file (default: the checkpoint's)"),
@@ -617,7 +841,8 @@ int main(int argc, char **argv) {
         APP_STRING_OPTION("dtype", "float32", &s.dtype, "precision of the computation (float32)"),
         APP_HEADING("What to write"),
         APP_STRING_OPTION("output", "PATH", &s.output,
-                          "the video: .mp4, .y4m, .safetensors, or a folder of PNG files"),
+                          "the video: .mp4, .y4m, .safetensors, or a folder of PNG files; with "
+                          "several prompts a name as out-%03d.mp4, numbered from 1"),
         APP_DOUBLE_OPTION("fps", "F", &s.fps, 0.01, 1000.0,
                           "frames per second of the video (default: the checkpoint's, else 16)"),
         APP_STRING_OPTION("save-latent", "FILE", &s.save_latent,
@@ -631,11 +856,36 @@ int main(int argc, char **argv) {
         APP_FLAG_OPTION("force", &s.force, "replace files that are there"),
         APP_HEADING("Where and how to run"),
         APP_INT_OPTION(
-            "devices", "N", &s.devices, 1, SDT_MAX_DEVICES,
+            "devices", "N", &s.place.devices, 1, SDT_MAX_DEVICES,
             "number of devices; on CPUs stand-ins with memories of their own (default 1)"),
-        APP_INT_OPTION("workers-per-device", "W", &s.workers, 1, STARPU_MAXCPUS,
+        APP_INT_OPTION("workers-per-device", "W", &s.place.workers, 1, STARPU_MAXCPUS,
                        "CPU workers of each device (default: all cores for one device, else 1)"),
-        APP_STRING_OPTION("strategy", "NAME", &s.strategy, strategy_help),
+        APP_STRING_OPTION("strategy", "NAME", &s.place.strategy, strategy_help),
+        APP_INT_OPTION("chunk-heads", "K", &s.place.chunk_heads, 1, 1024,
+                       "most heads of one exchange (default: 1 for pipesp, else all of a device)"),
+        APP_INT_OPTION("ulysses-degree", "U", &s.place.ulysses_degree, 1, SDT_MAX_DEVICES,
+                       "usp: devices of one ring position (default: all)"),
+        APP_INT_OPTION("ring-degree", "R", &s.place.ring_degree, 1, SDT_MAX_DEVICES,
+                       "usp: positions of the ring (default: devices / Ulysses degree)"),
+        APP_STRING_OPTION("dit-devices", "LIST", &s.place.dit_devices,
+                          "devices that denoise, as 0-6 or cpu:0,2; with --vae-devices: DeDiVAE, "
+                          "one prompt is denoised while another is decoded"),
+        APP_STRING_OPTION("vae-devices", "LIST|auto", &s.place.vae_devices,
+                          "devices that decode; auto divides --devices by the work of both"),
+        APP_INT_OPTION("dit-parallel-size", "N", &s.place.dit_size, 1, SDT_MAX_DEVICES,
+                       "the first N devices denoise (with --vae-parallel-size)"),
+        APP_INT_OPTION("vae-parallel-size", "N", &s.place.vae_size, 1, SDT_MAX_DEVICES,
+                       "the next N devices decode"),
+        APP_CHOICE_OPTION("text-encoder-group", "dit|vae", &s.place.text_group,
+                          "whose first device runs the text encoder (default dit)"),
+        APP_CHOICE_OPTION("aco", "off|static|dynamic|auto", &s.place.aco,
+                          "attention on idle VAE devices: a fixed share while nothing is decoded, "
+                          "or piece by piece where it ends earlier (default off)"),
+        APP_INT_OPTION("max-latents", "N", &s.place.max_latents, 1, APP_MOST_STRINGS,
+                       "most latents alive before prompts wait (default 3)"),
+        APP_CHOICE_OPTION("plan", "given|auto", &s.place.plan,
+                          "auto: the strategy, groups and aco with the shortest predicted time, "
+                          "within what is given (default given)"),
         APP_STRING_OPTION("scheduler", "NAME", &s.scheduler,
                           "StarPU policy (default STARPU_SCHED, else pipedit)"),
         APP_FLAG_OPTION("enable-tiling", &s.tiling,
@@ -668,7 +918,8 @@ int main(int argc, char **argv) {
             "run after the running tasks and keeps the latent.",
     };
     struct sdt_pipeline *pipeline = NULL;
-    struct sdt_request request;
+    struct sdt_request request, *requests = NULL;
+    struct sdt_placement placement;
     struct sdt_plan plan = {0};
     struct inputs inputs = {0};
     struct sdt_error err;
@@ -679,22 +930,38 @@ int main(int argc, char **argv) {
     if (code >= 0)
         return code;
     code = 0;
+    if (s.place.plan && !strcmp(s.place.plan, "given"))
+        s.place.plan = NULL;
     enum sdt_status status = sdt_pipeline_open(s.model, &pipeline, &err);
     if (status == SDT_OK)
         status = make_request(&s, &program, pipeline, &request, &inputs, &err);
+    if (status == SDT_OK && !s.dry_run)
+        status = check_names(&s, inputs.count, &err);
     if (status == SDT_OK)
-        status = sdt_plan_make(pipeline, &request, &(struct sdt_placement){0}, s.devices, s.workers,
+        status = app_place(&s.place, pipeline, &request, inputs.count, s.dry_run, &placement, &err);
+    if (status == SDT_OK)
+        status = sdt_plan_make(pipeline, &request, &placement, s.place.devices, s.place.workers,
                                &plan, &err);
     if (status == SDT_OK && s.dry_run) {
         const char *policy = s.scheduler ? s.scheduler : getenv("STARPU_SCHED");
-        app_plan_print(pipeline, &request, &plan, policy && *policy ? policy : "pipedit");
+        app_plan_print(pipeline, &request, &placement, inputs.count, &plan,
+                       policy && *policy ? policy : "pipedit");
         if (fflush(stdout) || ferror(stdout))
             status = sdt_fail(&err, SDT_ERROR_IO, "standard output cannot be written");
     } else if (status == SDT_OK) {
-        code = run(&s, pipeline, &request, &plan);
+        requests = calloc((size_t)inputs.count, sizeof *requests);
+        if (!requests)
+            status = sdt_fail(&err, SDT_ERROR_MEMORY, "out of memory for %d prompts", inputs.count);
+        for (int r = 0; requests && r < inputs.count; r++) {
+            requests[r] = request;
+            requests[r].prompt = inputs.prompts[r];
+        }
+        if (requests)
+            code = run(&s, pipeline, requests, inputs.count, &placement, &plan);
     }
     if (status != SDT_OK)
         code = app_report(program.name, &err);
+    free(requests);
     sdt_plan_clear(&plan);
     inputs_clear(&inputs);
     sdt_pipeline_close(pipeline);

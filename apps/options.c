@@ -181,6 +181,14 @@ static int set_value(const struct app_program *program, const struct app_option 
                              option->choices);
         *(const char **)option->value = text;
         return -1;
+    case APP_STRINGS: {
+        struct app_strings *strings = option->value;
+        if (strings->count == APP_MOST_STRINGS)
+            return app_usage(program->name, "--%s: given more than %d times", option->name,
+                             APP_MOST_STRINGS);
+        strings->item[strings->count++] = text;
+        return -1;
+    }
     case APP_INT: {
         long value = strtol(text, &end, 10);
         if (end == text || *end)

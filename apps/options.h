@@ -13,9 +13,16 @@ enum app_type {
     APP_SECTION, /* no option: `help` is a heading of --help */
     APP_FLAG,    /* bool */
     APP_STRING,  /* const char *, borrowed from argv; may be restricted by `choices` */
+    APP_STRINGS, /* struct app_strings: each time the option is given adds one */
     APP_INT,     /* int within min..max */
     APP_DOUBLE,  /* double within min..max */
     APP_SEED     /* uint64_t, decimal or 0x hexadecimal */
+};
+
+#define APP_MOST_STRINGS 256
+struct app_strings {
+    const char *item[APP_MOST_STRINGS]; /* borrowed from argv */
+    int count;
 };
 
 struct app_option {
@@ -36,6 +43,7 @@ struct app_option {
     { .type = APP_SECTION, .help = (text) }
 #define APP_FLAG_OPTION(n, v, h) APP_OPTION(APP_FLAG, n, NULL, v, h)
 #define APP_STRING_OPTION(n, o, v, h) APP_OPTION(APP_STRING, n, o, v, h)
+#define APP_STRINGS_OPTION(n, o, v, h) APP_OPTION(APP_STRINGS, n, o, v, h)
 #define APP_CHOICE_OPTION(n, c, v, h) APP_OPTION(APP_STRING, n, c, v, h, .choices = (c))
 #define APP_INT_OPTION(n, o, v, low, high, h)                                                      \
     APP_OPTION(APP_INT, n, o, v, h, .min = (low), .max = (high))
@@ -54,7 +62,7 @@ struct app_program {
 
 /* Reads argv[1..]; --help and --version are known to every program. -1: go on. Otherwise the exit
  * code: 0 after help or version, 2 after one line on stderr about what is wrong. An option given
- * twice: the last one counts. */
+ * twice: the last one counts, but for APP_STRINGS. */
 int app_parse(const struct app_program *program, int argc, char **argv);
 
 /* Prints "program: message" as one line on stderr and returns the exit code of err's status. */

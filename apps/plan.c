@@ -95,7 +95,23 @@ static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_reques
            best.height, best.width, best.num_frames, best.steps, duration);
 }
 
+/* "0,1,2" */
+static void print_devices(int count, const int *list) {
+    for (int i = 0; i < count; i++)
+        printf("%s%d", i ? "," : "", list[i]);
+}
+
+static void print_groups(const struct sdt_placement *p) {
+    printf("  groups         denoise on ");
+    print_devices(p->dit_devices, p->dit);
+    printf(", decode on ");
+    print_devices(p->vae_devices, p->vae);
+    printf(", aco %s, text encoder with the %s group\n", sdt_aco_name(p->aco),
+           p->text_with_vae ? "decoding" : "denoising");
+}
+
 void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                    const struct sdt_placement *placement, int requests,
                     const struct sdt_plan *plan, const char *scheduler) {
     char duration[32];
     double peak = 0.0;
@@ -122,6 +138,8 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
     printf("  devices        %d with %d worker%s each, strategy %s, policy %s\n", plan->devices,
            plan->workers_per_device, plan->workers_per_device == 1 ? "" : "s",
            request->strategy->name, scheduler);
+    if (placement->dit_devices)
+        print_groups(placement);
     for (int d = 0; d < plan->devices; d++) {
         printf("    device %-4d  %d tiles, %d of %d heads, peak memory ", d, plan->device_tiles[d],
                plan->device_heads[d], plan->heads);
@@ -146,8 +164,8 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
            plan->total_flops / unit, unit_name, plan->text_flops / unit, request->steps,
            plan->step_flops / unit, plan->vae_flops / unit);
     app_duration(plan->seconds, duration);
-    printf("  time           about %s at %.1f GFLOP/s a worker\n", duration,
-           plan->flops_per_second * 1e-9);
+    printf("  time           about %s%s at %.1f GFLOP/s a worker\n", duration,
+           requests > 1 ? " a prompt" : "", plan->flops_per_second * 1e-9);
     if (plan->seconds > LONG_SECONDS)
         print_smaller(pipeline, request, plan);
 }

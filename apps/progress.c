@@ -25,7 +25,9 @@ struct app_progress {
     enum app_progress_mode mode;
     bool colour, drawn;
     double start, last;
-    double work[PHASES]; /* share of the whole, sum 1 */
+    double work[PHASES]; /* share of a request, sum 1 */
+    double done[PHASES]; /* of each phase, in requests */
+    int requests;
     int phase;
 };
 
@@ -48,7 +50,7 @@ enum app_progress_mode app_progress_mode(const char *word) {
 }
 
 struct app_progress *app_progress_start(enum app_progress_mode mode, const struct sdt_plan *plan,
-                                        int steps) {
+                                        int steps, int requests) {
     struct app_progress *progress = calloc(1, sizeof *progress);
     const char *no_colour = getenv("NO_COLOR");
 
@@ -64,6 +66,7 @@ struct app_progress *app_progress_start(enum app_progress_mode mode, const struc
     progress->colour = !(no_colour && *no_colour);
     progress->start = now();
     progress->phase = -1;
+    progress->requests = requests;
     return progress;
 }
 
@@ -82,24 +85,31 @@ void app_duration(double seconds, char text[32]) {
 }
 
 void app_progress_update(void *arg, int request, const char *phase, int done, int total) {
-    (void)request;
     struct app_progress *progress = arg;
-    double before = 0.0, fraction;
-    char elapsed[32], left[32] = "";
+    double fraction = 0.0;
+    char elapsed[32], left[32] = "", which[32] = "";
     int p = 0;
 
     if (progress->mode == APP_PROGRESS_NONE || total < 1)
         return;
     while (p < PHASES && strcmp(phase, phase_name[p]))
-        before += progress->work[p++];
+        p++;
     if (p == PHASES)
         return;
     pthread_mutex_lock(&progress->mutex);
     double time = now();
-    fraction = before + progress->work[p] * done / total;
+    /* Requests pass a phase one after the other, or nearly so: what counts is how far the last one is. */
+    double reached = request + (double)done / total;
+    if (reached > progress->done[p])
+        progress->done[p] = reached;
+    for (int q = 0; q < PHASES; q++)
+        fraction += progress->work[q] * progress->done[q] / progress->requests;
+    if (progress->requests > 1)
+        snprintf(which, sizeof which, "%d/%d ", request + 1, progress->requests);
     bool due = time - progress->last >=
                (progress->mode == APP_PROGRESS_BAR ? BAR_INTERVAL : LINE_INTERVAL);
-    if (p < progress->phase || (!due && done != total && p == progress->phase))
+    if ((p < progress->phase && progress->requests == 1) ||
+        (!due && done != total && p == progress->phase))
         goto out;
     progress->phase = p;
     progress->last = time;
@@ -107,11 +117,11 @@ void app_progress_update(void *arg, int request, const char *phase, int done, in
     if (fraction > 0.0 && time - progress->start > 0.5)
         app_duration((time - progress->start) * (1.0 - fraction) / fraction, left);
     if (progress->mode == APP_PROGRESS_PLAIN) {
-        fprintf(stderr, "%s %d/%d, %s elapsed%s%s%s\n", phase, done, total, elapsed,
+        fprintf(stderr, "%s%s %d/%d, %s elapsed%s%s%s\n", which, phase, done, total, elapsed,
                 *left ? ", " : "", left, *left ? " left" : "");
     } else {
         int full = (int)(fraction * BAR_WIDTH + 0.5);
-        fprintf(stderr, "\r%-7s %4d/%-4d [%s%.*s%s%*s] %3.0f%% %s%s%s%s\033[K", phase, done, total,
+        fprintf(stderr, "\r%s%-7s %4d/%-4d [%s%.*s%s%*s] %3.0f%% %s%s%s%s\033[K", which, phase, done, total,
                 progress->colour ? "\033[32m" : "", full, "##############################",
                 progress->colour ? "\033[0m" : "", BAR_WIDTH - full, "", 100.0 * fraction, elapsed,
                 *left ? ", " : "", left, *left ? " left" : "");
@@ -122,11 +132,20 @@ out:
     pthread_mutex_unlock(&progress->mutex);
 }
 
+void app_progress_pause(struct app_progress *progress) {
+    if (!progress)
+        return;
+    pthread_mutex_lock(&progress->mutex);
+    if (progress->drawn)
+        fputc('\n', stderr);
+    progress->drawn = false;
+    pthread_mutex_unlock(&progress->mutex);
+}
+
 void app_progress_end(struct app_progress *progress) {
     if (!progress)
         return;
-    if (progress->drawn)
-        fputc('\n', stderr);
+    app_progress_pause(progress);
     pthread_mutex_destroy(&progress->mutex);
     free(progress);
 }

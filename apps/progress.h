@@ -14,10 +14,13 @@ enum app_progress_mode app_progress_mode(const char *word);
 /* The plan's FLOPs say which share of the time each phase is expected to take. NULL: out of memory.
  */
 struct app_progress *app_progress_start(enum app_progress_mode mode, const struct sdt_plan *plan,
-                                        int steps);
+                                        int steps, int requests);
 /* An sdt_progress; arg is the struct app_progress. Any thread. */
 void app_progress_update(void *arg, int request, const char *phase, int done, int total);
-/* Ends an unfinished bar's line, so that a message can follow. NULL is fine. */
+/* Ends an unfinished bar's line, so that a message can follow; the next update draws it anew. NULL is
+ * fine. */
+void app_progress_pause(struct app_progress *progress);
+/* The same, for good. NULL is fine. */
 void app_progress_end(struct app_progress *progress);
 
 /* Seconds as "12 s", "3:05" (minutes) or "2:10:00". */

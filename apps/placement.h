@@ -1,0 +1,24 @@
+/* Which devices do what: --dit-devices, --vae-devices, --aco, --plan and their like. */
+#ifndef STARDIT_APPS_PLACEMENT_H
+#define STARDIT_APPS_PLACEMENT_H
+
+#include "graph/candidates.h"
+
+/* What the command line says; NULL or 0: not given. */
+struct app_placement {
+    int devices, workers;
+    const char *dit_devices, *vae_devices; /* "0-6", "cpu:0,2", vae also "auto" */
+    int dit_size, vae_size;                /* --dit-parallel-size, --vae-parallel-size */
+    const char *text_group;                /* "dit" or "vae" */
+    const char *aco;                       /* "off", "static", "dynamic", "auto" */
+    const char *plan;                      /* "auto" or "given" */
+    const char *strategy;
+    int chunk_heads, ulysses_degree, ring_degree, max_latents;
+};
+
+/* Settles the devices (how many, if only the groups were given), the placement and the request's strategy, for
+ * `count` requests. Prints with `table` (or NULL) the candidates of --plan auto, best first. */
+enum sdt_status app_place(struct app_placement *options, struct sdt_pipeline *pipeline,
+                          struct sdt_request *request, int count, bool table,
+                          struct sdt_placement *placement, struct sdt_error *err);
+#endif
