@@ -12,10 +12,16 @@
 
 #include "codelets/recorder.h"
 #include "codelets/task.h"
-#include "stardit/stardit.h"
+#include "stardit/graph.h"
 
-/* Threads that insert tasks, each into a lane of its own: one denoises, up to one per device decodes. */
-enum { SDT_LANE_DENOISE, SDT_LANE_DECODE, SDT_LANES = SDT_LANE_DECODE + SDT_MAX_DEVICES };
+/* Threads that insert tasks, each into a lane of its own: one denoises, up to one per device decodes, and
+ * programs outside have flows of their own (graph/flow.c). */
+enum {
+    SDT_LANE_DENOISE,
+    SDT_LANE_DECODE,
+    SDT_LANE_OWN = SDT_LANE_DECODE + SDT_MAX_DEVICES,
+    SDT_LANES = SDT_LANE_OWN + SDT_MAX_FLOWS
+};
 
 struct sdt_machine {
     int devices, workers_per_device;
@@ -26,6 +32,7 @@ struct sdt_machine {
     struct sdt_lane lane[SDT_LANES];
     struct sdt_progress_watch watch;
     bool free_mapping;
+    atomic_uint flows;         /* bit f: own flow f is in use */
     atomic_bool stop;          /* set it (async-signal-safe) to end the run early */
     char scheduler[64];
     char *bus_folder;          /* temporary, removed at close; NULL: none */
