@@ -16,10 +16,7 @@ struct own_flow {
 
 _Static_assert(SDT_MAX_FLOWS <= 32, "taken flows are bits of an unsigned");
 
-static struct own_flow *own(struct sdt_flow *flow)
-{
-    return (struct own_flow *)flow;
-}
+static struct own_flow *own(struct sdt_flow *flow) { return (struct own_flow *)flow; }
 
 /* The lowest free number; -1: none. */
 static int take_number(struct sdt_machine *machine)
@@ -86,10 +83,7 @@ void sdt_flow_priority(struct sdt_flow *flow, int priority)
         sdt_fail(&flow->error, SDT_ERROR_USAGE, "a priority of %d; -15 to 16 works", priority);
 }
 
-struct sdt_tag *sdt_flow_tag(struct sdt_flow *flow)
-{
-    return &flow->tag;
-}
+struct sdt_tag *sdt_flow_tag(struct sdt_flow *flow) { return &flow->tag; }
 
 enum sdt_status sdt_flow_wait(struct sdt_flow *flow, struct sdt_error *err)
 {

@@ -1,7 +1,8 @@
-/* Two prompts to two videos: generate CHECKPOINT VIDEO VIDEO, where a VIDEO ends in .y4m, .mp4 or .safetensors.
+/* Two prompts to two videos: generate CHECKPOINT VIDEO VIDEO, where a VIDEO ends in .y4m, .mp4 or
+ * .safetensors.
  *
- * Two devices, one for each part of the work: while the first denoises the second prompt, the other decodes the
- * first one's video. docs/library.md walks through it. */
+ * Two devices, one for each part of the work: while the first denoises the second prompt, the other
+ * decodes the first one's video. docs/library.md walks through it. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +11,8 @@
 
 static atomic_int written;
 
-static void write_video(void *path, int request, enum sdt_status status, const struct sdt_error *err,
-                        struct sdt_result *result)
+static void write_video(void *path, int request, enum sdt_status status,
+                        const struct sdt_error *err, struct sdt_result *result)
 {
     struct sdt_video video = {result->frames, result->height, result->width, 16.0, result->video};
     struct sdt_error failed = *err;

@@ -1,5 +1,6 @@
-/* A graph of its own on two devices, o = softmax(q k^T / sqrt(E)) x with q = x wq^T and k = x wk^T: two linears
- * and an attention, then the same in plain C. Prints a checksum and the largest difference. */
+/* A graph of its own on two devices, o = softmax(q k^T / sqrt(E)) x with q = x wq^T and k = x wk^T:
+ * two linears and an attention, then the same in plain C. Prints a checksum and the largest
+ * difference. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

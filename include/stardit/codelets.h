@@ -23,8 +23,8 @@ struct sdt_flow;
 /* StarPU's starpu_data_handle_t, without its header. */
 typedef struct _starpu_data_state *sdt_handle;
 
-/* A vector that is the sum of a row of one tensor and a row of another (Wan: per-layer table + per-step
- * vector). A NULL handle is no addend. */
+/* A vector that is the sum of a row of one tensor and a row of another (Wan: per-layer table +
+ * per-step vector). A NULL handle is no addend. */
 struct sdt_row_sum {
     sdt_handle a, b;
     int row_a, row_b;
@@ -71,7 +71,8 @@ void sdt_insert_split_heads(struct sdt_flow *flow, const char *name,
                             sdt_handle rope_table /* or NULL: no rotation */,
                             const sdt_handle *pieces /* [pieces] -> [h_p, rows, e] written;
                                                         ignored where h_p is 0 */);
-/* Puts heads head[0]..head[pieces]-1 at their columns of y. beside: other columns have been written. */
+/* Puts heads head[0]..head[pieces]-1 at their columns of y. beside: other columns have been
+ * written. */
 void sdt_insert_merge_heads(struct sdt_flow *flow, const char *name, int rows, int heads, int e,
                             int pieces, const int *head /* [pieces + 1], copied */,
                             const sdt_handle *x /* [pieces] -> [h_p, rows, e] */, bool beside,
@@ -79,13 +80,14 @@ void sdt_insert_merge_heads(struct sdt_flow *flow, const char *name, int rows, i
 
 /* -- exchange.c: the receiving end of an all-to-all -- */
 /* Puts the pieces of all tiles, wherever they were produced, behind one another on this device. */
-void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, size_t piece /* floats */,
+void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles,
+                       size_t piece /* floats */,
                        const sdt_handle *pieces /* [tiles, stride] -> [piece] */, int stride,
                        sdt_handle y /* [tiles, piece] written */);
 
 /* -- attention.c -- */
-/* Attention to `keys` keys. lse (or NULL) gets the log-sum-exps. merge: o and lse hold the result for other
- * keys and are merged with. */
+/* Attention to `keys` keys. lse (or NULL) gets the log-sum-exps. merge: o and lse hold the result
+ * for other keys and are merged with. */
 void sdt_insert_attention(struct sdt_flow *flow, const char *name, int heads, int rows, int e,
                           int tile, int64_t keys, float scale, sdt_handle q /* [heads, rows, e] */,
                           sdt_handle k /* [tiles, heads, tile, e] */, sdt_handle v /* as k */,
@@ -95,18 +97,19 @@ void sdt_insert_attention(struct sdt_flow *flow, const char *name, int heads, in
 /* -- cross_attention.c -- */
 void sdt_insert_cross_attention(struct sdt_flow *flow, const char *name, int rows, int heads, int e,
                                 float eps, int keys, float last_key_bias,
-                                sdt_handle q /* [rows, h*e] */, sdt_handle q_norm /* [h*e] or NULL */,
+                                sdt_handle q /* [rows, h*e] */,
+                                sdt_handle q_norm /* [h*e] or NULL */,
                                 sdt_handle k /* [keys, h*e] */, sdt_handle v /* [keys, h*e] */,
                                 sdt_handle o /* [rows, h*e] written */);
 
 /* -- text.c: T5 encoder -- */
-/* Rows of an embedding table, converted on the way; reads straight from the checkpoint's mapping, so it
- * runs on the host. ids: copied. */
+/* Rows of an embedding table, converted on the way; reads straight from the checkpoint's mapping,
+ * so it runs on the host. ids: copied. */
 void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
                       const void *table /* [vocabulary, d], stays mapped */, int d, int tokens,
                       const int32_t *ids /* [tokens] */, sdt_handle y /* [tokens, d] written */);
-void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int tokens, int heads, int e,
-                               sdt_handle q /* [tokens, h*e] */, sdt_handle k, sdt_handle v,
+void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int tokens, int heads,
+                               int e, sdt_handle q /* [tokens, h*e] */, sdt_handle k, sdt_handle v,
                                sdt_handle bias /* [32, heads] */,
                                sdt_handle o /* [tokens, h*e] written */);
 void sdt_insert_gated_gelu(struct sdt_flow *flow, const char *name, size_t n,
@@ -127,8 +130,9 @@ void sdt_insert_patch_order(struct sdt_flow *flow, const char *name, int rows, i
                             sdt_handle y /* [rows, C, patch] written */);
 
 /* -- sampler.c -- */
-/* x_next = one solver step from x. The previous latent stays in x, so that a stopped run still has a
- * whole latent. done (or NULL) is called with done_arg on the worker's thread when the task has run. */
+/* x_next = one solver step from x. The previous latent stays in x, so that a stopped run still has
+ * a whole latent. done (or NULL) is called with done_arg on the worker's thread when the task has
+ * run. */
 void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
                              const struct sdt_sampler_step *step, size_t n,
                              sdt_handle v_cond /* [n] */, sdt_handle v_uncond /* [n] or NULL */,
@@ -138,19 +142,18 @@ void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
                              bool first, void (*done)(void *arg, int step), void *done_arg);
 
 /* -- conv.c: video convolutions, channel-last, one frame a task -- */
-void sdt_insert_conv(struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
-                     const sdt_handle *x /* [kt] -> [height, width, in], oldest first; NULL: zeros */,
-                     sdt_handle w /* [out, kt, ks, ks, in] */, sdt_handle bias /* [out] */,
-                     sdt_handle residual /* as y, or NULL */,
-                     sdt_handle y /* [H', W', out] written */);
+void sdt_insert_conv(
+    struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
+    const sdt_handle *x /* [kt] -> [height, width, in], oldest first; NULL: zeros */,
+    sdt_handle w /* [out, kt, ks, ks, in] */, sdt_handle bias /* [out] */,
+    sdt_handle residual /* as y, or NULL */, sdt_handle y /* [H', W', out] written */);
 void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int height, int width,
                               int channels,
                               const sdt_handle *x /* [3] -> [height, width, C] or NULL: zeros */,
                               sdt_handle w /* [2C, 3, C] */, sdt_handle bias /* [2C] */,
                               sdt_handle first, sdt_handle second /* [height, width, C] written */);
 void sdt_insert_channel_norm(struct sdt_flow *flow, const char *name, size_t pixels, int channels,
-                             bool silu, sdt_handle x /* [pixels, C] */,
-                             sdt_handle gamma /* [C] */,
+                             bool silu, sdt_handle x /* [pixels, C] */, sdt_handle gamma /* [C] */,
                              sdt_handle y /* [pixels, C] written; may be x */);
 void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pixels, int channels,
                                 sdt_handle qkv /* [pixels, 3C] */,
@@ -162,8 +165,8 @@ void sdt_insert_latent_window(struct sdt_flow *flow, const char *name,
                               const struct sdt_window *window, const float *std, const float *mean,
                               sdt_handle latent /* [C, T, H, W] */,
                               sdt_handle y /* [nframes, rows, cols, C] written */);
-/* Stores one frame, clamped to -1..1 if asked. first: out was never written. done (or NULL) is called on the
- * worker's thread. */
+/* Stores one frame, clamped to -1..1 if asked. first: out was never written. done (or NULL) is
+ * called on the worker's thread. */
 void sdt_insert_put_frame(struct sdt_flow *flow, const char *name, int height, int width, int frame,
                           bool clamp, sdt_handle x /* [height, width, 3] */,
                           sdt_handle out /* [F, height, width, 3] updated */, bool first,
@@ -182,10 +185,11 @@ void sdt_insert_place_tile(struct sdt_flow *flow, const char *name, int frames, 
                            sdt_handle video /* [frames, height, width, 3] updated */);
 
 /* -- load.c: from the checkpoint's mapping -- */
-/* y = the stored values as floats; with taps > 1, a convolution's [out, in, taps] as [out, taps, in]. Runs
- * on the host. data stays mapped until the task has run. */
-void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype, const void *data,
-                     size_t count, int out, int in, int taps, sdt_handle y /* [count] written */);
+/* y = the stored values as floats; with taps > 1, a convolution's [out, in, taps] as [out, taps,
+ * in]. Runs on the host. data stays mapped until the task has run. */
+void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
+                     const void *data, size_t count, int out, int in, int taps,
+                     sdt_handle y /* [count] written */);
 
 #ifdef __cplusplus
 }

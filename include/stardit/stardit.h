@@ -1,17 +1,19 @@
 /* libstardit: videos from prompts, in a program of your own.
  *
- * A checkpoint is opened (sdt_pipeline_open), a request filled with its defaults and changed, a plan
- * made that says what will happen before a weight is read, a machine started, the requests run, and each
- * result taken as it comes. docs/library.md walks through a whole program.
+ * A checkpoint is opened (sdt_pipeline_open), a request filled with its defaults and changed, a
+ * plan made that says what will happen before a weight is read, a machine started, the requests
+ * run, and each result taken as it comes. docs/library.md walks through a whole program.
  *
  * Rules that hold for all of it
- *  - Functions that can fail return `enum sdt_status` and fill a `struct sdt_error` (stardit/status.h).
- *    On a failure, what they would have opened is NULL.
- *  - Structs are filled by name, so that fields which a later version adds are 0: the old behaviour.
- *  - Strings and arrays that are handed in are borrowed until the call returns, or, in a request, until
- *    its result has been delivered.
+ *  - Functions that can fail return `enum sdt_status` and fill a `struct sdt_error`
+ *    (stardit/status.h). On a failure, what they would have opened is NULL.
+ *  - Structs are filled by name, so that fields which a later version adds are 0: the old
+ *    behaviour.
+ *  - Strings and arrays that are handed in are borrowed until the call returns, or, in a request,
+ *    until its result has been delivered.
  *  - Arrays are float32, row-major, slowest dimension first: [frames, height, width, 3].
- *  - A checkpoint and a machine may be used by one thread at a time; sdt_machine_stop by any.
+ *  - A checkpoint and a machine are used by one thread at a time; but sdt_machine_stop is for any
+ *    thread, and so are flows of their own (stardit/graph.h).
  *
  * Graphs of your own, out of the same tasks: stardit/graph.h. */
 #ifndef STARDIT_STARDIT_H
@@ -29,7 +31,7 @@
 extern "C" {
 #endif
 
-/* ---- the machine: StarPU with a number of devices --------------------------------------------- */
+/* ---- the machine: StarPU with a number of devices ------------------------------------------ */
 
 struct sdt_machine;
 
@@ -48,29 +50,32 @@ struct sdt_machine_options {
 };
 
 /* Starts StarPU. One machine per process at a time. SDT_ERROR_USAGE for counts out of range or an
- * unknown scheduler (the message lists the known ones), SDT_ERROR_DEVICE when StarPU cannot start. */
+ * unknown scheduler (the message lists the known ones), SDT_ERROR_DEVICE when StarPU does not
+ * start. */
 enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
                                  struct sdt_machine **machine, struct sdt_error *err);
-/* Waits for all tasks and stops StarPU. Flows and vectors (stardit/graph.h) have been freed before. NULL is
- * fine. After SDT_ERROR_STALLED, StarPU is left running: the process must end. */
+/* Waits for all tasks and stops StarPU. Flows and vectors (stardit/graph.h) have been freed before.
+ * NULL is fine. After SDT_ERROR_STALLED, StarPU is left running: the process must end. */
 void sdt_machine_close(struct sdt_machine *machine);
 
-/* Ends what runs: tasks that have not started do nothing, calls that wait return SDT_ERROR_INTERRUPTED. For
- * good: the machine can only be closed then. From any thread, and from a signal's handler. */
+/* Ends what runs: tasks that have not started do nothing, calls that wait return
+ * SDT_ERROR_INTERRUPTED. For good: the machine can only be closed then. From any thread, and from a
+ * signal's handler. */
 void sdt_machine_stop(struct sdt_machine *machine);
 int sdt_machine_devices(const struct sdt_machine *machine);
-/* Bytes that StarPU has moved between memories since the previous call (StarPU resets its counters when
- * asked). Index 0 is the host, index d + 1 device d; row = source. */
+/* Bytes that StarPU has moved between memories since the previous call (StarPU resets its counters
+ * when asked). Index 0 is the host, index d + 1 device d; row = source. */
 void sdt_machine_traffic(struct sdt_machine *machine,
                          double *bytes /* [devices + 1, devices + 1] added to */);
-/* When each task ran, for Perfetto or chrome://tracing (needs keep_records), and the graph, for Graphviz
- * (keep_edges). Written to a temporary name, then renamed. When nothing runs. SDT_ERROR_IO, SDT_ERROR_MEMORY. */
+/* When each task ran, for Perfetto or chrome://tracing (needs keep_records), and the graph, for
+ * Graphviz (keep_edges). Written to a temporary name, then renamed. When nothing runs.
+ * SDT_ERROR_IO, SDT_ERROR_MEMORY. */
 enum sdt_status sdt_machine_write_trace(const struct sdt_machine *machine, const char *path,
                                         struct sdt_error *err);
 enum sdt_status sdt_machine_write_graph(const struct sdt_machine *machine, const char *path,
                                         struct sdt_error *err);
 
-/* ---- strategies: how devices share a sequence ------------------------------------------------- */
+/* ---- strategies: how devices share a sequence ---------------------------------------------- */
 
 struct sdt_strategy;
 
@@ -89,28 +94,28 @@ enum sdt_aco {
 };
 const char *sdt_aco_name(enum sdt_aco aco);
 
-/* ---- a checkpoint ------------------------------------------------------------------------------ */
+/* ---- a checkpoint -------------------------------------------------------------------------- */
 
 struct sdt_pipeline; /* an opened checkpoint */
 
-/* A diffusers folder whose model_index.json says WanPipeline. "org/name" that is no folder here is looked
- * for among the snapshots under $HF_HOME (else ~/.cache/huggingface); if it is not there, the message
- * has the download command. Single files, .gguf and .pth are refused with what to do. The tensors are
- * mapped and compared with what the model needs; no weight is read yet. The files must stay as they are
- * until the checkpoint is closed. SDT_ERROR_MISSING, SDT_ERROR_FORMAT, SDT_ERROR_UNSUPPORTED, SDT_ERROR_IO,
- * SDT_ERROR_MEMORY. */
+/* A diffusers folder whose model_index.json says WanPipeline. "org/name" that is no folder here is
+ * looked for among the snapshots under $HF_HOME (else ~/.cache/huggingface); if it is not there,
+ * the message has the download command. Single files, .gguf and .pth are refused with what to do.
+ * The tensors are mapped and compared with what the model needs; no weight is read yet. The files
+ * must stay as they are until the checkpoint is closed. SDT_ERROR_MISSING, SDT_ERROR_FORMAT,
+ * SDT_ERROR_UNSUPPORTED, SDT_ERROR_IO, SDT_ERROR_MEMORY. */
 enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **pipeline,
                                   struct sdt_error *err);
 void sdt_pipeline_close(struct sdt_pipeline *pipeline); /* NULL is fine */
 /* Where it was found; owned by the pipeline. */
 const char *sdt_pipeline_folder(const struct sdt_pipeline *pipeline);
 
-/* ---- a request ---------------------------------------------------------------------------------- */
+/* ---- a request ----------------------------------------------------------------------------- */
 
 #define SDT_MAX_RANK 8
 
-/* One tensor as it lies in a file, or in memory of the caller. name, data: owned by where it came from;
- * data may be unaligned. */
+/* One tensor as it lies in a file, or in memory of the caller. name, data: owned by where it came
+ * from; data may be unaligned. */
 struct sdt_stored {
     const char *name;
     enum sdt_dtype dtype;
@@ -125,116 +130,128 @@ enum sdt_sampler_kind { SDT_SAMPLER_UNIPC, SDT_SAMPLER_EULER };
 /* How UniPC lays out its sigmas: as diffusers >= 0.37, or as 0.33 to 0.36. */
 enum sdt_sampler_schedule { SDT_SCHEDULE_NEW, SDT_SCHEDULE_OLD };
 
-/* Decoding in overlapping tiles, in pixels, each over the whole time; size 0: none. Multiples of the VAE's
- * space ratio (8), 0 < stride <= size. */
+/* Decoding in overlapping tiles, in pixels, each over the whole time; size 0: none. Multiples of
+ * the VAE's space ratio (8), 0 < stride <= size. */
 struct sdt_vae_tiling {
     int size_rows, size_cols, stride_rows, stride_cols;
 };
 
-/* What is wanted. Set to defaults by sdt_pipeline_defaults: the checkpoint's stardit.json, else the family's.
- * Strings and arrays are borrowed. */
+/* What is wanted. Set to defaults by sdt_pipeline_defaults: the checkpoint's stardit.json, else the
+ * family's; the prompt is NULL then. A prompt is needed: prompt_embeds count before token_ids,
+ * these before prompt. Strings and arrays are borrowed. */
 struct sdt_request {
     const char *prompt, *negative_prompt;
-    const int32_t *token_ids;            /* in place of the prompt; NULL: none */
+    const int32_t *token_ids; /* in place of the prompt; NULL: none */
     int token_count;
-    const struct sdt_stored *prompt_embeds, *negative_prompt_embeds; /* [rows, text_dim]; NULL: none */
-    int height, width, num_frames;       /* pixels; multiples of 16, 4k + 1 */
-    int steps;
-    double guidance_scale, flow_shift, fps;
-    int max_sequence_length;
-    uint64_t seed;
+    const struct sdt_stored *prompt_embeds; /* [rows, text_dim]; NULL: none */
+    const struct sdt_stored *negative_prompt_embeds;
+    int height, width, num_frames; /* pixels; multiples of 16, 4k + 1 */
+    int steps;                     /* 0: only decodes `latents` */
+    double guidance_scale;         /* above 1: two forwards a step */
+    double flow_shift;             /* of the noise schedule */
+    double fps;                    /* frames per second, for whoever writes the video */
+    int max_sequence_length;       /* tokens that a prompt is cut to, 1 to 4096 */
+    uint64_t seed;                 /* of the noise: torch's on a CPU */
     enum sdt_sampler_kind sampler;
     enum sdt_sampler_schedule schedule;
-    const float *latents;                /* [C, T, H, W] starting noise; NULL: from the seed */
+    const float *latents; /* [C, T, H, W] starting noise; NULL: from the seed */
     struct sdt_vae_tiling tiling;
-    const struct sdt_strategy *strategy;
+    const struct sdt_strategy *strategy; /* requests that run together use the first one's */
 };
-/* Fails only when stardit.json or the scheduler's config is malformed. */
+/* SDT_ERROR_FORMAT when the checkpoint's stardit.json is malformed. Strings belong to the
+ * pipeline. */
 enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_request *request,
                                       struct sdt_error *err);
 
-/* ---- placement and plan ------------------------------------------------------------------------- */
+/* ---- placement and plan -------------------------------------------------------------------- */
 
-/* Which devices do what, and how. Counts of 0: all devices do both, one phase after the other, each phase's
- * weights dropped before the next (the co-located baseline with offloading). Two disjoint groups: DeDiVAE,
- * the one denoises request k + 1 while the other decodes request k. */
+/* Which devices do what, and how. Counts of 0: all devices do both, one phase after the other, each
+ * phase's weights dropped before the next (the co-located baseline with offloading). Two disjoint
+ * groups: DeDiVAE, the one denoises request k + 1 while the other decodes request k. */
 struct sdt_placement {
     int dit_devices, vae_devices;
     int dit[SDT_MAX_DEVICES], vae[SDT_MAX_DEVICES]; /* device indices */
-    bool text_with_vae;     /* the text encoder runs on the first VAE device, not on the first DiT device */
+    bool text_with_vae; /* the text encoder runs on the first VAE device, else the first DiT one */
     int chunk_heads, ulysses_degree; /* 0: the strategy's own */
-    enum sdt_aco aco;       /* needs two groups */
-    int most_latents;       /* of requests that are not decoded yet, denoising ones included; 0: 3 */
+    enum sdt_aco aco;                /* needs two groups */
+    int most_latents; /* of requests that are not decoded yet, denoising ones included; 0: 3 */
 };
 
-/* The plan: what will happen and what it will need, for `devices` x `workers` before any weight is read. */
+/* The plan: what will happen and what it will need, for `devices` x `workers` before any weight is
+ * read. */
 struct sdt_plan {
     int frames, latent_height, latent_width, channels; /* of the latent */
     int devices, workers_per_device;
     int64_t tokens;
     int tile_rows, tiles;
     int heads;
-    int streams;                       /* 2 with classifier-free guidance */
-    int *device_tiles, *device_heads;  /* [devices] */
-    double *device_bytes;              /* [devices] predicted peak */
+    int streams;                      /* 2 with classifier-free guidance */
+    int *device_tiles, *device_heads; /* [devices] */
+    double *device_bytes;             /* [devices] predicted peak */
     double text_flops, step_flops, vae_flops, total_flops;
-    double exchanged_per_step;         /* bytes between devices */
-    double weight_bytes;               /* stored, all components */
-    double denoise_seconds, decode_seconds; /* of one request, predicted at `flops_per_second` a worker */
-    double seconds;                    /* of one request */
+    double exchanged_per_step; /* bytes between devices */
+    double weight_bytes;       /* stored, all components */
+    /* Of one request, predicted at `flops_per_second` a worker. */
+    double denoise_seconds, decode_seconds, seconds;
     double flops_per_second;
 };
-/* Checks the request (sizes, text length, tiling, memory against the machine's) and predicts. flops_per_second is
- * measured with a small matrix product. SDT_ERROR_USAGE or SDT_ERROR_LIMIT with the numbers. */
+/* Checks the request (sizes, text length, tiling, memory against the machine's) and predicts.
+ * flops_per_second is measured with a small matrix product. workers_per_device as in
+ * sdt_machine_options. Needs no machine. SDT_ERROR_USAGE or SDT_ERROR_LIMIT with the numbers;
+ * SDT_ERROR_MEMORY. */
 enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                               const struct sdt_placement *placement, int devices,
                               int workers_per_device, struct sdt_plan *plan, struct sdt_error *err);
-void sdt_plan_clear(struct sdt_plan *plan);
+void sdt_plan_clear(struct sdt_plan *plan); /* of one that is all zeros, or of a failed one, too */
 
 /* Splits `devices` devices (at least 2) by PipeDiT's balance: decoding gets
- * ceil(T_decode / (T_decode + T_denoise) N) of them, from the FLOPs of a request; at least one each. */
+ * ceil(T_decode / (T_decode + T_denoise) N) of them, from the FLOPs of a request; at least one
+ * each. */
 void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                            int devices, struct sdt_placement *placement);
 
-/* ---- running ------------------------------------------------------------------------------------ */
+/* ---- running ------------------------------------------------------------------------------- */
 
-/* Called from worker threads. phase: "text", "denoise", "decode". */
+/* Called from worker threads, also from several at once. phase: "text", "denoise", "decode"; done
+ * of total: prompts (1, or 2 with guidance), steps, frames. request: the index. */
 typedef void (*sdt_progress)(void *arg, int request, const char *phase, int done, int total);
 
 struct sdt_result {
-    int frames, height, width;   /* of the video */
-    float *video;                /* [frames, height, width, 3], -1..1; NULL when stopped before */
+    int frames, height, width; /* of the video */
+    float *video; /* [frames, height, width, 3], -1..1, malloc'ed; NULL when stopped before */
     int channels, latent_frames, latent_height, latent_width;
-    float *latent;               /* [C, T, H, W] after steps_done steps; NULL when none was begun */
+    float *latent; /* [C, T, H, W], malloc'ed, after steps_done steps; NULL when none was begun */
     int steps, steps_done;
     int prompt_tokens;
     double text_seconds, denoise_seconds, decode_seconds;
 };
-void sdt_result_clear(struct sdt_result *result);
+void sdt_result_clear(struct sdt_result *result); /* frees the arrays */
 
-/* Takes one request's result; called once per request, in any order, from the thread that finished it. On a
- * failure (status, err) the result holds what there is. The result is cleared after the call: take what is
- * needed by setting its pointer to NULL. */
+/* Takes one request's result; called once per request, in any order, from the thread that finished
+ * it: with several decoding devices also from several at once. err is not NULL; it says something
+ * when status is not SDT_OK, and the result then holds what there is. The result is cleared after
+ * the call: keep an array by taking the pointer and setting the result's to NULL. */
 typedef void (*sdt_deliver)(void *arg, int request, enum sdt_status status,
                             const struct sdt_error *err, struct sdt_result *result);
 
 struct sdt_run_options {
     struct sdt_placement placement;
-    const char *const *save_latent; /* [count] paths or NULLs, written before decoding; NULL: none */
-    sdt_progress progress;
+    /* [count] paths or NULLs, where latents are written before decoding; NULL: none */
+    const char *const *save_latent;
+    sdt_progress progress; /* or NULL */
     void *progress_arg;
     sdt_deliver deliver;
     void *deliver_arg;
 };
-/* Runs the requests and returns when all have been delivered. When the machine's stop flag is set, denoising
- * ends at once (SDT_ERROR_INTERRUPTED, with the latent of the last whole step) and, with two groups, latents
- * that are ready are still decoded. Returns the first failure. After SDT_ERROR_STALLED the process
- * must end. */
+/* Runs count >= 1 requests and returns when all have been delivered; they are denoised in their
+ * order. After sdt_machine_stop, denoising ends at once (SDT_ERROR_INTERRUPTED, with the latent of
+ * the last whole step) and, with two groups, latents that are ready are still decoded. Returns the
+ * first failure. After SDT_ERROR_STALLED the process must end. */
 enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                      const struct sdt_request *requests, int count,
                                      const struct sdt_run_options *options, struct sdt_error *err);
 
-/* One request. */
+/* One request on all devices. The result is the caller's to clear, also after a failure. */
 enum sdt_status sdt_pipeline_run(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                  const struct sdt_request *request, const char *save_latent,
                                  sdt_progress progress, void *progress_arg,

@@ -1,4 +1,4 @@
-/* What a scheduler may know of a task: the only thing that schedulers/ and the rest of stardit share.
+/* What a scheduler may know of a task: all that schedulers/ and the rest of stardit share.
  *
  * Every task that stardit inserts carries a `struct sdt_tag`; sdt_task_tag() finds it. Tasks of
  * another StarPU program have none (NULL), and a policy must cope: it then knows what StarPU

@@ -1,6 +1,7 @@
 #!/bin/sh
-# The installed headers stand alone: none includes StarPU's, which rename main in a simulation, or one that is
-# not installed; each compiles on its own, as C and as C++. And the library exports sdt_ names only.
+# The installed headers stand alone: none includes StarPU's, which rename main in a simulation, or one
+# that is not installed; each compiles on its own, as C and as C++. And the library exports sdt_ names
+# only.
 . "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
 
 setting() { sed -n "s/^$1 = //p" "$build/Makefile"; }

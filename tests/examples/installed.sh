@@ -1,6 +1,6 @@
 #!/bin/sh
-# What `make install` installs is enough: the examples compile with what pkg-config says of stardit and nothing
-# else, and run.
+# What `make install` installs is enough: the examples compile with what pkg-config says of stardit
+# (and libm, which they call themselves) and run.
 . "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
 
 setting() { sed -n "s/^$1 = //p" "$build/Makefile"; }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The examples of docs/ do what they say: the graph agrees with plain C, and the two videos have the bytes that
-# stardit-generate writes for the same prompts.
+# The examples of docs/ do what they say: the graph agrees with plain C, and the two videos have the
+# bytes that stardit-generate writes for the same prompts.
 . "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
 
 example=$build/tests/examples

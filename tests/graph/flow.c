@@ -1,0 +1,160 @@
+/* Flows and vectors of programs outside: what goes in comes out from any device, every mistake is
+ * an error that stays in its flow, flows of several threads do not meet, and a stop ends them. */
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "stardit/graph.h"
+
+enum { DEVICES = 3, N = 1000, ROUNDS = 20 };
+
+static int failures;
+
+static void expect(bool ok, const char *what, const struct sdt_error *err)
+{
+    printf("%s: %s%s%s\n", what, ok ? "ok" : "FAIL", err && err->status ? ", " : "",
+           err && err->status ? err->message : "");
+    failures += !ok;
+}
+
+/* silu on one device after the other: each reads what the one before has written. */
+static enum sdt_status chain(struct sdt_machine *machine, float start, float *last)
+{
+    struct sdt_error err = {0};
+    struct sdt_flow *flow = NULL;
+    float x[N], want[N], got[N];
+    sdt_handle v[ROUNDS + 1];
+    enum sdt_status status = sdt_flow_new(machine, &flow, &err);
+    if (status != SDT_OK)
+        return status;
+    for (int i = 0; i < N; i++)
+        want[i] = x[i] = start + 0.001f * (float)i;
+    for (int r = 0; r <= ROUNDS; r++)
+        v[r] = sdt_vector_new(flow, N, "x");
+    sdt_vector_put(flow, v[0], x, N);
+    for (int r = 0; r < ROUNDS; r++) {
+        sdt_flow_place(flow, r % (DEVICES + 1) - 1);
+        sdt_flow_priority(flow, r % 3);
+        sdt_flow_tag(flow)->layer = r;
+        sdt_insert_silu(flow, "silu", N, v[r], v[r + 1]);
+        sdt_vector_free(v[r]);
+        sdt_silu(N, want, want);
+    }
+    status = sdt_vector_get(flow, v[ROUNDS], got, N, &err);
+    if (status == SDT_OK && memcmp(got, want, sizeof got))
+        status = SDT_ERROR_FORMAT;
+    *last = got[N - 1];
+    sdt_vector_free(v[ROUNDS]);
+    sdt_flow_free(flow);
+    return status;
+}
+
+struct thread {
+    pthread_t thread;
+    struct sdt_machine *machine;
+    float start, last;
+    enum sdt_status status;
+};
+
+static void *run_thread(void *arg)
+{
+    struct thread *t = arg;
+    t->status = chain(t->machine, t->start, &t->last);
+    return NULL;
+}
+
+/* Flow after flow, each with one mistake. */
+static void mistakes(struct sdt_machine *machine)
+{
+    static const char *const name[] = {"no such device", "no such priority", "a vector of nothing",
+                                       "too many floats put", "put into NULL"};
+    static const enum sdt_status want[] = {SDT_ERROR_USAGE, SDT_ERROR_USAGE, SDT_ERROR_LIMIT,
+                                           SDT_ERROR_USAGE, SDT_ERROR_USAGE};
+    float x[N] = {0}, y[N + 1];
+    for (int i = 0; i < 5; i++) {
+        struct sdt_error err = {0};
+        struct sdt_flow *flow = NULL;
+        if (sdt_flow_new(machine, &flow, &err) != SDT_OK) {
+            expect(false, "a flow", &err);
+            return;
+        }
+        sdt_handle v = sdt_vector_new(flow, N, "x");
+        if (i == 0)
+            sdt_flow_place(flow, DEVICES);
+        else if (i == 1)
+            sdt_flow_priority(flow, 17);
+        else if (i == 2)
+            expect(!sdt_vector_new(flow, 0, "empty"), "no vector", NULL);
+        else if (i == 3)
+            sdt_vector_put(flow, v, y, N + 1);
+        else
+            sdt_vector_put(flow, NULL, x, N);
+        sdt_vector_put(flow, v, x, N); /* does nothing any more */
+        enum sdt_status status = sdt_vector_get(flow, v, y, N, &err);
+        expect(status == want[i] && sdt_flow_wait(flow, NULL) == want[i], name[i], &err);
+        sdt_vector_free(v);
+        sdt_flow_free(flow);
+    }
+    struct sdt_error err = {0};
+    struct sdt_flow *flow = NULL;
+    expect(sdt_flow_new(machine, &flow, &err) == SDT_OK, "a flow", &err);
+    sdt_handle v = sdt_vector_new(flow, N, "x");
+    expect(sdt_vector_get(flow, v, y, N, &err) == SDT_ERROR_USAGE, "get of nothing", &err);
+    sdt_vector_put(flow, v, x, N);
+    err = (struct sdt_error){0};
+    expect(sdt_vector_get(flow, v, y, N - 1, &err) == SDT_ERROR_USAGE, "get of too few", &err);
+    err = (struct sdt_error){0};
+    expect(sdt_vector_get(flow, v, y, N, &err) == SDT_OK, "the flow goes on after both", &err);
+    sdt_vector_free(v);
+    sdt_flow_free(flow);
+}
+
+int main(void)
+{
+    struct sdt_error err = {0};
+    struct sdt_machine_options options = {.devices = DEVICES};
+    struct sdt_machine *machine = NULL;
+    struct sdt_flow *flow[SDT_MAX_FLOWS] = {NULL}, *more = NULL;
+    struct thread thread[SDT_MAX_FLOWS];
+    float alone[SDT_MAX_FLOWS];
+    bool same = true;
+
+    if (sdt_machine_open(&options, &machine, &err) != SDT_OK) {
+        expect(false, "a machine", &err);
+        return 1;
+    }
+    expect(sdt_machine_devices(machine) == DEVICES, "devices", NULL);
+    for (int t = 0; t < SDT_MAX_FLOWS; t++)
+        same &= chain(machine, 0.1f * (float)t, &alone[t]) == SDT_OK;
+    expect(same, "flows one after the other", NULL);
+    for (int t = 0; t < SDT_MAX_FLOWS; t++) {
+        thread[t] = (struct thread){.machine = machine, .start = 0.1f * (float)t};
+        if (pthread_create(&thread[t].thread, NULL, run_thread, &thread[t]))
+            return 99;
+    }
+    for (int t = 0; t < SDT_MAX_FLOWS; t++) {
+        pthread_join(thread[t].thread, NULL);
+        same &= thread[t].status == SDT_OK && thread[t].last == alone[t];
+    }
+    expect(same, "flows side by side", NULL);
+    mistakes(machine);
+
+    same = true;
+    for (int f = 0; f < SDT_MAX_FLOWS; f++)
+        same &= sdt_flow_new(machine, &flow[f], &err) == SDT_OK;
+    expect(same, "as many flows as there can be", &err);
+    expect(sdt_flow_new(machine, &more, &err) == SDT_ERROR_LIMIT && !more, "one more", &err);
+    sdt_flow_free(NULL);
+    sdt_vector_free(NULL);
+
+    float x[N] = {0};
+    sdt_handle v = sdt_vector_new(flow[0], N, "x");
+    sdt_machine_stop(machine);
+    sdt_vector_put(flow[0], v, x, N);
+    expect(sdt_vector_get(flow[0], v, x, N, &err) == SDT_ERROR_INTERRUPTED, "stopped", &err);
+    sdt_vector_free(v);
+    for (int f = 0; f < SDT_MAX_FLOWS; f++)
+        sdt_flow_free(flow[f]);
+    sdt_machine_close(machine);
+    return failures ? 1 : 0;
+}
