@@ -33,13 +33,19 @@ void app_stats_layout(const struct sdt_layout *layout, int *tiles, int *heads) {
 }
 
 static json_t *totals_object(struct sdt_role_totals totals) {
-    return json_pack("{s:I, s:f, s:f, s:f}", "tasks", (json_int_t)totals.tasks, "busy_seconds",
-                     totals.busy_us * 1e-6, "flops", totals.flops, "bytes", totals.bytes);
+    return json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "tasks", (json_int_t)totals.tasks,
+                     "visiting", (json_int_t)totals.visiting, "busy_seconds",
+                     totals.busy_us * 1e-6, "travel_seconds", totals.travel_us * 1e-6,
+                     "wait_seconds", totals.wait_us * 1e-6, "flops", totals.flops, "bytes",
+                     totals.bytes);
 }
 
 static void add(struct sdt_role_totals *sum, struct sdt_role_totals totals) {
     sum->tasks += totals.tasks;
+    sum->visiting += totals.visiting;
     sum->busy_us += totals.busy_us;
+    sum->travel_us += totals.travel_us;
+    sum->wait_us += totals.wait_us;
     sum->flops += totals.flops;
     sum->bytes += totals.bytes;
 }
@@ -80,6 +86,12 @@ void app_stats_machine(json_t *stats, const struct sdt_machine *machine, const i
                         json_integer((json_int_t)sdt__recorder_tasks(machine->recorder)));
     json_object_set_new(tasks, "roles", roles);
     json_object_set_new(stats, "tasks", tasks);
+    struct sdt_role_totals exchange = {0};
+    for (int d = -1; d < machine->devices; d++)
+        add(&exchange, sdt__recorder_totals(machine->recorder, d, SDT_ROLE_EXCHANGE));
+    if (exchange.travel_us > 0.0)
+        json_object_set_new(stats, "exchange_hidden",
+                            json_real(1.0 - exchange.wait_us / exchange.travel_us));
     json_object_set_new(stats, "host", place_object(machine, -1, machine->host.node));
     for (int d = 0; d < machine->devices; d++) {
         json_t *device = place_object(machine, d, machine->device[d].node);

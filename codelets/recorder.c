@@ -172,6 +172,11 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
     totals->tasks++;
     totals->visiting += device != tag->device;
     totals->busy_us += end - start;
+    if (info) {
+        double fetched = microseconds(info->acquire_data_end_time);
+        totals->travel_us += fetched - microseconds(info->push_start_time);
+        totals->wait_us += fetched - microseconds(info->acquire_data_start_time);
+    }
     totals->flops += tag->flops;
     totals->bytes += tag->bytes;
     if (used > recorder->peak[node])

@@ -30,7 +30,7 @@ done <<EOF
 did you mean --num-inference-steps|--num-inference-step 4
 did you mean --num-inference-steps|--steps 4
 did you mean --guidance-scale|--guidance_scal=3
-unknown option --aco|--aco static
+unknown option --transport|--transport static
 unexpected argument|model
 --model is needed|--prompt x --output v.mp4
 --prompt is needed|--model $demo --output v.y4m
