@@ -68,8 +68,9 @@ static void write_matrix(FILE *file, int nodes, double diagonal, double other)
     }
 }
 
-/* Bus files for stand-in devices, in a folder of this run alone. StarPU would otherwise measure the
- * links for every new number of devices (9 s at 8), and runs side by side would share one file. The
+/* Bus files for CPU devices, in a folder of this run alone. StarPU would otherwise write to the user's
+ * home (and abort where it cannot), measure the links for every new number of devices (9 s at 8), and runs side
+ * by side would share one file. The
  * numbers are what one core's memcpy does here; only schedulers that predict read them. */
 static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, int workers,
                                        double link_mb_per_s, struct sdt_error *err)
@@ -139,8 +140,14 @@ static enum sdt_status set_environment(struct sdt_machine *machine, bool stand_i
     snprintf(number, sizeof number, "%d", workers);
     setenv("STARPU_NCPU", number, 1);
     setenv("STARPU_SILENT", "1", 0);
+    const char *synthetic = getenv("HWLOC_SYNTHETIC");
+    if (!stand_ins && synthetic && strstr(synthetic, NODE_BYTES)) { /* of a machine before this one */
+        unsetenv("HWLOC_SYNTHETIC");
+        unsetenv("STARPU_USE_NUMA");
+        unsetenv("STARPU_WORKERS_NOBIND");
+    }
     if (!stand_ins)
-        return SDT_OK;
+        return write_bus_files(machine, nodes, workers, link_mb_per_s, err);
     char topology[160];
     snprintf(topology, sizeof topology, "numanode:%d(memory=" NODE_BYTES ") core:%d pu:1", nodes,
              machine->workers_per_device);

@@ -1,5 +1,7 @@
 /* The whole way against diffusers: prompt to tokens to states to latent to pixels, on the demo checkpoint,
  * with the sigma schedule of diffusers before and after 0.37 (tests/golden/make_demo_reference.py). */
+#include <config.h>
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,6 +104,10 @@ out:
 
 int main(void)
 {
+#ifndef HAVE_SENTENCEPIECE
+    printf("built without SentencePiece: prompts cannot be tokenized\n");
+    return 77;
+#endif
     const char *source = getenv("STARDIT_SOURCE_DIR");
     if (!source) {
         printf("STARDIT_SOURCE_DIR is not set\n");
