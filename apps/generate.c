@@ -883,6 +883,8 @@ int main(int argc, char **argv) {
                           "or piece by piece where it ends earlier (default off)"),
         APP_INT_OPTION("max-latents", "N", &s.place.max_latents, 1, APP_MOST_STRINGS,
                        "most latents alive before prompts wait (default 3)"),
+        APP_FLAG_OPTION("vae-spill", &s.place.vae_spill,
+                        "once nothing is left to denoise, the devices that denoised decode too"),
         APP_CHOICE_OPTION("plan", "given|auto", &s.place.plan,
                           "auto: the strategy, groups and aco with the shortest predicted time, "
                           "within what is given (default given)"),

@@ -222,6 +222,7 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
     if (o->ulysses_degree)
         placement->ulysses_degree = o->ulysses_degree;
     placement->most_latents = o->max_latents;
+    placement->vae_spill = o->vae_spill;
     placement->text_with_vae = o->text_group && !strcmp(o->text_group, "vae");
     if (placement->text_with_vae && !placement->dit_devices)
         return sdt_fail(err, SDT_ERROR_USAGE,

@@ -14,6 +14,7 @@ struct app_placement {
     const char *plan;                      /* "auto" or "given" */
     const char *strategy;
     int chunk_heads, ulysses_degree, ring_degree, max_latents;
+    bool vae_spill;
 };
 
 /* Settles the devices (how many, if only the groups were given), the placement and the request's strategy, for

@@ -188,31 +188,55 @@ static void denoise_all(struct service *service, struct sdt_denoiser *denoiser)
     }
 }
 
+/* Starts decoding threads on a group, after the `started` ones there are: one per device, or one for all that
+ * shares out tiles. Returns how many run then; fewer than asked for is no failure if there is one. */
+static int start_decoding(struct service *service, struct decoding *decoding, int started,
+                          const struct sdt_group *group, bool tiles)
+{
+    int threads = tiles ? 1 : group->devices;
+    for (int i = 0; i < threads; i++, started++) {
+        decoding[started] =
+            (struct decoding){.service = service,
+                              .decoder = {.pipeline = service->pipeline,
+                                          .machine = service->machine,
+                                          .place = group->place + (tiles ? 0 : i),
+                                          .devices = tiles ? group->devices : 1,
+                                          .lane = SDT_LANE_DECODE + started,
+                                          .finish = true}};
+        if (pthread_create(&decoding[started].thread, NULL, decode_all, &decoding[started]))
+            break;
+    }
+    return started;
+}
+
+/* Latents that wait for a decoder. */
+static int waiting(struct service *service)
+{
+    pthread_mutex_lock(&service->mutex);
+    int count = service->queued - service->taken;
+    pthread_mutex_unlock(&service->mutex);
+    return count;
+}
+
 static enum sdt_status run_two_groups(struct service *service, struct sdt_denoiser *denoiser,
-                                      const struct sdt_group *vae, struct sdt_error *err)
+                                      const struct sdt_group *dit, const struct sdt_group *vae,
+                                      struct sdt_error *err)
 {
     bool tiles = service->requests[0].tiling.size_rows > 0;
-    int threads = tiles ? 1 : vae->devices, started = 0;
-    enum sdt_status status = SDT_OK;
-    struct decoding *decoding = calloc((size_t)threads, sizeof *decoding);
+    struct decoding *decoding = calloc((size_t)(dit->devices + vae->devices), sizeof *decoding);
     if (!decoding)
-        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d decoding threads", threads);
-    for (; started < threads; started++) {
-        decoding[started] = (struct decoding){
-            .service = service,
-            .decoder = {.pipeline = service->pipeline,
-                        .machine = service->machine,
-                        .place = vae->place + (tiles ? 0 : started),
-                        .devices = tiles ? vae->devices : 1,
-                        .lane = SDT_LANE_DECODE + started,
-                        .finish = true}};
-        if (pthread_create(&decoding[started].thread, NULL, decode_all, &decoding[started])) {
-            status = sdt_fail(err, SDT_ERROR_MEMORY, "a decoding thread could not be started");
-            break;
-        }
-    }
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for decoding threads");
+    int started = start_decoding(service, decoding, 0, vae, tiles);
+    enum sdt_status status =
+        started ? SDT_OK
+                : sdt_fail(err, SDT_ERROR_MEMORY, "a decoding thread could not be started");
     if (status == SDT_OK)
         denoise_all(service, denoiser);
+    if (status == SDT_OK && service->options->placement.vae_spill && waiting(service) > 0 &&
+        service->status != SDT_ERROR_STALLED) {
+        sdt__denoiser_unload(denoiser); /* makes room for the VAE's weights */
+        started = start_decoding(service, decoding, started, dit, tiles);
+    }
     pthread_mutex_lock(&service->mutex);
     service->closed = true;
     pthread_cond_broadcast(&service->changed);
@@ -297,7 +321,7 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
                                   .devices = vae.devices,
                                   .lane = SDT_LANE_DECODE};
     if (two)
-        status = run_two_groups(&service, &denoiser, &vae, err);
+        status = run_two_groups(&service, &denoiser, &dit, &vae, err);
     else
         run_in_turn(&service, &denoiser, &decoder);
     if (status == SDT_OK && service.status != SDT_OK) {
