@@ -17,6 +17,15 @@ for prompt in "two cats" "a red ball" "snow on a hill"; do
     number=$((number + 1))
 done
 
+# Once nothing is left to denoise, the other devices decode too; the bytes stay.
+long="--num-inference-steps 1 --guidance-scale 1 --num-frames 33 --max-latents 5 --quiet"
+spill="--dit-devices 0-1 --vae-devices 2 --vae-spill"
+passes "$generate" --model "$demo" --prompt a --prompt b --prompt c --prompt d --prompt e $spill \
+    $long --output "$tmp/s%d.y4m" --stats "$tmp/s.json"
+[ "$("$tool" json "$tmp/s.json" device 0 roles vae tasks)" -gt 0 ] || fail "device 0 decodes nothing"
+passes "$generate" --model "$demo" --prompt e $long --output "$tmp/e.y4m"
+same "$tmp/e.y4m" "$tmp/s5.y4m"
+
 # Ctrl-C while request 4 is being denoised.
 : >"$tmp/many"
 for n in 1 2 3 4 5 6; do echo "prompt number $n" >>"$tmp/many"; done
