@@ -45,8 +45,8 @@ struct settings {
 
 /* What was read from files for the request, which borrows it. */
 struct inputs {
-    const char *prompts[APP_MOST_STRINGS]; /* borrowed from argv or file_text */
-    int count;                             /* of requests, at least 1 */
+    const char *prompts[APP_MOST_STRINGS];                   /* borrowed from argv or file_text */
+    int count;                                               /* of requests, at least 1 */
     char *file_text[APP_MOST_STRINGS + 1], *negative_prompt; /* malloc'ed, from files */
     int32_t *ids;
     struct sdt_safetensors *embeds_file[2], *latents_file;
@@ -506,13 +506,12 @@ static json_t *requests_array(const struct outcome *outcome, int count) {
     json_t *array = json_array();
     for (int r = 0; r < count; r++)
         json_array_append_new(
-            array, json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f}", "status",
-                             sdt_status_name(outcome[r].status), "prompt_tokens",
-                             outcome[r].prompt_tokens, "steps_done", outcome[r].steps_done,
-                             "text_seconds", outcome[r].text_seconds, "denoise_seconds",
-                             outcome[r].denoise_seconds, "decode_seconds",
-                             outcome[r].decode_seconds, "write_seconds",
-                             outcome[r].write_seconds));
+            array,
+            json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f}", "status",
+                      sdt_status_name(outcome[r].status), "prompt_tokens", outcome[r].prompt_tokens,
+                      "steps_done", outcome[r].steps_done, "text_seconds", outcome[r].text_seconds,
+                      "denoise_seconds", outcome[r].denoise_seconds, "decode_seconds",
+                      outcome[r].decode_seconds, "write_seconds", outcome[r].write_seconds));
     return array;
 }
 
@@ -559,10 +558,9 @@ static enum sdt_status write_stats(const struct settings *s, const struct sdt_re
     json_object_set_new(stats, "requests", requests_array(outcome, count));
     json_object_set_new(stats, "plan", plan_object(plan));
     json_object_set_new(stats, "seconds",
-                        json_pack("{s:f, s:f, s:f, s:f, s:f}", "text", sum.text_seconds,
-                                  "denoise", sum.denoise_seconds, "decode",
-                                  sum.decode_seconds, "write", sum.write_seconds, "total",
-                                  total_seconds));
+                        json_pack("{s:f, s:f, s:f, s:f, s:f}", "text", sum.text_seconds, "denoise",
+                                  sum.denoise_seconds, "decode", sum.decode_seconds, "write",
+                                  sum.write_seconds, "total", total_seconds));
     app_stats_machine(stats, machine, plan->device_tiles, plan->device_heads);
     sdt_machine_traffic(machine, bytes);
     app_stats_moved(stats, bytes, machine->devices);
@@ -759,7 +757,8 @@ static int check_settings(const struct settings *s, const struct app_program *pr
     if (decode_only && !s->latents)
         return app_usage(name, "--num-inference-steps 0 only decodes: --latents is needed");
     if (!decode_only && prompts == 0)
-        return app_usage(name, "--prompt is needed (or --prompt-file, --token-ids, --prompt-embeds)");
+        return app_usage(name,
+                         "--prompt is needed (or --prompt-file, --token-ids, --prompt-embeds)");
     if (prompts > 1)
         return app_usage(name, "--prompt, --token-ids and --prompt-embeds exclude one another");
     if (s->negative_prompt && s->negative_embeds)

@@ -29,11 +29,11 @@ static enum sdt_status read_list(const char *option, const char *text, int *list
             fine = end != at;
         }
         if (!fine || (*end && *end != ','))
-            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: must be device numbers, as in 0-6 or 0,2,4",
-                            option, text);
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--%s %s: must be device numbers, as in 0-6 or 0,2,4", option, text);
         if (first < 0 || last < first || last >= SDT_MAX_DEVICES)
-            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: device numbers are 0 to %d", option, text,
-                            SDT_MAX_DEVICES - 1);
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: device numbers are 0 to %d", option,
+                            text, SDT_MAX_DEVICES - 1);
         for (long d = first; d <= last; d++) {
             if (*count == SDT_MAX_DEVICES)
                 return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: more than %d devices", option, text,
@@ -68,10 +68,11 @@ static enum sdt_status read_groups(struct app_placement *o, struct sdt_pipeline 
     }
     if (o->dit_size || o->vae_size) {
         if (!o->dit_size || !o->vae_size || o->dit_size + o->vae_size > SDT_MAX_DEVICES)
-            return sdt_fail(err, SDT_ERROR_USAGE,
-                            "--dit-parallel-size and --vae-parallel-size go together, and are at most "
-                            "%d in sum",
-                            SDT_MAX_DEVICES);
+            return sdt_fail(
+                err, SDT_ERROR_USAGE,
+                "--dit-parallel-size and --vae-parallel-size go together, and are at most "
+                "%d in sum",
+                SDT_MAX_DEVICES);
         p->dit_devices = o->dit_size;
         p->vae_devices = o->vae_size;
         for (int d = 0; d < o->dit_size + o->vae_size; d++)
@@ -194,9 +195,10 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
     if (o->ring_degree) {
         int ulysses = o->ulysses_degree ? o->ulysses_degree : dit / o->ring_degree;
         if (ulysses * o->ring_degree != dit)
-            return sdt_fail(err, SDT_ERROR_USAGE,
-                            "Ulysses degree %d x ring degree %d must be the %d devices that denoise",
-                            ulysses, o->ring_degree, dit);
+            return sdt_fail(
+                err, SDT_ERROR_USAGE,
+                "Ulysses degree %d x ring degree %d must be the %d devices that denoise", ulysses,
+                o->ring_degree, dit);
         o->ulysses_degree = ulysses;
     }
     if (automatic || (aco_automatic && placement->dit_devices)) {
@@ -225,7 +227,8 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
     placement->vae_spill = o->vae_spill;
     placement->text_with_vae = o->text_group && !strcmp(o->text_group, "vae");
     if (placement->text_with_vae && !placement->dit_devices)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "--text-encoder-group vae needs two groups: --dit-devices and --vae-devices");
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "--text-encoder-group vae needs two groups: --dit-devices and --vae-devices");
     return SDT_OK;
 }

@@ -121,10 +121,11 @@ void app_progress_update(void *arg, int request, const char *phase, int done, in
                 *left ? ", " : "", left, *left ? " left" : "");
     } else {
         int full = (int)(fraction * BAR_WIDTH + 0.5);
-        fprintf(stderr, "\r%s%-7s %4d/%-4d [%s%.*s%s%*s] %3.0f%% %s%s%s%s\033[K", which, phase, done, total,
-                progress->colour ? "\033[32m" : "", full, "##############################",
-                progress->colour ? "\033[0m" : "", BAR_WIDTH - full, "", 100.0 * fraction, elapsed,
-                *left ? ", " : "", left, *left ? " left" : "");
+        fprintf(stderr, "\r%s%-7s %4d/%-4d [%s%.*s%s%*s] %3.0f%% %s%s%s%s\033[K", which, phase,
+                done, total, progress->colour ? "\033[32m" : "", full,
+                "##############################", progress->colour ? "\033[0m" : "",
+                BAR_WIDTH - full, "", 100.0 * fraction, elapsed, *left ? ", " : "", left,
+                *left ? " left" : "");
         progress->drawn = true;
     }
     fflush(stderr);

@@ -34,10 +34,9 @@ void app_stats_layout(const struct sdt_layout *layout, int *tiles, int *heads) {
 
 static json_t *totals_object(struct sdt_role_totals totals) {
     return json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "tasks", (json_int_t)totals.tasks,
-                     "visiting", (json_int_t)totals.visiting, "busy_seconds",
-                     totals.busy_us * 1e-6, "travel_seconds", totals.travel_us * 1e-6,
-                     "wait_seconds", totals.wait_us * 1e-6, "flops", totals.flops, "bytes",
-                     totals.bytes);
+                     "visiting", (json_int_t)totals.visiting, "busy_seconds", totals.busy_us * 1e-6,
+                     "travel_seconds", totals.travel_us * 1e-6, "wait_seconds",
+                     totals.wait_us * 1e-6, "flops", totals.flops, "bytes", totals.bytes);
 }
 
 static void add(struct sdt_role_totals *sum, struct sdt_role_totals totals) {

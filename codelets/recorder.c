@@ -15,7 +15,7 @@
 
 struct record {
     struct sdt_tag tag;
-    int worker, device; /* that ran it */
+    int worker, device;      /* that ran it */
     double start_us, end_us; /* since StarPU's start */
 };
 
@@ -47,8 +47,7 @@ struct sdt_recorder {
     struct touch *touches;
 };
 
-struct sdt_recorder *sdt__recorder_new(bool keep_records, bool keep_edges)
-{
+struct sdt_recorder *sdt__recorder_new(bool keep_records, bool keep_edges) {
     struct sdt_recorder *recorder = calloc(1, sizeof *recorder);
     if (!recorder)
         return NULL;
@@ -58,8 +57,7 @@ struct sdt_recorder *sdt__recorder_new(bool keep_records, bool keep_edges)
     return recorder;
 }
 
-void sdt__recorder_free(struct sdt_recorder *recorder)
-{
+void sdt__recorder_free(struct sdt_recorder *recorder) {
     if (!recorder)
         return;
     while (recorder->touches) {
@@ -77,8 +75,7 @@ void sdt__recorder_free(struct sdt_recorder *recorder)
 
 /* Room for one more element in a growing array; false (and lost) when there is no memory. */
 static bool reserve(struct sdt_recorder *recorder, void **array, size_t count, size_t *capacity,
-                    size_t size)
-{
+                    size_t size) {
     if (count < *capacity)
         return true;
     size_t wanted = *capacity ? 2 * *capacity : 256;
@@ -92,8 +89,7 @@ static bool reserve(struct sdt_recorder *recorder, void **array, size_t count, s
     return true;
 }
 
-static void add_edge(struct sdt_recorder *recorder, uint64_t from, uint64_t to)
-{
+static void add_edge(struct sdt_recorder *recorder, uint64_t from, uint64_t to) {
     if (from == to)
         return;
     if (reserve(recorder, (void **)&recorder->edges, recorder->nedges, &recorder->edges_capacity,
@@ -102,8 +98,7 @@ static void add_edge(struct sdt_recorder *recorder, uint64_t from, uint64_t to)
 }
 
 static void add_access(struct sdt_recorder *recorder, starpu_data_handle_t handle, bool writes,
-                       uint64_t id)
-{
+                       uint64_t id) {
     struct touch *touch = starpu_data_get_user_data(handle);
     if (!touch) {
         touch = calloc(1, sizeof *touch);
@@ -132,8 +127,7 @@ static void add_access(struct sdt_recorder *recorder, starpu_data_handle_t handl
 }
 
 void sdt__recorder_inserted(struct sdt_recorder *recorder, const struct starpu_task *task,
-                            struct sdt_tag *tag)
-{
+                            struct sdt_tag *tag) {
     tag->id = recorder->inserted++;
     if (!recorder->keep_edges)
         return;
@@ -149,14 +143,12 @@ void sdt__recorder_inserted(struct sdt_recorder *recorder, const struct starpu_t
     }
 }
 
-static double microseconds(struct timespec time)
-{
+static double microseconds(struct timespec time) {
     return (double)time.tv_sec * 1e6 + (double)time.tv_nsec * 1e-3;
 }
 
 void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_task *task,
-                            const struct sdt_tag *tag)
-{
+                            const struct sdt_tag *tag) {
     const struct starpu_profiling_task_info *info = task->profiling_info;
     double start = info ? microseconds(info->start_time) : 0.0;
     double end = info ? microseconds(info->end_time) : 0.0;
@@ -181,32 +173,27 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
     totals->bytes += tag->bytes;
     if (used > recorder->peak[node])
         recorder->peak[node] = used;
-    if (recorder->keep_records &&
-        reserve(recorder, (void **)&recorder->records, recorder->nrecords,
-                &recorder->records_capacity, sizeof *recorder->records))
+    if (recorder->keep_records && reserve(recorder, (void **)&recorder->records, recorder->nrecords,
+                                          &recorder->records_capacity, sizeof *recorder->records))
         recorder->records[recorder->nrecords++] = (struct record){*tag, worker, device, start, end};
     pthread_mutex_unlock(&recorder->mutex);
 }
 
-unsigned long sdt__recorder_tasks(const struct sdt_recorder *recorder)
-{
+unsigned long sdt__recorder_tasks(const struct sdt_recorder *recorder) {
     return recorder->finished;
 }
 
 struct sdt_role_totals sdt__recorder_totals(const struct sdt_recorder *recorder, int device,
-                                            enum sdt_role role)
-{
+                                            enum sdt_role role) {
     return recorder->totals[device + 1][role];
 }
 
-size_t sdt__recorder_peak(const struct sdt_recorder *recorder, unsigned node)
-{
+size_t sdt__recorder_peak(const struct sdt_recorder *recorder, unsigned node) {
     return recorder->peak[node];
 }
 
 /* Opens "<path>.part"; the caller renames it. */
-static FILE *open_part(const char *path, char **part, struct sdt_error *err)
-{
+static FILE *open_part(const char *path, char **part, struct sdt_error *err) {
     FILE *file = NULL;
     if (asprintf(part, "%s.part", path) < 0) {
         *part = NULL;
@@ -220,8 +207,7 @@ static FILE *open_part(const char *path, char **part, struct sdt_error *err)
 }
 
 static enum sdt_status close_part(FILE *file, const char *part, const char *path, bool lost,
-                                  struct sdt_error *err)
-{
+                                  struct sdt_error *err) {
     bool failed = ferror(file);
     failed |= fclose(file) != 0;
     if (lost) {
@@ -237,8 +223,7 @@ static enum sdt_status close_part(FILE *file, const char *part, const char *path
 }
 
 enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, const char *path,
-                                          struct sdt_error *err)
-{
+                                          struct sdt_error *err) {
     char *part = NULL;
     enum sdt_status status = SDT_ERROR_IO;
     FILE *file = open_part(path, &part, err);
@@ -255,22 +240,24 @@ enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, c
             fprintf(file, "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":0,\"args\":{\"name\":"
                           "\"host\"}},\n");
         else
-            fprintf(file, "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":"
-                          "\"device %d\"}},\n",
+            fprintf(file,
+                    "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":"
+                    "\"device %d\"}},\n",
                     device + 1, device);
     }
     for (size_t i = 0; i < recorder->nrecords; i++) {
         const struct record *r = &recorder->records[i];
         const struct sdt_tag *t = &r->tag;
-        fprintf(file,
-                "{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,"
-                "\"dur\":%.3f,\"args\":{\"id\":%llu,\"home\":%d,\"request\":%d,\"stream\":%d,"
-                "\"step\":%d,\"layer\":%d,\"chunk\":%d,\"tile\":%d,\"flops\":%.0f,\"bytes\":%.0f}}%s"
-                "\n",
-                t->name, sdt_role_name(t->role), r->device + 1, r->worker, r->start_us,
-                r->end_us - r->start_us, (unsigned long long)t->id, t->device, t->request,
-                t->stream, t->step, t->layer, t->chunk, t->tile, t->flops, t->bytes,
-                i + 1 < recorder->nrecords ? "," : "");
+        fprintf(
+            file,
+            "{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,"
+            "\"dur\":%.3f,\"args\":{\"id\":%llu,\"home\":%d,\"request\":%d,\"stream\":%d,"
+            "\"step\":%d,\"layer\":%d,\"chunk\":%d,\"tile\":%d,\"flops\":%.0f,\"bytes\":%.0f}}%s"
+            "\n",
+            t->name, sdt_role_name(t->role), r->device + 1, r->worker, r->start_us,
+            r->end_us - r->start_us, (unsigned long long)t->id, t->device, t->request, t->stream,
+            t->step, t->layer, t->chunk, t->tile, t->flops, t->bytes,
+            i + 1 < recorder->nrecords ? "," : "");
     }
     fprintf(file, "]}\n");
     status = close_part(file, part, path, recorder->lost, err);
@@ -280,8 +267,7 @@ out:
 }
 
 enum sdt_status sdt__recorder_write_dot(const struct sdt_recorder *recorder, const char *path,
-                                        struct sdt_error *err)
-{
+                                        struct sdt_error *err) {
     static const char *const colour[SDT_ROLES] = {"lightblue", "gold",   "salmon", "lightgrey",
                                                   "palegreen", "orchid", "white"};
     char *part = NULL;

@@ -18,9 +18,9 @@ struct sdt_recorder;
 struct sdt_role_totals {
     unsigned long tasks;
     unsigned long visiting; /* of them, tasks whose home is another device (Aco) */
-    double busy_us; /* sum of execution times */
-    double travel_us; /* from ready to all inputs there */
-    double wait_us; /* of it, the worker did nothing but wait for them */
+    double busy_us;         /* sum of execution times */
+    double travel_us;       /* from ready to all inputs there */
+    double wait_us;         /* of it, the worker did nothing but wait for them */
     double flops, bytes;
 };
 

@@ -21,8 +21,7 @@ struct work {
 };
 
 /* FLOP/s of `devices` devices together. */
-static double rate(const struct work *w, int devices)
-{
+static double rate(const struct work *w, int devices) {
     double workers = (double)devices * w->rates->workers_per_device;
     if (w->rates->cores > 0)
         workers = fmin(workers, w->rates->cores);
@@ -30,8 +29,7 @@ static double rate(const struct work *w, int devices)
 }
 
 /* The share of the work that the busiest device has, times the number of devices: 1 is a perfect split. */
-static double token_imbalance(const struct sdt_layout *layout)
-{
+static double token_imbalance(const struct sdt_layout *layout) {
     int most = 0;
     for (int d = 0; d < layout->devices; d++) {
         int tiles = layout->first_tile[d + 1] - layout->first_tile[d];
@@ -40,8 +38,7 @@ static double token_imbalance(const struct sdt_layout *layout)
     return (double)most * layout->devices / layout->tiles;
 }
 
-static double head_imbalance(const struct sdt_layout *layout, const int *owner, int parts)
-{
+static double head_imbalance(const struct sdt_layout *layout, const int *owner, int parts) {
     int heads[2 * SDT_MAX_DEVICES] = {0}, most = 0;
     for (int c = 0; c < layout->chunks; c++)
         heads[owner[c]] += layout->head[c + 1] - layout->head[c];
@@ -51,8 +48,7 @@ static double head_imbalance(const struct sdt_layout *layout, const int *owner, 
 }
 
 /* Chunks that one device computes one after the other. */
-static double chunks_per_owner(const struct sdt_layout *layout)
-{
+static double chunks_per_owner(const struct sdt_layout *layout) {
     double chunks = (double)layout->chunks / layout->ulysses;
     return chunks < 1.0 ? 1.0 : chunks;
 }
@@ -63,8 +59,7 @@ static double chunks_per_owner(const struct sdt_layout *layout)
  * and all chunks but one of K's and of the output behind attention, as far as there is attention to hide
  * them behind. A ring hides a round's blocks behind the attention of the round before. */
 static double layer_seconds(const struct work *w, const struct sdt_strategy *strategy,
-                            const struct sdt_layout *layout, enum sdt_aco aco, double *exposed)
-{
+                            const struct sdt_layout *layout, enum sdt_aco aco, double *exposed) {
     const struct sdt_machine_rates *rates = w->rates;
     int devices = layout->devices, all = devices + layout->helpers, layers = w->config->layers;
     double linear = w->linear_flops / layers / rate(w, devices) * token_imbalance(layout);
@@ -96,8 +91,8 @@ static double layer_seconds(const struct work *w, const struct sdt_strategy *str
             double rounds = (double)devices / layout->ulysses;
             double inside = sdt_exchanged_by_heads(layout) / devices / rates->link_bytes_per_second;
             double around = exchange - inside;
-            *exposed = inside + fmax(0.0, around - attention * (1.0 - 1.0 / rounds)) +
-                       rounds * latency;
+            *exposed =
+                inside + fmax(0.0, around - attention * (1.0 - 1.0 / rounds)) + rounds * latency;
         } else {
             *exposed = exchange + 4.0 * latency;
         }
@@ -107,8 +102,7 @@ static double layer_seconds(const struct work *w, const struct sdt_strategy *str
 
 /* Fills the predictions of a candidate. */
 static enum sdt_status predict(const struct work *w, struct sdt_candidate *candidate,
-                               struct sdt_error *err)
-{
+                               struct sdt_error *err) {
     struct sdt_placement *p = &candidate->placement;
     struct sdt_layout layout;
     struct sdt_place place[2 * SDT_MAX_DEVICES] = {{0}};
@@ -134,9 +128,9 @@ static enum sdt_status predict(const struct work *w, struct sdt_candidate *candi
     double factor = (double)w->config->layers * w->streams;
     double decode = w->vae_flops / rate(w, two ? 1 : vae);
     double text = w->text_flops / rate(w, 1);
-    double work = w->requests * (w->text_flops + w->vae_flops +
-                                 w->steps * (double)w->streams *
-                                     (w->linear_flops + w->attention_flops));
+    double work =
+        w->requests * (w->text_flops + w->vae_flops +
+                       w->steps * (double)w->streams * (w->linear_flops + w->attention_flops));
 
     /* static helps while nothing is decoded; dynamic helps only where it gains */
     double busy = fmin(1.0, decode / fmax(1e-30, w->steps * factor * plain) / vae);
@@ -159,10 +153,12 @@ static enum sdt_status predict(const struct work *w, struct sdt_candidate *candi
         double each = fmax(denoise, decode / vae);
         candidate->total_seconds = (w->requests - 1) * each + denoise + decode;
         /* stand-ins that work side by side share the cores */
-        candidate->total_seconds = fmax(candidate->total_seconds, work / rate(w, w->rates->devices));
+        candidate->total_seconds =
+            fmax(candidate->total_seconds, work / rate(w, w->rates->devices));
     } else {
         /* one group: each phase's weights are loaded again for every request */
-        double load = w->rates->devices > 1 ? w->weight_bytes / w->rates->link_bytes_per_second : 0.0;
+        double load =
+            w->rates->devices > 1 ? w->weight_bytes / w->rates->link_bytes_per_second : 0.0;
         candidate->total_seconds = w->requests * (denoise + decode + load);
     }
     sdt_layout_clear(&layout);
@@ -170,8 +166,7 @@ static enum sdt_status predict(const struct work *w, struct sdt_candidate *candi
 }
 
 /* Less is better; then the simpler plan. */
-static int compare(const void *a, const void *b)
-{
+static int compare(const void *a, const void *b) {
     const struct sdt_candidate *x = a, *y = b;
     double least = fmin(x->total_seconds, y->total_seconds);
     if (fabs(x->total_seconds - y->total_seconds) > 1e-9 * least)
@@ -192,8 +187,7 @@ struct list {
 };
 
 static enum sdt_status add(struct list *list, const struct work *w, struct sdt_candidate candidate,
-                           struct sdt_error *err)
-{
+                           struct sdt_error *err) {
     enum sdt_status status = predict(w, &candidate, err);
     if (status != SDT_OK)
         return status;
@@ -212,8 +206,7 @@ static enum sdt_status add(struct list *list, const struct work *w, struct sdt_c
 /* Every strategy on this split of the devices. */
 static enum sdt_status add_strategies(struct list *list, const struct work *w,
                                       struct sdt_placement placement, int devices,
-                                      struct sdt_error *err)
-{
+                                      struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     for (int s = 0; sdt_strategies[s] && status == SDT_OK; s++) {
         const struct sdt_strategy *strategy = sdt_strategies[s];
@@ -243,15 +236,14 @@ enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
                                     const struct sdt_request *request, int count,
                                     const struct sdt_machine_rates *rates,
                                     struct sdt_candidate **candidates, int *number,
-                                    struct sdt_error *err)
-{
+                                    struct sdt_error *err) {
     struct sdt_wan_geometry g = sdt__geometry(pipeline, request);
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
     const struct sdt_wan_config *c = sdt_wan_config(pipeline->transformer);
     struct list list = {0};
     int keys = request->max_sequence_length, n = rates->devices;
-    double tokens = (double)g.frames * g.height * g.width /
-                    ((double)c->patch[0] * c->patch[1] * c->patch[2]);
+    double tokens =
+        (double)g.frames * g.height * g.width / ((double)c->patch[0] * c->patch[1] * c->patch[2]);
     struct work w = {.rates = rates,
                      .config = c,
                      .tokens = (int64_t)tokens,
@@ -271,8 +263,8 @@ enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
     enum sdt_status status = add_strategies(&list, &w, (struct sdt_placement){0}, n, err);
     for (int vae = 1; vae < n && status == SDT_OK; vae++)
         for (int aco = SDT_ACO_OFF; aco <= SDT_ACO_DYNAMIC && status == SDT_OK; aco++) {
-            struct sdt_placement p = {.dit_devices = n - vae, .vae_devices = vae,
-                                      .aco = (enum sdt_aco)aco};
+            struct sdt_placement p = {
+                .dit_devices = n - vae, .vae_devices = vae, .aco = (enum sdt_aco)aco};
             for (int d = 0; d < n; d++)
                 if (d < n - vae)
                     p.dit[d] = d;
@@ -290,8 +282,7 @@ enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
     return SDT_OK;
 }
 
-struct sdt_machine_rates sdt_measure_rates(int devices, int workers_per_device)
-{
+struct sdt_machine_rates sdt_measure_rates(int devices, int workers_per_device) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     size_t bytes = (size_t)8 << 20;
     double best = 1e9;

@@ -26,24 +26,22 @@ struct service {
 
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    struct sdt_result *result;   /* [count] */
-    int *queue;                  /* [count]: requests whose latent is ready, in order */
-    int queued, taken;           /* queue[taken..queued-1] wait */
-    int alive, most_alive;       /* latents not delivered yet, and their bound */
-    int decoding;                /* requests in a decoder's hands */
-    bool closed;                 /* nothing more will be queued */
-    enum sdt_status status;      /* the first failure */
+    struct sdt_result *result; /* [count] */
+    int *queue;                /* [count]: requests whose latent is ready, in order */
+    int queued, taken;         /* queue[taken..queued-1] wait */
+    int alive, most_alive;     /* latents not delivered yet, and their bound */
+    int decoding;              /* requests in a decoder's hands */
+    bool closed;               /* nothing more will be queued */
+    enum sdt_status status;    /* the first failure */
     struct sdt_error error;
 };
 
-static struct sdt_report report_of(const struct service *service, int request)
-{
+static struct sdt_report report_of(const struct service *service, int request) {
     return (struct sdt_report){service->options->progress, service->options->progress_arg, request};
 }
 
 static void deliver(struct service *service, int request, enum sdt_status status,
-                    const struct sdt_error *err)
-{
+                    const struct sdt_error *err) {
     pthread_mutex_lock(&service->mutex);
     if (status != SDT_OK && service->status == SDT_OK) {
         service->status = status;
@@ -56,24 +54,19 @@ static void deliver(struct service *service, int request, enum sdt_status status
         sdt_result_clear(&service->result[request]);
 }
 
-static enum sdt_status save(const struct service *service, int request, struct sdt_error *err)
-{
+static enum sdt_status save(const struct service *service, int request, struct sdt_error *err) {
     const char *const *paths = service->options->save_latent;
     if (!paths || !paths[request])
         return SDT_OK;
     return sdt__save_latent(&service->result[request], paths[request], err);
 }
 
-static bool stopped(const struct service *service)
-{
-    return atomic_load(&service->machine->stop);
-}
+static bool stopped(const struct service *service) { return atomic_load(&service->machine->stop); }
 
 /* ---- one group after the other --------------------------------------------------------------- */
 
 static void run_in_turn(struct service *service, struct sdt_denoiser *denoiser,
-                        struct sdt_decoder *decoder)
-{
+                        struct sdt_decoder *decoder) {
     for (int r = 0; r < service->count; r++) {
         struct sdt_error err = {0};
         struct sdt_result *result = &service->result[r];
@@ -81,8 +74,8 @@ static void run_in_turn(struct service *service, struct sdt_denoiser *denoiser,
         if (stopped(service))
             status = sdt_fail(&err, SDT_ERROR_INTERRUPTED, "stopped on request");
         if (status == SDT_OK)
-            status = sdt__denoiser_run(denoiser, &service->requests[r], report_of(service, r), result,
-                                       &err);
+            status = sdt__denoiser_run(denoiser, &service->requests[r], report_of(service, r),
+                                       result, &err);
         if (status == SDT_ERROR_STALLED) {
             deliver(service, r, status, &err);
             return;
@@ -109,8 +102,7 @@ struct decoding {
     pthread_t thread;
 };
 
-static void *decode_all(void *arg)
-{
+static void *decode_all(void *arg) {
     struct decoding *decoding = arg;
     struct service *service = decoding->service;
 
@@ -141,8 +133,7 @@ static void *decode_all(void *arg)
 }
 
 /* Aco, static: the helpers are free while no latent waits for decoding or is being decoded. */
-static bool nothing_to_decode(void *arg)
-{
+static bool nothing_to_decode(void *arg) {
     struct service *service = arg;
     pthread_mutex_lock(&service->mutex);
     bool nothing = service->taken == service->queued && service->decoding == 0;
@@ -151,8 +142,7 @@ static bool nothing_to_decode(void *arg)
 }
 
 /* Waits until one more latent may live; false when the run has been given up. */
-static bool may_begin(struct service *service)
-{
+static bool may_begin(struct service *service) {
     pthread_mutex_lock(&service->mutex);
     while (service->alive >= service->most_alive && service->status != SDT_ERROR_STALLED)
         pthread_cond_wait(&service->changed, &service->mutex);
@@ -162,8 +152,7 @@ static bool may_begin(struct service *service)
     return may;
 }
 
-static void denoise_all(struct service *service, struct sdt_denoiser *denoiser)
-{
+static void denoise_all(struct service *service, struct sdt_denoiser *denoiser) {
     for (int r = 0; r < service->count && may_begin(service); r++) {
         struct sdt_error err = {0};
         enum sdt_status status = SDT_OK;
@@ -191,18 +180,16 @@ static void denoise_all(struct service *service, struct sdt_denoiser *denoiser)
 /* Starts decoding threads on a group, after the `started` ones there are: one per device, or one for all that
  * shares out tiles. Returns how many run then; fewer than asked for is no failure if there is one. */
 static int start_decoding(struct service *service, struct decoding *decoding, int started,
-                          const struct sdt_group *group, bool tiles)
-{
+                          const struct sdt_group *group, bool tiles) {
     int threads = tiles ? 1 : group->devices;
     for (int i = 0; i < threads; i++, started++) {
-        decoding[started] =
-            (struct decoding){.service = service,
-                              .decoder = {.pipeline = service->pipeline,
-                                          .machine = service->machine,
-                                          .place = group->place + (tiles ? 0 : i),
-                                          .devices = tiles ? group->devices : 1,
-                                          .lane = SDT_LANE_DECODE + started,
-                                          .finish = true}};
+        decoding[started] = (struct decoding){.service = service,
+                                              .decoder = {.pipeline = service->pipeline,
+                                                          .machine = service->machine,
+                                                          .place = group->place + (tiles ? 0 : i),
+                                                          .devices = tiles ? group->devices : 1,
+                                                          .lane = SDT_LANE_DECODE + started,
+                                                          .finish = true}};
         if (pthread_create(&decoding[started].thread, NULL, decode_all, &decoding[started]))
             break;
     }
@@ -210,8 +197,7 @@ static int start_decoding(struct service *service, struct decoding *decoding, in
 }
 
 /* Latents that wait for a decoder. */
-static int waiting(struct service *service)
-{
+static int waiting(struct service *service) {
     pthread_mutex_lock(&service->mutex);
     int count = service->queued - service->taken;
     pthread_mutex_unlock(&service->mutex);
@@ -220,8 +206,7 @@ static int waiting(struct service *service)
 
 static enum sdt_status run_two_groups(struct service *service, struct sdt_denoiser *denoiser,
                                       const struct sdt_group *dit, const struct sdt_group *vae,
-                                      struct sdt_error *err)
-{
+                                      struct sdt_error *err) {
     bool tiles = service->requests[0].tiling.size_rows > 0;
     struct decoding *decoding = calloc((size_t)(dit->devices + vae->devices), sizeof *decoding);
     if (!decoding)
@@ -251,8 +236,7 @@ static enum sdt_status run_two_groups(struct service *service, struct sdt_denois
 
 /* ---- both ------------------------------------------------------------------------------------ */
 
-static bool overlap(const struct sdt_placement *p)
-{
+static bool overlap(const struct sdt_placement *p) {
     for (int i = 0; i < p->dit_devices; i++)
         for (int j = 0; j < p->vae_devices; j++)
             if (p->dit[i] == p->vae[j])
@@ -262,8 +246,7 @@ static bool overlap(const struct sdt_placement *p)
 
 enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                      const struct sdt_request *requests, int count,
-                                     const struct sdt_run_options *options, struct sdt_error *err)
-{
+                                     const struct sdt_run_options *options, struct sdt_error *err) {
     const struct sdt_placement *p = &options->placement;
     struct sdt_group dit = {0}, vae = {0};
     int all[SDT_MAX_DEVICES];
@@ -301,20 +284,19 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
     for (int r = 0; r < count; r++)
         sdt__result_init(pipeline, &requests[r], &service.result[r]);
 
-    struct sdt_denoiser denoiser = {
-        .pipeline = pipeline,
-        .machine = machine,
-        .text_place = p->text_with_vae ? &vae.place[0] : &dit.place[0],
-        .parallel = {.strategy = requests[0].strategy,
-                     .place = dit.place,
-                     .anywhere = dit.anywhere,
-                     .devices = dit.devices,
-                     .helpers = dit.helpers,
-                     .ulysses_degree = p->ulysses_degree,
-                     .chunk_heads = p->chunk_heads,
-                     .aco = p->aco,
-                     .helpers_free = nothing_to_decode,
-                     .helpers_arg = &service}};
+    struct sdt_denoiser denoiser = {.pipeline = pipeline,
+                                    .machine = machine,
+                                    .text_place = p->text_with_vae ? &vae.place[0] : &dit.place[0],
+                                    .parallel = {.strategy = requests[0].strategy,
+                                                 .place = dit.place,
+                                                 .anywhere = dit.anywhere,
+                                                 .devices = dit.devices,
+                                                 .helpers = dit.helpers,
+                                                 .ulysses_degree = p->ulysses_degree,
+                                                 .chunk_heads = p->chunk_heads,
+                                                 .aco = p->aco,
+                                                 .helpers_free = nothing_to_decode,
+                                                 .helpers_arg = &service}};
     struct sdt_decoder decoder = {.pipeline = pipeline,
                                   .machine = machine,
                                   .place = vae.place,
@@ -344,8 +326,7 @@ out:
 /* ---- one request ------------------------------------------------------------------------------ */
 
 static void keep(void *arg, int request, enum sdt_status status, const struct sdt_error *err,
-                 struct sdt_result *result)
-{
+                 struct sdt_result *result) {
     (void)request;
     (void)status;
     (void)err;
@@ -357,8 +338,7 @@ static void keep(void *arg, int request, enum sdt_status status, const struct sd
 enum sdt_status sdt_pipeline_run(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                  const struct sdt_request *request, const char *save_latent,
                                  sdt_progress progress, void *progress_arg,
-                                 struct sdt_result *result, struct sdt_error *err)
-{
+                                 struct sdt_result *result, struct sdt_error *err) {
     const char *const paths[] = {save_latent};
     struct sdt_run_options options = {.save_latent = paths,
                                       .progress = progress,

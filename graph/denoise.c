@@ -3,8 +3,7 @@
 
 #include <stdlib.h>
 
-static size_t tile_size(const struct sdt_latent *latent)
-{
+static size_t tile_size(const struct sdt_latent *latent) {
     const struct sdt_patch *p = &latent->patch;
     return (size_t)latent->layout->rows *
            (size_t)(p->channels * p->size[0] * p->size[1] * p->size[2]);
@@ -12,10 +11,12 @@ static size_t tile_size(const struct sdt_latent *latent)
 
 void sdt_latent_init(struct sdt_flow *flow, struct sdt_latent *latent,
                      const struct sdt_layout *layout, struct sdt_patch patch, int steps,
-                     sdt_step_done step_done, void *step_done_arg)
-{
-    *latent = (struct sdt_latent){.layout = layout, .patch = patch, .steps = steps,
-                                  .step_done = step_done, .step_done_arg = step_done_arg};
+                     sdt_step_done step_done, void *step_done_arg) {
+    *latent = (struct sdt_latent){.layout = layout,
+                                  .patch = patch,
+                                  .steps = steps,
+                                  .step_done = step_done,
+                                  .step_done_arg = step_done_arg};
     sdt_handle **arrays[] = {&latent->x[0], &latent->x[1], &latent->x_last, &latent->m0,
                              &latent->m1};
     static const char *const names[] = {"latent", "latent", "x_last", "m0", "m1"};
@@ -32,8 +33,7 @@ void sdt_latent_init(struct sdt_flow *flow, struct sdt_latent *latent,
                  layout->tiles);
 }
 
-void sdt_latent_clear(struct sdt_latent *latent)
-{
+void sdt_latent_clear(struct sdt_latent *latent) {
     sdt_handle *arrays[] = {latent->x[0], latent->x[1], latent->x_last, latent->m0, latent->m1};
     for (size_t a = 0; a < sizeof arrays / sizeof arrays[0]; a++) {
         for (int t = 0; arrays[a] && t < latent->layout->tiles; t++)
@@ -46,8 +46,7 @@ void sdt_latent_clear(struct sdt_latent *latent)
 }
 
 void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent,
-                        const struct sdt_place *host, sdt_handle whole)
-{
+                        const struct sdt_place *host, sdt_handle whole) {
     const struct sdt_layout *layout = latent->layout;
     flow->place = host;
     flow->tag.role = SDT_ROLE_IO;
@@ -60,8 +59,7 @@ void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent,
 }
 
 void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent,
-                       const struct sdt_place *host, int step, sdt_handle whole)
-{
+                       const struct sdt_place *host, int step, sdt_handle whole) {
     const struct sdt_layout *layout = latent->layout;
     flow->place = host;
     flow->tag.role = SDT_ROLE_IO;
@@ -73,26 +71,22 @@ void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent,
     flow->tag.tile = -1;
 }
 
-static void tile_done(void *arg, int step)
-{
+static void tile_done(void *arg, int step) {
     struct sdt_latent *latent = arg;
     int done = atomic_fetch_add(&latent->tiles_done[step], 1) + 1;
     if (done == latent->layout->tiles && latent->step_done)
         latent->step_done(latent->step_done_arg, step + 1, latent->steps);
 }
 
-int sdt_latent_steps_done(const struct sdt_latent *latent)
-{
+int sdt_latent_steps_done(const struct sdt_latent *latent) {
     int step = 0;
-    while (step < latent->steps &&
-           atomic_load(&latent->tiles_done[step]) == latent->layout->tiles)
+    while (step < latent->steps && atomic_load(&latent->tiles_done[step]) == latent->layout->tiles)
         step++;
     return step;
 }
 
 void sdt_denoise(struct sdt_flow *flow, struct sdt_wan_run *run, const struct sdt_sampler *sampler,
-                 float guidance, struct sdt_latent *latent)
-{
+                 float guidance, struct sdt_latent *latent) {
     const struct sdt_layout *layout = latent->layout;
     bool cfg = guidance > 1.0f;
 

@@ -18,7 +18,7 @@ struct sdt_latent {
     sdt_handle *x[2];             /* [tiles] -> [rows, C*patch]; step s reads x[s % 2] */
     sdt_handle *x_last, *m0, *m1; /* the solver's memory, same shape */
     int steps;
-    atomic_int *tiles_done;       /* [steps] */
+    atomic_int *tiles_done; /* [steps] */
     sdt_step_done step_done;
     void *step_done_arg;
 };
@@ -30,8 +30,8 @@ void sdt_latent_init(struct sdt_flow *flow, struct sdt_latent *latent,
 void sdt_latent_clear(struct sdt_latent *latent); /* submitted tasks may still be running */
 
 /* Distributes a whole latent [C, T, H, W] held by the host over the tiles. */
-void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent, const struct sdt_place *host,
-                        sdt_handle whole);
+void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent,
+                        const struct sdt_place *host, sdt_handle whole);
 /* Collects the latent as it stands after `step` steps (0: the start). */
 void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent,
                        const struct sdt_place *host, int step, sdt_handle whole);

@@ -19,8 +19,7 @@ _Static_assert(SDT_MAX_FLOWS <= 32, "taken flows are bits of an unsigned");
 static struct own_flow *own(struct sdt_flow *flow) { return (struct own_flow *)flow; }
 
 /* The lowest free number; -1: none. */
-static int take_number(struct sdt_machine *machine)
-{
+static int take_number(struct sdt_machine *machine) {
     unsigned taken = atomic_load(&machine->flows);
     for (;;) {
         int number = 0;
@@ -34,8 +33,7 @@ static int take_number(struct sdt_machine *machine)
 }
 
 enum sdt_status sdt_flow_new(struct sdt_machine *machine, struct sdt_flow **flow,
-                             struct sdt_error *err)
-{
+                             struct sdt_error *err) {
     struct own_flow *owned = malloc(sizeof *owned);
     *flow = NULL;
     if (!owned)
@@ -51,8 +49,7 @@ enum sdt_status sdt_flow_new(struct sdt_machine *machine, struct sdt_flow **flow
     return SDT_OK;
 }
 
-void sdt_flow_free(struct sdt_flow *flow)
-{
+void sdt_flow_free(struct sdt_flow *flow) {
     if (!flow)
         return;
     struct own_flow *owned = own(flow);
@@ -62,8 +59,7 @@ void sdt_flow_free(struct sdt_flow *flow)
     free(owned);
 }
 
-void sdt_flow_place(struct sdt_flow *flow, int device)
-{
+void sdt_flow_place(struct sdt_flow *flow, int device) {
     struct sdt_machine *machine = own(flow)->machine;
     if (device < -1 || device >= machine->devices) {
         if (flow->error.status == SDT_OK)
@@ -75,35 +71,32 @@ void sdt_flow_place(struct sdt_flow *flow, int device)
     flow->place = device < 0 ? &machine->host : &machine->device[device];
 }
 
-void sdt_flow_priority(struct sdt_flow *flow, int priority)
-{
+void sdt_flow_priority(struct sdt_flow *flow, int priority) {
     if (priority >= -15 && priority <= 16)
         flow->priority = priority;
     else if (flow->error.status == SDT_OK)
         sdt_fail(&flow->error, SDT_ERROR_USAGE, "a priority of %d; -15 to 16 works", priority);
 }
 
-struct sdt_tag *sdt_flow_tag(struct sdt_flow *flow) { return &flow->tag; }
+struct sdt_tag *sdt_flow_tag(struct sdt_flow *flow) {
+    return &flow->tag;
+}
 
-enum sdt_status sdt_flow_wait(struct sdt_flow *flow, struct sdt_error *err)
-{
+enum sdt_status sdt_flow_wait(struct sdt_flow *flow, struct sdt_error *err) {
     return sdt__flow_wait(flow, err);
 }
 
-sdt_handle sdt_vector_new(struct sdt_flow *flow, size_t floats, const char *name)
-{
+sdt_handle sdt_vector_new(struct sdt_flow *flow, size_t floats, const char *name) {
     return sdt__vector(flow, floats, name);
 }
 
-void sdt_vector_free(sdt_handle vector)
-{
+void sdt_vector_free(sdt_handle vector) {
     if (vector)
         starpu_data_unregister_submit(vector);
 }
 
 /* The vector is there and has `count` floats. */
-static enum sdt_status check(sdt_handle vector, size_t count, struct sdt_error *err)
-{
+static enum sdt_status check(sdt_handle vector, size_t count, struct sdt_error *err) {
     if (!vector)
         return sdt_fail(err, SDT_ERROR_USAGE, "%zu floats for a vector that is NULL", count);
     if (starpu_vector_get_nx(vector) != count)
@@ -112,8 +105,7 @@ static enum sdt_status check(sdt_handle vector, size_t count, struct sdt_error *
     return SDT_OK;
 }
 
-void sdt_vector_put(struct sdt_flow *flow, sdt_handle vector, const float *data, size_t count)
-{
+void sdt_vector_put(struct sdt_flow *flow, sdt_handle vector, const float *data, size_t count) {
     const struct sdt_place *place = flow->place;
     enum sdt_role role = flow->tag.role;
     if (flow->error.status != SDT_OK || check(vector, count, &flow->error) != SDT_OK)
@@ -126,8 +118,7 @@ void sdt_vector_put(struct sdt_flow *flow, sdt_handle vector, const float *data,
 }
 
 /* StarPU aborts a program that reads what nothing has written. */
-static bool is_written(sdt_handle vector)
-{
+static bool is_written(sdt_handle vector) {
     for (unsigned node = 0; node < starpu_memory_nodes_get_count(); node++) {
         int allocated, valid, requested;
         starpu_data_query_status(vector, (int)node, &allocated, &valid, &requested);
@@ -138,8 +129,7 @@ static bool is_written(sdt_handle vector)
 }
 
 enum sdt_status sdt_vector_get(struct sdt_flow *flow, sdt_handle vector, float *data, size_t count,
-                               struct sdt_error *err)
-{
+                               struct sdt_error *err) {
     enum sdt_status status = sdt__flow_wait(flow, err);
     if (status == SDT_OK)
         status = check(vector, count, err);

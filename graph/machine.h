@@ -25,24 +25,27 @@ enum {
 
 struct sdt_machine {
     int devices, workers_per_device;
-    struct sdt_place host;     /* where input and output happen; with one device, that device */
-    struct sdt_place *device;  /* [devices] */
+    struct sdt_place host;    /* where input and output happen; with one device, that device */
+    struct sdt_place *device; /* [devices] */
     struct sdt_recorder *recorder;
     struct sdt_scratch scratch[SDT_LANES];
     struct sdt_lane lane[SDT_LANES];
     struct sdt_progress_watch watch;
+    pthread_mutex_t parameters_mutex;
+    struct sdt_parameters *parameters; /* all weights that are registered now (parameters.h) */
     bool free_mapping;
-    atomic_uint flows;         /* bit f: own flow f is in use */
-    atomic_bool stop;          /* set it (async-signal-safe) to end the run early */
+    atomic_uint flows; /* bit f: own flow f is in use */
+    atomic_bool stop;  /* set it (async-signal-safe) to end the run early */
     char scheduler[64];
-    char *bus_folder;          /* temporary, removed at close; NULL: none */
+    char *bus_folder; /* temporary, removed at close; NULL: none */
 };
 
 /* Some of the machine's devices in an order: first those that hold tokens (or decode), then helpers. */
 struct sdt_group {
     int devices, helpers;
-    struct sdt_place *place;    /* [devices + helpers] */
-    struct sdt_place *anywhere; /* [devices]: the device or any helper, for tasks that may go to either */
+    struct sdt_place *place; /* [devices + helpers] */
+    struct sdt_place
+        *anywhere; /* [devices]: the device or any helper, for tasks that may go to either */
 };
 /* devices, helpers: indices of the machine's devices, [n] each. SDT_ERROR_USAGE for one that does not exist or
  * stands twice, SDT_ERROR_MEMORY. */

@@ -6,7 +6,7 @@
 
 struct sdt_pipeline {
     char *folder;
-    struct sdt_config *defaults;   /* stardit.json, NULL: none */
+    struct sdt_config *defaults; /* stardit.json, NULL: none */
     struct sdt_wan *transformer;
     struct sdt_wan_vae *vae;
     struct sdt_umt5 *text_encoder; /* NULL: none */

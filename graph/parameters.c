@@ -20,8 +20,7 @@ struct sdt_parameters {
 };
 
 struct sdt_parameters *sdt_parameters_new(const struct sdt_weights *weights,
-                                          const struct sdt_place *host)
-{
+                                          const struct sdt_place *host) {
     struct sdt_parameters *parameters = calloc(1, sizeof *parameters);
     if (parameters) {
         parameters->weights = weights;
@@ -30,8 +29,7 @@ struct sdt_parameters *sdt_parameters_new(const struct sdt_weights *weights,
     return parameters;
 }
 
-void sdt_parameters_free(struct sdt_parameters *parameters)
-{
+void sdt_parameters_free(struct sdt_parameters *parameters) {
     if (!parameters)
         return;
     for (size_t i = 0; i < parameters->count; i++)
@@ -41,8 +39,7 @@ void sdt_parameters_free(struct sdt_parameters *parameters)
 }
 
 static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters, int out, int in,
-                       int taps, const char *format, va_list args)
-{
+                       int taps, const char *format, va_list args) {
     char name[300];
     vsnprintf(name, sizeof name, format, args);
     if (flow->error.status != SDT_OK)
@@ -91,8 +88,7 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
 }
 
 sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
-                         const char *format, ...)
-{
+                         const char *format, ...) {
     va_list args;
     va_start(args, format);
     sdt_handle handle = find(flow, parameters, 1, 1, 1, format, args);
@@ -101,8 +97,7 @@ sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameter
 }
 
 sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters, int out,
-                              int in, int taps, const char *format, ...)
-{
+                              int in, int taps, const char *format, ...) {
     va_list args;
     va_start(args, format);
     sdt_handle handle = find(flow, parameters, out, in, taps, format, args);
@@ -110,8 +105,7 @@ sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *para
     return handle;
 }
 
-void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix)
-{
+void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix) {
     size_t kept = 0, length = strlen(prefix);
     for (size_t i = 0; i < parameters->count; i++) {
         struct entry entry = parameters->entry[i];

@@ -9,46 +9,35 @@
 #include "graph/checkpoint/folder.h"
 #include "graph/checkpoint/tokenizer.h"
 
-static double now(void)
-{
+static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static sdt_handle host_vector(float *values, size_t count)
-{
+static sdt_handle host_vector(float *values, size_t count) {
     sdt_handle handle = NULL;
     starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
                                 sizeof(float));
     return handle;
 }
 
-static size_t latent_size(const struct sdt_result *r)
-{
+static size_t latent_size(const struct sdt_result *r) {
     return (size_t)r->channels * (size_t)r->latent_frames * (size_t)r->latent_height *
            (size_t)r->latent_width;
 }
 
-static void tell(const struct sdt_report *report, const char *phase, int done, int total)
-{
+static void tell(const struct sdt_report *report, const char *phase, int done, int total) {
     if (report->call)
         report->call(report->arg, report->request, phase, done, total);
 }
 
-static void tell_step(void *arg, int step, int steps)
-{
-    tell(arg, "denoise", step, steps);
-}
+static void tell_step(void *arg, int step, int steps) { tell(arg, "denoise", step, steps); }
 
-static void tell_frame(void *arg, int done, int total)
-{
-    tell(arg, "decode", done, total);
-}
+static void tell_frame(void *arg, int done, int total) { tell(arg, "decode", done, total); }
 
 void sdt__result_init(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                      struct sdt_result *result)
-{
+                      struct sdt_result *result) {
     struct sdt_wan_geometry g = sdt__geometry(pipeline, request);
     *result = (struct sdt_result){.frames = request->num_frames,
                                   .height = request->height,
@@ -60,16 +49,14 @@ void sdt__result_init(const struct sdt_pipeline *pipeline, const struct sdt_requ
                                   .steps = request->steps};
 }
 
-void sdt_result_clear(struct sdt_result *result)
-{
+void sdt_result_clear(struct sdt_result *result) {
     free(result->video);
     free(result->latent);
     *result = (struct sdt_result){0};
 }
 
 enum sdt_status sdt__save_latent(const struct sdt_result *result, const char *path,
-                                 struct sdt_error *err)
-{
+                                 struct sdt_error *err) {
     struct sdt_stored tensor = {.name = "latent",
                                 .dtype = SDT_F32,
                                 .rank = 5,
@@ -90,8 +77,7 @@ struct text {
     int rows, pad_rows;
 };
 
-static void text_clear(struct text *text)
-{
+static void text_clear(struct text *text) {
     if (text->states)
         starpu_data_unregister(text->states);
     free(text->values);
@@ -100,8 +86,7 @@ static void text_clear(struct text *text)
 
 /* Given embeddings: all-zero rows at the end are padding. */
 static enum sdt_status given_text(const struct sdt_stored *embeds, int width, struct text *text,
-                                  struct sdt_error *err)
-{
+                                  struct sdt_error *err) {
     enum sdt_status status = sdt_stored_floats(embeds, &text->values, err);
     if (status != SDT_OK)
         return status;
@@ -122,34 +107,32 @@ static enum sdt_status given_text(const struct sdt_stored *embeds, int width, st
 static enum sdt_status encode_ids(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                   struct sdt_flow *flow, const struct sdt_place *place,
                                   const int32_t *ids, int count, int length, struct text *text,
-                                  struct sdt_error *err)
-{
+                                  struct sdt_error *err) {
     struct sdt_umt5 *encoder = pipeline->text_encoder;
     text->rows = count;
     text->pad_rows = length > count ? length - count : 0;
-    text->states = sdt__vector(flow, (size_t)count * (size_t)sdt_umt5_width(encoder), "text states");
+    text->states =
+        sdt__vector(flow, (size_t)count * (size_t)sdt_umt5_width(encoder), "text states");
     if (!text->states) {
         if (err)
             *err = flow->error;
         return flow->error.status;
     }
-    return sdt_umt5_encode(flow, encoder, machine, place, ids, count, text->states,
-                           err);
+    return sdt_umt5_encode(flow, encoder, machine, place, ids, count, text->states, err);
 }
 
 static enum sdt_status encode_prompt(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                      struct sdt_flow *flow, const struct sdt_place *place,
                                      const char *prompt, int length, struct text *text,
-                                     struct sdt_error *err)
-{
+                                     struct sdt_error *err) {
     struct sdt_tokenizer *tokenizer = NULL;
     char *cleaned = NULL;
     int count = 0;
     char *folder = sdt_checkpoint_path(pipeline->folder, "tokenizer");
     int32_t *ids = calloc((size_t)length, sizeof *ids);
-    enum sdt_status status = folder && ids ? SDT_OK
-                                           : sdt_fail(err, SDT_ERROR_MEMORY,
-                                                      "out of memory while encoding the prompt");
+    enum sdt_status status =
+        folder && ids ? SDT_OK
+                      : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
     if (status == SDT_OK)
         status = sdt_tokenizer_open(folder, &tokenizer, err);
     if (status == SDT_OK)
@@ -169,8 +152,7 @@ static enum sdt_status encode_prompt(struct sdt_pipeline *pipeline, struct sdt_m
 static enum sdt_status make_text(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                  struct sdt_flow *flow, const struct sdt_place *place,
                                  const struct sdt_request *request, int stream, struct text *text,
-                                 struct sdt_error *err)
-{
+                                 struct sdt_error *err) {
     const struct sdt_stored *embeds =
         stream ? request->negative_prompt_embeds : request->prompt_embeds;
     int width = sdt_wan_config(pipeline->transformer)->text_dim;
@@ -194,8 +176,7 @@ static enum sdt_status make_text(struct sdt_pipeline *pipeline, struct sdt_machi
 
 /* A run for this request: the one before, if it fits. */
 static struct sdt_wan_run *prepare(struct sdt_denoiser *d, struct sdt_flow *flow,
-                                   const struct sdt_request *request, int streams)
-{
+                                   const struct sdt_request *request, int streams) {
     struct sdt_wan_geometry g = sdt__geometry(d->pipeline, request);
     if (d->run && d->streams >= streams && g.frames == d->geometry.frames &&
         g.height == d->geometry.height && g.width == d->geometry.width)
@@ -210,8 +191,7 @@ static struct sdt_wan_run *prepare(struct sdt_denoiser *d, struct sdt_flow *flow
 /* Moves result->latent from noise to the last step that could be finished. */
 static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request *request,
                                const struct text *text, struct sdt_report *report,
-                               struct sdt_result *result, struct sdt_error *err)
-{
+                               struct sdt_result *result, struct sdt_error *err) {
     struct sdt_flow flow = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
     struct sdt_sampler sampler = {0};
     struct sdt_latent latent = {0};
@@ -261,8 +241,7 @@ out:
 
 enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_request *request,
                                   struct sdt_report report, struct sdt_result *result,
-                                  struct sdt_error *err)
-{
+                                  struct sdt_error *err) {
     struct sdt_flow flow = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
     struct text text[2] = {{0}};
     int streams = request->guidance_scale > 1.0 ? 2 : 1;
@@ -272,12 +251,13 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
     flow.tag.request = report.request;
     enum sdt_status status = sdt__check_request(d->pipeline, request, err);
     if (status == SDT_OK && count > UINT32_MAX)
-        status = sdt_fail(err, SDT_ERROR_LIMIT, "a latent of %zu values; at most 2^32 - 1 work", count);
+        status =
+            sdt_fail(err, SDT_ERROR_LIMIT, "a latent of %zu values; at most 2^32 - 1 work", count);
     if (status == SDT_OK && request->steps > 0) {
         tell(&report, "text", 0, streams);
         for (int s = 0; status == SDT_OK && s < streams; s++) {
-            status = make_text(d->pipeline, d->machine, &flow, d->text_place, request, s, &text[s],
-                               err);
+            status =
+                make_text(d->pipeline, d->machine, &flow, d->text_place, request, s, &text[s], err);
             if (status == SDT_OK)
                 tell(&report, "text", s + 1, streams);
         }
@@ -304,8 +284,7 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
     return status;
 }
 
-void sdt__denoiser_unload(struct sdt_denoiser *d)
-{
+void sdt__denoiser_unload(struct sdt_denoiser *d) {
     sdt_wan_run_free(d->run);
     d->run = NULL;
 }
@@ -314,8 +293,7 @@ void sdt__denoiser_unload(struct sdt_denoiser *d)
 
 enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request *request,
                                  struct sdt_report report, struct sdt_result *result,
-                                 struct sdt_error *err)
-{
+                                 struct sdt_error *err) {
     struct sdt_flow flow = sdt_machine_flow(d->machine, d->lane);
     struct sdt_vae_job job = sdt__vae_job(d->pipeline, request);
     size_t pixels = 3 * (size_t)result->frames * (size_t)result->height * (size_t)result->width;
@@ -325,10 +303,12 @@ enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request
     if (d->finish)
         flow.stop = NULL;
     if (pixels > UINT32_MAX)
-        return sdt_fail(err, SDT_ERROR_LIMIT, "a video of %d frames of %dx%d has more than 2^32 values",
-                        result->frames, result->height, result->width);
+        return sdt_fail(err, SDT_ERROR_LIMIT,
+                        "a video of %d frames of %dx%d has more than 2^32 values", result->frames,
+                        result->height, result->width);
     if (!d->parameters)
-        d->parameters = sdt_parameters_new(sdt_wan_vae_weights(d->pipeline->vae), &d->machine->host);
+        d->parameters =
+            sdt_parameters_new(sdt_wan_vae_weights(d->pipeline->vae), &d->machine->host);
     result->video = calloc(pixels, sizeof *result->video);
     if (!result->video || !d->parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a video of %.1f GB",
@@ -354,8 +334,7 @@ enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request
     return status;
 }
 
-void sdt__decoder_unload(struct sdt_decoder *d)
-{
+void sdt__decoder_unload(struct sdt_decoder *d) {
     sdt_parameters_free(d->parameters);
     d->parameters = NULL;
 }

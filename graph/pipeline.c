@@ -11,8 +11,7 @@
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static bool folder_exists(const char *folder, const char *name)
-{
+static bool folder_exists(const char *folder, const char *name) {
     char *path = sdt_checkpoint_path(folder, name);
     bool there = path && access(path, F_OK) == 0;
     free(path);
@@ -31,8 +30,7 @@ static bool folder_exists(const char *folder, const char *name)
     } while (0)
 
 /* What model_index.json must say. */
-static enum sdt_status check_index(const char *path, struct sdt_error *err)
-{
+static enum sdt_status check_index(const char *path, struct sdt_error *err) {
     struct sdt_config *index = NULL;
     const char *class_name = "", *second = NULL;
     enum sdt_status status = sdt_config_open(path, &index, err);
@@ -40,8 +38,9 @@ static enum sdt_status check_index(const char *path, struct sdt_error *err)
         return status;
     status = sdt_config_string(index, "_class_name", true, &class_name, err);
     if (status == SDT_OK && strcmp(class_name, "WanPipeline"))
-        status = sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                          "%s: the pipeline is %s; this version runs WanPipeline", path, class_name);
+        status =
+            sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                     "%s: the pipeline is %s; this version runs WanPipeline", path, class_name);
     if (status == SDT_OK)
         status = sdt_config_only(index, "boundary_ratio", "null", err);
     if (status == SDT_OK)
@@ -49,16 +48,17 @@ static enum sdt_status check_index(const char *path, struct sdt_error *err)
     if (status == SDT_OK && sdt_config_has(index, "transformer_2"))
         status = sdt_config_string_at(index, "transformer_2", 0, &second, err);
     if (status == SDT_OK && second)
-        status = sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                          "%s: transformer_2 is set; models with two transformers (Wan 2.2) are not "
-                          "supported",
-                          path);
+        status =
+            sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                     "%s: transformer_2 is set; models with two transformers (Wan 2.2) are not "
+                     "supported",
+                     path);
     sdt_config_close(index);
     return status;
 }
 
-enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **out, struct sdt_error *err)
-{
+enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **out,
+                                  struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     struct sdt_pipeline *pipeline = calloc(1, sizeof *pipeline);
     char *index = NULL;
@@ -111,8 +111,7 @@ out:
     return SDT_OK;
 }
 
-void sdt_pipeline_close(struct sdt_pipeline *pipeline)
-{
+void sdt_pipeline_close(struct sdt_pipeline *pipeline) {
     if (!pipeline)
         return;
     sdt_config_close(pipeline->defaults);
@@ -123,29 +122,22 @@ void sdt_pipeline_close(struct sdt_pipeline *pipeline)
     free(pipeline);
 }
 
-const char *sdt_pipeline_folder(const struct sdt_pipeline *pipeline)
-{
-    return pipeline->folder;
-}
+const char *sdt_pipeline_folder(const struct sdt_pipeline *pipeline) { return pipeline->folder; }
 
-struct sdt_wan *sdt_pipeline_transformer(const struct sdt_pipeline *pipeline)
-{
+struct sdt_wan *sdt_pipeline_transformer(const struct sdt_pipeline *pipeline) {
     return pipeline->transformer;
 }
 
-struct sdt_wan_vae *sdt_pipeline_vae(const struct sdt_pipeline *pipeline)
-{
+struct sdt_wan_vae *sdt_pipeline_vae(const struct sdt_pipeline *pipeline) {
     return pipeline->vae;
 }
 
-struct sdt_umt5 *sdt_pipeline_text_encoder(const struct sdt_pipeline *pipeline)
-{
+struct sdt_umt5 *sdt_pipeline_text_encoder(const struct sdt_pipeline *pipeline) {
     return pipeline->text_encoder;
 }
 
 enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_request *request,
-                                      struct sdt_error *err)
-{
+                                      struct sdt_error *err) {
     const struct sdt_config *json = pipeline->defaults;
     enum sdt_status status = SDT_OK;
     int64_t height = 480, width = 832, frames = 81, steps = 50, text = 512;

@@ -7,16 +7,14 @@
 #include <time.h>
 #include <unistd.h>
 
-static double now(void)
-{
+static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* FLOP/s of one worker: the best of a few products shaped like a tile's. */
-double sdt__measure_speed(void)
-{
+double sdt__measure_speed(void) {
     enum { ROWS = 128, WIDTH = 512 };
     float *x = calloc(ROWS * WIDTH, sizeof *x), *w = calloc(WIDTH * WIDTH, sizeof *w);
     float *y = calloc(ROWS * WIDTH, sizeof *y);
@@ -35,8 +33,7 @@ double sdt__measure_speed(void)
 }
 
 struct sdt_wan_geometry sdt__geometry(const struct sdt_pipeline *pipeline,
-                                           const struct sdt_request *request)
-{
+                                      const struct sdt_request *request) {
     int space = sdt_wan_vae_space_ratio(pipeline->vae);
     int time = sdt_wan_vae_time_ratio(pipeline->vae);
     return (struct sdt_wan_geometry){(request->num_frames - 1) / time + 1, request->height / space,
@@ -44,16 +41,17 @@ struct sdt_wan_geometry sdt__geometry(const struct sdt_pipeline *pipeline,
 }
 
 struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
-                                  const struct sdt_request *request)
-{
+                                const struct sdt_request *request) {
     struct sdt_wan_geometry g = sdt__geometry(pipeline, request);
-    return (struct sdt_vae_job){.frames = g.frames, .height = g.height, .width = g.width,
-                                .scale = true, .tiling = request->tiling};
+    return (struct sdt_vae_job){.frames = g.frames,
+                                .height = g.height,
+                                .width = g.width,
+                                .scale = true,
+                                .tiling = request->tiling};
 }
 
 enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
-                                     const struct sdt_request *request, struct sdt_error *err)
-{
+                                   const struct sdt_request *request, struct sdt_error *err) {
     const struct sdt_wan_config *c = sdt_wan_config(pipeline->transformer);
     int space = sdt_wan_vae_space_ratio(pipeline->vae);
     int time = sdt_wan_vae_time_ratio(pipeline->vae);
@@ -62,18 +60,19 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
 
     if (request->height < rows || request->height % rows || request->width < cols ||
         request->width % cols)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "%dx%d (height x width): the height must be a multiple of %d and the width of "
-                        "%d; %dx%d would work",
-                        request->height, request->width, rows, cols,
-                        request->height < rows ? rows : request->height / rows * rows,
-                        request->width < cols ? cols : request->width / cols * cols);
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "%dx%d (height x width): the height must be a multiple of %d and the width of "
+            "%d; %dx%d would work",
+            request->height, request->width, rows, cols,
+            request->height < rows ? rows : request->height / rows * rows,
+            request->width < cols ? cols : request->width / cols * cols);
     if (request->height > 16384 || request->width > 16384)
         return sdt_fail(err, SDT_ERROR_USAGE, "%dx%d (height x width): at most 16384 pixels a side",
                         request->height, request->width);
     if (frames < 1 || (frames - 1) % time || ((frames - 1) / time + 1) % c->patch[0])
-        return sdt_fail(err, SDT_ERROR_USAGE, "%d frames: needs %d k + 1; %d or %d would work", frames,
-                        time, frames < 1 ? 1 : (frames - 1) / time * time + 1,
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d frames: needs %d k + 1; %d or %d would work",
+                        frames, time, frames < 1 ? 1 : (frames - 1) / time * time + 1,
                         frames < 1 ? 1 + time : ((frames - 1) / time + 1) * time + 1);
     if (request->max_sequence_length < 1 || request->max_sequence_length > 4096)
         return sdt_fail(err, SDT_ERROR_USAGE, "a maximum sequence length of %d; 1 to 4096 works",
@@ -92,18 +91,18 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
         if (rank < 2 || rank > 3 || (rank == 3 && embeds->shape[0] != 1) ||
             embeds->shape[rank - 1] != c->text_dim || embeds->shape[rank - 2] < 1 ||
             embeds->shape[rank - 2] > 4096)
-            return sdt_fail(err, SDT_ERROR_USAGE,
-                            "prompt embeddings %s: the shape must be [rows, %d] or [1, rows, %d] with 1 "
-                            "to 4096 rows",
-                            embeds->name, c->text_dim, c->text_dim);
+            return sdt_fail(
+                err, SDT_ERROR_USAGE,
+                "prompt embeddings %s: the shape must be [rows, %d] or [1, rows, %d] with 1 "
+                "to 4096 rows",
+                embeds->name, c->text_dim, c->text_dim);
     }
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
     return sdt_wan_vae_check(pipeline->vae, &job, err);
 }
 
 void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                           int devices, struct sdt_placement *placement)
-{
+                           int devices, struct sdt_placement *placement) {
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
     double streams = request->guidance_scale > 1.0 ? 2.0 : 1.0;
     double denoise = request->steps * streams *
@@ -123,8 +122,8 @@ void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt
 
 enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                               const struct sdt_placement *placement, int devices,
-                              int workers_per_device, struct sdt_plan *plan, struct sdt_error *err)
-{
+                              int workers_per_device, struct sdt_plan *plan,
+                              struct sdt_error *err) {
     const struct sdt_wan_config *c = sdt_wan_config(pipeline->transformer);
     struct sdt_wan_geometry g = sdt__geometry(pipeline, request);
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
@@ -160,8 +159,8 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     plan->workers_per_device = workers;
     plan->heads = c->heads;
     plan->streams = request->guidance_scale > 1.0 ? 2 : 1;
-    plan->tokens = (int64_t)(g.frames / c->patch[0]) * (g.height / c->patch[1]) *
-                   (g.width / c->patch[2]);
+    plan->tokens =
+        (int64_t)(g.frames / c->patch[0]) * (g.height / c->patch[1]) * (g.width / c->patch[2]);
     plan->device_tiles = calloc((size_t)devices, sizeof *plan->device_tiles);
     plan->device_heads = calloc((size_t)devices, sizeof *plan->device_heads);
     plan->device_bytes = calloc((size_t)devices, sizeof *plan->device_bytes);
@@ -205,8 +204,7 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     plan->weight_bytes = (double)sdt_weights_bytes(sdt_wan_weights(pipeline->transformer)) +
                          (double)sdt_weights_bytes(sdt_wan_vae_weights(pipeline->vae));
     if (pipeline->text_encoder) {
-        plan->weight_bytes +=
-            (double)sdt_weights_bytes(sdt_umt5_weights(pipeline->text_encoder));
+        plan->weight_bytes += (double)sdt_weights_bytes(sdt_umt5_weights(pipeline->text_encoder));
         if (!request->prompt_embeds)
             plan->text_flops = plan->streams * sdt_umt5_flops(pipeline->text_encoder, keys);
     }
@@ -238,8 +236,7 @@ out:
     return status;
 }
 
-void sdt_plan_clear(struct sdt_plan *plan)
-{
+void sdt_plan_clear(struct sdt_plan *plan) {
     free(plan->device_tiles);
     free(plan->device_heads);
     free(plan->device_bytes);

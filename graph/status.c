@@ -4,8 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-const char *sdt_status_name(enum sdt_status status)
-{
+const char *sdt_status_name(enum sdt_status status) {
     switch (status) {
 #define SDT_STATUS_NAME(name, exit_code, meaning)                                                  \
     case SDT_##name:                                                                               \
@@ -15,8 +14,7 @@ const char *sdt_status_name(enum sdt_status status)
     return "SDT_UNKNOWN";
 }
 
-const char *sdt_status_meaning(enum sdt_status status)
-{
+const char *sdt_status_meaning(enum sdt_status status) {
     switch (status) {
 #define SDT_STATUS_MEANING(name, exit_code, meaning)                                               \
     case SDT_##name:                                                                               \
@@ -26,8 +24,7 @@ const char *sdt_status_meaning(enum sdt_status status)
     return "unknown status";
 }
 
-int sdt_status_exit_code(enum sdt_status status)
-{
+int sdt_status_exit_code(enum sdt_status status) {
     switch (status) {
 #define SDT_STATUS_EXIT(name, exit_code, meaning)                                                  \
     case SDT_##name:                                                                               \
@@ -37,8 +34,7 @@ int sdt_status_exit_code(enum sdt_status status)
     return 1;
 }
 
-enum sdt_status sdt_fail(struct sdt_error *err, enum sdt_status status, const char *format, ...)
-{
+enum sdt_status sdt_fail(struct sdt_error *err, enum sdt_status status, const char *format, ...) {
     if (err) {
         va_list args;
         va_start(args, format);

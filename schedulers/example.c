@@ -15,8 +15,7 @@ struct example {
 
 static __thread unsigned empty_pops; /* of this worker, in a row */
 
-static void init_policy(unsigned context)
-{
+static void init_policy(unsigned context) {
     struct example *policy = calloc(1, sizeof *policy);
     STARPU_ASSERT_MSG(policy, "example: no memory");
     STARPU_PTHREAD_MUTEX_INIT(&policy->mutex, NULL);
@@ -24,8 +23,7 @@ static void init_policy(unsigned context)
     starpu_sched_ctx_set_policy_data(context, policy);
 }
 
-static void deinit_policy(unsigned context)
-{
+static void deinit_policy(unsigned context) {
     struct example *policy = starpu_sched_ctx_get_policy_data(context);
     STARPU_PTHREAD_MUTEX_DESTROY(&policy->mutex);
     free(policy);
@@ -33,15 +31,13 @@ static void deinit_policy(unsigned context)
 
 /* A lock that another worker may hold is only waited for between relax_on and relax_off: StarPU may then
  * do its own business with this worker. */
-static void lock(struct example *policy)
-{
+static void lock(struct example *policy) {
     starpu_worker_relax_on();
     STARPU_PTHREAD_MUTEX_LOCK(&policy->mutex);
     starpu_worker_relax_off();
 }
 
-static int push_task(struct starpu_task *task)
-{
+static int push_task(struct starpu_task *task) {
     struct example *policy = starpu_sched_ctx_get_policy_data(task->sched_ctx);
     lock(policy);
     starpu_task_list_push_back(&policy->ready, task);
@@ -54,8 +50,7 @@ static int push_task(struct starpu_task *task)
     return 0;
 }
 
-static struct starpu_task *pop_task(unsigned context)
-{
+static struct starpu_task *pop_task(unsigned context) {
     struct example *policy = starpu_sched_ctx_get_policy_data(context);
     unsigned worker = (unsigned)starpu_worker_get_id_check(), impl;
     lock(policy);

@@ -12,8 +12,7 @@
 #include <starpu_scheduler.h>
 
 /* *empty_pops: pops in a row that found nothing; the caller sets it to 0 when one finds a task. */
-static inline void sdt_idle(unsigned *empty_pops)
-{
+static inline void sdt_idle(unsigned *empty_pops) {
 #ifdef STARPU_NON_BLOCKING_DRIVERS
     struct timespec pause = {0, 50 * 1000};
     starpu_worker_relax_on();

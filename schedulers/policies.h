@@ -23,12 +23,10 @@ struct starpu_sched_policy *sdt_policy_yielding(const char *name);
  * several policies live side by side, they are left out. */
 #ifdef STARDIT_POLICY_MODULE
 #define SDT_POLICY_MODULE(policy)                                                                  \
-    struct starpu_sched_policy *starpu_get_sched_lib_policy(const char *name)                      \
-    {                                                                                              \
+    struct starpu_sched_policy *starpu_get_sched_lib_policy(const char *name) {                    \
         return !name || !strcmp(name, (policy).policy_name) ? &(policy) : NULL;                    \
     }                                                                                              \
-    struct starpu_sched_policy **starpu_get_sched_lib_policies(void)                               \
-    {                                                                                              \
+    struct starpu_sched_policy **starpu_get_sched_lib_policies(void) {                             \
         static struct starpu_sched_policy *all[] = {&(policy), NULL};                              \
         return all;                                                                                \
     }

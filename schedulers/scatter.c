@@ -20,23 +20,20 @@ struct scatter {
 static __thread unsigned empty_pops;
 
 /* The next of 0..n-1 (xorshift64*). */
-static unsigned draw(struct scatter *policy, unsigned n)
-{
+static unsigned draw(struct scatter *policy, unsigned n) {
     policy->state ^= policy->state >> 12;
     policy->state ^= policy->state << 25;
     policy->state ^= policy->state >> 27;
     return (unsigned)((policy->state * UINT64_C(0x2545f4914f6cdd1d)) >> 33) % n;
 }
 
-static void lock(struct scatter *policy)
-{
+static void lock(struct scatter *policy) {
     starpu_worker_relax_on();
     STARPU_PTHREAD_MUTEX_LOCK(&policy->mutex);
     starpu_worker_relax_off();
 }
 
-static void init_policy(unsigned context)
-{
+static void init_policy(unsigned context) {
     const char *seed = getenv("STARDIT_SCATTER_SEED");
     struct scatter *policy = calloc(1, sizeof *policy);
     STARPU_ASSERT_MSG(policy, "scatter: no memory");
@@ -48,15 +45,13 @@ static void init_policy(unsigned context)
     starpu_sched_ctx_set_policy_data(context, policy);
 }
 
-static void deinit_policy(unsigned context)
-{
+static void deinit_policy(unsigned context) {
     struct scatter *policy = starpu_sched_ctx_get_policy_data(context);
     STARPU_PTHREAD_MUTEX_DESTROY(&policy->mutex);
     free(policy);
 }
 
-static int push_task(struct starpu_task *task)
-{
+static int push_task(struct starpu_task *task) {
     struct scatter *policy = starpu_sched_ctx_get_policy_data(task->sched_ctx);
     unsigned impl, able[STARPU_NMAXWORKERS], n = 0;
 
@@ -76,8 +71,7 @@ static int push_task(struct starpu_task *task)
     return 0;
 }
 
-static struct starpu_task *pop_task(unsigned context)
-{
+static struct starpu_task *pop_task(unsigned context) {
     struct scatter *policy = starpu_sched_ctx_get_policy_data(context);
     unsigned worker = (unsigned)starpu_worker_get_id_check(), impl = 0;
     struct starpu_task *task = NULL;

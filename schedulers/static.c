@@ -23,8 +23,7 @@ struct fixed {
 
 static __thread unsigned empty_pops;
 
-static void init_policy(unsigned context)
-{
+static void init_policy(unsigned context) {
     struct fixed *policy = calloc(1, sizeof *policy);
     STARPU_ASSERT_MSG(policy, "static: no memory for the scheduler's queues");
     policy->workers = starpu_worker_get_count();
@@ -39,16 +38,14 @@ static void init_policy(unsigned context)
     starpu_sched_ctx_set_policy_data(context, policy);
 }
 
-static void deinit_policy(unsigned context)
-{
+static void deinit_policy(unsigned context) {
     struct fixed *policy = starpu_sched_ctx_get_policy_data(context);
     for (unsigned w = 0; w < policy->workers; w++)
         STARPU_PTHREAD_MUTEX_DESTROY(&policy->queue[w].mutex);
     free(policy);
 }
 
-static int push_task(struct starpu_task *task)
-{
+static int push_task(struct starpu_task *task) {
     struct fixed *policy = starpu_sched_ctx_get_policy_data(task->sched_ctx);
     const struct sdt_tag *tag = sdt_task_tag(task);
     unsigned impl = 0, worker = tag && tag->worker >= 0 ? (unsigned)tag->worker : 0;
@@ -73,8 +70,7 @@ static int push_task(struct starpu_task *task)
     return 0;
 }
 
-static struct starpu_task *pop_task(unsigned context)
-{
+static struct starpu_task *pop_task(unsigned context) {
     struct fixed *policy = starpu_sched_ctx_get_policy_data(context);
     struct queue *queue = &policy->queue[policy->first[starpu_worker_get_id_check()]];
     struct starpu_task *task = NULL;

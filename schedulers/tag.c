@@ -3,8 +3,7 @@
 
 #include <starpu.h>
 
-const char *sdt_role_name(enum sdt_role role)
-{
+const char *sdt_role_name(enum sdt_role role) {
     switch (role) {
 #define SDT_ROLE_NAME(name, word)                                                                  \
     case SDT_ROLE_##name:                                                                          \
@@ -16,8 +15,7 @@ const char *sdt_role_name(enum sdt_role role)
     return "unknown";
 }
 
-const struct sdt_tag *sdt_task_tag(const struct starpu_task *task)
-{
+const struct sdt_tag *sdt_task_tag(const struct starpu_task *task) {
     /* Only our tasks put their argument block into sched_data as well; the pointer of somebody
      * else's task is never followed. */
     if (!task->sched_data || task->sched_data != task->cl_arg)

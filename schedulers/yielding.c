@@ -10,8 +10,7 @@ static struct starpu_sched_policy wrapped;
 static struct starpu_task *(*stock_pop)(unsigned context);
 static __thread unsigned empty_pops;
 
-static struct starpu_task *yielding_pop(unsigned context)
-{
+static struct starpu_task *yielding_pop(unsigned context) {
     /* A policy without a pop (random) hands tasks to the workers as they come. */
     struct starpu_task *task = stock_pop ? stock_pop(context) : NULL;
     if (task) {
@@ -22,8 +21,7 @@ static struct starpu_task *yielding_pop(unsigned context)
     return NULL;
 }
 
-struct starpu_sched_policy *sdt_policy_yielding(const char *name)
-{
+struct starpu_sched_policy *sdt_policy_yielding(const char *name) {
     struct starpu_sched_policy **stock = starpu_sched_get_predefined_policies();
     for (; stock && *stock; stock++)
         if (!strcmp((*stock)->policy_name, name))

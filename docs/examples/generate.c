@@ -12,8 +12,7 @@
 static atomic_int written;
 
 static void write_video(void *path, int request, enum sdt_status status,
-                        const struct sdt_error *err, struct sdt_result *result)
-{
+                        const struct sdt_error *err, struct sdt_result *result) {
     struct sdt_video video = {result->frames, result->height, result->width, 16.0, result->video};
     struct sdt_error failed = *err;
     if (status == SDT_OK)
@@ -24,8 +23,7 @@ static void write_video(void *path, int request, enum sdt_status status,
         fprintf(stderr, "video %d: %s\n", request, failed.message);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     static const char *const prompt[2] = {"a red circle moves to the right", "a blue square grows"};
     struct sdt_error err = {0};
     struct sdt_pipeline *pipeline = NULL;

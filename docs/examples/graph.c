@@ -11,8 +11,7 @@ enum { ROWS = 32, E = 16 };
 
 static float x[ROWS * E], wq[E * E], wk[E * E], o[ROWS * E];
 
-static enum sdt_status run_graph(struct sdt_machine *machine, struct sdt_error *err)
-{
+static enum sdt_status run_graph(struct sdt_machine *machine, struct sdt_error *err) {
     enum { X, WQ, WK, Q, K, O, VECTORS };
     static const char *const name[VECTORS] = {"x", "wq", "wk", "q", "k", "o"};
     sdt_handle v[VECTORS];
@@ -41,8 +40,7 @@ static enum sdt_status run_graph(struct sdt_machine *machine, struct sdt_error *
     return status;
 }
 
-static double difference_from_plain(void)
-{
+static double difference_from_plain(void) {
     double q[ROWS][E] = {{0.0}}, k[ROWS][E] = {{0.0}}, largest = 0.0;
     for (int i = 0; i < ROWS * E * E; i++) {
         q[i / E / E][i / E % E] += (double)x[i / E / E * E + i % E] * wq[i % (E * E)];
@@ -64,8 +62,7 @@ static double difference_from_plain(void)
     return largest;
 }
 
-int main(void)
-{
+int main(void) {
     struct sdt_error err = {0};
     struct sdt_machine_options options = {.devices = 2};
     struct sdt_machine *machine = NULL;

@@ -13,42 +13,38 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-char *sdt_checkpoint_path(const char *folder, const char *name)
-{
+char *sdt_checkpoint_path(const char *folder, const char *name) {
     char *path;
     return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
 }
 
-static bool ends_in(const char *text, const char *ending)
-{
+static bool ends_in(const char *text, const char *ending) {
     size_t n = strlen(text), m = strlen(ending);
     return n >= m && !strcasecmp(text + n - m, ending);
 }
 
-static enum sdt_status refuse_file(const char *model, struct sdt_error *err)
-{
+static enum sdt_status refuse_file(const char *model, struct sdt_error *err) {
     static const char *const single[] = {".safetensors", ".gguf", ".pth", ".pt", ".bin", ".ckpt"};
     for (size_t i = 0; i < sizeof single / sizeof single[0]; i++)
         if (ends_in(model, single[i]))
-            return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                            "%s: single %s files cannot be read; --model needs a folder in diffusers "
-                            "layout (model_index.json, transformer/, vae/, ..)",
-                            model, single[i]);
+            return sdt_fail(
+                err, SDT_ERROR_UNSUPPORTED,
+                "%s: single %s files cannot be read; --model needs a folder in diffusers "
+                "layout (model_index.json, transformer/, vae/, ..)",
+                model, single[i]);
     return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
                     "%s is a file; --model needs a folder in diffusers layout", model);
 }
 
 /* org/name with one slash and nothing that would leave the cache */
-static bool is_repository(const char *model)
-{
+static bool is_repository(const char *model) {
     const char *slash = strchr(model, '/');
     return slash && slash != model && slash[1] && !strchr(slash + 1, '/') && model[0] != '.' &&
            !strstr(model, "..");
 }
 
 /* The snapshot that refs/main names, else the only or first one. */
-static char *find_snapshot(const char *repository)
-{
+static char *find_snapshot(const char *repository) {
     char *name = NULL, *found = NULL, *base = NULL, *path = NULL;
     const char *home = getenv("HF_HOME"), *user = getenv("HOME");
     char revision[128] = "";
@@ -92,8 +88,7 @@ out:
     return found;
 }
 
-enum sdt_status sdt_checkpoint_find(const char *model, char **folder, struct sdt_error *err)
-{
+enum sdt_status sdt_checkpoint_find(const char *model, char **folder, struct sdt_error *err) {
     struct stat st;
     char *index = NULL;
     enum sdt_status status = SDT_OK;
@@ -108,10 +103,11 @@ enum sdt_status sdt_checkpoint_find(const char *model, char **folder, struct sdt
     } else if (is_repository(model)) {
         *folder = find_snapshot(model);
         if (!*folder)
-            return sdt_fail(err, SDT_ERROR_MISSING,
-                            "%s is neither a folder nor in the Hugging Face cache; download it with: "
-                            "huggingface-cli download %s",
-                            model, model);
+            return sdt_fail(
+                err, SDT_ERROR_MISSING,
+                "%s is neither a folder nor in the Hugging Face cache; download it with: "
+                "huggingface-cli download %s",
+                model, model);
     } else {
         return sdt_fail(err, SDT_ERROR_MISSING, "%s: no such folder", model);
     }

@@ -16,8 +16,8 @@ struct sdt_umt5 {
     float eps;
 };
 
-static enum sdt_status read_config(const char *path, struct sdt_umt5 *encoder, struct sdt_error *err)
-{
+static enum sdt_status read_config(const char *path, struct sdt_umt5 *encoder,
+                                   struct sdt_error *err) {
     struct sdt_config *json = NULL;
     enum sdt_status status = sdt_config_open(path, &json, err);
     int64_t layers = 0, d = 0, heads = 0, e = 0, ff = 0, vocabulary = 0;
@@ -53,8 +53,7 @@ static enum sdt_status read_config(const char *path, struct sdt_umt5 *encoder, s
     return status;
 }
 
-static void describe(const struct sdt_umt5 *encoder, struct sdt_tensor_table *table)
-{
+static void describe(const struct sdt_umt5 *encoder, struct sdt_tensor_table *table) {
     int64_t d = encoder->d, inner = (int64_t)encoder->heads * encoder->e, ff = encoder->ff;
 
     sdt_tensor_table_add(table, 2, (int64_t[]){encoder->vocabulary, d}, "shared.weight");
@@ -66,7 +65,8 @@ static void describe(const struct sdt_umt5 *encoder, struct sdt_tensor_table *ta
         for (int p = 0; p < 3; p++)
             sdt_tensor_table_add(table, 2, (int64_t[]){inner, d}, "%sSelfAttention.%c.weight",
                                  attention, "qkv"[p]);
-        sdt_tensor_table_add(table, 2, (int64_t[]){d, inner}, "%sSelfAttention.o.weight", attention);
+        sdt_tensor_table_add(table, 2, (int64_t[]){d, inner}, "%sSelfAttention.o.weight",
+                             attention);
         sdt_tensor_table_add(table, 2, (int64_t[]){BUCKETS, encoder->heads},
                              "%sSelfAttention.relative_attention_bias.weight", attention);
         sdt_tensor_table_add(table, 1, (int64_t[]){d}, "%slayer_norm.weight", attention);
@@ -78,8 +78,7 @@ static void describe(const struct sdt_umt5 *encoder, struct sdt_tensor_table *ta
     sdt_tensor_table_add(table, 1, (int64_t[]){d}, "encoder.final_layer_norm.weight");
 }
 
-enum sdt_status sdt_umt5_open(const char *folder, struct sdt_umt5 **out, struct sdt_error *err)
-{
+enum sdt_status sdt_umt5_open(const char *folder, struct sdt_umt5 **out, struct sdt_error *err) {
     enum sdt_status status = SDT_ERROR_MEMORY;
     char path[4096];
     struct sdt_tensor_table *table = sdt_tensor_table_new();
@@ -112,31 +111,22 @@ out:
     return SDT_OK;
 }
 
-void sdt_umt5_close(struct sdt_umt5 *encoder)
-{
+void sdt_umt5_close(struct sdt_umt5 *encoder) {
     if (!encoder)
         return;
     sdt_weights_close(encoder->weights);
     free(encoder);
 }
 
-int sdt_umt5_width(const struct sdt_umt5 *encoder)
-{
-    return encoder->d;
-}
+int sdt_umt5_width(const struct sdt_umt5 *encoder) { return encoder->d; }
 
-int sdt_umt5_vocabulary(const struct sdt_umt5 *encoder)
-{
-    return encoder->vocabulary;
-}
+int sdt_umt5_vocabulary(const struct sdt_umt5 *encoder) { return encoder->vocabulary; }
 
-const struct sdt_weights *sdt_umt5_weights(const struct sdt_umt5 *encoder)
-{
+const struct sdt_weights *sdt_umt5_weights(const struct sdt_umt5 *encoder) {
     return encoder->weights;
 }
 
-double sdt_umt5_flops(const struct sdt_umt5 *encoder, int tokens)
-{
+double sdt_umt5_flops(const struct sdt_umt5 *encoder, int tokens) {
     double d = encoder->d, inner = (double)encoder->heads * encoder->e, m = tokens;
     return encoder->layers * (m * (8.0 * d * inner + 6.0 * d * encoder->ff) + 4.0 * m * m * inner);
 }
@@ -148,8 +138,7 @@ struct buffers {
 
 static void insert_layer(struct sdt_flow *flow, const struct sdt_umt5 *encoder,
                          struct sdt_parameters *parameters, int layer, int tokens,
-                         const struct buffers *b)
-{
+                         const struct buffers *b) {
     int d = encoder->d, inner = encoder->heads * encoder->e, ff = encoder->ff;
     struct sdt_row_sum none = {0};
     sdt_handle projected[] = {b->q, b->k, b->v};
@@ -162,13 +151,13 @@ static void insert_layer(struct sdt_flow *flow, const struct sdt_umt5 *encoder,
     sdt_insert_rms_norm(flow, "text_norm1", tokens, d, encoder->eps, b->x,
                         WEIGHT(attention, "layer_norm"), b->y);
     for (int p = 0; p < 3; p++)
-        sdt_insert_linear(flow, name[p], tokens, inner, d, b->y,
-                          sdt_parameter(flow, parameters, "%sSelfAttention.%c.weight", attention,
-                                        "qkv"[p]),
-                          NULL, SDT_EPILOGUE_NONE, projected[p]);
-    sdt_insert_text_attention(flow, "text_attention", tokens, encoder->heads, encoder->e, b->q, b->k,
-                              b->v, WEIGHT(attention, "SelfAttention.relative_attention_bias"),
-                              b->o);
+        sdt_insert_linear(
+            flow, name[p], tokens, inner, d, b->y,
+            sdt_parameter(flow, parameters, "%sSelfAttention.%c.weight", attention, "qkv"[p]), NULL,
+            SDT_EPILOGUE_NONE, projected[p]);
+    sdt_insert_text_attention(flow, "text_attention", tokens, encoder->heads, encoder->e, b->q,
+                              b->k, b->v,
+                              WEIGHT(attention, "SelfAttention.relative_attention_bias"), b->o);
     sdt_insert_linear_residual(flow, "text_o", tokens, d, inner, b->o,
                                WEIGHT(attention, "SelfAttention.o"), NULL, none, b->x);
 
@@ -187,8 +176,7 @@ static void insert_layer(struct sdt_flow *flow, const struct sdt_umt5 *encoder,
 enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
                                 const struct sdt_machine *machine, const struct sdt_place *place,
                                 const int32_t *ids, int tokens, sdt_handle states,
-                                struct sdt_error *err)
-{
+                                struct sdt_error *err) {
     size_t m = (size_t)tokens, d = (size_t)encoder->d;
     size_t inner = (size_t)encoder->heads * (size_t)encoder->e, ff = (size_t)encoder->ff;
 
@@ -203,11 +191,14 @@ enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
     if (!parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
     const struct sdt_stored *shared = sdt_weights_find(encoder->weights, "shared.weight");
-    struct buffers b = {
-        .x = sdt__vector(flow, m * d, "text x"),      .y = sdt__vector(flow, m * d, "text y"),
-        .q = sdt__vector(flow, m * inner, "text q"),  .k = sdt__vector(flow, m * inner, "text k"),
-        .v = sdt__vector(flow, m * inner, "text v"),  .o = sdt__vector(flow, m * inner, "text o"),
-        .gate = sdt__vector(flow, m * ff, "text gate"), .up = sdt__vector(flow, m * ff, "text up")};
+    struct buffers b = {.x = sdt__vector(flow, m * d, "text x"),
+                        .y = sdt__vector(flow, m * d, "text y"),
+                        .q = sdt__vector(flow, m * inner, "text q"),
+                        .k = sdt__vector(flow, m * inner, "text k"),
+                        .v = sdt__vector(flow, m * inner, "text v"),
+                        .o = sdt__vector(flow, m * inner, "text o"),
+                        .gate = sdt__vector(flow, m * ff, "text gate"),
+                        .up = sdt__vector(flow, m * ff, "text up")};
 
     flow->tag.role = SDT_ROLE_TEXT;
     flow->place = &machine->host;

@@ -13,7 +13,7 @@ struct sdt_umt5;
 
 /* Opens text encoder folder `folder`: config.json and tensors, checked; reads no weight. */
 enum sdt_status sdt_umt5_open(const char *folder, struct sdt_umt5 **encoder, struct sdt_error *err);
-void sdt_umt5_close(struct sdt_umt5 *encoder); /* NULL is fine */
+void sdt_umt5_close(struct sdt_umt5 *encoder);           /* NULL is fine */
 int sdt_umt5_width(const struct sdt_umt5 *encoder);      /* d_model */
 int sdt_umt5_vocabulary(const struct sdt_umt5 *encoder); /* ids are 0..vocabulary-1 */
 const struct sdt_weights *sdt_umt5_weights(const struct sdt_umt5 *encoder);

@@ -23,8 +23,8 @@ struct sdt_wan_vae {
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
-static enum sdt_status read_config(const char *path, struct sdt_wan_vae *vae, struct sdt_error *err)
-{
+static enum sdt_status read_config(const char *path, struct sdt_wan_vae *vae,
+                                   struct sdt_error *err) {
     struct sdt_config *json = NULL;
     enum sdt_status status = sdt_config_open(path, &json, err);
     int64_t base = 0, z = 0, res = 0;
@@ -87,10 +87,10 @@ static enum sdt_status read_config(const char *path, struct sdt_wan_vae *vae, st
  * last three. */
 struct edge {
     int channels;
-    int space;      /* pixels per latent, each way: 1, 2, 4, 8 */
-    int window;     /* frames that its readers look at: 1 or 3 */
-    int alias;      /* edge whose frame 0 is this edge's frame 0; -1: none */
-    int count;      /* of the ring */
+    int space;  /* pixels per latent, each way: 1, 2, 4, 8 */
+    int window; /* frames that its readers look at: 1 or 3 */
+    int alias;  /* edge whose frame 0 is this edge's frame 0; -1: none */
+    int count;  /* of the ring */
     sdt_handle *handle;
 };
 
@@ -99,12 +99,12 @@ enum kind { WINDOW, CONV, NORM, ATTEND, TIME, PUT };
 struct layer {
     enum kind kind;
     char name[NAME_SIZE];    /* tensor prefix: "decoder.conv_in" */
-    int in, residual, out; /* edges; residual -1: none */
-    struct sdt_conv conv;  /* CONV: channels and kernel; height and width filled per tile */
-    bool silu;         /* NORM */
-    int time;          /* frames per latent frame after the first: 1, 2, 4 */
-    double flops;      /* per latent frame, per latent pixel (attention: linear part) */
-    int device;        /* of the job's */
+    int in, residual, out;   /* edges; residual -1: none */
+    struct sdt_conv conv;    /* CONV: channels and kernel; height and width filled per tile */
+    bool silu;               /* NORM */
+    int time;                /* frames per latent frame after the first: 1, 2, 4 */
+    double flops;            /* per latent frame, per latent pixel (attention: linear part) */
+    int device;              /* of the job's */
     sdt_handle weight, bias; /* gamma in weight */
 };
 
@@ -115,8 +115,7 @@ struct program {
     bool failed; /* out of memory */
 };
 
-static int add_edge(struct program *p, int channels, int space)
-{
+static int add_edge(struct program *p, int channels, int space) {
     if (p->edges == p->edges_capacity) {
         int capacity = p->edges_capacity ? 2 * p->edges_capacity : 64;
         struct edge *edge = realloc(p->edge, (size_t)capacity * sizeof *edge);
@@ -127,14 +126,13 @@ static int add_edge(struct program *p, int channels, int space)
         p->edge = edge;
         p->edges_capacity = capacity;
     }
-    p->edge[p->edges] = (struct edge){.channels = channels, .space = space, .window = 1,
-                                      .alias = -1};
+    p->edge[p->edges] =
+        (struct edge){.channels = channels, .space = space, .window = 1, .alias = -1};
     return p->edges++;
 }
 
 static struct layer *add_layer(struct program *p, enum kind kind, int in, int out, int time,
-                               const char *name)
-{
+                               const char *name) {
     static struct layer nowhere; /* written to, never read, after a failure */
     if (p->layers == p->layers_capacity) {
         int capacity = p->layers_capacity ? 2 * p->layers_capacity : 64;
@@ -154,8 +152,7 @@ static struct layer *add_layer(struct program *p, enum kind kind, int in, int ou
 
 /* Convolution from edge `in` to a new edge, which is returned. */
 static int conv(struct program *p, int in, int out_channels, int kt, int ks, bool upsample,
-                int residual, int time, const char *prefix, const char *name)
-{
+                int residual, int time, const char *prefix, const char *name) {
     char full[NAME_SIZE];
     if (p->failed)
         return 0;
@@ -163,8 +160,8 @@ static int conv(struct program *p, int in, int out_channels, int kt, int ks, boo
     int out = add_edge(p, out_channels, upsample ? 2 * space : space);
     snprintf(full, sizeof full, "%s%s", prefix, name);
     struct layer *layer = add_layer(p, CONV, in, out, time, full);
-    layer->conv = (struct sdt_conv){.in = channels, .out = out_channels, .kt = kt, .ks = ks,
-                                    .upsample = upsample};
+    layer->conv = (struct sdt_conv){
+        .in = channels, .out = out_channels, .kt = kt, .ks = ks, .upsample = upsample};
     layer->residual = residual;
     layer->flops = 2.0 * channels * out_channels * kt * ks * ks * space * space *
                    (upsample ? 4.0 : 1.0) * time;
@@ -175,8 +172,7 @@ static int conv(struct program *p, int in, int out_channels, int kt, int ks, boo
 
 /* Channel norm; out: a new edge, or in place. */
 static int norm(struct program *p, int in, bool in_place, bool silu, int time, const char *prefix,
-                const char *name)
-{
+                const char *name) {
     char full[NAME_SIZE];
     if (p->failed)
         return 0;
@@ -187,8 +183,7 @@ static int norm(struct program *p, int in, bool in_place, bool silu, int time, c
     return out;
 }
 
-static int res_block(struct program *p, int in, int channels, int time, const char *prefix)
-{
+static int res_block(struct program *p, int in, int channels, int time, const char *prefix) {
     if (p->failed)
         return 0;
     int y = norm(p, in, false, true, time, prefix, "norm1");
@@ -200,8 +195,7 @@ static int res_block(struct program *p, int in, int channels, int time, const ch
     return conv(p, y, channels, 3, 3, false, skip, time, prefix, "conv2");
 }
 
-static int attention(struct program *p, int in, int time, const char *prefix)
-{
+static int attention(struct program *p, int in, int time, const char *prefix) {
     if (p->failed)
         return 0;
     int channels = p->edge[in].channels;
@@ -215,8 +209,7 @@ static int attention(struct program *p, int in, int time, const char *prefix)
 }
 
 /* Two frames out of each frame but the first (trap T7): frame 0 passes by. */
-static int time_upsample(struct program *p, int in, int time, const char *prefix)
-{
+static int time_upsample(struct program *p, int in, int time, const char *prefix) {
     char full[NAME_SIZE];
     if (p->failed)
         return 0;
@@ -233,8 +226,7 @@ static int time_upsample(struct program *p, int in, int time, const char *prefix
 }
 
 /* The whole decoder, in the order in which a frame passes. */
-static void build(const struct sdt_wan_vae *vae, struct program *p)
-{
+static void build(const struct sdt_wan_vae *vae, struct program *p) {
     char prefix[64];
     int time = 1, channels = vae->base_dim * vae->multiplier[vae->blocks - 1];
 
@@ -266,8 +258,7 @@ static void build(const struct sdt_wan_vae *vae, struct program *p)
     add_layer(p, PUT, x, -1, time, "put");
 }
 
-static void program_clear(struct program *p)
-{
+static void program_clear(struct program *p) {
     for (int e = 0; e < p->edges; e++) {
         for (int i = 0; p->edge[e].handle && i < p->edge[e].count; i++)
             if (p->edge[e].handle[i])
@@ -279,8 +270,7 @@ static void program_clear(struct program *p)
     *p = (struct program){0};
 }
 
-static void describe(const struct program *p, struct sdt_tensor_table *table)
-{
+static void describe(const struct program *p, struct sdt_tensor_table *table) {
     for (int i = 0; i < p->layers; i++) {
         const struct layer *l = &p->layer[i];
         const struct sdt_conv *c = &l->conv;
@@ -300,16 +290,15 @@ static void describe(const struct program *p, struct sdt_tensor_table *table)
             sdt_tensor_table_add(table, strstr(l->name, "attentions") ? 3 : 4,
                                  (int64_t[]){channels, 1, 1, 1}, "%s.gamma", l->name);
         if (l->kind == CONV || l->kind == TIME)
-            sdt_tensor_table_add(table, 1,
-                                 (int64_t[]){l->kind == TIME ? 2 * channels : c->out}, "%s.bias",
-                                 l->name);
+            sdt_tensor_table_add(table, 1, (int64_t[]){l->kind == TIME ? 2 * channels : c->out},
+                                 "%s.bias", l->name);
     }
     sdt_tensor_table_ignore(table, "encoder.");
     sdt_tensor_table_ignore(table, "quant_conv.");
 }
 
-enum sdt_status sdt_wan_vae_open(const char *folder, struct sdt_wan_vae **out, struct sdt_error *err)
-{
+enum sdt_status sdt_wan_vae_open(const char *folder, struct sdt_wan_vae **out,
+                                 struct sdt_error *err) {
     enum sdt_status status = SDT_ERROR_MEMORY;
     char path[4096];
     struct program program = {0};
@@ -349,34 +338,25 @@ out:
     return SDT_OK;
 }
 
-void sdt_wan_vae_close(struct sdt_wan_vae *vae)
-{
+void sdt_wan_vae_close(struct sdt_wan_vae *vae) {
     if (!vae)
         return;
     sdt_weights_close(vae->weights);
     free(vae);
 }
 
-int sdt_wan_vae_channels(const struct sdt_wan_vae *vae)
-{
-    return vae->z_dim;
-}
+int sdt_wan_vae_channels(const struct sdt_wan_vae *vae) { return vae->z_dim; }
 
-int sdt_wan_vae_space_ratio(const struct sdt_wan_vae *vae)
-{
-    return 1 << (vae->blocks - 1);
-}
+int sdt_wan_vae_space_ratio(const struct sdt_wan_vae *vae) { return 1 << (vae->blocks - 1); }
 
-int sdt_wan_vae_time_ratio(const struct sdt_wan_vae *vae)
-{
+int sdt_wan_vae_time_ratio(const struct sdt_wan_vae *vae) {
     int ratio = 1;
     for (int i = 0; i < vae->blocks - 1; i++)
         ratio *= vae->upsample_time[i] ? 2 : 1;
     return ratio;
 }
 
-const struct sdt_weights *sdt_wan_vae_weights(const struct sdt_wan_vae *vae)
-{
+const struct sdt_weights *sdt_wan_vae_weights(const struct sdt_wan_vae *vae) {
     return vae->weights;
 }
 
@@ -384,14 +364,14 @@ const struct sdt_weights *sdt_wan_vae_weights(const struct sdt_wan_vae *vae)
 
 /* How a latent of height x width is cut: tile (i, j) starts at (i stride_rows, j stride_cols), in latents. */
 struct tiling {
-    int rows, cols;               /* tiles */
+    int rows, cols; /* tiles */
     int size_rows, size_cols, stride_rows, stride_cols;
 };
 
-static struct tiling tiling_of(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job)
-{
+static struct tiling tiling_of(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job) {
     int ratio = sdt_wan_vae_space_ratio(vae);
-    struct tiling t = {job->tiling.size_rows / ratio, job->tiling.size_cols / ratio,
+    struct tiling t = {job->tiling.size_rows / ratio,
+                       job->tiling.size_cols / ratio,
                        .size_rows = job->tiling.size_rows / ratio,
                        .size_cols = job->tiling.size_cols / ratio,
                        .stride_rows = job->tiling.stride_rows / ratio,
@@ -403,14 +383,10 @@ static struct tiling tiling_of(const struct sdt_wan_vae *vae, const struct sdt_v
     return t;
 }
 
-static int at_most(int a, int b)
-{
-    return a < b ? a : b;
-}
+static int at_most(int a, int b) { return a < b ? a : b; }
 
 enum sdt_status sdt_wan_vae_check(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job,
-                                  struct sdt_error *err)
-{
+                                  struct sdt_error *err) {
     const struct sdt_vae_tiling *t = &job->tiling;
     int ratio = sdt_wan_vae_space_ratio(vae);
 
@@ -425,10 +401,11 @@ enum sdt_status sdt_wan_vae_check(const struct sdt_wan_vae *vae, const struct sd
         t->stride_cols < ratio || t->stride_rows > t->size_rows || t->stride_cols > t->size_cols ||
         t->size_rows % ratio || t->size_cols % ratio || t->stride_rows % ratio ||
         t->stride_cols % ratio)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "VAE tiles of %dx%d pixels at a stride of %dx%d: all four must be multiples "
-                        "of %d, and the stride at most the size",
-                        t->size_rows, t->size_cols, t->stride_rows, t->stride_cols, ratio);
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "VAE tiles of %dx%d pixels at a stride of %dx%d: all four must be multiples "
+            "of %d, and the stride at most the size",
+            t->size_rows, t->size_cols, t->stride_rows, t->stride_cols, ratio);
     return SDT_OK;
 }
 
@@ -440,7 +417,7 @@ struct decoder {
     const struct sdt_wan_vae *vae;
     const struct sdt_vae_job *job;
     struct sdt_machine *machine;
-    int y0, x0, rows, cols;      /* of the tile in the latent */
+    int y0, x0, rows, cols; /* of the tile in the latent */
     sdt_handle latent, out;
     const struct sdt_place *put; /* where frames are stored */
     bool clamp;
@@ -454,8 +431,7 @@ struct progress {
     void *arg;
 };
 
-static void frame_done(void *arg, int frame)
-{
+static void frame_done(void *arg, int frame) {
     struct progress *progress = arg;
     (void)frame;
     int done = atomic_fetch_add(&progress->done, 1) + 1;
@@ -464,8 +440,7 @@ static void frame_done(void *arg, int frame)
 }
 
 /* Contiguous stages of about equal work over `devices` devices, or everything on one. */
-static void place_layers(struct program *p, int devices, int only)
-{
+static void place_layers(struct program *p, int devices, int only) {
     double total = 0.0, before = 0.0;
     for (int i = 0; i < p->layers; i++)
         total += p->layer[i].flops;
@@ -477,9 +452,8 @@ static void place_layers(struct program *p, int devices, int only)
     }
 }
 
-static void decoder_init(struct sdt_flow *flow, struct decoder *d, struct sdt_parameters *parameters,
-                         int devices, int only)
-{
+static void decoder_init(struct sdt_flow *flow, struct decoder *d,
+                         struct sdt_parameters *parameters, int devices, int only) {
     struct program *p = &d->program;
     int slack = d->machine->workers_per_device < 2 ? 2 : at_most(d->machine->workers_per_device, 4);
 
@@ -510,9 +484,9 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d, struct sdt_pa
         if (l->kind == CONV) {
             l->conv.height = d->rows * p->edge[l->in].space;
             l->conv.width = d->cols * p->edge[l->in].space;
-            l->weight = sdt_conv_parameter(flow, parameters, l->conv.out, l->conv.in,
-                                           l->conv.kt * l->conv.ks * l->conv.ks, "%s.weight",
-                                           l->name);
+            l->weight =
+                sdt_conv_parameter(flow, parameters, l->conv.out, l->conv.in,
+                                   l->conv.kt * l->conv.ks * l->conv.ks, "%s.weight", l->name);
         } else if (l->kind == TIME) {
             int channels = p->edge[l->in].channels;
             l->weight = sdt_conv_parameter(flow, parameters, 2 * channels, channels, 3, "%s.weight",
@@ -526,8 +500,7 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d, struct sdt_pa
 }
 
 /* Frame t of an edge; NULL before frame `start`. */
-static sdt_handle frame_of(const struct program *p, int edge, int t, int start)
-{
+static sdt_handle frame_of(const struct program *p, int edge, int t, int start) {
     if (t < start)
         return NULL;
     if (t == 0 && p->edge[edge].alias >= 0)
@@ -537,8 +510,7 @@ static sdt_handle frame_of(const struct program *p, int edge, int t, int start)
 
 /* Sends frame t, which stands on the input edge of `layer`, through this layer and all that follow. A
  * frame so leaves the decoder before the next one enters; what overlaps in time is StarPU's affair. */
-static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t)
-{
+static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
     struct program *p = &d->program;
     struct layer *l = &p->layer[layer];
     sdt_handle x[3];
@@ -559,8 +531,7 @@ static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t)
                                     .rows = d->rows,
                                     .cols = d->cols};
         flow->place = &d->machine->host; /* the latent stays; a frame of it travels */
-        sdt_insert_latent_window(flow, "latent_window", &window,
-                                 d->job->scale ? d->vae->std : NULL,
+        sdt_insert_latent_window(flow, "latent_window", &window, d->job->scale ? d->vae->std : NULL,
                                  d->job->scale ? d->vae->mean : NULL, d->latent,
                                  frame_of(p, l->out, t, 0));
         break;
@@ -618,9 +589,8 @@ static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t)
  * blended; then its share of the video. In this order (spec 2.4): the result depends on it. */
 static void join_tile(struct sdt_flow *flow, const struct tiling *t, const struct sdt_vae_job *job,
                       const struct decoder *d, int ratio, int frames, const struct sdt_place *home,
-                      const struct sdt_place *host, sdt_handle *tile /* [rows, cols] */, int i, int j,
-                      sdt_handle video)
-{
+                      const struct sdt_place *host, sdt_handle *tile /* [rows, cols] */, int i,
+                      int j, sdt_handle video) {
     sdt_handle here = tile[i * t->cols + j];
     int rows = d->rows * ratio, cols = d->cols * ratio;
     flow->place = home;
@@ -636,8 +606,8 @@ static void join_tile(struct sdt_flow *flow, const struct tiling *t, const struc
         int left = at_most(t->size_cols, job->width - (j - 1) * t->stride_cols) * ratio;
         int extent = at_most(at_most(left, cols), (t->size_cols - t->stride_cols) * ratio);
         if (extent > 0)
-            sdt_insert_blend_columns(flow, "blend_left", frames, rows, extent, left, tile[i * t->cols + j - 1],
-                                     cols, here);
+            sdt_insert_blend_columns(flow, "blend_left", frames, rows, extent, left,
+                                     tile[i * t->cols + j - 1], cols, here);
     }
     flow->place = host;
     int y0 = i * t->stride_rows * ratio, x0 = j * t->stride_cols * ratio;
@@ -649,8 +619,7 @@ static void join_tile(struct sdt_flow *flow, const struct tiling *t, const struc
 
 enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *vae,
                                    struct sdt_machine *machine, const struct sdt_vae_job *wanted,
-                                   sdt_handle latent, sdt_handle video, struct sdt_error *err)
-{
+                                   sdt_handle latent, sdt_handle video, struct sdt_error *err) {
     struct sdt_vae_job with_place = *wanted;
     const struct sdt_vae_job *job = &with_place;
     if (!with_place.place) {
@@ -666,8 +635,8 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
     bool whole = tiles == 1;
     /* whole frames: the devices are stages of one decoder; tiles: one decoder per device at a time */
     int together = whole ? 1 : at_most(tiles, job->devices);
-    struct progress progress = {.total = frames * tiles, .call = job->frame_done,
-                                .arg = job->frame_done_arg};
+    struct progress progress = {
+        .total = frames * tiles, .call = job->frame_done, .arg = job->frame_done_arg};
     struct decoder *decoder = calloc((size_t)together, sizeof *decoder);
     sdt_handle *tile = calloc((size_t)tiles, sizeof *tile);
     struct sdt_parameters *parameters =
@@ -684,9 +653,15 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
         for (int n = 0; n < count; n++) {
             struct decoder *d = &decoder[n];
             int i = (first + n) / t.cols, j = (first + n) % t.cols;
-            *d = (struct decoder){.vae = vae, .job = job, .machine = machine, .latent = latent,
-                                  .y0 = i * t.stride_rows, .x0 = j * t.stride_cols,
-                                  .out = video, .put = &machine->host, .clamp = true,
+            *d = (struct decoder){.vae = vae,
+                                  .job = job,
+                                  .machine = machine,
+                                  .latent = latent,
+                                  .y0 = i * t.stride_rows,
+                                  .x0 = j * t.stride_cols,
+                                  .out = video,
+                                  .put = &machine->host,
+                                  .clamp = true,
                                   .progress = &progress};
             d->rows = at_most(t.size_rows, job->height - d->y0);
             d->cols = at_most(t.size_cols, job->width - d->x0);
@@ -709,8 +684,8 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
         for (int n = 0; n < count; n++) {
             flow->tag.tile = first + n;
             if (!whole)
-                join_tile(flow, &t, job, &decoder[n], ratio, frames, &job->place[n],
-                          &machine->host, tile, (first + n) / t.cols, (first + n) % t.cols, video);
+                join_tile(flow, &t, job, &decoder[n], ratio, frames, &job->place[n], &machine->host,
+                          tile, (first + n) / t.cols, (first + n) % t.cols, video);
             program_clear(&decoder[n].program);
         }
     }
@@ -732,8 +707,7 @@ out:
 
 /* ---- predictions ---------------------------------------------------------------------------- */
 
-double sdt_wan_vae_flops(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job)
-{
+double sdt_wan_vae_flops(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job) {
     struct program p;
     struct tiling t = tiling_of(vae, job);
     double flops = 0.0;
@@ -752,8 +726,8 @@ double sdt_wan_vae_flops(const struct sdt_wan_vae *vae, const struct sdt_vae_job
     return flops;
 }
 
-double sdt_wan_vae_bytes(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job, int devices)
-{
+double sdt_wan_vae_bytes(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job,
+                         int devices) {
     struct program p;
     struct tiling t = tiling_of(vae, job);
     double frames = 0.0, rows = at_most(t.size_rows, job->height);

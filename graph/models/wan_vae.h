@@ -8,31 +8,32 @@
 #ifndef STARDIT_WAN_VAE_H
 #define STARDIT_WAN_VAE_H
 
+#include "codelets/codelets.h"
 #include "graph/checkpoint/weights.h"
 #include "graph/machine.h"
-#include "codelets/codelets.h"
 
 struct sdt_wan_vae;
 struct sdt_parameters;
 
-enum sdt_status sdt_wan_vae_open(const char *folder, struct sdt_wan_vae **vae, struct sdt_error *err);
-void sdt_wan_vae_close(struct sdt_wan_vae *vae); /* NULL is fine */
-int sdt_wan_vae_channels(const struct sdt_wan_vae *vae);          /* z_dim */
-int sdt_wan_vae_space_ratio(const struct sdt_wan_vae *vae);       /* 8: pixels per latent, each way */
-int sdt_wan_vae_time_ratio(const struct sdt_wan_vae *vae);        /* 4: frames = 4 (T - 1) + 1 */
+enum sdt_status sdt_wan_vae_open(const char *folder, struct sdt_wan_vae **vae,
+                                 struct sdt_error *err);
+void sdt_wan_vae_close(struct sdt_wan_vae *vae);            /* NULL is fine */
+int sdt_wan_vae_channels(const struct sdt_wan_vae *vae);    /* z_dim */
+int sdt_wan_vae_space_ratio(const struct sdt_wan_vae *vae); /* 8: pixels per latent, each way */
+int sdt_wan_vae_time_ratio(const struct sdt_wan_vae *vae);  /* 4: frames = 4 (T - 1) + 1 */
 const struct sdt_weights *sdt_wan_vae_weights(const struct sdt_wan_vae *vae);
 
 /* Called on a worker's thread whenever a frame of a tile is done. */
 typedef void (*sdt_frame_done)(void *arg, int done, int total);
 
 struct sdt_vae_job {
-    int frames, height, width;   /* of the latent [C, frames, height, width] */
-    bool scale;                  /* z = latent * std + mean first (a pipeline does, a golden case not) */
+    int frames, height, width; /* of the latent [C, frames, height, width] */
+    bool scale; /* z = latent * std + mean first (a pipeline does, a golden case not) */
     struct sdt_vae_tiling tiling;
     const struct sdt_place *place; /* [devices] that decode; NULL: all of the machine */
     int devices;
-    struct sdt_parameters *parameters; /* weights to use and keep; NULL: loaded for this call only */
-    sdt_frame_done frame_done;   /* or NULL */
+    struct sdt_parameters *parameters; /* weights to use and keep; NULL: loads its own */
+    sdt_frame_done frame_done;         /* or NULL */
     void *frame_done_arg;
 };
 /* Checks a job against the checkpoint and the tiling rules: SDT_ERROR_USAGE. */

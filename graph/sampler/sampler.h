@@ -10,10 +10,10 @@
 
 struct sdt_sampler {
     enum sdt_sampler_kind kind;
-    int steps;                        /* n */
-    float *sigmas;                    /* [n + 1] */
-    float *timesteps;                 /* [n], integers for UniPC */
-    struct sdt_sampler_step *step;    /* [n], guidance left 1 */
+    int steps;                     /* n */
+    float *sigmas;                 /* [n + 1] */
+    float *timesteps;              /* [n], integers for UniPC */
+    struct sdt_sampler_step *step; /* [n], guidance left 1 */
 };
 
 /* shift > 0, 1 <= steps <= 1000. SDT_ERROR_USAGE otherwise, SDT_ERROR_MEMORY. */

@@ -6,24 +6,17 @@
 extern const struct sdt_strategy sdt__strategy_single, sdt__strategy_ulysses, sdt__strategy_pipesp,
     sdt__strategy_ring, sdt__strategy_usp;
 
-const struct sdt_strategy *const sdt_strategies[] = {
-    &sdt__strategy_single, &sdt__strategy_ulysses, &sdt__strategy_pipesp,
-    &sdt__strategy_ring,   &sdt__strategy_usp,     NULL};
+const struct sdt_strategy *const sdt_strategies[] = {&sdt__strategy_single, &sdt__strategy_ulysses,
+                                                     &sdt__strategy_pipesp, &sdt__strategy_ring,
+                                                     &sdt__strategy_usp,    NULL};
 
-const struct sdt_strategy *sdt_strategy_find(const char *name)
-{
+const struct sdt_strategy *sdt_strategy_find(const char *name) {
     for (int i = 0; sdt_strategies[i]; i++)
         if (!strcmp(sdt_strategies[i]->name, name))
             return sdt_strategies[i];
     return NULL;
 }
 
-const char *sdt_strategy_name(const struct sdt_strategy *strategy)
-{
-    return strategy->name;
-}
+const char *sdt_strategy_name(const struct sdt_strategy *strategy) { return strategy->name; }
 
-const char *sdt_strategy_summary(const struct sdt_strategy *strategy)
-{
-    return strategy->summary;
-}
+const char *sdt_strategy_summary(const struct sdt_strategy *strategy) { return strategy->summary; }

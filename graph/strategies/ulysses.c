@@ -5,8 +5,7 @@
  * before the last projection is inserted, and none returns before all of a tile are computed. */
 #include "graph/strategies/strategy.h"
 
-static void ulysses(struct sdt_flow *flow, const struct sdt_self_attention *attention)
-{
+static void ulysses(struct sdt_flow *flow, const struct sdt_self_attention *attention) {
     const struct sdt_layout *layout = attention->layout;
 
     for (int t = 0; t < layout->tiles; t++) {

@@ -19,26 +19,22 @@ struct ring {
     int positions;
 };
 
-static int first_tile(const struct ring *ring, int position)
-{
+static int first_tile(const struct ring *ring, int position) {
     return sdt_ring_first_tile(ring->layout, position);
 }
 
-static int tiles_of(const struct ring *ring, int position)
-{
+static int tiles_of(const struct ring *ring, int position) {
     return first_tile(ring, position + 1) - first_tile(ring, position);
 }
 
 /* Device p's block of chunk c in round r. */
-static int block(const struct ring *ring, int position, int chunk, int round)
-{
+static int block(const struct ring *ring, int position, int chunk, int round) {
     int device = position * ring->layout->ulysses + ring->layout->owner[chunk];
     return (device * 2 + round % 2) * ring->layout->chunks + chunk;
 }
 
 static void at_device(struct sdt_flow *flow, const struct ring *ring, int position, int chunk,
-                      enum sdt_role role, int priority)
-{
+                      enum sdt_role role, int priority) {
     const struct sdt_layout *layout = ring->layout;
     flow->place = &layout->place[position * layout->ulysses + layout->owner[chunk]];
     flow->tag.role = role;
@@ -47,8 +43,7 @@ static void at_device(struct sdt_flow *flow, const struct ring *ring, int positi
 }
 
 /* Round 0: the position's own tokens, by the all-to-all within it. */
-static void gather(struct sdt_flow *flow, const struct ring *ring, int position, int chunk)
-{
+static void gather(struct sdt_flow *flow, const struct ring *ring, int position, int chunk) {
     const struct sdt_layout *layout = ring->layout;
     const struct sdt_attention_buffers *buffers = ring->attention->buffers;
     int tiles = tiles_of(ring, position);
@@ -66,8 +61,8 @@ static void gather(struct sdt_flow *flow, const struct ring *ring, int position,
 }
 
 /* Later rounds: what the next position held in the round before. */
-static void rotate(struct sdt_flow *flow, const struct ring *ring, int position, int chunk, int round)
-{
+static void rotate(struct sdt_flow *flow, const struct ring *ring, int position, int chunk,
+                   int round) {
     const struct sdt_layout *layout = ring->layout;
     const struct sdt_attention_buffers *buffers = ring->attention->buffers;
     int next = (position + 1) % ring->positions;
@@ -82,8 +77,8 @@ static void rotate(struct sdt_flow *flow, const struct ring *ring, int position,
 }
 
 /* All queries of the position against the block of this round. */
-static void attend(struct sdt_flow *flow, const struct ring *ring, int position, int chunk, int round)
-{
+static void attend(struct sdt_flow *flow, const struct ring *ring, int position, int chunk,
+                   int round) {
     const struct sdt_layout *layout = ring->layout;
     const struct sdt_attention_buffers *buffers = ring->attention->buffers;
     int origin = (position + round) % ring->positions, b = block(ring, position, chunk, round);
@@ -98,18 +93,16 @@ static void attend(struct sdt_flow *flow, const struct ring *ring, int position,
         int piece = t * layout->chunks + chunk;
         at_device(flow, ring, position, chunk, SDT_ROLE_ATTENTION, 2);
         flow->tag.tile = t;
-        sdt_insert_attention(flow, round ? "attention_merge" : "attention",
-                             sdt_chunk_heads(layout, chunk), layout->rows, layout->e, layout->rows,
-                             keys, 1.0f / sqrtf((float)layout->e),
-                             buffers->piece[SDT_PROJECT_Q][piece], buffers->keys[b],
-                             buffers->values[b], buffers->output[piece], buffers->lse[piece],
-                             round > 0);
+        sdt_insert_attention(
+            flow, round ? "attention_merge" : "attention", sdt_chunk_heads(layout, chunk),
+            layout->rows, layout->e, layout->rows, keys, 1.0f / sqrtf((float)layout->e),
+            buffers->piece[SDT_PROJECT_Q][piece], buffers->keys[b], buffers->values[b],
+            buffers->output[piece], buffers->lse[piece], round > 0);
     }
     flow->tag.tile = -1;
 }
 
-static void usp(struct sdt_flow *flow, const struct sdt_self_attention *attention)
-{
+static void usp(struct sdt_flow *flow, const struct sdt_self_attention *attention) {
     const struct sdt_layout *layout = attention->layout;
     struct ring ring = {attention, layout, layout->devices / layout->ulysses};
 
@@ -140,8 +133,7 @@ static void usp(struct sdt_flow *flow, const struct sdt_self_attention *attentio
 
 /* Inside the positions as Ulysses; then every device receives a block of keys and one of values in each round
  * but the first, whatever the length of the shard in it: blocks have the size of the longest. */
-static double exchanged(const struct sdt_layout *layout)
-{
+static double exchanged(const struct sdt_layout *layout) {
     int positions = layout->devices / layout->ulysses;
     double bytes = 0.0;
     for (int t = 0; t < layout->tiles; t++)

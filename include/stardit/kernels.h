@@ -46,9 +46,9 @@ void sdt_convert(enum sdt_dtype dtype, size_t n, const void *src, float *dst /* 
 enum sdt_epilogue { SDT_EPILOGUE_NONE, SDT_EPILOGUE_GELU_TANH, SDT_EPILOGUE_SILU };
 
 /* y = epilogue(x w^T + bias) */
-void sdt_linear(int rows, int n, int k, const float *x /* [rows, k] */,
-                const float *w /* [n, k] */, const float *bias /* [n] or NULL */,
-                enum sdt_epilogue epilogue, float *y /* [rows, n] */);
+void sdt_linear(int rows, int n, int k, const float *x /* [rows, k] */, const float *w /* [n, k] */,
+                const float *bias /* [n] or NULL */, enum sdt_epilogue epilogue,
+                float *y /* [rows, n] */);
 
 /* y += gate * (x w^T + bias), the gated residual; gate = gate_a + gate_b (either may be NULL, both
  * NULL: gate is 1). Two addends because Wan adds a per-layer table to a per-step vector. */
@@ -158,9 +158,9 @@ int sdt_t5_bucket(int rel);
 
 /* How a latent [C, frames, height, width] is cut into tokens: token n = (t*Hp + y)*Wp + x. */
 struct sdt_patch {
-    int channels;                 /* C */
-    int frames, height, width;    /* of the latent */
-    int size[3];                  /* patch: pt, ph, pw; divides frames, height, width */
+    int channels;              /* C */
+    int frames, height, width; /* of the latent */
+    int size[3];               /* patch: pt, ph, pw; divides frames, height, width */
 };
 /* Rows of tokens first..first+rows-1, vector order (C, pt, ph, pw), C slowest, as a patch
  * embedding convolution reads it; rows past the last token are 0. */
@@ -206,10 +206,10 @@ void sdt_conv_pack(int out, int in, int taps, const float *w, float *packed);
  * upsample the input is first enlarged x2 in height and width, nearest. With residual,
  * y = conv + residual. */
 struct sdt_conv {
-    int in, out;        /* channels */
-    int kt, ks;         /* kernel in time and space */
-    int height, width;  /* of the input */
-    int upsample;       /* 1: output is [2 height, 2 width, out] */
+    int in, out;       /* channels */
+    int kt, ks;        /* kernel in time and space */
+    int height, width; /* of the input */
+    int upsample;      /* 1: output is [2 height, 2 width, out] */
 };
 void sdt_conv_frame(const struct sdt_conv *conv,
                     const float *const *x /* [kt] -> [height, width, in] or NULL */,
@@ -223,8 +223,8 @@ size_t sdt_conv_frame_scratch(const struct sdt_conv *conv);
 void sdt_time_upsample(int height, int width, int channels,
                        const float *const *x /* [3] -> [height, width, C] or NULL: zeros */,
                        const float *w /* [2C, 3, C] */, const float *bias /* [2C] */,
-                       float *first /* [height, width, C] */, float *second /* [height, width, C] */,
-                       float *scratch);
+                       float *first /* [height, width, C] */,
+                       float *second /* [height, width, C] */, float *scratch);
 size_t sdt_time_upsample_scratch(int width, int channels);
 
 /* Wan's per-pixel channel norm: x / max(||x||_2, 1e-12) * sqrt(C) * gamma, then silu if asked. */

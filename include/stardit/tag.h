@@ -25,13 +25,12 @@ struct starpu_task;
     X(DENOISE, "denoise")     /* everything else of a denoising step */                            \
     X(VAE, "vae")                                                                                  \
     X(TEXT, "text")                                                                                \
-    X(IO, "io")               /* reads a checkpoint, places noise, collects frames */
+    X(IO, "io") /* reads a checkpoint, places noise, collects frames */
 
 enum sdt_role {
 #define SDT_ROLE_ENUM(name, word) SDT_ROLE_##name,
-    SDT_ROLE_TABLE(SDT_ROLE_ENUM)
+    SDT_ROLE_TABLE(SDT_ROLE_ENUM) SDT_ROLES
 #undef SDT_ROLE_ENUM
-    SDT_ROLES
 };
 const char *sdt_role_name(enum sdt_role role);
 
@@ -40,16 +39,16 @@ struct sdt_tag {
     uint64_t id;      /* order of insertion, from 0 */
     const char *name; /* what the task does, "ffn_up"; static text */
     enum sdt_role role;
-    int request;      /* which prompt */
-    int stream;       /* which CFG branch of it, 0 conditional, 1 unconditional */
-    int step;         /* denoising step, -1 outside */
-    int layer;        /* -1 outside a layer */
-    int chunk;        /* head chunk or time chunk, -1 */
-    int tile;         /* token tile or spatial tile, -1 */
-    int device;       /* home device, -1: none (the host) */
-    int worker;       /* a worker of the home device, -1: none */
-    double flops;     /* of this task */
-    double bytes;     /* read and written by it */
+    int request;  /* which prompt */
+    int stream;   /* which CFG branch of it, 0 conditional, 1 unconditional */
+    int step;     /* denoising step, -1 outside */
+    int layer;    /* -1 outside a layer */
+    int chunk;    /* head chunk or time chunk, -1 */
+    int tile;     /* token tile or spatial tile, -1 */
+    int device;   /* home device, -1: none (the host) */
+    int worker;   /* a worker of the home device, -1: none */
+    double flops; /* of this task */
+    double bytes; /* read and written by it */
 };
 #define SDT_TAG_MARK UINT64_C(0x5da6d17a6)
 

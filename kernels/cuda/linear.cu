@@ -1,8 +1,7 @@
 /* Linear on a GPU: cuBLAS for the product, one element-wise kernel for bias and epilogue. */
 #include "kernels/cuda/kernels.h"
 
-__device__ static float epilogue_of(float x, enum sdt_epilogue epilogue)
-{
+__device__ static float epilogue_of(float x, enum sdt_epilogue epilogue) {
     switch (epilogue) {
     case SDT_EPILOGUE_GELU_TANH: {
         const float c = 0.7978845608028654f; /* sqrt(2 / pi) */
@@ -16,8 +15,7 @@ __device__ static float epilogue_of(float x, enum sdt_epilogue epilogue)
 }
 
 __global__ static void finish(size_t count, int n, const float *bias, enum sdt_epilogue epilogue,
-                              float *y /* [count / n, n] in place */)
-{
+                              float *y /* [count / n, n] in place */) {
     size_t stride = (size_t)gridDim.x * blockDim.x;
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += stride)
         y[i] = epilogue_of(bias ? y[i] + bias[i % (size_t)n] : y[i], epilogue);
@@ -25,8 +23,7 @@ __global__ static void finish(size_t count, int n, const float *bias, enum sdt_e
 
 extern "C" void sdt_cuda_linear(cublasHandle_t cublas, cudaStream_t stream, int rows, int n, int k,
                                 const float *x, const float *w, const float *bias,
-                                enum sdt_epilogue epilogue, float *y)
-{
+                                enum sdt_epilogue epilogue, float *y) {
     const float one = 1.0f, zero = 0.0f;
     cublasSetStream(cublas, stream);
     /* cuBLAS is column-major: y^T [n, rows] = w [n, k] x^T [k, rows]. */

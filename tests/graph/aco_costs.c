@@ -11,8 +11,7 @@
 enum { DEVICES = 3 };
 
 static void drop(void *arg, int request, enum sdt_status status, const struct sdt_error *err,
-                 struct sdt_result *result)
-{
+                 struct sdt_result *result) {
     (void)request;
     (void)result;
     if (status != SDT_OK)
@@ -20,8 +19,7 @@ static void drop(void *arg, int request, enum sdt_status status, const struct sd
 }
 
 /* Attention tasks that ran on the VAE device; -1: failed. */
-static int visiting(double worker_gflops, double link_mb_per_s)
-{
+static int visiting(double worker_gflops, double link_mb_per_s) {
     struct sdt_error err = {0};
     struct sdt_machine_options options = {.devices = DEVICES,
                                           .workers_per_device = 1,
@@ -60,8 +58,7 @@ failed:
 }
 
 /* In a process of its own: StarPU reads its links at start. */
-static int visiting_apart(double worker_gflops, double link_mb_per_s)
-{
+static int visiting_apart(double worker_gflops, double link_mb_per_s) {
     int result[2], count = -1;
     if (pipe(result))
         return -1;
@@ -78,11 +75,11 @@ static int visiting_apart(double worker_gflops, double link_mb_per_s)
     return count;
 }
 
-int main(void)
-{
+int main(void) {
     int slow_links = visiting_apart(1000.0, 1.0), slow_workers = visiting_apart(0.001, 100000.0);
-    printf("attention tasks on the VAE device: %d where transfers dominate, %d where attention does: "
-           "%s\n",
-           slow_links, slow_workers, slow_links == 0 && slow_workers > 0 ? "ok" : "FAIL");
+    printf(
+        "attention tasks on the VAE device: %d where transfers dominate, %d where attention does: "
+        "%s\n",
+        slow_links, slow_workers, slow_links == 0 && slow_workers > 0 ? "ok" : "FAIL");
     return slow_links == 0 && slow_workers > 0 ? 0 : 1;
 }

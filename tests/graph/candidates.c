@@ -9,16 +9,14 @@
 
 static int failures;
 
-static void check(int ok, const char *what, int devices, double link)
-{
+static void check(int ok, const char *what, int devices, double link) {
     if (!ok) {
         printf("%d devices, links of %g B/s: %s: FAIL\n", devices, link, what);
         failures++;
     }
 }
 
-int main(void)
-{
+int main(void) {
     static const double links[] = {1e5, 1e8, 1e11};
     struct sdt_error err = {0};
     struct sdt_pipeline *pipeline = NULL;

@@ -19,12 +19,12 @@
 enum { REQUESTS = 4, STEPS = 3, SIZE = 48, FRAMES = 9, PIXELS = 3 * FRAMES * SIZE * SIZE };
 
 struct test {
-    int dit, vae;         /* devices of each group; 0 VAE devices: one group */
+    int dit, vae; /* devices of each group; 0 VAE devices: one group */
     const char *strategy;
     enum sdt_aco aco;
     bool text_with_vae;
     const char *scheduler;
-    int tile;             /* VAE tiles in pixels, 0: none */
+    int tile; /* VAE tiles in pixels, 0: none */
     bool spill;
 };
 
@@ -44,8 +44,7 @@ struct watch {
     bool decoding[REQUESTS];
 };
 
-static void progress(void *arg, int request, const char *phase, int done, int total)
-{
+static void progress(void *arg, int request, const char *phase, int done, int total) {
     struct watch *watch = arg;
     (void)total;
     pthread_mutex_lock(&watch->mutex);
@@ -59,8 +58,7 @@ static void progress(void *arg, int request, const char *phase, int done, int to
 }
 
 static void deliver(void *arg, int request, enum sdt_status status, const struct sdt_error *err,
-                    struct sdt_result *result)
-{
+                    struct sdt_result *result) {
     struct watch *watch = arg;
     pthread_mutex_lock(&watch->mutex);
     watch->delivered++;
@@ -75,14 +73,12 @@ static void deliver(void *arg, int request, enum sdt_status status, const struct
     pthread_mutex_unlock(&watch->mutex);
 }
 
-static int run(const struct test *test, struct shared *shared)
-{
+static int run(const struct test *test, struct shared *shared) {
     static const char *const prompts[REQUESTS] = {"a red ball", "snow on a hill", "two cats",
                                                   "the sea at night"};
     struct sdt_error err = {0};
-    struct sdt_machine_options options = {.devices = test->dit + test->vae,
-                                          .workers_per_device = 1,
-                                          .scheduler = test->scheduler};
+    struct sdt_machine_options options = {
+        .devices = test->dit + test->vae, .workers_per_device = 1, .scheduler = test->scheduler};
     struct sdt_machine *machine = NULL;
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_request request[REQUESTS];
@@ -118,8 +114,8 @@ static int run(const struct test *test, struct shared *shared)
         request[r].seed = (uint64_t)r;
         request[r].strategy = sdt_strategy_find(test->strategy);
         if (test->tile)
-            request[r].tiling = (struct sdt_vae_tiling){test->tile, test->tile, test->tile / 2,
-                                                        test->tile / 2};
+            request[r].tiling =
+                (struct sdt_vae_tiling){test->tile, test->tile, test->tile / 2, test->tile / 2};
     }
     if (sdt_pipeline_run_all(pipeline, machine, request, REQUESTS, &run, &err) != SDT_OK)
         goto failed;
@@ -131,10 +127,9 @@ failed:
     return 1;
 }
 
-static struct shared *run_apart(const struct test *test)
-{
-    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
-                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+static struct shared *run_apart(const struct test *test) {
+    struct shared *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int status = 1;
     if (shared == MAP_FAILED)
         abort();
@@ -146,8 +141,7 @@ static struct shared *run_apart(const struct test *test)
     return shared;
 }
 
-int main(void)
-{
+int main(void) {
     static const struct test tests[] = {
         {1, 1, "single", SDT_ACO_OFF, false, NULL, 0, false},
         {3, 1, "ulysses", SDT_ACO_OFF, true, NULL, 0, false},
@@ -175,13 +169,15 @@ int main(void)
         const struct shared *reference = test->tile ? want_tiled : want;
         struct shared *got = run_apart(test);
         bool same = !memcmp(got->video, reference->video, sizeof got->video);
-        bool ok = same && !got->message[0] && got->delivered == REQUESTS && got->most_alive <= (test->spill ? REQUESTS : 2) &&
-                  got->overlaps > 0;
+        bool ok = same && !got->message[0] && got->delivered == REQUESTS &&
+                  got->most_alive <= (test->spill ? REQUESTS : 2) && got->overlaps > 0;
         printf("%d+%d devices, %s, aco %s, %s%s: %d videos, bits %s, at most %d latents alive, %d "
                "delivered while denoising: %s%s\n",
                test->dit, test->vae, test->strategy, sdt_aco_name(test->aco),
                test->scheduler ? test->scheduler : "pipedit",
-               test->tile ? ", tiles" : test->spill ? ", spill" : "",
+               test->tile    ? ", tiles"
+               : test->spill ? ", spill"
+                             : "",
                got->delivered, same ? "equal" : "differ", got->most_alive, got->overlaps,
                got->message, ok ? "ok" : "FAIL");
         failures += !ok;

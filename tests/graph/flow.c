@@ -10,16 +10,14 @@ enum { DEVICES = 3, N = 1000, ROUNDS = 20 };
 
 static int failures;
 
-static void expect(bool ok, const char *what, const struct sdt_error *err)
-{
+static void expect(bool ok, const char *what, const struct sdt_error *err) {
     printf("%s: %s%s%s\n", what, ok ? "ok" : "FAIL", err && err->status ? ", " : "",
            err && err->status ? err->message : "");
     failures += !ok;
 }
 
 /* silu on one device after the other: each reads what the one before has written. */
-static enum sdt_status chain(struct sdt_machine *machine, float start, float *last)
-{
+static enum sdt_status chain(struct sdt_machine *machine, float start, float *last) {
     struct sdt_error err = {0};
     struct sdt_flow *flow = NULL;
     float x[N], want[N], got[N];
@@ -56,16 +54,14 @@ struct thread {
     enum sdt_status status;
 };
 
-static void *run_thread(void *arg)
-{
+static void *run_thread(void *arg) {
     struct thread *t = arg;
     t->status = chain(t->machine, t->start, &t->last);
     return NULL;
 }
 
 /* Flow after flow, each with one mistake. */
-static void mistakes(struct sdt_machine *machine)
-{
+static void mistakes(struct sdt_machine *machine) {
     static const char *const name[] = {"no such device", "no such priority", "a vector of nothing",
                                        "too many floats put", "put into NULL"};
     static const enum sdt_status want[] = {SDT_ERROR_USAGE, SDT_ERROR_USAGE, SDT_ERROR_LIMIT,
@@ -109,8 +105,7 @@ static void mistakes(struct sdt_machine *machine)
     sdt_flow_free(flow);
 }
 
-int main(void)
-{
+int main(void) {
     struct sdt_error err = {0};
     struct sdt_machine_options options = {.devices = DEVICES};
     struct sdt_machine *machine = NULL;

@@ -11,8 +11,7 @@
 
 enum { DEVICES = 4 };
 
-static const struct sdt_stored *input(const struct sdt_safetensors *file, const char *name)
-{
+static const struct sdt_stored *input(const struct sdt_safetensors *file, const char *name) {
     const struct sdt_stored *tensor = sdt_safetensors_find(file, name);
     if (!tensor) {
         printf("no tensor %s: FAIL\n", name);
@@ -21,16 +20,14 @@ static const struct sdt_stored *input(const struct sdt_safetensors *file, const 
     return tensor;
 }
 
-static sdt_handle host_vector(float *values, size_t count)
-{
+static sdt_handle host_vector(float *values, size_t count) {
     sdt_handle handle = NULL;
     starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
                                 sizeof(float));
     return handle;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     static const char *const strategies[] = {"pipesp", "ulysses", "single"};
     int runs = argc > 1 ? atoi(argv[1]) : 200, wrong = 0;
     const char *source = getenv("STARDIT_SOURCE_DIR");

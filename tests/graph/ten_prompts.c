@@ -23,15 +23,13 @@ struct watch {
     char message[600];
 };
 
-static double now(void)
-{
+static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void progress(void *arg, int request, const char *phase, int done, int total)
-{
+static void progress(void *arg, int request, const char *phase, int done, int total) {
     struct watch *watch = arg;
     pthread_mutex_lock(&watch->mutex);
     if (!strcmp(phase, "text") && done == 0) {
@@ -48,8 +46,7 @@ static void progress(void *arg, int request, const char *phase, int done, int to
 }
 
 static void deliver(void *arg, int request, enum sdt_status status, const struct sdt_error *err,
-                    struct sdt_result *result)
-{
+                    struct sdt_result *result) {
     struct watch *watch = arg;
     (void)result;
     pthread_mutex_lock(&watch->mutex);
@@ -62,8 +59,7 @@ static void deliver(void *arg, int request, enum sdt_status status, const struct
     pthread_mutex_unlock(&watch->mutex);
 }
 
-int main(void)
-{
+int main(void) {
     struct sdt_error err = {0};
     struct sdt_machine_options options = {.devices = DIT + VAE, .workers_per_device = 1};
     struct sdt_machine *machine = NULL;
@@ -102,8 +98,8 @@ int main(void)
         least = watch.used[r] < least ? watch.used[r] : least;
         most = watch.used[r] > most ? watch.used[r] : most;
     }
-    size_t dit_weights = 4 * sdt_weights_parameters(
-                                 sdt_wan_weights(sdt_pipeline_transformer(pipeline)));
+    size_t dit_weights =
+        4 * sdt_weights_parameters(sdt_wan_weights(sdt_pipeline_transformer(pipeline)));
     size_t vae_peak = sdt__recorder_peak(machine->recorder, DIT + 1);
     printf("decode of k overlaps denoise of k + 1 for %d of %d: %s\n", overlaps, REQUESTS - 1,
            overlaps == REQUESTS - 1 ? "ok" : "FAIL");
@@ -111,8 +107,8 @@ int main(void)
            watch.most_alive <= BOUND ? "ok" : "FAIL");
     printf("memory of all devices from prompt 3 on: %.2f to %.2f MB: %s\n", (double)least / 1e6,
            (double)most / 1e6, (double)most <= 1.1 * (double)least ? "ok" : "FAIL");
-    printf("peak of the VAE device %.2f MB; DiT weights alone are %.2f MB\n", (double)vae_peak / 1e6,
-           (double)dit_weights / 1e6);
+    printf("peak of the VAE device %.2f MB; DiT weights alone are %.2f MB\n",
+           (double)vae_peak / 1e6, (double)dit_weights / 1e6);
     failures = (overlaps < REQUESTS - 1) + (watch.most_alive > BOUND) +
                ((double)most > 1.1 * (double)least);
     sdt_machine_close(machine);

@@ -10,8 +10,8 @@
 enum { THREADS = 4, REPEATS = 3000, ROWS = 4, WIDTH = 48, E = 16, HEADS = WIDTH / E };
 
 struct work {
-    const float *x, *w;   /* [ROWS, WIDTH], [WIDTH, WIDTH] */
-    const float *want;    /* [ROWS, WIDTH]; NULL: nothing to compare with */
+    const float *x, *w;          /* [ROWS, WIDTH], [WIDTH, WIDTH] */
+    const float *want;           /* [ROWS, WIDTH]; NULL: nothing to compare with */
     float *linear, *heads, *out; /* [ROWS, WIDTH] each */
     float *scratch;              /* for attention */
     int wrong;
@@ -36,8 +36,8 @@ static void *run_often(void *work) {
 
 static struct work make_work(const float *x, const float *w, const float *want) {
     size_t n = (size_t)ROWS * WIDTH;
-    return (struct work){x,        w,        want, blank(n),
-                         blank(n), blank(n), blank(sdt_attention_scratch(ROWS, E, ROWS)), 0};
+    return (struct work){
+        x, w, want, blank(n), blank(n), blank(n), blank(sdt_attention_scratch(ROWS, E, ROWS)), 0};
 }
 
 static void free_work(struct work *work) {

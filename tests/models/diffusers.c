@@ -11,8 +11,7 @@
 
 static int failures;
 
-static void check(const char *name, size_t n, const float *got, const float *want, double limit)
-{
+static void check(const char *name, size_t n, const float *got, const float *want, double limit) {
     double worst = 0.0, difference = 0.0, norm = 0.0;
     for (size_t i = 0; i < n; i++) {
         double d = fabs((double)got[i] - want[i]);
@@ -27,8 +26,7 @@ static void check(const char *name, size_t n, const float *got, const float *wan
 }
 
 /* [frames, height, width, 3] in -1..1 to [3, frames, height, width] in 0..1 */
-static float *as_diffusers(const struct sdt_result *r)
-{
+static float *as_diffusers(const struct sdt_result *r) {
     size_t pixels = (size_t)r->frames * (size_t)r->height * (size_t)r->width;
     float *video = malloc(3 * pixels * sizeof *video);
     if (!video)
@@ -40,8 +38,7 @@ static float *as_diffusers(const struct sdt_result *r)
 }
 
 static int run(const char *source, const char *file_name, enum sdt_sampler_schedule schedule,
-               int devices)
-{
+               int devices) {
     struct sdt_error err = {0};
     struct sdt_machine_options options = {.devices = devices};
     struct sdt_machine *machine = NULL;
@@ -61,8 +58,9 @@ static int run(const char *source, const char *file_name, enum sdt_sampler_sched
         sdt_stored_floats(sdt_safetensors_find(file, "in.latents"), &latents, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK)
         goto failed;
-    request.prompt = "A red ball rolls slowly over the green grass, \xe9\xa3\x9b\xe9\xb3\xa5, &amp; a "
-                     "cat sleeps.";
+    request.prompt =
+        "A red ball rolls slowly over the green grass, \xe9\xa3\x9b\xe9\xb3\xa5, &amp; a "
+        "cat sleeps.";
     request.negative_prompt = "low quality, blurred";
     request.height = 48;
     request.width = 80;
@@ -102,8 +100,7 @@ out:
     return failures;
 }
 
-int main(void)
-{
+int main(void) {
 #ifndef HAVE_SENTENCEPIECE
     printf("built without SentencePiece: prompts cannot be tokenized\n");
     return 77;

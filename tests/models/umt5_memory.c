@@ -22,8 +22,7 @@ struct writer {
     uint64_t offset;
 };
 
-static void tensor(struct writer *w, uint64_t rows, uint64_t cols, const char *name)
-{
+static void tensor(struct writer *w, uint64_t rows, uint64_t cols, const char *name) {
     uint64_t bytes = 4 * rows * (cols ? cols : 1);
     fprintf(w->file, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%" PRIu64, w->offset ? "," : "", name,
             rows);
@@ -34,8 +33,7 @@ static void tensor(struct writer *w, uint64_t rows, uint64_t cols, const char *n
 }
 
 /* Writes the header, then lets the file end where the data would. */
-static int write_model(const char *path)
-{
+static int write_model(const char *path) {
     char *header = NULL, name[120];
     size_t size = 0;
     struct writer w = {open_memstream(&header, &size), 0};
@@ -74,8 +72,7 @@ static int write_model(const char *path)
     return failed ? -1 : 0;
 }
 
-static double peak_resident(void)
-{
+static double peak_resident(void) {
     char line[200];
     double kilobytes = 0.0;
     FILE *file = fopen("/proc/self/status", "r");
@@ -87,8 +84,7 @@ static double peak_resident(void)
     return kilobytes * 1024.0;
 }
 
-int main(void)
-{
+int main(void) {
     char folder[] = "umt5-memory-XXXXXX", model[64], config[64];
     struct sdt_error err = {0};
     struct sdt_machine_options options = {.devices = 1};
