@@ -29,7 +29,7 @@ static void attention_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__attention_codelet = {
     .name = "attention",
-    .cpu_funcs = {attention_cpu},
+    SDT_ON_CPU(attention_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

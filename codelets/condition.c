@@ -19,7 +19,7 @@ static void sinusoid_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__sinusoid_codelet = {
     .name = "sinusoid",
-    .cpu_funcs = {sinusoid_cpu},
+    SDT_ON_CPU(sinusoid_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -49,7 +49,7 @@ static void silu_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__silu_codelet = {
     .name = "silu",
-    .cpu_funcs = {silu_cpu},
+    SDT_ON_CPU(silu_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

@@ -23,7 +23,7 @@ static void conv_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__conv_codelet = {
     .name = "conv",
-    .cpu_funcs = {conv_cpu},
+    SDT_ON_CPU(conv_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -72,7 +72,7 @@ static void time_upsample_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__time_upsample_codelet = {
     .name = "time_upsample",
-    .cpu_funcs = {time_upsample_cpu},
+    SDT_ON_CPU(time_upsample_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -115,7 +115,7 @@ static void channel_norm_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__channel_norm_codelet = {
     .name = "channel_norm",
-    .cpu_funcs = {channel_norm_cpu},
+    SDT_ON_CPU(channel_norm_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -155,7 +155,7 @@ static void frame_attention_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__frame_attention_codelet = {
     .name = "frame_attention",
-    .cpu_funcs = {frame_attention_cpu},
+    SDT_ON_CPU(frame_attention_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

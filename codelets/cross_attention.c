@@ -20,7 +20,7 @@ static void cross_attention_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__cross_attention_codelet = {
     .name = "cross_attention",
-    .cpu_funcs = {cross_attention_cpu},
+    SDT_ON_CPU(cross_attention_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

@@ -7,6 +7,10 @@
 #include "config.h"
 #endif
 
+#ifdef STARPU_SIMGRID
+#undef HAVE_CUDA /* simulated GPUs run no kernels */
+#endif
+
 #ifdef HAVE_CUDA
 #include <cublas_v2.h>
 #include <cuda_runtime.h>

@@ -1,11 +1,14 @@
 /* The receiving end of an all-to-all.
  *
- * The task runs at the owner and reads every producer's piece: naming the pieces as its inputs is what
+ * A task at the owner and reads every producer's piece: naming the pieces as its inputs is what
  * makes StarPU move them here, chunk by chunk, while other chunks are being computed. What it does
- * itself is to lay them behind one another in token order, the order in which attention reads keys. */
+ * itself is to lay them behind one another in token order, the order in which attention reads keys
+ * (gather), or nothing, where pieces are read as they are (receive). */
 #include "codelets/codelets.h"
 
 #include <string.h>
+
+/* ---- sdt_insert_gather ----------------------------------------------------------------------- */
 
 struct gather {
     int tiles;
@@ -24,7 +27,7 @@ static void gather_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__gather_codelet = {
     .name = "gather",
-    .cpu_funcs = {gather_cpu},
+    SDT_ON_CPU(gather_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -40,4 +43,29 @@ void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, size_
     struct gather a = {tiles, piece};
     double bytes = 8.0 * tiles * (double)piece;
     sdt__task_submit(&task, &sdt__gather_codelet, name, 0.0, bytes, &a, sizeof a);
+}
+
+/* ---- sdt_insert_receive ---------------------------------------------------------------------- */
+
+static void receive_cpu(void *buffers[], void *cl_arg)
+{
+    (void)buffers; /* they are here: that is all */
+    (void)cl_arg;
+}
+
+struct starpu_codelet sdt__receive_codelet = {
+    .name = "receive",
+    SDT_ON_CPU(receive_cpu),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count, const sdt_handle *pieces,
+                        int stride)
+{
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    for (int p = 0; p < count; p++)
+        sdt__task_read(&task, pieces[p * stride]);
+    sdt__task_submit(&task, &sdt__receive_codelet, name, 0.0, 0.0, NULL, 0);
 }

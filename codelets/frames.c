@@ -25,7 +25,7 @@ static void window_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__latent_window_codelet = {
     .name = "latent_window",
-    .cpu_funcs = {window_cpu},
+    SDT_ON_CPU(window_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -78,7 +78,7 @@ static void put_frame_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__put_frame_codelet = {
     .name = "put_frame",
-    .cpu_funcs = {put_frame_cpu},
+    SDT_ON_CPU(put_frame_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -121,7 +121,7 @@ static void blend_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__blend_codelet = {
     .name = "blend",
-    .cpu_funcs = {blend_cpu},
+    SDT_ON_CPU(blend_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -178,7 +178,7 @@ static void place_tile_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__place_tile_codelet = {
     .name = "place_tile",
-    .cpu_funcs = {place_tile_cpu},
+    SDT_ON_CPU(place_tile_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

@@ -32,7 +32,7 @@ static void split_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__split_heads_codelet = {
     .name = "split_heads",
-    .cpu_funcs = {split_cpu},
+    SDT_ON_CPU(split_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -98,7 +98,7 @@ static void merge_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__merge_heads_codelet = {
     .name = "merge_heads",
-    .cpu_funcs = {merge_cpu},
+    SDT_ON_CPU(merge_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

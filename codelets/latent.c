@@ -26,7 +26,7 @@ static void patchify_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__patchify_codelet = {
     .name = "patchify",
-    .cpu_funcs = {patchify_cpu},
+    SDT_ON_CPU(patchify_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -55,7 +55,7 @@ static void unpatchify_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__unpatchify_codelet = {
     .name = "unpatchify",
-    .cpu_funcs = {unpatchify_cpu},
+    SDT_ON_CPU(unpatchify_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -89,7 +89,7 @@ static void patch_order_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__patch_order_codelet = {
     .name = "patch_order",
-    .cpu_funcs = {patch_order_cpu},
+    SDT_ON_CPU(patch_order_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

@@ -34,7 +34,7 @@ static void linear_cuda(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__linear_codelet = {
     .name = "linear",
-    .cpu_funcs = {linear_cpu},
+    SDT_ON_CPU(linear_cpu),
 #ifdef HAVE_CUDA
     .cuda_funcs = {linear_cuda},
     .cuda_flags = {STARPU_CUDA_ASYNC},
@@ -78,7 +78,7 @@ static void residual_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__linear_residual_codelet = {
     .name = "linear_residual",
-    .cpu_funcs = {residual_cpu},
+    SDT_ON_CPU(residual_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

@@ -25,7 +25,7 @@ static void load_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__load_codelet = {
     .name = "load",
-    .cpu_funcs = {load_cpu},
+    SDT_ON_CPU(load_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

@@ -27,7 +27,7 @@ static void layer_norm_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__layer_norm_codelet = {
     .name = "layer_norm",
-    .cpu_funcs = {layer_norm_cpu},
+    SDT_ON_CPU(layer_norm_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -74,7 +74,7 @@ static void rms_norm_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__rms_norm_codelet = {
     .name = "rms_norm",
-    .cpu_funcs = {rms_norm_cpu},
+    SDT_ON_CPU(rms_norm_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

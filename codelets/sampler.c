@@ -28,7 +28,7 @@ static void sampler_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__sampler_codelet = {
     .name = "sampler_step",
-    .cpu_funcs = {sampler_cpu},
+    SDT_ON_CPU(sampler_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

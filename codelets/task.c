@@ -24,14 +24,22 @@ struct sdt__block {
 };
 
 double sdt__cpu_flops_per_us = 25000.0;
+struct sdt_rates sdt__gpu_rates[SDT_ROLES];
+
+static double part_us(double amount, double per_us)
+{
+    return per_us > 0.0 ? amount / per_us : 0.0;
+}
 
 static double cost_us(struct starpu_task *task, unsigned worker, unsigned implementation)
 {
-    (void)worker;
     (void)implementation;
     const struct sdt_tag *tag = sdt_task_tag(task);
     double us = 0.0;
-    if (tag)
+    if (tag && starpu_worker_get_type((int)worker) == STARPU_CUDA_WORKER)
+        us = part_us(tag->flops, sdt__gpu_rates[tag->role].flops_per_us) +
+             part_us(tag->bytes, sdt__gpu_rates[tag->role].bytes_per_us);
+    else if (tag)
         us = tag->flops / sdt__cpu_flops_per_us + tag->bytes / SDT_CPU_BYTES_PER_US;
     return us < 0.001 ? 0.001 : us; /* StarPU takes 0 for "unknown" */
 }
@@ -160,19 +168,23 @@ starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const cha
 
 void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *watch)
 {
-    pthread_condattr_t clock;
     *lane = (struct sdt_lane){.most = most, .watch = watch};
+    starpu_pthread_mutex_init(&lane->mutex, NULL);
+#ifdef STARPU_SIMGRID
+    starpu_pthread_cond_init(&lane->changed, NULL);
+#else
+    pthread_condattr_t clock;
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_mutex_init(&lane->mutex, NULL);
     pthread_cond_init(&lane->changed, &clock);
     pthread_condattr_destroy(&clock);
+#endif
 }
 
 void sdt__lane_clear(struct sdt_lane *lane)
 {
-    pthread_cond_destroy(&lane->changed);
-    pthread_mutex_destroy(&lane->mutex);
+    starpu_pthread_cond_destroy(&lane->changed);
+    starpu_pthread_mutex_destroy(&lane->mutex);
 }
 
 /* The names of the oldest pending tasks. */
@@ -196,12 +208,18 @@ static void name_waiting(const struct sdt_lane *lane, char *text, size_t size)
 static bool wait_for(struct sdt_flow *flow, int pending)
 {
     struct sdt_lane *lane = flow->lane;
+#ifndef STARPU_SIMGRID
     unsigned long seen = atomic_load(&lane->watch->ended);
+#endif
     double waited = 0.0;
     bool stalled = false;
 
-    pthread_mutex_lock(&lane->mutex);
+    starpu_pthread_mutex_lock(&lane->mutex);
     while (lane->pending > pending && !stalled) {
+#ifdef STARPU_SIMGRID
+        /* Virtual time stands still when nothing can end: SimGrid itself then reports a deadlock. */
+        starpu_pthread_cond_wait(&lane->changed, &lane->mutex);
+#else
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += 1;
@@ -211,6 +229,7 @@ static bool wait_for(struct sdt_flow *flow, int pending)
         waited = ended == seen ? waited + 1.0 : 0.0;
         seen = ended;
         stalled = lane->watch->stall_seconds > 0.0 && waited >= lane->watch->stall_seconds;
+#endif
     }
     if (stalled) {
         char names[400];
@@ -220,25 +239,25 @@ static bool wait_for(struct sdt_flow *flow, int pending)
                  "no task has ended for %.0f s; %d wait, the oldest: %s", waited, lane->pending,
                  names);
     }
-    pthread_mutex_unlock(&lane->mutex);
+    starpu_pthread_mutex_unlock(&lane->mutex);
     return !stalled;
 }
 
 static void enter_lane(struct sdt_lane *lane, struct sdt__block *block)
 {
-    pthread_mutex_lock(&lane->mutex);
+    starpu_pthread_mutex_lock(&lane->mutex);
     block->older = lane->waiting;
     block->newer = NULL;
     if (lane->waiting)
         lane->waiting->newer = block;
     lane->waiting = block;
     lane->pending++;
-    pthread_mutex_unlock(&lane->mutex);
+    starpu_pthread_mutex_unlock(&lane->mutex);
 }
 
 static void leave_lane(struct sdt_lane *lane, struct sdt__block *block)
 {
-    pthread_mutex_lock(&lane->mutex);
+    starpu_pthread_mutex_lock(&lane->mutex);
     if (block->newer)
         block->newer->older = block->older;
     else
@@ -249,8 +268,8 @@ static void leave_lane(struct sdt_lane *lane, struct sdt__block *block)
     atomic_fetch_add(&lane->watch->ended, 1);
     /* Whoever inserts waits for a quarter of the lane to be free; whoever waits, for all of it. */
     if (lane->pending == 0 || lane->pending == lane->most - lane->most / 4)
-        pthread_cond_broadcast(&lane->changed);
-    pthread_mutex_unlock(&lane->mutex);
+        starpu_pthread_cond_broadcast(&lane->changed);
+    starpu_pthread_mutex_unlock(&lane->mutex);
 }
 
 /* ---- submission ------------------------------------------------------------------------------ */

@@ -12,7 +12,6 @@
 #ifndef STARDIT_TASK_H
 #define STARDIT_TASK_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,8 +37,8 @@ struct sdt_place {
 /* A lane: the tasks that one thread inserts, bounded in number and waited for together. Two lanes (denoising
  * and decoding) can be full without stopping each other. Owned by the machine. */
 struct sdt_lane {
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
+    starpu_pthread_mutex_t mutex; /* StarPU's, for simulated time; natively pthread's */
+    starpu_pthread_cond_t changed;
     int pending, most;          /* tasks inserted and not ended; the bound on them */
     struct sdt__block *waiting; /* the pending tasks, newest first */
     struct sdt_progress_watch *watch;
@@ -122,6 +121,23 @@ static inline float *sdt__row(void *const *buffers, int index, int row, int widt
 
 /* The performance model of every codelet: the cost in the tag over the worker's rates. */
 extern struct starpu_perfmodel sdt__cost_model;
+
+/* The first line of a codelet: its CPU wrapper. In simulated time no wrapper is ever called, and every
+ * operation runs on GPUs too: StarPU asks only whether there is an entry. Asynchronous, as a real wrapper is:
+ * otherwise the worker would serve no transfer while a task runs. */
+#ifdef STARPU_SIMGRID
+#define SDT_ON_CPU(wrapper)                                                                        \
+    .cpu_funcs = {wrapper}, .cuda_funcs = {wrapper}, .cuda_flags = {STARPU_CUDA_ASYNC}
+#else
+#define SDT_ON_CPU(wrapper) .cpu_funcs = {wrapper}
+#endif
+
+/* What a simulated GPU achieves in tasks of a role; 0: that part costs nothing. A task takes the sum of
+ * both parts, as on a CPU, and at least 1 ns. Set before StarPU starts. */
+struct sdt_rates {
+    double flops_per_us, bytes_per_us;
+};
+extern struct sdt_rates sdt__gpu_rates[SDT_ROLES];
 
 /* What a CPU worker is taken to achieve, for schedulers that ask; set before StarPU starts. */
 extern double sdt__cpu_flops_per_us;

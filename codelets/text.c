@@ -28,7 +28,7 @@ static void embed_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__embed_codelet = {
     .name = "embed",
-    .cpu_funcs = {embed_cpu},
+    SDT_ON_CPU(embed_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -79,7 +79,7 @@ static void text_attention_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__text_attention_codelet = {
     .name = "text_attention",
-    .cpu_funcs = {text_attention_cpu},
+    SDT_ON_CPU(text_attention_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -121,7 +121,7 @@ static void gated_gelu_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__gated_gelu_codelet = {
     .name = "gated_gelu",
-    .cpu_funcs = {gated_gelu_cpu},
+    SDT_ON_CPU(gated_gelu_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -156,7 +156,7 @@ static void pad_row_cpu(void *buffers[], void *cl_arg)
 
 struct starpu_codelet sdt__pad_row_codelet = {
     .name = "pad_row",
-    .cpu_funcs = {pad_row_cpu},
+    SDT_ON_CPU(pad_row_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

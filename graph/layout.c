@@ -48,9 +48,11 @@ enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layo
                                 struct sdt_error *err)
 {
     enum sdt_status status = SDT_OK;
-    int all = o->devices + o->helpers, rows = sdt_tile_rows(o->tokens);
+    int all = o->devices + o->helpers, rows = o->tile_rows;
     int ulysses = o->ulysses > 0 ? o->ulysses : o->devices;
 
+    if (rows <= 0)
+        rows = sdt_tile_rows(o->tokens);
     *layout = (struct sdt_layout){.devices = o->devices,
                                   .helpers = o->helpers,
                                   .place = o->place,

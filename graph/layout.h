@@ -36,6 +36,7 @@ struct sdt_layout_options {
     int heads, e;
     int ulysses;                    /* divides devices; 0: devices */
     int chunk_heads;                /* most heads of one chunk; 0: all of a device in one */
+    int tile_rows;                  /* 0: sdt_tile_rows(tokens). Bits depend on it: for simulations */
 };
 
 /* Rows of a tile for a sequence: 256 or 128 for real ones, 64 down to 4 for short ones, so that small

@@ -54,6 +54,7 @@ static void remove_bus_folder(struct sdt_machine *machine)
     machine->bus_folder = NULL;
 }
 
+#ifndef STARPU_SIMGRID /* in simulated time graph/simulation.c does all this before main */
 static void write_matrix(FILE *file, int nodes, double diagonal, double other)
 {
     fprintf(file, "# one row per memory node\n");
@@ -156,6 +157,7 @@ static enum sdt_status set_environment(struct sdt_machine *machine, bool stand_i
     setenv("STARPU_WORKERS_NOBIND", "1", 1);
     return write_bus_files(machine, nodes, workers, link_mb_per_s, err);
 }
+#endif
 
 /* Chooses the policy: ours by name or by default, stock ones wrapped so that idle workers sleep. */
 static enum sdt_status set_policy(struct sdt_machine *machine, const char *wanted,
@@ -202,13 +204,24 @@ static void add_worker(struct sdt_place *place, int device, unsigned node, int w
         place->mask_length = (unsigned)(worker / 32 + 1);
 }
 
-/* Workers of node n are device n - 1, of node 0 the host; with one device everything is node 0. */
+/* Whether the host is a memory of its own: not with one device on CPUs. */
+static bool host_is_apart(const struct sdt_machine *machine)
+{
+#ifdef STARPU_SIMGRID
+    (void)machine;
+    return true;
+#else
+    return machine->devices > 1;
+#endif
+}
+
+/* Workers of node n are device n - 1, of node 0 the host; with one device on CPUs everything is node 0. */
 static void find_places(struct sdt_machine *machine)
 {
     machine->host.device = -1;
     for (unsigned w = 0; w < starpu_worker_get_count(); w++) {
         unsigned node = starpu_worker_get_memory_node(w);
-        if (machine->devices == 1) {
+        if (!host_is_apart(machine)) {
             add_worker(&machine->device[0], 0, node, (int)w);
             add_worker(&machine->host, -1, node, (int)w);
         } else if (node == 0) {
@@ -241,7 +254,7 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     machine->free_mapping = options->free_mapping;
     if (machine->workers_per_device == 0)
         machine->workers_per_device = machine->devices == 1 ? cores : 1;
-    int nodes = machine->devices == 1 ? 1 : machine->devices + 1;
+    int nodes = host_is_apart(machine) ? machine->devices + 1 : 1;
     if (machine->workers_per_device < 1 || nodes * machine->workers_per_device > STARPU_MAXCPUS) {
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "%d workers per device on %d devices; this StarPU has room for %d CPU "
@@ -261,6 +274,11 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     status = set_policy(machine, options->scheduler, &conf, err);
     if (status != SDT_OK)
         goto out;
+#ifdef STARPU_SIMGRID
+    /* The platform was read before main (graph/simulation.h): GPUs, and one CPU worker for the host. */
+    conf.ncpus = 1;
+    conf.ncuda = machine->devices;
+#else
     bool stand_ins = machine->devices > 1 || machine->workers_per_device > cores;
     sdt__cpu_flops_per_us = (options->worker_gflops > 0.0 ? options->worker_gflops : 25.0) * 1e3;
     status = set_environment(machine, stand_ins,
@@ -268,6 +286,7 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     if (status != SDT_OK)
         goto out;
     conf.ncuda = 0;
+#endif
     conf.nopencl = 0;
     conf.catch_signals = 0;
     int result = starpu_init(&conf);
@@ -412,7 +431,7 @@ struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane)
 void sdt_machine_traffic(struct sdt_machine *machine, double *bytes)
 {
     int n = machine->devices + 1;
-    if (machine->devices == 1)
+    if (!host_is_apart(machine))
         return; /* one memory: nothing moves */
     for (int bus = 0; bus < starpu_bus_get_count(); bus++) {
         struct starpu_profiling_bus_info info;

@@ -4,7 +4,8 @@
 #
 # STARDIT_CHECK_STARPU_SIMGRID
 # A second StarPU, built over SimGrid, from --with-starpu-simgrid=PREFIX only. Sets
-# STARPU_SIMGRID_CFLAGS, STARPU_SIMGRID_LIBS and the conditional HAVE_STARPU_SIMGRID.
+# STARPU_SIMGRID_CFLAGS, STARPU_SIMGRID_LIBS, STARPU_SIMGRID_LIBDIR and the conditional
+# HAVE_STARPU_SIMGRID.
 
 # _STARDIT_STARPU_PATH(PREFIX): the search path of pkg-config with PREFIX's folders first.
 m4_define([_STARDIT_STARPU_PATH],
@@ -70,6 +71,7 @@ AC_DEFUN([STARDIT_CHECK_STARPU_SIMGRID], [
        [AC_MSG_ERROR([--with-starpu-simgrid=$with_starpu_simgrid: no StarPU >= 1.4 there; dnl
 starpu/build.sh simgrid makes one])])
      stardit_simgrid_version=`$PKG_CONFIG --modversion starpu-1.4`
+     STARPU_SIMGRID_LIBDIR=`$PKG_CONFIG --variable=libdir starpu-1.4`
      PKG_CONFIG_PATH=$stardit_saved_path
      _STARDIT_SYSTEM_HEADERS([STARPU_SIMGRID_CFLAGS])
      stardit_saved_CPPFLAGS=$CPPFLAGS
@@ -79,5 +81,6 @@ starpu/build.sh simgrid makes one])])
        [#include <starpu_config.h>])
      CPPFLAGS=$stardit_saved_CPPFLAGS
      stardit_simgrid="$stardit_simgrid_version ($with_starpu_simgrid)"])
+  AC_SUBST([STARPU_SIMGRID_LIBDIR])
   AM_CONDITIONAL([HAVE_STARPU_SIMGRID], [test "$stardit_simgrid" != no])
 ])

@@ -43,7 +43,8 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
         .heads = heads,
         .e = e,
         .ulysses = strategy->whole_heads ? 1 : strategy->ring ? parallel->ulysses_degree : 0,
-        .chunk_heads = parallel->chunk_heads ? parallel->chunk_heads : strategy->chunk_heads};
+        .chunk_heads = parallel->chunk_heads ? parallel->chunk_heads : strategy->chunk_heads,
+        .tile_rows = parallel->tile_rows};
     return sdt_layout_init(layout, &options, err);
 }
 
@@ -136,6 +137,10 @@ double sdt_attention_buffers_bytes(const struct sdt_strategy *strategy,
 
 /* ---- exchanges -------------------------------------------------------------------------------- */
 
+/* Below all computing tasks: a receive that waits for its transfer must not hold up the device, and the
+ * transfer itself starts when the task becomes ready, whatever its priority. */
+#define EXCHANGE_PRIORITY (-1)
+
 /* Where chunk c of tile t is computed: by the helpers too, if they take their static share. */
 static const struct sdt_place *owner_place(const struct sdt_self_attention *attention, int chunk,
                                            int tile)
@@ -151,16 +156,21 @@ void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *att
 {
     const struct sdt_layout *layout = attention->layout;
     const struct sdt_attention_buffers *buffers = attention->buffers;
-    bool values = which == SDT_PROJECT_V;
+    const sdt_handle *pieces = buffers->piece[which] + chunk;
 
     flow->place = owner_place(attention, chunk, 0);
     flow->tag.role = SDT_ROLE_EXCHANGE;
     flow->tag.chunk = chunk;
     flow->tag.tile = -1;
-    flow->priority = 1;
-    sdt_insert_gather(flow, values ? "exchange_v" : "exchange_k", layout->tiles,
-                      sdt_piece_size(layout, chunk), buffers->piece[which] + chunk, layout->chunks,
-                      values ? buffers->values[chunk] : buffers->keys[chunk]);
+    flow->priority = EXCHANGE_PRIORITY;
+    if (which == SDT_PROJECT_Q)
+        sdt_insert_receive(flow, "exchange_q", layout->tiles, pieces, layout->chunks);
+    else if (which == SDT_PROJECT_V)
+        sdt_insert_gather(flow, "exchange_v", layout->tiles, sdt_piece_size(layout, chunk), pieces,
+                          layout->chunks, buffers->values[chunk]);
+    else
+        sdt_insert_gather(flow, "exchange_k", layout->tiles, sdt_piece_size(layout, chunk), pieces,
+                          layout->chunks, buffers->keys[chunk]);
     flow->priority = 0;
     flow->tag.chunk = -1;
 }
@@ -193,7 +203,7 @@ static void at_home(struct sdt_flow *flow, const struct sdt_layout *layout, int 
     flow->tag.role = SDT_ROLE_EXCHANGE;
     flow->tag.chunk = chunk;
     flow->tag.tile = tile;
-    flow->priority = 1;
+    flow->priority = EXCHANGE_PRIORITY;
 }
 
 void sdt_exchange_out(struct sdt_flow *flow, const struct sdt_self_attention *attention, int tile)
@@ -214,11 +224,11 @@ void sdt_exchange_out_chunk(struct sdt_flow *flow, const struct sdt_self_attenti
 {
     const struct sdt_layout *layout = attention->layout;
 
+    if (attention->aco == SDT_ACO_OFF && sdt_layout_owner(layout, chunk, tile) == layout->home[tile])
+        return; /* it is there already */
     at_home(flow, layout, chunk, tile);
-    sdt_insert_merge_heads(flow, "exchange_o", layout->rows, layout->heads, layout->e, 1,
-                           layout->head + chunk,
-                           attention->buffers->output + tile * layout->chunks + chunk, chunk > 0,
-                           attention->merged(attention->model, tile));
+    sdt_insert_receive(flow, "exchange_o", 1,
+                       attention->buffers->output + tile * layout->chunks + chunk, 1);
     flow->priority = 0;
     flow->tag.chunk = flow->tag.tile = -1;
 }

@@ -69,6 +69,7 @@ struct sdt_parallel {
     int devices, helpers;
     int ulysses_degree;               /* usp; 0: all devices */
     int chunk_heads;                  /* 0: the strategy's own */
+    int tile_rows;                    /* 0: as sdt_tile_rows() says */
     enum sdt_aco aco;
     bool (*helpers_free)(void *arg);  /* ACO_STATIC: asked before each layer; NULL: always */
     void *helpers_arg;
@@ -79,15 +80,18 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
 
 /* ---- the building blocks of strategies (blocks.c) -------------------------------------------- */
 
-/* At the owner: brings chunk c of the keys (or values) of all tiles together. */
+/* At the owner: brings chunk c of the keys (or values) of all tiles together; of the queries, whose pieces
+ * are read one by one, only brings it. */
 void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *attention,
                      enum sdt_projection which, int chunk);
 /* At the owner: attention of query tile t for the heads of chunk c. Its query piece comes by itself. */
 void sdt_attend(struct sdt_flow *flow, const struct sdt_self_attention *attention, int chunk,
                 int tile);
-/* At the tile's home: brings all output pieces of tile t back in one go. */
+/* At the tile's home: puts all output pieces of tile t at their final columns, and brings those that are
+ * not there yet. */
 void sdt_exchange_out(struct sdt_flow *flow, const struct sdt_self_attention *attention, int tile);
-/* At the tile's home: brings the output piece (t, c) back to its final place, as soon as it is there. */
+/* At the tile's home: brings the output piece (t, c) back as soon as it is computed. Waits for no other
+ * chunk: chained exchanges would start one after the other. */
 void sdt_exchange_out_chunk(struct sdt_flow *flow, const struct sdt_self_attention *attention,
                             int chunk, int tile);
 /* Bytes of q, k, v and o pieces whose token owner is not their head owner. */

@@ -85,6 +85,10 @@ void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles,
                        const sdt_handle *pieces /* [tiles, stride] -> [piece] */, int stride,
                        sdt_handle y /* [tiles, piece] written */);
 
+/* Brings pieces to this device and leaves them as they are, for tasks here that will read them. */
+void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count,
+                        const sdt_handle *pieces /* [count, stride] */, int stride);
+
 /* -- attention.c -- */
 /* Attention to `keys` keys. lse (or NULL) gets the log-sum-exps. merge: o and lse hold the result
  * for other keys and are merged with. */
