@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "graph/checkpoint/untrusted.h"
 
@@ -29,6 +30,8 @@ struct sdt_weights {
     struct sdt_safetensors **file; /* [files] */
     struct entry *entries;         /* [count], in order of name */
     size_t bytes, parameters;
+    struct sdt_stored *imagined; /* [count] without files: names owned, data within `room` */
+    void *room;
 };
 
 /* ---- which file of the folder -------------------------------------------------------------- */
@@ -401,6 +404,11 @@ void sdt_weights_close(struct sdt_weights *weights) {
         return;
     for (size_t i = 0; i < weights->files; i++)
         sdt_safetensors_close(weights->file[i]);
+    for (size_t i = 0; weights->imagined && i < weights->count; i++)
+        free((char *)weights->imagined[i].name);
+    if (weights->room)
+        munmap(weights->room, weights->bytes);
+    free(weights->imagined);
     free(weights->file);
     free(weights->entries);
     free(weights->folder);
@@ -607,5 +615,60 @@ enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
 
 out:
     free(names);
+    return status;
+}
+
+/* ---- without files --------------------------------------------------------------------------- */
+
+enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const char *name,
+                                    struct sdt_weights **result, struct sdt_error *err) {
+    enum sdt_status status = SDT_ERROR_MEMORY;
+    struct sdt_weights *weights = calloc(1, sizeof *weights);
+
+    *result = NULL;
+    if (!weights || table->no_memory)
+        goto out;
+    weights->folder = strdup(name);
+    weights->imagined = calloc(table->count + 1, sizeof *weights->imagined);
+    weights->entries = calloc(table->count + 1, sizeof *weights->entries);
+    if (!weights->folder || !weights->imagined || !weights->entries)
+        goto out;
+    for (size_t i = 0; i < table->count; i++) {
+        const struct requirement *required = &table->required[i];
+        struct sdt_stored *tensor = &weights->imagined[i];
+        *tensor = (struct sdt_stored){.name = strdup(required->name), .dtype = SDT_F32,
+                                      .rank = required->rank, .count = 1};
+        weights->count++;
+        weights->entries[i].tensor = tensor;
+        if (!tensor->name)
+            goto out;
+        for (int d = 0; d < required->rank; d++) {
+            tensor->shape[d] = required->shape[d];
+            tensor->count *= (size_t)required->shape[d];
+        }
+        tensor->bytes = tensor->count * sizeof(float);
+        weights->parameters += tensor->count;
+    }
+    /* Addresses of their own, since StarPU tells tensors apart by them; no memory behind any. */
+    size_t bytes = weights->parameters * sizeof(float);
+    void *room = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        goto out;
+    weights->room = room;
+    weights->bytes = bytes;
+    size_t at = 0;
+    for (size_t i = 0; i < weights->count; i++) {
+        weights->imagined[i].data = (const char *)room + at;
+        at += weights->imagined[i].bytes;
+    }
+    qsort(weights->entries, weights->count, sizeof *weights->entries, compare_entries);
+    status = SDT_OK;
+out:
+    if (status == SDT_OK) {
+        *result = weights;
+    } else {
+        sdt_fail(err, status, "no memory for the tensors of %s", name);
+        sdt_weights_close(weights);
+    }
     return status;
 }

@@ -116,10 +116,18 @@ static void describe(const struct sdt_wan_config *c, struct sdt_tensor_table *ta
     add_linear(table, patch * c->out_channels, d, "", "proj_out");
 }
 
+enum sdt_status sdt_wan_config_read(const char *folder, struct sdt_wan_config *config,
+                                    struct sdt_error *err)
+{
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof path, "%s/config.json", folder) >= sizeof path)
+        return sdt_fail(err, SDT_ERROR_USAGE, "the path of the transformer folder is too long");
+    return read_config(path, config, err);
+}
+
 enum sdt_status sdt_wan_open(const char *folder, struct sdt_wan **out, struct sdt_error *err)
 {
     enum sdt_status status = SDT_ERROR_MEMORY;
-    char path[4096];
     struct sdt_tensor_table *table = sdt_tensor_table_new();
     struct sdt_wan *wan = calloc(1, sizeof *wan);
 
@@ -128,11 +136,7 @@ enum sdt_status sdt_wan_open(const char *folder, struct sdt_wan **out, struct sd
         sdt_fail(err, status, "out of memory while opening %s", folder);
         goto out;
     }
-    if ((size_t)snprintf(path, sizeof path, "%s/config.json", folder) >= sizeof path) {
-        status = sdt_fail(err, SDT_ERROR_USAGE, "the path of the transformer folder is too long");
-        goto out;
-    }
-    status = read_config(path, &wan->config, err);
+    status = sdt_wan_config_read(folder, &wan->config, err);
     if (status != SDT_OK)
         goto out;
     status = sdt_weights_open(folder, &wan->weights, err);
@@ -148,6 +152,30 @@ out:
     }
     *out = wan;
     return SDT_OK;
+}
+
+enum sdt_status sdt_wan_imagine(const struct sdt_wan_config *config, struct sdt_wan **out,
+                                struct sdt_error *err)
+{
+    enum sdt_status status = SDT_ERROR_MEMORY;
+    struct sdt_tensor_table *table = sdt_tensor_table_new();
+    struct sdt_wan *wan = calloc(1, sizeof *wan);
+
+    *out = NULL;
+    if (!wan || !table) {
+        sdt_fail(err, status, "out of memory for a transformer without weights");
+        goto out;
+    }
+    wan->config = *config;
+    describe(config, table);
+    status = sdt_weights_imagine(table, "a transformer without weights", &wan->weights, err);
+out:
+    sdt_tensor_table_free(table);
+    if (status != SDT_OK)
+        sdt_wan_close(wan);
+    else
+        *out = wan;
+    return status;
 }
 
 void sdt_wan_close(struct sdt_wan *wan)

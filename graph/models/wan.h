@@ -24,6 +24,12 @@ struct sdt_wan;
 /* Opens transformer folder `folder`: config.json and tensors, checked against each other; no weight is
  * read yet. SDT_ERROR_UNSUPPORTED for image conditioning and other options that stardit does not run. */
 enum sdt_status sdt_wan_open(const char *folder, struct sdt_wan **wan, struct sdt_error *err);
+/* Reads config.json of a transformer folder alone. Errors as sdt_wan_open. */
+enum sdt_status sdt_wan_config_read(const char *folder, struct sdt_wan_config *config,
+                                    struct sdt_error *err);
+/* A transformer of that configuration without weights, for simulated time. SDT_ERROR_MEMORY. */
+enum sdt_status sdt_wan_imagine(const struct sdt_wan_config *config, struct sdt_wan **wan,
+                                struct sdt_error *err);
 void sdt_wan_close(struct sdt_wan *wan); /* NULL is fine; after all its runs are cleared */
 const struct sdt_wan_config *sdt_wan_config(const struct sdt_wan *wan);
 const struct sdt_weights *sdt_wan_weights(const struct sdt_wan *wan);

@@ -1,0 +1,379 @@
+/* stardit-simulate: how long a denoising step of the Wan transformer would take on GPUs that are not here.
+ *
+ * The graph, the strategies and the policy are those of stardit-generate; time is SimGrid's. A few layers are
+ * simulated, twice with different numbers of them, and the difference is extended to the whole model. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "apps/options.h"
+#include "apps/strategy.h"
+#include "graph/denoise.h"
+#include "graph/simulation.h"
+
+static const char name_of_program[] = "stardit-simulate";
+
+/* Wan 2.1's published sizes, for those who have no checkpoint. */
+static const struct sdt_wan_config wan_1_3b = {.layers = 30, .heads = 12, .head_dim = 128,
+                                               .width = 1536, .in_channels = 16,
+                                               .out_channels = 16, .text_dim = 4096,
+                                               .freq_dim = 256, .ffn_dim = 8960,
+                                               .patch = {1, 2, 2}, .eps = 1e-6f,
+                                               .cross_attn_norm = true};
+static const struct sdt_wan_config wan_14b = {.layers = 40, .heads = 40, .head_dim = 128,
+                                              .width = 5120, .in_channels = 16,
+                                              .out_channels = 16, .text_dim = 4096,
+                                              .freq_dim = 256, .ffn_dim = 13824,
+                                              .patch = {1, 2, 2}, .eps = 1e-6f,
+                                              .cross_attn_norm = true};
+
+struct settings {
+    const char *platform_path, *model, *size, *strategy_name, *scheduler, *trace;
+    int height, width, num_frames, text_keys, streams;
+    int chunk_heads, ulysses_degree, tile_rows, layers;
+    struct sdt_platform platform; /* from options; the file's where they are not given */
+    const struct sdt_strategy *strategy;
+    struct sdt_wan_config config;
+    struct sdt_wan_geometry geometry;
+};
+
+/* What one forward of `layers` layers showed. */
+struct measured {
+    double ms, busy_ms, exchange_ms; /* busiest device: computing, and in exchange tasks */
+    double received, formula;        /* bytes between devices: of the busiest receiver, and of all */
+    double moved;                    /* by all */
+    unsigned long tasks;
+    int tile_rows, chunks;
+};
+
+/* ---- options --------------------------------------------------------------------------------- */
+
+static int parse(struct settings *s, int argc, char **argv, struct sdt_error *err) {
+    static char strategy_help[300];
+    struct sdt_platform given = {0};
+    app_strategy_help(strategy_help, sizeof strategy_help);
+    struct app_option options[] = {
+        APP_HEADING("What to simulate"),
+        APP_STRING_OPTION("model", "DIR", &s->model,
+                          "a checkpoint; only transformer/config.json is read"),
+        APP_CHOICE_OPTION("size", "1.3b|14b", &s->size,
+                          "without --model: a size of Wan 2.1 (default 1.3b)"),
+        APP_INT_OPTION("height", "N", &s->height, 1, 65536, "of the video, pixels (default 480)"),
+        APP_INT_OPTION("width", "N", &s->width, 1, 65536, "of the video, pixels (default 832)"),
+        APP_INT_OPTION("num-frames", "N", &s->num_frames, 1, 65536, "of the video (default 81)"),
+        APP_INT_OPTION("max-sequence-length", "N", &s->text_keys, 1, 4096,
+                       "text keys in cross attention (default 512)"),
+        APP_INT_OPTION("streams", "N", &s->streams, 1, 2,
+                       "forwards of a step: 2 with guidance, 1 without (default 2)"),
+        APP_INT_OPTION("layers", "K", &s->layers, 2, 1000,
+                       "simulate K layers and K/2, extend to all (default 4)"),
+        APP_HEADING("How it runs in parallel"),
+        APP_STRING_OPTION("strategy", "NAME", &s->strategy_name, strategy_help),
+        APP_INT_OPTION("chunk-heads", "N", &s->chunk_heads, 1, 1024,
+                       "heads of a chunk (default: the strategy's)"),
+        APP_INT_OPTION("ulysses-degree", "U", &s->ulysses_degree, 1, SDT_MAX_DEVICES,
+                       "usp: devices that share heads (default: all)"),
+        APP_INT_OPTION("tile-rows", "N", &s->tile_rows, 1, 1 << 24,
+                       "tokens of a tile (default: a device's share)"),
+        APP_STRING_OPTION("scheduler", "NAME", &s->scheduler,
+                          "scheduling policy (default pipedit)"),
+        APP_HEADING("The machine: a platform, and what differs from it"),
+        APP_STRING_OPTION("platform", "PATH", &s->platform_path,
+                          "platform.txt or its folder (default: that of platforms/nvswitch-8)"),
+        APP_INT_OPTION("devices", "N", &given.devices, 1, STARPU_MAXCUDADEVS, "GPUs"),
+        APP_DOUBLE_OPTION("gpu-gflops", "X", &given.gflops, 1e-3, 1e9,
+                          "GFLOP/s of a GPU, achieved"),
+        APP_DOUBLE_OPTION("attention-gflops", "X", &given.attention_gflops, 1e-3, 1e9,
+                          "the same in attention"),
+        APP_DOUBLE_OPTION("memory-gbps", "X", &given.memory_gbps, 1e-3, 1e9,
+                          "GB/s of a GPU's memory, achieved"),
+        APP_DOUBLE_OPTION("memory-gb", "X", &given.memory_gb, 1e-3, 1e6,
+                          "GB of a GPU's memory"),
+        APP_DOUBLE_OPTION("link-gbps", "X", &given.link_gbps, 1e-3, 1e6,
+                          "GB/s between a GPU and the switch, each direction"),
+        APP_DOUBLE_OPTION("link-latency-us", "X", &given.link_latency_us, 0, 1e6,
+                          "microseconds of a transfer's latency"),
+        APP_DOUBLE_OPTION("host-gbps", "X", &given.host_gbps, 1e-3, 1e6,
+                          "GB/s between the host and a GPU, each direction"),
+        APP_HEADING("Output"),
+        APP_STRING_OPTION("trace", "FILE", &s->trace,
+                          "Chrome trace of the last run, in simulated time"),
+    };
+    struct app_program program = {
+        .name = name_of_program,
+        .usage = "[--model DIR] [options]",
+        .summary = "Predicts the time of a denoising step of the Wan transformer on simulated GPUs. "
+                   "No weight is read and nothing is computed.",
+        .options = options,
+        .count = sizeof options / sizeof options[0],
+    };
+
+    *s = (struct settings){.size = "1.3b", .height = 480, .width = 832, .num_frames = 81,
+                           .text_keys = 512, .streams = 2, .layers = 4,
+                           .platform = {.devices = 8, .gflops = 400e3, .memory_gbps = 2500.0,
+                                        .attention_gflops = 400e3, .memory_gb = 80.0,
+                                        .link_gbps = 400.0, .link_latency_us = 5.0,
+                                        .host_gbps = 50.0}};
+    int code = app_parse(&program, argc, argv);
+    if (code >= 0)
+        return code;
+    err->status = SDT_OK;
+    if (s->platform_path) {
+        char path[4096];
+        struct stat there;
+        bool folder = stat(s->platform_path, &there) == 0 && S_ISDIR(there.st_mode);
+        snprintf(path, sizeof path, "%s%s", s->platform_path, folder ? "/platform.txt" : "");
+        if (sdt_platform_read(path, &s->platform, err) != SDT_OK)
+            return app_report(name_of_program, err);
+    }
+    const struct {
+        const char *name;
+        double from, *to;
+    } number[] = {{"gpu-gflops", given.gflops, &s->platform.gflops},
+                  {"attention-gflops", given.attention_gflops, &s->platform.attention_gflops},
+                  {"memory-gbps", given.memory_gbps, &s->platform.memory_gbps},
+                  {"memory-gb", given.memory_gb, &s->platform.memory_gb},
+                  {"link-gbps", given.link_gbps, &s->platform.link_gbps},
+                  {"link-latency-us", given.link_latency_us, &s->platform.link_latency_us},
+                  {"host-gbps", given.host_gbps, &s->platform.host_gbps}};
+    for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
+        if (app_given(&program, number[i].name))
+            *number[i].to = number[i].from;
+    if (given.devices)
+        s->platform.devices = given.devices;
+    if (app_given(&program, "gpu-gflops") && !app_given(&program, "attention-gflops"))
+        s->platform.attention_gflops = 0.0; /* as gflops */
+    if (s->platform.devices < 1 || s->platform.devices > STARPU_MAXCUDADEVS)
+        return app_usage(name_of_program, "%d devices; 1 to %d are supported",
+                         s->platform.devices, STARPU_MAXCUDADEVS);
+    if (!(s->platform.link_gbps > 0.0) || !(s->platform.host_gbps > 0.0) ||
+        !(s->platform.memory_gb > 0.0))
+        return app_usage(name_of_program, "the platform needs link-gbps, host-gbps and memory-gb");
+
+    s->strategy = app_strategy(s->strategy_name, err);
+    if (!s->strategy)
+        return app_report(name_of_program, err);
+    s->config = !strcmp(s->size, "14b") ? wan_14b : wan_1_3b;
+    if (s->model) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/transformer", s->model);
+        if (sdt_wan_config_read(path, &s->config, err) != SDT_OK)
+            return app_report(name_of_program, err);
+    }
+    /* Wan's VAE: 8 x 8 pixels and 4 frames to a latent pixel, the first frame alone. */
+    if (s->height % (8 * s->config.patch[1]) || s->width % (8 * s->config.patch[2]) ||
+        (s->num_frames - 1) % 4)
+        return app_usage(name_of_program,
+                         "%dx%d, %d frames: the height must be a multiple of %d, the width of %d, "
+                         "and the frames 4k+1",
+                         s->height, s->width, s->num_frames, 8 * s->config.patch[1],
+                         8 * s->config.patch[2]);
+    s->geometry = (struct sdt_wan_geometry){(s->num_frames - 1) / 4 + 1, s->height / 8,
+                                            s->width / 8};
+    if (s->layers > s->config.layers)
+        s->layers = s->config.layers;
+    return -1;
+}
+
+/* ---- one forward ----------------------------------------------------------------------------- */
+
+static sdt_handle host_floats(float *values, size_t count) {
+    sdt_handle handle = NULL;
+    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
+                                sizeof(float));
+    return handle;
+}
+
+/* Busiest device's execution times so far, ms, of exchanges or of everything else. */
+static double busiest_ms(const struct sdt_machine *machine, bool exchanges, double *each) {
+    double most = 0.0;
+    for (int d = 0; d < machine->devices; d++) {
+        double ms = 0.0;
+        for (int role = 0; role < SDT_ROLES; role++)
+            if ((role == SDT_ROLE_EXCHANGE) == exchanges)
+                ms += 1e-3 * sdt__recorder_totals(machine->recorder, d, role).busy_us;
+        most = ms - each[d] > most ? ms - each[d] : most;
+        each[d] = ms;
+    }
+    return most;
+}
+
+static enum sdt_status simulate(const struct settings *s, struct sdt_machine *machine, int layers,
+                                struct measured *measured, struct sdt_error *err) {
+    struct sdt_wan_config config = s->config;
+    struct sdt_wan *wan = NULL;
+    struct sdt_wan_run *run = NULL;
+    struct sdt_latent latent = {0};
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+    const struct sdt_wan_geometry *g = &s->geometry;
+    size_t pixels = (size_t)config.in_channels * (size_t)(g->frames * g->height) * (size_t)g->width;
+    size_t words = (size_t)s->text_keys * (size_t)config.text_dim;
+    int n = machine->devices + 1;
+    double each[2][SDT_MAX_DEVICES] = {{0}}, traffic[(SDT_MAX_DEVICES + 1) * (SDT_MAX_DEVICES + 1)];
+    sdt_handle x = NULL, text = NULL;
+    const struct sdt_layout *layout = NULL;
+    float *values = calloc(pixels > words ? pixels : words, sizeof *values);
+
+    config.layers = layers;
+    enum sdt_status status = sdt_wan_imagine(&config, &wan, err);
+    if (status == SDT_OK && !values)
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the latent");
+    if (status != SDT_OK)
+        goto out;
+    int64_t tokens = (int64_t)(g->frames / config.patch[0]) * (g->height / config.patch[1]) *
+                     (g->width / config.patch[2]);
+    int devices = s->strategy->one_device ? 1 : machine->devices;
+    struct sdt_parallel parallel = {.strategy = s->strategy,
+                                    .place = machine->device,
+                                    .devices = machine->devices,
+                                    .ulysses_degree = s->ulysses_degree,
+                                    .chunk_heads = s->chunk_heads,
+                                    .tile_rows = s->tile_rows
+                                                     ? s->tile_rows
+                                                     : (int)((tokens + devices - 1) / devices)};
+    run = sdt_wan_run_new(&flow, wan, machine, &parallel, s->geometry, s->streams);
+    if (!run)
+        goto waited;
+    layout = sdt_wan_layout(run);
+    x = host_floats(values, pixels); /* never read, so that both may lie in one place */
+    text = host_floats(values, words);
+    sdt_latent_init(&flow, &latent, layout, sdt_wan_patch(wan, s->geometry), 0, NULL, NULL);
+    sdt_latent_scatter(&flow, &latent, &machine->host, x);
+    for (int i = 0; i < s->streams; i++)
+        sdt_wan_prompt(&flow, run, i, text, s->text_keys, 0);
+    /* The first forward brings the weights to the devices; the second is like all others. */
+    for (int i = 0; i < 2 * s->streams; i++) {
+        if (i == s->streams) {
+            if (sdt__flow_wait(&flow, err) != SDT_OK)
+                break;
+            busiest_ms(machine, false, each[0]);
+            busiest_ms(machine, true, each[1]);
+            sdt_machine_traffic(machine, traffic);
+            memset(traffic, 0, sizeof traffic);
+            measured->tasks = sdt__recorder_tasks(machine->recorder);
+            measured->ms = -1e-3 * starpu_timing_now();
+        }
+        sdt_wan_forward(&flow, run, i % s->streams, 500.0f, latent.x[0]);
+    }
+waited:
+    status = sdt__flow_wait(&flow, err);
+    if (status != SDT_OK || !layout)
+        goto out;
+    measured->ms += 1e-3 * starpu_timing_now();
+    measured->tasks = sdt__recorder_tasks(machine->recorder) - measured->tasks;
+    measured->busy_ms = busiest_ms(machine, false, each[0]);
+    measured->exchange_ms = busiest_ms(machine, true, each[1]);
+    sdt_machine_traffic(machine, traffic);
+    measured->received = measured->moved = 0.0;
+    for (int to = 1; to < n; to++) {
+        double received = 0.0;
+        for (int from = 1; from < n; from++)
+            received += traffic[from * n + to];
+        measured->moved += received;
+        measured->received = received > measured->received ? received : measured->received;
+    }
+    measured->formula = s->streams * sdt_wan_exchanged(&config, s->strategy, layout);
+    measured->tile_rows = layout->rows;
+    measured->chunks = layout->chunks;
+out:
+    if (latent.layout)
+        sdt_latent_clear(&latent);
+    if (x)
+        starpu_data_unregister(x);
+    if (text)
+        starpu_data_unregister(text);
+    sdt_wan_run_free(run);
+    sdt_wan_close(wan);
+    free(values);
+    return status;
+}
+
+/* ---- program --------------------------------------------------------------------------------- */
+
+/* few, many: of s->layers / 2 and s->layers layers. */
+static double extend(const struct settings *s, double few, double many) {
+    double layer = (many - few) / (s->layers - s->layers / 2);
+    return many + (s->config.layers - s->layers) * layer;
+}
+
+static void print(const struct settings *s, const struct measured *few,
+                  const struct measured *many) {
+    const struct sdt_platform *p = &s->platform;
+    double ms = extend(s, few->ms, many->ms), busy = extend(s, few->busy_ms, many->busy_ms);
+    double received = extend(s, few->received, many->received);
+    double exchange = extend(s, few->exchange_ms, many->exchange_ms);
+    double wire = received / (p->link_gbps * 1e6);
+
+    printf("Machine:      %d GPUs of %.4g GFLOP/s (attention %.4g), %.4g GB/s memory; links of %.4g "
+           "GB/s, %.4g us\n",
+           p->devices, p->gflops, p->attention_gflops > 0.0 ? p->attention_gflops : p->gflops,
+           p->memory_gbps, p->link_gbps, p->link_latency_us);
+    printf("Model:        %d layers of %d heads x %d, %d frames of %dx%d (width x height)\n",
+           s->config.layers, s->config.heads, s->config.head_dim, s->num_frames, s->width,
+           s->height);
+    printf("Strategy:     %s, %d head chunks, tiles of %d tokens, %d forward%s a step\n",
+           s->strategy->name, many->chunks, many->tile_rows, s->streams,
+           s->streams == 1 ? "" : "s");
+    printf("Simulated:    %d and %d layers, %lu tasks the step\n", s->layers / 2, s->layers,
+           many->tasks);
+    printf("Layer:        %.3f ms, of all forwards\n",
+           (many->ms - few->ms) / (s->layers - s->layers / 2));
+    printf("Step:         %.4f s\n", ms * 1e-3);
+    printf("  computing   %.4f s on the busiest device\n", busy * 1e-3);
+    printf("  exchanging  %.4f s of tasks (copies); %.4f s on its links\n", exchange * 1e-3,
+           wire * 1e-3);
+    printf("  exposed     %.4f s: the step without the computing, exchanges and waiting\n",
+           (ms - busy) * 1e-3);
+    printf("  received    %.6g GB a step by the busiest device, moved/formula %.6f\n",
+           received * 1e-9, many->formula > 0.0 ? many->moved / many->formula : 1.0);
+}
+
+/* Before libstarpu's main: see graph/simulation.h. */
+__attribute__((constructor)) static void launch(int argc, char **argv) {
+    struct settings s;
+    struct sdt_error err;
+
+    if (sdt_simulation_launched())
+        return;
+    int code = parse(&s, argc, argv, &err);
+    if (code < 0 && sdt_simulation_launch(&s.platform, argv, &code, &err) != SDT_OK)
+        code = app_report(name_of_program, &err);
+    fflush(NULL);
+    exit(code);
+}
+
+int main(int argc, char **argv) {
+    struct settings s;
+    struct sdt_error err;
+    struct sdt_machine *machine = NULL;
+    struct measured few, many;
+
+    int code = parse(&s, argc, argv, &err);
+    if (code >= 0)
+        return code;
+    sdt_simulation_rates(&s.platform);
+    struct sdt_machine_options options = {.devices = s.platform.devices,
+                                          .workers_per_device = 1,
+                                          .scheduler = s.scheduler,
+                                          .keep_records = s.trace != NULL};
+    enum sdt_status status = sdt_machine_open(&options, &machine, &err);
+    if (status != SDT_OK)
+        return app_report(name_of_program, &err);
+    status = simulate(&s, machine, s.layers / 2, &few, &err);
+    if (status == SDT_OK)
+        status = simulate(&s, machine, s.layers, &many, &err);
+    if (status == SDT_OK) {
+        print(&s, &few, &many);
+        if (s.trace)
+            status = sdt__recorder_write_trace(machine->recorder, s.trace, &err);
+    }
+    sdt_machine_close(machine);
+    if (status == SDT_OK && (fflush(stdout) || ferror(stdout)))
+        status = sdt_fail(&err, SDT_ERROR_IO, "standard output cannot be written");
+    sdt_simulation_finish();
+    return status == SDT_OK ? 0 : app_report(name_of_program, &err);
+}

@@ -1,0 +1,57 @@
+#!/bin/sh
+# stardit-simulate: its command line, and that a predicted step is never below its bounds, that it moves what
+# the strategies' formulas say, and that PipeSP hides exchanges that Ulysses does not.
+. "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
+simulate=$build/stardit-simulate
+if [ ! -x "$simulate" ]; then
+    echo "built without StarPU over SimGrid (configure --with-starpu-simgrid)"
+    exit 77
+fi
+
+options() {
+    grep -o -e '--[a-z][a-z-]*' | sort -u
+}
+passes "$simulate" --version
+passes "$simulate" --help
+grep -o -e '^  --[a-z-]*' "$tmp/out" | options >"$tmp/help"
+grep -e '^\.B' "$source/man/stardit-simulate.1" | sed 's/\\-/-/g' | options >"$tmp/man"
+diff "$tmp/help" "$tmp/man" >"$tmp/diff" || fail "man page: $(cat "$tmp/diff")"
+
+refuses 2 "$simulate" --no-such-option
+refuses 2 "$simulate" --height 100
+says "multiple of 16"
+refuses 2 "$simulate" --strategy rings
+says "unknown strategy"
+refuses 2 "$simulate" --devices 3 --strategy usp --ulysses-degree 2
+says "does not divide"
+refuses 1 "$simulate" --platform "$tmp/none"
+echo "gpus 8" >"$tmp/platform.txt"
+refuses 1 "$simulate" --platform "$tmp"
+says "platform.txt:1: unknown name 'gpus'"
+
+# value WORD FIELD: of the line that begins with WORD.
+value() {
+    awk -v word="$1" -v field="$2" '$1 == word { print $field }' "$tmp/out"
+}
+# less A B
+less() {
+    awk -v a="$1" -v b="$2" 'BEGIN { exit !(a < b) }'
+}
+
+# A link so slow that exchanges matter; one forward, so that no other one hides them.
+for strategy in single ulysses ring pipesp; do
+    passes "$simulate" --platform "$source/platforms/nvswitch-8" --link-gbps 100 --streams 1 \
+        --size 14b --num-frames 17 --layers 4 --strategy $strategy || continue
+    step=$(value Step: 2) computing=$(value computing 2) wire=$(value exchanging 7)
+    exposed=$(value exposed 2)
+    echo "$strategy: step $step s, computing $computing s, links $wire s, exposed $exposed s"
+    less "$step" "$computing" && fail "$strategy: a step below its computing"
+    less "$step" "$wire" && fail "$strategy: a step below its transfers"
+    [ "$(value received 11)" = 1.000000 ] || fail "$strategy: $(grep received "$tmp/out")"
+    eval "$strategy=\$exposed"
+done
+less "$pipesp" "$ulysses" || fail "pipesp exposes $pipesp s, ulysses $ulysses s"
+passes "$simulate" --model "$demo" --devices 2 --height 64 --width 64 --num-frames 17 \
+    --trace "$tmp/trace.json"
+grep -q '"name":"attention"' "$tmp/trace.json" || fail "no attention in the trace"
+finish
