@@ -3,6 +3,8 @@
 #include "kernels/cpu/vector_math.h"
 #include "kernels/kernels.h"
 
+#include <math.h>
+
 void sdt_layer_norm(int rows, int d, const float *x, float eps, const float *weight,
                     const float *bias, const float *scale_a, const float *scale_b,
                     const float *shift_a, const float *shift_b, float *y) {
@@ -40,14 +42,27 @@ void sdt_rms_norm(int rows, int d, const float *x, float eps, const float *weigh
     }
 }
 
+/* In double: a pixel whose channels nearly vanish is blown up by this norm, and its rounding errors with
+ * it; each of the decoder's 30 norms would add to them. */
+static double sum_of_squares(int n, const float *x /* [n] */) {
+    double part[8] = {0};
+    int i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int j = 0; j < 8; j++)
+            part[j] += (double)x[i + j] * x[i + j];
+    for (; i < n; i++)
+        part[i % 8] += (double)x[i] * x[i];
+    return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+}
+
 void sdt_channel_norm(size_t pixels, int channels, const float *x, const float *gamma, int silu,
                       float *y) {
-    float root = sqrtf((float)channels);
+    double root = sqrt((double)channels);
     for (size_t p = 0; p < pixels; p++) {
         const float *in = x + p * channels;
         float *out = y + p * channels;
-        float length = sqrtf(v8_sum_of_squares(channels, in, 0.f));
-        v8 factor = v8_set(root / (length > 1e-12f ? length : 1e-12f));
+        double length = sqrt(sum_of_squares(channels, in));
+        v8 factor = v8_set((float)(root / (length > 1e-12 ? length : 1e-12)));
         for (int i = 0; i < channels; i += 8) {
             size_t left = channels - i;
             v8 z = v8_load(in + i, left) * factor * v8_load(gamma + i, left);
