@@ -18,17 +18,29 @@
 static const char name_of_program[] = "stardit-simulate";
 
 /* Wan 2.1's published sizes, for those who have no checkpoint. */
-static const struct sdt_wan_config wan_1_3b = {.layers = 30, .heads = 12, .head_dim = 128,
-                                               .width = 1536, .in_channels = 16,
-                                               .out_channels = 16, .text_dim = 4096,
-                                               .freq_dim = 256, .ffn_dim = 8960,
-                                               .patch = {1, 2, 2}, .eps = 1e-6f,
+static const struct sdt_wan_config wan_1_3b = {.layers = 30,
+                                               .heads = 12,
+                                               .head_dim = 128,
+                                               .width = 1536,
+                                               .in_channels = 16,
+                                               .out_channels = 16,
+                                               .text_dim = 4096,
+                                               .freq_dim = 256,
+                                               .ffn_dim = 8960,
+                                               .patch = {1, 2, 2},
+                                               .eps = 1e-6f,
                                                .cross_attn_norm = true};
-static const struct sdt_wan_config wan_14b = {.layers = 40, .heads = 40, .head_dim = 128,
-                                              .width = 5120, .in_channels = 16,
-                                              .out_channels = 16, .text_dim = 4096,
-                                              .freq_dim = 256, .ffn_dim = 13824,
-                                              .patch = {1, 2, 2}, .eps = 1e-6f,
+static const struct sdt_wan_config wan_14b = {.layers = 40,
+                                              .heads = 40,
+                                              .head_dim = 128,
+                                              .width = 5120,
+                                              .in_channels = 16,
+                                              .out_channels = 16,
+                                              .text_dim = 4096,
+                                              .freq_dim = 256,
+                                              .ffn_dim = 13824,
+                                              .patch = {1, 2, 2},
+                                              .eps = 1e-6f,
                                               .cross_attn_norm = true};
 
 struct settings {
@@ -44,8 +56,8 @@ struct settings {
 /* What one forward of `layers` layers showed. */
 struct measured {
     double ms, busy_ms, exchange_ms; /* busiest device: computing, and in exchange tasks */
-    double received, formula;        /* bytes between devices: of the busiest receiver, and of all */
-    double moved;                    /* by all */
+    double received, formula; /* bytes between devices: of the busiest receiver, and of all */
+    double moved;             /* by all */
     unsigned long tasks;
     int tile_rows, chunks;
 };
@@ -91,8 +103,7 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
                           "the same in attention"),
         APP_DOUBLE_OPTION("memory-gbps", "X", &given.memory_gbps, 1e-3, 1e9,
                           "GB/s of a GPU's memory, achieved"),
-        APP_DOUBLE_OPTION("memory-gb", "X", &given.memory_gb, 1e-3, 1e6,
-                          "GB of a GPU's memory"),
+        APP_DOUBLE_OPTION("memory-gb", "X", &given.memory_gb, 1e-3, 1e6, "GB of a GPU's memory"),
         APP_DOUBLE_OPTION("link-gbps", "X", &given.link_gbps, 1e-3, 1e6,
                           "GB/s between a GPU and the switch, each direction"),
         APP_DOUBLE_OPTION("link-latency-us", "X", &given.link_latency_us, 0, 1e6,
@@ -106,17 +117,27 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
     struct app_program program = {
         .name = name_of_program,
         .usage = "[--model DIR] [options]",
-        .summary = "Predicts the time of a denoising step of the Wan transformer on simulated GPUs. "
-                   "No weight is read and nothing is computed.",
+        .summary =
+            "Predicts the time of a denoising step of the Wan transformer on simulated GPUs. "
+            "No weight is read and nothing is computed.",
         .options = options,
         .count = sizeof options / sizeof options[0],
     };
 
-    *s = (struct settings){.size = "1.3b", .height = 480, .width = 832, .num_frames = 81,
-                           .text_keys = 512, .streams = 2, .layers = 4,
-                           .platform = {.devices = 8, .gflops = 400e3, .memory_gbps = 2500.0,
-                                        .attention_gflops = 400e3, .memory_gb = 80.0,
-                                        .link_gbps = 400.0, .link_latency_us = 5.0,
+    *s = (struct settings){.size = "1.3b",
+                           .height = 480,
+                           .width = 832,
+                           .num_frames = 81,
+                           .text_keys = 512,
+                           .streams = 2,
+                           .layers = 4,
+                           .platform = {.devices = 8,
+                                        .gflops = 400e3,
+                                        .memory_gbps = 2500.0,
+                                        .attention_gflops = 400e3,
+                                        .memory_gb = 80.0,
+                                        .link_gbps = 400.0,
+                                        .link_latency_us = 5.0,
                                         .host_gbps = 50.0}};
     int code = app_parse(&program, argc, argv);
     if (code >= 0)
@@ -148,8 +169,8 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
     if (app_given(&program, "gpu-gflops") && !app_given(&program, "attention-gflops"))
         s->platform.attention_gflops = 0.0; /* as gflops */
     if (s->platform.devices < 1 || s->platform.devices > STARPU_MAXCUDADEVS)
-        return app_usage(name_of_program, "%d devices; 1 to %d are supported",
-                         s->platform.devices, STARPU_MAXCUDADEVS);
+        return app_usage(name_of_program, "%d devices; 1 to %d are supported", s->platform.devices,
+                         STARPU_MAXCUDADEVS);
     if (!(s->platform.link_gbps > 0.0) || !(s->platform.host_gbps > 0.0) ||
         !(s->platform.memory_gb > 0.0))
         return app_usage(name_of_program, "the platform needs link-gbps, host-gbps and memory-gb");
@@ -172,8 +193,8 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
                          "and the frames 4k+1",
                          s->height, s->width, s->num_frames, 8 * s->config.patch[1],
                          8 * s->config.patch[2]);
-    s->geometry = (struct sdt_wan_geometry){(s->num_frames - 1) / 4 + 1, s->height / 8,
-                                            s->width / 8};
+    s->geometry =
+        (struct sdt_wan_geometry){(s->num_frames - 1) / 4 + 1, s->height / 8, s->width / 8};
     if (s->layers > s->config.layers)
         s->layers = s->config.layers;
     return -1;
@@ -227,14 +248,13 @@ static enum sdt_status simulate(const struct settings *s, struct sdt_machine *ma
     int64_t tokens = (int64_t)(g->frames / config.patch[0]) * (g->height / config.patch[1]) *
                      (g->width / config.patch[2]);
     int devices = s->strategy->one_device ? 1 : machine->devices;
-    struct sdt_parallel parallel = {.strategy = s->strategy,
-                                    .place = machine->device,
-                                    .devices = machine->devices,
-                                    .ulysses_degree = s->ulysses_degree,
-                                    .chunk_heads = s->chunk_heads,
-                                    .tile_rows = s->tile_rows
-                                                     ? s->tile_rows
-                                                     : (int)((tokens + devices - 1) / devices)};
+    struct sdt_parallel parallel = {
+        .strategy = s->strategy,
+        .place = machine->device,
+        .devices = machine->devices,
+        .ulysses_degree = s->ulysses_degree,
+        .chunk_heads = s->chunk_heads,
+        .tile_rows = s->tile_rows ? s->tile_rows : (int)((tokens + devices - 1) / devices)};
     run = sdt_wan_run_new(&flow, wan, machine, &parallel, s->geometry, s->streams);
     if (!run)
         goto waited;
@@ -308,10 +328,11 @@ static void print(const struct settings *s, const struct measured *few,
     double exchange = extend(s, few->exchange_ms, many->exchange_ms);
     double wire = received / (p->link_gbps * 1e6);
 
-    printf("Machine:      %d GPUs of %.4g GFLOP/s (attention %.4g), %.4g GB/s memory; links of %.4g "
-           "GB/s, %.4g us\n",
-           p->devices, p->gflops, p->attention_gflops > 0.0 ? p->attention_gflops : p->gflops,
-           p->memory_gbps, p->link_gbps, p->link_latency_us);
+    printf(
+        "Machine:      %d GPUs of %.4g GFLOP/s (attention %.4g), %.4g GB/s memory; links of %.4g "
+        "GB/s, %.4g us\n",
+        p->devices, p->gflops, p->attention_gflops > 0.0 ? p->attention_gflops : p->gflops,
+        p->memory_gbps, p->link_gbps, p->link_latency_us);
     printf("Model:        %d layers of %d heads x %d, %d frames of %dx%d (width x height)\n",
            s->config.layers, s->config.heads, s->config.head_dim, s->num_frames, s->width,
            s->height);

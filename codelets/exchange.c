@@ -15,8 +15,7 @@ struct gather {
     size_t piece;
 };
 
-static void gather_cpu(void *buffers[], void *cl_arg)
-{
+static void gather_cpu(void *buffers[], void *cl_arg) {
     const struct gather *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -33,8 +32,7 @@ struct starpu_codelet sdt__gather_codelet = {
 };
 
 void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, size_t piece,
-                       const sdt_handle *pieces, int stride, sdt_handle y)
-{
+                       const sdt_handle *pieces, int stride, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     for (int t = 0; t < tiles; t++)
@@ -47,8 +45,7 @@ void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, size_
 
 /* ---- sdt_insert_receive ---------------------------------------------------------------------- */
 
-static void receive_cpu(void *buffers[], void *cl_arg)
-{
+static void receive_cpu(void *buffers[], void *cl_arg) {
     (void)buffers; /* they are here: that is all */
     (void)cl_arg;
 }
@@ -60,9 +57,8 @@ struct starpu_codelet sdt__receive_codelet = {
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count, const sdt_handle *pieces,
-                        int stride)
-{
+void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count,
+                        const sdt_handle *pieces, int stride) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     for (int p = 0; p < count; p++)

@@ -19,8 +19,7 @@
 /* ---- reading --------------------------------------------------------------------------------- */
 
 enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platform,
-                                  struct sdt_error *err)
-{
+                                  struct sdt_error *err) {
     double devices = platform->devices;
     const struct {
         const char *name;
@@ -52,9 +51,11 @@ enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platfor
         while (f < sizeof field / sizeof field[0] && strcmp(field[f].name, name))
             f++;
         if (f == sizeof field / sizeof field[0])
-            status = sdt_fail(err, SDT_ERROR_FORMAT, "%s:%d: unknown name '%s'", path, number, name);
+            status =
+                sdt_fail(err, SDT_ERROR_FORMAT, "%s:%d: unknown name '%s'", path, number, name);
         else if (!(value >= 0.0 && value < 1e9))
-            status = sdt_fail(err, SDT_ERROR_FORMAT, "%s:%d: %s is out of range", path, number, name);
+            status =
+                sdt_fail(err, SDT_ERROR_FORMAT, "%s:%d: %s is out of range", path, number, name);
         else
             *field[f].value = value;
     }
@@ -68,8 +69,7 @@ enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platfor
 /* ---- writing --------------------------------------------------------------------------------- */
 
 /* What schedulers predict transfers from; SimGrid does not read it. */
-static void write_matrix(FILE *file, int devices, double host, double between)
-{
+static void write_matrix(FILE *file, int devices, double host, double between) {
     fprintf(file, "# one row per memory node, the host first\n");
     for (int from = 0; from < STARPU_MAXNODES; from++) {
         for (int to = 0; to < STARPU_MAXNODES; to++) {
@@ -82,15 +82,13 @@ static void write_matrix(FILE *file, int devices, double host, double between)
     }
 }
 
-static void write_link(FILE *file, const char *name, int gpu, double gbps, double latency_us)
-{
+static void write_link(FILE *file, const char *name, int gpu, double gbps, double latency_us) {
     fprintf(file, "  <link id=\"CUDA%d %s\" bandwidth=\"%.0fBps\" latency=\"%.9fs\"/>\n", gpu, name,
             gbps * 1e9, latency_us * 1e-6);
 }
 
 /* The factors make SimGrid's network model plain: time = latency + bytes / bandwidth, fairly shared. */
-static void write_xml(FILE *file, const struct sdt_platform *p)
-{
+static void write_xml(FILE *file, const struct sdt_platform *p) {
     static const char *const plain[][2] = {{"network/TCP-gamma", "-1"},
                                            {"network/latency-factor", "1"},
                                            {"network/bandwidth-factor", "1"},
@@ -105,10 +103,11 @@ static void write_xml(FILE *file, const struct sdt_platform *p)
                   "  <host id=\"MAIN\" speed=\"1f\"/>\n  <host id=\"RAM\" speed=\"1f\"/>\n"
                   "  <host id=\"CPU0\" speed=\"2000000000f\"/>\n");
     for (int d = 0; d < p->devices; d++)
-        fprintf(file, "  <host id=\"CUDA%d\" speed=\"2000000000f\">\n"
-                      "   <prop id=\"model\" value=\"simulated\"/>\n"
-                      "   <prop id=\"memsize\" value=\"%.0f\"/>\n"
-                      "   <prop id=\"memcpy_peer\" value=\"1\"/>\n  </host>\n",
+        fprintf(file,
+                "  <host id=\"CUDA%d\" speed=\"2000000000f\">\n"
+                "   <prop id=\"model\" value=\"simulated\"/>\n"
+                "   <prop id=\"memsize\" value=\"%.0f\"/>\n"
+                "   <prop id=\"memcpy_peer\" value=\"1\"/>\n  </host>\n",
                 d, p->memory_gb * 1e9);
     for (int d = 0; d < p->devices; d++) {
         write_link(file, "from host", d, p->host_gbps, p->link_latency_us);
@@ -120,15 +119,21 @@ static void write_xml(FILE *file, const struct sdt_platform *p)
     fprintf(file, "  <link id=\"switch through\" bandwidth=\"1000000GBps\" latency=\"0s\" "
                   "sharing_policy=\"FATPIPE\"/>\n");
     for (int d = 0; d < p->devices; d++) {
-        fprintf(file, "  <route src=\"RAM\" dst=\"CUDA%d\" symmetrical=\"NO\">"
-                      "<link_ctn id=\"CUDA%d from host\"/></route>\n", d, d);
-        fprintf(file, "  <route src=\"CUDA%d\" dst=\"RAM\" symmetrical=\"NO\">"
-                      "<link_ctn id=\"CUDA%d to host\"/></route>\n", d, d);
+        fprintf(file,
+                "  <route src=\"RAM\" dst=\"CUDA%d\" symmetrical=\"NO\">"
+                "<link_ctn id=\"CUDA%d from host\"/></route>\n",
+                d, d);
+        fprintf(file,
+                "  <route src=\"CUDA%d\" dst=\"RAM\" symmetrical=\"NO\">"
+                "<link_ctn id=\"CUDA%d to host\"/></route>\n",
+                d, d);
         for (int to = 0; to < p->devices; to++)
             if (to != d)
-                fprintf(file, "  <route src=\"CUDA%d\" dst=\"CUDA%d\" symmetrical=\"NO\">"
-                              "<link_ctn id=\"CUDA%d up\"/><link_ctn id=\"switch through\"/>"
-                              "<link_ctn id=\"CUDA%d down\"/></route>\n", d, to, d, to);
+                fprintf(file,
+                        "  <route src=\"CUDA%d\" dst=\"CUDA%d\" symmetrical=\"NO\">"
+                        "<link_ctn id=\"CUDA%d up\"/><link_ctn id=\"switch through\"/>"
+                        "<link_ctn id=\"CUDA%d down\"/></route>\n",
+                        d, to, d, to);
     }
     fprintf(file, " </zone>\n</platform>\n");
 }
@@ -138,8 +143,7 @@ static const char *const endings[] = {"config",   "bandwidth",    "latency",
 #define FILES (sizeof endings / sizeof endings[0])
 
 static enum sdt_status write_file(const struct sdt_platform *p, const char *folder, size_t which,
-                                  struct sdt_error *err)
-{
+                                  struct sdt_error *err) {
     char path[4200];
     snprintf(path, sizeof path, "%s/bus/stardit.%s", folder, endings[which]);
     FILE *file = fopen(path, "w");
@@ -167,8 +171,7 @@ static enum sdt_status write_file(const struct sdt_platform *p, const char *fold
     return SDT_OK;
 }
 
-static void remove_folder(const char *folder)
-{
+static void remove_folder(const char *folder) {
     char path[4200];
     for (size_t i = 0; i < FILES; i++) {
         snprintf(path, sizeof path, "%s/bus/stardit.%s", folder, endings[i]);
@@ -185,14 +188,10 @@ static void remove_folder(const char *folder)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-bool sdt_simulation_launched(void)
-{
-    return getenv(FOLDER_VARIABLE) != NULL;
-}
+bool sdt_simulation_launched(void) { return getenv(FOLDER_VARIABLE) != NULL; }
 
 /* The environment of the process that simulates. */
-static void set_environment(const struct sdt_platform *p, const char *folder)
-{
+static void set_environment(const struct sdt_platform *p, const char *folder) {
     /* Costs of StarPU's own calls: none, so that what is measured is the graph and the policy. */
     static const char *const costs[] = {"CUDA_MALLOC", "CUDA_QUEUE", "TASK_SUBMIT", "TASK_PUSH",
                                         "FETCHING_INPUT"};
@@ -218,8 +217,7 @@ static void set_environment(const struct sdt_platform *p, const char *folder)
 }
 
 enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char **argv, int *code,
-                                      struct sdt_error *err)
-{
+                                      struct sdt_error *err) {
     static const char *const inside[] = {"/bus", "/codelets", "/codelets/45", "/debug"};
     const char *tmp = getenv("TMPDIR");
     char folder[4096], path[4200];
@@ -280,8 +278,7 @@ out:
     return status;
 }
 
-void sdt_simulation_rates(const struct sdt_platform *p)
-{
+void sdt_simulation_rates(const struct sdt_platform *p) {
     for (int role = 0; role < SDT_ROLES; role++) {
         double gflops = p->gflops;
         if (role == SDT_ROLE_ATTENTION && p->attention_gflops > 0.0)
@@ -290,8 +287,7 @@ void sdt_simulation_rates(const struct sdt_platform *p)
     }
 }
 
-void sdt_simulation_finish(void)
-{
+void sdt_simulation_finish(void) {
     char path[4200];
     snprintf(path, sizeof path, "%s/finished", getenv(FOLDER_VARIABLE));
     FILE *file = fopen(path, "w");

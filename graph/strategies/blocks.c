@@ -6,23 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *sdt_aco_name(enum sdt_aco aco)
-{
+const char *sdt_aco_name(enum sdt_aco aco) {
     return aco == SDT_ACO_OFF ? "off" : aco == SDT_ACO_STATIC ? "static" : "dynamic";
 }
 
-int sdt_chunk_heads(const struct sdt_layout *layout, int chunk)
-{
+int sdt_chunk_heads(const struct sdt_layout *layout, int chunk) {
     return layout->head[chunk + 1] - layout->head[chunk];
 }
 
-size_t sdt_piece_size(const struct sdt_layout *layout, int chunk)
-{
+size_t sdt_piece_size(const struct sdt_layout *layout, int chunk) {
     return (size_t)sdt_chunk_heads(layout, chunk) * (size_t)layout->rows * (size_t)layout->e;
 }
 
-int sdt_ring_tiles(const struct sdt_layout *layout)
-{
+int sdt_ring_tiles(const struct sdt_layout *layout) {
     int most = 0;
     for (int i = 0; i < layout->devices / layout->ulysses; i++) {
         int tiles = sdt_ring_first_tile(layout, i + 1) - sdt_ring_first_tile(layout, i);
@@ -32,8 +28,7 @@ int sdt_ring_tiles(const struct sdt_layout *layout)
 }
 
 enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t tokens, int heads,
-                                    int e, struct sdt_layout *layout, struct sdt_error *err)
-{
+                                    int e, struct sdt_layout *layout, struct sdt_error *err) {
     const struct sdt_strategy *strategy = parallel->strategy;
     struct sdt_layout_options options = {
         .place = parallel->place,
@@ -42,7 +37,9 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
         .tokens = tokens,
         .heads = heads,
         .e = e,
-        .ulysses = strategy->whole_heads ? 1 : strategy->ring ? parallel->ulysses_degree : 0,
+        .ulysses = strategy->whole_heads ? 1
+                   : strategy->ring      ? parallel->ulysses_degree
+                                         : 0,
         .chunk_heads = parallel->chunk_heads ? parallel->chunk_heads : strategy->chunk_heads,
         .tile_rows = parallel->tile_rows};
     return sdt_layout_init(layout, &options, err);
@@ -51,8 +48,7 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
 /* ---- buffers ---------------------------------------------------------------------------------- */
 
 static sdt_handle *new_pieces(struct sdt_flow *flow, const struct sdt_layout *layout, bool per_row,
-                              const char *name)
-{
+                              const char *name) {
     int count = layout->tiles * layout->chunks;
     sdt_handle *piece = calloc((size_t)count, sizeof *piece);
     for (int i = 0; piece && i < count; i++) {
@@ -64,8 +60,7 @@ static sdt_handle *new_pieces(struct sdt_flow *flow, const struct sdt_layout *la
 
 void sdt_attention_buffers_init(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
                                 const struct sdt_strategy *strategy,
-                                const struct sdt_layout *layout)
-{
+                                const struct sdt_layout *layout) {
     static const char *const names[] = {"q piece", "k piece", "v piece"};
     int tiles = strategy->ring ? sdt_ring_tiles(layout) : layout->tiles;
 
@@ -98,16 +93,14 @@ void sdt_attention_buffers_init(struct sdt_flow *flow, struct sdt_attention_buff
     }
 }
 
-static void unregister(sdt_handle *handle, int count)
-{
+static void unregister(sdt_handle *handle, int count) {
     for (int i = 0; handle && i < count; i++)
         if (handle[i])
             starpu_data_unregister_submit(handle[i]);
     free(handle);
 }
 
-void sdt_attention_buffers_clear(struct sdt_attention_buffers *buffers)
-{
+void sdt_attention_buffers_clear(struct sdt_attention_buffers *buffers) {
     for (int p = 0; p < SDT_PROJECTIONS; p++)
         unregister(buffers->piece[p], buffers->pieces);
     unregister(buffers->output, buffers->pieces);
@@ -118,8 +111,7 @@ void sdt_attention_buffers_clear(struct sdt_attention_buffers *buffers)
 }
 
 double sdt_attention_buffers_bytes(const struct sdt_strategy *strategy,
-                                   const struct sdt_layout *layout, int device)
-{
+                                   const struct sdt_layout *layout, int device) {
     bool several = layout->devices > 1;
     double tile = 4.0 * layout->rows * layout->e, heads = 0.0;
     for (int c = 0; c < layout->chunks; c++)
@@ -143,8 +135,7 @@ double sdt_attention_buffers_bytes(const struct sdt_strategy *strategy,
 
 /* Where chunk c of tile t is computed: by the helpers too, if they take their static share. */
 static const struct sdt_place *owner_place(const struct sdt_self_attention *attention, int chunk,
-                                           int tile)
-{
+                                           int tile) {
     const struct sdt_layout *layout = attention->layout;
     if (attention->aco == SDT_ACO_STATIC)
         return &layout->place[layout->helped_owner[chunk]];
@@ -152,8 +143,7 @@ static const struct sdt_place *owner_place(const struct sdt_self_attention *atte
 }
 
 void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *attention,
-                     enum sdt_projection which, int chunk)
-{
+                     enum sdt_projection which, int chunk) {
     const struct sdt_layout *layout = attention->layout;
     const struct sdt_attention_buffers *buffers = attention->buffers;
     const sdt_handle *pieces = buffers->piece[which] + chunk;
@@ -176,8 +166,7 @@ void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *att
 }
 
 void sdt_attend(struct sdt_flow *flow, const struct sdt_self_attention *attention, int chunk,
-                int tile)
-{
+                int tile) {
     const struct sdt_layout *layout = attention->layout;
     const struct sdt_attention_buffers *buffers = attention->buffers;
     int piece = tile * layout->chunks + chunk;
@@ -197,8 +186,7 @@ void sdt_attend(struct sdt_flow *flow, const struct sdt_self_attention *attentio
     flow->tag.chunk = flow->tag.tile = -1;
 }
 
-static void at_home(struct sdt_flow *flow, const struct sdt_layout *layout, int chunk, int tile)
-{
+static void at_home(struct sdt_flow *flow, const struct sdt_layout *layout, int chunk, int tile) {
     flow->place = &layout->place[layout->home[tile]];
     flow->tag.role = SDT_ROLE_EXCHANGE;
     flow->tag.chunk = chunk;
@@ -206,8 +194,7 @@ static void at_home(struct sdt_flow *flow, const struct sdt_layout *layout, int 
     flow->priority = EXCHANGE_PRIORITY;
 }
 
-void sdt_exchange_out(struct sdt_flow *flow, const struct sdt_self_attention *attention, int tile)
-{
+void sdt_exchange_out(struct sdt_flow *flow, const struct sdt_self_attention *attention, int tile) {
     const struct sdt_layout *layout = attention->layout;
 
     at_home(flow, layout, -1, tile);
@@ -220,11 +207,11 @@ void sdt_exchange_out(struct sdt_flow *flow, const struct sdt_self_attention *at
 }
 
 void sdt_exchange_out_chunk(struct sdt_flow *flow, const struct sdt_self_attention *attention,
-                            int chunk, int tile)
-{
+                            int chunk, int tile) {
     const struct sdt_layout *layout = attention->layout;
 
-    if (attention->aco == SDT_ACO_OFF && sdt_layout_owner(layout, chunk, tile) == layout->home[tile])
+    if (attention->aco == SDT_ACO_OFF &&
+        sdt_layout_owner(layout, chunk, tile) == layout->home[tile])
         return; /* it is there already */
     at_home(flow, layout, chunk, tile);
     sdt_insert_receive(flow, "exchange_o", 1,
@@ -233,8 +220,7 @@ void sdt_exchange_out_chunk(struct sdt_flow *flow, const struct sdt_self_attenti
     flow->tag.chunk = flow->tag.tile = -1;
 }
 
-double sdt_exchanged_by_heads(const struct sdt_layout *layout)
-{
+double sdt_exchanged_by_heads(const struct sdt_layout *layout) {
     double floats = 0.0;
     for (int t = 0; t < layout->tiles; t++)
         for (int c = 0; c < layout->chunks; c++)

@@ -14,8 +14,7 @@
  * not hold up the device. tests/simulation measures all of this in simulated time. */
 #include "graph/strategies/strategy.h"
 
-static void pipesp(struct sdt_flow *flow, const struct sdt_self_attention *attention)
-{
+static void pipesp(struct sdt_flow *flow, const struct sdt_self_attention *attention) {
     const struct sdt_layout *layout = attention->layout;
 
     for (int t = 0; t < layout->tiles; t++)
@@ -47,7 +46,8 @@ static void pipesp(struct sdt_flow *flow, const struct sdt_self_attention *atten
 
 const struct sdt_strategy sdt__strategy_pipesp = {
     .name = "pipesp",
-    .summary = "ulysses in head chunks: each chunk's exchange hides behind the next one's attention",
+    .summary =
+        "ulysses in head chunks: each chunk's exchange hides behind the next one's attention",
     .chunk_heads = 1,
     .self_attention = pipesp,
     .exchanged = sdt_exchanged_by_heads,

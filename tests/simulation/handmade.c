@@ -43,8 +43,7 @@ struct model {
     bool joined;
 };
 
-static void never(void *buffers[], void *cl_arg)
-{
+static void never(void *buffers[], void *cl_arg) {
     (void)buffers;
     (void)cl_arg;
 }
@@ -56,15 +55,14 @@ static struct starpu_codelet work_codelet = {
     .model = &sdt__cost_model,
 };
 
-static void at_home(struct sdt_flow *flow, const struct model *model, int tile, enum sdt_role role)
-{
+static void at_home(struct sdt_flow *flow, const struct model *model, int tile,
+                    enum sdt_role role) {
     flow->place = &model->layout->place[model->layout->home[tile]];
     flow->tag.role = role;
     flow->tag.tile = tile;
 }
 
-static void project(struct sdt_flow *flow, void *arg, enum sdt_projection which, int tile)
-{
+static void project(struct sdt_flow *flow, void *arg, enum sdt_projection which, int tile) {
     struct model *model = arg;
     int chunks = model->layout->chunks;
     struct sdt_task task;
@@ -81,14 +79,12 @@ static void project(struct sdt_flow *flow, void *arg, enum sdt_projection which,
     sdt__task_submit(&task, &work_codelet, "project", ms * 1e3, 0.0, NULL, 0);
 }
 
-static sdt_handle merged(void *arg, int tile)
-{
+static sdt_handle merged(void *arg, int tile) {
     struct model *model = arg;
     return model->z[tile];
 }
 
-static void output(struct sdt_flow *flow, void *arg, int tile)
-{
+static void output(struct sdt_flow *flow, void *arg, int tile) {
     struct model *model = arg;
     struct sdt_task task;
     at_home(flow, model, tile, SDT_ROLE_DENOISE);
@@ -97,8 +93,7 @@ static void output(struct sdt_flow *flow, void *arg, int tile)
     sdt__task_submit(&task, &work_codelet, "rest", REST_MS * 1e3, 0.0, NULL, 0);
 }
 
-static void begin(struct sdt_flow *flow, struct model *model, int tile)
-{
+static void begin(struct sdt_flow *flow, struct model *model, int tile) {
     struct sdt_task task;
     model->z[tile] = sdt__vector(flow, (size_t)ROWS * HEADS * DIM, "z");
     at_home(flow, model, tile, SDT_ROLE_DENOISE);
@@ -110,8 +105,7 @@ static void begin(struct sdt_flow *flow, struct model *model, int tile)
 /* ---- the run --------------------------------------------------------------------------------- */
 
 static double run_ms(struct sdt_flow *flow, const struct sdt_strategy *strategy,
-                     const struct sdt_self_attention *attention, int layers)
-{
+                     const struct sdt_self_attention *attention, int layers) {
     double start = starpu_timing_now();
     for (int l = 0; l < layers; l++) {
         flow->tag.layer = l;
@@ -126,8 +120,7 @@ static double run_ms(struct sdt_flow *flow, const struct sdt_strategy *strategy,
  * if they come out of one task; of k alone if v and q travel during the projections after theirs. Of
  * what goes out, the last piece: a chunk's share of one other GPU's tokens.
  * Ulysses hides nothing, except that with three projections v and k travel before q is projected. */
-static double expected_ms(const struct sdt_strategy *strategy, bool joined)
-{
+static double expected_ms(const struct sdt_strategy *strategy, bool joined) {
     double tensor = EXCHANGE_MS / 4.0, chunk = tensor / CHUNKS;
     if (!strcmp(strategy->name, "pipesp"))
         return WORK_MS + (joined ? 3.0 : 1.0) * chunk + chunk / (GPUS - 1);
@@ -135,8 +128,7 @@ static double expected_ms(const struct sdt_strategy *strategy, bool joined)
 }
 
 /* Before libstarpu's main: see graph/simulation.h. */
-__attribute__((constructor)) static void launch(int argc, char **argv)
-{
+__attribute__((constructor)) static void launch(int argc, char **argv) {
     struct sdt_error err;
     int code = 1;
     (void)argc;
@@ -147,11 +139,10 @@ __attribute__((constructor)) static void launch(int argc, char **argv)
     exit(code);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct sdt_error err = {0};
-    struct sdt_machine_options options = {.devices = GPUS, .workers_per_device = 1,
-                                          .keep_records = getenv("TRACE") != NULL};
+    struct sdt_machine_options options = {
+        .devices = GPUS, .workers_per_device = 1, .keep_records = getenv("TRACE") != NULL};
     struct sdt_machine *machine = NULL;
     struct sdt_layout layout;
     struct sdt_attention_buffers buffers;
@@ -182,8 +173,12 @@ int main(int argc, char **argv)
     sdt_attention_buffers_init(&flow, &buffers, strategy, &layout);
     for (int t = 0; t < layout.tiles; t++)
         begin(&flow, &model, t);
-    struct sdt_self_attention attention = {.layout = &layout, .buffers = &buffers, .model = &model,
-                                           .project = project, .merged = merged, .output = output};
+    struct sdt_self_attention attention = {.layout = &layout,
+                                           .buffers = &buffers,
+                                           .model = &model,
+                                           .project = project,
+                                           .merged = merged,
+                                           .output = output};
 
     /* The difference of two runs: without their beginnings and ends. */
     double few = run_ms(&flow, strategy, &attention, SHORT);

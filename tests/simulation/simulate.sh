@@ -54,4 +54,8 @@ less "$pipesp" "$ulysses" || fail "pipesp exposes $pipesp s, ulysses $ulysses s"
 passes "$simulate" --model "$demo" --devices 2 --height 64 --width 64 --num-frames 17 \
     --trace "$tmp/trace.json"
 grep -q '"name":"attention"' "$tmp/trace.json" || fail "no attention in the trace"
+grep Machine: "$tmp/out" >"$tmp/machine"
+passes "$simulate" --model "$demo" --devices 2 --height 64 --width 64 --num-frames 17 \
+    --platform "$source/platforms/nvswitch-8"
+grep -q -F -x -f "$tmp/machine" "$tmp/out" || fail "the default platform is not nvswitch-8"
 finish
