@@ -102,11 +102,13 @@ void sdt_conv_frame(const struct sdt_conv *conv, const float *const *x, const fl
                 for (int i = 0; i < r; i++)
                     gather_row(conv, x, y0 + i, x0, c, scratch + (size_t)i * c * depth);
             float *to = y + place * out; /* [pixels, out] */
+            sdt__gemm_nt(pixels, out, depth, 1.f, patches, depth, w, depth, 0.f, to, out);
+            /* Bias and residual last: started from them, the sum of the products would be rounded to
+             * their size at every step. */
             for (int p = 0; p < pixels; p++)
                 for (int o = 0; o < out; o++)
-                    to[(size_t)p * out + o] =
+                    to[(size_t)p * out + o] +=
                         bias[o] + (residual ? residual[(place + p) * out + o] : 0.f);
-            sdt__gemm_nt(pixels, out, depth, 1.f, patches, depth, w, depth, 1.f, to, out);
         }
 }
 
