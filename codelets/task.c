@@ -279,6 +279,9 @@ static void finished(void *arg)
     struct sdt__block *block = arg;
     if (block->recorder)
         sdt__recorder_finished(block->recorder, starpu_task_get_current(), &block->tag);
+    const struct sdt_progress_watch *watch = block->lane->watch;
+    if (watch->task_ended)
+        watch->task_ended(watch->task_ended_arg);
     leave_lane(block->lane, block);
 }
 

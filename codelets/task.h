@@ -48,6 +48,8 @@ struct sdt_progress_watch {
     atomic_ulong ended;         /* tasks, of all lanes */
     atomic_bool stalled;        /* a wait was given up */
     double stall_seconds;       /* no task ended for so long: the run is given up; 0: never */
+    void (*task_ended)(void *arg); /* for tests: at every task's end, on its worker's thread; or NULL */
+    void *task_ended_arg;
 };
 void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *watch);
 void sdt__lane_clear(struct sdt_lane *lane);

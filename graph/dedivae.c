@@ -67,6 +67,7 @@ static bool stopped(const struct service *service) { return atomic_load(&service
 
 static void run_in_turn(struct service *service, struct sdt_denoiser *denoiser,
                         struct sdt_decoder *decoder) {
+    bool keep = service->options->placement.keep_weights;
     for (int r = 0; r < service->count; r++) {
         struct sdt_error err = {0};
         struct sdt_result *result = &service->result[r];
@@ -80,18 +81,21 @@ static void run_in_turn(struct service *service, struct sdt_denoiser *denoiser,
             deliver(service, r, status, &err);
             return;
         }
-        sdt__denoiser_unload(denoiser);
+        if (!keep)
+            sdt__denoiser_unload(denoiser);
         if (status == SDT_OK)
             status = save(service, r, &err);
         if (status == SDT_OK)
             status = sdt__decoder_run(decoder, &service->requests[r], report_of(service, r), result,
                                       &err);
-        if (status != SDT_ERROR_STALLED)
+        if (status != SDT_ERROR_STALLED && !keep)
             sdt__decoder_unload(decoder);
         deliver(service, r, status, &err);
         if (status == SDT_ERROR_STALLED)
             return;
     }
+    sdt__denoiser_unload(denoiser);
+    sdt__decoder_unload(decoder);
 }
 
 /* ---- two groups ------------------------------------------------------------------------------ */

@@ -312,6 +312,7 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     int pending = options->max_pending > 0 ? options->max_pending : 4096;
     const char *stall = getenv("STARDIT_STALL_SECONDS");
     machine->watch.stall_seconds = stall ? atof(stall) : 1800.0;
+    pthread_mutex_init(&machine->parameters_mutex, NULL);
     for (int l = 0; l < SDT_LANES; l++)
         sdt__lane_init(&machine->lane[l], pending, &machine->watch);
 out:
@@ -342,6 +343,7 @@ void sdt_machine_close(struct sdt_machine *machine)
         sdt__lane_clear(&machine->lane[l]);
     }
     starpu_shutdown();
+    pthread_mutex_destroy(&machine->parameters_mutex);
     remove_bus_folder(machine);
     sdt__recorder_free(machine->recorder);
     free(machine->device);

@@ -14,17 +14,24 @@ struct entry {
 
 struct sdt_parameters {
     const struct sdt_weights *weights;
-    const struct sdt_place *host;
-    struct entry *entry; /* handles made so far */
+    struct sdt_machine *machine;
+    struct sdt_parameters *next; /* of the machine's */
+    /* Handles made so far. One thread makes and drops them, under the machine's mutex, because
+     * others may ask where they are. */
+    struct entry *entry;
     size_t count, capacity;
 };
 
 struct sdt_parameters *sdt_parameters_new(const struct sdt_weights *weights,
-                                          const struct sdt_place *host) {
+                                          struct sdt_machine *machine) {
     struct sdt_parameters *parameters = calloc(1, sizeof *parameters);
     if (parameters) {
         parameters->weights = weights;
-        parameters->host = host;
+        parameters->machine = machine;
+        pthread_mutex_lock(&machine->parameters_mutex);
+        parameters->next = machine->parameters;
+        machine->parameters = parameters;
+        pthread_mutex_unlock(&machine->parameters_mutex);
     }
     return parameters;
 }
@@ -32,10 +39,31 @@ struct sdt_parameters *sdt_parameters_new(const struct sdt_weights *weights,
 void sdt_parameters_free(struct sdt_parameters *parameters) {
     if (!parameters)
         return;
+    pthread_mutex_lock(&parameters->machine->parameters_mutex);
+    struct sdt_parameters **link = &parameters->machine->parameters;
+    while (*link != parameters)
+        link = &(*link)->next;
+    *link = parameters->next;
+    pthread_mutex_unlock(&parameters->machine->parameters_mutex);
     for (size_t i = 0; i < parameters->count; i++)
         starpu_data_unregister(parameters->entry[i].handle);
     free(parameters->entry);
     free(parameters);
+}
+
+/* Room for one more entry; false: no memory. */
+static bool reserve(struct sdt_parameters *parameters) {
+    if (parameters->count < parameters->capacity)
+        return true;
+    size_t capacity = parameters->capacity ? 2 * parameters->capacity : 64;
+    pthread_mutex_lock(&parameters->machine->parameters_mutex);
+    struct entry *entry = realloc(parameters->entry, capacity * sizeof *entry);
+    if (entry) {
+        parameters->entry = entry;
+        parameters->capacity = capacity;
+    }
+    pthread_mutex_unlock(&parameters->machine->parameters_mutex);
+    return entry;
 }
 
 static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters, int out, int in,
@@ -53,16 +81,10 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
     for (size_t i = 0; i < parameters->count; i++)
         if (parameters->entry[i].stored == stored)
             return parameters->entry[i].handle;
-    if (parameters->count == parameters->capacity) {
-        size_t capacity = parameters->capacity ? 2 * parameters->capacity : 64;
-        struct entry *entry = realloc(parameters->entry, capacity * sizeof *entry);
-        if (!entry) {
-            sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for the weights of %s",
-                     sdt_weights_folder(parameters->weights));
-            return NULL;
-        }
-        parameters->entry = entry;
-        parameters->capacity = capacity;
+    if (!reserve(parameters)) {
+        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for the weights of %s",
+                 sdt_weights_folder(parameters->weights));
+        return NULL;
     }
     sdt_handle handle = NULL;
     if (stored->dtype == SDT_F32 && (uintptr_t)stored->data % sizeof(float) == 0 && taps == 1 &&
@@ -76,14 +98,16 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
             return NULL;
         const struct sdt_place *place = flow->place;
         enum sdt_role role = flow->tag.role;
-        flow->place = parameters->host;
+        flow->place = &parameters->machine->host;
         flow->tag.role = SDT_ROLE_IO;
         sdt_insert_load(flow, "load", stored->dtype, stored->data, stored->count, out, in, taps,
                         handle);
         flow->place = place;
         flow->tag.role = role;
     }
+    pthread_mutex_lock(&parameters->machine->parameters_mutex);
     parameters->entry[parameters->count++] = (struct entry){stored, handle};
+    pthread_mutex_unlock(&parameters->machine->parameters_mutex);
     return handle;
 }
 
@@ -106,15 +130,38 @@ sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *para
 }
 
 void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix) {
-    size_t kept = 0, length = strlen(prefix);
-    for (size_t i = 0; i < parameters->count; i++) {
+    pthread_mutex_t *mutex = &parameters->machine->parameters_mutex;
+    size_t length = strlen(prefix), i = 0;
+    while (i < parameters->count) {
         struct entry entry = parameters->entry[i];
         if (strncmp(entry.stored->name, prefix, length)) {
-            parameters->entry[kept++] = entry;
+            i++;
             continue;
         }
+        pthread_mutex_lock(mutex);
+        parameters->entry[i] = parameters->entry[--parameters->count];
+        pthread_mutex_unlock(mutex);
         starpu_data_unregister(entry.handle); /* waits for its readers */
         sdt_stored_release(entry.stored);
     }
-    parameters->count = kept;
+}
+
+int sdt_parameters_resident(struct sdt_machine *machine, const struct sdt_weights *weights,
+                            unsigned node, size_t *bytes) {
+    int resident = 0;
+    size_t sum = 0;
+    pthread_mutex_lock(&machine->parameters_mutex);
+    for (const struct sdt_parameters *p = machine->parameters; p; p = p->next)
+        for (size_t i = 0; p->weights == weights && i < p->count; i++) {
+            int allocated = 0, valid = 0, requested = 0;
+            starpu_data_query_status(p->entry[i].handle, (int)node, &allocated, &valid, &requested);
+            if (allocated || valid || requested) {
+                resident++;
+                sum += starpu_data_get_size(p->entry[i].handle);
+            }
+        }
+    pthread_mutex_unlock(&machine->parameters_mutex);
+    if (bytes)
+        *bytes = sum;
+    return resident;
 }

@@ -8,12 +8,13 @@
 
 #include "codelets/codelets.h"
 #include "graph/checkpoint/weights.h"
+#include "graph/machine.h"
 
 struct sdt_parameters;
 
-/* Borrows weights, which must outlive it. NULL: out of memory. */
+/* Borrows both, which must outlive it. NULL: out of memory. */
 struct sdt_parameters *sdt_parameters_new(const struct sdt_weights *weights,
-                                          const struct sdt_place *host);
+                                          struct sdt_machine *machine);
 /* Unregisters everything; tasks that use it have ended or are waited for. */
 void sdt_parameters_free(struct sdt_parameters *parameters);
 
@@ -29,4 +30,9 @@ sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *para
 /* Drops every handle whose tensor's name starts with prefix, once the tasks submitted so far are done with
  * it, and gives the mapped pages back. */
 void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix);
+
+/* How many tensors of these weights have room on a StarPU memory node, valid or on their way, as StarPU says
+ * now; *bytes (or NULL): theirs. From any thread, also while tasks run. */
+int sdt_parameters_resident(struct sdt_machine *machine, const struct sdt_weights *weights,
+                            unsigned node, size_t *bytes);
 #endif

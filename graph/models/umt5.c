@@ -174,7 +174,7 @@ static void insert_layer(struct sdt_flow *flow, const struct sdt_umt5 *encoder,
 }
 
 enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
-                                const struct sdt_machine *machine, const struct sdt_place *place,
+                                struct sdt_machine *machine, const struct sdt_place *place,
                                 const int32_t *ids, int tokens, sdt_handle states,
                                 struct sdt_error *err) {
     size_t m = (size_t)tokens, d = (size_t)encoder->d;
@@ -187,7 +187,7 @@ enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
             return sdt_fail(err, SDT_ERROR_USAGE, "token %d has id %d; %s has ids 0 to %d", t,
                             (int)ids[t], sdt_weights_folder(encoder->weights),
                             encoder->vocabulary - 1);
-    struct sdt_parameters *parameters = sdt_parameters_new(encoder->weights, &machine->host);
+    struct sdt_parameters *parameters = sdt_parameters_new(encoder->weights, machine);
     if (!parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
     const struct sdt_stored *shared = sdt_weights_find(encoder->weights, "shared.weight");

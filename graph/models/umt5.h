@@ -22,7 +22,7 @@ double sdt_umt5_flops(const struct sdt_umt5 *encoder, int tokens);
 /* states = encoder(ids), final norm applied. SDT_ERROR_USAGE for an id out of range. Waits for each
  * layer; the result is there when it returns. */
 enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
-                                const struct sdt_machine *machine, const struct sdt_place *place,
+                                struct sdt_machine *machine, const struct sdt_place *place,
                                 const int32_t *ids /* [tokens] */, int tokens,
                                 sdt_handle states /* [tokens, d] written */, struct sdt_error *err);
 #endif

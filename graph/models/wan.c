@@ -441,7 +441,7 @@ struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
     if (sdt_parallel_layout(parallel, tokens, c->heads, c->head_dim, &run->layout, &flow->error) !=
         SDT_OK)
         goto failed;
-    run->parameters = sdt_parameters_new(wan->weights, &machine->host);
+    run->parameters = sdt_parameters_new(wan->weights, machine);
     run->block = calloc((size_t)c->layers, sizeof *run->block);
     run->rope_values = malloc(sdt_rope_table_size(&run->rope) * sizeof(float));
     if (!run->parameters || !run->block || !run->rope_values) {

@@ -640,7 +640,7 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
     struct decoder *decoder = calloc((size_t)together, sizeof *decoder);
     sdt_handle *tile = calloc((size_t)tiles, sizeof *tile);
     struct sdt_parameters *parameters =
-        job->parameters ? job->parameters : sdt_parameters_new(vae->weights, &machine->host);
+        job->parameters ? job->parameters : sdt_parameters_new(vae->weights, machine);
     if (!decoder || !tile || !parameters) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while decoding");
         goto out;

@@ -174,8 +174,9 @@ struct sdt_placement {
     bool text_with_vae; /* the text encoder runs on the first VAE device, else the first DiT one */
     int chunk_heads, ulysses_degree; /* 0: the strategy's own */
     enum sdt_aco aco;                /* needs two groups */
-    bool vae_spill;   /* once nothing is left to denoise, DiT devices decode as well */
-    int most_latents; /* of requests that are not decoded yet, denoising ones included; 0: 3 */
+    bool keep_weights; /* one group: both phases' weights stay on the devices, nothing is dropped */
+    bool vae_spill;    /* once nothing is left to denoise, DiT devices decode as well */
+    int most_latents;  /* of requests that are not decoded yet, denoising ones included; 0: 3 */
 };
 
 /* The plan: what will happen and what it will need, for `devices` x `workers` before any weight is
