@@ -10,8 +10,7 @@ struct attention {
     int q, k, v, o, lse, scratch, partial;
 };
 
-static void attention_cpu(void *buffers[], void *cl_arg)
-{
+static void attention_cpu(void *buffers[], void *cl_arg) {
     const struct attention *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -36,13 +35,18 @@ struct starpu_codelet sdt__attention_codelet = {
 
 void sdt_insert_attention(struct sdt_flow *flow, const char *name, int heads, int rows, int e,
                           int tile, int64_t keys, float scale, sdt_handle q, sdt_handle k,
-                          sdt_handle v, sdt_handle o, sdt_handle lse, bool merge)
-{
+                          sdt_handle v, sdt_handle o, sdt_handle lse, bool merge) {
     enum starpu_data_access_mode mode = merge ? STARPU_RW : STARPU_W;
     size_t partial = (size_t)heads * (size_t)rows * ((size_t)e + 1);
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct attention a = {heads, rows, e, tile, keys, scale, merge,
+    struct attention a = {heads,
+                          rows,
+                          e,
+                          tile,
+                          keys,
+                          scale,
+                          merge,
                           .q = sdt__task_read(&task, q),
                           .k = sdt__task_read(&task, k),
                           .v = sdt__task_read(&task, v),

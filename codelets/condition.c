@@ -9,8 +9,7 @@ struct sinusoid {
     int y;
 };
 
-static void sinusoid_cpu(void *buffers[], void *cl_arg)
-{
+static void sinusoid_cpu(void *buffers[], void *cl_arg) {
     const struct sinusoid *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -24,8 +23,7 @@ struct starpu_codelet sdt__sinusoid_codelet = {
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_sinusoid(struct sdt_flow *flow, const char *name, float t, int dim, sdt_handle y)
-{
+void sdt_insert_sinusoid(struct sdt_flow *flow, const char *name, float t, int dim, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct sinusoid a = {t, dim, sdt__task_write(&task, y)};
@@ -39,8 +37,7 @@ struct silu {
     int x, y;
 };
 
-static void silu_cpu(void *buffers[], void *cl_arg)
-{
+static void silu_cpu(void *buffers[], void *cl_arg) {
     const struct silu *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -54,8 +51,8 @@ struct starpu_codelet sdt__silu_codelet = {
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_silu(struct sdt_flow *flow, const char *name, size_t n, sdt_handle x, sdt_handle y)
-{
+void sdt_insert_silu(struct sdt_flow *flow, const char *name, size_t n, sdt_handle x,
+                     sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct silu a = {n, sdt__task_read(&task, x), sdt__task_write(&task, y)};

@@ -8,8 +8,7 @@ struct conv {
     int x[3], w, bias, residual, y, scratch;
 };
 
-static void conv_cpu(void *buffers[], void *cl_arg)
-{
+static void conv_cpu(void *buffers[], void *cl_arg) {
     const struct conv *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -30,8 +29,7 @@ struct starpu_codelet sdt__conv_codelet = {
 
 void sdt_insert_conv(struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
                      const sdt_handle *x, sdt_handle w, sdt_handle bias, sdt_handle residual,
-                     sdt_handle y)
-{
+                     sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct conv a = {*conv, .x = {-1, -1, -1}};
@@ -57,8 +55,7 @@ struct time_upsample {
     int x[3], w, bias, first, second, scratch;
 };
 
-static void time_upsample_cpu(void *buffers[], void *cl_arg)
-{
+static void time_upsample_cpu(void *buffers[], void *cl_arg) {
     const struct time_upsample *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -79,8 +76,7 @@ struct starpu_codelet sdt__time_upsample_codelet = {
 
 void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int height, int width,
                               int channels, const sdt_handle *x, sdt_handle w, sdt_handle bias,
-                              sdt_handle first, sdt_handle second)
-{
+                              sdt_handle first, sdt_handle second) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct time_upsample a = {.height = height, .width = width, .channels = channels};
@@ -104,8 +100,7 @@ struct channel_norm {
     int x, gamma, y;
 };
 
-static void channel_norm_cpu(void *buffers[], void *cl_arg)
-{
+static void channel_norm_cpu(void *buffers[], void *cl_arg) {
     const struct channel_norm *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -121,8 +116,7 @@ struct starpu_codelet sdt__channel_norm_codelet = {
 };
 
 void sdt_insert_channel_norm(struct sdt_flow *flow, const char *name, size_t pixels, int channels,
-                             bool silu, sdt_handle x, sdt_handle gamma, sdt_handle y)
-{
+                             bool silu, sdt_handle x, sdt_handle gamma, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct channel_norm a = {pixels, channels, silu, .gamma = sdt__task_read(&task, gamma)};
@@ -144,8 +138,7 @@ struct frame_attention {
     int qkv, o, scratch;
 };
 
-static void frame_attention_cpu(void *buffers[], void *cl_arg)
-{
+static void frame_attention_cpu(void *buffers[], void *cl_arg) {
     const struct frame_attention *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -161,8 +154,7 @@ struct starpu_codelet sdt__frame_attention_codelet = {
 };
 
 void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pixels, int channels,
-                                sdt_handle qkv, sdt_handle o)
-{
+                                sdt_handle qkv, sdt_handle o) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct frame_attention a = {

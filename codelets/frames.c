@@ -14,8 +14,7 @@ struct window {
     int latent, y;
 };
 
-static void window_cpu(void *buffers[], void *cl_arg)
-{
+static void window_cpu(void *buffers[], void *cl_arg) {
     const struct window *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -32,8 +31,7 @@ struct starpu_codelet sdt__latent_window_codelet = {
 
 void sdt_insert_latent_window(struct sdt_flow *flow, const char *name,
                               const struct sdt_window *window, const float *std, const float *mean,
-                              sdt_handle latent, sdt_handle y)
-{
+                              sdt_handle latent, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     if (window->channels > MAX_CHANNELS) {
@@ -42,8 +40,10 @@ void sdt_insert_latent_window(struct sdt_flow *flow, const char *name,
                      window->channels, MAX_CHANNELS);
         return;
     }
-    struct window a = {.window = *window, .scaled = std && mean,
-                       .latent = sdt__task_read(&task, latent), .y = sdt__task_write(&task, y)};
+    struct window a = {.window = *window,
+                       .scaled = std && mean,
+                       .latent = sdt__task_read(&task, latent),
+                       .y = sdt__task_write(&task, y)};
     if (a.scaled) {
         memcpy(a.std, std, (size_t)window->channels * sizeof *std);
         memcpy(a.mean, mean, (size_t)window->channels * sizeof *mean);
@@ -63,8 +63,7 @@ struct put_frame {
     void *done_arg;
 };
 
-static void put_frame_cpu(void *buffers[], void *cl_arg)
-{
+static void put_frame_cpu(void *buffers[], void *cl_arg) {
     const struct put_frame *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -85,8 +84,7 @@ struct starpu_codelet sdt__put_frame_codelet = {
 
 void sdt_insert_put_frame(struct sdt_flow *flow, const char *name, int height, int width, int frame,
                           bool clamp, sdt_handle x, sdt_handle out, bool first,
-                          void (*done)(void *arg, int frame), void *done_arg)
-{
+                          void (*done)(void *arg, int frame), void *done_arg) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     size_t count = (size_t)height * (size_t)width * 3;
@@ -109,8 +107,7 @@ struct blend {
     int a, b;
 };
 
-static void blend_cpu(void *buffers[], void *cl_arg)
-{
+static void blend_cpu(void *buffers[], void *cl_arg) {
     const struct blend *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -127,8 +124,7 @@ struct starpu_codelet sdt__blend_codelet = {
 };
 
 static void insert_blend(struct sdt_flow *flow, const char *name, struct blend args, sdt_handle a,
-                         sdt_handle b)
-{
+                         sdt_handle b) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     args.a = sdt__task_read(&task, a);
@@ -139,15 +135,13 @@ static void insert_blend(struct sdt_flow *flow, const char *name, struct blend a
 }
 
 void sdt_insert_blend_rows(struct sdt_flow *flow, const char *name, int frames, int width,
-                           int extent, int a_rows, sdt_handle a, int b_rows, sdt_handle b)
-{
+                           int extent, int a_rows, sdt_handle a, int b_rows, sdt_handle b) {
     insert_blend(flow, name, (struct blend){true, frames, width, extent, a_rows, b_rows, 0, 0}, a,
                  b);
 }
 
 void sdt_insert_blend_columns(struct sdt_flow *flow, const char *name, int frames, int rows,
-                              int extent, int a_width, sdt_handle a, int b_width, sdt_handle b)
-{
+                              int extent, int a_width, sdt_handle a, int b_width, sdt_handle b) {
     insert_blend(flow, name, (struct blend){false, frames, rows, extent, a_width, b_width, 0, 0}, a,
                  b);
 }
@@ -159,8 +153,7 @@ struct place_tile {
     int tile, video;
 };
 
-static void place_tile_cpu(void *buffers[], void *cl_arg)
-{
+static void place_tile_cpu(void *buffers[], void *cl_arg) {
     const struct place_tile *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -185,12 +178,20 @@ struct starpu_codelet sdt__place_tile_codelet = {
 
 void sdt_insert_place_tile(struct sdt_flow *flow, const char *name, int frames, int tile_rows,
                            int tile_cols, int rows, int cols, int y0, int x0, int height, int width,
-                           sdt_handle tile, sdt_handle video)
-{
+                           sdt_handle tile, sdt_handle video) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct place_tile a = {frames, tile_rows, tile_cols, rows, cols, y0, x0, height, width,
-                           sdt__task_read(&task, tile), sdt__task_update(&task, video)};
+    struct place_tile a = {frames,
+                           tile_rows,
+                           tile_cols,
+                           rows,
+                           cols,
+                           y0,
+                           x0,
+                           height,
+                           width,
+                           sdt__task_read(&task, tile),
+                           sdt__task_update(&task, video)};
     sdt__task_submit(&task, &sdt__place_tile_codelet, name, 0.0, 24.0 * frames * rows * cols, &a,
                      sizeof a);
 }

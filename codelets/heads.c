@@ -16,8 +16,7 @@ struct split {
     int head[]; /* [pieces + 1], then [pieces] buffer indices */
 };
 
-static void split_cpu(void *buffers[], void *cl_arg)
-{
+static void split_cpu(void *buffers[], void *cl_arg) {
     const struct split *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -26,8 +25,8 @@ static void split_cpu(void *buffers[], void *cl_arg)
     for (int p = 0; p < a->pieces; p++)
         y[p] = sdt__floats(buffers, buffer[p]);
     sdt_split_heads(a->rows, a->valid_rows, a->heads, a->e, sdt__floats(buffers, a->x),
-                    sdt__floats(buffers, a->norm), a->eps, &a->rope,
-                    sdt__floats(buffers, a->table), a->first_token, a->pieces, a->head, y);
+                    sdt__floats(buffers, a->norm), a->eps, &a->rope, sdt__floats(buffers, a->table),
+                    a->first_token, a->pieces, a->head, y);
 }
 
 struct starpu_codelet sdt__split_heads_codelet = {
@@ -39,8 +38,7 @@ struct starpu_codelet sdt__split_heads_codelet = {
 
 void sdt_insert_split_heads(struct sdt_flow *flow, const char *name,
                             const struct sdt_split_heads *split, sdt_handle x, sdt_handle norm,
-                            sdt_handle rope_table, const sdt_handle *pieces)
-{
+                            sdt_handle rope_table, const sdt_handle *pieces) {
     union {
         struct split a;
         char room[sizeof(struct split) + (2 * MAX_PIECES + 1) * sizeof(int)];
@@ -84,8 +82,7 @@ struct merge {
     int head[]; /* [pieces + 1], then [pieces] buffer indices */
 };
 
-static void merge_cpu(void *buffers[], void *cl_arg)
-{
+static void merge_cpu(void *buffers[], void *cl_arg) {
     const struct merge *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -105,8 +102,7 @@ struct starpu_codelet sdt__merge_heads_codelet = {
 
 void sdt_insert_merge_heads(struct sdt_flow *flow, const char *name, int rows, int heads, int e,
                             int pieces, const int *head, const sdt_handle *x, bool beside,
-                            sdt_handle y)
-{
+                            sdt_handle y) {
     union {
         struct merge a;
         char room[sizeof(struct merge) + (2 * MAX_PIECES + 1) * sizeof(int)];

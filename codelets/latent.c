@@ -8,15 +8,13 @@ struct patchify {
     int latent, tile;
 };
 
-static double values(const struct sdt_patch *patch, int rows)
-{
+static double values(const struct sdt_patch *patch, int rows) {
     return (double)rows * patch->channels * patch->size[0] * patch->size[1] * patch->size[2];
 }
 
 /* ---- sdt_insert_patchify -------------------------------------------------------------------- */
 
-static void patchify_cpu(void *buffers[], void *cl_arg)
-{
+static void patchify_cpu(void *buffers[], void *cl_arg) {
     const struct patchify *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -32,8 +30,7 @@ struct starpu_codelet sdt__patchify_codelet = {
 };
 
 void sdt_insert_patchify(struct sdt_flow *flow, const char *name, const struct sdt_patch *patch,
-                         int64_t first, int rows, sdt_handle latent, sdt_handle y)
-{
+                         int64_t first, int rows, sdt_handle latent, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct patchify a = {*patch, first, rows, sdt__task_read(&task, latent),
@@ -44,8 +41,7 @@ void sdt_insert_patchify(struct sdt_flow *flow, const char *name, const struct s
 
 /* ---- sdt_insert_unpatchify ------------------------------------------------------------------ */
 
-static void unpatchify_cpu(void *buffers[], void *cl_arg)
-{
+static void unpatchify_cpu(void *buffers[], void *cl_arg) {
     const struct patchify *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -61,8 +57,7 @@ struct starpu_codelet sdt__unpatchify_codelet = {
 };
 
 void sdt_insert_unpatchify(struct sdt_flow *flow, const char *name, const struct sdt_patch *patch,
-                           int64_t first, int rows, sdt_handle x, sdt_handle latent)
-{
+                           int64_t first, int rows, sdt_handle x, sdt_handle latent) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct patchify a = {*patch, first, rows, .tile = sdt__task_read(&task, x),
@@ -78,8 +73,7 @@ struct patch_order {
     int x, y;
 };
 
-static void patch_order_cpu(void *buffers[], void *cl_arg)
-{
+static void patch_order_cpu(void *buffers[], void *cl_arg) {
     const struct patch_order *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -95,8 +89,7 @@ struct starpu_codelet sdt__patch_order_codelet = {
 };
 
 void sdt_insert_patch_order(struct sdt_flow *flow, const char *name, int rows, int channels,
-                            int patch, sdt_handle x, sdt_handle y)
-{
+                            int patch, sdt_handle x, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct patch_order a = {rows, channels, patch, sdt__task_read(&task, x),

@@ -11,8 +11,7 @@ struct linear {
     int x, w, bias, y;
 };
 
-static void linear_cpu(void *buffers[], void *cl_arg)
-{
+static void linear_cpu(void *buffers[], void *cl_arg) {
     const struct linear *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -21,8 +20,7 @@ static void linear_cpu(void *buffers[], void *cl_arg)
 }
 
 #ifdef HAVE_CUDA
-static void linear_cuda(void *buffers[], void *cl_arg)
-{
+static void linear_cuda(void *buffers[], void *cl_arg) {
     const struct linear *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -45,12 +43,16 @@ struct starpu_codelet sdt__linear_codelet = {
 
 void sdt_insert_linear(struct sdt_flow *flow, const char *name, int rows, int n, int k,
                        sdt_handle x, sdt_handle w, sdt_handle bias, enum sdt_epilogue epilogue,
-                       sdt_handle y)
-{
+                       sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct linear a = {rows, n, k, epilogue, .x = sdt__task_read(&task, x),
-                       .w = sdt__task_read(&task, w), .bias = sdt__task_read(&task, bias),
+    struct linear a = {rows,
+                       n,
+                       k,
+                       epilogue,
+                       .x = sdt__task_read(&task, x),
+                       .w = sdt__task_read(&task, w),
+                       .bias = sdt__task_read(&task, bias),
                        .y = sdt__task_write(&task, y)};
     double flops = 2.0 * rows * n * k;
     double bytes = 4.0 * ((double)rows * k + (double)n * k + (double)rows * n);
@@ -64,14 +66,12 @@ struct residual {
     int x, w, bias, gate_a, gate_b, row_a, row_b, y, scratch;
 };
 
-static void residual_cpu(void *buffers[], void *cl_arg)
-{
+static void residual_cpu(void *buffers[], void *cl_arg) {
     const struct residual *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    sdt_linear_residual(a->rows, a->n, a->k, sdt__floats(buffers, a->x),
-                        sdt__floats(buffers, a->w), sdt__floats(buffers, a->bias),
-                        sdt__row(buffers, a->gate_a, a->row_a, a->n),
+    sdt_linear_residual(a->rows, a->n, a->k, sdt__floats(buffers, a->x), sdt__floats(buffers, a->w),
+                        sdt__floats(buffers, a->bias), sdt__row(buffers, a->gate_a, a->row_a, a->n),
                         sdt__row(buffers, a->gate_b, a->row_b, a->n), sdt__floats(buffers, a->y),
                         sdt__floats(buffers, a->scratch));
 }
@@ -85,15 +85,20 @@ struct starpu_codelet sdt__linear_residual_codelet = {
 
 void sdt_insert_linear_residual(struct sdt_flow *flow, const char *name, int rows, int n, int k,
                                 sdt_handle x, sdt_handle w, sdt_handle bias,
-                                struct sdt_row_sum gate, sdt_handle y)
-{
+                                struct sdt_row_sum gate, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct residual a = {rows, n, k, .row_a = gate.row_a, .row_b = gate.row_b,
-                         .x = sdt__task_read(&task, x), .w = sdt__task_read(&task, w),
+    struct residual a = {rows,
+                         n,
+                         k,
+                         .row_a = gate.row_a,
+                         .row_b = gate.row_b,
+                         .x = sdt__task_read(&task, x),
+                         .w = sdt__task_read(&task, w),
                          .bias = sdt__task_read(&task, bias),
                          .gate_a = sdt__task_read(&task, gate.a),
-                         .gate_b = sdt__task_read(&task, gate.b), .y = sdt__task_update(&task, y),
+                         .gate_b = sdt__task_read(&task, gate.b),
+                         .y = sdt__task_update(&task, y),
                          .scratch = sdt__task_scratch(&task, (size_t)rows * (size_t)n)};
     double flops = 2.0 * rows * n * k;
     double bytes = 4.0 * ((double)rows * k + (double)n * k + 2.0 * rows * n);

@@ -11,8 +11,7 @@ struct load {
     int y, scratch;
 };
 
-static void load_cpu(void *buffers[], void *cl_arg)
-{
+static void load_cpu(void *buffers[], void *cl_arg) {
     const struct load *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -30,12 +29,17 @@ struct starpu_codelet sdt__load_codelet = {
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype, const void *data,
-                     size_t count, int out, int in, int taps, sdt_handle y)
-{
+void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
+                     const void *data, size_t count, int out, int in, int taps, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct load a = {dtype, data, count, out, in, taps, .y = sdt__task_write(&task, y),
+    struct load a = {dtype,
+                     data,
+                     count,
+                     out,
+                     in,
+                     taps,
+                     .y = sdt__task_write(&task, y),
                      .scratch = taps > 1 ? sdt__task_scratch(&task, count) : -1};
     sdt__task_submit(&task, &sdt__load_codelet, name, 0.0,
                      (double)count * (4.0 + (double)sdt_dtype_size(dtype)), &a, sizeof a);

@@ -11,8 +11,7 @@ struct layer_norm {
     int scale_row_a, scale_row_b, shift_row_a, shift_row_b;
 };
 
-static void layer_norm_cpu(void *buffers[], void *cl_arg)
-{
+static void layer_norm_cpu(void *buffers[], void *cl_arg) {
     const struct layer_norm *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -21,8 +20,7 @@ static void layer_norm_cpu(void *buffers[], void *cl_arg)
                    sdt__row(buffers, a->scale_a, a->scale_row_a, a->d),
                    sdt__row(buffers, a->scale_b, a->scale_row_b, a->d),
                    sdt__row(buffers, a->shift_a, a->shift_row_a, a->d),
-                   sdt__row(buffers, a->shift_b, a->shift_row_b, a->d),
-                   sdt__floats(buffers, a->y));
+                   sdt__row(buffers, a->shift_b, a->shift_row_b, a->d), sdt__floats(buffers, a->y));
 }
 
 struct starpu_codelet sdt__layer_norm_codelet = {
@@ -34,11 +32,12 @@ struct starpu_codelet sdt__layer_norm_codelet = {
 
 void sdt_insert_layer_norm(struct sdt_flow *flow, const char *name, int rows, int d, float eps,
                            sdt_handle x, sdt_handle weight, sdt_handle bias,
-                           struct sdt_row_sum scale, struct sdt_row_sum shift, sdt_handle y)
-{
+                           struct sdt_row_sum scale, struct sdt_row_sum shift, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct layer_norm a = {rows, d, eps,
+    struct layer_norm a = {rows,
+                           d,
+                           eps,
                            .x = sdt__task_read(&task, x),
                            .weight = sdt__task_read(&task, weight),
                            .bias = sdt__task_read(&task, bias),
@@ -63,13 +62,12 @@ struct rms_norm {
     int x, weight, y;
 };
 
-static void rms_norm_cpu(void *buffers[], void *cl_arg)
-{
+static void rms_norm_cpu(void *buffers[], void *cl_arg) {
     const struct rms_norm *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    sdt_rms_norm(a->rows, a->d, sdt__floats(buffers, a->x), a->eps,
-                 sdt__floats(buffers, a->weight), sdt__floats(buffers, a->y));
+    sdt_rms_norm(a->rows, a->d, sdt__floats(buffers, a->x), a->eps, sdt__floats(buffers, a->weight),
+                 sdt__floats(buffers, a->y));
 }
 
 struct starpu_codelet sdt__rms_norm_codelet = {
@@ -80,11 +78,14 @@ struct starpu_codelet sdt__rms_norm_codelet = {
 };
 
 void sdt_insert_rms_norm(struct sdt_flow *flow, const char *name, int rows, int d, float eps,
-                         sdt_handle x, sdt_handle weight, sdt_handle y)
-{
+                         sdt_handle x, sdt_handle weight, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct rms_norm a = {rows, d, eps, sdt__task_read(&task, x), sdt__task_read(&task, weight),
+    struct rms_norm a = {rows,
+                         d,
+                         eps,
+                         sdt__task_read(&task, x),
+                         sdt__task_read(&task, weight),
                          sdt__task_write(&task, y)};
     double count = (double)rows * d;
     sdt__task_submit(&task, &sdt__rms_norm_codelet, name, 4.0 * count, 8.0 * count, &a, sizeof a);

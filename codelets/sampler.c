@@ -12,8 +12,7 @@ struct sampler {
     int index; /* of the step */
 };
 
-static void sampler_cpu(void *buffers[], void *cl_arg)
-{
+static void sampler_cpu(void *buffers[], void *cl_arg) {
     const struct sampler *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -37,12 +36,12 @@ void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
                              const struct sdt_sampler_step *step, size_t n, sdt_handle v_cond,
                              sdt_handle v_uncond, sdt_handle x, sdt_handle x_next,
                              sdt_handle x_last, sdt_handle m0, sdt_handle m1, bool first,
-                             void (*done)(void *arg, int step), void *done_arg)
-{
+                             void (*done)(void *arg, int step), void *done_arg) {
     enum starpu_data_access_mode history = first ? STARPU_W : STARPU_RW;
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct sampler a = {*step, n,
+    struct sampler a = {*step,
+                        n,
                         .v_cond = sdt__task_read(&task, v_cond),
                         .v_uncond = sdt__task_read(&task, v_uncond),
                         .x = sdt__task_read(&task, x),

@@ -9,13 +9,13 @@
 
 struct embed {
     enum sdt_dtype dtype;
-    const void *table; /* the checkpoint's mapping: the table itself (4 GB for UMT5-XXL) never moves */
+    const void
+        *table; /* the checkpoint's mapping: the table itself (4 GB for UMT5-XXL) never moves */
     int d, tokens, y;
     int32_t ids[];
 };
 
-static void embed_cpu(void *buffers[], void *cl_arg)
-{
+static void embed_cpu(void *buffers[], void *cl_arg) {
     const struct embed *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -34,8 +34,7 @@ struct starpu_codelet sdt__embed_codelet = {
 };
 
 void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
-                      const void *table, int d, int tokens, const int32_t *ids, sdt_handle y)
-{
+                      const void *table, int d, int tokens, const int32_t *ids, sdt_handle y) {
     union {
         struct embed a;
         char room[sizeof(struct embed) + MAX_TOKENS * sizeof(int32_t)];
@@ -66,8 +65,7 @@ struct text_attention {
     int q, k, v, bias, o, scratch;
 };
 
-static void text_attention_cpu(void *buffers[], void *cl_arg)
-{
+static void text_attention_cpu(void *buffers[], void *cl_arg) {
     const struct text_attention *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -84,20 +82,21 @@ struct starpu_codelet sdt__text_attention_codelet = {
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int tokens, int heads, int e,
-                               sdt_handle q, sdt_handle k, sdt_handle v, sdt_handle bias,
-                               sdt_handle o)
-{
+void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int tokens, int heads,
+                               int e, sdt_handle q, sdt_handle k, sdt_handle v, sdt_handle bias,
+                               sdt_handle o) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct text_attention a = {
-        tokens, heads, e,
-        .q = sdt__task_read(&task, q),
-        .k = sdt__task_read(&task, k),
-        .v = sdt__task_read(&task, v),
-        .bias = sdt__task_read(&task, bias),
-        .o = sdt__task_write(&task, o),
-        .scratch = sdt__task_scratch(&task, sdt_text_attention_scratch(tokens))};
+    struct text_attention a = {tokens,
+                               heads,
+                               e,
+                               .q = sdt__task_read(&task, q),
+                               .k = sdt__task_read(&task, k),
+                               .v = sdt__task_read(&task, v),
+                               .bias = sdt__task_read(&task, bias),
+                               .o = sdt__task_write(&task, o),
+                               .scratch =
+                                   sdt__task_scratch(&task, sdt_text_attention_scratch(tokens))};
     double width = (double)heads * e;
     sdt__task_submit(&task, &sdt__text_attention_codelet, name, 4.0 * tokens * tokens * width,
                      16.0 * tokens * width, &a, sizeof a);
@@ -110,8 +109,7 @@ struct gated_gelu {
     int a, b;
 };
 
-static void gated_gelu_cpu(void *buffers[], void *cl_arg)
-{
+static void gated_gelu_cpu(void *buffers[], void *cl_arg) {
     const struct gated_gelu *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -127,8 +125,7 @@ struct starpu_codelet sdt__gated_gelu_codelet = {
 };
 
 void sdt_insert_gated_gelu(struct sdt_flow *flow, const char *name, size_t n, sdt_handle a,
-                           sdt_handle b)
-{
+                           sdt_handle b) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct gated_gelu args = {n, sdt__task_update(&task, a), sdt__task_read(&task, b)};
@@ -143,8 +140,7 @@ struct pad_row {
     int x, y;
 };
 
-static void pad_row_cpu(void *buffers[], void *cl_arg)
-{
+static void pad_row_cpu(void *buffers[], void *cl_arg) {
     const struct pad_row *a = sdt__task_args(cl_arg);
     if (!a)
         return;
@@ -162,8 +158,7 @@ struct starpu_codelet sdt__pad_row_codelet = {
 };
 
 void sdt_insert_pad_row(struct sdt_flow *flow, const char *name, int rows, int d, sdt_handle x,
-                        sdt_handle y)
-{
+                        sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct pad_row a = {rows, d, sdt__task_read(&task, x), sdt__task_write(&task, y)};

@@ -3,8 +3,7 @@
 
 #include <stdlib.h>
 
-int sdt_tile_rows(int64_t tokens)
-{
+int sdt_tile_rows(int64_t tokens) {
     if (tokens >= 16384)
         return 256;
     if (tokens >= 2048)
@@ -15,8 +14,7 @@ int sdt_tile_rows(int64_t tokens)
     return rows;
 }
 
-void sdt_split(int total, int parts, const double *speed, int *bounds)
-{
+void sdt_split(int total, int parts, const double *speed, int *bounds) {
     double all = 0.0, before = 0.0;
     for (int p = 0; p < parts; p++)
         all += speed ? speed[p] : 1.0;
@@ -28,16 +26,14 @@ void sdt_split(int total, int parts, const double *speed, int *bounds)
 }
 
 /* Marks where parts of the heads begin. */
-static void mark_cuts(int heads, int parts, const int *bounds, char *cut)
-{
+static void mark_cuts(int heads, int parts, const int *bounds, char *cut) {
     for (int p = 0; p <= parts; p++)
         if (bounds[p] < heads)
             cut[bounds[p]] = 1;
 }
 
 /* The part that holds head h. */
-static int part_of(int h, int parts, const int *bounds)
-{
+static int part_of(int h, int parts, const int *bounds) {
     int part = 0;
     while (part + 1 < parts && bounds[part + 1] <= h)
         part++;
@@ -45,8 +41,7 @@ static int part_of(int h, int parts, const int *bounds)
 }
 
 enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layout_options *o,
-                                struct sdt_error *err)
-{
+                                struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     int all = o->devices + o->helpers, rows = o->tile_rows;
     int ulysses = o->ulysses > 0 ? o->ulysses : o->devices;
@@ -109,8 +104,7 @@ out:
     return status;
 }
 
-void sdt_layout_clear(struct sdt_layout *layout)
-{
+void sdt_layout_clear(struct sdt_layout *layout) {
     free(layout->first_tile);
     free(layout->home);
     free(layout->head);

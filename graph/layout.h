@@ -12,31 +12,31 @@
 #include "stardit/status.h"
 
 struct sdt_layout {
-    int devices;                    /* that hold tokens */
-    int helpers;                    /* further ones that may take attention (Aco), after them in place */
-    const struct sdt_place *place;  /* [devices + helpers], owned by the group */
+    int devices; /* that hold tokens */
+    int helpers; /* further ones that may take attention (Aco), after them in place */
+    const struct sdt_place *place; /* [devices + helpers], owned by the group */
     int64_t tokens;
-    int rows;                       /* tokens of a tile; the last tile is padded */
+    int rows; /* tokens of a tile; the last tile is padded */
     int tiles;
-    int *first_tile;                /* [devices + 1]: device d holds first_tile[d]..first_tile[d+1]-1 */
-    int *home;                      /* [tiles]: the device of each tile */
+    int *first_tile; /* [devices + 1]: device d holds first_tile[d]..first_tile[d+1]-1 */
+    int *home;       /* [tiles]: the device of each tile */
     int heads, e;
-    int ulysses;                    /* parts of the heads; devices / ulysses is the length of a ring */
-    int chunks;                     /* head chunks, each of at least one head */
-    int *head;                      /* [chunks + 1]: chunk c holds heads head[c]..head[c+1]-1 */
-    int *owner;                     /* [chunks]: the part (of `ulysses`) whose attention computes it */
-    int *helped_owner;              /* [chunks]: the same when the helpers take their share */
+    int ulysses;       /* parts of the heads; devices / ulysses is the length of a ring */
+    int chunks;        /* head chunks, each of at least one head */
+    int *head;         /* [chunks + 1]: chunk c holds heads head[c]..head[c+1]-1 */
+    int *owner;        /* [chunks]: the part (of `ulysses`) whose attention computes it */
+    int *helped_owner; /* [chunks]: the same when the helpers take their share */
 };
 
 struct sdt_layout_options {
-    const struct sdt_place *place;  /* [devices + helpers] */
+    const struct sdt_place *place; /* [devices + helpers] */
     int devices, helpers;
-    const double *speed;            /* [devices + helpers]; NULL: equal */
+    const double *speed; /* [devices + helpers]; NULL: equal */
     int64_t tokens;
     int heads, e;
-    int ulysses;                    /* divides devices; 0: devices */
-    int chunk_heads;                /* most heads of one chunk; 0: all of a device in one */
-    int tile_rows;                  /* 0: sdt_tile_rows(tokens). Bits depend on it: for simulations */
+    int ulysses;     /* divides devices; 0: devices */
+    int chunk_heads; /* most heads of one chunk; 0: all of a device in one */
+    int tile_rows;   /* 0: sdt_tile_rows(tokens). Bits depend on it: for simulations */
 };
 
 /* Rows of a tile for a sequence: 256 or 128 for real ones, 64 down to 4 for short ones, so that small
@@ -55,20 +55,17 @@ void sdt_layout_clear(struct sdt_layout *layout); /* after a failed init too */
 
 /* The first tile of the tokens that ring position i holds (its `ulysses` devices together), i up to
  * devices / ulysses. */
-static inline int sdt_ring_first_tile(const struct sdt_layout *layout, int i)
-{
+static inline int sdt_ring_first_tile(const struct sdt_layout *layout, int i) {
     return layout->first_tile[i * layout->ulysses];
 }
 
 /* The device that computes chunk c for queries of tile t. */
-static inline int sdt_layout_owner(const struct sdt_layout *layout, int chunk, int tile)
-{
+static inline int sdt_layout_owner(const struct sdt_layout *layout, int chunk, int tile) {
     return layout->home[tile] / layout->ulysses * layout->ulysses + layout->owner[chunk];
 }
 
 /* Valid tokens of a tile. */
-static inline int sdt_tile_valid(const struct sdt_layout *layout, int tile)
-{
+static inline int sdt_tile_valid(const struct sdt_layout *layout, int tile) {
     int64_t left = layout->tokens - (int64_t)tile * layout->rows;
     return left < layout->rows ? (int)left : layout->rows;
 }

@@ -57,11 +57,11 @@
 struct device {
     starpu_pthread_mutex_t mutex;
     struct starpu_task_list queue[PRIORITIES];
-    uint32_t nonempty;  /* bit p: queue[p] holds a task */
-    unsigned queued;    /* tasks in the deque; read without the mutex before locking */
-    double queued_us;   /* their expected lengths together */
-    int pushes;         /* futex word: changes with every push */
-    unsigned sleepers;  /* workers waiting on it */
+    uint32_t nonempty; /* bit p: queue[p] holds a task */
+    unsigned queued;   /* tasks in the deque; read without the mutex before locking */
+    double queued_us;  /* their expected lengths together */
+    int pushes;        /* futex word: changes with every push */
+    unsigned sleepers; /* workers waiting on it */
     int nworkers;
     int worker[STARPU_NMAXWORKERS];
     double busy_until[STARPU_NMAXWORKERS]; /* expected end of each worker's task, us */
@@ -69,15 +69,15 @@ struct device {
 
 struct pipedit {
     int ndevices;
-    int prefetch;                        /* more than one memory node: there is something to fetch */
-    int device_of[STARPU_NMAXWORKERS];   /* worker -> device */
-    int slot_of[STARPU_NMAXWORKERS];     /* worker -> its index in the device */
-    int under_way[STARPU_NMAXWORKERS];   /* tasks popped by each worker and not executed yet; its own */
+    int prefetch;                      /* more than one memory node: there is something to fetch */
+    int device_of[STARPU_NMAXWORKERS]; /* worker -> device */
+    int slot_of[STARPU_NMAXWORKERS];   /* worker -> its index in the device */
+    int under_way
+        [STARPU_NMAXWORKERS]; /* tasks popped by each worker and not executed yet; its own */
     struct device device[STARPU_MAXNODES];
 };
 
-static void init_policy(unsigned context)
-{
+static void init_policy(unsigned context) {
     struct pipedit *policy = NULL;
     if (posix_memalign((void **)&policy, 128, sizeof *policy)) {
         STARPU_ABORT_MSG("pipedit: no memory for the scheduler's queues");
@@ -107,8 +107,7 @@ static void init_policy(unsigned context)
     starpu_sched_set_max_priority(PRIORITY_MAX);
 }
 
-static void deinit_policy(unsigned context)
-{
+static void deinit_policy(unsigned context) {
     struct pipedit *policy = starpu_sched_ctx_get_policy_data(context);
     for (int d = 0; d < policy->ndevices; d++)
         STARPU_PTHREAD_MUTEX_DESTROY(&policy->device[d].mutex);
@@ -116,24 +115,21 @@ static void deinit_policy(unsigned context)
 }
 
 /* The worker of `device` that can run the task, with the implementation it would use; -1: none. */
-static int able_worker(const struct device *device, struct starpu_task *task, unsigned *impl)
-{
+static int able_worker(const struct device *device, struct starpu_task *task, unsigned *impl) {
     for (int i = 0; i < device->nworkers; i++)
         if (starpu_worker_can_execute_task_first_impl(device->worker[i], task, impl))
             return device->worker[i];
     return -1;
 }
 
-static double expected_us(struct starpu_task *task, int worker, unsigned impl)
-{
+static double expected_us(struct starpu_task *task, int worker, unsigned impl) {
     double us = starpu_task_worker_expected_length(task, (unsigned)worker, task->sched_ctx, impl);
     return us > 0.0 ? us : 0.0; /* NaN: no model */
 }
 
 /* When the task would end on this device, in us from now. */
 static double finish_us(const struct device *device, struct starpu_task *task, int worker,
-                        unsigned impl)
-{
+                        unsigned impl) {
     double now = starpu_timing_now(), running = -1.0;
     for (int i = 0; i < device->nworkers; i++) {
         double left = device->busy_until[i] - now;
@@ -146,8 +142,7 @@ static double finish_us(const struct device *device, struct starpu_task *task, i
 }
 
 static struct device *choose_device(struct pipedit *policy, struct starpu_task *task, int *worker,
-                                    unsigned *impl)
-{
+                                    unsigned *impl) {
     struct device *able[STARPU_MAXNODES], *best = NULL;
     int able_by[STARPU_MAXNODES], count = 0;
     unsigned able_impl[STARPU_MAXNODES];
@@ -172,15 +167,13 @@ static struct device *choose_device(struct pipedit *policy, struct starpu_task *
     return best;
 }
 
-static void wake(struct device *device)
-{
+static void wake(struct device *device) {
     __atomic_add_fetch(&device->pushes, 1, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&device->sleepers, __ATOMIC_SEQ_CST))
         syscall(SYS_futex, &device->pushes, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-static int push_task(struct starpu_task *task)
-{
+static int push_task(struct starpu_task *task) {
     struct pipedit *policy = starpu_sched_ctx_get_policy_data(task->sched_ctx);
     int worker = -1;
     unsigned impl = 0;
@@ -215,8 +208,7 @@ static int push_task(struct starpu_task *task)
 /* Waits for a push, 1 ms at most: StarPU's driver loop also serves data requests and the end of the
  * run, and nobody wakes a worker for those. Where StarPU's drivers block by themselves (simulation),
  * there is nothing to wait for here. */
-static void sleep_until_push(struct device *device, int seen)
-{
+static void sleep_until_push(struct device *device, int seen) {
 #ifdef STARPU_NON_BLOCKING_DRIVERS
     struct timespec limit = {0, 1000 * 1000};
     starpu_worker_relax_on();
@@ -235,14 +227,12 @@ static void sleep_until_push(struct device *device, int seen)
 #endif
 }
 
-static bool is_exchange(struct starpu_task *task)
-{
+static bool is_exchange(struct starpu_task *task) {
     const struct sdt_tag *tag = sdt_task_tag(task);
     return tag && tag->role == SDT_ROLE_EXCHANGE;
 }
 
-static struct starpu_task *pop_task(unsigned context)
-{
+static struct starpu_task *pop_task(unsigned context) {
     struct pipedit *policy = starpu_sched_ctx_get_policy_data(context);
     int worker = (int)starpu_worker_get_id_check();
     struct device *device = &policy->device[policy->device_of[worker]];
@@ -285,8 +275,7 @@ static struct starpu_task *pop_task(unsigned context)
     return found;
 }
 
-static void executed(struct starpu_task *task, unsigned context)
-{
+static void executed(struct starpu_task *task, unsigned context) {
     struct pipedit *policy = starpu_sched_ctx_get_policy_data(context);
     (void)task;
     int *under_way = &policy->under_way[starpu_worker_get_id_check()];

@@ -636,8 +636,8 @@ enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const 
     for (size_t i = 0; i < table->count; i++) {
         const struct requirement *required = &table->required[i];
         struct sdt_stored *tensor = &weights->imagined[i];
-        *tensor = (struct sdt_stored){.name = strdup(required->name), .dtype = SDT_F32,
-                                      .rank = required->rank, .count = 1};
+        *tensor = (struct sdt_stored){
+            .name = strdup(required->name), .dtype = SDT_F32, .rank = required->rank, .count = 1};
         weights->count++;
         weights->entries[i].tensor = tensor;
         if (!tensor->name)

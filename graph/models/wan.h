@@ -43,7 +43,8 @@ struct sdt_wan_geometry {
 };
 /* The first failure is left in the flow and gives NULL. The machine outlives the run. */
 struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
-                                    struct sdt_machine *machine, const struct sdt_parallel *parallel,
+                                    struct sdt_machine *machine,
+                                    const struct sdt_parallel *parallel,
                                     struct sdt_wan_geometry geometry, int streams);
 /* The run's tasks have been waited for. NULL is fine. */
 void sdt_wan_run_free(struct sdt_wan_run *run);

@@ -18,12 +18,12 @@ enum sdt_projection { SDT_PROJECT_Q, SDT_PROJECT_K, SDT_PROJECT_V, SDT_PROJECTIO
 /* The buffers of one stream's self attention, reused by all layers and steps. Gathered keys and values stand
  * per chunk, or, for rings, twice per device: while one is read, the next arrives in the other. */
 struct sdt_attention_buffers {
-    int pieces;                          /* tiles * chunks */
-    sdt_handle *piece[SDT_PROJECTIONS];  /* [tiles, chunks] -> [heads of c, rows, e] */
-    sdt_handle *output;                  /* [tiles, chunks] -> [heads of c, rows, e] */
-    sdt_handle *lse;                     /* rings: [tiles, chunks] -> [heads of c, rows]; else NULL */
-    int gathered;                        /* chunks, or devices * 2 * chunks of a part */
-    sdt_handle *keys, *values;           /* [gathered] -> [tiles, heads of c, rows, e] */
+    int pieces;                         /* tiles * chunks */
+    sdt_handle *piece[SDT_PROJECTIONS]; /* [tiles, chunks] -> [heads of c, rows, e] */
+    sdt_handle *output;                 /* [tiles, chunks] -> [heads of c, rows, e] */
+    sdt_handle *lse;           /* rings: [tiles, chunks] -> [heads of c, rows]; else NULL */
+    int gathered;              /* chunks, or devices * 2 * chunks of a part */
+    sdt_handle *keys, *values; /* [gathered] -> [tiles, heads of c, rows, e] */
 };
 
 struct sdt_strategy;
@@ -40,7 +40,7 @@ double sdt_attention_buffers_bytes(const struct sdt_strategy *strategy,
 struct sdt_self_attention {
     const struct sdt_layout *layout;
     const struct sdt_attention_buffers *buffers;
-    enum sdt_aco aco;     /* for this layer: STATIC only while the helpers are free */
+    enum sdt_aco aco;                 /* for this layer: STATIC only while the helpers are free */
     const struct sdt_place *anywhere; /* DYNAMIC: owners and helpers together, [owners] */
     /* The model's own parts, inserted at the tile's home device: projecting a tile (with norm and
      * rotation) into its pieces; and, once the output pieces are merged into z, the output projection. */
@@ -52,8 +52,8 @@ struct sdt_self_attention {
 
 struct sdt_strategy {
     const char *name, *summary;
-    bool one_device;  /* the group's first device does everything */
-    bool ring;        /* keys and values rotate: partial results are merged, so bits depend on the split */
+    bool one_device; /* the group's first device does everything */
+    bool ring; /* keys and values rotate: partial results are merged, so bits depend on the split */
     bool whole_heads; /* one part of the heads: every device computes all of them (ring alone) */
     int chunk_heads;  /* of a chunk, unless the plan says otherwise; 0: all heads of a device */
     void (*self_attention)(struct sdt_flow *flow, const struct sdt_self_attention *attention);
@@ -67,11 +67,11 @@ struct sdt_parallel {
     const struct sdt_place *place;    /* [devices + helpers], outlives the run */
     const struct sdt_place *anywhere; /* [devices], each with the helpers; needed for ACO_DYNAMIC */
     int devices, helpers;
-    int ulysses_degree;               /* usp; 0: all devices */
-    int chunk_heads;                  /* 0: the strategy's own */
-    int tile_rows;                    /* 0: as sdt_tile_rows() says */
+    int ulysses_degree; /* usp; 0: all devices */
+    int chunk_heads;    /* 0: the strategy's own */
+    int tile_rows;      /* 0: as sdt_tile_rows() says */
     enum sdt_aco aco;
-    bool (*helpers_free)(void *arg);  /* ACO_STATIC: asked before each layer; NULL: always */
+    bool (*helpers_free)(void *arg); /* ACO_STATIC: asked before each layer; NULL: always */
     void *helpers_arg;
 };
 /* The layout that this parallelism gives a sequence. Errors as sdt_layout_init. */
