@@ -26,13 +26,9 @@ struct sdt__block {
 double sdt__cpu_flops_per_us = 25000.0;
 struct sdt_rates sdt__gpu_rates[SDT_ROLES];
 
-static double part_us(double amount, double per_us)
-{
-    return per_us > 0.0 ? amount / per_us : 0.0;
-}
+static double part_us(double amount, double per_us) { return per_us > 0.0 ? amount / per_us : 0.0; }
 
-static double cost_us(struct starpu_task *task, unsigned worker, unsigned implementation)
-{
+static double cost_us(struct starpu_task *task, unsigned worker, unsigned implementation) {
     (void)implementation;
     const struct sdt_tag *tag = sdt_task_tag(task);
     double us = 0.0;
@@ -50,8 +46,7 @@ struct starpu_perfmodel sdt__cost_model = {
     .symbol = "stardit",
 };
 
-void sdt__task_begin(struct sdt_task *task, struct sdt_flow *flow)
-{
+void sdt__task_begin(struct sdt_task *task, struct sdt_flow *flow) {
     task->flow = flow;
     task->count = 0;
     task->capacity = STARPU_NMAXBUFS;
@@ -60,8 +55,7 @@ void sdt__task_begin(struct sdt_task *task, struct sdt_flow *flow)
     task->mode = task->mode_few;
 }
 
-static void forget(struct sdt_task *task)
-{
+static void forget(struct sdt_task *task) {
     if (task->handle != task->handle_few) {
         free(task->handle);
         free(task->mode);
@@ -71,8 +65,7 @@ static void forget(struct sdt_task *task)
 }
 
 /* Moves the access list to the heap and doubles it; exchanges read hundreds of pieces. */
-static bool grow(struct sdt_task *task)
-{
+static bool grow(struct sdt_task *task) {
     int capacity = 2 * task->capacity;
     bool few = task->handle == task->handle_few;
     starpu_data_handle_t *handle = malloc((size_t)capacity * sizeof *handle);
@@ -95,8 +88,7 @@ static bool grow(struct sdt_task *task)
 }
 
 int sdt__task_access(struct sdt_task *task, starpu_data_handle_t handle,
-                     enum starpu_data_access_mode mode)
-{
+                     enum starpu_data_access_mode mode) {
     if (!handle)
         return -1;
     /* One handle read twice (a table's shift and scale rows) is one access. */
@@ -112,8 +104,7 @@ int sdt__task_access(struct sdt_task *task, starpu_data_handle_t handle,
     return task->count++;
 }
 
-static int scratch_access(struct sdt_task *task, int which, size_t floats)
-{
+static int scratch_access(struct sdt_task *task, int which, size_t floats) {
     struct sdt_flow *flow = task->flow;
     int size = 10; /* 4 kB and up */
     while (((size_t)1 << size) < floats)
@@ -129,18 +120,13 @@ static int scratch_access(struct sdt_task *task, int which, size_t floats)
     return sdt__task_access(task, *handle, STARPU_SCRATCH);
 }
 
-int sdt__task_scratch(struct sdt_task *task, size_t floats)
-{
+int sdt__task_scratch(struct sdt_task *task, size_t floats) {
     return scratch_access(task, 0, floats);
 }
 
-int sdt__task_work(struct sdt_task *task, size_t floats)
-{
-    return scratch_access(task, 1, floats);
-}
+int sdt__task_work(struct sdt_task *task, size_t floats) { return scratch_access(task, 1, floats); }
 
-void sdt__scratch_clear(struct sdt_scratch *scratch)
-{
+void sdt__scratch_clear(struct sdt_scratch *scratch) {
     starpu_data_handle_t *handle = scratch->handle[0];
     for (size_t i = 0; i < sizeof scratch->handle / sizeof *handle; i++)
         if (handle[i]) {
@@ -149,8 +135,7 @@ void sdt__scratch_clear(struct sdt_scratch *scratch)
         }
 }
 
-starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const char *name)
-{
+starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const char *name) {
     starpu_data_handle_t handle = NULL;
     if (flow->error.status != SDT_OK)
         return NULL;
@@ -166,8 +151,7 @@ starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const cha
 
 /* ---- lanes ----------------------------------------------------------------------------------- */
 
-void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *watch)
-{
+void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *watch) {
     *lane = (struct sdt_lane){.most = most, .watch = watch};
     starpu_pthread_mutex_init(&lane->mutex, NULL);
 #ifdef STARPU_SIMGRID
@@ -181,15 +165,13 @@ void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *
 #endif
 }
 
-void sdt__lane_clear(struct sdt_lane *lane)
-{
+void sdt__lane_clear(struct sdt_lane *lane) {
     starpu_pthread_cond_destroy(&lane->changed);
     starpu_pthread_mutex_destroy(&lane->mutex);
 }
 
 /* The names of the oldest pending tasks. */
-static void name_waiting(const struct sdt_lane *lane, char *text, size_t size)
-{
+static void name_waiting(const struct sdt_lane *lane, char *text, size_t size) {
     const struct sdt__block *block = lane->waiting;
     size_t length = 0;
     text[0] = '\0';
@@ -205,8 +187,7 @@ static void name_waiting(const struct sdt_lane *lane, char *text, size_t size)
 
 /* Waits until at most `pending` tasks of the lane are left. False when nothing has ended anywhere for too long;
  * the flow's error says so. */
-static bool wait_for(struct sdt_flow *flow, int pending)
-{
+static bool wait_for(struct sdt_flow *flow, int pending) {
     struct sdt_lane *lane = flow->lane;
 #ifndef STARPU_SIMGRID
     unsigned long seen = atomic_load(&lane->watch->ended);
@@ -243,8 +224,7 @@ static bool wait_for(struct sdt_flow *flow, int pending)
     return !stalled;
 }
 
-static void enter_lane(struct sdt_lane *lane, struct sdt__block *block)
-{
+static void enter_lane(struct sdt_lane *lane, struct sdt__block *block) {
     starpu_pthread_mutex_lock(&lane->mutex);
     block->older = lane->waiting;
     block->newer = NULL;
@@ -255,8 +235,7 @@ static void enter_lane(struct sdt_lane *lane, struct sdt__block *block)
     starpu_pthread_mutex_unlock(&lane->mutex);
 }
 
-static void leave_lane(struct sdt_lane *lane, struct sdt__block *block)
-{
+static void leave_lane(struct sdt_lane *lane, struct sdt__block *block) {
     starpu_pthread_mutex_lock(&lane->mutex);
     if (block->newer)
         block->newer->older = block->older;
@@ -274,8 +253,7 @@ static void leave_lane(struct sdt_lane *lane, struct sdt__block *block)
 
 /* ---- submission ------------------------------------------------------------------------------ */
 
-static void finished(void *arg)
-{
+static void finished(void *arg) {
     struct sdt__block *block = arg;
     if (block->recorder)
         sdt__recorder_finished(block->recorder, starpu_task_get_current(), &block->tag);
@@ -286,8 +264,7 @@ static void finished(void *arg)
 }
 
 void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, const char *name,
-                      double flops, double bytes, const void *args, size_t size)
-{
+                      double flops, double bytes, const void *args, size_t size) {
     struct sdt_flow *flow = task->flow;
     struct starpu_task *st = NULL;
     struct sdt__block *block = NULL;
@@ -359,16 +336,14 @@ out:
     forget(task);
 }
 
-const void *sdt__task_args(const void *cl_arg)
-{
+const void *sdt__task_args(const void *cl_arg) {
     const struct sdt__block *block = cl_arg;
     if (block->stop && atomic_load_explicit(block->stop, memory_order_relaxed))
         return NULL;
     return block->args;
 }
 
-enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err)
-{
+enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err) {
     if (flow->error.status != SDT_ERROR_STALLED)
         wait_for(flow, 0);
     if (flow->error.status == SDT_OK && flow->stop && atomic_load(flow->stop))

@@ -27,8 +27,8 @@ struct sdt__block;
 
 /* Where tasks may run: one device of the machine, all its workers. Owned by the machine. */
 struct sdt_place {
-    int device;          /* index in the machine; -1: the host */
-    unsigned node;       /* StarPU memory node */
+    int device;    /* index in the machine; -1: the host */
+    unsigned node; /* StarPU memory node */
     int workers, first_worker;
     unsigned mask_length;
     uint32_t mask[(STARPU_NMAXWORKERS + 31) / 32]; /* StarPU worker mask */
@@ -45,10 +45,11 @@ struct sdt_lane {
 };
 /* What all lanes of a machine share: is anything still ending? */
 struct sdt_progress_watch {
-    atomic_ulong ended;         /* tasks, of all lanes */
-    atomic_bool stalled;        /* a wait was given up */
-    double stall_seconds;       /* no task ended for so long: the run is given up; 0: never */
-    void (*task_ended)(void *arg); /* for tests: at every task's end, on its worker's thread; or NULL */
+    atomic_ulong ended;   /* tasks, of all lanes */
+    atomic_bool stalled;  /* a wait was given up */
+    double stall_seconds; /* no task ended for so long: the run is given up; 0: never */
+    /* for tests: called at every task's end, on its worker's thread; or NULL */
+    void (*task_ended)(void *arg);
     void *task_ended_arg;
 };
 void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *watch);
@@ -57,15 +58,15 @@ void sdt__lane_clear(struct sdt_lane *lane);
 /* The context of insertion: everything that an algorithm would otherwise pass to each insert call.
  * One thread inserts into a flow. */
 struct sdt_flow {
-    struct sdt_error error;         /* the first failure, SDT_OK so far */
-    const struct sdt_place *place;  /* where the next tasks run */
-    struct sdt_tag tag;             /* request, stream, step, layer, chunk, tile, role of the next tasks */
-    int priority;                   /* of the next tasks, -15..16 */
-    struct sdt_recorder *recorder;  /* statistics, trace, graph; NULL: none */
-    const atomic_bool *stop;        /* set from outside: tasks not started yet do nothing */
-    struct sdt_scratch *scratch;    /* work space handles by size, shared by all tasks */
-    bool free_mapping;              /* tasks get no worker mask: any worker may run them */
-    struct sdt_lane *lane;          /* bounds the pending tasks; insertion blocks when it is full */
+    struct sdt_error error;        /* the first failure, SDT_OK so far */
+    const struct sdt_place *place; /* where the next tasks run */
+    struct sdt_tag tag; /* request, stream, step, layer, chunk, tile, role of the next tasks */
+    int priority;       /* of the next tasks, -15..16 */
+    struct sdt_recorder *recorder; /* statistics, trace, graph; NULL: none */
+    const atomic_bool *stop;       /* set from outside: tasks not started yet do nothing */
+    struct sdt_scratch *scratch;   /* work space handles by size, shared by all tasks */
+    bool free_mapping;             /* tasks get no worker mask: any worker may run them */
+    struct sdt_lane *lane;         /* bounds the pending tasks; insertion blocks when it is full */
 };
 
 /* A task under construction. */
@@ -83,16 +84,13 @@ void sdt__task_begin(struct sdt_task *task, struct sdt_flow *flow);
 /* Adds an access and returns its buffer index; -1 for a NULL handle (an absent optional input). */
 int sdt__task_access(struct sdt_task *task, starpu_data_handle_t handle,
                      enum starpu_data_access_mode mode);
-static inline int sdt__task_read(struct sdt_task *task, starpu_data_handle_t handle)
-{
+static inline int sdt__task_read(struct sdt_task *task, starpu_data_handle_t handle) {
     return sdt__task_access(task, handle, STARPU_R);
 }
-static inline int sdt__task_write(struct sdt_task *task, starpu_data_handle_t handle)
-{
+static inline int sdt__task_write(struct sdt_task *task, starpu_data_handle_t handle) {
     return sdt__task_access(task, handle, STARPU_W);
 }
-static inline int sdt__task_update(struct sdt_task *task, starpu_data_handle_t handle)
-{
+static inline int sdt__task_update(struct sdt_task *task, starpu_data_handle_t handle) {
     return sdt__task_access(task, handle, STARPU_RW);
 }
 /* Work space of at least `floats` floats, private to the task while it runs; sdt__task_work gives a task
@@ -109,14 +107,12 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
 const void *sdt__task_args(const void *cl_arg);
 
 /* Buffer `index` as floats; NULL for index -1. */
-static inline float *sdt__floats(void *const *buffers, int index)
-{
+static inline float *sdt__floats(void *const *buffers, int index) {
     return index < 0 ? NULL : (float *)STARPU_VECTOR_GET_PTR(buffers[index]);
 }
 
 /* Row `row` of buffer `index` seen as [.., width]; NULL for index -1. */
-static inline float *sdt__row(void *const *buffers, int index, int row, int width)
-{
+static inline float *sdt__row(void *const *buffers, int index, int row, int width) {
     float *base = sdt__floats(buffers, index);
     return base ? base + (size_t)row * (size_t)width : NULL;
 }

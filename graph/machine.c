@@ -23,8 +23,7 @@ static const char *const bus_endings[] = {"config",   "bandwidth",    "latency",
                                           "affinity", "platform.xml", "platform.v4.xml"};
 #define BUS_FILES (sizeof bus_endings / sizeof bus_endings[0])
 
-static int count_cores(void)
-{
+static int count_cores(void) {
     int cores = 0;
     hwloc_topology_t topology;
     if (hwloc_topology_init(&topology) == 0) {
@@ -35,8 +34,7 @@ static int count_cores(void)
     return cores > 0 ? cores : 1;
 }
 
-static void remove_bus_folder(struct sdt_machine *machine)
-{
+static void remove_bus_folder(struct sdt_machine *machine) {
     char *path;
     if (!machine->bus_folder)
         return;
@@ -55,8 +53,7 @@ static void remove_bus_folder(struct sdt_machine *machine)
 }
 
 #ifndef STARPU_SIMGRID /* in simulated time graph/simulation.c does all this before main */
-static void write_matrix(FILE *file, int nodes, double diagonal, double other)
-{
+static void write_matrix(FILE *file, int nodes, double diagonal, double other) {
     fprintf(file, "# one row per memory node\n");
     for (int from = 0; from < STARPU_MAXNODES; from++) {
         for (int to = 0; to < STARPU_MAXNODES; to++) {
@@ -74,8 +71,7 @@ static void write_matrix(FILE *file, int nodes, double diagonal, double other)
  * by side would share one file. The
  * numbers are what one core's memcpy does here; only schedulers that predict read them. */
 static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, int workers,
-                                       double link_mb_per_s, struct sdt_error *err)
-{
+                                       double link_mb_per_s, struct sdt_error *err) {
     const char *tmp = getenv("TMPDIR");
     char *path = NULL;
     enum sdt_status status = SDT_OK;
@@ -132,8 +128,7 @@ static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, i
 
 /* The environment that StarPU and hwloc read at start. */
 static enum sdt_status set_environment(struct sdt_machine *machine, bool stand_ins,
-                                       double link_mb_per_s, struct sdt_error *err)
-{
+                                       double link_mb_per_s, struct sdt_error *err) {
     int nodes = stand_ins && machine->devices > 1 ? machine->devices + 1 : 1;
     int workers = nodes * machine->workers_per_device;
     char number[32];
@@ -142,7 +137,8 @@ static enum sdt_status set_environment(struct sdt_machine *machine, bool stand_i
     setenv("STARPU_NCPU", number, 1);
     setenv("STARPU_SILENT", "1", 0);
     const char *synthetic = getenv("HWLOC_SYNTHETIC");
-    if (!stand_ins && synthetic && strstr(synthetic, NODE_BYTES)) { /* of a machine before this one */
+    if (!stand_ins && synthetic &&
+        strstr(synthetic, NODE_BYTES)) { /* of a machine before this one */
         unsetenv("HWLOC_SYNTHETIC");
         unsetenv("STARPU_USE_NUMA");
         unsetenv("STARPU_WORKERS_NOBIND");
@@ -161,8 +157,7 @@ static enum sdt_status set_environment(struct sdt_machine *machine, bool stand_i
 
 /* Chooses the policy: ours by name or by default, stock ones wrapped so that idle workers sleep. */
 static enum sdt_status set_policy(struct sdt_machine *machine, const char *wanted,
-                                  struct starpu_conf *conf, struct sdt_error *err)
-{
+                                  struct starpu_conf *conf, struct sdt_error *err) {
     const char *name = wanted;
     if (!name && getenv("STARPU_SCHED_LIB")) {
         snprintf(machine->scheduler, sizeof machine->scheduler, "%s",
@@ -184,8 +179,8 @@ static enum sdt_status set_policy(struct sdt_machine *machine, const char *wante
                                sdt_policies[i]->policy_name);
         for (struct starpu_sched_policy **p = starpu_sched_get_predefined_policies();
              p && *p && length < (int)sizeof known - 1; p++)
-            length += snprintf(known + length, sizeof known - (size_t)length, ", %s",
-                               (*p)->policy_name);
+            length +=
+                snprintf(known + length, sizeof known - (size_t)length, ", %s", (*p)->policy_name);
         return sdt_fail(err, SDT_ERROR_USAGE, "unknown scheduler '%s'; known: %s", name, known);
     }
     unsetenv("STARPU_SCHED"); /* it would override conf->sched_policy */
@@ -193,8 +188,7 @@ static enum sdt_status set_policy(struct sdt_machine *machine, const char *wante
     return SDT_OK;
 }
 
-static void add_worker(struct sdt_place *place, int device, unsigned node, int worker)
-{
+static void add_worker(struct sdt_place *place, int device, unsigned node, int worker) {
     place->device = device;
     place->node = node;
     if (place->workers++ == 0)
@@ -205,8 +199,7 @@ static void add_worker(struct sdt_place *place, int device, unsigned node, int w
 }
 
 /* Whether the host is a memory of its own: not with one device on CPUs. */
-static bool host_is_apart(const struct sdt_machine *machine)
-{
+static bool host_is_apart(const struct sdt_machine *machine) {
 #ifdef STARPU_SIMGRID
     (void)machine;
     return true;
@@ -216,8 +209,7 @@ static bool host_is_apart(const struct sdt_machine *machine)
 }
 
 /* Workers of node n are device n - 1, of node 0 the host; with one device on CPUs everything is node 0. */
-static void find_places(struct sdt_machine *machine)
-{
+static void find_places(struct sdt_machine *machine) {
     machine->host.device = -1;
     for (unsigned w = 0; w < starpu_worker_get_count(); w++) {
         unsigned node = starpu_worker_get_memory_node(w);
@@ -233,8 +225,7 @@ static void find_places(struct sdt_machine *machine)
 }
 
 enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
-                                 struct sdt_machine **out, struct sdt_error *err)
-{
+                                 struct sdt_machine **out, struct sdt_error *err) {
     enum sdt_status status;
     struct starpu_conf conf;
     bool started = false;
@@ -329,8 +320,7 @@ out:
     return SDT_OK;
 }
 
-void sdt_machine_close(struct sdt_machine *machine)
-{
+void sdt_machine_close(struct sdt_machine *machine) {
     if (!machine)
         return;
     if (atomic_load(&machine->watch.stalled)) {
@@ -352,8 +342,7 @@ void sdt_machine_close(struct sdt_machine *machine)
 
 enum sdt_status sdt_group_init(struct sdt_group *group, const struct sdt_machine *machine,
                                int ndevices, const int *devices, int nhelpers, const int *helpers,
-                               struct sdt_error *err)
-{
+                               struct sdt_error *err) {
     int all = ndevices + nhelpers;
     bool taken[SDT_MAX_DEVICES] = {false};
 
@@ -367,8 +356,9 @@ enum sdt_status sdt_group_init(struct sdt_group *group, const struct sdt_machine
     for (int i = 0; i < all; i++) {
         int device = i < ndevices ? devices[i] : helpers[i - ndevices];
         if (device < 0 || device >= machine->devices)
-            return sdt_fail(err, SDT_ERROR_USAGE, "there is no device %d; %d devices are numbered 0 to %d",
-                            device, machine->devices, machine->devices - 1);
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "there is no device %d; %d devices are numbered 0 to %d", device,
+                            machine->devices, machine->devices - 1);
         if (taken[device])
             return sdt_fail(err, SDT_ERROR_USAGE, "device %d stands twice in a group", device);
         taken[device] = true;
@@ -388,37 +378,27 @@ enum sdt_status sdt_group_init(struct sdt_group *group, const struct sdt_machine
     return SDT_OK;
 }
 
-void sdt_group_clear(struct sdt_group *group)
-{
+void sdt_group_clear(struct sdt_group *group) {
     free(group->place);
     free(group->anywhere);
     *group = (struct sdt_group){0};
 }
 
-void sdt_machine_stop(struct sdt_machine *machine)
-{
-    atomic_store(&machine->stop, true);
-}
+void sdt_machine_stop(struct sdt_machine *machine) { atomic_store(&machine->stop, true); }
 
-int sdt_machine_devices(const struct sdt_machine *machine)
-{
-    return machine->devices;
-}
+int sdt_machine_devices(const struct sdt_machine *machine) { return machine->devices; }
 
 enum sdt_status sdt_machine_write_trace(const struct sdt_machine *machine, const char *path,
-                                        struct sdt_error *err)
-{
+                                        struct sdt_error *err) {
     return sdt__recorder_write_trace(machine->recorder, path, err);
 }
 
 enum sdt_status sdt_machine_write_graph(const struct sdt_machine *machine, const char *path,
-                                        struct sdt_error *err)
-{
+                                        struct sdt_error *err) {
     return sdt__recorder_write_dot(machine->recorder, path, err);
 }
 
-struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane)
-{
+struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane) {
     return (struct sdt_flow){
         .place = &machine->host,
         .tag = {.step = -1, .layer = -1, .chunk = -1, .tile = -1, .role = SDT_ROLE_IO},
@@ -430,8 +410,7 @@ struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane)
     };
 }
 
-void sdt_machine_traffic(struct sdt_machine *machine, double *bytes)
-{
+void sdt_machine_traffic(struct sdt_machine *machine, double *bytes) {
     int n = machine->devices + 1;
     if (!host_is_apart(machine))
         return; /* one memory: nothing moves */

@@ -307,8 +307,7 @@ enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request
                         "a video of %d frames of %dx%d has more than 2^32 values", result->frames,
                         result->height, result->width);
     if (!d->parameters)
-        d->parameters =
-            sdt_parameters_new(sdt_wan_vae_weights(d->pipeline->vae), d->machine);
+        d->parameters = sdt_parameters_new(sdt_wan_vae_weights(d->pipeline->vae), d->machine);
     result->video = calloc(pixels, sizeof *result->video);
     if (!result->video || !d->parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a video of %.1f GB",

@@ -17,8 +17,7 @@ struct sdt_wan {
 };
 
 static enum sdt_status read_config(const char *path, struct sdt_wan_config *c,
-                                   struct sdt_error *err)
-{
+                                   struct sdt_error *err) {
     struct sdt_config *json = NULL;
     enum sdt_status status = sdt_config_open(path, &json, err);
     int64_t layers = 0, heads = 0, head_dim = 0, in = 0, out = 0, text = 0, freq = 0, ffn = 0;
@@ -32,8 +31,8 @@ static enum sdt_status read_config(const char *path, struct sdt_wan_config *c,
     NEXT(sdt_config_string(json, "_class_name", false, &class_name, err));
     if (status == SDT_OK && strcmp(class_name, "WanTransformer3DModel"))
         status = sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                          "%s: _class_name is %s; this is the loader of WanTransformer3DModel", path,
-                          class_name);
+                          "%s: _class_name is %s; this is the loader of WanTransformer3DModel",
+                          path, class_name);
     NEXT(sdt_config_int(json, "num_layers", true, 1, 1000, &layers, err));
     NEXT(sdt_config_int(json, "num_attention_heads", true, 1, 1024, &heads, err));
     NEXT(sdt_config_int(json, "attention_head_dim", true, 6, 1024, &head_dim, err));
@@ -61,25 +60,29 @@ static enum sdt_status read_config(const char *path, struct sdt_wan_config *c,
                         "%s: needs 3 patch sizes, even attention_head_dim and freq_dim, equal "
                         "in_channels and out_channels, eps above 0 and a width of at most 65536",
                         path);
-    *c = (struct sdt_wan_config){
-        .layers = (int)layers, .heads = (int)heads, .head_dim = (int)head_dim,
-        .width = (int)(heads * head_dim), .in_channels = (int)in, .out_channels = (int)out,
-        .text_dim = (int)text, .freq_dim = (int)freq, .ffn_dim = (int)ffn,
-        .patch = {(int)patch[0], (int)patch[1], (int)patch[2]}, .eps = (float)eps,
-        .cross_attn_norm = norm};
+    *c = (struct sdt_wan_config){.layers = (int)layers,
+                                 .heads = (int)heads,
+                                 .head_dim = (int)head_dim,
+                                 .width = (int)(heads * head_dim),
+                                 .in_channels = (int)in,
+                                 .out_channels = (int)out,
+                                 .text_dim = (int)text,
+                                 .freq_dim = (int)freq,
+                                 .ffn_dim = (int)ffn,
+                                 .patch = {(int)patch[0], (int)patch[1], (int)patch[2]},
+                                 .eps = (float)eps,
+                                 .cross_attn_norm = norm};
     return SDT_OK;
 }
 
 static void add_linear(struct sdt_tensor_table *table, int64_t out, int64_t in, const char *prefix,
-                       const char *name)
-{
+                       const char *name) {
     sdt_tensor_table_add(table, 2, (int64_t[]){out, in}, "%s%s.weight", prefix, name);
     sdt_tensor_table_add(table, 1, (int64_t[]){out}, "%s%s.bias", prefix, name);
 }
 
 /* Every tensor of the component (spec 3.3). */
-static void describe(const struct sdt_wan_config *c, struct sdt_tensor_table *table)
-{
+static void describe(const struct sdt_wan_config *c, struct sdt_tensor_table *table) {
     static const char *const projections[] = {"to_q", "to_k", "to_v", "to_out.0"};
     int64_t d = c->width;
     int64_t patch = (int64_t)c->patch[0] * c->patch[1] * c->patch[2];
@@ -117,16 +120,14 @@ static void describe(const struct sdt_wan_config *c, struct sdt_tensor_table *ta
 }
 
 enum sdt_status sdt_wan_config_read(const char *folder, struct sdt_wan_config *config,
-                                    struct sdt_error *err)
-{
+                                    struct sdt_error *err) {
     char path[4096];
     if ((size_t)snprintf(path, sizeof path, "%s/config.json", folder) >= sizeof path)
         return sdt_fail(err, SDT_ERROR_USAGE, "the path of the transformer folder is too long");
     return read_config(path, config, err);
 }
 
-enum sdt_status sdt_wan_open(const char *folder, struct sdt_wan **out, struct sdt_error *err)
-{
+enum sdt_status sdt_wan_open(const char *folder, struct sdt_wan **out, struct sdt_error *err) {
     enum sdt_status status = SDT_ERROR_MEMORY;
     struct sdt_tensor_table *table = sdt_tensor_table_new();
     struct sdt_wan *wan = calloc(1, sizeof *wan);
@@ -155,8 +156,7 @@ out:
 }
 
 enum sdt_status sdt_wan_imagine(const struct sdt_wan_config *config, struct sdt_wan **out,
-                                struct sdt_error *err)
-{
+                                struct sdt_error *err) {
     enum sdt_status status = SDT_ERROR_MEMORY;
     struct sdt_tensor_table *table = sdt_tensor_table_new();
     struct sdt_wan *wan = calloc(1, sizeof *wan);
@@ -178,23 +178,16 @@ out:
     return status;
 }
 
-void sdt_wan_close(struct sdt_wan *wan)
-{
+void sdt_wan_close(struct sdt_wan *wan) {
     if (!wan)
         return;
     sdt_weights_close(wan->weights);
     free(wan);
 }
 
-const struct sdt_wan_config *sdt_wan_config(const struct sdt_wan *wan)
-{
-    return &wan->config;
-}
+const struct sdt_wan_config *sdt_wan_config(const struct sdt_wan *wan) { return &wan->config; }
 
-const struct sdt_weights *sdt_wan_weights(const struct sdt_wan *wan)
-{
-    return wan->weights;
-}
+const struct sdt_weights *sdt_wan_weights(const struct sdt_wan *wan) { return wan->weights; }
 
 /* ---- a run: handles of weights and activations ----------------------------------------------- */
 
@@ -230,7 +223,7 @@ struct stream {
     struct sdt_attention_buffers attention;
     sdt_handle *keys, *values; /* [layers] -> [text keys, d], cross attention */
     int text_keys;
-    float pad_bias;       /* log of the number of padding rows that the last key stands for */
+    float pad_bias; /* log of the number of padding rows that the last key stands for */
     sdt_handle sinusoid, time_1, embedding, silu, modulation; /* of the step: m6 is [6, d] */
 };
 
@@ -252,15 +245,13 @@ struct sdt_wan_run {
 };
 
 static struct linear get_linear(struct sdt_flow *flow, struct sdt_wan_run *run, const char *prefix,
-                                const char *name)
-{
+                                const char *name) {
     return (struct linear){sdt_parameter(flow, run->parameters, "%s%s.weight", prefix, name),
                            sdt_parameter(flow, run->parameters, "%s%s.bias", prefix, name)};
 }
 
 static struct attention get_attention(struct sdt_flow *flow, struct sdt_wan_run *run,
-                                      const char *prefix)
-{
+                                      const char *prefix) {
     return (struct attention){
         .q = get_linear(flow, run, prefix, "to_q"),
         .k = get_linear(flow, run, prefix, "to_k"),
@@ -271,8 +262,7 @@ static struct attention get_attention(struct sdt_flow *flow, struct sdt_wan_run 
     };
 }
 
-static void get_weights(struct sdt_flow *flow, struct sdt_wan_run *run)
-{
+static void get_weights(struct sdt_flow *flow, struct sdt_wan_run *run) {
     const struct sdt_wan_config *c = &run->wan->config;
 
     run->table = sdt_parameter(flow, run->parameters, "scale_shift_table");
@@ -301,8 +291,7 @@ static void get_weights(struct sdt_flow *flow, struct sdt_wan_run *run)
     }
 }
 
-static sdt_handle *new_handles(struct sdt_flow *flow, int count, size_t floats, const char *name)
-{
+static sdt_handle *new_handles(struct sdt_flow *flow, int count, size_t floats, const char *name) {
     sdt_handle *handle = calloc((size_t)count, sizeof *handle);
     if (!handle && flow->error.status == SDT_OK)
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for %d handles", count);
@@ -311,24 +300,21 @@ static sdt_handle *new_handles(struct sdt_flow *flow, int count, size_t floats, 
     return handle;
 }
 
-static void free_handles(sdt_handle *handle, int count)
-{
+static void free_handles(sdt_handle *handle, int count) {
     for (int i = 0; handle && i < count; i++)
         if (handle[i])
             starpu_data_unregister_submit(handle[i]);
     free(handle);
 }
 
-static int ring_size(const struct sdt_layout *layout, int device, int workers)
-{
+static int ring_size(const struct sdt_layout *layout, int device, int workers) {
     int tiles = layout->first_tile[device + 1] - layout->first_tile[device];
     int wanted = 4 * workers + 4;
     return tiles < wanted ? tiles : wanted;
 }
 
 static struct ring *new_rings(struct sdt_flow *flow, const struct sdt_layout *layout, size_t floats,
-                              const char *name)
-{
+                              const char *name) {
     struct ring *ring = calloc((size_t)layout->devices, sizeof *ring);
     if (!ring && flow->error.status == SDT_OK)
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for work buffers");
@@ -340,15 +326,13 @@ static struct ring *new_rings(struct sdt_flow *flow, const struct sdt_layout *la
     return ring;
 }
 
-static void free_rings(struct ring *ring, int devices)
-{
+static void free_rings(struct ring *ring, int devices) {
     for (int d = 0; ring && d < devices; d++)
         free_handles(ring[d].handle, ring[d].count);
     free(ring);
 }
 
-static sdt_handle next_of(struct ring *ring)
-{
+static sdt_handle next_of(struct ring *ring) {
     if (!ring->handle)
         return NULL;
     sdt_handle handle = ring->handle[ring->next];
@@ -356,8 +340,7 @@ static sdt_handle next_of(struct ring *ring)
     return handle;
 }
 
-static void stream_init(struct sdt_flow *flow, struct sdt_wan_run *run, struct stream *stream)
-{
+static void stream_init(struct sdt_flow *flow, struct sdt_wan_run *run, struct stream *stream) {
     const struct sdt_wan_config *c = &run->wan->config;
     const struct sdt_layout *layout = &run->layout;
     size_t rows = (size_t)layout->rows, d = (size_t)c->width;
@@ -380,8 +363,7 @@ static void stream_init(struct sdt_flow *flow, struct sdt_wan_run *run, struct s
     stream->modulation = sdt__vector(flow, 6 * d, "modulation");
 }
 
-static void stream_clear(struct sdt_wan_run *run, struct stream *stream)
-{
+static void stream_clear(struct sdt_wan_run *run, struct stream *stream) {
     const struct sdt_layout *layout = &run->layout;
     int layers = run->wan->config.layers;
     sdt_handle single[] = {stream->sinusoid, stream->time_1, stream->embedding, stream->silu,
@@ -400,17 +382,19 @@ static void stream_clear(struct sdt_wan_run *run, struct stream *stream)
             starpu_data_unregister_submit(single[i]);
 }
 
-struct sdt_patch sdt_wan_patch(const struct sdt_wan *wan, struct sdt_wan_geometry g)
-{
+struct sdt_patch sdt_wan_patch(const struct sdt_wan *wan, struct sdt_wan_geometry g) {
     const struct sdt_wan_config *c = &wan->config;
-    return (struct sdt_patch){.channels = c->in_channels, .frames = g.frames, .height = g.height,
-                              .width = g.width, .size = {c->patch[0], c->patch[1], c->patch[2]}};
+    return (struct sdt_patch){.channels = c->in_channels,
+                              .frames = g.frames,
+                              .height = g.height,
+                              .width = g.width,
+                              .size = {c->patch[0], c->patch[1], c->patch[2]}};
 }
 
 struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
-                                    struct sdt_machine *machine, const struct sdt_parallel *parallel,
-                                    struct sdt_wan_geometry geometry, int streams)
-{
+                                    struct sdt_machine *machine,
+                                    const struct sdt_parallel *parallel,
+                                    struct sdt_wan_geometry geometry, int streams) {
     const struct sdt_wan_config *c = &wan->config;
     struct sdt_wan_run *run = calloc(1, sizeof *run);
     int size[3] = {geometry.frames, geometry.height, geometry.width};
@@ -426,10 +410,11 @@ struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
     run->streams = streams;
     for (int a = 0; a < 3; a++) {
         if (size[a] < 1 || size[a] % c->patch[a]) {
-            sdt_fail(&flow->error, SDT_ERROR_USAGE,
-                     "a latent of %dx%dx%d (frames, height, width) is not a whole number of patches "
-                     "of %dx%dx%d",
-                     size[0], size[1], size[2], c->patch[0], c->patch[1], c->patch[2]);
+            sdt_fail(
+                &flow->error, SDT_ERROR_USAGE,
+                "a latent of %dx%dx%d (frames, height, width) is not a whole number of patches "
+                "of %dx%dx%d",
+                size[0], size[1], size[2], c->patch[0], c->patch[1], c->patch[2]);
             goto failed;
         }
         run->rope.size[a] = size[a] / c->patch[a];
@@ -461,8 +446,7 @@ failed:
     return NULL;
 }
 
-void sdt_wan_run_free(struct sdt_wan_run *run)
-{
+void sdt_wan_run_free(struct sdt_wan_run *run) {
     if (!run)
         return;
     for (int s = 0; s < run->streams; s++)
@@ -476,21 +460,16 @@ void sdt_wan_run_free(struct sdt_wan_run *run)
     free(run);
 }
 
-const struct sdt_layout *sdt_wan_layout(const struct sdt_wan_run *run)
-{
-    return &run->layout;
-}
+const struct sdt_layout *sdt_wan_layout(const struct sdt_wan_run *run) { return &run->layout; }
 
-const sdt_handle *sdt_wan_velocity(const struct sdt_wan_run *run, int stream)
-{
+const sdt_handle *sdt_wan_velocity(const struct sdt_wan_run *run, int stream) {
     return run->stream[stream].velocity;
 }
 
 /* ---- prompt --------------------------------------------------------------------------------- */
 
 void sdt_wan_prompt(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_index,
-                    sdt_handle text, int rows, int pad_rows)
-{
+                    sdt_handle text, int rows, int pad_rows) {
     const struct sdt_wan_config *c = &run->wan->config;
     struct stream *stream = &run->stream[stream_index];
     size_t d = (size_t)c->width;
@@ -546,15 +525,13 @@ struct layer {
 
 /* Tasks of tile t run where its tokens live. */
 static void at_home(struct sdt_flow *flow, const struct sdt_wan_run *run, int tile,
-                    enum sdt_role role)
-{
+                    enum sdt_role role) {
     flow->place = &run->layout.place[run->layout.home[tile]];
     flow->tag.role = role;
     flow->tag.tile = tile;
 }
 
-static void project(struct sdt_flow *flow, void *model, enum sdt_projection which, int tile)
-{
+static void project(struct sdt_flow *flow, void *model, enum sdt_projection which, int tile) {
     static const char *const name[] = {"to_q", "to_k", "to_v"};
     static const char *const split_name[] = {"split_q", "split_k", "split_v"};
     const struct layer *layer = model;
@@ -584,30 +561,26 @@ static void project(struct sdt_flow *flow, void *model, enum sdt_projection whic
 }
 
 /* z is free once q, k and v are projected: the attention output is put together there. */
-static sdt_handle merged(void *model, int tile)
-{
+static sdt_handle merged(void *model, int tile) {
     const struct layer *layer = model;
     return layer->stream->z[tile];
 }
 
-static void output(struct sdt_flow *flow, void *model, int tile)
-{
+static void output(struct sdt_flow *flow, void *model, int tile) {
     const struct layer *layer = model;
     const struct sdt_wan_run *run = layer->run;
     const struct sdt_wan_config *c = &run->wan->config;
     struct stream *stream = layer->stream;
 
     at_home(flow, run, tile, SDT_ROLE_PROJECT);
-    sdt_insert_linear_residual(flow, "to_out", run->layout.rows, c->width, c->width,
-                               stream->z[tile], layer->block->self.out.weight,
-                               layer->block->self.out.bias,
-                               (struct sdt_row_sum){layer->block->table, stream->modulation, 2, 2},
-                               stream->x[tile]);
+    sdt_insert_linear_residual(
+        flow, "to_out", run->layout.rows, c->width, c->width, stream->z[tile],
+        layer->block->self.out.weight, layer->block->self.out.bias,
+        (struct sdt_row_sum){layer->block->table, stream->modulation, 2, 2}, stream->x[tile]);
 }
 
 /* X += to_out(SDPA(norm(to_q LN(X)), K, V)): no gate, no rotation, the prompt's keys as they are. */
-static void cross_attention(struct sdt_flow *flow, const struct layer *layer, int tile)
-{
+static void cross_attention(struct sdt_flow *flow, const struct layer *layer, int tile) {
     const struct sdt_wan_run *run = layer->run;
     const struct sdt_wan_config *c = &run->wan->config;
     const struct sdt_layout *layout = &run->layout;
@@ -638,8 +611,7 @@ static void cross_attention(struct sdt_flow *flow, const struct layer *layer, in
 }
 
 /* X += gate ffn(mod(LN(X))) */
-static void feed_forward(struct sdt_flow *flow, const struct layer *layer, int tile)
-{
+static void feed_forward(struct sdt_flow *flow, const struct layer *layer, int tile) {
     const struct sdt_wan_run *run = layer->run;
     const struct sdt_wan_config *c = &run->wan->config;
     const struct sdt_layout *layout = &run->layout;
@@ -659,8 +631,8 @@ static void feed_forward(struct sdt_flow *flow, const struct layer *layer, int t
 }
 
 /* e = TE(sinusoid(t)), m6 = time_proj(silu(e)): once per step, on the group's first device. */
-static void condition(struct sdt_flow *flow, struct sdt_wan_run *run, struct stream *stream, float t)
-{
+static void condition(struct sdt_flow *flow, struct sdt_wan_run *run, struct stream *stream,
+                      float t) {
     const struct sdt_wan_config *c = &run->wan->config;
 
     flow->place = &run->layout.place[0];
@@ -677,8 +649,7 @@ static void condition(struct sdt_flow *flow, struct sdt_wan_run *run, struct str
 }
 
 void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_index, float t,
-                     const sdt_handle *latent)
-{
+                     const sdt_handle *latent) {
     const struct sdt_wan_config *c = &run->wan->config;
     const struct sdt_layout *layout = &run->layout;
     struct stream *stream = &run->stream[stream_index];
@@ -706,11 +677,10 @@ void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_
         flow->tag.layer = l;
         for (int i = 0; i < layout->tiles; i++) {
             at_home(flow, run, i, SDT_ROLE_DENOISE);
-            sdt_insert_layer_norm(flow, "norm1", layout->rows, c->width, c->eps, stream->x[i], NULL,
-                                  NULL,
-                                  (struct sdt_row_sum){layer.block->table, stream->modulation, 1, 1},
-                                  (struct sdt_row_sum){layer.block->table, stream->modulation, 0, 0},
-                                  stream->z[i]);
+            sdt_insert_layer_norm(
+                flow, "norm1", layout->rows, c->width, c->eps, stream->x[i], NULL, NULL,
+                (struct sdt_row_sum){layer.block->table, stream->modulation, 1, 1},
+                (struct sdt_row_sum){layer.block->table, stream->modulation, 0, 0}, stream->z[i]);
         }
         attention.aco = layout->helpers ? parallel->aco : SDT_ACO_OFF;
         if (attention.aco == SDT_ACO_STATIC && parallel->helpers_free &&
@@ -733,8 +703,8 @@ void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_
                               (struct sdt_row_sum){run->table, stream->embedding, 0, 0},
                               stream->z[i]);
         sdt_insert_linear(flow, "proj_out", layout->rows, patch * c->out_channels, c->width,
-                          stream->z[i], run->proj_out.weight, run->proj_out.bias,
-                          SDT_EPILOGUE_NONE, raw);
+                          stream->z[i], run->proj_out.weight, run->proj_out.bias, SDT_EPILOGUE_NONE,
+                          raw);
         sdt_insert_patch_order(flow, "patch_order", layout->rows, c->out_channels, patch, raw,
                                stream->velocity[i]);
     }
@@ -743,17 +713,15 @@ void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_
 
 /* ---- predictions ---------------------------------------------------------------------------- */
 
-double sdt_wan_flops(const struct sdt_wan_config *c, struct sdt_wan_geometry g, int text_keys)
-{
+double sdt_wan_flops(const struct sdt_wan_config *c, struct sdt_wan_geometry g, int text_keys) {
     double s = (double)g.frames * g.height * g.width / (c->patch[0] * c->patch[1] * c->patch[2]);
     double d = c->width, f = c->ffn_dim;
-    return c->layers * (s * (12.0 * d * d + 4.0 * d * f) + 4.0 * s * s * d +
-                        4.0 * s * text_keys * d);
+    return c->layers *
+           (s * (12.0 * d * d + 4.0 * d * f) + 4.0 * s * s * d + 4.0 * s * text_keys * d);
 }
 
 double sdt_wan_bytes(const struct sdt_wan *wan, const struct sdt_strategy *strategy,
-                     const struct sdt_layout *layout, int device, int streams, int text_keys)
-{
+                     const struct sdt_layout *layout, int device, int streams, int text_keys) {
     const struct sdt_wan_config *c = &wan->config;
     double d = c->width;
     int tiles = layout->first_tile[device + 1] - layout->first_tile[device];
@@ -767,8 +735,7 @@ double sdt_wan_bytes(const struct sdt_wan *wan, const struct sdt_strategy *strat
 }
 
 double sdt_wan_exchanged(const struct sdt_wan_config *c, const struct sdt_strategy *strategy,
-                         const struct sdt_layout *layout)
-{
+                         const struct sdt_layout *layout) {
     int others = 0; /* devices with tokens that do not compute the step's vectors themselves */
     for (int d = 1; d < layout->devices; d++)
         others += layout->first_tile[d + 1] > layout->first_tile[d];

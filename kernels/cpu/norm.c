@@ -52,7 +52,8 @@ static double sum_of_squares(int n, const float *x /* [n] */) {
             part[j] += (double)x[i + j] * x[i + j];
     for (; i < n; i++)
         part[i % 8] += (double)x[i] * x[i];
-    return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+    return ((part[0] + part[1]) + (part[2] + part[3])) +
+           ((part[4] + part[5]) + (part[6] + part[7]));
 }
 
 void sdt_channel_norm(size_t pixels, int channels, const float *x, const float *gamma, int silu,
