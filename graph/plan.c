@@ -174,6 +174,8 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     struct sdt_parallel parallel = {.strategy = request->strategy,
                                     .place = place,
                                     .devices = dit,
+                                    .helpers = placement->aco == SDT_ACO_OFF ? 0 : vae,
+                                    .aco = placement->aco,
                                     .ulysses_degree = placement->ulysses_degree,
                                     .chunk_heads = placement->chunk_heads};
     status = sdt_parallel_layout(&parallel, plan->tokens, c->heads, c->head_dim, &layout, err);
@@ -212,6 +214,10 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     plan->vae_flops = sdt_wan_vae_flops(pipeline->vae, &job);
     plan->total_flops = plan->text_flops + request->steps * plan->step_flops + plan->vae_flops;
     plan->exchanged_per_step = plan->streams * sdt_wan_exchanged(c, request->strategy, &layout);
+    if (placement->aco == SDT_ACO_STATIC) /* while nothing is being decoded */
+        plan->exchanged_per_step +=
+            (double)plan->streams * c->layers *
+            (sdt_exchanged_with_helpers(&layout) - sdt_exchanged_by_heads(&layout));
     plan->flops_per_second = sdt__measure_speed();
     /* Stand-in devices share the cores. */
     double denoise_workers = fmin((double)used * workers, (double)cores);

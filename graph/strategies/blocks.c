@@ -220,11 +220,19 @@ void sdt_exchange_out_chunk(struct sdt_flow *flow, const struct sdt_self_attenti
     flow->tag.chunk = flow->tag.tile = -1;
 }
 
-double sdt_exchanged_by_heads(const struct sdt_layout *layout) {
+static double exchanged(const struct sdt_layout *layout, bool helped) {
     double floats = 0.0;
     for (int t = 0; t < layout->tiles; t++)
-        for (int c = 0; c < layout->chunks; c++)
-            if (layout->home[t] != sdt_layout_owner(layout, c, t))
+        for (int c = 0; c < layout->chunks; c++) {
+            int owner = helped ? layout->helped_owner[c] : sdt_layout_owner(layout, c, t);
+            if (layout->home[t] != owner)
                 floats += 4.0 * (double)sdt_piece_size(layout, c); /* q, k, v, o */
+        }
     return 4.0 * floats;
+}
+
+double sdt_exchanged_by_heads(const struct sdt_layout *layout) { return exchanged(layout, false); }
+
+double sdt_exchanged_with_helpers(const struct sdt_layout *layout) {
+    return exchanged(layout, true);
 }

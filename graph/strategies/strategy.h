@@ -96,6 +96,8 @@ void sdt_exchange_out_chunk(struct sdt_flow *flow, const struct sdt_self_attenti
                             int chunk, int tile);
 /* Bytes of q, k, v and o pieces whose token owner is not their head owner. */
 double sdt_exchanged_by_heads(const struct sdt_layout *layout);
+/* The same while helpers take their static share of the heads. */
+double sdt_exchanged_with_helpers(const struct sdt_layout *layout);
 int sdt_chunk_heads(const struct sdt_layout *layout, int chunk);
 /* Floats of a piece (t, c); the same for every t. */
 size_t sdt_piece_size(const struct sdt_layout *layout, int chunk);

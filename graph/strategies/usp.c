@@ -135,11 +135,7 @@ static void usp(struct sdt_flow *flow, const struct sdt_self_attention *attentio
  * but the first, whatever the length of the shard in it: blocks have the size of the longest. */
 static double exchanged(const struct sdt_layout *layout) {
     int positions = layout->devices / layout->ulysses;
-    double bytes = 0.0;
-    for (int t = 0; t < layout->tiles; t++)
-        for (int c = 0; c < layout->chunks; c++)
-            if (layout->home[t] != sdt_layout_owner(layout, c, t))
-                bytes += 4.0 * 4.0 * (double)sdt_piece_size(layout, c);
+    double bytes = sdt_exchanged_by_heads(layout);
     for (int round = 1; round < positions; round++)
         for (int p = 0; p < positions; p++) {
             int origin = (p + round) % positions;

@@ -1,0 +1,35 @@
+#!/bin/sh
+# What a step moves between devices is exactly what the strategy's formula says: measured by StarPU as the
+# difference between 12 and 4 steps, so that weights and latents, which move once, fall out.
+. "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
+
+# traffic OPTIONS...
+traffic() {
+    for steps in 4 12; do
+        passes "$generate" --model "$demo" --token-ids 17,5,1 --height 48 --width 80 --num-frames 9 \
+            --num-inference-steps $steps --quiet --force --output "$tmp/v.safetensors" \
+            --stats "$tmp/s$steps.json" "$@" || return
+    done
+    few=$("$tool" json "$tmp/s4.json" moved between_devices_bytes)
+    many=$("$tool" json "$tmp/s12.json" moved between_devices_bytes)
+    formula=$("$tool" json "$tmp/s4.json" plan exchanged_bytes_per_step)
+    formula=${formula%.*}
+    [ $((many - few)) -eq $((8 * formula)) ] ||
+        fail "$*: 8 steps move $((many - few)) bytes, the formula says $((8 * formula))"
+    [ "$formula" -gt 0 ] || fail "$*: nothing is exchanged"
+    echo "$*: $formula bytes a step"
+}
+
+for devices in 2 3 5 7 8; do
+    traffic --strategy ulysses --devices $devices
+    traffic --strategy pipesp --devices $devices
+    traffic --strategy ring --devices $devices
+done
+traffic --strategy usp --devices 4 --ulysses-degree 2
+traffic --strategy usp --devices 6 --ulysses-degree 3
+traffic --strategy pipesp --devices 3 --chunk-heads 3
+traffic --strategy ulysses --dit-parallel-size 2 --vae-parallel-size 1
+traffic --strategy ulysses --dit-parallel-size 2 --vae-parallel-size 1 --aco static
+traffic --strategy pipesp --dit-parallel-size 3 --vae-parallel-size 2 --aco static
+traffic --strategy pipesp --dit-parallel-size 7 --vae-parallel-size 1 --aco static
+finish
