@@ -68,6 +68,21 @@ enum sdt_status sdt__save_latent(const struct sdt_result *result, const char *pa
     return sdt_safetensors_write(path, 1, &tensor, err);
 }
 
+/* Would this many bytes go into the place's memory? StarPU waits forever for room that can never be
+ * there, so what cannot fit is refused before its tasks are submitted. */
+static enum sdt_status check_room(const struct sdt_place *place, const char *what, double bytes,
+                                  const struct sdt_request *request, struct sdt_error *err) {
+    starpu_ssize_t room = starpu_memory_get_total(place->node);
+    if (room <= 0 || bytes <= (double)room) /* not positive: no limit */
+        return SDT_OK;
+    return sdt_fail(
+        err, SDT_ERROR_LIMIT,
+        "%s %d frames of %dx%d (height x width) needs about %.1f MB on device %d, whose "
+        "limit is %.1f MB; a smaller size would need less",
+        what, request->num_frames, request->height, request->width, bytes / 1e6, place->device,
+        (double)room / 1e6);
+}
+
 /* ---- text ------------------------------------------------------------------------------------ */
 
 /* Encoder states of one prompt: [rows, text_dim], and how many zero rows follow. */
@@ -188,6 +203,26 @@ static struct sdt_wan_run *prepare(struct sdt_denoiser *d, struct sdt_flow *flow
     return d->run;
 }
 
+static enum sdt_status check_denoising(const struct sdt_denoiser *d,
+                                       const struct sdt_request *request, int streams,
+                                       const struct text *text, struct sdt_error *err) {
+    const struct sdt_wan *wan = d->pipeline->transformer;
+    const struct sdt_wan_config *c = sdt_wan_config(wan);
+    struct sdt_wan_geometry g = sdt__geometry(d->pipeline, request);
+    struct sdt_layout layout = {0};
+    int64_t tokens =
+        (int64_t)(g.frames / c->patch[0]) * (g.height / c->patch[1]) * (g.width / c->patch[2]);
+    int keys = text[0].rows > text[1].rows ? text[0].rows : text[1].rows;
+    enum sdt_status status =
+        sdt_parallel_layout(&d->parallel, tokens, c->heads, c->head_dim, &layout, err);
+    for (int i = 0; status == SDT_OK && i < layout.devices; i++)
+        status = check_room(&layout.place[i], "denoising",
+                            sdt_wan_bytes(wan, d->parallel.strategy, &layout, i, streams, keys),
+                            request, err);
+    sdt_layout_clear(&layout);
+    return status;
+}
+
 /* Moves result->latent from noise to the last step that could be finished. */
 static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request *request,
                                const struct text *text, struct sdt_report *report,
@@ -201,6 +236,9 @@ static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request 
     flow.tag.request = report->request;
     enum sdt_status status = sdt_sampler_init(&sampler, request->sampler, request->schedule,
                                               request->steps, request->flow_shift, err);
+    if (status != SDT_OK)
+        goto out;
+    status = check_denoising(d, request, streams, text, err);
     if (status != SDT_OK)
         goto out;
     struct sdt_wan_run *run = prepare(d, &flow, request, streams);
@@ -306,6 +344,12 @@ enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request
         return sdt_fail(err, SDT_ERROR_LIMIT,
                         "a video of %d frames of %dx%d has more than 2^32 values", result->frames,
                         result->height, result->width);
+    double bytes = sdt_wan_vae_bytes(d->pipeline->vae, &job, d->devices);
+    for (int i = 0; i < d->devices; i++) {
+        enum sdt_status fits = check_room(&d->place[i], "decoding", bytes, request, err);
+        if (fits != SDT_OK)
+            return fits;
+    }
     if (!d->parameters)
         d->parameters = sdt_parameters_new(sdt_wan_vae_weights(d->pipeline->vae), d->machine);
     result->video = calloc(pixels, sizeof *result->video);

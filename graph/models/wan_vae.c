@@ -726,6 +726,29 @@ double sdt_wan_vae_flops(const struct sdt_wan_vae *vae, const struct sdt_vae_job
     return flops;
 }
 
+/* Bytes of the largest task of a tile of rows x cols: what one device must hold at once. */
+static double largest_task(const struct program *p, int rows, int cols) {
+    double largest = 0.0;
+    for (int i = 0; i < p->layers; i++) {
+        const struct layer *l = &p->layer[i];
+        if (l->kind != CONV)
+            continue;
+        const struct edge *in = &p->edge[l->in], *out = &p->edge[l->out];
+        struct sdt_conv conv = l->conv;
+        conv.height = rows * in->space;
+        conv.width = cols * in->space;
+        double read = (double)conv.height * conv.width * in->channels;
+        double written = (double)rows * cols * out->space * out->space * out->channels;
+        double weight = (double)conv.in * conv.out * conv.kt * conv.ks * conv.ks;
+        double scratch = 1024.0; /* scratch handles have sizes of powers of two */
+        while (scratch < (double)sdt_conv_frame_scratch(&conv))
+            scratch *= 2.0;
+        double floats = conv.kt * read + (l->residual < 0 ? 1.0 : 2.0) * written + weight + scratch;
+        largest = floats > largest ? floats : largest;
+    }
+    return 4.0 * largest;
+}
+
 double sdt_wan_vae_bytes(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job,
                          int devices) {
     struct program p;
@@ -736,8 +759,10 @@ double sdt_wan_vae_bytes(const struct sdt_wan_vae *vae, const struct sdt_vae_job
     for (int e = 0; e < p.edges; e++)
         frames += (p.edge[e].window + 1.0) * p.edge[e].channels * p.edge[e].space *
                   p.edge[e].space * rows * cols;
+    double largest = largest_task(&p, (int)rows, (int)cols);
     program_clear(&p);
     double weights = 4.0 * (double)sdt_weights_parameters(vae->weights);
     bool whole = t.rows * t.cols == 1;
-    return weights + 4.0 * frames / (whole ? devices : 1);
+    double bytes = weights + 4.0 * frames / (whole ? devices : 1);
+    return bytes > largest ? bytes : largest;
 }

@@ -48,6 +48,7 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
                                    struct sdt_error *err);
 
 double sdt_wan_vae_flops(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job);
-/* Predicted peak bytes of one device (weights and activations) of `devices`. */
+/* Predicted peak bytes of one device (weights and activations) of `devices`; at least what the
+ * largest task needs. */
 double sdt_wan_vae_bytes(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job, int devices);
 #endif
