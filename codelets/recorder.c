@@ -128,19 +128,20 @@ static void add_access(struct sdt_recorder *recorder, starpu_data_handle_t handl
 
 void sdt__recorder_inserted(struct sdt_recorder *recorder, const struct starpu_task *task,
                             struct sdt_tag *tag) {
+    pthread_mutex_lock(&recorder->mutex);
     tag->id = recorder->inserted++;
-    if (!recorder->keep_edges)
-        return;
-    if (!reserve(recorder, (void **)&recorder->nodes, tag->id, &recorder->nodes_capacity,
-                 sizeof *recorder->nodes))
-        return;
-    recorder->nodes[tag->id] = *tag;
-    for (int i = 0; i < task->nbuffers; i++) {
-        enum starpu_data_access_mode mode = STARPU_TASK_GET_MODE(task, i);
-        if (mode & STARPU_SCRATCH)
-            continue;
-        add_access(recorder, STARPU_TASK_GET_HANDLE(task, i), mode & STARPU_W, tag->id);
+    if (recorder->keep_edges && !recorder->lost &&
+        reserve(recorder, (void **)&recorder->nodes, tag->id, &recorder->nodes_capacity,
+                sizeof *recorder->nodes)) {
+        recorder->nodes[tag->id] = *tag;
+        for (int i = 0; i < task->nbuffers; i++) {
+            enum starpu_data_access_mode mode = STARPU_TASK_GET_MODE(task, i);
+            if (mode & STARPU_SCRATCH)
+                continue;
+            add_access(recorder, STARPU_TASK_GET_HANDLE(task, i), mode & STARPU_W, tag->id);
+        }
     }
+    pthread_mutex_unlock(&recorder->mutex);
 }
 
 static double microseconds(struct timespec time) {
@@ -276,7 +277,7 @@ enum sdt_status sdt__recorder_write_dot(const struct sdt_recorder *recorder, con
     if (!file)
         goto out;
     fprintf(file, "digraph stardit {\n  node [shape=box, style=filled];\n");
-    for (uint64_t id = 0; id < recorder->inserted; id++) {
+    for (uint64_t id = 0; id < recorder->inserted && !recorder->lost; id++) {
         const struct sdt_tag *t = &recorder->nodes[id];
         fprintf(file, "  t%llu [label=\"%s", (unsigned long long)id, t->name);
         if (t->layer >= 0)

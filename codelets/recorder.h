@@ -28,7 +28,7 @@ struct sdt_role_totals {
 struct sdt_recorder *sdt__recorder_new(bool keep_records, bool keep_edges);
 void sdt__recorder_free(struct sdt_recorder *recorder);
 
-/* Called by task.c, by the inserting thread before submission; gives the tag its id. */
+/* Called by task.c before submission, on any thread that inserts; gives the tag its id. */
 void sdt__recorder_inserted(struct sdt_recorder *recorder, const struct starpu_task *task,
                             struct sdt_tag *tag);
 /* Called by task.c when a task has ended, on the worker's thread. */
