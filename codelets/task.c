@@ -106,8 +106,9 @@ int sdt__task_access(struct sdt_task *task, starpu_data_handle_t handle,
 
 static int scratch_access(struct sdt_task *task, int which, size_t floats) {
     struct sdt_flow *flow = task->flow;
-    int size = 10; /* 4 kB and up */
-    while (((size_t)1 << size) < floats)
+    int size = 10;                    /* 4 kB and up */
+    size_t most = (size_t)UINT32_MAX; /* of a vector */
+    while (((size_t)1 << size) < (floats < most ? floats : most))
         size++;
     starpu_data_handle_t *handle = &flow->scratch->handle[which][size];
     if (!*handle) {

@@ -39,7 +39,8 @@ struct sdt_place {
 struct sdt_lane {
     starpu_pthread_mutex_t mutex; /* StarPU's, for simulated time; natively pthread's */
     starpu_pthread_cond_t changed;
-    int pending, most;          /* tasks inserted and not ended; the bound on them */
+    atomic_int pending;         /* tasks inserted and not ended; changed under the mutex */
+    int most;                   /* the bound on them */
     struct sdt__block *waiting; /* the pending tasks, newest first */
     struct sdt_progress_watch *watch;
 };
