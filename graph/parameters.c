@@ -104,6 +104,11 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
                         handle);
         flow->place = place;
         flow->tag.role = role;
+        if (flow->error.status !=
+            SDT_OK) { /* nothing will ever write it: the next flow starts anew */
+            starpu_data_unregister(handle);
+            return NULL;
+        }
     }
     pthread_mutex_lock(&parameters->machine->parameters_mutex);
     parameters->entry[parameters->count++] = (struct entry){stored, handle};
