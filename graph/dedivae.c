@@ -32,7 +32,7 @@ struct service {
     int alive, most_alive;     /* latents not delivered yet, and their bound */
     int decoding;              /* requests in a decoder's hands */
     bool closed;               /* nothing more will be queued */
-    enum sdt_status status;    /* the first failure */
+    enum sdt_status status;    /* the first failure, or the stall: it ends everything */
     struct sdt_error error;
 };
 
@@ -43,7 +43,7 @@ static struct sdt_report report_of(const struct service *service, int request) {
 static void deliver(struct service *service, int request, enum sdt_status status,
                     const struct sdt_error *err) {
     pthread_mutex_lock(&service->mutex);
-    if (status != SDT_OK && service->status == SDT_OK) {
+    if (status != SDT_OK && (service->status == SDT_OK || status == SDT_ERROR_STALLED)) {
         service->status = status;
         service->error = *err;
     }
@@ -59,6 +59,13 @@ static enum sdt_status save(const struct service *service, int request, struct s
     if (!paths || !paths[request])
         return SDT_OK;
     return sdt__save_latent(&service->result[request], paths[request], err);
+}
+
+static bool given_up(struct service *service) {
+    pthread_mutex_lock(&service->mutex);
+    bool stalled = service->status == SDT_ERROR_STALLED;
+    pthread_mutex_unlock(&service->mutex);
+    return stalled;
 }
 
 static bool stopped(const struct service *service) { return atomic_load(&service->machine->stop); }
@@ -222,7 +229,7 @@ static enum sdt_status run_two_groups(struct service *service, struct sdt_denois
     if (status == SDT_OK)
         denoise_all(service, denoiser);
     if (status == SDT_OK && service->options->placement.vae_spill && waiting(service) > 0 &&
-        service->status != SDT_ERROR_STALLED) {
+        !given_up(service)) {
         sdt__denoiser_unload(denoiser); /* makes room for the VAE's weights */
         started = start_decoding(service, decoding, started, dit, tiles);
     }
@@ -232,7 +239,7 @@ static enum sdt_status run_two_groups(struct service *service, struct sdt_denois
     pthread_mutex_unlock(&service->mutex);
     for (int i = 0; i < started; i++)
         pthread_join(decoding[i].thread, NULL);
-    if (service->status != SDT_ERROR_STALLED)
+    if (!given_up(service))
         sdt__denoiser_unload(denoiser);
     free(decoding);
     return status;
@@ -254,6 +261,13 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
     const struct sdt_placement *p = &options->placement;
     struct sdt_group dit = {0}, vae = {0};
     int all[SDT_MAX_DEVICES];
+    if (count < 1 || p->dit_devices < 0 || p->dit_devices > SDT_MAX_DEVICES || p->vae_devices < 0 ||
+        p->vae_devices > SDT_MAX_DEVICES)
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "%d requests on groups of %d and %d devices; it takes at least one request, "
+            "and at most %d devices a group",
+            count, p->dit_devices, p->vae_devices, SDT_MAX_DEVICES);
     bool two = p->dit_devices > 0 && p->vae_devices > 0 && !overlap(p);
     struct service service = {.pipeline = pipeline,
                               .machine = machine,
@@ -275,10 +289,10 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
     if (status == SDT_OK)
         status = sdt_group_init(&vae, machine, p->vae_devices ? p->vae_devices : machine->devices,
                                 p->vae_devices ? p->vae : all, 0, NULL, err);
-    if (status != SDT_OK)
-        goto out;
     pthread_mutex_init(&service.mutex, NULL);
     pthread_cond_init(&service.changed, NULL);
+    if (status != SDT_OK)
+        goto out;
     service.result = calloc((size_t)count, sizeof *service.result);
     service.queue = calloc((size_t)count, sizeof *service.queue);
     if (!service.result || !service.queue) {
@@ -320,6 +334,8 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
     for (int r = 0; r < count; r++)
         sdt_result_clear(&service.result[r]);
 out:
+    pthread_cond_destroy(&service.changed);
+    pthread_mutex_destroy(&service.mutex);
     free(service.result);
     free(service.queue);
     sdt_group_clear(&dit);

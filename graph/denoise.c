@@ -90,7 +90,7 @@ void sdt_denoise(struct sdt_flow *flow, struct sdt_wan_run *run, const struct sd
     const struct sdt_layout *layout = latent->layout;
     bool cfg = guidance > 1.0f;
 
-    for (int s = 0; s < sampler->steps; s++) {
+    for (int s = 0; s < sampler->steps && flow->error.status == SDT_OK; s++) {
         flow->tag.step = s;
         sdt_wan_forward(flow, run, 0, sampler->timesteps[s], latent->x[s % 2]);
         if (cfg)
