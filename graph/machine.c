@@ -23,9 +23,17 @@ static const char *const bus_endings[] = {"config",   "bandwidth",    "latency",
                                           "affinity", "platform.xml", "platform.v4.xml"};
 #define BUS_FILES (sizeof bus_endings / sizeof bus_endings[0])
 
+/* The cores of the real machine: a topology that an earlier machine of this process stood in with
+ * is forgotten first. */
 static int count_cores(void) {
     int cores = 0;
     hwloc_topology_t topology;
+    const char *synthetic = getenv("HWLOC_SYNTHETIC");
+    if (synthetic && strstr(synthetic, NODE_BYTES)) {
+        unsetenv("HWLOC_SYNTHETIC");
+        unsetenv("STARPU_USE_NUMA");
+        unsetenv("STARPU_WORKERS_NOBIND");
+    }
     if (hwloc_topology_init(&topology) == 0) {
         if (hwloc_topology_load(topology) == 0)
             cores = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE);
@@ -136,13 +144,6 @@ static enum sdt_status set_environment(struct sdt_machine *machine, bool stand_i
     snprintf(number, sizeof number, "%d", workers);
     setenv("STARPU_NCPU", number, 1);
     setenv("STARPU_SILENT", "1", 0);
-    const char *synthetic = getenv("HWLOC_SYNTHETIC");
-    if (!stand_ins && synthetic &&
-        strstr(synthetic, NODE_BYTES)) { /* of a machine before this one */
-        unsetenv("HWLOC_SYNTHETIC");
-        unsetenv("STARPU_USE_NUMA");
-        unsetenv("STARPU_WORKERS_NOBIND");
-    }
     if (!stand_ins)
         return write_bus_files(machine, nodes, workers, link_mb_per_s, err);
     char topology[160];
@@ -185,6 +186,20 @@ static enum sdt_status set_policy(struct sdt_machine *machine, const char *wante
     }
     unsetenv("STARPU_SCHED"); /* it would override conf->sched_policy */
     snprintf(machine->scheduler, sizeof machine->scheduler, "%s", name);
+    return SDT_OK;
+}
+
+/* StarPU goes on with a policy of its own when STARPU_SCHED_LIB does not have the one asked for. */
+static enum sdt_status check_policy(struct sdt_machine *machine, const struct starpu_conf *conf,
+                                    struct sdt_error *err) {
+    const char *wanted = getenv("STARPU_SCHED");
+    const struct starpu_sched_policy *policy = starpu_sched_get_sched_policy();
+    if (conf->sched_policy || !policy || !policy->policy_name)
+        return SDT_OK;
+    if (wanted && *wanted && strcmp(wanted, policy->policy_name))
+        return sdt_fail(err, SDT_ERROR_USAGE, "STARPU_SCHED_LIB=%s: no scheduler '%s' in there",
+                        getenv("STARPU_SCHED_LIB"), wanted);
+    snprintf(machine->scheduler, sizeof machine->scheduler, "%s", policy->policy_name);
     return SDT_OK;
 }
 
@@ -246,7 +261,7 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     if (machine->workers_per_device == 0)
         machine->workers_per_device = machine->devices == 1 ? cores : 1;
     int nodes = host_is_apart(machine) ? machine->devices + 1 : 1;
-    if (machine->workers_per_device < 1 || nodes * machine->workers_per_device > STARPU_MAXCPUS) {
+    if (machine->workers_per_device < 1 || machine->workers_per_device > STARPU_MAXCPUS / nodes) {
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "%d workers per device on %d devices; this StarPU has room for %d CPU "
                           "workers in all, one device's worth of which serves the host",
@@ -287,6 +302,9 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
         goto out;
     }
     started = true;
+    status = check_policy(machine, &conf, err);
+    if (status != SDT_OK)
+        goto out;
     if ((int)starpu_memory_nodes_get_count() < nodes) {
         status = sdt_fail(err, SDT_ERROR_DEVICE,
                           "StarPU made %u memory nodes where %d devices and the host need %d: this "
