@@ -16,6 +16,10 @@ struct sdt_wan {
     struct sdt_weights *weights;
 };
 
+static bool is_size(double number) {
+    return number >= 1.0 && number <= 256.0 && number == floor(number);
+}
+
 static enum sdt_status read_config(const char *path, struct sdt_wan_config *c,
                                    struct sdt_error *err) {
     struct sdt_config *json = NULL;
@@ -54,8 +58,8 @@ static enum sdt_status read_config(const char *path, struct sdt_wan_config *c,
     if (status != SDT_OK)
         return status;
     if (patches != 3 || head_dim % 2 || freq % 2 || in != out || heads * head_dim > 65536 ||
-        patch[0] < 1 || patch[1] < 1 || patch[2] < 1 || patch[0] * patch[1] * patch[2] > 256 ||
-        !(eps > 0.0))
+        !is_size(patch[0]) || !is_size(patch[1]) || !is_size(patch[2]) ||
+        patch[0] * patch[1] * patch[2] > 256 || !(eps > 0.0))
         return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
                         "%s: needs 3 patch sizes, even attention_head_dim and freq_dim, equal "
                         "in_channels and out_channels, eps above 0 and a width of at most 65536",

@@ -1,6 +1,7 @@
 /* The Wan 2.1 video decoder as a stream of frames through a list of layers (spec 3.4). */
 #include "graph/models/wan_vae.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,8 +66,8 @@ static enum sdt_status read_config(const char *path, struct sdt_wan_vae *vae,
     vae->blocks = blocks;
     vae->res_blocks = (int)res;
     for (int i = 0; i < blocks; i++) {
-        if (multiplier[i] < 1 || multiplier[i] > 64 || (double)base * multiplier[i] > 16384 ||
-            (i > 0 && ((int)base * (int)multiplier[i]) % 2))
+        if (multiplier[i] < 1 || multiplier[i] > 64 || multiplier[i] != floor(multiplier[i]) ||
+            (double)base * multiplier[i] > 16384 || (i > 0 && ((int)base * (int)multiplier[i]) % 2))
             return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
                             "%s: dim_mult %g x base_dim %d gives no usable channel count", path,
                             multiplier[i], (int)base);
