@@ -1,0 +1,35 @@
+/* Policy "forgetful": "example", but the first task of the name in STARDIT_FORGET is never run. A
+ * module for STARPU_SCHED_LIB, by which tests/apps/stall.sh makes a run that cannot go on. */
+#include "schedulers/policies.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+struct starpu_sched_policy *starpu_get_sched_lib_policy(const char *name);
+struct starpu_sched_policy **starpu_get_sched_lib_policies(void);
+
+static struct starpu_sched_policy forgetful;
+static atomic_bool forgot;
+
+static int push_task(struct starpu_task *task) {
+    const char *name = starpu_task_get_name(task), *wanted = getenv("STARDIT_FORGET");
+    if (name && wanted && !strcmp(name, wanted) && !atomic_exchange(&forgot, true))
+        return 0;
+    return sdt_policy_example.push_task(task);
+}
+
+struct starpu_sched_policy *starpu_get_sched_lib_policy(const char *name) {
+    if (name && strcmp(name, "forgetful"))
+        return NULL;
+    forgetful = sdt_policy_example;
+    forgetful.policy_name = "forgetful";
+    forgetful.push_task = push_task;
+    return &forgetful;
+}
+
+struct starpu_sched_policy **starpu_get_sched_lib_policies(void) {
+    static struct starpu_sched_policy *all[] = {&forgetful, NULL};
+    starpu_get_sched_lib_policy(NULL);
+    return all;
+}
