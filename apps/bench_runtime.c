@@ -1,6 +1,4 @@
-/* What the runtime costs: empty tasks per second through each policy, and how much faster one
- * device's forward gets with two workers. Each measurement has a process of its own, because StarPU
- * keeps state from one start to the next. */
+/* How much faster one device's forward gets with two workers. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -10,163 +8,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "apps/bench_child.h"
 #include "apps/options.h"
 #include "graph/denoise.h"
 
 static const char name_of_program[] = "stardit-bench runtime";
 
 struct settings {
-    const char *only;
-    int tasks, repeats, workers;
+    int repeats;
     int layers, heads, head_dim, ffn, text_dim, text_rows, frames, height, width;
 };
-
-/* What a measurement's process sends back. */
-struct measured {
-    enum sdt_status status;
-    char message[600];
-    double seconds;
-    double cpu_seconds; /* of all threads meanwhile */
-    uint64_t hash;      /* of the result's bits */
-};
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-/* CPU time of the whole process so far. */
-static double cpu_now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-/* Runs measure() in a child process. */
-static enum sdt_status in_child(void (*measure)(const void *arg, struct measured *measured),
-                                const void *arg, struct measured *measured, struct sdt_error *err) {
-    int ends[2], wait_status;
-    ssize_t got = 0;
-
-    fflush(stdout);
-    if (pipe(ends))
-        return sdt_fail(err, SDT_ERROR_IO, "no pipe: %s", strerror(errno));
-    pid_t child = fork();
-    if (child == 0) {
-        memset(measured, 0, sizeof *measured);
-        measure(arg, measured);
-        ssize_t sent = write(ends[1], measured, sizeof *measured);
-        _exit(sent != sizeof *measured);
-    }
-    close(ends[1]);
-    if (child > 0) {
-        got = read(ends[0], measured, sizeof *measured); /* less than a pipe's atomic size */
-        waitpid(child, &wait_status, 0);
-    }
-    close(ends[0]);
-    if (child < 0)
-        return sdt_fail(err, SDT_ERROR_IO, "no process for a measurement: %s", strerror(errno));
-    if (got != sizeof *measured)
-        return sdt_fail(err, SDT_ERROR_DEVICE, "a measurement's process ended early");
-    if (measured->status != SDT_OK)
-        return sdt_fail(err, measured->status, "%s", measured->message);
-    return SDT_OK;
-}
-
-static void failed(struct measured *measured, const struct sdt_error *err) {
-    measured->status = err->status;
-    snprintf(measured->message, sizeof measured->message, "%s", err->message);
-}
-
-/* ---- tasks per second ------------------------------------------------------------------------ */
-
-#define HANDLES 64
-
-static void do_nothing(void *buffers[], void *arg) {
-    (void)buffers;
-    (void)arg;
-}
-
-static struct starpu_codelet empty_codelet = {
-    .cpu_funcs = {do_nothing},
-    .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .name = "empty",
-    .model = &sdt__cost_model,
-};
-
-struct task_case {
-    const char *policy;
-    int tasks, workers, handles;
-};
-
-static void measure_tasks(const void *arg, struct measured *measured) {
-    const struct task_case *c = arg;
-    struct sdt_machine_options options = {
-        .devices = 1, .workers_per_device = c->workers, .scheduler = c->policy};
-    struct sdt_machine *machine = NULL;
-    struct sdt_error err;
-    sdt_handle handle[HANDLES];
-
-    if (sdt_machine_open(&options, &machine, &err) != SDT_OK) {
-        failed(measured, &err);
-        return;
-    }
-    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
-    flow.tag.role = SDT_ROLE_DENOISE;
-    for (int i = 0; i < HANDLES; i++) {
-        handle[i] = sdt__vector(&flow, 64, "bench");
-        struct sdt_task task;
-        sdt__task_begin(&task, &flow);
-        sdt__task_write(&task, handle[i]);
-        sdt__task_submit(&task, &empty_codelet, "first", 0.0, 0.0, &i, sizeof i);
-    }
-    enum sdt_status status = sdt__flow_wait(&flow, &err);
-    double start = now();
-    /* Each task updates one handle and reads its neighbours: short chains, as in a forward. */
-    for (int t = 0; t < c->tasks && status == SDT_OK; t++) {
-        struct sdt_task task;
-        sdt__task_begin(&task, &flow);
-        for (int h = 0; h < c->handles; h++)
-            sdt__task_access(&task, handle[(t + h * 11) % HANDLES], h ? STARPU_R : STARPU_RW);
-        sdt__task_submit(&task, &empty_codelet, "empty", 0.0, 0.0, &t, sizeof t);
-    }
-    status = sdt__flow_wait(&flow, &err);
-    measured->seconds = now() - start;
-    if (status != SDT_OK)
-        failed(measured, &err);
-    for (int i = 0; i < HANDLES; i++)
-        if (handle[i])
-            starpu_data_unregister(handle[i]);
-    sdt_machine_close(machine);
-}
-
-static enum sdt_status tasks_per_second(const struct settings *s, struct sdt_error *err) {
-    static const char *const policies[] = {"pipedit", "lws", "eager", "dmda", "ws"};
-    static const int handles[] = {0, 2, 6};
-
-    printf("tasks per second, %d empty tasks, one device\n", s->tasks);
-    printf("%-10s %12s %12s %12s\n", "policy", "0 handles", "2 handles", "6 handles");
-    for (size_t p = 0; p < sizeof policies / sizeof policies[0]; p++) {
-        printf("%-10s", policies[p]);
-        for (size_t h = 0; h < sizeof handles / sizeof handles[0]; h++) {
-            struct task_case c = {policies[p], s->tasks, s->workers, handles[h]};
-            struct measured measured;
-            enum sdt_status status = in_child(measure_tasks, &c, &measured, err);
-            if (status != SDT_OK) {
-                printf("\n");
-                return status;
-            }
-            printf(" %12.0f", s->tasks / measured.seconds);
-        }
-        printf("\n");
-    }
-    return SDT_OK;
-}
 
 /* ---- one device with one and two workers ----------------------------------------------------- */
 
@@ -347,7 +200,7 @@ static uint64_t hash_of(const float *values, size_t count) {
 }
 
 /* Seconds of the second forward: the first one loads and converts the weights. */
-static void measure_forward(const void *arg, struct measured *measured) {
+static void measure_forward(const void *arg, struct app_measured *measured) {
     const struct forward_case *c = arg;
     const struct settings *s = c->settings;
     struct sdt_machine_options options = {.devices = 1, .workers_per_device = c->workers};
@@ -390,11 +243,11 @@ static void measure_forward(const void *arg, struct measured *measured) {
             sdt_latent_scatter(&flow, &latent, &machine->host, handle[0]);
             sdt_wan_prompt(&flow, run, 0, handle[1], s->text_rows, 0);
             for (int i = 0; i < 2; i++) {
-                double start = now(), cpu_start = cpu_now();
+                double start = app_now(), cpu_start = app_cpu_now();
                 sdt_wan_forward(&flow, run, 0, 500.0f, latent.x[0]);
                 sdt__flow_wait(&flow, NULL);
-                measured->seconds = now() - start;
-                measured->cpu_seconds = cpu_now() - cpu_start;
+                measured->seconds = app_now() - start;
+                measured->cpu_seconds = app_cpu_now() - cpu_start;
             }
             flow.place = &machine->host;
             for (int t = 0; t < layout->tiles; t++)
@@ -414,7 +267,7 @@ out:
     sdt_machine_close(machine);
     sdt_wan_close(wan);
     if (status != SDT_OK)
-        failed(measured, &err);
+        app_failed(measured, &err);
     else
         measured->hash = hash_of(y, size);
     free(x);
@@ -452,8 +305,8 @@ static enum sdt_status one_and_two_workers(const struct settings *s, bool *same,
     for (int i = 0; i < s->repeats; i++)
         for (int w = 1; w <= 2; w++) {
             struct forward_case c = {s, folder.path, w};
-            struct measured measured;
-            status = in_child(measure_forward, &c, &measured, err);
+            struct app_measured measured;
+            status = app_in_child(measure_forward, &c, &measured, err);
             if (status != SDT_OK)
                 goto out;
             printf("%d worker%s %8.3f s %8.1f GFLOP/s %8.3f s of CPU\n", w, w == 1 ? " " : "s",
@@ -474,8 +327,7 @@ out:
 /* ---- command --------------------------------------------------------------------------------- */
 
 int app_bench_runtime(int argc, char **argv) {
-    struct settings s = {.tasks = 20000,
-                         .repeats = 3,
+    struct settings s = {.repeats = 3,
                          .layers = 2,
                          .heads = 12,
                          .head_dim = 128,
@@ -486,13 +338,6 @@ int app_bench_runtime(int argc, char **argv) {
                          .height = 64,
                          .width = 64};
     struct app_option options[] = {
-        APP_CHOICE_OPTION("only", "tasks|workers", &s.only,
-                          "one part: tasks per second, or one and two workers (default: both)"),
-        APP_HEADING("Tasks per second"),
-        APP_INT_OPTION("tasks", "N", &s.tasks, 1, 100000000, "empty tasks a case (default 20000)"),
-        APP_INT_OPTION("workers", "N", &s.workers, 1, STARPU_MAXCPUS,
-                       "workers of the one device (default: all cores)"),
-        APP_HEADING("One and two workers"),
         APP_INT_OPTION("repeats", "N", &s.repeats, 1, 1000,
                        "measurements of each, in turn (default 3)"),
         APP_INT_OPTION("layers", "N", &s.layers, 1, 1000, "of the transformer (default 2)"),
@@ -509,8 +354,8 @@ int app_bench_runtime(int argc, char **argv) {
     struct app_program program = {
         .name = name_of_program,
         .usage = "[options]",
-        .summary = "Prints tasks per second through each policy, and how much faster one device's "
-                   "forward is with two workers than with one (random weights).",
+        .summary = "Prints how much faster one device's forward is with two workers than with one "
+                   "(random weights).",
         .options = options,
         .count = sizeof options / sizeof options[0],
     };
@@ -524,10 +369,7 @@ int app_bench_runtime(int argc, char **argv) {
     if (s.head_dim % 2 || s.height % 2 || s.width % 2)
         return app_usage(program.name,
                          "--head-dim, --latent-height and --latent-width must be even");
-    if (!s.only || !strcmp(s.only, "tasks"))
-        status = tasks_per_second(&s, &err);
-    if (status == SDT_OK && (!s.only || !strcmp(s.only, "workers")))
-        status = one_and_two_workers(&s, &same, &err);
+    status = one_and_two_workers(&s, &same, &err);
     if (status != SDT_OK)
         return app_report(program.name, &err);
     if (fflush(stdout) || ferror(stdout))

@@ -157,7 +157,7 @@ static enum sdt_status set_environment(struct sdt_machine *machine, bool stand_i
 #endif
 
 /* Chooses the policy: ours by name or by default, stock ones wrapped so that idle workers sleep. */
-static enum sdt_status set_policy(struct sdt_machine *machine, const char *wanted,
+static enum sdt_status set_policy(struct sdt_machine *machine, const char *wanted, bool as_shipped,
                                   struct starpu_conf *conf, struct sdt_error *err) {
     const char *name = wanted;
     if (!name && getenv("STARPU_SCHED_LIB")) {
@@ -171,7 +171,7 @@ static enum sdt_status set_policy(struct sdt_machine *machine, const char *wante
         name = sdt_policy_pipedit.policy_name;
     conf->sched_policy = sdt_policy_find(name);
     if (!conf->sched_policy)
-        conf->sched_policy = sdt_policy_yielding(name);
+        conf->sched_policy = as_shipped ? sdt_policy_stock(name) : sdt_policy_yielding(name);
     if (!conf->sched_policy) {
         char known[560];
         int length = snprintf(known, sizeof known, "%s", sdt_policies[0]->policy_name);
@@ -277,7 +277,7 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
 
     sdt_kernels_init();
     starpu_conf_init(&conf);
-    status = set_policy(machine, options->scheduler, &conf, err);
+    status = set_policy(machine, options->scheduler, options->as_shipped, &conf, err);
     if (status != SDT_OK)
         goto out;
 #ifdef STARPU_SIMGRID

@@ -14,6 +14,8 @@ extern struct starpu_sched_policy *const sdt_policies[];
 /* One of them by name; NULL: none of ours. */
 struct starpu_sched_policy *sdt_policy_find(const char *name);
 
+/* A stock StarPU policy by name, as it is; NULL: StarPU has none of that name. */
+struct starpu_sched_policy *sdt_policy_stock(const char *name);
 /* A stock StarPU policy by name whose idle CPU workers sleep for a moment instead of spinning, so
  * that it can be used with more workers than cores. NULL: StarPU has no policy of that name. The
  * result is static; one at a time. */

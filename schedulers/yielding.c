@@ -21,14 +21,19 @@ static struct starpu_task *yielding_pop(unsigned context) {
     return NULL;
 }
 
-struct starpu_sched_policy *sdt_policy_yielding(const char *name) {
+struct starpu_sched_policy *sdt_policy_stock(const char *name) {
     struct starpu_sched_policy **stock = starpu_sched_get_predefined_policies();
     for (; stock && *stock; stock++)
         if (!strcmp((*stock)->policy_name, name))
-            break;
-    if (!stock || !*stock)
+            return *stock;
+    return NULL;
+}
+
+struct starpu_sched_policy *sdt_policy_yielding(const char *name) {
+    const struct starpu_sched_policy *stock = sdt_policy_stock(name);
+    if (!stock)
         return NULL;
-    wrapped = **stock;
+    wrapped = *stock;
     stock_pop = wrapped.pop_task;
     wrapped.pop_task = yielding_pop;
     return &wrapped;

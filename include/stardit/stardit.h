@@ -41,6 +41,7 @@ struct sdt_machine_options {
     int devices;            /* 1..SDT_MAX_DEVICES */
     int workers_per_device; /* 0: all cores for one device, 1 for several */
     const char *scheduler;  /* a policy's name; NULL: STARPU_SCHED, else "pipedit" */
+    bool as_shipped;        /* for measurements: a stock policy whose idle workers spin */
     bool keep_records;      /* for a trace */
     bool keep_edges;        /* for a graph */
     bool free_mapping;      /* for tests: any worker may run any task; no result may change */

@@ -13,6 +13,7 @@ for program in generate eval info bench; do
     refuses 2 "$build/stardit-$program" --no-such-option
 done
 passes "$bench" runtime --help
+passes "$bench" sched --help
 
 cd "$tmp" || exit 99
 g="$generate --model $demo --token-ids 5,1 --output $tmp/v.safetensors"
@@ -89,7 +90,9 @@ refuses 2 "$info" --model "$demo" --height 50
 refuses 2 "$info" --devices 99
 refuses 2 "$bench"
 refuses 2 "$bench" runtimes
-refuses 2 "$bench" runtime --tasks 0
+refuses 2 "$bench" runtime --layers 0
+refuses 2 "$bench" sched --tasks 0
+refuses 2 "$bench" sched --workers 3
 
 # Underscores, "=", and the last of two count as users expect; --dry-run writes nothing.
 passes "$generate" --model="$demo" --token_ids=5,1 --num_frames=5 --num-frames=9 --dry-run

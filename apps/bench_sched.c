@@ -1,0 +1,189 @@
+/* Empty tasks per second through our policy and through StarPU's, these as shipped and with a pop that
+ * gives the core away. The measurements of one repetition follow each other, so that whatever else
+ * the machine does meets all of them; medians count. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "apps/bench_sched.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "apps/bench_child.h"
+#include "apps/options.h"
+#include "codelets/codelets.h"
+#include "codelets/task.h"
+#include "graph/machine.h"
+
+static const char name_of_program[] = "stardit-bench sched";
+
+struct settings {
+    int tasks, repeats, only_workers;
+    double seconds; /* no measurement inserts for longer */
+};
+
+struct policy {
+    const char *name;
+    bool as_shipped;
+};
+static const struct policy policies[] = {{"pipedit", false}, {"lws", false}, {"dmda", false},
+                                         {"ws", false},      {"lws", true},  {"dmda", true},
+                                         {"ws", true}};
+static const int workers[] = {2, 8}, handles[] = {0, 2, 6};
+enum {
+    POLICIES = sizeof policies / sizeof policies[0],
+    WORKERS = sizeof workers / sizeof workers[0],
+    HANDLES = sizeof handles / sizeof handles[0],
+    SET = 64, /* handles that the tasks touch */
+    MOST_REPEATS = 101
+};
+
+static void do_nothing(void *buffers[], void *arg) {
+    (void)buffers;
+    (void)arg;
+}
+
+static struct starpu_codelet empty_codelet = {
+    .cpu_funcs = {do_nothing},
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .name = "empty",
+    .model = &sdt__cost_model,
+};
+
+struct task_case {
+    struct policy policy;
+    int tasks, workers, handles;
+    double seconds;
+};
+
+static void measure_tasks(const void *arg, struct app_measured *measured) {
+    const struct task_case *c = arg;
+    struct sdt_machine_options options = {.devices = 1,
+                                          .workers_per_device = c->workers,
+                                          .scheduler = c->policy.name,
+                                          .as_shipped = c->policy.as_shipped};
+    struct sdt_machine *machine = NULL;
+    struct sdt_error err;
+    sdt_handle handle[SET];
+
+    if (sdt_machine_open(&options, &machine, &err) != SDT_OK) {
+        app_failed(measured, &err);
+        return;
+    }
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+    flow.tag.role = SDT_ROLE_DENOISE;
+    for (int i = 0; i < SET; i++) {
+        handle[i] = sdt__vector(&flow, 64, "bench");
+        struct sdt_task task;
+        sdt__task_begin(&task, &flow);
+        sdt__task_write(&task, handle[i]);
+        sdt__task_submit(&task, &empty_codelet, "first", 0.0, 0.0, &i, sizeof i);
+    }
+    enum sdt_status status = sdt__flow_wait(&flow, &err);
+    double start = app_now();
+    /* Each task updates one handle and reads its neighbours: short chains, as in a forward. */
+    int t = 0;
+    for (; t < c->tasks && status == SDT_OK && app_now() - start < c->seconds; t++) {
+        struct sdt_task task;
+        sdt__task_begin(&task, &flow);
+        for (int h = 0; h < c->handles; h++)
+            sdt__task_access(&task, handle[(t + h * 11) % SET], h ? STARPU_R : STARPU_RW);
+        sdt__task_submit(&task, &empty_codelet, "empty", 0.0, 0.0, &t, sizeof t);
+    }
+    if (status == SDT_OK)
+        status = sdt__flow_wait(&flow, &err);
+    measured->seconds = app_now() - start;
+    measured->tasks = t;
+    if (status != SDT_OK)
+        app_failed(measured, &err);
+    for (int i = 0; i < SET; i++)
+        if (handle[i])
+            starpu_data_unregister(handle[i]);
+    sdt_machine_close(machine);
+}
+
+static int ascending(const void *a, const void *b) {
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static double median(double *values, int count) {
+    qsort(values, (size_t)count, sizeof *values, ascending);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2.0;
+}
+
+static enum sdt_status measure_workers(const struct settings *s, int w, struct sdt_error *err) {
+    static double speed[POLICIES][HANDLES][MOST_REPEATS];
+    double middle[POLICIES][HANDLES];
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    for (int i = 0; i < s->repeats; i++)
+        for (int h = 0; h < HANDLES; h++)
+            for (int p = 0; p < POLICIES; p++) {
+                /* Spinning with more workers than cores takes milliseconds a task. */
+                bool slow = policies[p].as_shipped && workers[w] > cores;
+                struct task_case c = {policies[p], slow ? s->tasks / 100 + 1 : s->tasks, workers[w],
+                                      handles[h], s->seconds};
+                struct app_measured measured;
+                enum sdt_status status = app_in_child(measure_tasks, &c, &measured, err);
+                if (status != SDT_OK)
+                    return status;
+                speed[p][h][i] = measured.tasks / measured.seconds;
+            }
+    for (int p = 0; p < POLICIES; p++) {
+        printf("%-8d %-8s %-11s", workers[w], policies[p].name,
+               p == 0                   ? "ours"
+               : policies[p].as_shipped ? "as shipped"
+                                        : "wrapped");
+        for (int h = 0; h < HANDLES; h++) {
+            middle[p][h] = median(speed[p][h], s->repeats);
+            printf(" %10.0f", middle[p][h]);
+        }
+        printf("\n");
+    }
+    printf("%-8d %-20s", workers[w], "ours / wrapped lws");
+    for (int h = 0; h < HANDLES; h++)
+        printf(" %10.2f", middle[0][h] / middle[1][h]);
+    printf("\n");
+    return SDT_OK;
+}
+
+int app_bench_sched(int argc, char **argv) {
+    struct settings s = {.tasks = 20000, .repeats = 5, .seconds = 5.0};
+    struct app_option options[] = {
+        APP_INT_OPTION("tasks", "N", &s.tasks, 1, 100000000,
+                       "empty tasks a measurement; a hundredth of them where a policy as shipped "
+                       "has more workers than cores (default 20000)"),
+        APP_INT_OPTION("repeats", "N", &s.repeats, 1, MOST_REPEATS,
+                       "measurements of each, in turn (default 5)"),
+        APP_INT_OPTION("workers", "N", &s.only_workers, 2, 8, "2 or 8 only (default: both)"),
+    };
+    struct app_program program = {
+        .name = name_of_program,
+        .usage = "[options]",
+        .summary = "Prints empty tasks per second through stardit's policy and through StarPU's, "
+                   "with 2 and 8 workers and 0, 2 and 6 handles a task.",
+        .options = options,
+        .count = sizeof options / sizeof options[0],
+    };
+    struct sdt_error err;
+    enum sdt_status status = SDT_OK;
+
+    int code = app_parse(&program, argc, argv);
+    if (code >= 0)
+        return code;
+    if (s.only_workers != 0 && s.only_workers != 2 && s.only_workers != 8)
+        return app_usage(program.name, "--workers must be 2 or 8");
+    printf("empty tasks per second on %ld cores, one device, median of %d\n",
+           sysconf(_SC_NPROCESSORS_ONLN), s.repeats);
+    printf("%-8s %-8s %-11s %10s %10s %10s\n", "workers", "policy", "pop", "0 handles", "2 handles",
+           "6 handles");
+    for (int w = 0; w < WORKERS && status == SDT_OK; w++)
+        if (s.only_workers == 0 || s.only_workers == workers[w])
+            status = measure_workers(&s, w, &err);
+    if (status != SDT_OK)
+        return app_report(program.name, &err);
+    return fflush(stdout) || ferror(stdout);
+}
