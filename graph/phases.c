@@ -340,10 +340,6 @@ enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request
     flow.tag.request = report.request;
     if (d->finish)
         flow.stop = NULL;
-    if (pixels > UINT32_MAX)
-        return sdt_fail(err, SDT_ERROR_LIMIT,
-                        "a video of %d frames of %dx%d has more than 2^32 values", result->frames,
-                        result->height, result->width);
     double bytes = sdt_wan_vae_bytes(d->pipeline->vae, &job, d->devices);
     for (int i = 0; i < d->devices; i++) {
         enum sdt_status fits = check_room(&d->place[i], "decoding", bytes, request, err);

@@ -80,6 +80,8 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
     if (!(request->fps > 0.0) || request->fps > 1000.0)
         return sdt_fail(err, SDT_ERROR_USAGE, "%g frames per second; more than 0 to 1000 works",
                         request->fps);
+    if (request->steps < 0 || request->steps > 1000)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d steps; 0 to 1000 work", request->steps);
     if (request->steps == 0 && !request->latents)
         return sdt_fail(err, SDT_ERROR_USAGE, "0 steps only decode: a latent is needed for that");
     for (int i = 0; i < 2; i++) {
@@ -97,6 +99,16 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
                 "to 4096 rows",
                 embeds->name, c->text_dim, c->text_dim);
     }
+    if (!request->prompt_embeds && request->token_ids &&
+        (request->token_count < 1 || request->token_count > request->max_sequence_length))
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%d token ids; 1 to %d work, the maximum sequence length",
+                        request->token_count, request->max_sequence_length);
+    double values = 3.0 * frames * request->height * request->width;
+    if (values > UINT32_MAX)
+        return sdt_fail(err, SDT_ERROR_LIMIT,
+                        "a video of %d frames of %dx%d has %.3g values; at most 4294967295 work",
+                        frames, request->height, request->width, values);
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
     return sdt_wan_vae_check(pipeline->vae, &job, err);
 }
@@ -138,6 +150,10 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     if (devices < 1 || devices > SDT_MAX_DEVICES)
         return sdt_fail(err, SDT_ERROR_USAGE, "%d devices; 1 to %d are supported", devices,
                         SDT_MAX_DEVICES);
+    if (placement->dit_devices < 0 || placement->dit_devices > devices ||
+        placement->vae_devices < 0 || placement->vae_devices > devices)
+        return sdt_fail(err, SDT_ERROR_USAGE, "groups of %d and %d devices out of %d",
+                        placement->dit_devices, placement->vae_devices, devices);
     for (int i = 0; i < placement->dit_devices + placement->vae_devices; i++) {
         int d = i < placement->dit_devices ? placement->dit[i]
                                            : placement->vae[i - placement->dit_devices];
