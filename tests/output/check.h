@@ -13,18 +13,7 @@
 #include <unistd.h>
 
 #include "stardit/video.h"
-
-static int failures;
-
-#define CHECK(condition, ...)                                                                      \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: ", __FILE__, __LINE__);                                        \
-            fprintf(stderr, __VA_ARGS__);                                                          \
-            fputc('\n', stderr);                                                                   \
-            failures++;                                                                            \
-        }                                                                                          \
-    } while (0)
+#include "tests/check.h"
 
 /* Makes a folder and works in it. Leaves the test with 99 when that cannot be. */
 static inline void enter_folder(char *folder /* mkdtemp's template */) {

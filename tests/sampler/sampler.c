@@ -2,24 +2,13 @@
  * v = tanh(0.7 x + w t / 1000), so that an error in any step shows in all later ones. */
 #include "graph/sampler/sampler.h"
 #include "graph/checkpoint/safetensors.h"
+#include "tests/check.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int failures;
-
-#define CHECK(condition, ...)                                                                      \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: ", __FILE__, __LINE__);                                        \
-            fprintf(stderr, __VA_ARGS__);                                                          \
-            fputc('\n', stderr);                                                                   \
-            failures++;                                                                            \
-        }                                                                                          \
-    } while (0)
 
 static const double scheduler_limit = 5e-6, noise_limit = 2e-6;
 

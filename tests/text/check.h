@@ -11,18 +11,7 @@
 #include <unistd.h>
 
 #include "stardit/status.h"
-
-static int failures;
-
-#define CHECK(condition, ...)                                                                      \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: ", __FILE__, __LINE__);                                        \
-            fprintf(stderr, __VA_ARGS__);                                                          \
-            fputc('\n', stderr);                                                                   \
-            failures++;                                                                            \
-        }                                                                                          \
-    } while (0)
+#include "tests/check.h"
 
 /* "SOURCE/name" in a buffer that the next call but three overwrites. */
 static inline const char *source_path(const char *name) {
