@@ -72,8 +72,8 @@ struct pipedit {
     int prefetch;                      /* more than one memory node: there is something to fetch */
     int device_of[STARPU_NMAXWORKERS]; /* worker -> device */
     int slot_of[STARPU_NMAXWORKERS];   /* worker -> its index in the device */
-    int under_way
-        [STARPU_NMAXWORKERS]; /* tasks popped by each worker and not executed yet; its own */
+    /* tasks that a worker has popped and not executed yet; written by that worker only */
+    int under_way[STARPU_NMAXWORKERS];
     struct device device[STARPU_MAXNODES];
 };
 
