@@ -14,15 +14,13 @@
 #include "apps/placement.h"
 #include "apps/plan.h"
 #include "apps/progress.h"
+#include "apps/read.h"
 #include "apps/stats.h"
 #include "apps/strategy.h"
 #include "graph/pipeline.h"
 #include "stardit/video.h"
 
 static const char name_of_program[] = "stardit-generate";
-
-#define MAX_PROMPT_FILE 65536
-#define MAX_TOKENS 4096
 
 /* What the command line says, as it stands there. */
 struct settings {
@@ -91,48 +89,14 @@ static void catch_signals(struct sdt_machine *machine) {
 
 /* ---- reading inputs -------------------------------------------------------------------------- */
 
-/* "@FILE": the file's text, malloc'ed into *file_text. Anything else is the text itself. */
-static enum sdt_status read_prompt(const char *option, const char *text, char **file_text,
-                                   const char **prompt, struct sdt_error *err) {
-    enum sdt_status status = SDT_OK;
-
-    *prompt = text;
-    if (text[0] != '@')
-        return SDT_OK;
-    FILE *file = fopen(text + 1, "r");
-    if (!file)
-        return sdt_fail(err, SDT_ERROR_IO, "--%s %s: %s", option, text, strerror(errno));
-    *file_text = malloc(MAX_PROMPT_FILE + 1);
-    if (!*file_text) {
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the prompt");
-        goto out;
-    }
-    size_t length = fread(*file_text, 1, MAX_PROMPT_FILE + 1, file);
-    if (ferror(file))
-        status = sdt_fail(err, SDT_ERROR_IO, "--%s %s: cannot be read", option, text);
-    else if (length > MAX_PROMPT_FILE)
-        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: more than %d bytes", option, text,
-                          MAX_PROMPT_FILE);
-    else if (memchr(*file_text, 0, length))
-        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: not a text file (it holds a zero byte)",
-                          option, text);
-    else {
-        (*file_text)[length] = 0;
-        *prompt = *file_text;
-    }
-out:
-    fclose(file);
-    return status;
-}
-
 /* Every --prompt, and every line of --prompt-file that is not blank. */
 static enum sdt_status read_prompts(const struct settings *s, struct inputs *inputs,
                                     struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
 
     for (int i = 0; i < s->prompts.count && status == SDT_OK; i++)
-        status = read_prompt("prompt", s->prompts.item[i], &inputs->file_text[i],
-                             &inputs->prompts[inputs->count++], err);
+        status = app_read_prompt("prompt", s->prompts.item[i], &inputs->file_text[i],
+                                 &inputs->prompts[inputs->count++], err);
     if (status != SDT_OK || !s->prompt_file)
         return status;
     char *path = NULL, *state = NULL;
@@ -140,7 +104,7 @@ static enum sdt_status read_prompts(const struct settings *s, struct inputs *inp
     char **file_text = &inputs->file_text[APP_MOST_STRINGS];
     if (asprintf(&path, "@%s", s->prompt_file) < 0)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the prompts");
-    status = read_prompt("prompt-file", path, file_text, &text, err);
+    status = app_read_prompt("prompt-file", path, file_text, &text, err);
     free(path);
     if (status != SDT_OK)
         return status;
@@ -158,58 +122,6 @@ static enum sdt_status read_prompts(const struct settings *s, struct inputs *inp
     return SDT_OK;
 }
 
-/* "1,2,3" */
-static enum sdt_status read_ids(const char *text, int vocabulary, int32_t **ids, int *count,
-                                struct sdt_error *err) {
-    const char *at = text;
-
-    *count = 0;
-    *ids = calloc(MAX_TOKENS, sizeof **ids);
-    if (!*ids)
-        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the token ids");
-    for (;;) {
-        char *end;
-        errno = 0;
-        long id = strtol(at, &end, 10);
-        if (end == at || errno || (*end && *end != ','))
-            return sdt_fail(err, SDT_ERROR_USAGE,
-                            "--token-ids %.80s: must be numbers with commas between them", text);
-        if (id < 0 || id >= vocabulary)
-            return sdt_fail(err, SDT_ERROR_USAGE,
-                            "--token-ids: %ld is not 0 to %d, the ids of this "
-                            "text encoder",
-                            id, vocabulary - 1);
-        if (*count == MAX_TOKENS)
-            return sdt_fail(err, SDT_ERROR_USAGE, "--token-ids: more than %d ids", MAX_TOKENS);
-        (*ids)[(*count)++] = (int32_t)id;
-        if (!*end)
-            return SDT_OK;
-        at = end + 1;
-    }
-}
-
-/* The tensor of that name, else the only one of the file. */
-static enum sdt_status read_tensor(const char *option, const char *path, const char *name,
-                                   struct sdt_safetensors **file, const struct sdt_stored **tensor,
-                                   struct sdt_error *err) {
-    enum sdt_status status = sdt_safetensors_open(path, file, err);
-    if (status != SDT_OK)
-        return status;
-    *tensor = sdt_safetensors_find(*file, name);
-    if (!*tensor && sdt_safetensors_count(*file) == 1)
-        *tensor = sdt_safetensors_at(*file, 0);
-    if (!*tensor)
-        return sdt_fail(err, SDT_ERROR_MISSING, "--%s %s: holds %zu tensors and none is named %s",
-                        option, path, sdt_safetensors_count(*file), name);
-    if ((*tensor)->dtype != SDT_F32 && (*tensor)->dtype != SDT_F16 &&
-        (*tensor)->dtype != SDT_BF16 && (*tensor)->dtype != SDT_F64)
-        return sdt_fail(err, SDT_ERROR_FORMAT,
-                        "--%s %s: tensor %.80s is %s; it must be F32, F16, "
-                        "BF16 or F64",
-                        option, path, (*tensor)->name, sdt_dtype_name((*tensor)->dtype));
-    return SDT_OK;
-}
-
 /* Sizes that the command line leaves out follow from the latent. */
 static enum sdt_status read_latents(const struct settings *s, const struct app_program *program,
                                     struct sdt_pipeline *pipeline, struct sdt_request *request,
@@ -219,7 +131,7 @@ static enum sdt_status read_latents(const struct settings *s, const struct app_p
     int space = sdt_wan_vae_space_ratio(vae), time = sdt_wan_vae_time_ratio(vae);
     int channels = sdt_wan_vae_channels(vae);
     enum sdt_status status =
-        read_tensor("latents", s->latents, "latent", &inputs->latents_file, &tensor, err);
+        app_read_tensor("latents", s->latents, "latent", &inputs->latents_file, &tensor, err);
 
     if (status != SDT_OK)
         return status;
@@ -253,22 +165,6 @@ static enum sdt_status read_latents(const struct settings *s, const struct app_p
     return status;
 }
 
-/* "S" or "RxC", pixels. */
-static enum sdt_status read_tile(const char *option, const char *text, int *rows, int *columns,
-                                 struct sdt_error *err) {
-    int end = 0;
-
-    if (sscanf(text, "%d%n", rows, &end) == 1 && !text[end])
-        *columns = *rows;
-    else if (sscanf(text, "%dx%d%n", rows, columns, &end) != 2 || text[end])
-        end = -1;
-    if (end < 0 || *rows < 1 || *columns < 1)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "--%s %s: must be one number of pixels, or rows x columns as in 256x192",
-                        option, text);
-    return SDT_OK;
-}
-
 /* ---- the request ----------------------------------------------------------------------------- */
 
 static enum sdt_status make_tiling(const struct settings *s, struct sdt_vae_tiling *tiling,
@@ -280,13 +176,14 @@ static enum sdt_status make_tiling(const struct settings *s, struct sdt_vae_tili
         return SDT_OK;
     *tiling = (struct sdt_vae_tiling){256, 256, 192, 192}; /* the family's */
     if (s->tile_size) {
-        status = read_tile("tile-size", s->tile_size, &tiling->size_rows, &tiling->size_cols, err);
+        status =
+            app_read_tile("tile-size", s->tile_size, &tiling->size_rows, &tiling->size_cols, err);
         tiling->stride_rows = tiling->size_rows * 3 / 4 / 8 * 8;
         tiling->stride_cols = tiling->size_cols * 3 / 4 / 8 * 8;
     }
     if (status == SDT_OK && s->tile_stride)
-        status = read_tile("tile-stride", s->tile_stride, &tiling->stride_rows,
-                           &tiling->stride_cols, err);
+        status = app_read_tile("tile-stride", s->tile_stride, &tiling->stride_rows,
+                               &tiling->stride_cols, err);
     return status;
 }
 
@@ -324,16 +221,16 @@ static enum sdt_status make_request(const struct settings *s, const struct app_p
     request->prompt = inputs->prompts[0];
     inputs->count += inputs->count == 0; /* token ids, embeddings or a latent alone */
     if (status == SDT_OK && s->negative_prompt)
-        status = read_prompt("negative-prompt", s->negative_prompt, &inputs->negative_prompt,
-                             &request->negative_prompt, err);
+        status = app_read_prompt("negative-prompt", s->negative_prompt, &inputs->negative_prompt,
+                                 &request->negative_prompt, err);
     if (status == SDT_OK && s->token_ids) {
         if (!encoder)
             status = sdt_fail(err, SDT_ERROR_USAGE,
                               "--token-ids: %s has no text_encoder; --prompt-embeds would work",
                               sdt_pipeline_folder(pipeline));
         else
-            status = read_ids(s->token_ids, sdt_umt5_vocabulary(encoder), &inputs->ids,
-                              &request->token_count, err);
+            status = app_read_ids(s->token_ids, sdt_umt5_vocabulary(encoder), &inputs->ids,
+                                  &request->token_count, err);
         request->token_ids = inputs->ids;
     }
     const char *paths[] = {s->prompt_embeds, s->negative_embeds};
@@ -341,9 +238,9 @@ static enum sdt_status make_request(const struct settings *s, const struct app_p
         const struct sdt_stored *tensor;
         if (!paths[i])
             continue;
-        status = read_tensor(i ? "negative-prompt-embeds" : "prompt-embeds", paths[i],
-                             i ? "negative_prompt_embeds" : "prompt_embeds",
-                             &inputs->embeds_file[i], &tensor, err);
+        status = app_read_tensor(i ? "negative-prompt-embeds" : "prompt-embeds", paths[i],
+                                 i ? "negative_prompt_embeds" : "prompt_embeds",
+                                 &inputs->embeds_file[i], &tensor, err);
         if (status != SDT_OK)
             break;
         inputs->embeds[i] = *tensor;
@@ -829,7 +726,7 @@ int main(int argc, char **argv) {
         APP_CHOICE_OPTION(
             "sampler-schedule", "new|old", &s.schedule,
             "UniPC's sigmas as in diffusers from 0.37 on, or up to 0.36 (default new)"),
-        APP_INT_OPTION("max-sequence-length", "N", &s.max_sequence_length, 1, MAX_TOKENS,
+        APP_INT_OPTION("max-sequence-length", "N", &s.max_sequence_length, 1, APP_MOST_TOKENS,
                        "tokens that a prompt is cut or padded to (default: the checkpoint's, else "
                        "512)"),
         APP_SEED_OPTION("seed", "N", &s.seed,

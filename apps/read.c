@@ -1,0 +1,110 @@
+/* Reading what options point to: prompts, token ids, tensors, tile sizes. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "apps/read.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_PROMPT_FILE 65536
+
+enum sdt_status app_read_prompt(const char *option, const char *text, char **file_text,
+                                const char **prompt, struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+
+    *prompt = text;
+    if (text[0] != '@')
+        return SDT_OK;
+    FILE *file = fopen(text + 1, "r");
+    if (!file)
+        return sdt_fail(err, SDT_ERROR_IO, "--%s %s: %s", option, text, strerror(errno));
+    *file_text = malloc(MAX_PROMPT_FILE + 1);
+    if (!*file_text) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the prompt");
+        goto out;
+    }
+    size_t length = fread(*file_text, 1, MAX_PROMPT_FILE + 1, file);
+    if (ferror(file))
+        status = sdt_fail(err, SDT_ERROR_IO, "--%s %s: cannot be read", option, text);
+    else if (length > MAX_PROMPT_FILE)
+        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: more than %d bytes", option, text,
+                          MAX_PROMPT_FILE);
+    else if (memchr(*file_text, 0, length))
+        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: not a text file (it holds a zero byte)",
+                          option, text);
+    else {
+        (*file_text)[length] = 0;
+        *prompt = *file_text;
+    }
+out:
+    fclose(file);
+    return status;
+}
+
+enum sdt_status app_read_ids(const char *text, int vocabulary, int32_t **ids, int *count,
+                             struct sdt_error *err) {
+    const char *at = text;
+
+    *count = 0;
+    *ids = calloc(APP_MOST_TOKENS, sizeof **ids);
+    if (!*ids)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the token ids");
+    for (;;) {
+        char *end;
+        errno = 0;
+        long id = strtol(at, &end, 10);
+        if (end == at || errno || (*end && *end != ','))
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--token-ids %.80s: must be numbers with commas between them", text);
+        if (id < 0 || id >= vocabulary)
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--token-ids: %ld is not 0 to %d, the ids of this "
+                            "text encoder",
+                            id, vocabulary - 1);
+        if (*count == APP_MOST_TOKENS)
+            return sdt_fail(err, SDT_ERROR_USAGE, "--token-ids: more than %d ids", APP_MOST_TOKENS);
+        (*ids)[(*count)++] = (int32_t)id;
+        if (!*end)
+            return SDT_OK;
+        at = end + 1;
+    }
+}
+
+enum sdt_status app_read_tensor(const char *option, const char *path, const char *name,
+                                struct sdt_safetensors **file, const struct sdt_stored **tensor,
+                                struct sdt_error *err) {
+    enum sdt_status status = sdt_safetensors_open(path, file, err);
+    if (status != SDT_OK)
+        return status;
+    *tensor = sdt_safetensors_find(*file, name);
+    if (!*tensor && sdt_safetensors_count(*file) == 1)
+        *tensor = sdt_safetensors_at(*file, 0);
+    if (!*tensor)
+        return sdt_fail(err, SDT_ERROR_MISSING, "--%s %s: holds %zu tensors and none is named %s",
+                        option, path, sdt_safetensors_count(*file), name);
+    if ((*tensor)->dtype != SDT_F32 && (*tensor)->dtype != SDT_F16 &&
+        (*tensor)->dtype != SDT_BF16 && (*tensor)->dtype != SDT_F64)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "--%s %s: tensor %.80s is %s; it must be F32, F16, "
+                        "BF16 or F64",
+                        option, path, (*tensor)->name, sdt_dtype_name((*tensor)->dtype));
+    return SDT_OK;
+}
+
+enum sdt_status app_read_tile(const char *option, const char *text, int *rows, int *columns,
+                              struct sdt_error *err) {
+    int end = 0;
+
+    if (sscanf(text, "%d%n", rows, &end) == 1 && !text[end])
+        *columns = *rows;
+    else if (sscanf(text, "%dx%d%n", rows, columns, &end) != 2 || text[end])
+        end = -1;
+    if (end < 0 || *rows < 1 || *columns < 1)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--%s %s: must be one number of pixels, or rows x columns as in 256x192",
+                        option, text);
+    return SDT_OK;
+}

@@ -1,0 +1,22 @@
+/* Reading what options point to. Errors name the option and say what would work. */
+#ifndef STARDIT_APPS_READ_H
+#define STARDIT_APPS_READ_H
+
+#include "graph/checkpoint/safetensors.h"
+
+#define APP_MOST_TOKENS 4096
+
+/* "@FILE": the file's text, malloc'ed into *file_text. Anything else is the text itself. */
+enum sdt_status app_read_prompt(const char *option, const char *text, char **file_text,
+                                const char **prompt, struct sdt_error *err);
+/* "1,2,3" */
+enum sdt_status app_read_ids(const char *text, int vocabulary, int32_t **ids, int *count,
+                             struct sdt_error *err);
+/* The tensor of that name, else the only one of the file. */
+enum sdt_status app_read_tensor(const char *option, const char *path, const char *name,
+                                struct sdt_safetensors **file, const struct sdt_stored **tensor,
+                                struct sdt_error *err);
+/* "S" or "RxC", pixels. */
+enum sdt_status app_read_tile(const char *option, const char *text, int *rows, int *columns,
+                              struct sdt_error *err);
+#endif
