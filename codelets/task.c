@@ -296,7 +296,8 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     block->recorder = flow->recorder;
     block->stop = flow->stop;
     block->lane = flow->lane;
-    memcpy(block->args, args, size);
+    if (size > 0) /* args may be NULL */
+        memcpy(block->args, args, size);
 
     st->cl = codelet;
     st->name = name;

@@ -28,7 +28,7 @@ AC_DEFUN([STARDIT_COMPILER_OPTIONS], [
   AS_CASE([$stardit_sanitizers],
     [no], [],
     [address|undefined|thread|address,undefined|undefined,address], [
-      stardit_flags="-fsanitize=$stardit_sanitizers -fno-omit-frame-pointer"
+      stardit_flags="-fsanitize=$stardit_sanitizers -fno-sanitize-recover=all -fno-omit-frame-pointer"
       STARDIT_CFLAGS="$STARDIT_CFLAGS $stardit_flags"
       STARDIT_CXXFLAGS="$STARDIT_CXXFLAGS $stardit_flags"
       STARDIT_LDFLAGS="$stardit_flags"],
