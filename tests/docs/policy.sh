@@ -1,6 +1,6 @@
 #!/bin/sh
 # What docs/schedulers.md says about modules: the example, renamed, compiles as one, loads, and gives
-# the same video as the default policy. StarPU only warns when it does not find a policy.
+# the same video as the default policy, without a warning of StarPU.
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
