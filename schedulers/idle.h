@@ -1,7 +1,7 @@
 /* What a worker without work does: gives its core away, a little longer each time. Called from pop_task.
  *
- * A worker that spins instead costs the others their core: with eight workers on two cores, a thousand
- * times. A GPU worker's thread also drives its transfers, so it never sleeps. */
+ * A worker that spins instead costs the others their core: see the policies as
+ * shipped in `stardit-bench sched`. A GPU worker's thread also drives its transfers, so it never sleeps. */
 #ifndef STARDIT_IDLE_H
 #define STARDIT_IDLE_H
 

@@ -14,11 +14,11 @@
  *                what is queued there / its workers + what is running + inputs to bring + the task
  *
  *            at equal times its home. Ask StarPU to bring the inputs there *before* the task becomes
- *            visible: a transfer that starts on push hides behind the tasks queued in front (54 ms to
- *            0.6 ms, measured). Append, wake one sleeping worker.
+ *            visible: a transfer that starts on push hides behind the tasks queued in
+ *            front. Append, wake one sleeping worker.
  *   pop      the highest non-empty priority of the own device. Nothing there: a CPU worker sleeps on a
- *            futex until the next push (polling costs the other workers their core: stock policies are
- *            a thousand times slower on an oversubscribed machine); a GPU worker's thread also drives
+ *            futex until the next push (polling costs the other workers their core: `stardit-bench
+ *            sched` shows stock policies with more workers than cores); a GPU worker's thread also drives
  *            its transfers, so it only yields.
  *
  * A GPU worker takes its next task while one is running, to launch it without a gap. Never an exchange: it

@@ -2,7 +2,8 @@
  *
  * Decoding streams over time, a frame at a time: a convolution's task reads the frame and its two
  * predecessors, so the tasks (frame, layer) form a wavefront, frame t + 1 in layer l while frame t is in
- * layer l + 1, and memory does not grow with the length. Over several devices the layers are cut into
+ * layer l + 1, and memory does not grow with the length (with spatial
+ * tiles it does: a tile keeps its frames until its seams are blended). Over several devices the layers are cut into
  * contiguous stages of about equal work; with spatial tiles, whole tiles go to the devices in turn
  * instead. */
 #ifndef STARDIT_WAN_VAE_H

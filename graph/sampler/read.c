@@ -1,6 +1,6 @@
 /* A diffusers scheduler folder: which solver, and its shift (spec 6).
  *
- * Options are refused by name when they change the result and are not implemented here. A key that
+ * Options that would change the result and that stardit does not run are refused by name. A key that
  * is absent has diffusers' default; where that is not what stardit runs, the key is required. */
 #include "graph/checkpoint/config.h"
 #include "graph/sampler/sampler.h"
