@@ -39,12 +39,12 @@ m4_define([_STARDIT_TRY_CUDA], [
   CUDA_CPPFLAGS="-isystem $stardit_cuda_dir/include"
   AS_IF([test -d "$stardit_cuda_dir/lib64"],
     [stardit_cuda_lib=$stardit_cuda_dir/lib64], [stardit_cuda_lib=$stardit_cuda_dir/lib])
-  CUDA_LIBS="-L$stardit_cuda_lib -R$stardit_cuda_lib -lcudart -lcublas -lstdc++"
+  CUDA_LIBS="-L$stardit_cuda_lib -R$stardit_cuda_lib -lcudart -lcublasLt -lcublas -lstdc++"
 
   stardit_saved_CPPFLAGS=$CPPFLAGS
   stardit_saved_LIBS=$LIBS
   CPPFLAGS="$CPPFLAGS $CUDA_CPPFLAGS"
-  LIBS="-L$stardit_cuda_lib -lcudart -lcublas -lstdc++ $LIBS"
+  LIBS="-L$stardit_cuda_lib -lcudart -lcublasLt -lcublas -lstdc++ $LIBS"
   AC_MSG_CHECKING([for the CUDA runtime and cuBLAS])
   AC_LINK_IFELSE([AC_LANG_PROGRAM([[#include <cuda_runtime.h>
 #include <cublas_v2.h>]], [[cublasHandle_t handle; cudaFree(0); return cublasCreate(&handle);]])],

@@ -1,0 +1,36 @@
+/* Inside of struct sdt_cuda, for the .cu files of this folder only. */
+#ifndef STARDIT_CUDA_CONTEXT_H
+#define STARDIT_CUDA_CONTEXT_H
+
+#include <cublasLt.h>
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include "kernels/cuda/kernels.h"
+
+/* Bytes for cuBLASLt and cuDNN, taken when the worker starts, so that no task allocates. */
+#define SDT_CUDA_WORKSPACE ((size_t)64 << 20)
+
+struct sdt__linear_plans; /* linear.cu */
+struct sdt__cudnn;        /* cudnn.cu */
+
+struct sdt_cuda {
+    cudaStream_t stream; /* borrowed */
+    int device, multiprocessors, major, minor; /* compute capability */
+    cublasLtHandle_t lt;
+    void *workspace; /* [SDT_CUDA_WORKSPACE bytes] */
+    struct sdt__linear_plans *linear_plans;
+    struct sdt__cudnn *cudnn; /* NULL: own kernels */
+    char cudnn_why[160];
+    bool own; /* own kernels even where cuDNN is */
+    struct sdt_error error;
+};
+
+/* What a kernel function returns after its launches: the launch error, if any, named by `what`. */
+enum sdt_status sdt__cuda_launched(struct sdt_cuda *cuda, const char *what);
+/* The same for a call that returned `error`. */
+enum sdt_status sdt__cuda_check(struct sdt_cuda *cuda, cudaError_t error, const char *what);
+
+/* Blocks of `threads` for n elements, at most a few per multiprocessor: kernels loop over the rest. */
+unsigned sdt__cuda_blocks(const struct sdt_cuda *cuda, size_t n, unsigned threads);
+#endif
