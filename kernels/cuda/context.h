@@ -11,11 +11,20 @@
 /* Bytes for cuBLASLt and cuDNN, taken when the worker starts, so that no task allocates. */
 #define SDT_CUDA_WORKSPACE ((size_t)64 << 20)
 
-struct sdt__linear_plans; /* linear.cu */
-struct sdt__cudnn;        /* cudnn.cu */
+/* linear.cu: what cuBLASLt planned for shapes seen so far. NULL: no memory. */
+struct sdt__linear_plans;
+struct sdt__linear_plans *sdt__linear_plans_new(void);
+void sdt__linear_plans_free(struct sdt__linear_plans *plans); /* NULL is fine */
+
+/* cudnn.cu: a cuDNN handle on `stream` with its plans. NULL with the reason in `why` [size]: not built
+ * with it, no library, no memory. */
+struct sdt__cudnn;
+struct sdt__cudnn *sdt__cudnn_new(cudaStream_t stream, char *why, size_t size);
+void sdt__cudnn_free(struct sdt__cudnn *cudnn);                 /* NULL is fine */
+const char *sdt__cudnn_version(const struct sdt__cudnn *cudnn); /* "9.19.0" */
 
 struct sdt_cuda {
-    cudaStream_t stream; /* borrowed */
+    cudaStream_t stream;                       /* borrowed */
     int device, multiprocessors, major, minor; /* compute capability */
     cublasLtHandle_t lt;
     void *workspace; /* [SDT_CUDA_WORKSPACE bytes] */
