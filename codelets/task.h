@@ -20,6 +20,7 @@
 #include <starpu.h>
 
 #include "schedulers/tag.h"
+#include "stardit/device.h"
 #include "stardit/status.h"
 
 struct sdt_recorder;
@@ -28,6 +29,7 @@ struct sdt__block;
 /* Where tasks may run: one device of the machine, all its workers. Owned by the machine. */
 struct sdt_place {
     int device;    /* index in the machine; -1: the host */
+    enum sdt_device_kind kind;
     unsigned node; /* StarPU memory node */
     int workers, first_worker;
     unsigned mask_length;

@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "stardit/device.h"
 #include "stardit/kernels.h"
 #include "stardit/status.h"
 #include "stardit/video.h"
@@ -34,8 +35,6 @@ extern "C" {
 /* ---- the machine: StarPU with a number of devices ------------------------------------------ */
 
 struct sdt_machine;
-
-#define SDT_MAX_DEVICES 15 /* plus the host: StarPU is built with 16 NUMA nodes */
 
 struct sdt_machine_options {
     int devices;            /* 1..SDT_MAX_DEVICES */

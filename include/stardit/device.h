@@ -1,0 +1,37 @@
+/* What a machine's devices are. */
+#ifndef STARDIT_DEVICE_H
+#define STARDIT_DEVICE_H
+
+#include "stardit/kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SDT_MAX_DEVICES 15 /* plus the host: StarPU is built with 16 NUMA nodes */
+#define SDT_MAX_GPUS 8     /* of them: StarPU is built for 8 CUDA devices */
+
+enum sdt_device_kind {
+    SDT_DEVICE_CPU, /* CPU workers on a memory of their own, standing in for a GPU; beside GPUs, the host */
+    SDT_DEVICE_CUDA /* an NVIDIA GPU */
+};
+
+struct sdt_device {
+    enum sdt_device_kind kind;
+    int index; /* of that kind: cuda:1 is the second GPU that CUDA shows */
+};
+
+/* "cpu", "cuda" */
+const char *sdt_device_kind_name(enum sdt_device_kind kind);
+
+/* In what the transformer, the encoder and the decoder compute. */
+enum sdt_precision {
+    SDT_PRECISION_AUTO, /* bfloat16 on GPUs, float32 on CPUs */
+    SDT_PRECISION_FLOAT32,
+    SDT_PRECISION_BFLOAT16 /* GPUs only */
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif
