@@ -2,7 +2,7 @@
  *
  * A task at the owner and reads every producer's piece: naming the pieces as its inputs is what
  * makes StarPU move them here, chunk by chunk, while other chunks are being computed. What it does
- * itself is to lay them behind one another in token order, the order in which attention reads keys
+ * itself is to lay them out as attention reads keys, head by head and in token order
  * (gather), or nothing, where pieces are read as they are (receive). */
 #include "codelets/codelets.h"
 
@@ -11,17 +11,21 @@
 /* ---- sdt_insert_gather ----------------------------------------------------------------------- */
 
 struct gather {
-    int tiles;
-    size_t piece;
+    int tiles, heads;
+    size_t block; /* elements */
 };
 
 static void gather_cpu(void *buffers[], void *cl_arg) {
     const struct gather *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    float *y = sdt__floats(buffers, a->tiles); /* [tiles, piece] */
-    for (int t = 0; t < a->tiles; t++)
-        memcpy(y + (size_t)t * a->piece, sdt__floats(buffers, t), a->piece * sizeof *y);
+    float *y = sdt__floats(buffers, a->tiles); /* [heads, tiles, block] */
+    for (int t = 0; t < a->tiles; t++) {
+        const float *x = sdt__floats(buffers, t); /* [heads, block] */
+        for (int h = 0; h < a->heads; h++)
+            memcpy(y + ((size_t)h * (size_t)a->tiles + (size_t)t) * a->block,
+                   x + (size_t)h * a->block, a->block * sizeof *y);
+    }
 }
 
 struct starpu_codelet sdt__gather_codelet = {
@@ -31,15 +35,15 @@ struct starpu_codelet sdt__gather_codelet = {
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, size_t piece,
+void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int heads, size_t block,
                        const sdt_handle *pieces, int stride, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     for (int t = 0; t < tiles; t++)
         sdt__task_read(&task, pieces[t * stride]);
     sdt__task_write(&task, y);
-    struct gather a = {tiles, piece};
-    double bytes = 8.0 * tiles * (double)piece;
+    struct gather a = {tiles, heads, block};
+    double bytes = 8.0 * tiles * heads * (double)block;
     sdt__task_submit(&task, &sdt__gather_codelet, name, 0.0, bytes, &a, sizeof a);
 }
 

@@ -53,7 +53,7 @@ void sdt_merge_heads_reference(int rows, int heads, int e, int pieces,
 
 void sdt_attention_reference(int heads, int rows, int e, const float *q /* [heads, rows, e] */,
                              int tile, int64_t keys,
-                             const float *k /* [ceil(keys/tile), heads, tile, e] */,
+                             const float *k /* [heads, ceil(keys/tile), tile, e] */,
                              const float *v /* as k */, float scale,
                              float *o /* [heads, rows, e] */,
                              float *lse /* [heads, rows] or NULL */);

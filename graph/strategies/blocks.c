@@ -14,8 +14,12 @@ int sdt_chunk_heads(const struct sdt_layout *layout, int chunk) {
     return layout->head[chunk + 1] - layout->head[chunk];
 }
 
+size_t sdt_block_size(const struct sdt_layout *layout) {
+    return (size_t)layout->rows * (size_t)layout->e;
+}
+
 size_t sdt_piece_size(const struct sdt_layout *layout, int chunk) {
-    return (size_t)sdt_chunk_heads(layout, chunk) * (size_t)layout->rows * (size_t)layout->e;
+    return (size_t)sdt_chunk_heads(layout, chunk) * sdt_block_size(layout);
 }
 
 int sdt_ring_tiles(const struct sdt_layout *layout) {
@@ -156,11 +160,11 @@ void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *att
     if (which == SDT_PROJECT_Q)
         sdt_insert_receive(flow, "exchange_q", layout->tiles, pieces, layout->chunks);
     else if (which == SDT_PROJECT_V)
-        sdt_insert_gather(flow, "exchange_v", layout->tiles, sdt_piece_size(layout, chunk), pieces,
-                          layout->chunks, buffers->values[chunk]);
+        sdt_insert_gather(flow, "exchange_v", layout->tiles, sdt_chunk_heads(layout, chunk),
+                          sdt_block_size(layout), pieces, layout->chunks, buffers->values[chunk]);
     else
-        sdt_insert_gather(flow, "exchange_k", layout->tiles, sdt_piece_size(layout, chunk), pieces,
-                          layout->chunks, buffers->keys[chunk]);
+        sdt_insert_gather(flow, "exchange_k", layout->tiles, sdt_chunk_heads(layout, chunk),
+                          sdt_block_size(layout), pieces, layout->chunks, buffers->keys[chunk]);
     flow->priority = 0;
     flow->tag.chunk = -1;
 }

@@ -23,7 +23,7 @@ struct sdt_attention_buffers {
     sdt_handle *output;                 /* [tiles, chunks] -> [heads of c, rows, e] */
     sdt_handle *lse;           /* rings: [tiles, chunks] -> [heads of c, rows]; else NULL */
     int gathered;              /* chunks, or devices * 2 * chunks of a part */
-    sdt_handle *keys, *values; /* [gathered] -> [tiles, heads of c, rows, e] */
+    sdt_handle *keys, *values; /* [gathered] -> [heads of c, tiles, rows, e] */
 };
 
 struct sdt_strategy;
@@ -99,7 +99,8 @@ double sdt_exchanged_by_heads(const struct sdt_layout *layout);
 /* The same while helpers take their static share of the heads. */
 double sdt_exchanged_with_helpers(const struct sdt_layout *layout);
 int sdt_chunk_heads(const struct sdt_layout *layout, int chunk);
-/* Floats of a piece (t, c); the same for every t. */
+/* Elements of one head of a piece (t, c), and of the piece; the same for every t. */
+size_t sdt_block_size(const struct sdt_layout *layout);
 size_t sdt_piece_size(const struct sdt_layout *layout, int chunk);
 /* Most tiles of one ring position. */
 int sdt_ring_tiles(const struct sdt_layout *layout);

@@ -52,11 +52,11 @@ static void gather(struct sdt_flow *flow, const struct ring *ring, int position,
     if (!tiles)
         return;
     at_device(flow, ring, position, chunk, SDT_ROLE_EXCHANGE, 1);
-    sdt_insert_gather(flow, "exchange_v", tiles, sdt_piece_size(layout, chunk),
-                      buffers->piece[SDT_PROJECT_V] + from, layout->chunks,
+    sdt_insert_gather(flow, "exchange_v", tiles, sdt_chunk_heads(layout, chunk),
+                      sdt_block_size(layout), buffers->piece[SDT_PROJECT_V] + from, layout->chunks,
                       buffers->values[block(ring, position, chunk, 0)]);
-    sdt_insert_gather(flow, "exchange_k", tiles, sdt_piece_size(layout, chunk),
-                      buffers->piece[SDT_PROJECT_K] + from, layout->chunks,
+    sdt_insert_gather(flow, "exchange_k", tiles, sdt_chunk_heads(layout, chunk),
+                      sdt_block_size(layout), buffers->piece[SDT_PROJECT_K] + from, layout->chunks,
                       buffers->keys[block(ring, position, chunk, 0)]);
 }
 
@@ -72,8 +72,8 @@ static void rotate(struct sdt_flow *flow, const struct ring *ring, int position,
     if (!tiles_of(ring, (position + round) % ring->positions))
         return;
     at_device(flow, ring, position, chunk, SDT_ROLE_EXCHANGE, 1);
-    sdt_insert_gather(flow, "rotate_v", 1, size, &buffers->values[from], 1, buffers->values[to]);
-    sdt_insert_gather(flow, "rotate_k", 1, size, &buffers->keys[from], 1, buffers->keys[to]);
+    sdt_insert_gather(flow, "rotate_v", 1, 1, size, &buffers->values[from], 1, buffers->values[to]);
+    sdt_insert_gather(flow, "rotate_k", 1, 1, size, &buffers->keys[from], 1, buffers->keys[to]);
 }
 
 /* All queries of the position against the block of this round. */

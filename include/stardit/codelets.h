@@ -79,11 +79,12 @@ void sdt_insert_merge_heads(struct sdt_flow *flow, const char *name, int rows, i
                             sdt_handle y /* [rows, h*e] written, or updated if beside */);
 
 /* -- exchange.c: the receiving end of an all-to-all -- */
-/* Puts the pieces of all tiles, wherever they were produced, behind one another on this device. */
-void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles,
-                       size_t piece /* floats */,
-                       const sdt_handle *pieces /* [tiles, stride] -> [piece] */, int stride,
-                       sdt_handle y /* [tiles, piece] written */);
+/* Puts the pieces of all tiles, wherever they were produced, together on this device, each head's
+ * blocks behind one another. */
+void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int heads,
+                       size_t block /* elements: rows * e */,
+                       const sdt_handle *pieces /* [tiles, stride] -> [heads, block] */, int stride,
+                       sdt_handle y /* [heads, tiles, block] written */);
 
 /* Brings pieces to this device and leaves them as they are, for tasks here that will read them. */
 void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count,
@@ -94,7 +95,7 @@ void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count,
  * for other keys and are merged with. */
 void sdt_insert_attention(struct sdt_flow *flow, const char *name, int heads, int rows, int e,
                           int tile, int64_t keys, float scale, sdt_handle q /* [heads, rows, e] */,
-                          sdt_handle k /* [tiles, heads, tile, e] */, sdt_handle v /* as k */,
+                          sdt_handle k /* [heads, tiles, tile, e] */, sdt_handle v /* as k */,
                           sdt_handle o /* [heads, rows, e] written, or updated if merge */,
                           sdt_handle lse /* [heads, rows] or NULL; as o */, bool merge);
 

@@ -117,12 +117,12 @@ void sdt_merge_heads(int rows, int heads, int e, int pieces, const int *head /* 
 /* ---- attention ------------------------------------------------------------------------------ */
 
 /* o = softmax(scale q k^T) v per head over `keys` valid keys, online softmax over key tiles in
- * their order: no S x S matrix. Key tile j of head i starts at ((j * heads) + i) * tile * e.
+ * their order: no S x S matrix. A head's keys follow one another, in whole tiles.
  * With lse, the log-sum-exp of the scaled scores per query is written too (ring attention merges
  * partial results by it). The scores of one (query tile, key tile) pair go through two BLAS calls
  * of fixed size. */
 void sdt_attention(int heads, int rows, int e, const float *q /* [heads, rows, e] */, int tile,
-                   int64_t keys, const float *k /* [ceil(keys/tile), heads, tile, e] */,
+                   int64_t keys, const float *k /* [heads, ceil(keys/tile), tile, e] */,
                    const float *v /* as k */, float scale, float *o /* [heads, rows, e] */,
                    float *lse /* [heads, rows] or NULL */, float *scratch);
 size_t sdt_attention_scratch(int rows, int e, int tile);

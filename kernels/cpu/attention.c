@@ -57,10 +57,11 @@ void sdt_attention(int heads, int rows, int e, const float *q, int tile, int64_t
                    const float *k, const float *v, float scale, float *o, float *lse,
                    float *scratch) {
     size_t tile_size = (size_t)tile * e, head_size = (size_t)rows * e;
+    size_t keys_size = (size_t)((keys + tile - 1) / tile) * tile_size;
     for (int h = 0; h < heads; h++)
-        sdt__attend(rows, e, q + h * head_size, e, tile, keys, k + h * tile_size, v + h * tile_size,
-                    e, heads * tile_size, scale, o + h * head_size, e,
-                    lse ? lse + (size_t)h * rows : NULL, scratch);
+        sdt__attend(rows, e, q + h * head_size, e, tile, keys, k + h * keys_size, v + h * keys_size,
+                    e, tile_size, scale, o + h * head_size, e, lse ? lse + (size_t)h * rows : NULL,
+                    scratch);
 }
 
 size_t sdt_attention_scratch(int rows, int e, int tile) {

@@ -57,11 +57,12 @@ static void widen(int n, const float *x /* [n] */, double *y /* [n] */) {
 
 void sdt_attention_reference(int heads, int rows, int e, const float *q, int tile, int64_t keys,
                              const float *k, const float *v, float scale, float *o, float *lse) {
-    struct layout layout = {tile, (size_t)heads * tile * e, e};
+    struct layout layout = {tile, (size_t)tile * e, e};
+    size_t keys_size = (size_t)((keys + tile - 1) / tile) * layout.tile_stride;
     double *scores = take(keys, e), *query = scores + keys;
     for (int h = 0; h < heads; h++)
         for (int r = 0; r < rows; r++) {
-            size_t row = (size_t)h * rows + r, start = (size_t)h * tile * e;
+            size_t row = (size_t)h * rows + r, start = (size_t)h * keys_size;
             widen(e, q + row * e, query);
             score(keys, e, query, &layout, k + start, scale, scores);
             double z = weigh(keys, scores, e, &layout, v + start, o + row * e);

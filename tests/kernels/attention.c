@@ -16,7 +16,7 @@ static void check_attention(int heads, int rows, int e, int tile, int64_t keys, 
     for (int64_t j = keys; j < tiles * tile; j++)
         for (int h = 0; h < heads; h++)
             for (int i = 0; i < e; i++) {
-                size_t at = (j / tile * heads + h) * head_size + j % tile * e + i;
+                size_t at = (h * tiles + j / tile) * head_size + j % tile * e + i;
                 k[at] = v[at] = NAN;
             }
     sdt_attention(heads, rows, e, q, tile, keys, k, v, scale, got, lse, scratch);
@@ -25,16 +25,12 @@ static void check_attention(int heads, int rows, int e, int tile, int64_t keys, 
                (int)keys, tile);
     check_near((size_t)heads * rows, lse, want_lse, tolerance, "log-sum-exp");
 
-    /* Head by head, its keys gathered as a call with one head has them. */
-    float *one_k = blank(tiles * head_size), *one_v = blank(tiles * head_size);
     for (int h = 0; h < heads; h++) {
-        for (int64_t j = 0; j < tiles; j++) {
-            memcpy(one_k + j * head_size, k + (j * heads + h) * head_size, head_size * sizeof *k);
-            memcpy(one_v + j * head_size, v + (j * heads + h) * head_size, head_size * sizeof *v);
-        }
+        size_t keys_start = (size_t)(h * tiles) * head_size;
         size_t start = (size_t)h * rows * e;
         float *one = blank((size_t)rows * e);
-        sdt_attention(1, rows, e, q + start, tile, keys, one_k, one_v, scale, one, NULL, scratch);
+        sdt_attention(1, rows, e, q + start, tile, keys, k + keys_start, v + keys_start, scale, one,
+                      NULL, scratch);
         check_bits((size_t)rows * e, one, got + start, "attention of head %d of %d alone", h,
                    heads);
         free(one);
@@ -47,21 +43,34 @@ static void check_attention(int heads, int rows, int e, int tile, int64_t keys, 
     free(lse);
     free(want_lse);
     free(scratch);
-    free(one_k);
-    free(one_v);
+}
+
+/* Keys from..to-1, in whole tiles, of all heads. */
+static float *part_of(int heads, int tile, int e, int64_t tiles, const float *k, int64_t from,
+                      int64_t to) {
+    size_t size = (size_t)tile * e;
+    float *part = blank((size_t)heads * (to - from) * size);
+    for (int h = 0; h < heads; h++)
+        memcpy(part + h * (to - from) * size, k + (h * tiles + from) * size,
+               (to - from) * size * sizeof *k);
+    return part;
 }
 
 /* Keys in two calls, merged by their log-sum-exps: the whole. */
 static void check_merge(int heads, int rows, int e, int tile, int first_tiles, int64_t keys) {
     int64_t tiles = (keys + tile - 1) / tile, first = (int64_t)first_tiles * tile;
     size_t nq = (size_t)heads * rows * e, nk = (size_t)tiles * heads * tile * e;
-    size_t n = (size_t)heads * rows, at = (size_t)first_tiles * heads * tile * e;
+    size_t n = (size_t)heads * rows;
     float *q = numbers(nq, 2.f), *k = numbers(nk, 2.f), *v = numbers(nk, 1.f);
     float *o = blank(nq), *lse = blank(n), *o2 = blank(nq), *lse2 = blank(n);
     float *want = blank(nq), *want_lse = blank(n), scale = 1.f / sqrtf((float)e);
     float *scratch = blank(sdt_attention_scratch(rows, e, tile));
-    sdt_attention(heads, rows, e, q, tile, first, k, v, scale, o, lse, scratch);
-    sdt_attention(heads, rows, e, q, tile, keys - first, k + at, v + at, scale, o2, lse2, scratch);
+    float *k1 = part_of(heads, tile, e, tiles, k, 0, first_tiles);
+    float *v1 = part_of(heads, tile, e, tiles, v, 0, first_tiles);
+    float *k2 = part_of(heads, tile, e, tiles, k, first_tiles, tiles);
+    float *v2 = part_of(heads, tile, e, tiles, v, first_tiles, tiles);
+    sdt_attention(heads, rows, e, q, tile, first, k1, v1, scale, o, lse, scratch);
+    sdt_attention(heads, rows, e, q, tile, keys - first, k2, v2, scale, o2, lse2, scratch);
     float *again = copy_of(nq, o), *again_lse = copy_of(n, lse);
     sdt_attention_merge(heads, rows, e, o2, lse2, o, lse);
     sdt_attention_reference(heads, rows, e, q, tile, keys, k, v, scale, want, want_lse);
@@ -71,7 +80,8 @@ static void check_merge(int heads, int rows, int e, int tile, int first_tiles, i
     sdt_attention_merge_reference(heads, rows, e, o2, lse2, again, again_lse);
     check_near(nq, o, again, tolerance, "merge");
     check_near(n, lse, again_lse, tolerance, "merge of log-sum-exps");
-    float *all[] = {q, k, v, o, lse, o2, lse2, want, want_lse, scratch, again, again_lse};
+    float *all[] = {k1,  v1, k2,   v2,   q,        k,       v,     o,
+                    lse, o2, lse2, want, want_lse, scratch, again, again_lse};
     for (size_t i = 0; i < COUNT(all); i++)
         free(all[i]);
 }
