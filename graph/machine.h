@@ -3,7 +3,11 @@
  * A device is a memory node with workers. On CPUs one device is the host's memory with all cores;
  * several devices are stand-ins: NUMA nodes of a synthetic topology, so that StarPU makes a memory node
  * for each and really copies between them. Node 0 is then the host, with a worker for input and
- * output, and belongs to no device: what a device reads from another is never free. */
+ * output, and belongs to no device: what a device reads from another is never free.
+ *
+ * With GPUs, each is a memory node with one worker; the host's memory is node 0, whose CPU workers load weights,
+ * embed and collect, and are device cpu:0 too where that is asked for. The topology and the speed of
+ * the links are the real ones, measured by StarPU when it first sees the machine. */
 #ifndef STARDIT_MACHINE_H
 #define STARDIT_MACHINE_H
 
@@ -25,7 +29,9 @@ enum {
 
 struct sdt_machine {
     int devices, workers_per_device;
-    struct sdt_place host;    /* where input and output happen; with one device, that device */
+    struct sdt_device what[SDT_MAX_DEVICES]; /* [devices] */
+    int gpus;                                /* among them */
+    struct sdt_place host;    /* where input and output happen; with one CPU device, that device */
     struct sdt_place *device; /* [devices] */
     struct sdt_recorder *recorder;
     struct sdt_scratch scratch[SDT_LANES];
@@ -37,7 +43,7 @@ struct sdt_machine {
     atomic_uint flows; /* bit f: own flow f is in use */
     atomic_bool stop;  /* set it (async-signal-safe) to end the run early */
     char scheduler[64];
-    char *bus_folder; /* temporary, removed at close; NULL: none */
+    char *bus_folder; /* temporary, removed at close; NULL: none, or StarPU's own */
 };
 
 /* Some of the machine's devices in an order: first those that hold tokens (or decode), then helpers. */

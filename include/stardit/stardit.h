@@ -37,21 +37,26 @@ extern "C" {
 struct sdt_machine;
 
 struct sdt_machine_options {
-    int devices;            /* 1..SDT_MAX_DEVICES */
-    int workers_per_device; /* 0: all cores for one device, 1 for several */
-    const char *scheduler;  /* a policy's name; NULL: STARPU_SCHED, else "pipedit" */
-    bool as_shipped;        /* for measurements: a stock policy whose idle workers spin */
-    bool keep_records;      /* for a trace */
-    bool keep_edges;        /* for a graph */
-    bool free_mapping;      /* for tests: any worker may run any task; no result may change */
-    int max_pending;        /* tasks of one lane inserted and not ended; 0: 4096 */
+    int devices; /* 1..SDT_MAX_DEVICES */
+    /* [devices] what they are, in the order of their numbers; NULL: CPU devices. At most SDT_MAX_GPUS
+     * GPUs, and beside them cpu:0 at most: the host's memory, with the cores that drive no GPU. */
+    const struct sdt_device *device;
+    /* CPU workers of a CPU device; 0: all cores for one device, 1 for several. Beside GPUs: of the
+     * host; 0: all cores that drive no GPU, 8 at most unless cpu:0 is a device. */
+    int workers_per_device;
+    const char *scheduler; /* a policy's name; NULL: STARPU_SCHED, else "pipedit" */
+    bool as_shipped;       /* for measurements: a stock policy whose idle workers spin */
+    bool keep_records;     /* for a trace */
+    bool keep_edges;       /* for a graph */
+    bool free_mapping;     /* for tests: any worker may run any task; no result may change */
+    int max_pending;       /* tasks of one lane inserted and not ended; 0: 4096 */
     /* What schedulers are told about stand-in devices; 0: 25 GFLOP/s a worker, 8000 MB/s a link. */
     double worker_gflops, link_mb_per_s;
 };
 
-/* Starts StarPU. One machine per process at a time. SDT_ERROR_USAGE for counts out of range or an
- * unknown scheduler (the message lists the known ones), SDT_ERROR_DEVICE when StarPU does not
- * start. */
+/* Starts StarPU. One machine per process at a time. SDT_ERROR_USAGE for counts out of range, devices
+ * that do not go together or are not there, or an unknown scheduler (the message lists the known
+ * ones), SDT_ERROR_DEVICE when there is no GPU or StarPU does not start. */
 enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
                                  struct sdt_machine **machine, struct sdt_error *err);
 /* Waits for all tasks and stops StarPU. Flows and vectors (stardit/graph.h) have been freed before.
@@ -63,6 +68,7 @@ void sdt_machine_close(struct sdt_machine *machine);
  * signal's handler. */
 void sdt_machine_stop(struct sdt_machine *machine);
 int sdt_machine_devices(const struct sdt_machine *machine);
+struct sdt_device sdt_machine_device(const struct sdt_machine *machine, int device);
 /* Bytes that StarPU has moved between memories since the previous call (StarPU resets its counters
  * when asked). Index 0 is the host, index d + 1 device d; row = source. */
 void sdt_machine_traffic(struct sdt_machine *machine,
@@ -166,14 +172,18 @@ enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_
 /* ---- placement and plan -------------------------------------------------------------------- */
 
 /* Which devices do what, and how. Counts of 0: all devices do both, one phase after the other, each
- * phase's weights dropped before the next (the co-located baseline with offloading). Two disjoint
- * groups: DeDiVAE, the one denoises request k + 1 while the other decodes request k. */
+ * phase's weights dropped before the next (the co-located baseline with offloading). Two groups:
+ * DeDiVAE, the one denoises request k + 1 while the other decodes request k; a device may belong to
+ * both. A group's devices are of one kind, and with aco both groups'. */
 struct sdt_placement {
     int dit_devices, vae_devices;
     int dit[SDT_MAX_DEVICES], vae[SDT_MAX_DEVICES]; /* device indices */
+    /* For plans, [devices of the machine]: what they are; NULL: CPUs. A run asks its machine. */
+    const struct sdt_device *device;
+    enum sdt_precision precision;
     bool text_with_vae; /* the text encoder runs on the first VAE device, else the first DiT one */
     int chunk_heads, ulysses_degree; /* 0: the strategy's own */
-    enum sdt_aco aco;                /* needs two groups */
+    enum sdt_aco aco;                /* needs two groups that share no device */
     bool keep_weights; /* one group: both phases' weights stay on the devices, nothing is dropped */
     bool vae_spill;    /* once nothing is left to denoise, DiT devices decode as well */
     int most_latents;  /* of requests that are not decoded yet, denoising ones included; 0: 3 */
@@ -190,17 +200,22 @@ struct sdt_plan {
     int streams;                      /* 2 with classifier-free guidance */
     int *device_tiles, *device_heads; /* [devices] */
     double *device_bytes;             /* [devices] predicted peak */
+    double *device_room;   /* [devices] GPUs: bytes that StarPU may use there; CPUs: 0, not known */
+    bool *device_offloads; /* [devices] weights do not all fit: kept in the host's memory, they come
+                            * layer by layer */
+    enum sdt_device_kind dit_kind, vae_kind;
+    enum sdt_dtype dit_dtype, vae_dtype; /* float32 or bfloat16 */
     double text_flops, step_flops, vae_flops, total_flops;
     double exchanged_per_step; /* bytes between devices */
     double weight_bytes;       /* stored, all components */
-    /* Of one request, predicted at `flops_per_second` a worker. */
+    /* Of one request, predicted at `flops_per_second` a CPU worker, or a GPU that denoises. */
     double denoise_seconds, decode_seconds, seconds;
-    double flops_per_second;
+    double flops_per_second; /* measured on CPUs; on GPUs a guess from the kind of GPU */
 };
 /* Checks the request (sizes, text length, tiling, memory against the machine's) and predicts.
- * flops_per_second is measured with a small matrix product. workers_per_device as in
+ * flops_per_second is measured with a small matrix product on CPUs. workers_per_device as in
  * sdt_machine_options. Needs no machine. SDT_ERROR_USAGE or SDT_ERROR_LIMIT with the numbers;
- * SDT_ERROR_MEMORY. */
+ * SDT_ERROR_DEVICE where GPUs are asked for and there is none; SDT_ERROR_MEMORY. */
 enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                               const struct sdt_placement *placement, int devices,
                               int workers_per_device, struct sdt_plan *plan, struct sdt_error *err);
