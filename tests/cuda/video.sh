@@ -1,0 +1,25 @@
+#!/bin/sh
+# A video from a GPU is the CPUs' video: in both types, with each strategy, and with the transformer and
+# the decoder in two groups that share the GPU. The same work twice gives the same bits.
+. "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
+. "${STARDIT_SOURCE_DIR:-.}/tests/cuda/common.sh"
+
+# Relative L2 of the video's pixels. A forward in bfloat16 is within 2e-2 (golden.sh); two steps with
+# guidance 5 and the decoder add to that.
+float32=1e-3 bfloat16=6e-2
+
+video cpu --devices 1
+for dtype in float32 bfloat16; do
+    eval "limit=\$$dtype"
+    video gpu-$dtype --devices cuda:0 --dtype $dtype
+    like gpu-$dtype cpu $limit
+    video again-$dtype --devices cuda:0 --dtype $dtype
+    same "$tmp/again-$dtype.safetensors" "$tmp/gpu-$dtype.safetensors"
+    for strategy in ulysses pipesp; do
+        video $strategy-$dtype --devices cuda:0 --dtype $dtype --strategy $strategy
+        like $strategy-$dtype cpu $limit
+    done
+    video dedivae-$dtype --dit-devices cuda:0 --vae-devices cuda:0 --dtype $dtype
+    like dedivae-$dtype cpu $limit
+done
+finish
