@@ -1,1 +1,98 @@
-#include "kernels/cuda/context.h"
+/* Kernels that touch each number once: conversion, activations, the timestep embedding, and the sampler. */
+#include "kernels/cuda/launch.h"
+
+template <enum sdt_dtype FROM, enum sdt_dtype TO, int PACK>
+__global__ static void convert(size_t n, const void *x, void *y) {
+    for (size_t i = flat_first(PACK); i < n; i += flat_stride(PACK))
+        body_convert_pack(FROM, TO, PACK, i, n, x, y);
+}
+
+template <enum sdt_dtype FROM, enum sdt_dtype TO>
+static void launch_convert(const struct sdt_cuda *cuda, size_t n, const void *x, void *y) {
+    constexpr int pack = FROM == SDT_BF16 || TO == SDT_BF16 ? 8 : 4;
+    bool wide = body_aligned(x) && body_aligned(y);
+    auto kernel = wide ? convert<FROM, TO, pack> : convert<FROM, TO, 1>;
+    kernel<<<flat_blocks(cuda, n, wide ? pack : 1), SDT_FLAT_THREADS, 0, cuda->stream>>>(n, x, y);
+}
+
+enum sdt_status sdt_cuda_convert(struct sdt_cuda *cuda, size_t n, enum sdt_dtype from,
+                                 const void *x, enum sdt_dtype to, void *y) {
+    if (n == 0)
+        return SDT_OK;
+    if (from == SDT_BF16 && to == SDT_BF16)
+        launch_convert<SDT_BF16, SDT_BF16>(cuda, n, x, y);
+    else if (from == SDT_BF16)
+        launch_convert<SDT_BF16, SDT_F32>(cuda, n, x, y);
+    else if (to == SDT_BF16)
+        launch_convert<SDT_F32, SDT_BF16>(cuda, n, x, y);
+    else
+        launch_convert<SDT_F32, SDT_F32>(cuda, n, x, y);
+    return sdt__cuda_launched(cuda, "convert");
+}
+
+template <enum sdt_dtype T, int PACK>
+__global__ static void silu(size_t n, const void *x, void *y) {
+    for (size_t i = flat_first(PACK); i < n; i += flat_stride(PACK))
+        body_silu_pack(T, PACK, i, n, x, y);
+}
+
+enum sdt_status sdt_cuda_silu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n, const void *x,
+                              void *y) {
+    if (n == 0)
+        return SDT_OK;
+    bool wide = body_aligned(x) && body_aligned(y);
+    auto kernel = SDT_PICK(silu, dtype, wide);
+    int pack = body_pack(dtype, dtype, wide);
+    kernel<<<flat_blocks(cuda, n, pack), SDT_FLAT_THREADS, 0, cuda->stream>>>(n, x, y);
+    return sdt__cuda_launched(cuda, "silu");
+}
+
+template <enum sdt_dtype T, int PACK>
+__global__ static void gated_gelu(size_t n, const void *a, const void *b, void *y) {
+    for (size_t i = flat_first(PACK); i < n; i += flat_stride(PACK))
+        body_gated_gelu_pack(T, PACK, i, n, a, b, y);
+}
+
+enum sdt_status sdt_cuda_gated_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
+                                    const void *a, const void *b, void *y) {
+    if (n == 0)
+        return SDT_OK;
+    bool wide = body_aligned(a) && body_aligned(b) && body_aligned(y);
+    auto kernel = SDT_PICK(gated_gelu, dtype, wide);
+    int pack = body_pack(dtype, dtype, wide);
+    kernel<<<flat_blocks(cuda, n, pack), SDT_FLAT_THREADS, 0, cuda->stream>>>(n, a, b, y);
+    return sdt__cuda_launched(cuda, "gated gelu");
+}
+
+__global__ static void sinusoid(float t, int half, float *y) {
+    for (size_t i = flat_first(1); i < (size_t)half; i += flat_stride(1))
+        body_sinusoid(t, half, (int)i, y);
+}
+
+enum sdt_status sdt_cuda_sinusoid(struct sdt_cuda *cuda, float t, int dim, float *y) {
+    int half = dim / 2;
+    if (half == 0)
+        return SDT_OK;
+    sinusoid<<<flat_blocks(cuda, half, 1), SDT_FLAT_THREADS, 0, cuda->stream>>>(t, half, y);
+    return sdt__cuda_launched(cuda, "sinusoid");
+}
+
+template <int PACK> __global__ static void sampler_step(const struct body_sampler a) {
+    for (size_t i = flat_first(PACK); i < a.n; i += flat_stride(PACK))
+        body_sampler_pack(&a, PACK, i);
+}
+
+enum sdt_status sdt_cuda_sampler_step(struct sdt_cuda *cuda, const struct sdt_sampler_step *step,
+                                      size_t n, const float *v_cond, const float *v_uncond,
+                                      const float *x, float *x_next, float *x_last, float *m0,
+                                      float *m1) {
+    if (n == 0)
+        return SDT_OK;
+    struct body_sampler a = {*step, n, v_cond, v_uncond, x, x_next, x_last, m0, m1};
+    bool wide = body_aligned(v_cond) && body_aligned(v_uncond) && body_aligned(x) &&
+                body_aligned(x_next) && body_aligned(x_last) && body_aligned(m0) &&
+                body_aligned(m1);
+    auto kernel = wide ? sampler_step<4> : sampler_step<1>;
+    kernel<<<flat_blocks(cuda, n, wide ? 4 : 1), SDT_FLAT_THREADS, 0, cuda->stream>>>(a);
+    return sdt__cuda_launched(cuda, "sampler step");
+}
