@@ -488,6 +488,9 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     status = check_places(machine, err);
     if (status != SDT_OK)
         goto out;
+    status = sdt__cuda_workers_open(err);
+    if (status != SDT_OK)
+        goto out;
     settle_buses(machine);
     starpu_profiling_status_set(STARPU_PROFILING_ENABLE);
     int pending = options->max_pending > 0 ? options->max_pending : 4096;
@@ -522,6 +525,7 @@ void sdt_machine_close(struct sdt_machine *machine) {
         sdt__scratch_clear(&machine->scratch[l]);
         sdt__lane_clear(&machine->lane[l]);
     }
+    sdt__cuda_workers_close();
     starpu_shutdown();
     pthread_mutex_destroy(&machine->parameters_mutex);
     remove_bus_folder(machine);

@@ -70,6 +70,7 @@ struct sdt_parallel {
     int ulysses_degree; /* usp; 0: all devices */
     int chunk_heads;    /* 0: the strategy's own */
     int tile_rows;      /* 0: as sdt_tile_rows() says */
+    enum sdt_dtype dtype; /* of activations and weights: SDT_F32, or SDT_BF16 on GPUs */
     enum sdt_aco aco;
     bool (*helpers_free)(void *arg); /* ACO_STATIC: asked before each layer; NULL: always */
     void *helpers_arg;
