@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "graph/devices.h"
 #include "graph/opened.h"
 
 /* One request on one group, before anything is placed. */
@@ -17,7 +18,7 @@ struct work {
     int streams, steps, requests;
     double linear_flops, attention_flops; /* one forward of one stream */
     double text_flops, vae_flops;
-    double weight_bytes; /* of transformer and decoder, as floats */
+    double weight_bytes; /* of transformer and decoder, on the devices */
 };
 
 /* FLOP/s of `devices` devices together. */
@@ -252,8 +253,9 @@ enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
                      .requests = count,
                      .attention_flops = 4.0 * c->layers * tokens * tokens * c->width,
                      .vae_flops = sdt_wan_vae_flops(pipeline->vae, &job)};
-    w.weight_bytes = 4.0 * (double)(sdt_weights_parameters(sdt_wan_weights(pipeline->transformer)) +
-                                    sdt_weights_parameters(sdt_wan_vae_weights(pipeline->vae)));
+    w.weight_bytes = (rates->element_bytes > 0.0 ? rates->element_bytes : 4.0) *
+                     (double)(sdt_weights_parameters(sdt_wan_weights(pipeline->transformer)) +
+                              sdt_weights_parameters(sdt_wan_vae_weights(pipeline->vae)));
     w.linear_flops = sdt_wan_flops(c, g, keys) - w.attention_flops;
     if (pipeline->text_encoder)
         w.text_flops = w.streams * sdt_umt5_flops(pipeline->text_encoder, keys);
@@ -282,7 +284,37 @@ enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
     return SDT_OK;
 }
 
-struct sdt_machine_rates sdt_measure_rates(int devices, int workers_per_device) {
+/* GPUs share nothing but links. Between GPUs that reach each other's memory a link is taken for NVLink. */
+static struct sdt_machine_rates gpu_rates(const struct sdt_device *device, int devices,
+                                          enum sdt_precision precision) {
+    enum sdt_dtype dtype = precision == SDT_PRECISION_FLOAT32 ? SDT_F32 : SDT_BF16;
+    struct sdt_machine_rates rates = {.devices = devices,
+                                      .workers_per_device = 1,
+                                      .link_bytes_per_second = 150e9,
+                                      .link_seconds = 10e-6,
+                                      .element_bytes = dtype == SDT_F32 ? 4.0 : 2.0};
+    struct sdt_gpus gpus;
+    sdt__gpus_find(&gpus);
+    for (int d = 0; d < devices; d++) {
+        if (device[d].kind != SDT_DEVICE_CUDA || device[d].index >= gpus.count)
+            continue;
+        double guess = sdt__gpu_guess(&gpus.gpu[device[d].index], dtype);
+        if (rates.flops_per_second == 0.0 || guess < rates.flops_per_second)
+            rates.flops_per_second = guess;
+        for (int e = 0; e < d; e++)
+            if (device[e].kind == SDT_DEVICE_CUDA &&
+                !sdt__gpu_reaches(device[d].index, device[e].index))
+                rates.link_bytes_per_second = 12e9; /* through the host */
+    }
+    if (rates.flops_per_second <= 0.0)
+        rates.flops_per_second = 1e13; /* CUDA does not tell its clock */
+    return rates;
+}
+
+struct sdt_machine_rates sdt_measure_rates(const struct sdt_device *device, int devices,
+                                           int workers_per_device, enum sdt_precision precision) {
+    if (sdt__has_gpus(device, devices))
+        return gpu_rates(device, devices, precision);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     size_t bytes = (size_t)8 << 20;
     double best = 1e9;

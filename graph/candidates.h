@@ -15,6 +15,7 @@ struct sdt_machine_rates {
     double flops_per_second;      /* of a worker */
     double link_bytes_per_second; /* of a device, each way */
     double link_seconds;          /* latency of a transfer */
+    double element_bytes;         /* of weights; 0: 4 */
 };
 
 struct sdt_candidate {
@@ -34,6 +35,8 @@ enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
                                     const struct sdt_machine_rates *rates,
                                     struct sdt_candidate **candidates, int *number,
                                     struct sdt_error *err);
-/* The rates of stand-in devices on this machine, measured in some milliseconds. */
-struct sdt_machine_rates sdt_measure_rates(int devices, int workers_per_device);
+/* The rates of stand-in devices on this machine, measured in some milliseconds; with GPUs, of the slowest GPU
+ * and of its links, guessed (docs/numbers.md). device as in sdt_placement. */
+struct sdt_machine_rates sdt_measure_rates(const struct sdt_device *device, int devices,
+                                           int workers_per_device, enum sdt_precision precision);
 #endif

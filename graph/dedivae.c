@@ -1,12 +1,14 @@
 /* Several requests: DeDiVAE (PipeDiT, section 1.3 of the specification), and the co-located baseline.
  *
- * With two disjoint groups the calling thread denoises one request after the other on the DiT group, and puts
+ * With two groups the calling thread denoises one request after the other on the DiT group, and puts
  * each finished latent into a queue from which decoding threads take it: request k + 1 is denoised while
  * request k is decoded. Weights stay where they are used and nowhere else. The queue is bounded by the number
  * of latents alive, so memory does not grow with the number of requests.
  *
  * There is one decoding thread per VAE device, so requests are decoded side by side; with spatial tiles
  * there is one thread for all, and the tiles of a request go to the devices side by side.
+ *
+ * Both groups may hold one device: its tasks then take turns, and both kinds of weights stay on it.
  *
  * With one group for both, a request is decoded before the next is denoised, and each phase's weights are
  * dropped before the other's are loaded: offloading, as the paper's baseline ran. */
@@ -15,6 +17,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "graph/devices.h"
 
 /* All that the threads share. */
 struct service {
@@ -72,6 +76,19 @@ static bool stopped(const struct service *service) { return atomic_load(&service
 
 /* ---- one group after the other --------------------------------------------------------------- */
 
+/* Can the denoiser's weights stay on the GPUs while the decoder works? They came from a slow conversion. */
+static bool room_to_decode(const struct service *service, const struct sdt_decoder *decoder,
+                           int r) {
+    struct sdt_vae_job job = sdt__vae_job(service->pipeline, &service->requests[r]);
+    double bytes = sdt_wan_vae_bytes(service->pipeline->vae, &job, decoder->devices);
+    bool room = true;
+    for (int i = 0; i < decoder->devices; i++)
+        room = room && decoder->place[i].kind == SDT_DEVICE_CUDA &&
+               (decoder->parameters || /* it has found room before */
+                bytes <= (double)starpu_memory_get_available(decoder->place[i].node));
+    return room;
+}
+
 static void run_in_turn(struct service *service, struct sdt_denoiser *denoiser,
                         struct sdt_decoder *decoder) {
     bool keep = service->options->placement.keep_weights;
@@ -88,6 +105,7 @@ static void run_in_turn(struct service *service, struct sdt_denoiser *denoiser,
             deliver(service, r, status, &err);
             return;
         }
+        keep = keep || room_to_decode(service, decoder, r);
         if (!keep)
             sdt__denoiser_unload(denoiser);
         if (status == SDT_OK)
@@ -191,7 +209,7 @@ static void denoise_all(struct service *service, struct sdt_denoiser *denoiser) 
 /* Starts decoding threads on a group, after the `started` ones there are: one per device, or one for all that
  * shares out tiles. Returns how many run then; fewer than asked for is no failure if there is one. */
 static int start_decoding(struct service *service, struct decoding *decoding, int started,
-                          const struct sdt_group *group, bool tiles) {
+                          const struct sdt_group *group, enum sdt_dtype dtype, bool tiles) {
     int threads = tiles ? 1 : group->devices;
     for (int i = 0; i < threads; i++, started++) {
         decoding[started] = (struct decoding){.service = service,
@@ -199,6 +217,7 @@ static int start_decoding(struct service *service, struct decoding *decoding, in
                                                           .machine = service->machine,
                                                           .place = group->place + (tiles ? 0 : i),
                                                           .devices = tiles ? group->devices : 1,
+                                                          .dtype = dtype,
                                                           .lane = SDT_LANE_DECODE + started,
                                                           .finish = true}};
         if (pthread_create(&decoding[started].thread, NULL, decode_all, &decoding[started]))
@@ -217,21 +236,23 @@ static int waiting(struct service *service) {
 
 static enum sdt_status run_two_groups(struct service *service, struct sdt_denoiser *denoiser,
                                       const struct sdt_group *dit, const struct sdt_group *vae,
+                                      enum sdt_dtype vae_dtype, bool shared,
                                       struct sdt_error *err) {
     bool tiles = service->requests[0].tiling.size_rows > 0;
     struct decoding *decoding = calloc((size_t)(dit->devices + vae->devices), sizeof *decoding);
     if (!decoding)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for decoding threads");
-    int started = start_decoding(service, decoding, 0, vae, tiles);
+    int started = start_decoding(service, decoding, 0, vae, vae_dtype, tiles);
     enum sdt_status status =
         started ? SDT_OK
                 : sdt_fail(err, SDT_ERROR_MEMORY, "a decoding thread could not be started");
     if (status == SDT_OK)
         denoise_all(service, denoiser);
-    if (status == SDT_OK && service->options->placement.vae_spill && waiting(service) > 0 &&
-        !given_up(service)) {
+    /* Devices of both groups decode already. */
+    bool spill = service->options->placement.vae_spill && !shared;
+    if (status == SDT_OK && spill && waiting(service) > 0 && !given_up(service)) {
         sdt__denoiser_unload(denoiser); /* makes room for the VAE's weights */
-        started = start_decoding(service, decoding, started, dit, tiles);
+        started = start_decoding(service, decoding, started, dit, vae_dtype, tiles);
     }
     pthread_mutex_lock(&service->mutex);
     service->closed = true;
@@ -247,12 +268,16 @@ static enum sdt_status run_two_groups(struct service *service, struct sdt_denois
 
 /* ---- both ------------------------------------------------------------------------------------ */
 
-static bool overlap(const struct sdt_placement *p) {
-    for (int i = 0; i < p->dit_devices; i++)
-        for (int j = 0; j < p->vae_devices; j++)
-            if (p->dit[i] == p->vae[j])
-                return true;
-    return false;
+/* What decoding the largest of the requests takes on a device. */
+static double decoding_bytes(const struct service *service, const struct sdt_group *vae) {
+    double most = 0.0;
+    for (int r = 0; r < service->count; r++) {
+        struct sdt_vae_job job = sdt__vae_job(service->pipeline, &service->requests[r]);
+        double bytes = sdt_wan_vae_bytes(service->pipeline->vae, &job,
+                                         job.tiling.size_rows ? vae->devices : 1);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
 }
 
 enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
@@ -268,7 +293,9 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
             "%d requests on groups of %d and %d devices; it takes at least one request, "
             "and at most %d devices a group",
             count, p->dit_devices, p->vae_devices, SDT_MAX_DEVICES);
-    bool two = p->dit_devices > 0 && p->vae_devices > 0 && !overlap(p);
+    bool two = p->dit_devices > 0 && p->vae_devices > 0;
+    bool shared = two && sdt__groups_overlap(p);
+    struct sdt_kinds kinds;
     struct service service = {.pipeline = pipeline,
                               .machine = machine,
                               .requests = requests,
@@ -279,10 +306,13 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
 
     for (int d = 0; d < SDT_MAX_DEVICES; d++)
         all[d] = d;
-    if (p->aco != SDT_ACO_OFF && !two)
+    if (p->aco != SDT_ACO_OFF && (!two || shared))
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "attention co-processing (aco) needs a DiT group and a VAE group of other "
                         "devices");
+    status = sdt__settle_kinds(p, machine->what, machine->devices, &kinds, err);
+    if (status != SDT_OK)
+        return status;
     bool help = two && p->aco != SDT_ACO_OFF;
     status = sdt_group_init(&dit, machine, p->dit_devices ? p->dit_devices : machine->devices,
                             p->dit_devices ? p->dit : all, help ? p->vae_devices : 0, p->vae, err);
@@ -305,6 +335,9 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
     struct sdt_denoiser denoiser = {.pipeline = pipeline,
                                     .machine = machine,
                                     .text_place = p->text_with_vae ? &vae.place[0] : &dit.place[0],
+                                    .text_dtype =
+                                        p->text_with_vae ? kinds.vae_dtype : kinds.dit_dtype,
+                                    .beside = shared ? decoding_bytes(&service, &vae) : 0.0,
                                     .parallel = {.strategy = requests[0].strategy,
                                                  .place = dit.place,
                                                  .anywhere = dit.anywhere,
@@ -313,15 +346,17 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
                                                  .ulysses_degree = p->ulysses_degree,
                                                  .chunk_heads = p->chunk_heads,
                                                  .aco = p->aco,
+                                                 .dtype = kinds.dit_dtype,
                                                  .helpers_free = nothing_to_decode,
                                                  .helpers_arg = &service}};
     struct sdt_decoder decoder = {.pipeline = pipeline,
                                   .machine = machine,
                                   .place = vae.place,
                                   .devices = vae.devices,
+                                  .dtype = kinds.vae_dtype,
                                   .lane = SDT_LANE_DECODE};
     if (two)
-        status = run_two_groups(&service, &denoiser, &dit, &vae, err);
+        status = run_two_groups(&service, &denoiser, &dit, &vae, kinds.vae_dtype, shared, err);
     else
         run_in_turn(&service, &denoiser, &decoder);
     if (status == SDT_OK && service.status != SDT_OK) {

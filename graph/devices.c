@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* What cuBLASLt, cuDNN and our own kernels take of a GPU once they run: their code and a workspace. */
+#define LIBRARY_BYTES 768e6
+
 const char *sdt_device_kind_name(enum sdt_device_kind kind) {
     return kind == SDT_DEVICE_CUDA ? "cuda" : "cpu";
 }
@@ -188,5 +191,9 @@ double sdt__gpu_room(const struct sdt_gpus *gpus, int index) {
     if (room < 0.0)
         room = 0.9 * (double)gpus->gpu[index].total_bytes;
     double available = (double)sdt__gpu_free(index);
-    return available > 0.0 && available < room ? available : room;
+    if (available <= 0.0)
+        return room;
+    /* libraries load their kernels when they are first used, and have a workspace */
+    available = available > LIBRARY_BYTES ? available - LIBRARY_BYTES : 0.0;
+    return available < room ? available : room;
 }

@@ -22,6 +22,14 @@ struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
 /* Sizes, text, tiling: SDT_ERROR_USAGE with what would work. */
 enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
                                    const struct sdt_request *request, struct sdt_error *err);
+/* What a phase takes of a device's memory, bytes. `least`: with weights that come and go layer by layer, two
+ * layers at a time, kept in the host's memory meanwhile. */
+struct sdt_need {
+    double all, weights, least;
+};
+struct sdt_need sdt__denoise_need(const struct sdt_wan *wan, const struct sdt_parallel *parallel,
+                                  const struct sdt_layout *layout, int device, int streams,
+                                  int text_keys);
 /* FLOP/s of one worker, measured with a product shaped like a tile's. */
 double sdt__measure_speed(void);
 #endif

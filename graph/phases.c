@@ -203,9 +203,11 @@ static struct sdt_wan_run *prepare(struct sdt_denoiser *d, struct sdt_flow *flow
     return d->run;
 }
 
+/* On GPUs weights may come and go, on CPU devices all is to stay. *offloads: they do on one of them. */
 static enum sdt_status check_denoising(const struct sdt_denoiser *d,
                                        const struct sdt_request *request, int streams,
-                                       const struct text *text, struct sdt_error *err) {
+                                       const struct text *text, bool *offloads,
+                                       struct sdt_error *err) {
     const struct sdt_wan *wan = d->pipeline->transformer;
     const struct sdt_wan_config *c = sdt_wan_config(wan);
     struct sdt_wan_geometry g = sdt__geometry(d->pipeline, request);
@@ -213,12 +215,18 @@ static enum sdt_status check_denoising(const struct sdt_denoiser *d,
     int64_t tokens =
         (int64_t)(g.frames / c->patch[0]) * (g.height / c->patch[1]) * (g.width / c->patch[2]);
     int keys = text[0].rows > text[1].rows ? text[0].rows : text[1].rows;
+    *offloads = false;
     enum sdt_status status =
         sdt_parallel_layout(&d->parallel, tokens, c->heads, c->head_dim, &layout, err);
-    for (int i = 0; status == SDT_OK && i < layout.devices; i++)
-        status = check_room(&layout.place[i], "denoising",
-                            sdt_wan_bytes(wan, d->parallel.strategy, &layout, i, streams, keys),
-                            request, err);
+    for (int i = 0; status == SDT_OK && i < layout.devices; i++) {
+        const struct sdt_place *place = &layout.place[i];
+        struct sdt_need need = sdt__denoise_need(wan, &d->parallel, &layout, i, streams, keys);
+        bool gpu = place->kind == SDT_DEVICE_CUDA;
+        double room = (double)starpu_memory_get_total(place->node);
+        status =
+            check_room(place, "denoising", (gpu ? need.least : need.all) + d->beside, request, err);
+        *offloads |= gpu && room > 0.0 && need.all + d->beside > room;
+    }
     sdt_layout_clear(&layout);
     return status;
 }
@@ -238,7 +246,7 @@ static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request 
                                               request->steps, request->flow_shift, err);
     if (status != SDT_OK)
         goto out;
-    status = check_denoising(d, request, streams, text, err);
+    status = check_denoising(d, request, streams, text, &d->parallel.offloads, err);
     if (status != SDT_OK)
         goto out;
     struct sdt_wan_run *run = prepare(d, &flow, request, streams);

@@ -19,6 +19,9 @@ struct sdt_denoiser {
     struct sdt_machine *machine;
     struct sdt_parallel parallel;
     const struct sdt_place *text_place;
+    enum sdt_dtype text_dtype;
+    double
+        beside; /* bytes that decoding takes on these devices meanwhile: groups that share them */
     struct sdt_wan_run *run; /* of the last request; used again for the same geometry */
     struct sdt_wan_geometry geometry;
     int streams;
@@ -35,6 +38,7 @@ struct sdt_decoder {
     struct sdt_machine *machine;
     const struct sdt_place *place; /* [devices] */
     int devices;
+    enum sdt_dtype dtype;
     int lane;
     bool finish; /* a stop does not end a decode */
     struct sdt_parameters *parameters;

@@ -4,8 +4,11 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "graph/devices.h"
 
 static double now(void) {
     struct timespec t;
@@ -132,6 +135,124 @@ void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt
             placement->vae[d - (devices - vae)] = d;
 }
 
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+struct sdt_need sdt__denoise_need(const struct sdt_wan *wan, const struct sdt_parallel *parallel,
+                                  const struct sdt_layout *layout, int device, int streams,
+                                  int text_keys) {
+    const struct sdt_weights *weights = sdt_wan_weights(wan);
+    double size = (double)sdt_dtype_size(parallel->dtype), blocks = 0.0;
+    int layers = sdt_wan_config(wan)->layers;
+    for (size_t i = 0; i < sdt_weights_count(weights); i++)
+        if (!strncmp(sdt_weights_at(weights, i)->name, "blocks.", 7))
+            blocks += size * (double)sdt_weights_at(weights, i)->count;
+    struct sdt_need need = {
+        .all = sdt_wan_bytes(wan, parallel->strategy, layout, device, streams, text_keys),
+        .weights = size * (double)sdt_weights_parameters(weights)};
+    need.least = need.all - (layers > 2 ? blocks * (layers - 2) / layers : 0.0);
+    return need;
+}
+
+/* Weights that GPUs load from: converted and kept in the host's memory, where an eviction leaves them. */
+static double host_bytes(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                         const struct sdt_kinds *kinds) {
+    double bytes =
+        4.0 * 3.0 * (double)request->num_frames * (double)request->height * (double)request->width;
+    if (kinds->dit == SDT_DEVICE_CUDA)
+        bytes += (double)sdt_dtype_size(kinds->dit_dtype) *
+                 (double)sdt_weights_parameters(sdt_wan_weights(pipeline->transformer));
+    if (kinds->vae == SDT_DEVICE_CUDA)
+        bytes += (double)sdt_dtype_size(kinds->vae_dtype) *
+                 (double)sdt_weights_parameters(sdt_wan_vae_weights(pipeline->vae));
+    return bytes;
+}
+
+/* What one device has to hold: each phase, and both at once where the groups share it. */
+struct device_need {
+    struct sdt_need denoise;
+    double decode;
+};
+
+/* Weights that do not fit come and go; what cannot is refused. Adds to *host what CPU devices take. */
+static enum sdt_status check_device(const struct sdt_request *request, const struct sdt_plan *plan,
+                                    struct sdt_device device, int d, struct device_need need,
+                                    bool together, struct sdt_error *err) {
+    double room = plan->device_room[d];
+    double least = together ? need.denoise.least + need.decode : need.denoise.least;
+    char name[SDT_DEVICE_NAME];
+    sdt__device_name(device, name);
+    if (need.denoise.all > 0.0 && least > room)
+        return sdt_fail(err, SDT_ERROR_LIMIT,
+                        "denoising %d frames of %dx%d (height x width)%s needs at least %.1f GB on "
+                        "%s, two layers' weights at a time, and StarPU may use %.1f GB there; a "
+                        "smaller size, or more GPUs, would need less",
+                        request->num_frames, request->height, request->width,
+                        together ? " beside decoding" : "", least / 1e9, name, room / 1e9);
+    if (need.decode > room)
+        return sdt_fail(err, SDT_ERROR_LIMIT,
+                        "decoding %d frames of %dx%d (height x width) needs about %.1f GB on %s, "
+                        "and StarPU may use %.1f GB there; a smaller size%s would need less",
+                        request->num_frames, request->height, request->width, need.decode / 1e9,
+                        name, room / 1e9, request->tiling.size_rows ? "" : ", or --enable-tiling,");
+    return SDT_OK;
+}
+
+static enum sdt_status check_memory(const struct sdt_request *request,
+                                    const struct sdt_placement *placement, struct sdt_plan *plan,
+                                    const struct sdt_gpus *gpus, const struct device_need *need,
+                                    struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    double total = plan->host_bytes;
+    bool two = placement->dit_devices > 0 && placement->vae_devices > 0;
+
+    for (int d = 0; d < plan->devices && status == SDT_OK; d++) {
+        struct sdt_device device = sdt__device_at(placement->device, d);
+        bool together = two && need[d].denoise.all > 0.0 && need[d].decode > 0.0;
+        plan->device_bytes[d] = together ? need[d].denoise.all + need[d].decode
+                                         : fmax(need[d].denoise.all, need[d].decode);
+        if (device.kind == SDT_DEVICE_CUDA) {
+            plan->device_room[d] = sdt__gpu_room(gpus, device.index);
+            plan->device_offloads[d] = plan->device_bytes[d] > plan->device_room[d];
+            status = check_device(request, plan, device, d, need[d], together, err);
+        } else {
+            total += plan->device_bytes[d];
+        }
+    }
+    double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if (status == SDT_OK && total > memory)
+        status = sdt_fail(err, SDT_ERROR_LIMIT,
+                          "the plan needs about %.1f GB on %d devices that share this machine's "
+                          "%.1f GB; a smaller size or number of frames%s would need less",
+                          total / 1e9, plan->devices, memory / 1e9,
+                          request->tiling.size_rows ? "" : ", or --enable-tiling,");
+    return status;
+}
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+/* FLOP/s of one CPU worker, or of the slowest GPU of a group. */
+static double speed_of(enum sdt_device_kind kind, enum sdt_dtype dtype,
+                       const struct sdt_placement *placement, int count, const int *list,
+                       const struct sdt_gpus *gpus) {
+    double slowest = 0.0;
+    if (kind == SDT_DEVICE_CPU)
+        return sdt__measure_speed();
+    for (int i = 0; i < count; i++) {
+        int gpu = placement->device[list ? list[i] : i].index;
+        double guess = sdt__gpu_guess(&gpus->gpu[gpu], dtype);
+        slowest = slowest == 0.0 || guess < slowest ? guess : slowest;
+    }
+    return slowest > 0.0 ? slowest : 1e13; /* CUDA does not tell its clock */
+}
+
+/* Workers that compute on n devices; stand-ins share the cores. */
+static double workers_of(enum sdt_device_kind kind, int n, const struct sdt_plan *plan,
+                         double cores) {
+    return kind == SDT_DEVICE_CUDA ? n : fmin((double)n * plan->workers_per_device, cores);
+}
+
+/* ---- the plan -------------------------------------------------------------------------------- */
+
 enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                               const struct sdt_placement *placement, int devices,
                               int workers_per_device, struct sdt_plan *plan,
@@ -141,38 +262,36 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
     struct sdt_layout layout = {0};
     struct sdt_place *place = NULL;
+    struct device_need *need = NULL;
+    struct sdt_gpus gpus = {0};
+    struct sdt_kinds kinds;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
     *plan = (struct sdt_plan){0};
     enum sdt_status status = sdt__check_request(pipeline, request, err);
+    if (status == SDT_OK)
+        status = sdt__devices_check(placement->device, devices, &gpus, err);
+    if (status == SDT_OK)
+        status = sdt__settle_kinds(placement, placement->device, devices, &kinds, err);
     if (status != SDT_OK)
         return status;
-    if (devices < 1 || devices > SDT_MAX_DEVICES)
-        return sdt_fail(err, SDT_ERROR_USAGE, "%d devices; 1 to %d are supported", devices,
-                        SDT_MAX_DEVICES);
-    if (placement->dit_devices < 0 || placement->dit_devices > devices ||
-        placement->vae_devices < 0 || placement->vae_devices > devices)
-        return sdt_fail(err, SDT_ERROR_USAGE, "groups of %d and %d devices out of %d",
-                        placement->dit_devices, placement->vae_devices, devices);
-    for (int i = 0; i < placement->dit_devices + placement->vae_devices; i++) {
-        int d = i < placement->dit_devices ? placement->dit[i]
-                                           : placement->vae[i - placement->dit_devices];
-        if (d < 0 || d >= devices)
-            return sdt_fail(err, SDT_ERROR_USAGE,
-                            "there is no device %d; %d devices are numbered 0 to %d", d, devices,
-                            devices - 1);
-    }
-    bool groups = placement->dit_devices > 0;
+    bool groups = placement->dit_devices > 0, mixed = sdt__has_gpus(placement->device, devices);
     int dit = groups ? placement->dit_devices : devices;
     int vae = placement->vae_devices > 0 ? placement->vae_devices : devices;
     int used = request->strategy->one_device ? 1 : dit;
-    int workers = workers_per_device > 0 ? workers_per_device : devices == 1 ? (int)cores : 1;
+    int workers = workers_per_device > 0  ? workers_per_device
+                  : devices == 1 || mixed ? (int)cores
+                                          : 1;
     plan->frames = g.frames;
     plan->latent_height = g.height;
     plan->latent_width = g.width;
     plan->channels = c->in_channels;
     plan->devices = devices;
     plan->workers_per_device = workers;
+    plan->dit_kind = kinds.dit;
+    plan->vae_kind = kinds.vae;
+    plan->dit_dtype = kinds.dit_dtype;
+    plan->vae_dtype = kinds.vae_dtype;
     plan->heads = c->heads;
     plan->streams = request->guidance_scale > 1.0 ? 2 : 1;
     plan->tokens =
@@ -180,18 +299,25 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     plan->device_tiles = calloc((size_t)devices, sizeof *plan->device_tiles);
     plan->device_heads = calloc((size_t)devices, sizeof *plan->device_heads);
     plan->device_bytes = calloc((size_t)devices, sizeof *plan->device_bytes);
-    place = calloc((size_t)devices, sizeof *place);
-    if (!plan->device_tiles || !plan->device_heads || !plan->device_bytes || !place) {
+    plan->device_room = calloc((size_t)devices, sizeof *plan->device_room);
+    plan->device_offloads = calloc((size_t)devices, sizeof *plan->device_offloads);
+    int places = dit + (placement->aco == SDT_ACO_OFF ? 0 : vae);
+    place = calloc((size_t)places, sizeof *place);
+    need = calloc((size_t)devices, sizeof *need);
+    if (!plan->device_tiles || !plan->device_heads || !plan->device_bytes || !plan->device_room ||
+        !plan->device_offloads || !place || !need) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while planning");
         goto out;
     }
-    for (int d = 0; d < devices; d++)
-        place[d] = (struct sdt_place){.device = d, .workers = workers};
+    for (int d = 0; d < places; d++)
+        place[d] = (struct sdt_place){
+            .device = d, .kind = kinds.dit, .workers = kinds.dit == SDT_DEVICE_CUDA ? 1 : workers};
     struct sdt_parallel parallel = {.strategy = request->strategy,
                                     .place = place,
                                     .devices = dit,
                                     .helpers = placement->aco == SDT_ACO_OFF ? 0 : vae,
                                     .aco = placement->aco,
+                                    .dtype = kinds.dit_dtype,
                                     .ulysses_degree = placement->ulysses_degree,
                                     .chunk_heads = placement->chunk_heads};
     status = sdt_parallel_layout(&parallel, plan->tokens, c->heads, c->head_dim, &layout, err);
@@ -206,19 +332,18 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
         for (int k = 0; k < layout.chunks; k++)
             if (layout.owner[k] == i % layout.ulysses)
                 plan->device_heads[d] += layout.head[k + 1] - layout.head[k];
-        plan->device_bytes[d] = sdt_wan_bytes(pipeline->transformer, request->strategy, &layout, i,
-                                              plan->streams, keys);
+        need[d].denoise =
+            sdt__denoise_need(pipeline->transformer, &parallel, &layout, i, plan->streams, keys);
     }
     /* Decoding: all VAE devices share one decode, or each runs its own. */
     bool shared = !groups || request->tiling.size_rows;
-    double decode = sdt_wan_vae_bytes(pipeline->vae, &job, shared ? vae : 1), total = 0.0;
-    for (int i = 0; i < vae; i++) {
-        int d = placement->vae_devices > 0 ? placement->vae[i] : i;
-        if (plan->device_bytes[d] < decode)
-            plan->device_bytes[d] = decode;
-    }
-    for (int d = 0; d < devices; d++)
-        total += plan->device_bytes[d];
+    double decode = sdt_wan_vae_bytes(pipeline->vae, &job, shared ? vae : 1);
+    for (int i = 0; i < vae; i++)
+        need[placement->vae_devices > 0 ? placement->vae[i] : i].decode = decode;
+    plan->host_bytes = mixed ? host_bytes(pipeline, request, &kinds) : 0.0;
+    status = check_memory(request, placement, plan, &gpus, need, err);
+    if (status != SDT_OK)
+        goto out;
     plan->weight_bytes = (double)sdt_weights_bytes(sdt_wan_weights(pipeline->transformer)) +
                          (double)sdt_weights_bytes(sdt_wan_vae_weights(pipeline->vae));
     if (pipeline->text_encoder) {
@@ -234,25 +359,22 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
         plan->exchanged_per_step +=
             (double)plan->streams * c->layers *
             (sdt_exchanged_with_helpers(&layout) - sdt_exchanged_by_heads(&layout));
-    plan->flops_per_second = sdt__measure_speed();
-    /* Stand-in devices share the cores. */
-    double denoise_workers = fmin((double)used * workers, (double)cores);
-    double decode_workers = fmin((double)(shared ? vae : 1) * workers, (double)cores);
-    plan->denoise_seconds = (plan->text_flops + request->steps * plan->step_flops) /
-                            (plan->flops_per_second * denoise_workers);
-    plan->decode_seconds = plan->vae_flops / (plan->flops_per_second * decode_workers);
+    plan->flops_per_second =
+        speed_of(kinds.dit, kinds.dit_dtype, placement, dit, groups ? placement->dit : NULL, &gpus);
+    double decode_speed = plan->flops_per_second;
+    if (kinds.vae != kinds.dit || kinds.vae == SDT_DEVICE_CUDA)
+        decode_speed = speed_of(kinds.vae, kinds.vae_dtype, placement, vae,
+                                placement->vae_devices > 0 ? placement->vae : NULL, &gpus);
+    plan->denoise_seconds =
+        (plan->text_flops + request->steps * plan->step_flops) /
+        (plan->flops_per_second * workers_of(kinds.dit, used, plan, (double)cores));
+    plan->decode_seconds = plan->vae_flops / (decode_speed * workers_of(kinds.vae, shared ? vae : 1,
+                                                                        plan, (double)cores));
     plan->seconds = plan->denoise_seconds + plan->decode_seconds;
-
-    double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    if (total > memory)
-        status = sdt_fail(err, SDT_ERROR_LIMIT,
-                          "the plan needs about %.1f GB on %d devices that share this machine's "
-                          "%.1f GB; a smaller size or number of frames%s would need less",
-                          total / 1e9, devices, memory / 1e9,
-                          request->tiling.size_rows ? "" : ", or --enable-tiling,");
 out:
     sdt_layout_clear(&layout);
     free(place);
+    free(need);
     if (status != SDT_OK)
         sdt_plan_clear(plan);
     return status;
@@ -262,5 +384,7 @@ void sdt_plan_clear(struct sdt_plan *plan) {
     free(plan->device_tiles);
     free(plan->device_heads);
     free(plan->device_bytes);
+    free(plan->device_room);
+    free(plan->device_offloads);
     *plan = (struct sdt_plan){0};
 }

@@ -67,10 +67,11 @@ struct sdt_parallel {
     const struct sdt_place *place;    /* [devices + helpers], outlives the run */
     const struct sdt_place *anywhere; /* [devices], each with the helpers; needed for ACO_DYNAMIC */
     int devices, helpers;
-    int ulysses_degree; /* usp; 0: all devices */
-    int chunk_heads;    /* 0: the strategy's own */
-    int tile_rows;      /* 0: as sdt_tile_rows() says */
+    int ulysses_degree;   /* usp; 0: all devices */
+    int chunk_heads;      /* 0: the strategy's own */
+    int tile_rows;        /* 0: as sdt_tile_rows() says */
     enum sdt_dtype dtype; /* of activations and weights: SDT_F32, or SDT_BF16 on GPUs */
+    bool offloads; /* weights do not all fit: the next layer's are fetched while one computes */
     enum sdt_aco aco;
     bool (*helpers_free)(void *arg); /* ACO_STATIC: asked before each layer; NULL: always */
     void *helpers_arg;

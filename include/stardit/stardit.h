@@ -203,6 +203,7 @@ struct sdt_plan {
     double *device_room;   /* [devices] GPUs: bytes that StarPU may use there; CPUs: 0, not known */
     bool *device_offloads; /* [devices] weights do not all fit: kept in the host's memory, they come
                             * layer by layer */
+    double host_bytes;     /* with GPUs: weights that they load from, and the video */
     enum sdt_device_kind dit_kind, vae_kind;
     enum sdt_dtype dit_dtype, vae_dtype; /* float32 or bfloat16 */
     double text_flops, step_flops, vae_flops, total_flops;
