@@ -28,7 +28,7 @@ struct settings {
     const char *model, *prompt_file, *negative_prompt, *token_ids, *prompt_embeds, *negative_embeds;
     int height, width, num_frames, steps, max_sequence_length;
     double guidance_scale, flow_shift, fps;
-    const char *sampler, *schedule, *dtype;
+    const char *sampler, *schedule;
     uint64_t seed;
     const char *output, *latents, *save_latent, *sheet;
     int sheet_columns, sheet_scale;
@@ -458,6 +458,9 @@ static enum sdt_status write_stats(const struct settings *s, const struct sdt_re
                         json_pack("{s:f, s:f, s:f, s:f, s:f}", "text", sum.text_seconds, "denoise",
                                   sum.denoise_seconds, "decode", sum.decode_seconds, "write",
                                   sum.write_seconds, "total", total_seconds));
+    const struct sdt_kinds kinds = {plan->dit_kind, plan->vae_kind, plan->dit_dtype,
+                                    plan->vae_dtype};
+    app_stats_kinds(stats, &kinds, placement->text_with_vae);
     app_stats_machine(stats, machine, plan->device_tiles, plan->device_heads);
     sdt_machine_traffic(machine, bytes);
     app_stats_moved(stats, bytes, machine->devices);
@@ -555,7 +558,8 @@ static char **names(const char *name, int count, bool *failed) {
 static int run(const struct settings *s, struct sdt_pipeline *pipeline,
                const struct sdt_request *requests, int count, const struct sdt_placement *placement,
                const struct sdt_plan *plan) {
-    struct sdt_machine_options options = {.devices = s->place.devices,
+    struct sdt_machine_options options = {.devices = s->place.machine.count,
+                                          .device = placement->device,
                                           .workers_per_device = s->place.workers,
                                           .scheduler = s->scheduler,
                                           .keep_records = s->trace,
@@ -645,11 +649,6 @@ static int check_settings(const struct settings *s, const struct app_program *pr
     if (!s->model)
         return app_usage(name, "--model is needed: a checkpoint folder (usage: %s %s)", name,
                          program->usage);
-    if (s->dtype && strcmp(s->dtype, "float32"))
-        return app_usage(name,
-                         "--dtype %s: this version computes in float32 only; checkpoints "
-                         "stored as BF16 or F16 are read as they are",
-                         s->dtype);
     bool decode_only = app_given(program, "num-inference-steps") && s->steps == 0;
     if (decode_only && !s->latents)
         return app_usage(name, "--num-inference-steps 0 only decodes: --latents is needed");
@@ -734,7 +733,7 @@ int main(int argc, char **argv) {
         APP_STRING_OPTION("latents", "FILE", &s.latents,
                           "starting latent in place of noise: a safetensors file with the tensor "
                           "latent [1, channels, frames, height, width]"),
-        APP_STRING_OPTION("dtype", "float32", &s.dtype, "precision of the computation (float32)"),
+        APP_CHOICE_OPTION("dtype", APP_DTYPES, &s.place.dtype, APP_DTYPE_HELP),
         APP_HEADING("What to write"),
         APP_STRING_OPTION("output", "PATH", &s.output,
                           "the video: .mp4, .y4m, .safetensors, or a folder of PNG files; with "
@@ -751,11 +750,11 @@ int main(int argc, char **argv) {
                        "enlargement of the contact sheet's frames (default 1)"),
         APP_FLAG_OPTION("force", &s.force, "replace files that are there"),
         APP_HEADING("Where and how to run"),
+        APP_STRING_OPTION("devices", "N|LIST", &s.place.devices, APP_DEVICES_HELP),
         APP_INT_OPTION(
-            "devices", "N", &s.place.devices, 1, SDT_MAX_DEVICES,
-            "number of devices; on CPUs stand-ins with memories of their own (default 1)"),
-        APP_INT_OPTION("workers-per-device", "W", &s.place.workers, 1, STARPU_MAXCPUS,
-                       "CPU workers of each device (default: all cores for one device, else 1)"),
+            "workers-per-device", "W", &s.place.workers, 1, STARPU_MAXCPUS,
+            "CPU workers of each CPU device (default: all cores for one device, else 1); "
+            "with GPUs, of the host"),
         APP_STRING_OPTION("strategy", "NAME", &s.place.strategy, strategy_help),
         APP_INT_OPTION("chunk-heads", "K", &s.place.chunk_heads, 1, 1024,
                        "most heads of one exchange (default: 1 for pipesp, else all of a device)"),
@@ -764,8 +763,8 @@ int main(int argc, char **argv) {
         APP_INT_OPTION("ring-degree", "R", &s.place.ring_degree, 1, SDT_MAX_DEVICES,
                        "usp: positions of the ring (default: devices / Ulysses degree)"),
         APP_STRING_OPTION("dit-devices", "LIST", &s.place.dit_devices,
-                          "devices that denoise, as 0-6 or cpu:0,2; with --vae-devices: DeDiVAE, "
-                          "one prompt is denoised while another is decoded"),
+                          "devices that denoise, as 0-6, cpu:0,2 or cuda:0-6; with --vae-devices: "
+                          "DeDiVAE, one prompt is denoised while another is decoded"),
         APP_STRING_OPTION("vae-devices", "LIST|auto", &s.place.vae_devices,
                           "devices that decode; auto divides --devices by the work of both"),
         APP_INT_OPTION("dit-parallel-size", "N", &s.place.dit_size, 1, SDT_MAX_DEVICES,
@@ -838,8 +837,8 @@ int main(int argc, char **argv) {
     if (status == SDT_OK)
         status = app_place(&s.place, pipeline, &request, inputs.count, s.dry_run, &placement, &err);
     if (status == SDT_OK)
-        status = sdt_plan_make(pipeline, &request, &placement, s.place.devices, s.place.workers,
-                               &plan, &err);
+        status = sdt_plan_make(pipeline, &request, &placement, s.place.machine.count,
+                               s.place.workers, &plan, &err);
     if (status == SDT_OK && s.dry_run) {
         const char *policy = s.scheduler ? s.scheduler : getenv("STARPU_SCHED");
         app_plan_print(pipeline, &request, &placement, inputs.count, &plan,

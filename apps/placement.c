@@ -6,51 +6,96 @@
 #include <string.h>
 
 #include "apps/strategy.h"
+#include "graph/devices.h"
 
-/* "0-6", "6,7", "cpu:0-3,5" */
-static enum sdt_status read_list(const char *option, const char *text, int *list, int *count,
-                                 struct sdt_error *err) {
-    const char *at = text;
-
-    *count = 0;
-    if (!strncmp(at, "cuda:", 5))
-        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                        "--%s %s: this version runs on CPU devices only: cpu:0-%d", option, text,
-                        SDT_MAX_DEVICES - 1);
-    if (!strncmp(at, "cpu:", 4))
-        at += 4;
-    for (;;) {
-        char *end;
-        long first = strtol(at, &end, 10), last = first;
-        bool fine = end != at;
-        if (fine && *end == '-') {
-            at = end + 1;
-            last = strtol(at, &end, 10);
-            fine = end != at;
-        }
-        if (!fine || (*end && *end != ','))
-            return sdt_fail(err, SDT_ERROR_USAGE,
-                            "--%s %s: must be device numbers, as in 0-6 or 0,2,4", option, text);
-        if (first < 0 || last < first || last >= SDT_MAX_DEVICES)
-            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: device numbers are 0 to %d", option,
-                            text, SDT_MAX_DEVICES - 1);
-        for (long d = first; d <= last; d++) {
-            if (*count == SDT_MAX_DEVICES)
-                return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: more than %d devices", option, text,
-                                SDT_MAX_DEVICES);
-            list[(*count)++] = (int)d;
-        }
-        if (!*end)
-            return SDT_OK;
-        at = end + 1;
-    }
+/* The number of a device that a group names; -1: the machine has no such device. */
+static int find_device(const struct app_devices *machine, struct app_named_device named) {
+    for (int d = 0; d < machine->count; d++)
+        if (named.has_kind ? named.device.kind == machine->device[d].kind &&
+                                 named.device.index == machine->device[d].index
+                           : named.device.index == d)
+            return d;
+    return -1;
 }
 
-/* The groups as far as they were given; true if they were. */
+static bool names_gpus(const struct app_named_device *list, int count) {
+    for (int i = 0; i < count; i++)
+        if (list[i].has_kind && list[i].device.kind == SDT_DEVICE_CUDA)
+            return true;
+    return false;
+}
+
+/* Without --devices, the machine has the devices that the groups name: with GPUs just these, in their order;
+ * CPU devices are stand-ins, of which there are as many as the highest number says. */
+static enum sdt_status gather_devices(struct app_devices *machine,
+                                      const struct app_named_device *list, int count,
+                                      struct sdt_error *err) {
+    bool gpus = names_gpus(list, count);
+    int needed = 0;
+    for (int i = 0; i < count; i++) {
+        if (gpus && !list[i].has_kind)
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "device %d in a group: beside cuda:N, a device without its kind is a "
+                            "number in --devices, which is needed then",
+                            list[i].device.index);
+        if (!gpus)
+            needed = list[i].device.index >= needed ? list[i].device.index + 1 : needed;
+        else if (find_device(machine, list[i]) < 0 && machine->count == SDT_MAX_DEVICES)
+            return sdt_fail(err, SDT_ERROR_USAGE, "the groups name more than %d devices",
+                            SDT_MAX_DEVICES);
+        else if (find_device(machine, list[i]) < 0)
+            machine->device[machine->count++] = list[i].device;
+    }
+    if (needed > SDT_MAX_DEVICES)
+        return sdt_fail(err, SDT_ERROR_USAGE, "device numbers are 0 to %d", SDT_MAX_DEVICES - 1);
+    if (!gpus)
+        app_devices_stand_ins(machine, needed);
+    return SDT_OK;
+}
+
+static enum sdt_status find_group(const char *option, const struct app_devices *machine,
+                                  const struct app_named_device *list, int count, int *group,
+                                  struct sdt_error *err) {
+    char name[SDT_DEVICE_NAME];
+    for (int i = 0; i < count; i++) {
+        group[i] = find_device(machine, list[i]);
+        if (group[i] >= 0)
+            continue;
+        if (!list[i].has_kind || !app_devices_list(machine))
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--%s: the groups name device %d; --devices %d has 0 to %d", option,
+                            list[i].device.index, machine->count, machine->count - 1);
+        return sdt_fail(err, SDT_ERROR_USAGE, "--%s: %s is not in --devices", option,
+                        sdt__device_name(list[i].device, name));
+    }
+    return SDT_OK;
+}
+
+/* --dit-devices and --vae-devices as lists. */
+static enum sdt_status read_lists(struct app_placement *o, struct sdt_placement *p,
+                                  struct sdt_error *err) {
+    struct app_named_device list[2 * SDT_MAX_DEVICES];
+    int dit = 0, vae = 0;
+    if (!o->dit_devices || !o->vae_devices)
+        return sdt_fail(err, SDT_ERROR_USAGE, "--dit-devices and --vae-devices go together");
+    enum sdt_status status = app_devices_parse("dit-devices", o->dit_devices, list, &dit, err);
+    if (status == SDT_OK)
+        status = app_devices_parse("vae-devices", o->vae_devices, list + dit, &vae, err);
+    if (status == SDT_OK && o->machine.count == 0)
+        status = gather_devices(&o->machine, list, dit + vae, err);
+    if (status == SDT_OK)
+        status = find_group("dit-devices", &o->machine, list, dit, p->dit, err);
+    if (status == SDT_OK)
+        status = find_group("vae-devices", &o->machine, list + dit, vae, p->vae, err);
+    p->dit_devices = dit;
+    p->vae_devices = vae;
+    return status;
+}
+
+/* The groups as far as they were given. */
 static enum sdt_status read_groups(struct app_placement *o, struct sdt_pipeline *pipeline,
                                    const struct sdt_request *request, struct sdt_placement *p,
                                    struct sdt_error *err) {
-    enum sdt_status status = SDT_OK;
     bool balance = o->vae_devices && !strcmp(o->vae_devices, "auto");
 
     if ((o->dit_devices || o->vae_devices) && (o->dit_size || o->vae_size))
@@ -61,44 +106,33 @@ static enum sdt_status read_groups(struct app_placement *o, struct sdt_pipeline 
         if (o->dit_devices)
             return sdt_fail(err, SDT_ERROR_USAGE,
                             "--vae-devices auto divides --devices; it excludes --dit-devices");
-        if (o->devices < 2)
+        if (o->machine.count < 2)
             return sdt_fail(err, SDT_ERROR_USAGE, "--vae-devices auto needs --devices 2 or more");
-        sdt_placement_balance(pipeline, request, o->devices, p);
+        sdt_placement_balance(pipeline, request, o->machine.count, p);
         return SDT_OK;
     }
-    if (o->dit_size || o->vae_size) {
-        if (!o->dit_size || !o->vae_size || o->dit_size + o->vae_size > SDT_MAX_DEVICES)
-            return sdt_fail(
-                err, SDT_ERROR_USAGE,
-                "--dit-parallel-size and --vae-parallel-size go together, and are at most "
-                "%d in sum",
-                SDT_MAX_DEVICES);
-        p->dit_devices = o->dit_size;
-        p->vae_devices = o->vae_size;
-        for (int d = 0; d < o->dit_size + o->vae_size; d++)
-            if (d < o->dit_size)
-                p->dit[d] = d;
-            else
-                p->vae[d - o->dit_size] = d;
-    } else if (o->dit_devices || o->vae_devices) {
-        if (!o->dit_devices || !o->vae_devices)
-            return sdt_fail(err, SDT_ERROR_USAGE, "--dit-devices and --vae-devices go together");
-        status = read_list("dit-devices", o->dit_devices, p->dit, &p->dit_devices, err);
-        if (status == SDT_OK)
-            status = read_list("vae-devices", o->vae_devices, p->vae, &p->vae_devices, err);
-    }
-    if (status != SDT_OK || !p->dit_devices)
-        return status;
-    int needed = 0;
-    for (int i = 0; i < p->dit_devices; i++)
-        needed = p->dit[i] >= needed ? p->dit[i] + 1 : needed;
-    for (int i = 0; i < p->vae_devices; i++)
-        needed = p->vae[i] >= needed ? p->vae[i] + 1 : needed;
-    if (o->devices == 0)
-        o->devices = needed;
-    if (o->devices < needed)
-        return sdt_fail(err, SDT_ERROR_USAGE, "the groups name device %d; --devices %d has 0 to %d",
-                        needed - 1, o->devices, o->devices - 1);
+    if (o->dit_devices || o->vae_devices)
+        return read_lists(o, p, err);
+    if (!o->dit_size && !o->vae_size)
+        return SDT_OK;
+    int both = o->dit_size + o->vae_size;
+    if (!o->dit_size || !o->vae_size || both > SDT_MAX_DEVICES)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--dit-parallel-size and --vae-parallel-size go together, and are at most "
+                        "%d in sum",
+                        SDT_MAX_DEVICES);
+    if (o->machine.count == 0)
+        app_devices_stand_ins(&o->machine, both);
+    if (o->machine.count < both)
+        return sdt_fail(err, SDT_ERROR_USAGE, "the groups name device %d; --devices %s has 0 to %d",
+                        both - 1, o->devices, o->machine.count - 1);
+    p->dit_devices = o->dit_size;
+    p->vae_devices = o->vae_size;
+    for (int d = 0; d < both; d++)
+        if (d < o->dit_size)
+            p->dit[d] = d;
+        else
+            p->vae[d - o->dit_size] = d;
     return SDT_OK;
 }
 
@@ -109,8 +143,12 @@ static bool same_list(int n, const int *a, const int *b) {
 /* Does the candidate keep to everything that was given? */
 static bool allowed(const struct sdt_candidate *c, const struct app_placement *o,
                     const struct sdt_placement *given, const struct sdt_strategy *strategy) {
-    const struct sdt_placement *p = &c->placement;
+    struct sdt_placement placement = c->placement, *p = &placement;
+    struct sdt_kinds kinds;
     if (strategy && c->strategy != strategy)
+        return false;
+    p->precision = given->precision;
+    if (sdt__settle_kinds(p, given->device, o->machine.count, &kinds, NULL) != SDT_OK)
         return false;
     if (given->dit_devices &&
         (p->dit_devices != given->dit_devices || p->vae_devices != given->vae_devices ||
@@ -142,7 +180,8 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
                               struct sdt_request *request, int count, bool table,
                               const struct sdt_strategy *strategy, struct sdt_placement *placement,
                               struct sdt_error *err) {
-    struct sdt_machine_rates rates = sdt_measure_rates(o->devices, o->workers);
+    struct sdt_machine_rates rates =
+        sdt_measure_rates(placement->device, o->machine.count, o->workers, placement->precision);
     struct sdt_candidate *candidate = NULL;
     int number = 0, shown = 0, best = -1;
     enum sdt_status status =
@@ -152,7 +191,7 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
         return status;
     if (table)
         printf("Candidates for %d request%s on %d devices, predicted\n", count,
-               count == 1 ? "" : "s", o->devices);
+               count == 1 ? "" : "s", o->machine.count);
     for (int i = 0; i < number; i++) {
         if (!allowed(&candidate[i], o, placement, strategy))
             continue;
@@ -164,10 +203,13 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
     if (best < 0) {
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "no plan for %d devices keeps to the given strategy, groups and aco",
-                          o->devices);
+                          o->machine.count);
     } else {
+        struct sdt_placement given = *placement;
         request->strategy = candidate[best].strategy;
         *placement = candidate[best].placement;
+        placement->device = given.device;
+        placement->precision = given.precision;
     }
     free(candidate);
     return status;
@@ -186,12 +228,18 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
         if (!strategy)
             return SDT_ERROR_USAGE;
     }
-    enum sdt_status status = read_groups(o, pipeline, request, placement, err);
+    enum sdt_status status = app_devices_read(o->devices, &o->machine, err);
+    if (status == SDT_OK)
+        status = read_groups(o, pipeline, request, placement, err);
+    if (status == SDT_OK && o->machine.count == 0)
+        app_devices_stand_ins(&o->machine, 1);
+    placement->device = app_devices_list(&o->machine);
+    placement->precision = app_precision(o->dtype);
+    if (status == SDT_OK)
+        status = sdt__devices_check(placement->device, o->machine.count, NULL, err);
     if (status != SDT_OK)
         return status;
-    if (o->devices == 0)
-        o->devices = 1;
-    int dit = placement->dit_devices ? placement->dit_devices : o->devices;
+    int dit = placement->dit_devices ? placement->dit_devices : o->machine.count;
     if (o->ring_degree) {
         int ulysses = o->ulysses_degree ? o->ulysses_degree : dit / o->ring_degree;
         if (ulysses * o->ring_degree != dit)

@@ -2,12 +2,16 @@
 #ifndef STARDIT_APPS_PLACEMENT_H
 #define STARDIT_APPS_PLACEMENT_H
 
+#include "apps/devices.h"
 #include "graph/candidates.h"
 
 /* What the command line says; NULL or 0: not given. */
 struct app_placement {
-    int devices, workers;
-    const char *dit_devices, *vae_devices; /* "0-6", "cpu:0,2", vae also "auto" */
+    const char *devices;        /* "4", "cuda:0-3" */
+    struct app_devices machine; /* settled by app_place() */
+    int workers;
+    const char *dtype;                     /* APP_DTYPES */
+    const char *dit_devices, *vae_devices; /* "0-6", "cpu:0,2", "cuda:0-6"; vae also "auto" */
     int dit_size, vae_size;                /* --dit-parallel-size, --vae-parallel-size */
     const char *text_group;                /* "dit" or "vae" */
     const char *aco;                       /* "off", "static", "dynamic", "auto" */
@@ -17,8 +21,8 @@ struct app_placement {
     bool vae_spill;
 };
 
-/* Settles the devices (how many, if only the groups were given), the placement and the request's strategy, for
- * `count` requests. Prints with `table` (or NULL) the candidates of --plan auto, best first. */
+/* Settles the devices (those of the groups, if only these were given), the placement and the request's strategy,
+ * for `count` requests; checks that the devices are there. The placement borrows from options. Prints with `table` (or NULL) the candidates of --plan auto, best first. */
 enum sdt_status app_place(struct app_placement *options, struct sdt_pipeline *pipeline,
                           struct sdt_request *request, int count, bool table,
                           struct sdt_placement *placement, struct sdt_error *err);

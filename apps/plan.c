@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "apps/devices.h"
 #include "apps/progress.h"
 
 #define LONG_SECONDS 3600.0
@@ -47,17 +48,20 @@ static int rounded(int value, double factor, int multiple) {
 
 /* The largest request in fewer pixels, frames and steps that takes less than SHORT_SECONDS. */
 static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                          const struct sdt_plan *plan) {
+                          const struct sdt_placement *placement, const struct sdt_plan *plan) {
     static const double scales[] = {1.0, 0.75, 0.5, 0.375, 0.25, 0.125};
     static const int step_counts[] = {50, 30, 20, 10};
     const struct sdt_wan_config *config = sdt_wan_config(sdt_pipeline_transformer(pipeline));
     struct sdt_wan_vae *vae = sdt_pipeline_vae(pipeline);
     int space = sdt_wan_vae_space_ratio(vae), time = sdt_wan_vae_time_ratio(vae);
-    const struct sdt_placement together = {0};
+    struct sdt_placement together = {.device = placement->device,
+                                     .precision = placement->precision};
     struct sdt_request best = {0};
     double best_seconds = 0.0;
     char duration[32];
 
+    if (plan->dit_kind != plan->vae_kind)
+        together = *placement; /* kinds do not work together */
     for (size_t s = 0; s < sizeof scales / sizeof scales[0]; s++) {
         struct sdt_request smaller = *request;
         smaller.height = rounded(request->height, scales[s], space * config->patch[1]);
@@ -95,26 +99,70 @@ static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_reques
            best.height, best.width, best.num_frames, best.steps, duration);
 }
 
-/* "0,1,2" */
-static void print_devices(int count, const int *list) {
-    for (int i = 0; i < count; i++)
+/* "0,1,2", or with GPUs "cuda:0,1,2" */
+static void print_devices(const struct sdt_placement *p, int count, const int *list) {
+    char names[200];
+    if (p->device) {
+        app_devices_name(p->device, count, list, names, sizeof names);
+        printf("%s", names);
+    }
+    for (int i = 0; !p->device && i < count; i++)
         printf("%s%d", i ? "," : "", list[i]);
 }
 
 static void print_groups(const struct sdt_placement *p) {
     printf("  groups         denoise on ");
-    print_devices(p->dit_devices, p->dit);
+    print_devices(p, p->dit_devices, p->dit);
     printf(", decode on ");
-    print_devices(p->vae_devices, p->vae);
+    print_devices(p, p->vae_devices, p->vae);
     printf(", aco %s, text encoder with the %s group\n", sdt_aco_name(p->aco),
            p->text_with_vae ? "decoding" : "denoising");
+}
+
+static void print_device(const struct sdt_plan *plan, const struct sdt_placement *placement,
+                         int d) {
+    char name[40] = "";
+    if (placement->device)
+        app_devices_name(placement->device + d, 1, NULL, name, sizeof name);
+    printf("    device %-4d  %s%s%d tiles, %d of %d heads, peak memory ", d, name,
+           *name ? ", " : "", plan->device_tiles[d], plan->device_heads[d], plan->heads);
+    print_bytes(plan->device_bytes[d]);
+    if (plan->device_room[d] > 0.0) {
+        printf(" of ");
+        print_bytes(plan->device_room[d]);
+    }
+    printf("%s\n", plan->device_offloads[d]
+                       ? ": weights stay in the host's memory and come layer by layer"
+                       : "");
+}
+
+static const char *dtype_word(enum sdt_dtype dtype) {
+    return dtype == SDT_BF16 ? "bfloat16" : "float32";
+}
+
+static void print_memory(const struct sdt_plan *plan, const struct sdt_placement *placement) {
+    double cpus = plan->host_bytes, gpus = 0.0;
+    int count = 0;
+    for (int d = 0; d < plan->devices; d++) {
+        bool gpu = placement->device && placement->device[d].kind == SDT_DEVICE_CUDA;
+        *(gpu ? &gpus : &cpus) += plan->device_bytes[d];
+        count += gpu;
+    }
+    printf("  memory         ");
+    if (count) {
+        print_bytes(gpus);
+        printf(" on %d GPU%s, ", count, count == 1 ? "" : "s");
+    }
+    print_bytes(cpus);
+    printf(" %s, ", count ? "in the host's" : "on all devices");
+    print_bytes(available_memory());
+    printf(" available here%s\n", plan->devices > 1 && !count ? " (the devices share it)" : "");
 }
 
 void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                     const struct sdt_placement *placement, int requests,
                     const struct sdt_plan *plan, const char *scheduler) {
-    char duration[32];
-    double peak = 0.0;
+    char duration[32], names[200];
 
     printf("Plan for %s\n", sdt_pipeline_folder(pipeline));
     printf("  video          %d frames, %d wide, %d high, %g frames per second\n",
@@ -135,23 +183,23 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
         printf("  decode tiles   %dx%d pixels every %dx%d (rows x columns)\n",
                request->tiling.size_rows, request->tiling.size_cols, request->tiling.stride_rows,
                request->tiling.stride_cols);
-    printf("  devices        %d with %d worker%s each, strategy %s, policy %s\n", plan->devices,
-           plan->workers_per_device, plan->workers_per_device == 1 ? "" : "s",
-           request->strategy->name, scheduler);
+    if (placement->device) {
+        app_devices_name(placement->device, plan->devices, NULL, names, sizeof names);
+        printf("  devices        %s, strategy %s, policy %s\n", names, request->strategy->name,
+               scheduler);
+    } else {
+        printf("  devices        %d with %d worker%s each, strategy %s, policy %s\n", plan->devices,
+               plan->workers_per_device, plan->workers_per_device == 1 ? "" : "s",
+               request->strategy->name, scheduler);
+    }
+    printf("  precision      denoise in %s on %s, decode in %s on %s\n",
+           dtype_word(plan->dit_dtype), sdt_device_kind_name(plan->dit_kind),
+           dtype_word(plan->vae_dtype), sdt_device_kind_name(plan->vae_kind));
     if (placement->dit_devices)
         print_groups(placement);
-    for (int d = 0; d < plan->devices; d++) {
-        printf("    device %-4d  %d tiles, %d of %d heads, peak memory ", d, plan->device_tiles[d],
-               plan->device_heads[d], plan->heads);
-        print_bytes(plan->device_bytes[d]);
-        printf("\n");
-        peak += plan->device_bytes[d];
-    }
-    printf("  memory         ");
-    print_bytes(peak);
-    printf(" on all devices, ");
-    print_bytes(available_memory());
-    printf(" available here%s\n", plan->devices > 1 ? " (the devices share it)" : "");
+    for (int d = 0; d < plan->devices; d++)
+        print_device(plan, placement, d);
+    print_memory(plan, placement);
     printf("  weights        ");
     print_bytes(plan->weight_bytes);
     printf(" in the checkpoint\n");
@@ -164,8 +212,9 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
            plan->total_flops / unit, unit_name, plan->text_flops / unit, request->steps,
            plan->step_flops / unit, plan->vae_flops / unit);
     app_duration(plan->seconds, duration);
-    printf("  time           about %s%s at %.1f GFLOP/s a worker\n", duration,
-           requests > 1 ? " a prompt" : "", plan->flops_per_second * 1e-9);
+    printf("  time           about %s%s at %.1f GFLOP/s a %s\n", duration,
+           requests > 1 ? " a prompt" : "", plan->flops_per_second * 1e-9,
+           plan->dit_kind == SDT_DEVICE_CUDA ? "GPU, a guess from its kind" : "worker");
     if (plan->seconds > LONG_SECONDS)
-        print_smaller(pipeline, request, plan);
+        print_smaller(pipeline, request, placement, plan);
 }

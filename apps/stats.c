@@ -94,7 +94,9 @@ void app_stats_machine(json_t *stats, const struct sdt_machine *machine, const i
     json_object_set_new(stats, "host", place_object(machine, -1, machine->host.node));
     for (int d = 0; d < machine->devices; d++) {
         json_t *device = place_object(machine, d, machine->device[d].node);
+        char name[SDT_DEVICE_NAME];
         json_object_set_new(device, "device", json_integer(d));
+        json_object_set_new(device, "name", json_string(sdt__device_name(machine->what[d], name)));
         if (tiles)
             json_object_set_new(device, "tiles", json_integer(tiles[d]));
         if (heads)
@@ -102,6 +104,24 @@ void app_stats_machine(json_t *stats, const struct sdt_machine *machine, const i
         json_array_append_new(devices, device);
     }
     json_object_set_new(stats, "device", devices);
+}
+
+static json_t *kind_object(enum sdt_device_kind kind, enum sdt_dtype dtype) {
+    return json_pack("{s:s, s:s}", "kind", sdt_device_kind_name(kind), "dtype",
+                     dtype == SDT_BF16 ? "bfloat16" : "float32");
+}
+
+void app_stats_kinds(json_t *stats, const struct sdt_kinds *kinds, bool text_with_vae) {
+    json_t *on = json_object();
+    json_object_set_new(on, "text",
+                        text_with_vae ? kind_object(kinds->vae, kinds->vae_dtype)
+                                      : kind_object(kinds->dit, kinds->dit_dtype));
+    json_object_set_new(on, "denoise", kind_object(kinds->dit, kinds->dit_dtype));
+    json_object_set_new(on, "decode", kind_object(kinds->vae, kinds->vae_dtype));
+    json_object_set_new(on, "note",
+                        json_string("one kind of device and dtype gives the same bits every time; "
+                                    "different ones agree within golden tolerance only"));
+    json_object_set_new(stats, "computed_on", on);
 }
 
 void app_stats_moved(json_t *stats, const double *bytes, int devices) {

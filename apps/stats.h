@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "graph/devices.h"
 #include "graph/layout.h"
 #include "graph/machine.h"
 
@@ -16,6 +17,10 @@ json_t *app_stats_begin(const char *program);
  * or NULL. */
 void app_stats_machine(json_t *stats, const struct sdt_machine *machine, const int *tiles,
                        const int *heads);
+
+/* Adds "computed_on": for text, denoising and decoding the kind of device and the dtype, and within
+ * what results of other kinds agree. */
+void app_stats_kinds(json_t *stats, const struct sdt_kinds *kinds, bool text_with_vae);
 
 /* Adds "moved": bytes between memories, [devices + 1, devices + 1], index 0 the host. */
 void app_stats_moved(json_t *stats, const double *bytes, int devices);

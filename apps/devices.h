@@ -1,0 +1,43 @@
+/* Lists of devices on a command line: "4", "0-6", "cpu:0,2", "cuda:0-3,cpu:0". */
+#ifndef STARDIT_APPS_DEVICES_H
+#define STARDIT_APPS_DEVICES_H
+
+#include "stardit/stardit.h"
+
+#define APP_DEVICES_HELP                                                                           \
+    "number of devices, on CPUs stand-ins with memories of their own, or a list, as cuda:0-3 or "  \
+    "cuda:0-6,cpu:0 (default 1)"
+
+/* A machine's devices, in the order of their numbers. */
+struct app_devices {
+    int count; /* 0: not given */
+    struct sdt_device device[SDT_MAX_DEVICES];
+};
+/* --devices; text NULL: none given. SDT_ERROR_USAGE; that the devices exist is not checked. */
+enum sdt_status app_devices_read(const char *text, struct app_devices *devices,
+                                 struct sdt_error *err);
+/* N stand-ins on CPUs. */
+void app_devices_stand_ins(struct app_devices *devices, int count);
+/* For sdt_machine_options and sdt_placement: [count], or NULL where all are CPUs. */
+const struct sdt_device *app_devices_list(const struct app_devices *devices);
+
+/* One entry of a list, which may lack its kind: a number of the machine's devices then. */
+struct app_named_device {
+    bool has_kind;
+    struct sdt_device device;
+};
+/* A list behind --option; *count at most SDT_MAX_DEVICES. */
+enum sdt_status app_devices_parse(const char *option, const char *text,
+                                  struct app_named_device *list, int *count, struct sdt_error *err);
+
+/* --dtype: NULL is auto. */
+enum sdt_precision app_precision(const char *text);
+#define APP_DTYPES "auto|float32|bfloat16"
+#define APP_DTYPE_HELP                                                                             \
+    "what is computed in; auto: bfloat16 on GPUs, float32 on CPUs, which have no other (default "  \
+    "auto)"
+
+/* "cuda:0-6 and cpu:0"-like names of some of a machine's devices: "cuda:0,1,2". list NULL: all. */
+void app_devices_name(const struct sdt_device *device, int count, const int *list, char *text,
+                      size_t size);
+#endif
