@@ -13,7 +13,7 @@ int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     struct app_program program = {
         .name = "stardit-bench",
-        .usage = "kernels [NAME...] | runtime [options] | sched [options]",
+        .usage = "kernels [--device cpu|cuda] [NAME...] | runtime [options] | sched [options]",
         .summary =
             "Measures this machine: 'kernels' prints rate and error of every kernel (or of "
             "those named), 'runtime' the gain from a second worker, 'sched' what a scheduling "
@@ -25,13 +25,8 @@ int main(int argc, char **argv) {
         return app_bench_runtime(argc - 1, argv + 1);
     if (!strcmp(command, "sched"))
         return app_bench_sched(argc - 1, argv + 1);
-    if (!strcmp(command, "kernels")) {
-        if (argc > 2 && argv[2][0] == '-') {
-            int code = app_parse(&program, argc - 1, argv + 1);
-            return code < 0 ? 2 : code;
-        }
+    if (!strcmp(command, "kernels"))
         return sdt_bench_kernels(argc - 1, argv + 1);
-    }
     if (command[0] == '-') {
         int code = app_parse(&program, argc, argv);
         if (code >= 0)

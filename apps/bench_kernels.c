@@ -8,6 +8,8 @@
  * that the double-precision version can compute in reasonable time. */
 #include "apps/bench_kernels.h"
 
+#include "apps/bench_cuda.h"
+#include "apps/options.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/reference.h"
 
@@ -531,7 +533,7 @@ static void run_all(struct bench *bench) {
     finish_kernel(bench);
 }
 
-int sdt_bench_kernels(int argc, char **argv) {
+static int bench_cpu(int argc, char **argv) {
     struct bench bench = {.argc = argc, .argv = argv, .used = calloc(argc + 1, sizeof(int))};
     int result = 0;
     for (int i = 0; i < 3; i++)
@@ -557,4 +559,28 @@ int sdt_bench_kernels(int argc, char **argv) {
         free(bench.yard[i]);
     free(bench.used);
     return result;
+}
+
+int sdt_bench_kernels(int argc, char **argv) {
+    const char *device = "cpu";
+    struct app_option options[] = {
+        APP_CHOICE_OPTION("device", "cpu|cuda", &device,
+                          "what computes: one core, or GPU 0 in bfloat16 (default cpu)"),
+    };
+    struct app_program program = {
+        .name = "stardit-bench kernels",
+        .usage = "[options] [NAME...]",
+        .summary = "Rate and error of every kernel, or of those named.",
+        .options = options,
+        .count = sizeof options / sizeof *options,
+    };
+    int first = 1; /* behind the options */
+    while (first < argc && argv[first][0] == '-')
+        first += strchr(argv[first], '=') || first + 1 == argc ? 1 : 2;
+    int code = app_parse(&program, first, argv);
+    if (code >= 0)
+        return code;
+    if (!strcmp(device, "cuda"))
+        return sdt_bench_cuda(argc - first, argv + first);
+    return bench_cpu(argc - first + 1, argv + first - 1); /* its argv[0] is not read */
 }

@@ -3,8 +3,9 @@
 #define STARDIT_APPS_BENCH_KERNELS_H
 
 /* Runs the kernels at the sizes of Wan 2.1 1.3B (decoder: 96 and 384 channels) and prints one line
- * each; argv[0] is the command's name, further words are kernel names to run (all if none).
- * Returns 0, 1 if an error was above its tolerance or memory ran out, 2 for a name nobody has. */
+ * each; argv[0] is the command's name, further words are options and then kernel names to run (all if
+ * none). With --device cuda: apps/bench_cuda.h. Returns 0, 1 if an error was above its tolerance or
+ * memory ran out, 2 for a wrong option and for a name nobody has. */
 int sdt_bench_kernels(int argc, char **argv);
 
 #endif

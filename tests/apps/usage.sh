@@ -12,6 +12,7 @@ for program in generate eval info bench; do
     grep -q "^stardit-$program [0-9.]* (StarPU [0-9.]*)$" "$tmp/out" || fail "--version"
     refuses 2 "$build/stardit-$program" --no-such-option
 done
+passes "$bench" kernels --help
 passes "$bench" runtime --help
 passes "$bench" sched --help
 
@@ -90,6 +91,8 @@ refuses 2 "$info" --model "$demo" --height 50
 refuses 2 "$info" --devices 99
 refuses 2 "$bench"
 refuses 2 "$bench" runtimes
+refuses 2 "$bench" kernels --device gpu
+refuses 2 "$bench" kernels linears
 refuses 2 "$bench" runtime --layers 0
 refuses 2 "$bench" sched --tasks 0
 refuses 2 "$bench" sched --workers 3
