@@ -44,7 +44,7 @@ static inline uint32_t random_bits(void) {
 /* n floats of -scale..scale; freed by the caller, as all arrays here. Sizes are exact,
  * so that the address sanitizer sees a step outside. */
 static inline float *numbers(size_t n, float scale) {
-    float *x = calloc(n ? n : 1, sizeof *x);
+    float *x = (float *)calloc(n ? n : 1, sizeof *x); /* C++ includes this, too */
     if (!x)
         abort();
     for (size_t i = 0; i < n; i++)

@@ -1,0 +1,49 @@
+/* Attention with the prompt's keys, and the text encoder's own. */
+#include "kernels/cuda/attend.h"
+
+/* [tokens, heads * e], as projections leave it. */
+static struct attention_call by_columns(int rows, int heads, int e, const void *q, int64_t keys,
+                                        const void *k, const void *v, void *o) {
+    struct attention_call call = {};
+    call.rows = rows;
+    call.e = e;
+    call.keys = keys;
+    call.q = q;
+    call.k = k;
+    call.v = v;
+    call.o = o;
+    call.q_head = call.k_head = call.o_head = e;
+    call.q_row = call.k_row = call.o_row = heads * e;
+    call.heads = heads;
+    return call;
+}
+
+enum sdt_status sdt_cuda_cross_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
+                                         int heads, int e, const void *q, const float *q_weight,
+                                         float eps, int keys, const void *k, const void *v,
+                                         float last_key_bias, void *o, void *scratch) {
+    if (q_weight) {
+        enum sdt_status status = sdt_cuda_rms_norm(cuda, dtype, rows, heads * e, q, eps, q_weight,
+                                                   dtype, scratch /* [rows, h*e] */);
+        if (status != SDT_OK)
+            return status;
+        q = scratch;
+    }
+    struct attention_call call = by_columns(rows, heads, e, q, keys, k, v, o);
+    call.scale = 1.f / sqrtf((float)e);
+    call.last_key_bias = last_key_bias;
+    return sdt__attend(cuda, dtype, &call);
+}
+
+size_t sdt_cuda_cross_attention_scratch(enum sdt_dtype dtype, int rows, int heads, int e) {
+    return (size_t)rows * (size_t)heads * (size_t)e * sdt_dtype_size(dtype);
+}
+
+enum sdt_status sdt_cuda_text_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int tokens,
+                                        int heads, int e, const void *q, const void *k,
+                                        const void *v, const float *table, void *o) {
+    struct attention_call call = by_columns(tokens, heads, e, q, tokens, k, v, o);
+    call.scale = 1.f;
+    call.table = table;
+    return sdt__attend(cuda, dtype, &call);
+}

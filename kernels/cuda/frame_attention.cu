@@ -1,0 +1,141 @@
+/* Attention over the pixels of one frame: a single head as wide as the frame has channels, too wide for
+ * the kernels of flash.h. Some thousand queries at a time: scores through cuBLASLt, softmax of each row, and
+ * the weighted values through cuBLASLt again. Widths that cuBLASLt does not take go the exact way. */
+#include "kernels/cuda/attend.h"
+#include "kernels/cuda/product.h"
+
+#include <string.h>
+
+/* Scores of one turn, in bytes, about: bounds the scratch memory. */
+static const size_t SCORES = (size_t)64 << 20;
+
+/* Elements between rows of scores: whole 16-byte packs in either type. */
+static size_t row_length(int pixels) { return ((size_t)pixels + 7) / 8 * 8; }
+
+static int rows_of_turn(int pixels) {
+    size_t rows = SCORES / (row_length(pixels) * sizeof(float)) / 128 * 128;
+    rows = rows < 128 ? 128 : rows;
+    return rows < (size_t)pixels ? (int)rows : pixels;
+}
+
+/* [rows, row_length] float32 scores, then, in bf16, the same of weights: both starts are aligned to 16
+ * bytes and more. float32 weights replace their scores. */
+size_t sdt_cuda_frame_attention_scratch(enum sdt_dtype dtype, int pixels, int channels) {
+    (void)channels;
+    size_t scores = (size_t)rows_of_turn(pixels) * row_length(pixels);
+    return scores * (sizeof(float) + (dtype == SDT_BF16 ? 2 : 0));
+}
+
+enum { THREADS = 256 };
+
+/* Over the block: largest (or sum) of x, for all threads. `room` is used again by the next call. */
+static __device__ float over_block(float x, bool largest, float *room /* [THREADS / 32] */) {
+    for (int mask = 16; mask > 0; mask /= 2) {
+        float other = __shfl_xor_sync(~0u, x, mask);
+        x = largest ? fmaxf(x, other) : x + other;
+    }
+    __syncthreads(); /* everybody has read what the last call left */
+    if (threadIdx.x % 32 == 0)
+        room[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = room[0];
+    for (int w = 1; w < THREADS / 32; w++)
+        x = largest ? fmaxf(x, room[w]) : x + room[w];
+    return x;
+}
+
+/* weights = softmax of each row; a thread reads and writes the same places, so that both may be one. */
+template <enum sdt_dtype dtype>
+__global__ static void __launch_bounds__(THREADS)
+    softmax_rows(int n, size_t length, const float *scores /* [rows, length] */,
+                 void *weights /* [rows, length] of dtype */) {
+    __shared__ float room[THREADS / 32];
+    const float *row = scores + blockIdx.x * length;
+    float largest = -INFINITY, sum = 0.f;
+    for (int i = threadIdx.x; i < n; i += THREADS)
+        largest = fmaxf(largest, row[i]);
+    largest = over_block(largest, true, room);
+    for (int i = threadIdx.x; i < n; i += THREADS)
+        sum += expf(row[i] - largest);
+    float inverse = 1.f / over_block(sum, false, room);
+    for (int i = threadIdx.x; i < n; i += THREADS) {
+        float weight = expf(row[i] - largest) * inverse;
+        body_store(dtype, 1, weights, blockIdx.x * length + i, &weight);
+    }
+}
+
+/* The two products of a turn of `rows` queries. */
+static void describe(enum sdt_dtype dtype, int rows, int pixels, int channels,
+                     struct sdt__product *scores, struct sdt__product *values) {
+    memset(scores, 0, sizeof *scores);
+    scores->rows = rows;
+    scores->n = pixels;
+    scores->k = channels;
+    scores->ldx = scores->ldw = 3 * channels;
+    scores->ldy = (int)row_length(pixels);
+    scores->dtype = dtype;
+    scores->y_dtype = SDT_F32;
+    memset(values, 0, sizeof *values);
+    values->rows = rows;
+    values->n = channels;
+    values->k = pixels;
+    values->ldx = (int)row_length(pixels);
+    values->ldw = 3 * channels;
+    values->w_by_row = 1;
+    values->ldy = channels;
+    values->dtype = values->y_dtype = dtype;
+}
+
+static enum sdt_status exactly(struct sdt_cuda *cuda, enum sdt_dtype dtype, int pixels,
+                               int channels, const char *q, const char *k, const char *v, void *o) {
+    struct attention_call call = {};
+    call.rows = pixels;
+    call.e = channels;
+    call.keys = pixels;
+    call.q = q;
+    call.k = k;
+    call.v = v;
+    call.o = o;
+    call.q_row = call.k_row = 3 * channels;
+    call.o_row = channels;
+    call.scale = 1.f / sqrtf((float)channels);
+    call.heads = 1;
+    return sdt__attend(cuda, dtype, &call);
+}
+
+enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int pixels,
+                                         int channels, const void *qkv, void *o, void *scratch) {
+    if (pixels < 1)
+        return SDT_OK;
+    size_t size = body_size(dtype), length = row_length(pixels);
+    const char *q = (const char *)qkv, *k = q + (size_t)channels * size;
+    const char *v = k + (size_t)channels * size;
+    int most = rows_of_turn(pixels);
+    void *weights = dtype == SDT_BF16 ? (float *)scratch + (size_t)most * length : (float *)scratch;
+    float scale = 1.f / sqrtf((float)channels);
+    for (int first = 0; first < pixels; first += most) {
+        int rows = pixels - first < most ? pixels - first : most;
+        struct sdt__product scores, values;
+        describe(dtype, rows, pixels, channels, &scores, &values);
+        bool done = false;
+        enum sdt_status status = sdt__product(
+            cuda, &scores, scale, q + (size_t)first * 3 * channels * size, k, NULL, scratch, &done);
+        if (status == SDT_OK && done) {
+            if (dtype == SDT_BF16)
+                softmax_rows<SDT_BF16><<<(unsigned)rows, THREADS, 0, cuda->stream>>>(
+                    pixels, length, (const float *)scratch, weights);
+            else
+                softmax_rows<SDT_F32><<<(unsigned)rows, THREADS, 0, cuda->stream>>>(
+                    pixels, length, (const float *)scratch, weights);
+            status = sdt__cuda_launched(cuda, "softmax of a frame");
+            if (status == SDT_OK)
+                status = sdt__product(cuda, &values, 1.f, weights, v, NULL,
+                                      (char *)o + (size_t)first * channels * size, &done);
+        }
+        if (status != SDT_OK)
+            return status;
+        if (!done)
+            return exactly(cuda, dtype, pixels, channels, q, k, v, o);
+    }
+    return SDT_OK;
+}
