@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/devices.h"
+#include "apps/info_gpus.h"
 #include "apps/options.h"
+#include "graph/devices.h"
 #include "graph/pipeline.h"
 #include "schedulers/policies.h"
 
@@ -50,16 +53,9 @@ static void print_topology(void) {
     while ((numa = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, numa)))
         printf("              NUMA node %u: %d hardware threads, %.1f GB\n", numa->logical_index,
                hwloc_bitmap_weight(numa->cpuset), (double)numa->attr->numanode.local_memory * 1e-9);
-    hwloc_obj_t device = NULL;
-    int gpus = 0;
-    while ((device = hwloc_get_next_osdev(topology, device)))
-        if (device->attr->osdev.type == HWLOC_OBJ_OSDEV_COPROC) {
-            const char *gpu = hwloc_obj_get_info_by_name(device, "GPUModel");
-            printf("              %s: %s\n", device->name, gpu ? gpu : "accelerator");
-            gpus++;
-        }
-    if (!gpus)
-        printf("              no GPU seen\n");
+    struct sdt_gpus gpus;
+    sdt__gpus_find(&gpus);
+    app_info_gpus(topology, &gpus);
     hwloc_topology_destroy(topology);
 }
 
@@ -129,28 +125,37 @@ static void print_workers(const char *title, const struct sdt_place *place) {
     printf(")\n");
 }
 
-static enum sdt_status print_machine(int devices, int workers, struct sdt_error *err) {
+/* `text`: what --devices says. */
+static enum sdt_status print_machine(const char *text, const struct app_devices *devices,
+                                     int workers, struct sdt_error *err) {
     struct sdt_machine *machine = NULL;
-    struct sdt_machine_options options = {.devices = devices, .workers_per_device = workers};
+    struct sdt_machine_options options = {.devices = devices->count,
+                                          .device = app_devices_list(devices),
+                                          .workers_per_device = workers};
 
     print_topology();
     print_starpu();
     enum sdt_status status = sdt_machine_open(&options, &machine, err);
     if (status != SDT_OK)
         return status;
-    printf("Devices:      %d with --devices %d, at most %d on CPUs, policy %s\n", machine->devices,
-           devices, SDT_MAX_DEVICES, machine->scheduler);
+    printf("Devices:      %d with --devices %s, at most %d on CPUs and %d GPUs, policy %s\n",
+           machine->devices, text ? text : "1", SDT_MAX_DEVICES, SDT_MAX_GPUS, machine->scheduler);
     for (int d = 0; d < machine->devices; d++) {
-        char title[32];
-        snprintf(title, sizeof title, "device %d", d);
+        char title[48], name[SDT_DEVICE_NAME];
+        if (machine->gpus)
+            snprintf(title, sizeof title, "device %d, %s", d,
+                     sdt__device_name(machine->what[d], name));
+        else
+            snprintf(title, sizeof title, "device %d", d);
         print_workers(title, &machine->device[d]);
     }
-    if (machine->devices > 1)
+    if (machine->devices > 1 || machine->gpus)
         print_workers("host", &machine->host);
     sdt_machine_close(machine);
     print_policies();
     print_strategies();
     print_compiled_in();
+    app_info_libraries();
     return SDT_OK;
 }
 
@@ -184,6 +189,19 @@ static void print_component(const char *name, const struct sdt_weights *weights)
     printf("%-14s %15zu parameters %15zu bytes %6zu tensors  %s\n", name,
            sdt_weights_parameters(weights), sdt_weights_bytes(weights), sdt_weights_count(weights),
            dtypes);
+}
+
+/* What --vae-devices auto makes of this machine's GPUs for the request. */
+static void print_groups(const struct sdt_pipeline *pipeline, const struct sdt_request *request) {
+    struct sdt_gpus gpus;
+    struct sdt_placement p = {0};
+    sdt__gpus_find(&gpus);
+    if (gpus.count < 2)
+        return;
+    sdt_placement_balance(pipeline, request, gpus.count, &p);
+    printf("Groups:       --devices cuda:0-%d --vae-devices auto denoises on cuda:0-%d and decodes "
+           "on cuda:%d-%d\n",
+           gpus.count - 1, p.dit[p.dit_devices - 1], p.vae[0], p.vae[p.vae_devices - 1]);
 }
 
 struct size {
@@ -255,6 +273,7 @@ static enum sdt_status print_model(const char *model, const struct size *size,
         printf("              %.4g TFLOP to encode a prompt of %d tokens\n",
                sdt_umt5_flops(encoder, request.max_sequence_length) * 1e-12,
                request.max_sequence_length);
+    print_groups(pipeline, &request);
 out:
     sdt_pipeline_close(pipeline);
     return status;
@@ -266,7 +285,9 @@ int main(int argc, char **argv) {
     bool codelets = false;
     const char *model = NULL;
     struct size size = {0};
-    int devices = 1, workers = 0;
+    const char *text = NULL;
+    struct app_devices devices;
+    int workers = 0;
     struct app_option options[] = {
         APP_HEADING("What to print (default: the machine, StarPU, policies and strategies)"),
         APP_FLAG_OPTION("codelets", &codelets, "every codelet and where it has an implementation"),
@@ -280,8 +301,7 @@ int main(int argc, char **argv) {
         APP_INT_OPTION("num-frames", "N", &size.num_frames, 1, 65536,
                        "of the video (default: the checkpoint's)"),
         APP_HEADING("Without --model"),
-        APP_INT_OPTION("devices", "N", &devices, 1, SDT_MAX_DEVICES,
-                       "show this number of devices (default 1)"),
+        APP_STRING_OPTION("devices", "N|LIST", &text, "show " APP_DEVICES_HELP),
         APP_INT_OPTION("workers-per-device", "W", &workers, 1, STARPU_MAXCPUS,
                        "CPU workers of each device (default: all cores for one device, else 1)"),
     };
@@ -298,12 +318,19 @@ int main(int argc, char **argv) {
     int code = app_parse(&program, argc, argv);
     if (code >= 0)
         return code;
+    status = app_devices_read(text, &devices, &err);
+    if (status == SDT_OK && devices.count == 0)
+        app_devices_stand_ins(&devices, 1);
+    if (status == SDT_OK)
+        status = sdt__devices_check(app_devices_list(&devices), devices.count, NULL, &err);
+    if (status != SDT_OK)
+        return app_report(name_of_program, &err);
     if (codelets)
         print_codelets();
     if (model)
         status = print_model(model, &size, &program, &err);
     if (!codelets && !model)
-        status = print_machine(devices, workers, &err);
+        status = print_machine(text, &devices, workers, &err);
     if (status != SDT_OK)
         return app_report(name_of_program, &err);
     if (fflush(stdout) || ferror(stdout)) {
