@@ -12,6 +12,9 @@ extern "C" {
 #endif
 
 void sdt_convert_reference(enum sdt_dtype dtype, size_t n, const void *src, float *dst /* [n] */);
+/* To BF16, by trying both neighbours. */
+void sdt_convert_to_reference(enum sdt_dtype from, size_t n, const void *src,
+                              uint16_t *dst /* [n] */);
 
 void sdt_linear_reference(int rows, int n, int k, const float *x /* [rows, k] */,
                           const float *w /* [n, k] */, const float *bias /* [n] or NULL */,

@@ -40,6 +40,10 @@ const char *sdt_dtype_name(enum sdt_dtype dtype);
 
 /* dst[n] = float of src[n]; F32, F16, BF16 and F64 sources; src need not be aligned. */
 void sdt_convert(enum sdt_dtype dtype, size_t n, const void *src, float *dst /* [n] */);
+/* dst[n] = src[n] in another type: to F32 as above, or to BF16, rounded to the nearest, ties to even (F64
+ * by way of float). */
+void sdt_convert_to(enum sdt_dtype from, size_t n, const void *src, enum sdt_dtype to,
+                    void *dst /* [n], aligned */);
 
 /* ---- linear (spec 1) ----------------------------------------------------------------------- */
 

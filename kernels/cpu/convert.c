@@ -1,5 +1,6 @@
-/* Stored numbers to float32. Checkpoints hold F32, F16, BF16 (and F64); every kernel computes in
- * float32, so this is the only place that knows the other formats' bits. */
+/* Stored numbers to float32, and to bfloat16 for devices that keep their weights so. Checkpoints hold F32,
+ * F16, BF16 (and F64); every kernel here computes in float32, so this is the only place that knows
+ * the other formats' bits. */
 #include "kernels/kernels.h"
 
 #include <string.h>
@@ -63,5 +64,34 @@ void sdt_convert(enum sdt_dtype dtype, size_t n, const void *src, float *dst) {
         break;
     default: /* integers are never weights: refused when the file is read */
         break;
+    }
+}
+
+/* The nearest bfloat16; of two that are equally near, the even one. */
+static uint16_t bf16_of_float(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) /* NaN stays NaN, whatever its low bits are */
+        return (uint16_t)(bits >> 16 | 0x40u);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+void sdt_convert_to(enum sdt_dtype from, size_t n, const void *src, enum sdt_dtype to, void *dst) {
+    enum { AT_ONCE = 256 };
+    float numbers[AT_ONCE];
+    if (to == SDT_F32) {
+        sdt_convert(from, n, src, dst);
+        return;
+    }
+    if (from == SDT_BF16) {
+        memcpy(dst, src, 2 * n);
+        return;
+    }
+    uint16_t *y = dst;
+    for (size_t first = 0; first < n; first += AT_ONCE) {
+        size_t count = n - first < AT_ONCE ? n - first : AT_ONCE;
+        sdt_convert(from, count, (const char *)src + first * sdt_dtype_size(from), numbers);
+        for (size_t i = 0; i < count; i++)
+            y[first + i] = bf16_of_float(numbers[i]);
     }
 }

@@ -38,3 +38,26 @@ void sdt_convert_reference(enum sdt_dtype dtype, size_t n, const void *src, floa
         }
     }
 }
+
+/* The neighbours of x are the bfloat16 towards 0, its upper half, and the next one. Past the largest
+ * number stands infinity, which takes the place of 2^128 here. */
+static double bf16_value(unsigned bits) {
+    double v = value(bits, 8, 7);
+    return isinf(v) ? copysign(0x1p128, v) : v;
+}
+
+void sdt_convert_to_reference(enum sdt_dtype from, size_t n, const void *src, uint16_t *dst) {
+    for (size_t i = 0; i < n; i++) {
+        float x;
+        uint32_t bits;
+        sdt_convert_reference(from, 1, (const char *)src + i * sdt_dtype_size(from), &x);
+        memcpy(&bits, &x, sizeof bits);
+        unsigned low = bits >> 16, high = low + 1;
+        if (isnan(x) || isinf(x)) {
+            dst[i] = (uint16_t)(isnan(x) ? low | 0x40 : low);
+            continue;
+        }
+        double below = fabs(x - bf16_value(low)), above = fabs(bf16_value(high) - x);
+        dst[i] = (uint16_t)(below < above || (below == above && low % 2 == 0) ? low : high);
+    }
+}

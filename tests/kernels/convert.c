@@ -1,4 +1,4 @@
-/* Stored formats to float: every 16-bit pattern, unaligned sources. */
+/* Stored formats to float and to bfloat16: every 16-bit pattern, unaligned sources, ties. */
 #include "kernels/reference.h"
 #include "tests/kernels/check.h"
 
@@ -44,6 +44,58 @@ static void check_wide(size_t n) {
     free(want);
 }
 
+static void check_bf16(enum sdt_dtype from, size_t n, const void *src) {
+    uint16_t *got = calloc(n + 1, sizeof *got), *want = calloc(n + 1, sizeof *want);
+    if (!got || !want)
+        abort();
+    got[n] = want[n] = 7;
+    sdt_convert_to(from, n, src, SDT_BF16, got);
+    sdt_convert_to_reference(from, n, src, want);
+    for (size_t i = 0; i <= n; i++)
+        if (got[i] != want[i] && check_failures++ < 10)
+            fprintf(stderr, "%s to BF16, number %zu of %zu: %04x, not %04x\n", sdt_dtype_name(from),
+                    i, n, got[i], want[i]);
+    free(got);
+    free(want);
+}
+
+/* Every sign and exponent with mantissas at, just below and just above a tie; and numbers. */
+static void check_to_bf16(void) {
+    enum { HIGH = 65536, LOW = 6 };
+    static const uint16_t low[LOW] = {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff};
+    uint32_t *bits = calloc((size_t)HIGH * LOW, sizeof *bits);
+    char *halves = malloc(2 * HIGH + 1), *wide = malloc(8 * 300);
+    float *x = numbers(300, 3.f), back[300];
+    if (!bits || !halves || !wide)
+        abort();
+    for (unsigned h = 0; h < HIGH; h++) {
+        uint16_t half = (uint16_t)h;
+        memcpy(halves + 1 + 2 * h, &half, 2);
+        for (int l = 0; l < LOW; l++)
+            bits[h * LOW + (unsigned)l] = h << 16 | low[l];
+    }
+    check_bf16(SDT_F32, (size_t)HIGH * LOW, bits);
+    check_bf16(SDT_F16, HIGH, halves + 1);
+    for (int i = 0; i < 300; i++) {
+        double z = x[i] / 3.;
+        memcpy(wide + 8 * i, &z, 8);
+    }
+    check_bf16(SDT_F64, 300, wide);
+    uint16_t *same = calloc(HIGH, sizeof *same);
+    sdt_convert_to(SDT_BF16, HIGH, halves + 1, SDT_BF16, same);
+    if (memcmp(same, halves + 1, 2 * HIGH)) {
+        fprintf(stderr, "BF16 to BF16 is no copy\n");
+        check_failures++;
+    }
+    sdt_convert_to(SDT_F32, 300, x, SDT_F32, back);
+    check_bits(300, back, x, "F32 to F32");
+    free(same);
+    free(bits);
+    free(halves);
+    free(wide);
+    free(x);
+}
+
 int main(void) {
     static const char *names[] = {"F32", "F16", "BF16", "F64", "I64", "I32", "U8"};
     static const size_t sizes[] = {4, 2, 2, 8, 8, 4, 1};
@@ -57,5 +109,6 @@ int main(void) {
     check_wide(0);
     check_wide(1);
     check_wide(37);
+    check_to_bf16();
     return check_end("convert");
 }
