@@ -5,6 +5,10 @@
 #include "codelets/task.h"
 #include "stardit/codelets.h"
 
+/* Bytes of scratch that a convolution takes, also for predictions. */
+size_t sdt__conv_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype,
+                         const struct sdt_conv *conv);
+
 /* Every codelet, for stardit-info --codelets; ends with NULL. */
 extern const struct starpu_codelet *const sdt_codelets[];
 #endif

@@ -1,5 +1,14 @@
 /* Video convolutions frame by frame, channel norm, and the mid block's attention. */
 #include "codelets/codelets.h"
+#include "codelets/cuda.h"
+
+size_t sdt__conv_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype,
+                         const struct sdt_conv *conv) {
+    (void)kind; /* without CUDA neither matters */
+    (void)dtype;
+    return SDT_SCRATCH(kind, sdt_conv_frame_scratch(conv),
+                       sdt_cuda_conv_frame_scratch(dtype, conv));
+}
 
 /* ---- sdt_insert_conv ------------------------------------------------------------------------ */
 
@@ -20,9 +29,25 @@ static void conv_cpu(void *buffers[], void *cl_arg) {
                    sdt__floats(buffers, a->scratch));
 }
 
+#ifdef HAVE_CUDA
+static void conv_cuda(void *buffers[], void *cl_arg) {
+    const struct conv *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    const void *x[3];
+    for (int i = 0; i < 3; i++)
+        x[i] = sdt__pointer(buffers, a->x[i]);
+    sdt__cuda_done(
+        cl_arg, sdt_cuda_conv_frame(sdt__cuda(), sdt__dtype(buffers, a->y), &a->conv, x,
+                                    sdt__pointer(buffers, a->w), sdt__floats(buffers, a->bias),
+                                    sdt__pointer(buffers, a->residual), sdt__pointer(buffers, a->y),
+                                    sdt__pointer(buffers, a->scratch)));
+}
+#endif
+
 struct starpu_codelet sdt__conv_codelet = {
     .name = "conv",
-    SDT_ON_CPU(conv_cpu),
+    SDT_ON_BOTH(conv_cpu, conv_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -39,11 +64,13 @@ void sdt_insert_conv(struct sdt_flow *flow, const char *name, const struct sdt_c
     a.bias = sdt__task_read(&task, bias);
     a.residual = sdt__task_read(&task, residual);
     a.y = sdt__task_write(&task, y);
-    a.scratch = sdt__task_scratch(&task, sdt_conv_frame_scratch(conv));
+    a.scratch =
+        sdt__task_scratch(&task, sdt__conv_scratch(flow->place->kind, sdt__handle_dtype(y), conv));
     double in = (double)conv->height * conv->width, out = conv->upsample ? 4.0 * in : in;
     double taps = (double)conv->kt * conv->ks * conv->ks;
-    double bytes = 4.0 * (in * conv->kt * conv->in + out * conv->out * (residual ? 2.0 : 1.0) +
-                          taps * conv->in * conv->out);
+    double bytes =
+        sdt__element(y) * (in * conv->kt * conv->in + out * conv->out * (residual ? 2.0 : 1.0) +
+                           taps * conv->in * conv->out);
     sdt__task_submit(&task, &sdt__conv_codelet, name, 2.0 * out * conv->in * conv->out * taps,
                      bytes, &a, sizeof a);
 }
@@ -67,9 +94,26 @@ static void time_upsample_cpu(void *buffers[], void *cl_arg) {
                       sdt__floats(buffers, a->second), sdt__floats(buffers, a->scratch));
 }
 
+#ifdef HAVE_CUDA
+static void time_upsample_cuda(void *buffers[], void *cl_arg) {
+    const struct time_upsample *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    const void *x[3];
+    for (int i = 0; i < 3; i++)
+        x[i] = sdt__pointer(buffers, a->x[i]);
+    sdt__cuda_done(cl_arg,
+                   sdt_cuda_time_upsample(
+                       sdt__cuda(), sdt__dtype(buffers, a->first), a->height, a->width, a->channels,
+                       x, sdt__pointer(buffers, a->w), sdt__floats(buffers, a->bias),
+                       sdt__pointer(buffers, a->first), sdt__pointer(buffers, a->second),
+                       sdt__pointer(buffers, a->scratch)));
+}
+#endif
+
 struct starpu_codelet sdt__time_upsample_codelet = {
     .name = "time_upsample",
-    SDT_ON_CPU(time_upsample_cpu),
+    SDT_ON_BOTH(time_upsample_cpu, time_upsample_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -86,10 +130,13 @@ void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int heigh
     a.bias = sdt__task_read(&task, bias);
     a.first = sdt__task_write(&task, first);
     a.second = sdt__task_write(&task, second);
-    a.scratch = sdt__task_scratch(&task, sdt_time_upsample_scratch(width, channels));
+    a.scratch = sdt__task_scratch(
+        &task, SDT_SCRATCH(flow->place->kind, sdt_time_upsample_scratch(width, channels),
+                           sdt_cuda_time_upsample_scratch(sdt__handle_dtype(first), height, width,
+                                                          channels)));
     double pixels = (double)height * width;
     sdt__task_submit(&task, &sdt__time_upsample_codelet, name, 12.0 * pixels * channels * channels,
-                     20.0 * pixels * channels, &a, sizeof a);
+                     5.0 * sdt__element(first) * pixels * channels, &a, sizeof a);
 }
 
 /* ---- sdt_insert_channel_norm ---------------------------------------------------------------- */
@@ -108,9 +155,21 @@ static void channel_norm_cpu(void *buffers[], void *cl_arg) {
                      sdt__floats(buffers, a->gamma), a->silu, sdt__floats(buffers, a->y));
 }
 
+#ifdef HAVE_CUDA
+static void channel_norm_cuda(void *buffers[], void *cl_arg) {
+    const struct channel_norm *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg, sdt_cuda_channel_norm(sdt__cuda(), sdt__dtype(buffers, a->x), a->pixels,
+                                                 a->channels, sdt__pointer(buffers, a->x),
+                                                 sdt__floats(buffers, a->gamma), a->silu,
+                                                 sdt__pointer(buffers, a->y)));
+}
+#endif
+
 struct starpu_codelet sdt__channel_norm_codelet = {
     .name = "channel_norm",
-    SDT_ON_CPU(channel_norm_cpu),
+    SDT_ON_BOTH(channel_norm_cpu, channel_norm_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -127,8 +186,8 @@ void sdt_insert_channel_norm(struct sdt_flow *flow, const char *name, size_t pix
         a.y = sdt__task_write(&task, y);
     }
     double count = (double)pixels * channels;
-    sdt__task_submit(&task, &sdt__channel_norm_codelet, name, 12.0 * count, 8.0 * count, &a,
-                     sizeof a);
+    sdt__task_submit(&task, &sdt__channel_norm_codelet, name, 12.0 * count,
+                     2.0 * sdt__element(x) * count, &a, sizeof a);
 }
 
 /* ---- sdt_insert_frame_attention ------------------------------------------------------------- */
@@ -146,9 +205,21 @@ static void frame_attention_cpu(void *buffers[], void *cl_arg) {
                         sdt__floats(buffers, a->o), sdt__floats(buffers, a->scratch));
 }
 
+#ifdef HAVE_CUDA
+static void frame_attention_cuda(void *buffers[], void *cl_arg) {
+    const struct frame_attention *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg, sdt_cuda_frame_attention(
+                               sdt__cuda(), sdt__dtype(buffers, a->qkv), a->pixels, a->channels,
+                               sdt__pointer(buffers, a->qkv), sdt__pointer(buffers, a->o),
+                               sdt__pointer(buffers, a->scratch)));
+}
+#endif
+
 struct starpu_codelet sdt__frame_attention_codelet = {
     .name = "frame_attention",
-    SDT_ON_CPU(frame_attention_cpu),
+    SDT_ON_BOTH(frame_attention_cpu, frame_attention_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -159,8 +230,11 @@ void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pix
     sdt__task_begin(&task, flow);
     struct frame_attention a = {
         pixels, channels, sdt__task_read(&task, qkv), sdt__task_write(&task, o),
-        sdt__task_scratch(&task, sdt_frame_attention_scratch(pixels, channels))};
+        sdt__task_scratch(
+            &task, SDT_SCRATCH(flow->place->kind, sdt_frame_attention_scratch(pixels, channels),
+                               sdt_cuda_frame_attention_scratch(sdt__handle_dtype(qkv), pixels,
+                                                                channels)))};
     double p = (double)pixels;
     sdt__task_submit(&task, &sdt__frame_attention_codelet, name, 4.0 * p * p * channels,
-                     16.0 * p * channels, &a, sizeof a);
+                     4.0 * sdt__element(qkv) * p * channels, &a, sizeof a);
 }

@@ -1,5 +1,6 @@
 /* Attention of one token tile to the prompt's keys, all heads. */
 #include "codelets/codelets.h"
+#include "codelets/cuda.h"
 
 struct cross_attention {
     int rows, heads, e, keys;
@@ -17,9 +18,23 @@ static void cross_attention_cpu(void *buffers[], void *cl_arg) {
                         sdt__floats(buffers, a->scratch));
 }
 
+#ifdef HAVE_CUDA
+static void cross_attention_cuda(void *buffers[], void *cl_arg) {
+    const struct cross_attention *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg,
+                   sdt_cuda_cross_attention(
+                       sdt__cuda(), sdt__dtype(buffers, a->q), a->rows, a->heads, a->e,
+                       sdt__pointer(buffers, a->q), sdt__floats(buffers, a->norm), a->eps, a->keys,
+                       sdt__pointer(buffers, a->k), sdt__pointer(buffers, a->v), a->last_key_bias,
+                       sdt__pointer(buffers, a->o), sdt__pointer(buffers, a->scratch)));
+}
+#endif
+
 struct starpu_codelet sdt__cross_attention_codelet = {
     .name = "cross_attention",
-    SDT_ON_CPU(cross_attention_cpu),
+    SDT_ON_BOTH(cross_attention_cpu, cross_attention_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -41,8 +56,11 @@ void sdt_insert_cross_attention(struct sdt_flow *flow, const char *name, int row
         .k = sdt__task_read(&task, k),
         .v = sdt__task_read(&task, v),
         .o = sdt__task_write(&task, o),
-        .scratch = sdt__task_scratch(&task, sdt_cross_attention_scratch(rows, heads, e, keys))};
+        .scratch = sdt__task_scratch(
+            &task,
+            SDT_SCRATCH(flow->place->kind, sdt_cross_attention_scratch(rows, heads, e, keys),
+                        sdt_cuda_cross_attention_scratch(sdt__handle_dtype(q), rows, heads, e)))};
     double width = (double)heads * e;
     sdt__task_submit(&task, &sdt__cross_attention_codelet, name, 4.0 * rows * keys * width,
-                     8.0 * width * (rows + keys), &a, sizeof a);
+                     2.0 * sdt__element(q) * width * (rows + keys), &a, sizeof a);
 }

@@ -5,10 +5,14 @@
  * itself is to lay them out as attention reads keys, head by head and in token order
  * (gather), or nothing, where pieces are read as they are (receive). */
 #include "codelets/codelets.h"
+#include "codelets/cuda.h"
 
 #include <string.h>
 
 /* ---- sdt_insert_gather ----------------------------------------------------------------------- */
+
+/* On a GPU, whose tiles are large; their pointers are collected on the worker's stack. */
+#define MAX_CUDA_TILES 4096
 
 struct gather {
     int tiles, heads;
@@ -28,9 +32,22 @@ static void gather_cpu(void *buffers[], void *cl_arg) {
     }
 }
 
+#ifdef HAVE_CUDA
+static void gather_cuda(void *buffers[], void *cl_arg) {
+    const struct gather *a = sdt__task_args(cl_arg);
+    const void *x[MAX_CUDA_TILES];
+    if (!a)
+        return;
+    for (int t = 0; t < a->tiles; t++)
+        x[t] = sdt__pointer(buffers, t);
+    sdt__cuda_done(cl_arg, sdt_cuda_gather(sdt__cuda(), sdt__dtype(buffers, a->tiles), a->tiles,
+                                           a->heads, a->block, x, sdt__pointer(buffers, a->tiles)));
+}
+#endif
+
 struct starpu_codelet sdt__gather_codelet = {
     .name = "gather",
-    SDT_ON_CPU(gather_cpu),
+    SDT_ON_BOTH(gather_cpu, gather_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -39,11 +56,17 @@ void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int h
                        const sdt_handle *pieces, int stride, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
+    if (flow->place->kind == SDT_DEVICE_CUDA && tiles > MAX_CUDA_TILES) {
+        if (flow->error.status == SDT_OK)
+            sdt_fail(&flow->error, SDT_ERROR_LIMIT, "%d token tiles; a GPU gathers at most %d",
+                     tiles, MAX_CUDA_TILES);
+        return;
+    }
     for (int t = 0; t < tiles; t++)
         sdt__task_read(&task, pieces[t * stride]);
     sdt__task_write(&task, y);
     struct gather a = {tiles, heads, block};
-    double bytes = 8.0 * tiles * heads * (double)block;
+    double bytes = 2.0 * sdt__element(y) * tiles * heads * (double)block;
     sdt__task_submit(&task, &sdt__gather_codelet, name, 0.0, bytes, &a, sizeof a);
 }
 
@@ -56,7 +79,7 @@ static void receive_cpu(void *buffers[], void *cl_arg) {
 
 struct starpu_codelet sdt__receive_codelet = {
     .name = "receive",
-    SDT_ON_CPU(receive_cpu),
+    SDT_ON_BOTH(receive_cpu, receive_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

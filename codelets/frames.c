@@ -1,5 +1,6 @@
 /* Between latents, VAE tiles and the video: windows in, frames out, seams blended. */
 #include "codelets/codelets.h"
+#include "codelets/cuda.h"
 
 #include <string.h>
 
@@ -22,9 +23,21 @@ static void window_cpu(void *buffers[], void *cl_arg) {
                       a->scaled ? a->mean : NULL, sdt__floats(buffers, a->y));
 }
 
+#ifdef HAVE_CUDA
+static void window_cuda(void *buffers[], void *cl_arg) {
+    const struct window *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(
+        cl_arg, sdt_cuda_latent_window(sdt__cuda(), sdt__dtype(buffers, a->y), &a->window,
+                                       sdt__floats(buffers, a->latent), a->scaled ? a->std : NULL,
+                                       a->scaled ? a->mean : NULL, sdt__pointer(buffers, a->y)));
+}
+#endif
+
 struct starpu_codelet sdt__latent_window_codelet = {
     .name = "latent_window",
-    SDT_ON_CPU(window_cpu),
+    SDT_ON_BOTH(window_cpu, window_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -49,18 +62,16 @@ void sdt_insert_latent_window(struct sdt_flow *flow, const char *name,
         memcpy(a.mean, mean, (size_t)window->channels * sizeof *mean);
     }
     double count = (double)window->nframes * window->rows * window->cols * window->channels;
-    sdt__task_submit(&task, &sdt__latent_window_codelet, name, 2.0 * count, 8.0 * count, &a,
-                     sizeof a);
+    sdt__task_submit(&task, &sdt__latent_window_codelet, name, 2.0 * count,
+                     (4.0 + sdt__element(y)) * count, &a, sizeof a);
 }
 
 /* ---- sdt_insert_put_frame ------------------------------------------------------------------- */
 
 struct put_frame {
     size_t count, offset; /* floats */
-    int frame, x, out;
+    int x, out;
     bool clamp;
-    void (*done)(void *arg, int frame);
-    void *done_arg;
 };
 
 static void put_frame_cpu(void *buffers[], void *cl_arg) {
@@ -71,13 +82,22 @@ static void put_frame_cpu(void *buffers[], void *cl_arg) {
     memcpy(out, sdt__floats(buffers, a->x), a->count * sizeof *out);
     if (a->clamp)
         sdt_clamp_frames(a->count, out);
-    if (a->done)
-        a->done(a->done_arg, a->frame);
 }
+
+#ifdef HAVE_CUDA
+static void put_frame_cuda(void *buffers[], void *cl_arg) {
+    const struct put_frame *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg, sdt_cuda_put_frame(sdt__cuda(), sdt__dtype(buffers, a->x), a->count,
+                                              a->clamp, sdt__pointer(buffers, a->x),
+                                              sdt__floats(buffers, a->out) + a->offset));
+}
+#endif
 
 struct starpu_codelet sdt__put_frame_codelet = {
     .name = "put_frame",
-    SDT_ON_CPU(put_frame_cpu),
+    SDT_ON_BOTH(put_frame_cpu, put_frame_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -90,13 +110,12 @@ void sdt_insert_put_frame(struct sdt_flow *flow, const char *name, int height, i
     size_t count = (size_t)height * (size_t)width * 3;
     struct put_frame a = {.count = count,
                           .offset = count * (size_t)frame,
-                          .frame = frame,
                           .x = sdt__task_read(&task, x),
                           .out = sdt__task_access(&task, out, first ? STARPU_W : STARPU_RW),
-                          .clamp = clamp,
-                          .done = done,
-                          .done_arg = done_arg};
-    sdt__task_submit(&task, &sdt__put_frame_codelet, name, 0.0, 8.0 * (double)count, &a, sizeof a);
+                          .clamp = clamp};
+    sdt__task_done(&task, done, done_arg, frame);
+    sdt__task_submit(&task, &sdt__put_frame_codelet, name, 0.0,
+                     (4.0 + sdt__element(x)) * (double)count, &a, sizeof a);
 }
 
 /* ---- sdt_insert_blend_rows, sdt_insert_blend_columns ---------------------------------------- */
@@ -116,9 +135,20 @@ static void blend_cpu(void *buffers[], void *cl_arg) {
                                                    sdt__floats(buffers, a->b));
 }
 
+#ifdef HAVE_CUDA
+static void blend_cuda(void *buffers[], void *cl_arg) {
+    const struct blend *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg, (a->rows ? sdt_cuda_blend_rows : sdt_cuda_blend_columns)(
+                               sdt__cuda(), a->frames, a->across, a->extent, a->a_size,
+                               sdt__floats(buffers, a->a), a->b_size, sdt__floats(buffers, a->b)));
+}
+#endif
+
 struct starpu_codelet sdt__blend_codelet = {
     .name = "blend",
-    SDT_ON_CPU(blend_cpu),
+    SDT_ON_BOTH(blend_cpu, blend_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -169,9 +199,21 @@ static void place_tile_cpu(void *buffers[], void *cl_arg) {
         }
 }
 
+#ifdef HAVE_CUDA
+static void place_tile_cuda(void *buffers[], void *cl_arg) {
+    const struct place_tile *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg, sdt_cuda_place_tile(sdt__cuda(), a->frames, a->tile_rows, a->tile_cols,
+                                               a->rows, a->cols, a->y0, a->x0, a->height, a->width,
+                                               sdt__floats(buffers, a->tile),
+                                               sdt__floats(buffers, a->video)));
+}
+#endif
+
 struct starpu_codelet sdt__place_tile_codelet = {
     .name = "place_tile",
-    SDT_ON_CPU(place_tile_cpu),
+    SDT_ON_BOTH(place_tile_cpu, place_tile_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };

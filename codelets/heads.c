@@ -1,5 +1,6 @@
 /* Tokens <-> heads on one tile: the sending end of an all-to-all, and the merge after it. */
 #include "codelets/codelets.h"
+#include "codelets/cuda.h"
 
 /* Most pieces a tile is cut into: one per device and head chunk. */
 #define MAX_PIECES 512
@@ -29,9 +30,26 @@ static void split_cpu(void *buffers[], void *cl_arg) {
                     a->first_token, a->pieces, a->head, y);
 }
 
+#ifdef HAVE_CUDA
+static void split_cuda(void *buffers[], void *cl_arg) {
+    const struct split *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    const int *buffer = a->head + a->pieces + 1;
+    void *y[MAX_PIECES];
+    for (int p = 0; p < a->pieces; p++)
+        y[p] = sdt__pointer(buffers, buffer[p]);
+    sdt__cuda_done(
+        cl_arg, sdt_cuda_split_heads(
+                    sdt__cuda(), sdt__dtype(buffers, a->x), a->rows, a->valid_rows, a->heads, a->e,
+                    sdt__pointer(buffers, a->x), sdt__floats(buffers, a->norm), a->eps, &a->rope,
+                    sdt__floats(buffers, a->table), a->first_token, a->pieces, a->head, y));
+}
+#endif
+
 struct starpu_codelet sdt__split_heads_codelet = {
     .name = "split_heads",
-    SDT_ON_CPU(split_cpu),
+    SDT_ON_BOTH(split_cpu, split_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -69,7 +87,8 @@ void sdt_insert_split_heads(struct sdt_flow *flow, const char *name,
     for (int p = 0; p < a->pieces; p++)
         buffer[p] = a->head[p] == a->head[p + 1] ? -1 : sdt__task_write(&task, pieces[p]);
     double count = (double)a->rows * a->heads * a->e;
-    sdt__task_submit(&task, &sdt__split_heads_codelet, name, 10.0 * count, 8.0 * count, a,
+    sdt__task_submit(&task, &sdt__split_heads_codelet, name, 10.0 * count,
+                     2.0 * sdt__element(x) * count, a,
                      sizeof *a + (size_t)(2 * a->pieces + 1) * sizeof(int));
 }
 
@@ -93,9 +112,24 @@ static void merge_cpu(void *buffers[], void *cl_arg) {
     sdt_merge_heads(a->rows, a->heads, a->e, a->pieces, a->head, x, sdt__floats(buffers, a->y));
 }
 
+#ifdef HAVE_CUDA
+static void merge_cuda(void *buffers[], void *cl_arg) {
+    const struct merge *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    const int *buffer = a->head + a->pieces + 1;
+    const void *x[MAX_PIECES];
+    for (int p = 0; p < a->pieces; p++)
+        x[p] = sdt__pointer(buffers, buffer[p]);
+    sdt__cuda_done(cl_arg,
+                   sdt_cuda_merge_heads(sdt__cuda(), sdt__dtype(buffers, a->y), a->rows, a->heads,
+                                        a->e, a->pieces, a->head, x, sdt__pointer(buffers, a->y)));
+}
+#endif
+
 struct starpu_codelet sdt__merge_heads_codelet = {
     .name = "merge_heads",
-    SDT_ON_CPU(merge_cpu),
+    SDT_ON_BOTH(merge_cpu, merge_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -127,6 +161,6 @@ void sdt_insert_merge_heads(struct sdt_flow *flow, const char *name, int rows, i
         buffer[p] = head[p] == head[p + 1] ? -1 : sdt__task_read(&task, x[p]);
     a->y = sdt__task_access(&task, y, beside ? STARPU_RW : STARPU_W);
     double count = (double)rows * (head[pieces] - head[0]) * e;
-    sdt__task_submit(&task, &sdt__merge_heads_codelet, name, 0.0, 8.0 * count, a,
+    sdt__task_submit(&task, &sdt__merge_heads_codelet, name, 0.0, 2.0 * sdt__element(y) * count, a,
                      sizeof *a + (size_t)(2 * pieces + 1) * sizeof(int));
 }

@@ -1,6 +1,5 @@
 /* Linear layers: y = epilogue(x w^T + bias), and the gated residual y += gate (x w^T + bias). */
 #include "codelets/codelets.h"
-
 #include "codelets/cuda.h"
 
 /* ---- sdt_insert_linear ---------------------------------------------------------------------- */
@@ -24,19 +23,17 @@ static void linear_cuda(void *buffers[], void *cl_arg) {
     const struct linear *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    sdt_cuda_linear(starpu_cublas_get_local_handle(), starpu_cuda_get_local_stream(), a->rows, a->n,
-                    a->k, sdt__floats(buffers, a->x), sdt__floats(buffers, a->w),
-                    sdt__floats(buffers, a->bias), a->epilogue, sdt__floats(buffers, a->y));
+    sdt__cuda_done(cl_arg,
+                   sdt_cuda_linear(sdt__cuda(), sdt__dtype(buffers, a->x), a->rows, a->n, a->k,
+                                   sdt__pointer(buffers, a->x), sdt__pointer(buffers, a->w),
+                                   sdt__pointer(buffers, a->bias), a->epilogue,
+                                   sdt__pointer(buffers, a->y)));
 }
 #endif
 
 struct starpu_codelet sdt__linear_codelet = {
     .name = "linear",
-    SDT_ON_CPU(linear_cpu),
-#ifdef HAVE_CUDA
-    .cuda_funcs = {linear_cuda},
-    .cuda_flags = {STARPU_CUDA_ASYNC},
-#endif
+    SDT_ON_BOTH(linear_cpu, linear_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -55,7 +52,7 @@ void sdt_insert_linear(struct sdt_flow *flow, const char *name, int rows, int n,
                        .bias = sdt__task_read(&task, bias),
                        .y = sdt__task_write(&task, y)};
     double flops = 2.0 * rows * n * k;
-    double bytes = 4.0 * ((double)rows * k + (double)n * k + (double)rows * n);
+    double bytes = sdt__element(x) * ((double)rows * k + (double)n * k + (double)rows * n);
     sdt__task_submit(&task, &sdt__linear_codelet, name, flops, bytes, &a, sizeof a);
 }
 
@@ -76,9 +73,24 @@ static void residual_cpu(void *buffers[], void *cl_arg) {
                         sdt__floats(buffers, a->scratch));
 }
 
+#ifdef HAVE_CUDA
+static void residual_cuda(void *buffers[], void *cl_arg) {
+    const struct residual *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg,
+                   sdt_cuda_linear_residual(
+                       sdt__cuda(), sdt__dtype(buffers, a->x), a->rows, a->n, a->k,
+                       sdt__pointer(buffers, a->x), sdt__pointer(buffers, a->w),
+                       sdt__pointer(buffers, a->bias), sdt__row(buffers, a->gate_a, a->row_a, a->n),
+                       sdt__row(buffers, a->gate_b, a->row_b, a->n), sdt__pointer(buffers, a->y),
+                       sdt__pointer(buffers, a->scratch)));
+}
+#endif
+
 struct starpu_codelet sdt__linear_residual_codelet = {
     .name = "linear_residual",
-    SDT_ON_CPU(residual_cpu),
+    SDT_ON_BOTH(residual_cpu, residual_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -88,19 +100,22 @@ void sdt_insert_linear_residual(struct sdt_flow *flow, const char *name, int row
                                 struct sdt_row_sum gate, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct residual a = {rows,
-                         n,
-                         k,
-                         .row_a = gate.row_a,
-                         .row_b = gate.row_b,
-                         .x = sdt__task_read(&task, x),
-                         .w = sdt__task_read(&task, w),
-                         .bias = sdt__task_read(&task, bias),
-                         .gate_a = sdt__task_read(&task, gate.a),
-                         .gate_b = sdt__task_read(&task, gate.b),
-                         .y = sdt__task_update(&task, y),
-                         .scratch = sdt__task_scratch(&task, (size_t)rows * (size_t)n)};
+    struct residual a = {
+        rows,
+        n,
+        k,
+        .row_a = gate.row_a,
+        .row_b = gate.row_b,
+        .x = sdt__task_read(&task, x),
+        .w = sdt__task_read(&task, w),
+        .bias = sdt__task_read(&task, bias),
+        .gate_a = sdt__task_read(&task, gate.a),
+        .gate_b = sdt__task_read(&task, gate.b),
+        .y = sdt__task_update(&task, y),
+        .scratch = sdt__task_scratch(
+            &task, SDT_SCRATCH(flow->place->kind, (size_t)rows * (size_t)n,
+                               sdt_cuda_linear_residual_scratch(sdt__handle_dtype(x), rows, n)))};
     double flops = 2.0 * rows * n * k;
-    double bytes = 4.0 * ((double)rows * k + (double)n * k + 2.0 * rows * n);
+    double bytes = sdt__element(x) * ((double)rows * k + (double)n * k + 2.0 * rows * n);
     sdt__task_submit(&task, &sdt__linear_residual_codelet, name, flops, bytes, &a, sizeof a);
 }

@@ -1,6 +1,6 @@
-/* Weights from the checkpoint's mapping into a handle: converted to floats, convolutions packed.
+/* Weights from the checkpoint's mapping into a handle: converted to its type, convolutions packed.
  *
- * Plain F32 tensors need no task: graph/weights.c registers the mapping itself. */
+ * Tensors that are stored as they are wanted need no task: graph/parameters.c registers the mapping itself. */
 #include "codelets/codelets.h"
 
 struct load {
@@ -8,18 +8,24 @@ struct load {
     const void *data;
     size_t count;
     int out, in, taps;
-    int y, scratch;
+    int y, stored, packed; /* the last two for convolutions: [count] floats each */
 };
 
 static void load_cpu(void *buffers[], void *cl_arg) {
     const struct load *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    float *y = sdt__floats(buffers, a->y); /* [count] */
-    float *stored = a->scratch < 0 ? y : sdt__floats(buffers, a->scratch);
+    enum sdt_dtype dtype = sdt__dtype(buffers, a->y);
+    void *y = sdt__pointer(buffers, a->y); /* [count] */
+    float *stored = sdt__floats(buffers, a->stored), *packed = sdt__floats(buffers, a->packed);
+    if (!stored) {
+        sdt_convert_to(a->dtype, a->count, a->data, dtype, y);
+        return;
+    }
     sdt_convert(a->dtype, a->count, a->data, stored);
-    if (stored != y)
-        sdt_conv_pack(a->out, a->in, a->taps, stored, y);
+    sdt_conv_pack(a->out, a->in, a->taps, stored, packed ? packed : y);
+    if (packed)
+        sdt_convert_to(SDT_F32, a->count, packed, dtype, y);
 }
 
 struct starpu_codelet sdt__load_codelet = {
@@ -33,14 +39,14 @@ void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dty
                      const void *data, size_t count, int out, int in, int taps, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct load a = {dtype,
-                     data,
-                     count,
-                     out,
-                     in,
-                     taps,
-                     .y = sdt__task_write(&task, y),
-                     .scratch = taps > 1 ? sdt__task_scratch(&task, count) : -1};
+    struct load a = {
+        dtype,        data,        count, out, in, taps, .y = sdt__task_write(&task, y),
+        .stored = -1, .packed = -1};
+    if (taps > 1)
+        a.stored = sdt__task_scratch(&task, count * sizeof(float));
+    if (taps > 1 && sdt__handle_dtype(y) != SDT_F32)
+        a.packed = sdt__task_work(&task, count * sizeof(float));
     sdt__task_submit(&task, &sdt__load_codelet, name, 0.0,
-                     (double)count * (4.0 + (double)sdt_dtype_size(dtype)), &a, sizeof a);
+                     (double)count * (sdt__element(y) + (double)sdt_dtype_size(dtype)), &a,
+                     sizeof a);
 }

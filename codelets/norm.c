@@ -1,5 +1,6 @@
 /* Layer norm with modulation, and RMS norm. */
 #include "codelets/codelets.h"
+#include "codelets/cuda.h"
 
 /* ---- sdt_insert_layer_norm ------------------------------------------------------------------ */
 
@@ -23,9 +24,26 @@ static void layer_norm_cpu(void *buffers[], void *cl_arg) {
                    sdt__row(buffers, a->shift_b, a->shift_row_b, a->d), sdt__floats(buffers, a->y));
 }
 
+#ifdef HAVE_CUDA
+static void layer_norm_cuda(void *buffers[], void *cl_arg) {
+    const struct layer_norm *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg, sdt_cuda_layer_norm(sdt__cuda(), sdt__dtype(buffers, a->x), a->rows,
+                                               a->d, sdt__pointer(buffers, a->x), a->eps,
+                                               sdt__floats(buffers, a->weight),
+                                               sdt__floats(buffers, a->bias),
+                                               sdt__row(buffers, a->scale_a, a->scale_row_a, a->d),
+                                               sdt__row(buffers, a->scale_b, a->scale_row_b, a->d),
+                                               sdt__row(buffers, a->shift_a, a->shift_row_a, a->d),
+                                               sdt__row(buffers, a->shift_b, a->shift_row_b, a->d),
+                                               sdt__pointer(buffers, a->y)));
+}
+#endif
+
 struct starpu_codelet sdt__layer_norm_codelet = {
     .name = "layer_norm",
-    SDT_ON_CPU(layer_norm_cpu),
+    SDT_ON_BOTH(layer_norm_cpu, layer_norm_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -51,7 +69,8 @@ void sdt_insert_layer_norm(struct sdt_flow *flow, const char *name, int rows, in
                            .shift_row_b = shift.row_b,
                            .y = sdt__task_write(&task, y)};
     double count = (double)rows * d;
-    sdt__task_submit(&task, &sdt__layer_norm_codelet, name, 8.0 * count, 8.0 * count, &a, sizeof a);
+    sdt__task_submit(&task, &sdt__layer_norm_codelet, name, 8.0 * count,
+                     2.0 * sdt__element(x) * count, &a, sizeof a);
 }
 
 /* ---- sdt_insert_rms_norm -------------------------------------------------------------------- */
@@ -70,9 +89,21 @@ static void rms_norm_cpu(void *buffers[], void *cl_arg) {
                  sdt__floats(buffers, a->y));
 }
 
+#ifdef HAVE_CUDA
+static void rms_norm_cuda(void *buffers[], void *cl_arg) {
+    const struct rms_norm *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg, sdt_cuda_rms_norm(
+                               sdt__cuda(), sdt__dtype(buffers, a->x), a->rows, a->d,
+                               sdt__pointer(buffers, a->x), a->eps, sdt__floats(buffers, a->weight),
+                               sdt__dtype(buffers, a->y), sdt__pointer(buffers, a->y)));
+}
+#endif
+
 struct starpu_codelet sdt__rms_norm_codelet = {
     .name = "rms_norm",
-    SDT_ON_CPU(rms_norm_cpu),
+    SDT_ON_BOTH(rms_norm_cpu, rms_norm_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -88,5 +119,6 @@ void sdt_insert_rms_norm(struct sdt_flow *flow, const char *name, int rows, int 
                          sdt__task_read(&task, weight),
                          sdt__task_write(&task, y)};
     double count = (double)rows * d;
-    sdt__task_submit(&task, &sdt__rms_norm_codelet, name, 4.0 * count, 8.0 * count, &a, sizeof a);
+    sdt__task_submit(&task, &sdt__rms_norm_codelet, name, 4.0 * count,
+                     (sdt__element(x) + sdt__element(y)) * count, &a, sizeof a);
 }

@@ -1,5 +1,6 @@
 /* One solver step on one tile of the latent. */
 #include "codelets/codelets.h"
+#include "codelets/cuda.h"
 
 #include <string.h>
 
@@ -7,9 +8,6 @@ struct sampler {
     struct sdt_sampler_step step;
     size_t n;
     int v_cond, v_uncond, x, x_next, x_last, m0, m1;
-    void (*done)(void *arg, int step);
-    void *done_arg;
-    int index; /* of the step */
 };
 
 static void sampler_cpu(void *buffers[], void *cl_arg) {
@@ -21,13 +19,24 @@ static void sampler_cpu(void *buffers[], void *cl_arg) {
     sdt_sampler_step(&a->step, a->n, sdt__floats(buffers, a->v_cond),
                      sdt__floats(buffers, a->v_uncond), x_next, sdt__floats(buffers, a->x_last),
                      sdt__floats(buffers, a->m0), sdt__floats(buffers, a->m1));
-    if (a->done)
-        a->done(a->done_arg, a->index);
 }
+
+#ifdef HAVE_CUDA
+static void sampler_cuda(void *buffers[], void *cl_arg) {
+    const struct sampler *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg, sdt_cuda_sampler_step(
+                               sdt__cuda(), &a->step, a->n, sdt__floats(buffers, a->v_cond),
+                               sdt__floats(buffers, a->v_uncond), sdt__floats(buffers, a->x),
+                               sdt__floats(buffers, a->x_next), sdt__floats(buffers, a->x_last),
+                               sdt__floats(buffers, a->m0), sdt__floats(buffers, a->m1)));
+}
+#endif
 
 struct starpu_codelet sdt__sampler_codelet = {
     .name = "sampler_step",
-    SDT_ON_CPU(sampler_cpu),
+    SDT_ON_BOTH(sampler_cpu, sampler_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -48,10 +57,8 @@ void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
                         .x_next = sdt__task_write(&task, x_next),
                         .x_last = sdt__task_access(&task, x_last, history),
                         .m0 = sdt__task_access(&task, m0, history),
-                        .m1 = sdt__task_access(&task, m1, history),
-                        .done = done,
-                        .done_arg = done_arg,
-                        .index = flow->tag.step};
+                        .m1 = sdt__task_access(&task, m1, history)};
+    sdt__task_done(&task, done, done_arg, flow->tag.step);
     sdt__task_submit(&task, &sdt__sampler_codelet, name, 16.0 * (double)n, 40.0 * (double)n, &a,
                      sizeof a);
 }

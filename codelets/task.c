@@ -17,8 +17,12 @@
 struct sdt__block {
     struct sdt_tag tag;
     struct sdt_recorder *recorder;
-    const atomic_bool *stop;
+    atomic_bool *stop;
     struct sdt_lane *lane;
+    void (*done)(void *arg, int index); /* at its end; or NULL */
+    void *done_arg;
+    int done_index;
+    bool idle;                        /* the wrapper did not do its work */
     struct sdt__block *older, *newer; /* in the lane's list of pending tasks */
     max_align_t args[];
 };
@@ -53,6 +57,7 @@ void sdt__task_begin(struct sdt_task *task, struct sdt_flow *flow) {
     task->failed = false;
     task->handle = task->handle_few;
     task->mode = task->mode_few;
+    task->done = NULL;
 }
 
 static void forget(struct sdt_task *task) {
@@ -104,8 +109,9 @@ int sdt__task_access(struct sdt_task *task, starpu_data_handle_t handle,
     return task->count++;
 }
 
-static int scratch_access(struct sdt_task *task, int which, size_t floats) {
+static int scratch_access(struct sdt_task *task, int which, size_t bytes) {
     struct sdt_flow *flow = task->flow;
+    size_t floats = bytes / sizeof(float) + (bytes % sizeof(float) > 0);
     int size = 10;                    /* 4 kB and up */
     size_t most = (size_t)UINT32_MAX; /* of a vector */
     while (((size_t)1 << size) < (floats < most ? floats : most))
@@ -121,11 +127,18 @@ static int scratch_access(struct sdt_task *task, int which, size_t floats) {
     return sdt__task_access(task, *handle, STARPU_SCRATCH);
 }
 
-int sdt__task_scratch(struct sdt_task *task, size_t floats) {
-    return scratch_access(task, 0, floats);
+int sdt__task_scratch(struct sdt_task *task, size_t bytes) {
+    return scratch_access(task, 0, bytes);
 }
 
-int sdt__task_work(struct sdt_task *task, size_t floats) { return scratch_access(task, 1, floats); }
+int sdt__task_work(struct sdt_task *task, size_t bytes) { return scratch_access(task, 1, bytes); }
+
+void sdt__task_done(struct sdt_task *task, void (*done)(void *arg, int index), void *arg,
+                    int index) {
+    task->done = done;
+    task->done_arg = arg;
+    task->done_index = index;
+}
 
 void sdt__scratch_clear(struct sdt_scratch *scratch) {
     starpu_data_handle_t *handle = scratch->handle[0];
@@ -136,18 +149,23 @@ void sdt__scratch_clear(struct sdt_scratch *scratch) {
         }
 }
 
-starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const char *name) {
+starpu_data_handle_t sdt__tensor(struct sdt_flow *flow, enum sdt_dtype dtype, size_t count,
+                                 const char *name) {
     starpu_data_handle_t handle = NULL;
     if (flow->error.status != SDT_OK)
         return NULL;
-    if (floats == 0 || floats > UINT32_MAX) {
+    if (count == 0 || count > UINT32_MAX) {
         sdt_fail(&flow->error, SDT_ERROR_LIMIT,
-                 "%s would hold %zu floats; a StarPU vector holds 1 to 4294967295", name, floats);
+                 "%s would hold %zu numbers; a StarPU vector holds 1 to 4294967295", name, count);
         return NULL;
     }
-    starpu_vector_data_register(&handle, -1, 0, (uint32_t)floats, sizeof(float));
+    starpu_vector_data_register(&handle, -1, 0, (uint32_t)count, sdt_dtype_size(dtype));
     starpu_data_set_name(handle, name);
     return handle;
+}
+
+starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const char *name) {
+    return sdt__tensor(flow, SDT_F32, floats, name);
 }
 
 /* ---- lanes ----------------------------------------------------------------------------------- */
@@ -258,10 +276,26 @@ static void finished(void *arg) {
     struct sdt__block *block = arg;
     if (block->recorder)
         sdt__recorder_finished(block->recorder, starpu_task_get_current(), &block->tag);
+    if (block->done && !block->idle)
+        block->done(block->done_arg, block->done_index);
     const struct sdt_progress_watch *watch = block->lane->watch;
     if (watch->task_ended)
         watch->task_ended(watch->task_ended_arg);
     leave_lane(block->lane, block);
+}
+
+/* Has the run ended early? The flow's error says why: a task failed, or somebody stopped it. A flow
+ * without a stop flag goes on whatever happens elsewhere, and learns of its own lane's tasks in the end. */
+static bool stopped(struct sdt_flow *flow, bool waited) {
+    const struct sdt_progress_watch *watch = flow->lane->watch;
+    while (atomic_load(&watch->failure) == 1) /* for the time that a message takes */
+        ;
+    if (atomic_load(&watch->failure) == 2 &&
+        (flow->stop || (waited && atomic_load(&flow->lane->failed))))
+        flow->error = watch->failed;
+    else if (flow->stop && atomic_load_explicit(flow->stop, memory_order_relaxed))
+        sdt_fail(&flow->error, SDT_ERROR_INTERRUPTED, "stopped on request");
+    return flow->error.status != SDT_OK;
 }
 
 void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, const char *name,
@@ -270,12 +304,8 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     struct starpu_task *st = NULL;
     struct sdt__block *block = NULL;
 
-    if (flow->error.status != SDT_OK)
+    if (flow->error.status != SDT_OK || stopped(flow, false))
         goto out;
-    if (flow->stop && atomic_load_explicit(flow->stop, memory_order_relaxed)) {
-        sdt_fail(&flow->error, SDT_ERROR_INTERRUPTED, "stopped on request");
-        goto out;
-    }
     if (flow->lane->pending >= flow->lane->most &&
         !wait_for(flow, flow->lane->most - flow->lane->most / 4))
         goto out;
@@ -296,6 +326,10 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     block->recorder = flow->recorder;
     block->stop = flow->stop;
     block->lane = flow->lane;
+    block->done = task->done;
+    block->done_arg = task->done_arg;
+    block->done_index = task->done_index;
+    block->idle = false;
     if (size > 0) /* args may be NULL */
         memcpy(block->args, args, size);
 
@@ -338,18 +372,32 @@ out:
     forget(task);
 }
 
-const void *sdt__task_args(const void *cl_arg) {
-    const struct sdt__block *block = cl_arg;
-    if (block->stop && atomic_load_explicit(block->stop, memory_order_relaxed))
-        return NULL;
-    return block->args;
+const void *sdt__task_args(void *cl_arg) {
+    struct sdt__block *block = cl_arg;
+    block->idle = block->stop && atomic_load_explicit(block->stop, memory_order_relaxed);
+    return block->idle ? NULL : block->args;
+}
+
+void sdt__task_fail(void *cl_arg, enum sdt_status status, const char *message) {
+    struct sdt__block *block = cl_arg;
+    struct sdt_progress_watch *watch = block->lane->watch;
+    int none = 0;
+    block->idle = true;
+    if (atomic_compare_exchange_strong(&watch->failure, &none, 1)) {
+        sdt_fail(&watch->failed, status, "task %s on device %d: %s", block->tag.name,
+                 block->tag.device, message);
+        atomic_store(&watch->failure, 2);
+    }
+    atomic_store(&block->lane->failed, true);
+    if (block->stop && atomic_load(&watch->failure) == 2)
+        atomic_store(block->stop, true);
 }
 
 enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err) {
     if (flow->error.status != SDT_ERROR_STALLED)
         wait_for(flow, 0);
-    if (flow->error.status == SDT_OK && flow->stop && atomic_load(flow->stop))
-        sdt_fail(&flow->error, SDT_ERROR_INTERRUPTED, "stopped on request");
+    if (flow->error.status == SDT_OK || flow->error.status == SDT_ERROR_INTERRUPTED)
+        stopped(flow, true);
     if (flow->error.status != SDT_OK && err)
         *err = flow->error;
     return flow->error.status;

@@ -3,7 +3,7 @@
  * A codelet file always has the same four parts, in this order:
  *   1. the argument struct, filled at insertion and read by the wrappers;
  *   2. the CPU wrapper, which only unpacks buffers and calls one kernel;
- *   3. the CUDA wrapper, where there is one;
+ *   3. the CUDA wrapper, which queues one kernel on the worker's stream (codelets/cuda.h);
  *   4. the codelet and its insert function, with the cost (FLOPs, bytes) of the task.
  *
  * The insert functions return nothing: a `struct sdt_flow` remembers the first failure, and insertions
@@ -21,6 +21,7 @@
 
 #include "schedulers/tag.h"
 #include "stardit/device.h"
+#include "stardit/kernels.h"
 #include "stardit/status.h"
 
 struct sdt_recorder;
@@ -28,7 +29,7 @@ struct sdt__block;
 
 /* Where tasks may run: one device of the machine, all its workers. Owned by the machine. */
 struct sdt_place {
-    int device;    /* index in the machine; -1: the host */
+    int device; /* index in the machine; -1: the host */
     enum sdt_device_kind kind;
     unsigned node; /* StarPU memory node */
     int workers, first_worker;
@@ -44,13 +45,16 @@ struct sdt_lane {
     atomic_int pending;         /* tasks inserted and not ended; changed under the mutex */
     int most;                   /* the bound on them */
     struct sdt__block *waiting; /* the pending tasks, newest first */
+    atomic_bool failed;         /* a task of this lane did */
     struct sdt_progress_watch *watch;
 };
-/* What all lanes of a machine share: is anything still ending? */
+/* What all lanes of a machine share: is anything still ending, and has a task failed? */
 struct sdt_progress_watch {
-    atomic_ulong ended;   /* tasks, of all lanes */
-    atomic_bool stalled;  /* a wait was given up */
-    double stall_seconds; /* no task ended for so long: the run is given up; 0: never */
+    atomic_ulong ended;      /* tasks, of all lanes */
+    atomic_bool stalled;     /* a wait was given up */
+    atomic_int failure;      /* 0: none; 1: `failed` is being written; 2: it says what */
+    struct sdt_error failed; /* the first task that failed: the run ends with it */
+    double stall_seconds;    /* no task ended for so long: the run is given up; 0: never */
     /* for tests: called at every task's end, on its worker's thread; or NULL */
     void (*task_ended)(void *arg);
     void *task_ended_arg;
@@ -66,10 +70,11 @@ struct sdt_flow {
     struct sdt_tag tag; /* request, stream, step, layer, chunk, tile, role of the next tasks */
     int priority;       /* of the next tasks, -15..16 */
     struct sdt_recorder *recorder; /* statistics, trace, graph; NULL: none */
-    const atomic_bool *stop;       /* set from outside: tasks not started yet do nothing */
-    struct sdt_scratch *scratch;   /* work space handles by size, shared by all tasks */
-    bool free_mapping;             /* tasks get no worker mask: any worker may run them */
-    struct sdt_lane *lane;         /* bounds the pending tasks; insertion blocks when it is full */
+    /* Set from outside, and by a task that fails: tasks not started yet do nothing. */
+    atomic_bool *stop;
+    struct sdt_scratch *scratch; /* work space handles by size, shared by all tasks */
+    bool free_mapping;           /* tasks get no worker mask: any worker may run them */
+    struct sdt_lane *lane;       /* bounds the pending tasks; insertion blocks when it is full */
 };
 
 /* A task under construction. */
@@ -81,6 +86,9 @@ struct sdt_task {
     enum starpu_data_access_mode *mode;
     starpu_data_handle_t handle_few[STARPU_NMAXBUFS];
     enum starpu_data_access_mode mode_few[STARPU_NMAXBUFS];
+    void (*done)(void *arg, int index); /* or NULL: see sdt__task_done */
+    void *done_arg;
+    int done_index;
 };
 
 void sdt__task_begin(struct sdt_task *task, struct sdt_flow *flow);
@@ -96,10 +104,14 @@ static inline int sdt__task_write(struct sdt_task *task, starpu_data_handle_t ha
 static inline int sdt__task_update(struct sdt_task *task, starpu_data_handle_t handle) {
     return sdt__task_access(task, handle, STARPU_RW);
 }
-/* Work space of at least `floats` floats, private to the task while it runs; sdt__task_work gives a task
- * a second one. */
-int sdt__task_scratch(struct sdt_task *task, size_t floats);
-int sdt__task_work(struct sdt_task *task, size_t floats);
+/* Work space of at least `bytes` bytes, private to the task while it runs; sdt__task_work gives a task
+ * a second one. How much is needed may depend on the kind of device: codelets/cuda.h. */
+int sdt__task_scratch(struct sdt_task *task, size_t bytes);
+int sdt__task_work(struct sdt_task *task, size_t bytes);
+/* done(arg, index) is called on the worker's thread when the task has ended, on any kind of device,
+ * unless it did nothing because the run was stopped, or failed. */
+void sdt__task_done(struct sdt_task *task, void (*done)(void *arg, int index), void *arg,
+                    int index);
 
 /* Submits the task and frees what `task` holds. `name` is static text; args is copied. flops and bytes
  * are the task's cost. Tag, place and priority come from the flow. */
@@ -107,11 +119,34 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
                       double flops, double bytes, const void *args, size_t size);
 
 /* In a wrapper: the argument struct, or NULL when the run was stopped and the task must do nothing. */
-const void *sdt__task_args(const void *cl_arg);
+const void *sdt__task_args(void *cl_arg);
+/* In a wrapper that cannot do its work: stops the run, which ends with the first such message, the
+ * task's name and device before it. */
+void sdt__task_fail(void *cl_arg, enum sdt_status status, const char *message);
 
-/* Buffer `index` as floats; NULL for index -1. */
+/* Buffer `index`; NULL for index -1. */
+static inline void *sdt__pointer(void *const *buffers, int index) {
+    return index < 0 ? NULL : (void *)STARPU_VECTOR_GET_PTR(buffers[index]);
+}
+
+/* The same as floats: what CPU wrappers work on, and what is float32 always. */
 static inline float *sdt__floats(void *const *buffers, int index) {
-    return index < 0 ? NULL : (float *)STARPU_VECTOR_GET_PTR(buffers[index]);
+    return (float *)sdt__pointer(buffers, index);
+}
+
+/* The element type of a vector is the size of its elements. */
+static inline enum sdt_dtype sdt__dtype_of_size(size_t size) {
+    return size == 2 ? SDT_BF16 : SDT_F32;
+}
+/* Of buffer `index`, in a wrapper; and bytes of an element, at insertion (for costs). */
+static inline enum sdt_dtype sdt__dtype(void *const *buffers, int index) {
+    return index < 0 ? SDT_F32 : sdt__dtype_of_size(STARPU_VECTOR_GET_ELEMSIZE(buffers[index]));
+}
+static inline enum sdt_dtype sdt__handle_dtype(starpu_data_handle_t handle) {
+    return handle ? sdt__dtype_of_size(starpu_vector_get_elemsize(handle)) : SDT_F32;
+}
+static inline double sdt__element(starpu_data_handle_t handle) {
+    return (double)sdt_dtype_size(sdt__handle_dtype(handle));
 }
 
 /* Row `row` of buffer `index` seen as [.., width]; NULL for index -1. */
@@ -150,12 +185,15 @@ struct sdt_scratch {
 };
 void sdt__scratch_clear(struct sdt_scratch *scratch);
 
-/* A vector of floats without a home: allocated by StarPU where it is first written. NULL after a
- * failure. Freed with starpu_data_unregister_submit(). */
+/* A vector of SDT_F32 or SDT_BF16 without a home: allocated by StarPU where it is first written. NULL
+ * after a failure. Freed with starpu_data_unregister_submit(). */
+starpu_data_handle_t sdt__tensor(struct sdt_flow *flow, enum sdt_dtype dtype, size_t count,
+                                 const char *name);
+/* The same of floats. */
 starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const char *name);
 
-/* Waits until all tasks of the flow's lane have ended; returns the flow's error, INTERRUPTED when the
- * stop flag was set, or STALLED with the names of tasks that wait. After STALLED, StarPU cannot be used or
+/* Waits until all tasks of the flow's lane have ended; returns the flow's error, that of a task that
+ * failed, INTERRUPTED when the stop flag was set, or STALLED with the names of tasks that wait. After STALLED, StarPU cannot be used or
  * stopped any more. */
 enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err);
 #endif

@@ -1,5 +1,6 @@
 /* The text encoder's own operations: embedding, biased attention, gated feed-forward, pad row. */
 #include "codelets/codelets.h"
+#include "codelets/cuda.h"
 
 #include <string.h>
 
@@ -19,11 +20,13 @@ static void embed_cpu(void *buffers[], void *cl_arg) {
     const struct embed *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    float *y = sdt__floats(buffers, a->y); /* [tokens, d] */
-    size_t row = sdt_dtype_size(a->dtype) * (size_t)a->d;
+    enum sdt_dtype dtype = sdt__dtype(buffers, a->y);
+    char *y = sdt__pointer(buffers, a->y); /* [tokens, d] */
+    size_t from = sdt_dtype_size(a->dtype) * (size_t)a->d;
+    size_t to = sdt_dtype_size(dtype) * (size_t)a->d;
     for (int t = 0; t < a->tokens; t++)
-        sdt_convert(a->dtype, (size_t)a->d, (const char *)a->table + (size_t)a->ids[t] * row,
-                    y + (size_t)t * (size_t)a->d);
+        sdt_convert_to(a->dtype, (size_t)a->d, (const char *)a->table + (size_t)a->ids[t] * from,
+                       dtype, y + (size_t)t * to);
 }
 
 struct starpu_codelet sdt__embed_codelet = {
@@ -54,7 +57,7 @@ void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dt
     a->tokens = tokens;
     a->y = sdt__task_write(&task, y);
     memcpy(a->ids, ids, (size_t)tokens * sizeof *ids);
-    sdt__task_submit(&task, &sdt__embed_codelet, name, 0.0, 8.0 * tokens * d, a,
+    sdt__task_submit(&task, &sdt__embed_codelet, name, 0.0, (4.0 + sdt__element(y)) * tokens * d, a,
                      sizeof *a + (size_t)tokens * sizeof *ids);
 }
 
@@ -75,9 +78,22 @@ static void text_attention_cpu(void *buffers[], void *cl_arg) {
                        sdt__floats(buffers, a->scratch));
 }
 
+#ifdef HAVE_CUDA
+static void text_attention_cuda(void *buffers[], void *cl_arg) {
+    const struct text_attention *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg, sdt_cuda_text_attention(
+                               sdt__cuda(), sdt__dtype(buffers, a->q), a->tokens, a->heads, a->e,
+                               sdt__pointer(buffers, a->q), sdt__pointer(buffers, a->k),
+                               sdt__pointer(buffers, a->v), sdt__floats(buffers, a->bias),
+                               sdt__pointer(buffers, a->o)));
+}
+#endif
+
 struct starpu_codelet sdt__text_attention_codelet = {
     .name = "text_attention",
-    SDT_ON_CPU(text_attention_cpu),
+    SDT_ON_BOTH(text_attention_cpu, text_attention_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -95,11 +111,13 @@ void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int toke
                                .v = sdt__task_read(&task, v),
                                .bias = sdt__task_read(&task, bias),
                                .o = sdt__task_write(&task, o),
-                               .scratch =
-                                   sdt__task_scratch(&task, sdt_text_attention_scratch(tokens))};
+                               .scratch = -1};
+    size_t scratch = SDT_SCRATCH(flow->place->kind, sdt_text_attention_scratch(tokens), 0);
+    if (scratch > 0)
+        a.scratch = sdt__task_scratch(&task, scratch);
     double width = (double)heads * e;
     sdt__task_submit(&task, &sdt__text_attention_codelet, name, 4.0 * tokens * tokens * width,
-                     16.0 * tokens * width, &a, sizeof a);
+                     4.0 * sdt__element(q) * tokens * width, &a, sizeof a);
 }
 
 /* ---- sdt_insert_gated_gelu ------------------------------------------------------------------ */
@@ -117,9 +135,20 @@ static void gated_gelu_cpu(void *buffers[], void *cl_arg) {
     sdt_gated_gelu(a->n, y, sdt__floats(buffers, a->b), y);
 }
 
+#ifdef HAVE_CUDA
+static void gated_gelu_cuda(void *buffers[], void *cl_arg) {
+    const struct gated_gelu *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    void *y = sdt__pointer(buffers, a->a); /* [n] */
+    sdt__cuda_done(cl_arg, sdt_cuda_gated_gelu(sdt__cuda(), sdt__dtype(buffers, a->a), a->n, y,
+                                               sdt__pointer(buffers, a->b), y));
+}
+#endif
+
 struct starpu_codelet sdt__gated_gelu_codelet = {
     .name = "gated_gelu",
-    SDT_ON_CPU(gated_gelu_cpu),
+    SDT_ON_BOTH(gated_gelu_cpu, gated_gelu_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -129,8 +158,8 @@ void sdt_insert_gated_gelu(struct sdt_flow *flow, const char *name, size_t n, sd
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct gated_gelu args = {n, sdt__task_update(&task, a), sdt__task_read(&task, b)};
-    sdt__task_submit(&task, &sdt__gated_gelu_codelet, name, 12.0 * (double)n, 12.0 * (double)n,
-                     &args, sizeof args);
+    sdt__task_submit(&task, &sdt__gated_gelu_codelet, name, 12.0 * (double)n,
+                     3.0 * sdt__element(a) * (double)n, &args, sizeof args);
 }
 
 /* ---- sdt_insert_pad_row --------------------------------------------------------------------- */
@@ -150,9 +179,20 @@ static void pad_row_cpu(void *buffers[], void *cl_arg) {
     memset(y + count, 0, (size_t)a->d * sizeof *y);
 }
 
+#ifdef HAVE_CUDA
+static void pad_row_cuda(void *buffers[], void *cl_arg) {
+    const struct pad_row *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg,
+                   sdt_cuda_pad_row(sdt__cuda(), sdt__dtype(buffers, a->y), a->rows, a->d,
+                                    sdt__floats(buffers, a->x), sdt__pointer(buffers, a->y)));
+}
+#endif
+
 struct starpu_codelet sdt__pad_row_codelet = {
     .name = "pad_row",
-    SDT_ON_CPU(pad_row_cpu),
+    SDT_ON_BOTH(pad_row_cpu, pad_row_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -162,5 +202,6 @@ void sdt_insert_pad_row(struct sdt_flow *flow, const char *name, int rows, int d
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct pad_row a = {rows, d, sdt__task_read(&task, x), sdt__task_write(&task, y)};
-    sdt__task_submit(&task, &sdt__pad_row_codelet, name, 0.0, 8.0 * rows * d, &a, sizeof a);
+    sdt__task_submit(&task, &sdt__pad_row_codelet, name, 0.0, (4.0 + sdt__element(y)) * rows * d,
+                     &a, sizeof a);
 }

@@ -1,10 +1,15 @@
 /* Every operation that a graph can insert: one function each, one file each in codelets/.
  *
  * All of them insert one task at the flow's place and return at once; failures stay in the flow
- * (stardit/graph.h). An sdt_handle is a vector of floats (float32, row-major) whose shape stands
- * beside it, in the words of stardit/kernels.h; it holds at least that many floats, which is not
- * checked. Modes: reads unless a comment says written or updated. A vector that is read has been
- * written before, by a task inserted earlier. `name` is static text, for traces. */
+ * (stardit/graph.h). An sdt_handle is a vector of numbers (float32, row-major) whose shape stands
+ * beside it, in the words of stardit/kernels.h; it holds at least that many, which is not checked.
+ * Modes: reads unless a comment says written or updated. A vector that is read has been written
+ * before, by a task inserted earlier. `name` is static text, for traces.
+ *
+ * On GPUs, activations, matrices and the biases of linears may be bfloat16 instead, all of one call
+ * alike. Norm weights, biases of convolutions, tables, log-sum-exps, latents, tiles and the video
+ * are float32 always, and so is what patch_order and put_frame write and pad_row reads; rms_norm,
+ * patchify and latent_window write either. */
 #ifndef STARDIT_INSERT_H
 #define STARDIT_INSERT_H
 
@@ -123,6 +128,11 @@ void sdt_insert_gated_gelu(struct sdt_flow *flow, const char *name, size_t n,
 void sdt_insert_pad_row(struct sdt_flow *flow, const char *name, int rows, int d,
                         sdt_handle x /* [rows, d] */, sdt_handle y /* [rows + 1, d] written */);
 
+/* -- convert.c -- */
+/* Of float32 and bfloat16, each may be either. */
+void sdt_insert_convert(struct sdt_flow *flow, const char *name, size_t n, sdt_handle x /* [n] */,
+                        sdt_handle y /* [n] written */);
+
 /* -- latent.c -- */
 void sdt_insert_patchify(struct sdt_flow *flow, const char *name, const struct sdt_patch *patch,
                          int64_t first, int rows, sdt_handle latent /* [C, T, H, W] */,
@@ -190,7 +200,7 @@ void sdt_insert_place_tile(struct sdt_flow *flow, const char *name, int frames, 
                            sdt_handle video /* [frames, height, width, 3] updated */);
 
 /* -- load.c: from the checkpoint's mapping -- */
-/* y = the stored values as floats; with taps > 1, a convolution's [out, in, taps] as [out, taps,
+/* y = the stored values, in y's type; with taps > 1, a convolution's [out, in, taps] as [out, taps,
  * in]. Runs on the host. data stays mapped until the task has run. */
 void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
                      const void *data, size_t count, int out, int in, int taps,
