@@ -235,7 +235,8 @@ static enum sdt_status eval_transformer(struct eval *eval, const char *folder,
                                     .place = eval->machine->device,
                                     .devices = eval->machine->devices,
                                     .ulysses_degree = eval->ulysses_degree,
-                                    .chunk_heads = eval->chunk_heads};
+                                    .chunk_heads = eval->chunk_heads,
+                                    .dtype = eval->kinds.dit_dtype};
     run = sdt_wan_run_new(&flow, wan, eval->machine, &parallel, geometry, 1);
     if (!run)
         goto wait;
@@ -300,7 +301,8 @@ static enum sdt_status decode(struct eval *eval, struct sdt_wan_vae *vae, const 
                               struct sdt_error *err) {
     struct sdt_vae_job job = {.frames = (int)z_tensor->shape[2],
                               .height = (int)z_tensor->shape[3],
-                              .width = (int)z_tensor->shape[4]};
+                              .width = (int)z_tensor->shape[4],
+                              .dtype = eval->kinds.dit_dtype};
     struct sdt_flow flow = sdt_machine_flow(eval->machine, SDT_LANE_DENOISE);
     sdt_handle latent, frames;
     int end = 0, size, rows, columns;
@@ -413,8 +415,8 @@ static enum sdt_status encode(struct eval *eval, struct sdt_umt5 *encoder,
         ids[i] = (int32_t)id;
     }
     sdt_handle handle = register_floats(states, size);
-    status = sdt_umt5_encode(&flow, encoder, eval->machine, &eval->machine->device[0], ids, tokens,
-                             handle, err);
+    status = sdt_umt5_encode(&flow, encoder, eval->machine, &eval->machine->device[0],
+                             eval->kinds.dit_dtype, ids, tokens, handle, err);
     if (status == SDT_ERROR_STALLED)
         return status;
     starpu_data_unregister(handle);

@@ -80,6 +80,8 @@ static bool stopped(const struct service *service) { return atomic_load(&service
 static bool room_to_decode(const struct service *service, const struct sdt_decoder *decoder,
                            int r) {
     struct sdt_vae_job job = sdt__vae_job(service->pipeline, &service->requests[r]);
+    job.dtype = decoder->dtype;
+    job.place = decoder->place;
     double bytes = sdt_wan_vae_bytes(service->pipeline->vae, &job, decoder->devices);
     bool room = true;
     for (int i = 0; i < decoder->devices; i++)
@@ -269,10 +271,13 @@ static enum sdt_status run_two_groups(struct service *service, struct sdt_denois
 /* ---- both ------------------------------------------------------------------------------------ */
 
 /* What decoding the largest of the requests takes on a device. */
-static double decoding_bytes(const struct service *service, const struct sdt_group *vae) {
+static double decoding_bytes(const struct service *service, const struct sdt_group *vae,
+                             enum sdt_dtype dtype) {
     double most = 0.0;
     for (int r = 0; r < service->count; r++) {
         struct sdt_vae_job job = sdt__vae_job(service->pipeline, &service->requests[r]);
+        job.dtype = dtype;
+        job.place = vae->place;
         double bytes = sdt_wan_vae_bytes(service->pipeline->vae, &job,
                                          job.tiling.size_rows ? vae->devices : 1);
         most = bytes > most ? bytes : most;
@@ -332,23 +337,23 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
     for (int r = 0; r < count; r++)
         sdt__result_init(pipeline, &requests[r], &service.result[r]);
 
-    struct sdt_denoiser denoiser = {.pipeline = pipeline,
-                                    .machine = machine,
-                                    .text_place = p->text_with_vae ? &vae.place[0] : &dit.place[0],
-                                    .text_dtype =
-                                        p->text_with_vae ? kinds.vae_dtype : kinds.dit_dtype,
-                                    .beside = shared ? decoding_bytes(&service, &vae) : 0.0,
-                                    .parallel = {.strategy = requests[0].strategy,
-                                                 .place = dit.place,
-                                                 .anywhere = dit.anywhere,
-                                                 .devices = dit.devices,
-                                                 .helpers = dit.helpers,
-                                                 .ulysses_degree = p->ulysses_degree,
-                                                 .chunk_heads = p->chunk_heads,
-                                                 .aco = p->aco,
-                                                 .dtype = kinds.dit_dtype,
-                                                 .helpers_free = nothing_to_decode,
-                                                 .helpers_arg = &service}};
+    struct sdt_denoiser denoiser = {
+        .pipeline = pipeline,
+        .machine = machine,
+        .text_place = p->text_with_vae ? &vae.place[0] : &dit.place[0],
+        .text_dtype = p->text_with_vae ? kinds.vae_dtype : kinds.dit_dtype,
+        .beside = shared ? decoding_bytes(&service, &vae, kinds.vae_dtype) : 0.0,
+        .parallel = {.strategy = requests[0].strategy,
+                     .place = dit.place,
+                     .anywhere = dit.anywhere,
+                     .devices = dit.devices,
+                     .helpers = dit.helpers,
+                     .ulysses_degree = p->ulysses_degree,
+                     .chunk_heads = p->chunk_heads,
+                     .aco = p->aco,
+                     .dtype = kinds.dit_dtype,
+                     .helpers_free = nothing_to_decode,
+                     .helpers_arg = &service}};
     struct sdt_decoder decoder = {.pipeline = pipeline,
                                   .machine = machine,
                                   .place = vae.place,

@@ -14,6 +14,12 @@ int sdt_tile_rows(int64_t tokens) {
     return rows;
 }
 
+int sdt_cuda_tile_rows(int64_t tokens, int devices) {
+    int64_t parts = 4 * (int64_t)devices, part = (tokens + parts - 1) / parts;
+    int64_t rows = (part + 127) / 128 * 128;
+    return rows < 256 ? 256 : rows > 8192 ? 8192 : (int)rows;
+}
+
 void sdt_split(int total, int parts, const double *speed, int *bounds) {
     double all = 0.0, before = 0.0;
     for (int p = 0; p < parts; p++)
@@ -56,6 +62,7 @@ enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layo
                                   .tiles = (int)((o->tokens + rows - 1) / rows),
                                   .heads = o->heads,
                                   .e = o->e,
+                                  .dtype = o->dtype,
                                   .ulysses = ulysses};
     if (o->devices % ulysses)
         return sdt_fail(err, SDT_ERROR_USAGE,

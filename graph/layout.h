@@ -1,6 +1,7 @@
 /* Who holds which tokens and which heads: the distribution that every strategy starts from.
  *
- * Tokens are cut into tiles whose size depends on the number of tokens only; each device holds a contiguous
+ * Tokens are cut into tiles whose size depends on the number of tokens only (on GPUs, on their number as
+ * well); each device holds a contiguous
  * run of whole tiles (its shard, perhaps empty). Heads are cut into chunks, each owned by one device. Both
  * splits follow the devices' speeds; neither needs to come out even. */
 #ifndef STARDIT_LAYOUT_H
@@ -21,11 +22,12 @@ struct sdt_layout {
     int *first_tile; /* [devices + 1]: device d holds first_tile[d]..first_tile[d+1]-1 */
     int *home;       /* [tiles]: the device of each tile */
     int heads, e;
-    int ulysses;       /* parts of the heads; devices / ulysses is the length of a ring */
-    int chunks;        /* head chunks, each of at least one head */
-    int *head;         /* [chunks + 1]: chunk c holds heads head[c]..head[c+1]-1 */
-    int *owner;        /* [chunks]: the part (of `ulysses`) whose attention computes it */
-    int *helped_owner; /* [chunks]: the same when the helpers take their share */
+    enum sdt_dtype dtype; /* of activations over tokens */
+    int ulysses;          /* parts of the heads; devices / ulysses is the length of a ring */
+    int chunks;           /* head chunks, each of at least one head */
+    int *head;            /* [chunks + 1]: chunk c holds heads head[c]..head[c+1]-1 */
+    int *owner;           /* [chunks]: the part (of `ulysses`) whose attention computes it */
+    int *helped_owner;    /* [chunks]: the same when the helpers take their share */
 };
 
 struct sdt_layout_options {
@@ -34,6 +36,7 @@ struct sdt_layout_options {
     const double *speed; /* [devices + helpers]; NULL: equal */
     int64_t tokens;
     int heads, e;
+    enum sdt_dtype dtype;
     int ulysses;     /* divides devices; 0: devices */
     int chunk_heads; /* most heads of one chunk; 0: all of a device in one */
     int tile_rows;   /* 0: sdt_tile_rows(tokens). Bits depend on it: for simulations */
@@ -42,6 +45,9 @@ struct sdt_layout_options {
 /* Rows of a tile for a sequence: 256 or 128 for real ones, 64 down to 4 for short ones, so that small
  * tests are split as well. */
 int sdt_tile_rows(int64_t tokens);
+/* The same on GPUs, which need more rows at a time: about a quarter of a device's share, a multiple of 128,
+ * 256 to 8192. */
+int sdt_cuda_tile_rows(int64_t tokens, int devices);
 
 /* bounds[d]..bounds[d+1]-1 of `total` things for part d, in proportion to speed (NULL: equal parts). */
 void sdt_split(int total, int parts, const double *speed /* [parts] or NULL */,

@@ -9,6 +9,7 @@
 
 struct entry {
     const struct sdt_stored *stored;
+    enum sdt_dtype dtype; /* of the handle */
     sdt_handle handle;
 };
 
@@ -66,8 +67,9 @@ static bool reserve(struct sdt_parameters *parameters) {
     return entry;
 }
 
-static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters, int out, int in,
-                       int taps, const char *format, va_list args) {
+static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                       enum sdt_dtype dtype, int out, int in, int taps, const char *format,
+                       va_list args) {
     char name[300];
     vsnprintf(name, sizeof name, format, args);
     if (flow->error.status != SDT_OK)
@@ -79,7 +81,7 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
         return NULL;
     }
     for (size_t i = 0; i < parameters->count; i++)
-        if (parameters->entry[i].stored == stored)
+        if (parameters->entry[i].stored == stored && parameters->entry[i].dtype == dtype)
             return parameters->entry[i].handle;
     if (!reserve(parameters)) {
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for the weights of %s",
@@ -87,13 +89,14 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
         return NULL;
     }
     sdt_handle handle = NULL;
-    if (stored->dtype == SDT_F32 && (uintptr_t)stored->data % sizeof(float) == 0 && taps == 1 &&
+    size_t size = sdt_dtype_size(dtype);
+    if (stored->dtype == dtype && (uintptr_t)stored->data % size == 0 && taps == 1 &&
         stored->count <= UINT32_MAX) {
         starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)stored->data,
-                                    (uint32_t)stored->count, sizeof(float));
+                                    (uint32_t)stored->count, size);
         starpu_data_set_name(handle, stored->name);
     } else {
-        handle = sdt__vector(flow, stored->count, stored->name);
+        handle = sdt__tensor(flow, dtype, stored->count, stored->name);
         if (!handle)
             return NULL;
         const struct sdt_place *place = flow->place;
@@ -111,25 +114,26 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
         }
     }
     pthread_mutex_lock(&parameters->machine->parameters_mutex);
-    parameters->entry[parameters->count++] = (struct entry){stored, handle};
+    parameters->entry[parameters->count++] = (struct entry){stored, dtype, handle};
     pthread_mutex_unlock(&parameters->machine->parameters_mutex);
     return handle;
 }
 
 sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
-                         const char *format, ...) {
+                         enum sdt_dtype dtype, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    sdt_handle handle = find(flow, parameters, 1, 1, 1, format, args);
+    sdt_handle handle = find(flow, parameters, dtype, 1, 1, 1, format, args);
     va_end(args);
     return handle;
 }
 
-sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters, int out,
-                              int in, int taps, const char *format, ...) {
+sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                              enum sdt_dtype dtype, int out, int in, int taps, const char *format,
+                              ...) {
     va_list args;
     va_start(args, format);
-    sdt_handle handle = find(flow, parameters, out, in, taps, format, args);
+    sdt_handle handle = find(flow, parameters, dtype, out, in, taps, format, args);
     va_end(args);
     return handle;
 }

@@ -1,8 +1,8 @@
 /* A component's weights as StarPU handles, made when first asked for.
  *
- * F32 tensors are registered where the checkpoint is mapped: nothing is copied until a device with a memory
- * of its own needs them. Other dtypes, and convolutions (which kernels read in another order), are
- * converted by a task on the host. */
+ * Tensors that are stored in the type that is wanted are registered where the checkpoint is mapped: nothing
+ * is copied until a device with a memory of its own needs them. Others, and convolutions (which kernels
+ * read in another order), are converted by a task on the host, once. */
 #ifndef STARDIT_PARAMETERS_H
 #define STARDIT_PARAMETERS_H
 
@@ -18,14 +18,15 @@ struct sdt_parameters *sdt_parameters_new(const struct sdt_weights *weights,
 /* Unregisters everything; tasks that use it have ended or are waited for. */
 void sdt_parameters_free(struct sdt_parameters *parameters);
 
-/* The tensor of that name. The table check (weights.h) has been passed, so it exists. Failures stay in the
+/* The tensor of that name, as SDT_F32 or SDT_BF16. The table check (weights.h) has been passed, so it exists. Failures stay in the
  * flow and give NULL. */
 sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
-                         const char *format, ...) __attribute__((format(printf, 3, 4)));
+                         enum sdt_dtype dtype, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 /* A convolution's weight [out, in, taps], as [out, taps, in]. */
-sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters, int out,
-                              int in, int taps, const char *format, ...)
-    __attribute__((format(printf, 6, 7)));
+sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                              enum sdt_dtype dtype, int out, int in, int taps, const char *format,
+                              ...) __attribute__((format(printf, 7, 8)));
 
 /* Drops every handle whose tensor's name starts with prefix, once the tasks submitted so far are done with
  * it, and gives the mapped pages back. */

@@ -121,8 +121,8 @@ static enum sdt_status given_text(const struct sdt_stored *embeds, int width, st
 
 static enum sdt_status encode_ids(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                   struct sdt_flow *flow, const struct sdt_place *place,
-                                  const int32_t *ids, int count, int length, struct text *text,
-                                  struct sdt_error *err) {
+                                  enum sdt_dtype dtype, const int32_t *ids, int count, int length,
+                                  struct text *text, struct sdt_error *err) {
     struct sdt_umt5 *encoder = pipeline->text_encoder;
     text->rows = count;
     text->pad_rows = length > count ? length - count : 0;
@@ -133,13 +133,13 @@ static enum sdt_status encode_ids(struct sdt_pipeline *pipeline, struct sdt_mach
             *err = flow->error;
         return flow->error.status;
     }
-    return sdt_umt5_encode(flow, encoder, machine, place, ids, count, text->states, err);
+    return sdt_umt5_encode(flow, encoder, machine, place, dtype, ids, count, text->states, err);
 }
 
 static enum sdt_status encode_prompt(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                      struct sdt_flow *flow, const struct sdt_place *place,
-                                     const char *prompt, int length, struct text *text,
-                                     struct sdt_error *err) {
+                                     enum sdt_dtype dtype, const char *prompt, int length,
+                                     struct text *text, struct sdt_error *err) {
     struct sdt_tokenizer *tokenizer = NULL;
     char *cleaned = NULL;
     int count = 0;
@@ -155,7 +155,7 @@ static enum sdt_status encode_prompt(struct sdt_pipeline *pipeline, struct sdt_m
     if (status == SDT_OK)
         status = sdt_tokenize(tokenizer, cleaned, length, ids, &count, NULL, err);
     if (status == SDT_OK)
-        status = encode_ids(pipeline, machine, flow, place, ids, count, length, text, err);
+        status = encode_ids(pipeline, machine, flow, place, dtype, ids, count, length, text, err);
     sdt_tokenizer_close(tokenizer);
     free(cleaned);
     free(folder);
@@ -166,8 +166,8 @@ static enum sdt_status encode_prompt(struct sdt_pipeline *pipeline, struct sdt_m
 /* Stream 0: the prompt, in whichever form it was given. Stream 1: the negative prompt. */
 static enum sdt_status make_text(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                  struct sdt_flow *flow, const struct sdt_place *place,
-                                 const struct sdt_request *request, int stream, struct text *text,
-                                 struct sdt_error *err) {
+                                 enum sdt_dtype dtype, const struct sdt_request *request,
+                                 int stream, struct text *text, struct sdt_error *err) {
     const struct sdt_stored *embeds =
         stream ? request->negative_prompt_embeds : request->prompt_embeds;
     int width = sdt_wan_config(pipeline->transformer)->text_dim;
@@ -180,10 +180,10 @@ static enum sdt_status make_text(struct sdt_pipeline *pipeline, struct sdt_machi
                         "%s has no text_encoder folder; %s prompt embeddings would work",
                         pipeline->folder, stream ? "negative" : "given");
     if (!stream && request->token_ids)
-        return encode_ids(pipeline, machine, flow, place, request->token_ids, request->token_count,
-                          request->max_sequence_length, text, err);
+        return encode_ids(pipeline, machine, flow, place, dtype, request->token_ids,
+                          request->token_count, request->max_sequence_length, text, err);
     const char *prompt = stream ? request->negative_prompt : request->prompt;
-    return encode_prompt(pipeline, machine, flow, place, prompt ? prompt : "",
+    return encode_prompt(pipeline, machine, flow, place, dtype, prompt ? prompt : "",
                          request->max_sequence_length, text, err);
 }
 
@@ -302,8 +302,8 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
     if (status == SDT_OK && request->steps > 0) {
         tell(&report, "text", 0, streams);
         for (int s = 0; status == SDT_OK && s < streams; s++) {
-            status =
-                make_text(d->pipeline, d->machine, &flow, d->text_place, request, s, &text[s], err);
+            status = make_text(d->pipeline, d->machine, &flow, d->text_place, d->text_dtype,
+                               request, s, &text[s], err);
             if (status == SDT_OK)
                 tell(&report, "text", s + 1, streams);
         }
@@ -346,6 +346,9 @@ enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request
     double start = now();
 
     flow.tag.request = report.request;
+    job.dtype = d->dtype;
+    job.place = d->place;
+    job.devices = d->devices;
     if (d->finish)
         flow.stop = NULL;
     double bytes = sdt_wan_vae_bytes(d->pipeline->vae, &job, d->devices);
@@ -360,8 +363,6 @@ enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request
     if (!result->video || !d->parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a video of %.1f GB",
                         (double)pixels * sizeof(float) / 1e9);
-    job.place = d->place;
-    job.devices = d->devices;
     job.parameters = d->parameters;
     job.frame_done = tell_frame;
     job.frame_done_arg = &report;

@@ -337,6 +337,7 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     }
     /* Decoding: all VAE devices share one decode, or each runs its own. */
     bool shared = !groups || request->tiling.size_rows;
+    job.dtype = kinds.vae_dtype;
     double decode = sdt_wan_vae_bytes(pipeline->vae, &job, shared ? vae : 1);
     for (int i = 0; i < vae; i++)
         need[placement->vae_devices > 0 ? placement->vae[i] : i].decode = decode;

@@ -133,6 +133,7 @@ double sdt_umt5_flops(const struct sdt_umt5 *encoder, int tokens) {
 
 /* The activations of one prompt; a layer reads and updates x. */
 struct buffers {
+    enum sdt_dtype dtype; /* of all, and of the matrices */
     sdt_handle x, y, q, k, v, o, gate, up;
 };
 
@@ -146,37 +147,40 @@ static void insert_layer(struct sdt_flow *flow, const struct sdt_umt5 *encoder,
     char attention[80], dense[80];
     snprintf(attention, sizeof attention, "encoder.block.%d.layer.0.", layer);
     snprintf(dense, sizeof dense, "encoder.block.%d.layer.1.", layer);
-#define WEIGHT(prefix, name) sdt_parameter(flow, parameters, "%s" name ".weight", prefix)
+#define WEIGHT(dtype, prefix, name)                                                                \
+    sdt_parameter(flow, parameters, dtype, "%s" name ".weight", prefix)
 
     sdt_insert_rms_norm(flow, "text_norm1", tokens, d, encoder->eps, b->x,
-                        WEIGHT(attention, "layer_norm"), b->y);
+                        WEIGHT(SDT_F32, attention, "layer_norm"), b->y);
     for (int p = 0; p < 3; p++)
-        sdt_insert_linear(
-            flow, name[p], tokens, inner, d, b->y,
-            sdt_parameter(flow, parameters, "%sSelfAttention.%c.weight", attention, "qkv"[p]), NULL,
-            SDT_EPILOGUE_NONE, projected[p]);
-    sdt_insert_text_attention(flow, "text_attention", tokens, encoder->heads, encoder->e, b->q,
-                              b->k, b->v,
-                              WEIGHT(attention, "SelfAttention.relative_attention_bias"), b->o);
+        sdt_insert_linear(flow, name[p], tokens, inner, d, b->y,
+                          sdt_parameter(flow, parameters, b->dtype, "%sSelfAttention.%c.weight",
+                                        attention, "qkv"[p]),
+                          NULL, SDT_EPILOGUE_NONE, projected[p]);
+    sdt_insert_text_attention(
+        flow, "text_attention", tokens, encoder->heads, encoder->e, b->q, b->k, b->v,
+        WEIGHT(SDT_F32, attention, "SelfAttention.relative_attention_bias"), b->o);
     sdt_insert_linear_residual(flow, "text_o", tokens, d, inner, b->o,
-                               WEIGHT(attention, "SelfAttention.o"), NULL, none, b->x);
+                               WEIGHT(b->dtype, attention, "SelfAttention.o"), NULL, none, b->x);
 
     sdt_insert_rms_norm(flow, "text_norm2", tokens, d, encoder->eps, b->x,
-                        WEIGHT(dense, "layer_norm"), b->y);
-    sdt_insert_linear(flow, "text_gate", tokens, ff, d, b->y, WEIGHT(dense, "DenseReluDense.wi_0"),
-                      NULL, SDT_EPILOGUE_NONE, b->gate);
-    sdt_insert_linear(flow, "text_up", tokens, ff, d, b->y, WEIGHT(dense, "DenseReluDense.wi_1"),
-                      NULL, SDT_EPILOGUE_NONE, b->up);
+                        WEIGHT(SDT_F32, dense, "layer_norm"), b->y);
+    sdt_insert_linear(flow, "text_gate", tokens, ff, d, b->y,
+                      WEIGHT(b->dtype, dense, "DenseReluDense.wi_0"), NULL, SDT_EPILOGUE_NONE,
+                      b->gate);
+    sdt_insert_linear(flow, "text_up", tokens, ff, d, b->y,
+                      WEIGHT(b->dtype, dense, "DenseReluDense.wi_1"), NULL, SDT_EPILOGUE_NONE,
+                      b->up);
     sdt_insert_gated_gelu(flow, "text_gelu", (size_t)tokens * (size_t)ff, b->gate, b->up);
     sdt_insert_linear_residual(flow, "text_down", tokens, d, ff, b->gate,
-                               WEIGHT(dense, "DenseReluDense.wo"), NULL, none, b->x);
+                               WEIGHT(b->dtype, dense, "DenseReluDense.wo"), NULL, none, b->x);
 #undef WEIGHT
 }
 
 enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
                                 struct sdt_machine *machine, const struct sdt_place *place,
-                                const int32_t *ids, int tokens, sdt_handle states,
-                                struct sdt_error *err) {
+                                enum sdt_dtype dtype, const int32_t *ids, int tokens,
+                                sdt_handle states, struct sdt_error *err) {
     size_t m = (size_t)tokens, d = (size_t)encoder->d;
     size_t inner = (size_t)encoder->heads * (size_t)encoder->e, ff = (size_t)encoder->ff;
 
@@ -191,14 +195,15 @@ enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
     if (!parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
     const struct sdt_stored *shared = sdt_weights_find(encoder->weights, "shared.weight");
-    struct buffers b = {.x = sdt__vector(flow, m * d, "text x"),
-                        .y = sdt__vector(flow, m * d, "text y"),
-                        .q = sdt__vector(flow, m * inner, "text q"),
-                        .k = sdt__vector(flow, m * inner, "text k"),
-                        .v = sdt__vector(flow, m * inner, "text v"),
-                        .o = sdt__vector(flow, m * inner, "text o"),
-                        .gate = sdt__vector(flow, m * ff, "text gate"),
-                        .up = sdt__vector(flow, m * ff, "text up")};
+    struct buffers b = {.dtype = dtype,
+                        .x = sdt__tensor(flow, dtype, m * d, "text x"),
+                        .y = sdt__tensor(flow, dtype, m * d, "text y"),
+                        .q = sdt__tensor(flow, dtype, m * inner, "text q"),
+                        .k = sdt__tensor(flow, dtype, m * inner, "text k"),
+                        .v = sdt__tensor(flow, dtype, m * inner, "text v"),
+                        .o = sdt__tensor(flow, dtype, m * inner, "text o"),
+                        .gate = sdt__tensor(flow, dtype, m * ff, "text gate"),
+                        .up = sdt__tensor(flow, dtype, m * ff, "text up")};
 
     flow->tag.role = SDT_ROLE_TEXT;
     flow->place = &machine->host;
@@ -216,7 +221,8 @@ enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
     }
     flow->tag.layer = -1;
     sdt_insert_rms_norm(flow, "text_norm", tokens, encoder->d, encoder->eps, b.x,
-                        sdt_parameter(flow, parameters, "encoder.final_layer_norm.weight"), states);
+                        sdt_parameter(flow, parameters, SDT_F32, "encoder.final_layer_norm.weight"),
+                        states);
     enum sdt_status status = sdt__flow_wait(flow, err);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */

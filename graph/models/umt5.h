@@ -19,10 +19,11 @@ int sdt_umt5_vocabulary(const struct sdt_umt5 *encoder); /* ids are 0..vocabular
 const struct sdt_weights *sdt_umt5_weights(const struct sdt_umt5 *encoder);
 double sdt_umt5_flops(const struct sdt_umt5 *encoder, int tokens);
 
-/* states = encoder(ids), final norm applied. SDT_ERROR_USAGE for an id out of range. Waits for each
+/* states = encoder(ids), final norm applied, computed in dtype (bfloat16 on GPUs only). SDT_ERROR_USAGE for an id out of range. Waits for each
  * layer; the result is there when it returns. */
 enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
                                 struct sdt_machine *machine, const struct sdt_place *place,
-                                const int32_t *ids /* [tokens] */, int tokens,
-                                sdt_handle states /* [tokens, d] written */, struct sdt_error *err);
+                                enum sdt_dtype dtype, const int32_t *ids /* [tokens] */, int tokens,
+                                sdt_handle states /* [tokens, d] float32, written */,
+                                struct sdt_error *err);
 #endif

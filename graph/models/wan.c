@@ -221,7 +221,7 @@ struct ring {
 struct stream {
     sdt_handle *x;        /* [tiles] -> [rows, d], the residual stream */
     sdt_handle *z;        /* [tiles] -> [rows, d], normalised input, merged attention output */
-    sdt_handle *velocity; /* [tiles] -> [rows, C*patch] */
+    sdt_handle *velocity; /* [tiles] -> [rows, C*patch], float32 as the latent */
     struct ring *raw;     /* [devices] -> [rows, d] */
     struct ring *hidden;  /* [devices] -> [rows, ffn] */
     struct sdt_attention_buffers attention;
@@ -248,59 +248,65 @@ struct sdt_wan_run {
     struct stream stream[2];
 };
 
-static struct linear get_linear(struct sdt_flow *flow, struct sdt_wan_run *run, const char *prefix,
-                                const char *name) {
-    return (struct linear){sdt_parameter(flow, run->parameters, "%s%s.weight", prefix, name),
-                           sdt_parameter(flow, run->parameters, "%s%s.bias", prefix, name)};
+static struct linear get_linear(struct sdt_flow *flow, struct sdt_wan_run *run,
+                                enum sdt_dtype dtype, const char *prefix, const char *name) {
+    return (struct linear){sdt_parameter(flow, run->parameters, dtype, "%s%s.weight", prefix, name),
+                           sdt_parameter(flow, run->parameters, dtype, "%s%s.bias", prefix, name)};
 }
 
 static struct attention get_attention(struct sdt_flow *flow, struct sdt_wan_run *run,
                                       const char *prefix) {
+    enum sdt_dtype dtype = run->layout.dtype;
     return (struct attention){
-        .q = get_linear(flow, run, prefix, "to_q"),
-        .k = get_linear(flow, run, prefix, "to_k"),
-        .v = get_linear(flow, run, prefix, "to_v"),
-        .out = get_linear(flow, run, prefix, "to_out.0"),
-        .norm_q = sdt_parameter(flow, run->parameters, "%snorm_q.weight", prefix),
-        .norm_k = sdt_parameter(flow, run->parameters, "%snorm_k.weight", prefix),
+        .q = get_linear(flow, run, dtype, prefix, "to_q"),
+        .k = get_linear(flow, run, dtype, prefix, "to_k"),
+        .v = get_linear(flow, run, dtype, prefix, "to_v"),
+        .out = get_linear(flow, run, dtype, prefix, "to_out.0"),
+        .norm_q = sdt_parameter(flow, run->parameters, SDT_F32, "%snorm_q.weight", prefix),
+        .norm_k = sdt_parameter(flow, run->parameters, SDT_F32, "%snorm_k.weight", prefix),
     };
 }
 
+/* Matrices over tokens are of the run's type; what a step is conditioned on, norms and tables are float32. */
 static void get_weights(struct sdt_flow *flow, struct sdt_wan_run *run) {
     const struct sdt_wan_config *c = &run->wan->config;
+    enum sdt_dtype dtype = run->layout.dtype;
 
-    run->table = sdt_parameter(flow, run->parameters, "scale_shift_table");
-    run->patch_embedding = get_linear(flow, run, "", "patch_embedding");
-    run->time_1 = get_linear(flow, run, "condition_embedder.", "time_embedder.linear_1");
-    run->time_2 = get_linear(flow, run, "condition_embedder.", "time_embedder.linear_2");
-    run->time_proj = get_linear(flow, run, "condition_embedder.", "time_proj");
-    run->text_1 = get_linear(flow, run, "condition_embedder.", "text_embedder.linear_1");
-    run->text_2 = get_linear(flow, run, "condition_embedder.", "text_embedder.linear_2");
-    run->proj_out = get_linear(flow, run, "", "proj_out");
+    run->table = sdt_parameter(flow, run->parameters, SDT_F32, "scale_shift_table");
+    run->patch_embedding = get_linear(flow, run, dtype, "", "patch_embedding");
+    run->time_1 = get_linear(flow, run, SDT_F32, "condition_embedder.", "time_embedder.linear_1");
+    run->time_2 = get_linear(flow, run, SDT_F32, "condition_embedder.", "time_embedder.linear_2");
+    run->time_proj = get_linear(flow, run, SDT_F32, "condition_embedder.", "time_proj");
+    run->text_1 = get_linear(flow, run, dtype, "condition_embedder.", "text_embedder.linear_1");
+    run->text_2 = get_linear(flow, run, dtype, "condition_embedder.", "text_embedder.linear_2");
+    run->proj_out = get_linear(flow, run, dtype, "", "proj_out");
     for (int i = 0; i < c->layers; i++) {
         struct block *block = &run->block[i];
         char prefix[64], attention[80];
         snprintf(prefix, sizeof prefix, "blocks.%d.", i);
-        block->table = sdt_parameter(flow, run->parameters, "%sscale_shift_table", prefix);
+        block->table = sdt_parameter(flow, run->parameters, SDT_F32, "%sscale_shift_table", prefix);
         snprintf(attention, sizeof attention, "%sattn1.", prefix);
         block->self = get_attention(flow, run, attention);
         snprintf(attention, sizeof attention, "%sattn2.", prefix);
         block->cross = get_attention(flow, run, attention);
         if (c->cross_attn_norm) {
-            block->norm2_weight = sdt_parameter(flow, run->parameters, "%snorm2.weight", prefix);
-            block->norm2_bias = sdt_parameter(flow, run->parameters, "%snorm2.bias", prefix);
+            block->norm2_weight =
+                sdt_parameter(flow, run->parameters, SDT_F32, "%snorm2.weight", prefix);
+            block->norm2_bias =
+                sdt_parameter(flow, run->parameters, SDT_F32, "%snorm2.bias", prefix);
         }
-        block->up = get_linear(flow, run, prefix, "ffn.net.0.proj");
-        block->down = get_linear(flow, run, prefix, "ffn.net.2");
+        block->up = get_linear(flow, run, dtype, prefix, "ffn.net.0.proj");
+        block->down = get_linear(flow, run, dtype, prefix, "ffn.net.2");
     }
 }
 
-static sdt_handle *new_handles(struct sdt_flow *flow, int count, size_t floats, const char *name) {
+static sdt_handle *new_handles(struct sdt_flow *flow, enum sdt_dtype dtype, int count, size_t size,
+                               const char *name) {
     sdt_handle *handle = calloc((size_t)count, sizeof *handle);
     if (!handle && flow->error.status == SDT_OK)
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for %d handles", count);
-    for (int i = 0; handle && floats && i < count; i++)
-        handle[i] = sdt__vector(flow, floats, name);
+    for (int i = 0; handle && size && i < count; i++)
+        handle[i] = sdt__tensor(flow, dtype, size, name);
     return handle;
 }
 
@@ -317,7 +323,7 @@ static int ring_size(const struct sdt_layout *layout, int device, int workers) {
     return tiles < wanted ? tiles : wanted;
 }
 
-static struct ring *new_rings(struct sdt_flow *flow, const struct sdt_layout *layout, size_t floats,
+static struct ring *new_rings(struct sdt_flow *flow, const struct sdt_layout *layout, size_t size,
                               const char *name) {
     struct ring *ring = calloc((size_t)layout->devices, sizeof *ring);
     if (!ring && flow->error.status == SDT_OK)
@@ -325,7 +331,7 @@ static struct ring *new_rings(struct sdt_flow *flow, const struct sdt_layout *la
     for (int d = 0; ring && d < layout->devices; d++) {
         ring[d].count = ring_size(layout, d, layout->place[d].workers);
         if (ring[d].count)
-            ring[d].handle = new_handles(flow, ring[d].count, floats, name);
+            ring[d].handle = new_handles(flow, layout->dtype, ring[d].count, size, name);
     }
     return ring;
 }
@@ -350,16 +356,16 @@ static void stream_init(struct sdt_flow *flow, struct sdt_wan_run *run, struct s
     size_t rows = (size_t)layout->rows, d = (size_t)c->width;
     size_t patch = (size_t)(c->patch[0] * c->patch[1] * c->patch[2] * c->out_channels);
 
-    stream->x = new_handles(flow, layout->tiles, rows * d, "x");
-    stream->z = new_handles(flow, layout->tiles, rows * d, "z");
-    stream->velocity = new_handles(flow, layout->tiles, rows * patch, "velocity");
+    stream->x = new_handles(flow, layout->dtype, layout->tiles, rows * d, "x");
+    stream->z = new_handles(flow, layout->dtype, layout->tiles, rows * d, "z");
+    stream->velocity = new_handles(flow, SDT_F32, layout->tiles, rows * patch, "velocity");
     stream->raw = new_rings(flow, layout, rows * d, "raw");
-    /* also holds the head's output before its channels are reordered */
+    /* also holds the latent in the run's type, and the head's output before its channels are reordered */
     size_t hidden = (size_t)c->ffn_dim > patch ? (size_t)c->ffn_dim : patch;
     stream->hidden = new_rings(flow, layout, rows * hidden, "hidden");
     sdt_attention_buffers_init(flow, &stream->attention, run->parallel.strategy, layout);
-    stream->keys = new_handles(flow, c->layers, 0, "text keys");
-    stream->values = new_handles(flow, c->layers, 0, "text values");
+    stream->keys = new_handles(flow, layout->dtype, c->layers, 0, "text keys");
+    stream->values = new_handles(flow, layout->dtype, c->layers, 0, "text values");
     stream->sinusoid = sdt__vector(flow, (size_t)c->freq_dim, "sinusoid");
     stream->time_1 = sdt__vector(flow, d, "time 1");
     stream->embedding = sdt__vector(flow, d, "time embedding");
@@ -477,6 +483,7 @@ void sdt_wan_prompt(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_i
     const struct sdt_wan_config *c = &run->wan->config;
     struct stream *stream = &run->stream[stream_index];
     size_t d = (size_t)c->width;
+    enum sdt_dtype dtype = run->layout.dtype;
     int keys = rows + (pad_rows > 0 ? 1 : 0);
 
     flow->place = &run->layout.place[0];
@@ -485,14 +492,17 @@ void sdt_wan_prompt(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_i
     stream->text_keys = keys;
     stream->pad_bias = pad_rows > 0 ? logf((float)pad_rows) : 0.0f;
 
-    sdt_handle padded = sdt__vector(flow, (size_t)keys * (size_t)c->text_dim, "padded text");
-    sdt_handle hidden = sdt__vector(flow, (size_t)keys * d, "text hidden");
-    sdt_handle y = sdt__vector(flow, (size_t)keys * d, "text");
-    sdt_handle raw = sdt__vector(flow, (size_t)keys * d, "text raw keys");
+    sdt_handle padded = sdt__tensor(flow, dtype, (size_t)keys * (size_t)c->text_dim, "padded text");
+    sdt_handle hidden = sdt__tensor(flow, dtype, (size_t)keys * d, "text hidden");
+    sdt_handle y = sdt__tensor(flow, dtype, (size_t)keys * d, "text");
+    sdt_handle raw = sdt__tensor(flow, dtype, (size_t)keys * d, "text raw keys");
     if (pad_rows > 0)
         sdt_insert_pad_row(flow, "pad_row", rows, c->text_dim, text, padded);
-    sdt_insert_linear(flow, "text_1", keys, c->width, c->text_dim, pad_rows > 0 ? padded : text,
-                      run->text_1.weight, run->text_1.bias, SDT_EPILOGUE_GELU_TANH, hidden);
+    else if (dtype != SDT_F32)
+        sdt_insert_convert(flow, "text", (size_t)rows * (size_t)c->text_dim, text, padded);
+    sdt_insert_linear(flow, "text_1", keys, c->width, c->text_dim,
+                      pad_rows > 0 || dtype != SDT_F32 ? padded : text, run->text_1.weight,
+                      run->text_1.bias, SDT_EPILOGUE_GELU_TANH, hidden);
     sdt_insert_linear(flow, "text_2", keys, c->width, c->width, hidden, run->text_2.weight,
                       run->text_2.bias, SDT_EPILOGUE_NONE, y);
     for (int l = 0; l < c->layers; l++) {
@@ -502,8 +512,8 @@ void sdt_wan_prompt(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_i
             starpu_data_unregister_submit(stream->keys[l]);
         if (stream->values[l])
             starpu_data_unregister_submit(stream->values[l]);
-        stream->keys[l] = sdt__vector(flow, (size_t)keys * d, "text keys");
-        stream->values[l] = sdt__vector(flow, (size_t)keys * d, "text values");
+        stream->keys[l] = sdt__tensor(flow, dtype, (size_t)keys * d, "text keys");
+        stream->values[l] = sdt__tensor(flow, dtype, (size_t)keys * d, "text values");
         sdt_insert_linear(flow, "cross_k", keys, c->width, c->width, y, cross->k.weight,
                           cross->k.bias, SDT_EPILOGUE_NONE, raw);
         sdt_insert_rms_norm(flow, "cross_norm_k", keys, c->width, c->eps, raw, cross->norm_k,
@@ -671,9 +681,16 @@ void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_
     flow->tag.stream = stream_index;
     condition(flow, run, stream, t);
     for (int i = 0; i < layout->tiles; i++) {
+        sdt_handle x = latent[i];
         at_home(flow, run, i, SDT_ROLE_DENOISE);
+        if (layout->dtype != SDT_F32) {
+            x = next_of(&stream->hidden[layout->home[i]]);
+            sdt_insert_convert(flow, "latent",
+                               (size_t)layout->rows * (size_t)(patch * c->in_channels), latent[i],
+                               x);
+        }
         sdt_insert_linear(flow, "patch_embedding", layout->rows, c->width, patch * c->in_channels,
-                          latent[i], run->patch_embedding.weight, run->patch_embedding.bias,
+                          x, run->patch_embedding.weight, run->patch_embedding.bias,
                           SDT_EPILOGUE_NONE, stream->x[i]);
     }
     for (int l = 0; l < c->layers; l++) {
@@ -724,18 +741,27 @@ double sdt_wan_flops(const struct sdt_wan_config *c, struct sdt_wan_geometry g, 
            (s * (12.0 * d * d + 4.0 * d * f) + 4.0 * s * s * d + 4.0 * s * text_keys * d);
 }
 
+/* Parameters that stay float32 whatever the run's type: see get_weights. */
+static double float_parameters(const struct sdt_wan_config *c) {
+    double d = c->width;
+    double condition = d * (c->freq_dim + 1.0) + d * (d + 1.0) + 6.0 * d * (d + 1.0) + 2.0 * d;
+    return condition + c->layers * d * (6.0 + 4.0 + (c->cross_attn_norm ? 2.0 : 0.0));
+}
+
 double sdt_wan_bytes(const struct sdt_wan *wan, const struct sdt_strategy *strategy,
                      const struct sdt_layout *layout, int device, int streams, int text_keys) {
     const struct sdt_wan_config *c = &wan->config;
-    double d = c->width;
+    double d = c->width, size = (double)sdt_dtype_size(layout->dtype);
     int tiles = layout->first_tile[device + 1] - layout->first_tile[device];
     double ring = ring_size(layout, device, layout->place[device].workers);
     double patch = c->patch[0] * c->patch[1] * c->patch[2] * c->out_channels;
-    double stream = 4.0 * layout->rows * (tiles * (2.0 * d + patch) + ring * (d + c->ffn_dim)) +
-                    sdt_attention_buffers_bytes(strategy, layout, device) +
-                    4.0 * 2.0 * c->layers * text_keys * d;
+    double stream =
+        layout->rows * (tiles * (size * 2.0 * d + 4.0 * patch) + size * ring * (d + c->ffn_dim)) +
+        sdt_attention_buffers_bytes(strategy, layout, device) +
+        size * 2.0 * c->layers * text_keys * d;
     double latents = 4.0 * layout->rows * tiles * patch * 5.0; /* x twice, x_last, m0, m1 */
-    return 4.0 * (double)sdt_weights_parameters(wan->weights) + streams * stream + latents;
+    double all = (double)sdt_weights_parameters(wan->weights), floats = float_parameters(c);
+    return size * (all - floats) + 4.0 * floats + streams * stream + latents;
 }
 
 double sdt_wan_exchanged(const struct sdt_wan_config *c, const struct sdt_strategy *strategy,
@@ -743,6 +769,7 @@ double sdt_wan_exchanged(const struct sdt_wan_config *c, const struct sdt_strate
     int others = 0; /* devices with tokens that do not compute the step's vectors themselves */
     for (int d = 1; d < layout->devices; d++)
         others += layout->first_tile[d + 1] > layout->first_tile[d];
-    double vectors = 4.0 * 7.0 * c->width * others; /* embedding [d] and modulation [6, d] */
+    double vectors =
+        4.0 * 7.0 * c->width * others; /* embedding [d] and modulation [6, d], floats */
     return c->layers * strategy->exchanged(layout) + vectors;
 }

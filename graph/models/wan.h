@@ -34,7 +34,8 @@ void sdt_wan_close(struct sdt_wan *wan); /* NULL is fine; after all its runs are
 const struct sdt_wan_config *sdt_wan_config(const struct sdt_wan *wan);
 const struct sdt_weights *sdt_wan_weights(const struct sdt_wan *wan);
 
-/* One video geometry on one group of devices: buffers for up to two streams (CFG branches), used by all
+/* One video geometry on one group of devices, computed in parallel->dtype (latents, velocities, the prompt's
+ * states and what a step is conditioned on are float32 always): buffers for up to two streams (CFG branches), used by all
  * layers, steps and requests of that geometry. */
 struct sdt_wan_run;
 

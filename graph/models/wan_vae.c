@@ -421,6 +421,8 @@ struct decoder {
     int y0, x0, rows, cols; /* of the tile in the latent */
     sdt_handle latent, out;
     const struct sdt_place *put; /* where frames are stored */
+    /* On a GPU, frames become float32 here before they travel to the host; else NULL. */
+    sdt_handle ready[2];
     bool clamp;
     struct progress *progress;
 };
@@ -475,7 +477,7 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
             return;
         }
         for (int i = 0; i < edge->count; i++)
-            edge->handle[i] = sdt__vector(flow,
+            edge->handle[i] = sdt__tensor(flow, d->job->dtype,
                                           (size_t)edge->channels * (size_t)(d->rows * edge->space) *
                                               (size_t)(d->cols * edge->space),
                                           "frame");
@@ -486,17 +488,23 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
             l->conv.height = d->rows * p->edge[l->in].space;
             l->conv.width = d->cols * p->edge[l->in].space;
             l->weight =
-                sdt_conv_parameter(flow, parameters, l->conv.out, l->conv.in,
+                sdt_conv_parameter(flow, parameters, d->job->dtype, l->conv.out, l->conv.in,
                                    l->conv.kt * l->conv.ks * l->conv.ks, "%s.weight", l->name);
         } else if (l->kind == TIME) {
             int channels = p->edge[l->in].channels;
-            l->weight = sdt_conv_parameter(flow, parameters, 2 * channels, channels, 3, "%s.weight",
-                                           l->name);
+            l->weight = sdt_conv_parameter(flow, parameters, d->job->dtype, 2 * channels, channels,
+                                           3, "%s.weight", l->name);
         } else if (l->kind == NORM) {
-            l->weight = sdt_parameter(flow, parameters, "%s.gamma", l->name);
+            l->weight = sdt_parameter(flow, parameters, SDT_F32, "%s.gamma", l->name);
+        }
+        if (l->kind == PUT && d->put->kind != d->job->place[l->device].kind) {
+            size_t space = (size_t)p->edge[l->in].space;
+            size_t values = 3 * (size_t)d->rows * space * (size_t)d->cols * space;
+            d->ready[0] = sdt__vector(flow, values, "frame");
+            d->ready[1] = sdt__vector(flow, values, "frame");
         }
         if (l->kind == CONV || l->kind == TIME)
-            l->bias = sdt_parameter(flow, parameters, "%s.bias", l->name);
+            l->bias = sdt_parameter(flow, parameters, SDT_F32, "%s.bias", l->name);
     }
 }
 
@@ -531,7 +539,8 @@ static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
                                     .x0 = d->x0,
                                     .rows = d->rows,
                                     .cols = d->cols};
-        flow->place = &d->machine->host; /* the latent stays; a frame of it travels */
+        if (flow->place->kind == SDT_DEVICE_CPU)
+            flow->place = &d->machine->host; /* the latent stays; a frame of it travels */
         sdt_insert_latent_window(flow, "latent_window", &window, d->job->scale ? d->vae->std : NULL,
                                  d->job->scale ? d->vae->mean : NULL, d->latent,
                                  frame_of(p, l->out, t, 0));
@@ -576,10 +585,15 @@ static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
     }
     case PUT: {
         int space = p->edge[l->in].space;
+        sdt_handle frame = frame_of(p, l->in, t, 0);
+        if (d->ready[t % 2]) {
+            sdt_insert_put_frame(flow, "frame_ready", d->rows * space, d->cols * space, 0, d->clamp,
+                                 frame, d->ready[t % 2], true, NULL, NULL);
+            frame = d->ready[t % 2];
+        }
         flow->place = d->put;
         sdt_insert_put_frame(flow, "put_frame", d->rows * space, d->cols * space, t, d->clamp,
-                             frame_of(p, l->in, t, 0), d->out, t == 0 && !d->clamp, frame_done,
-                             d->progress);
+                             frame, d->out, t == 0 && !d->clamp, frame_done, d->progress);
         return;
     }
     }
@@ -688,6 +702,9 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
                 join_tile(flow, &t, job, &decoder[n], ratio, frames, &job->place[n], &machine->host,
                           tile, (first + n) / t.cols, (first + n) % t.cols, video);
             program_clear(&decoder[n].program);
+            for (int i = 0; i < 2; i++)
+                if (decoder[n].ready[i])
+                    starpu_data_unregister_submit(decoder[n].ready[i]);
         }
     }
     flow->tag.tile = flow->tag.layer = flow->tag.chunk = -1;
@@ -728,8 +745,12 @@ double sdt_wan_vae_flops(const struct sdt_wan_vae *vae, const struct sdt_vae_job
 }
 
 /* Bytes of the largest task of a tile of rows x cols: what one device must hold at once. */
-static double largest_task(const struct program *p, int rows, int cols) {
-    double largest = 0.0;
+static double largest_task(const struct program *p, const struct sdt_vae_job *job, int rows,
+                           int cols) {
+    double largest = 0.0, size = (double)sdt_dtype_size(job->dtype);
+    enum sdt_device_kind kind = job->place               ? job->place->kind
+                                : job->dtype == SDT_BF16 ? SDT_DEVICE_CUDA
+                                                         : SDT_DEVICE_CPU;
     for (int i = 0; i < p->layers; i++) {
         const struct layer *l = &p->layer[i];
         if (l->kind != CONV)
@@ -741,13 +762,14 @@ static double largest_task(const struct program *p, int rows, int cols) {
         double read = (double)conv.height * conv.width * in->channels;
         double written = (double)rows * cols * out->space * out->space * out->channels;
         double weight = (double)conv.in * conv.out * conv.kt * conv.ks * conv.ks;
-        double scratch = 1024.0; /* scratch handles have sizes of powers of two */
-        while (scratch < (double)sdt_conv_frame_scratch(&conv))
+        double scratch = 4096.0; /* scratch handles have sizes of powers of two */
+        while (scratch < (double)sdt__conv_scratch(kind, job->dtype, &conv))
             scratch *= 2.0;
-        double floats = conv.kt * read + (l->residual < 0 ? 1.0 : 2.0) * written + weight + scratch;
-        largest = floats > largest ? floats : largest;
+        double elements = conv.kt * read + (l->residual < 0 ? 1.0 : 2.0) * written + weight;
+        double bytes = size * elements + scratch;
+        largest = bytes > largest ? bytes : largest;
     }
-    return 4.0 * largest;
+    return largest;
 }
 
 double sdt_wan_vae_bytes(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job,
@@ -760,10 +782,11 @@ double sdt_wan_vae_bytes(const struct sdt_wan_vae *vae, const struct sdt_vae_job
     for (int e = 0; e < p.edges; e++)
         frames += (p.edge[e].window + 1.0) * p.edge[e].channels * p.edge[e].space *
                   p.edge[e].space * rows * cols;
-    double largest = largest_task(&p, (int)rows, (int)cols);
+    double largest = largest_task(&p, job, (int)rows, (int)cols);
     program_clear(&p);
-    double weights = 4.0 * (double)sdt_weights_parameters(vae->weights);
+    double size = (double)sdt_dtype_size(job->dtype);
+    double weights = size * (double)sdt_weights_parameters(vae->weights);
     bool whole = t.rows * t.cols == 1;
-    double bytes = weights + 4.0 * frames / (whole ? devices : 1);
+    double bytes = weights + size * frames / (whole ? devices : 1);
     return bytes > largest ? bytes : largest;
 }

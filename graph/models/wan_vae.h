@@ -31,6 +31,7 @@ struct sdt_vae_job {
     int frames, height, width; /* of the latent [C, frames, height, width] */
     bool scale; /* z = latent * std + mean first (a pipeline does, a golden case not) */
     struct sdt_vae_tiling tiling;
+    enum sdt_dtype dtype;          /* of activations and matrices; CPUs know SDT_F32 only */
     const struct sdt_place *place; /* [devices] that decode; NULL: all of the machine */
     int devices;
     struct sdt_parameters *parameters; /* weights to use and keep; NULL: loads its own */

@@ -41,11 +41,14 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
         .tokens = tokens,
         .heads = heads,
         .e = e,
+        .dtype = parallel->dtype,
         .ulysses = strategy->whole_heads ? 1
                    : strategy->ring      ? parallel->ulysses_degree
                                          : 0,
         .chunk_heads = parallel->chunk_heads ? parallel->chunk_heads : strategy->chunk_heads,
         .tile_rows = parallel->tile_rows};
+    if (!options.tile_rows && parallel->place[0].kind == SDT_DEVICE_CUDA)
+        options.tile_rows = sdt_cuda_tile_rows(tokens, options.devices);
     return sdt_layout_init(layout, &options, err);
 }
 
@@ -57,7 +60,8 @@ static sdt_handle *new_pieces(struct sdt_flow *flow, const struct sdt_layout *la
     sdt_handle *piece = calloc((size_t)count, sizeof *piece);
     for (int i = 0; piece && i < count; i++) {
         size_t size = sdt_piece_size(layout, i % layout->chunks);
-        piece[i] = sdt__vector(flow, per_row ? size / (size_t)layout->e : size, name);
+        piece[i] = per_row ? sdt__vector(flow, size / (size_t)layout->e, name)
+                           : sdt__tensor(flow, layout->dtype, size, name);
     }
     return piece;
 }
@@ -92,8 +96,8 @@ void sdt_attention_buffers_init(struct sdt_flow *flow, struct sdt_attention_buff
         if (strategy->ring && layout->owner[chunk] != g / (2 * layout->chunks) % layout->ulysses)
             continue;
         size_t size = sdt_piece_size(layout, chunk) * (size_t)tiles;
-        buffers->keys[g] = sdt__vector(flow, size, "keys");
-        buffers->values[g] = sdt__vector(flow, size, "values");
+        buffers->keys[g] = sdt__tensor(flow, layout->dtype, size, "keys");
+        buffers->values[g] = sdt__tensor(flow, layout->dtype, size, "values");
     }
 }
 
@@ -117,7 +121,7 @@ void sdt_attention_buffers_clear(struct sdt_attention_buffers *buffers) {
 double sdt_attention_buffers_bytes(const struct sdt_strategy *strategy,
                                    const struct sdt_layout *layout, int device) {
     bool several = layout->devices > 1;
-    double tile = 4.0 * layout->rows * layout->e, heads = 0.0;
+    double tile = (double)sdt_dtype_size(layout->dtype) * layout->rows * layout->e, heads = 0.0;
     for (int c = 0; c < layout->chunks; c++)
         if (layout->owner[c] == device % layout->ulysses)
             heads += sdt_chunk_heads(layout, c);
@@ -225,14 +229,14 @@ void sdt_exchange_out_chunk(struct sdt_flow *flow, const struct sdt_self_attenti
 }
 
 static double exchanged(const struct sdt_layout *layout, bool helped) {
-    double floats = 0.0;
+    double elements = 0.0;
     for (int t = 0; t < layout->tiles; t++)
         for (int c = 0; c < layout->chunks; c++) {
             int owner = helped ? layout->helped_owner[c] : sdt_layout_owner(layout, c, t);
             if (layout->home[t] != owner)
-                floats += 4.0 * (double)sdt_piece_size(layout, c); /* q, k, v, o */
+                elements += 4.0 * (double)sdt_piece_size(layout, c); /* q, k, v, o */
         }
-    return 4.0 * floats;
+    return (double)sdt_dtype_size(layout->dtype) * elements;
 }
 
 double sdt_exchanged_by_heads(const struct sdt_layout *layout) { return exchanged(layout, false); }

@@ -21,8 +21,8 @@ struct sdt_attention_buffers {
     int pieces;                         /* tiles * chunks */
     sdt_handle *piece[SDT_PROJECTIONS]; /* [tiles, chunks] -> [heads of c, rows, e] */
     sdt_handle *output;                 /* [tiles, chunks] -> [heads of c, rows, e] */
-    sdt_handle *lse;           /* rings: [tiles, chunks] -> [heads of c, rows]; else NULL */
-    int gathered;              /* chunks, or devices * 2 * chunks of a part */
+    sdt_handle *lse; /* rings: [tiles, chunks] -> [heads of c, rows], float32; else NULL */
+    int gathered;    /* chunks, or devices * 2 * chunks of a part */
     sdt_handle *keys, *values; /* [gathered] -> [heads of c, tiles, rows, e] */
 };
 
@@ -69,7 +69,7 @@ struct sdt_parallel {
     int devices, helpers;
     int ulysses_degree;   /* usp; 0: all devices */
     int chunk_heads;      /* 0: the strategy's own */
-    int tile_rows;        /* 0: as sdt_tile_rows() says */
+    int tile_rows;        /* 0: as sdt_tile_rows() says, or sdt_cuda_tile_rows() for GPUs */
     enum sdt_dtype dtype; /* of activations and weights: SDT_F32, or SDT_BF16 on GPUs */
     bool offloads; /* weights do not all fit: the next layer's are fetched while one computes */
     enum sdt_aco aco;

@@ -142,7 +142,8 @@ static double exchanged(const struct sdt_layout *layout) {
             if (sdt_ring_first_tile(layout, origin + 1) == sdt_ring_first_tile(layout, origin))
                 continue;
             for (int c = 0; c < layout->chunks; c++)
-                bytes += 2.0 * 4.0 * (double)sdt_piece_size(layout, c) * sdt_ring_tiles(layout);
+                bytes += 2.0 * (double)sdt_dtype_size(layout->dtype) *
+                         (double)sdt_piece_size(layout, c) * sdt_ring_tiles(layout);
         }
     return bytes;
 }
