@@ -431,6 +431,25 @@ SDT_BODY int body_row_lanes(int d, int pack) {
 /* Whether the lanes can keep all of a row; longer rows are read anew for each pass. */
 SDT_BODY bool body_row_kept(int d, int pack) { return d <= SDT_LANES * SDT_KEEP * pack; }
 
+/* How rows are spread over blocks of threads: several rows a block, or one. */
+struct body_shape {
+    int pack, lanes;
+    bool kept;
+    unsigned threads, blocks;
+};
+
+/* wide: all pointers are aligned to 16 bytes, and packs do not cross the ends of rows. */
+static inline struct body_shape body_shape_rows(size_t rows, int d, int pack, bool wide) {
+    struct body_shape shape;
+    shape.pack = wide && body_row_kept(d, pack) ? pack : 1;
+    shape.kept = body_row_kept(d, shape.pack);
+    shape.lanes = body_row_lanes(d, shape.pack);
+    shape.threads = shape.lanes <= 32 ? 256u : (unsigned)shape.lanes;
+    size_t at_once = shape.threads / (unsigned)shape.lanes;
+    shape.blocks = (unsigned)((rows + at_once - 1) / at_once);
+    return shape;
+}
+
 /* One lane of one row. */
 struct body_row {
     enum sdt_dtype dtype;

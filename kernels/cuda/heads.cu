@@ -60,7 +60,7 @@ enum sdt_status sdt_cuda_split_heads(struct sdt_cuda *cuda, enum sdt_dtype dtype
             continue;
         /* e, not d: a pack must lie within one head */
         bool wide = e % pack == 0 && aligned && body_aligned(x) && body_aligned(weight);
-        struct row_shape shape = shape_rows(rows, d, pack, wide);
+        struct body_shape shape = body_shape_rows(rows, d, pack, wide);
         auto kernel = SDT_PICK_ROWS(split_heads, dtype, shape);
         kernel<<<shape.blocks, shape.threads, 0, cuda->stream>>>(a, shape.lanes);
         enum sdt_status status = sdt__cuda_launched(cuda, "split by heads");

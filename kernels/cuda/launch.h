@@ -47,24 +47,6 @@ static inline unsigned line_blocks(const struct sdt_cuda *cuda, size_t lines, un
 
 /* ---- rows: lanes of a warp, or one block a row ------------------------------------------------- */
 
-struct row_shape {
-    int pack, lanes;
-    bool kept;
-    unsigned threads, blocks;
-};
-
-/* wide: all pointers are aligned to 16 bytes, and packs do not cross the ends of rows. */
-static inline struct row_shape shape_rows(size_t rows, int d, int pack, bool wide) {
-    struct row_shape shape;
-    shape.pack = wide && body_row_kept(d, pack) ? pack : 1;
-    shape.kept = body_row_kept(d, shape.pack);
-    shape.lanes = body_row_lanes(d, shape.pack);
-    shape.threads = shape.lanes <= 32 ? 256u : (unsigned)shape.lanes;
-    size_t at_once = shape.threads / (unsigned)shape.lanes;
-    shape.blocks = (unsigned)((rows + at_once - 1) / at_once);
-    return shape;
-}
-
 /* Begins the thread's lane and returns its row; one beyond `rows` has no elements, so that its lanes stay
  * to take part in sums. No thread returns before the last sum. */
 __device__ static inline size_t row_begin(struct body_row *row, enum sdt_dtype dtype, int pack,

@@ -25,7 +25,7 @@ enum sdt_status sdt_cuda_layer_norm(struct sdt_cuda *cuda, enum sdt_dtype dtype,
     bool wide = d % pack == 0 && body_aligned(x) && body_aligned(y) && body_aligned(weight) &&
                 body_aligned(bias) && body_aligned(scale_a) && body_aligned(scale_b) &&
                 body_aligned(shift_a) && body_aligned(shift_b);
-    struct row_shape shape = shape_rows(rows, d, pack, wide);
+    struct body_shape shape = body_shape_rows(rows, d, pack, wide);
     auto kernel = SDT_PICK_ROWS(layer_norm, dtype, shape);
     kernel<<<shape.blocks, shape.threads, 0, cuda->stream>>>(a, shape.lanes);
     return sdt__cuda_launched(cuda, "layer norm");
@@ -46,7 +46,7 @@ static void launch_rms_norm(const struct sdt_cuda *cuda, const struct body_rms_n
     constexpr int pack = T == SDT_BF16 || Y == SDT_BF16 ? 8 : 4;
     bool wide =
         a->d % pack == 0 && body_aligned(a->x) && body_aligned(a->weight) && body_aligned(a->y);
-    struct row_shape shape = shape_rows(a->rows, a->d, pack, wide);
+    struct body_shape shape = body_shape_rows(a->rows, a->d, pack, wide);
     auto kernel = shape.pack > 1 ? rms_norm<T, Y, pack, true>
                   : shape.kept   ? rms_norm<T, Y, 1, true>
                                  : rms_norm<T, Y, 1, false>;
@@ -88,7 +88,7 @@ enum sdt_status sdt_cuda_channel_norm(struct sdt_cuda *cuda, enum sdt_dtype dtyp
     struct body_channel_norm a = {pixels, channels, x, gamma, silu, y};
     int pack = body_pack(dtype, dtype, true);
     bool wide = channels % pack == 0 && body_aligned(x) && body_aligned(gamma) && body_aligned(y);
-    struct row_shape shape = shape_rows(pixels, channels, pack, wide);
+    struct body_shape shape = body_shape_rows(pixels, channels, pack, wide);
     auto kernel = SDT_PICK_ROWS(channel_norm, dtype, shape);
     kernel<<<shape.blocks, shape.threads, 0, cuda->stream>>>(a, shape.lanes);
     return sdt__cuda_launched(cuda, "channel norm");
