@@ -1,4 +1,5 @@
-/* How much faster one device's forward gets with two workers. */
+/* How much faster one device's forward gets with two workers; and, with --case, models at real sizes on any
+ * devices (bench_models.c). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -11,7 +12,9 @@
 #include <unistd.h>
 
 #include "apps/bench_child.h"
+#include "apps/bench_models.h"
 #include "apps/options.h"
+#include "apps/strategy.h"
 #include "graph/denoise.h"
 
 static const char name_of_program[] = "stardit-bench runtime";
@@ -327,6 +330,8 @@ out:
 /* ---- command --------------------------------------------------------------------------------- */
 
 int app_bench_runtime(int argc, char **argv) {
+    char strategy_help[300];
+    app_strategy_help(strategy_help, sizeof strategy_help);
     struct settings s = {.repeats = 3,
                          .layers = 2,
                          .heads = 12,
@@ -337,9 +342,23 @@ int app_bench_runtime(int argc, char **argv) {
                          .frames = 4,
                          .height = 64,
                          .width = 64};
+    struct app_bench_models models = {0};
     struct app_option options[] = {
-        APP_INT_OPTION("repeats", "N", &s.repeats, 1, 1000,
-                       "measurements of each, in turn (default 3)"),
+        APP_INT_OPTION("repeats", "N", &s.repeats, 1, 1000, "measurements of each (default 3)"),
+        APP_HEADING("A model of real size with random weights, on any devices"),
+        APP_CHOICE_OPTION("case", APP_BENCH_CASES, &models.name,
+                          "a block of Wan 2.1 14B at 11 and 40 thousand tokens, a step of 1.3B and "
+                          "a decode at 480x832x81, all four, or something small"),
+        APP_STRING_OPTION("devices", "N|LIST", &models.devices, APP_DEVICES_HELP),
+        APP_CHOICE_OPTION("dtype", APP_DTYPES, &models.dtype, APP_DTYPE_HELP),
+        APP_STRING_OPTION("strategy", "NAME", &models.strategy, strategy_help),
+        APP_STRING_OPTION("scheduler", "NAME", &models.scheduler,
+                          "StarPU policy (default STARPU_SCHED, else pipedit)"),
+        APP_INT_OPTION(
+            "workers-per-device", "W", &models.workers, 1, STARPU_MAXCPUS,
+            "CPU workers of each CPU device (default: all cores for one device, else 1); "
+            "with GPUs, of the host"),
+        APP_HEADING("Without --case: two workers against one, on one CPU device"),
         APP_INT_OPTION("layers", "N", &s.layers, 1, 1000, "of the transformer (default 2)"),
         APP_INT_OPTION("heads", "N", &s.heads, 1, 1024, "attention heads (default 12)"),
         APP_INT_OPTION("head-dim", "N", &s.head_dim, 6, 1024,
@@ -354,8 +373,9 @@ int app_bench_runtime(int argc, char **argv) {
     struct app_program program = {
         .name = name_of_program,
         .usage = "[options]",
-        .summary = "Prints how much faster one device's forward is with two workers than with one "
-                   "(random weights).",
+        .summary =
+            "Prints how much faster one device's forward is with two workers than with one, or "
+            "with --case how long steps and decodes of real size take (random weights).",
         .options = options,
         .count = sizeof options / sizeof options[0],
     };
@@ -366,6 +386,16 @@ int app_bench_runtime(int argc, char **argv) {
     int code = app_parse(&program, argc, argv);
     if (code >= 0)
         return code;
+    models.repeats = s.repeats;
+    if (!models.name && (models.devices || models.dtype || models.strategy || models.workers))
+        return app_usage(program.name, "--devices, --dtype, --strategy and --workers-per-device "
+                                       "go with --case");
+    if (models.name) {
+        status = app_bench_models(&models, &err);
+        if (status == SDT_ERROR_STALLED)
+            _exit(app_report(program.name, &err)); /* StarPU cannot be stopped any more */
+        return status == SDT_OK ? fflush(stdout) || ferror(stdout) : app_report(program.name, &err);
+    }
     if (s.head_dim % 2 || s.height % 2 || s.width % 2)
         return app_usage(program.name,
                          "--head-dim, --latent-height and --latent-width must be even");

@@ -70,16 +70,19 @@ enum sdt_status sdt__devices_check(const struct sdt_device *device, int count,
         cpus += device[d].kind == SDT_DEVICE_CPU;
     }
     if (cpus == count) {
+        char last[SDT_DEVICE_NAME];
+        sdt__device_name((struct sdt_device){SDT_DEVICE_CPU, count - 1}, last);
         for (int d = 0; d < count; d++)
             if (device[d].index != d)
                 return sdt_fail(err, SDT_ERROR_USAGE,
                                 "%s as device %d: without GPUs, CPU devices are stand-ins, "
-                                "numbered in their order: cpu:0-%d",
-                                sdt__device_name(device[d], name), d, count - 1);
+                                "numbered in their order, cpu:0%s%s",
+                                sdt__device_name(device[d], name), d, count > 1 ? " to " : "",
+                                count > 1 ? last : "");
         return SDT_OK;
     }
     for (int d = 0; d < count; d++)
-        if (device[d].kind == SDT_DEVICE_CPU && (cpus > 1 || device[d].index != 0))
+        if (device[d].kind == SDT_DEVICE_CPU && device[d].index != 0)
             return sdt_fail(err, SDT_ERROR_USAGE,
                             "%s: beside GPUs the only CPU device is cpu:0, the host's memory with "
                             "the cores that drive no GPU; several would need memories of their own",

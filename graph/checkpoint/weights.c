@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "graph/checkpoint/untrusted.h"
 
@@ -671,4 +672,37 @@ out:
         sdt_weights_close(weights);
     }
     return status;
+}
+
+enum sdt_status sdt_weights_randomize(const struct sdt_weights *weights, struct sdt_error *err) {
+    const size_t pool = (size_t)64 << 20; /* mapped again and again: a page has one copy */
+    uint64_t state = 1;
+    enum sdt_status status = SDT_ERROR_MEMORY;
+    int file = memfd_create("random weights", MFD_CLOEXEC);
+    float *values = MAP_FAILED;
+
+    if (file < 0 || !weights->room || ftruncate(file, (off_t)pool))
+        goto out;
+    values = mmap(NULL, pool, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (values == MAP_FAILED)
+        goto out;
+    for (size_t i = 0; i < pool / sizeof *values; i++) {
+        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        values[i] = ((float)(state >> 40) * 0x1p-23f - 1.0f) * 0.05f;
+    }
+    for (size_t at = 0; at < weights->bytes; at += pool) {
+        size_t left = weights->bytes - at;
+        if (mmap((char *)weights->room + at, left < pool ? left : pool, PROT_READ,
+                 MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED)
+            goto out;
+    }
+    status = SDT_OK;
+out:
+    if (values != MAP_FAILED)
+        munmap(values, pool);
+    if (file >= 0)
+        close(file);
+    return status == SDT_OK
+               ? SDT_OK
+               : sdt_fail(err, status, "no memory for random values of %s", weights->folder);
 }

@@ -339,6 +339,40 @@ out:
     return SDT_OK;
 }
 
+enum sdt_status sdt_wan_vae_imagine(int base_dim, struct sdt_wan_vae **out, struct sdt_error *err) {
+    static const int multiplier[] = {1, 2, 4, 4};
+    enum sdt_status status = SDT_ERROR_MEMORY;
+    struct program program = {0};
+    struct sdt_tensor_table *table = sdt_tensor_table_new();
+    struct sdt_wan_vae *vae = calloc(1, sizeof *vae);
+
+    *out = NULL;
+    if (vae && table) {
+        *vae = (struct sdt_wan_vae){
+            .base_dim = base_dim, .z_dim = 16, .blocks = 4, .res_blocks = 2};
+        for (int i = 0; i < vae->blocks; i++) {
+            vae->multiplier[i] = multiplier[i];
+            vae->upsample_time[i] = i < 2;
+        }
+        for (int c = 0; c < vae->z_dim; c++)
+            vae->std[c] = 1.0f;
+        build(vae, &program);
+    }
+    if (!vae || !table || program.failed) {
+        sdt_fail(err, status, "out of memory for a decoder without weights");
+    } else {
+        describe(&program, table);
+        status = sdt_weights_imagine(table, "a decoder without weights", &vae->weights, err);
+    }
+    program_clear(&program);
+    sdt_tensor_table_free(table);
+    if (status != SDT_OK)
+        sdt_wan_vae_close(vae);
+    else
+        *out = vae;
+    return status;
+}
+
 void sdt_wan_vae_close(struct sdt_wan_vae *vae) {
     if (!vae)
         return;

@@ -18,6 +18,9 @@ struct sdt_parameters;
 
 enum sdt_status sdt_wan_vae_open(const char *folder, struct sdt_wan_vae **vae,
                                  struct sdt_error *err);
+/* The decoder of Wan 2.1 (base_dim 96; smaller for tests) with weights without values, for
+ * measurements: see sdt_weights_imagine. SDT_ERROR_MEMORY. */
+enum sdt_status sdt_wan_vae_imagine(int base_dim, struct sdt_wan_vae **vae, struct sdt_error *err);
 void sdt_wan_vae_close(struct sdt_wan_vae *vae);            /* NULL is fine */
 int sdt_wan_vae_channels(const struct sdt_wan_vae *vae);    /* z_dim */
 int sdt_wan_vae_space_ratio(const struct sdt_wan_vae *vae); /* 8: pixels per latent, each way */
