@@ -16,9 +16,9 @@ int main(int argc, char **argv) {
         .usage = "kernels [--device cpu|cuda] [NAME...] | runtime [options] | sched [options]",
         .summary =
             "Measures this machine: 'kernels' prints rate and error of every kernel (or of "
-            "those named), 'runtime' the gain from a second worker, 'sched' what a scheduling "
-            "policy costs. 'stardit-bench runtime --help' and 'stardit-bench sched --help' "
-            "list their options.",
+            "those named), 'runtime' the gain from a second worker and the time of models of real "
+            "size, 'sched' what a scheduling policy costs. 'stardit-bench kernels --help', and so "
+            "on, list their options.",
     };
 
     if (!strcmp(command, "runtime"))
