@@ -100,9 +100,11 @@ SDT_BODY struct body_wide body_wide_load(const void *x /* 16 bytes, aligned */) 
     return wide;
 }
 
-SDT_BODY void body_wide_store(void *y /* 16 bytes, aligned */, struct body_wide wide) {
+SDT_BODY void body_wide_store(void *y /* 16 bytes, aligned, not shared memory */,
+                              struct body_wide wide) {
 #ifdef __CUDA_ARCH__
-    *(uint4 *)y = make_uint4(wide.word[0], wide.word[1], wide.word[2], wide.word[3]);
+    /* An assignment may come out as four stores where the values come from branches. */
+    __stwb((uint4 *)y, make_uint4(wide.word[0], wide.word[1], wide.word[2], wide.word[3]));
 #else
     assert((uintptr_t)y % 16 == 0);
     memcpy(y, &wide, sizeof wide);
