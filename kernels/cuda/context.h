@@ -30,8 +30,8 @@ struct sdt_cuda {
     void *workspace; /* [SDT_CUDA_WORKSPACE bytes] */
     struct sdt__linear_plans *linear_plans;
     struct sdt__cudnn *cudnn; /* NULL: own kernels */
-    char cudnn_why[160];
-    bool own; /* own kernels even where cuDNN is */
+    char cudnn_why[256];      /* why not, or the last shape without a plan; "" */
+    bool own;                 /* own kernels even where cuDNN is */
     struct sdt_error error;
 };
 

@@ -40,7 +40,8 @@ enum sdt_status sdt_cuda_new(void *stream, struct sdt_cuda **cuda, struct sdt_er
 void sdt_cuda_free(struct sdt_cuda *cuda); /* on the same device; NULL is fine */
 /* The last failure of a call with this context. */
 const struct sdt_error *sdt_cuda_error(const struct sdt_cuda *cuda);
-/* "9.19.0", or NULL with the reason in *why: not built with it, or libcudnn.so.9 not found. */
+/* "9.19.0", or NULL with the reason in *why: not built with it, or libcudnn.so.9 not found. With a version,
+ * *why is the last shape that it had no plan for, which went to an own kernel, or NULL. */
 const char *sdt_cuda_cudnn(const struct sdt_cuda *cuda, const char **why);
 /* Which attention and convolution are used: own kernels instead of cuDNN's when true (for
  * comparisons, and to keep bits where libcudnn differs). */
