@@ -44,6 +44,8 @@ static void check_wide(size_t n) {
     free(want);
 }
 
+static int is_nan(uint16_t bits) { return (bits & 0x7fff) > 0x7f80; }
+
 static void check_bf16(enum sdt_dtype from, size_t n, const void *src) {
     uint16_t *got = calloc(n + 1, sizeof *got), *want = calloc(n + 1, sizeof *want);
     if (!got || !want)
@@ -52,7 +54,8 @@ static void check_bf16(enum sdt_dtype from, size_t n, const void *src) {
     sdt_convert_to(from, n, src, SDT_BF16, got);
     sdt_convert_to_reference(from, n, src, want);
     for (size_t i = 0; i <= n; i++)
-        if (got[i] != want[i] && check_failures++ < 10)
+        /* which NaN does not matter */
+        if (got[i] != want[i] && !(is_nan(got[i]) && is_nan(want[i])) && check_failures++ < 10)
             fprintf(stderr, "%s to BF16, number %zu of %zu: %04x, not %04x\n", sdt_dtype_name(from),
                     i, n, got[i], want[i]);
     free(got);
