@@ -2,6 +2,7 @@
  * the kernels of flash.h. Some thousand queries at a time: scores through cuBLASLt, softmax of each row, and
  * the weighted values through cuBLASLt again. Widths that cuBLASLt does not take go the exact way. */
 #include "kernels/cuda/attend.h"
+#include "kernels/cuda/plain.h"
 #include "kernels/cuda/product.h"
 
 #include <string.h>
@@ -26,42 +27,13 @@ size_t sdt_cuda_frame_attention_scratch(enum sdt_dtype dtype, int pixels, int ch
     return scores * (sizeof(float) + (dtype == SDT_BF16 ? 2 : 0));
 }
 
-enum { THREADS = 256 };
-
-/* Over the block: largest (or sum) of x, for all threads. `room` is used again by the next call. */
-static __device__ float over_block(float x, bool largest, float *room /* [THREADS / 32] */) {
-    for (int mask = 16; mask > 0; mask /= 2) {
-        float other = __shfl_xor_sync(~0u, x, mask);
-        x = largest ? fmaxf(x, other) : x + other;
-    }
-    __syncthreads(); /* everybody has read what the last call left */
-    if (threadIdx.x % 32 == 0)
-        room[threadIdx.x / 32] = x;
-    __syncthreads();
-    x = room[0];
-    for (int w = 1; w < THREADS / 32; w++)
-        x = largest ? fmaxf(x, room[w]) : x + room[w];
-    return x;
-}
-
-/* weights = softmax of each row; a thread reads and writes the same places, so that both may be one. */
 template <enum sdt_dtype dtype>
-__global__ static void __launch_bounds__(THREADS)
+__global__ static void __launch_bounds__(SOFTMAX_THREADS)
     softmax_rows(int n, size_t length, const float *scores /* [rows, length] */,
                  void *weights /* [rows, length] of dtype */) {
-    __shared__ float room[THREADS / 32];
-    const float *row = scores + blockIdx.x * length;
-    float largest = -INFINITY, sum = 0.f;
-    for (int i = threadIdx.x; i < n; i += THREADS)
-        largest = fmaxf(largest, row[i]);
-    largest = over_block(largest, true, room);
-    for (int i = threadIdx.x; i < n; i += THREADS)
-        sum += expf(row[i] - largest);
-    float inverse = 1.f / over_block(sum, false, room);
-    for (int i = threadIdx.x; i < n; i += THREADS) {
-        float weight = expf(row[i] - largest) * inverse;
-        body_store(dtype, 1, weights, blockIdx.x * length + i, &weight);
-    }
+    __shared__ float room[SOFTMAX_WARPS];
+    size_t row = blockIdx.x * length;
+    softmax_row<dtype>(n, scores + row, (char *)weights + row * body_size(dtype), room);
 }
 
 /* The two products of a turn of `rows` queries. */
@@ -122,10 +94,10 @@ enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *cuda, enum sdt_dtype d
             cuda, &scores, scale, q + (size_t)first * 3 * channels * size, k, NULL, scratch, &done);
         if (status == SDT_OK && done) {
             if (dtype == SDT_BF16)
-                softmax_rows<SDT_BF16><<<(unsigned)rows, THREADS, 0, cuda->stream>>>(
+                softmax_rows<SDT_BF16><<<(unsigned)rows, SOFTMAX_THREADS, 0, cuda->stream>>>(
                     pixels, length, (const float *)scratch, weights);
             else
-                softmax_rows<SDT_F32><<<(unsigned)rows, THREADS, 0, cuda->stream>>>(
+                softmax_rows<SDT_F32><<<(unsigned)rows, SOFTMAX_THREADS, 0, cuda->stream>>>(
                     pixels, length, (const float *)scratch, weights);
             status = sdt__cuda_launched(cuda, "softmax of a frame");
             if (status == SDT_OK)

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/bodies.h"
+#include "kernels/cuda/plain.h"
 #include "kernels/cuda/product.h"
 
 /* ---- plans ------------------------------------------------------------------------------------ */
@@ -193,12 +193,6 @@ enum sdt_status sdt__product(struct sdt_cuda *cuda, const struct sdt__product *p
 
 enum { THREADS = 256 };
 
-static __device__ float activated(enum sdt_epilogue epilogue, float x) {
-    return epilogue == SDT_EPILOGUE_GELU_TANH ? body_gelu_tanh(x)
-           : epilogue == SDT_EPILOGUE_SILU    ? body_silu(x)
-                                              : x;
-}
-
 /* y = epilogue(y + bias) */
 template <enum sdt_dtype dtype, int pack>
 __global__ static void __launch_bounds__(THREADS)
@@ -212,7 +206,7 @@ __global__ static void __launch_bounds__(THREADS)
             body_load(dtype, pack, bias, p * pack % (size_t)n, b);
 #pragma unroll
         for (int j = 0; j < pack; j++)
-            v[j] = activated(epilogue, bias ? v[j] + b[j] : v[j]);
+            v[j] = plain_activated(epilogue, bias ? v[j] + b[j] : v[j]);
         body_store(dtype, pack, y, p * pack, v);
     }
 }
@@ -267,85 +261,30 @@ static enum sdt_status add_rows(struct sdt_cuda *cuda, enum sdt_dtype dtype, int
 
 /* ---- the plain kernel --------------------------------------------------------------------------- */
 
-/* Odd widths (12, 20, 50 in small test models) leave rows that are not aligned to 16 bytes. Blocks of
- * TILE x TILE outputs through shared memory, each thread a 4 x 4 part of them: exact, simple, slow. */
-enum { TILE = 64, DEPTH = 16, PART = 4, SIDE = TILE / PART };
-
+/* Odd widths (12, 20, 50 in small test models) leave rows that are not aligned to 16 bytes. */
 template <enum sdt_dtype dtype>
-static __device__ void load_tile(int rows, int k, const void *x /* [rows, k] */, int row0, int k0,
-                                 float (*tile)[TILE + 1] /* [DEPTH, TILE] */) {
-    for (int i = threadIdx.x; i < TILE * DEPTH; i += SIDE * SIDE) {
-        int row = i / DEPTH, depth = i % DEPTH;
-        float v = 0.f;
-        if (row0 + row < rows && k0 + depth < k)
-            body_load(dtype, 1, x, (size_t)(row0 + row) * k + k0 + depth, &v);
-        tile[depth][row] = v;
-    }
+__global__ static void __launch_bounds__(PLAIN_THREADS) plain(const struct plain_call call) {
+    __shared__ float shared[PLAIN_SHARED];
+    plain_linear<dtype>(call, (int)blockIdx.y * PLAIN_TILE, (int)blockIdx.x * PLAIN_TILE, shared);
 }
 
-/* t of the residual is the product itself: t is not read, and y of `residual` is y. */
-template <enum sdt_dtype dtype>
-__global__ static void __launch_bounds__(SIDE *SIDE)
-    plain_linear(int rows, int n, int k, const void *x /* [rows, k] */, const void *w /* [n, k] */,
-                 const void *bias, enum sdt_epilogue epilogue, bool residual, const float *gate_a,
-                 const float *gate_b, void *y /* [rows, n] */) {
-    __shared__ float xs[DEPTH][TILE + 1], ws[DEPTH][TILE + 1];
-    int row0 = (int)blockIdx.y * TILE, column0 = (int)blockIdx.x * TILE;
-    int row = threadIdx.x / SIDE, column = threadIdx.x % SIDE;
-    float sum[PART][PART] = {};
-    for (int k0 = 0; k0 < k; k0 += DEPTH) {
-        load_tile<dtype>(rows, k, x, row0, k0, xs);
-        load_tile<dtype>(n, k, w, column0, k0, ws);
-        __syncthreads();
-        for (int depth = 0; depth < DEPTH; depth++)
-#pragma unroll
-            for (int i = 0; i < PART; i++)
-#pragma unroll
-                for (int j = 0; j < PART; j++)
-                    sum[i][j] += xs[depth][row + SIDE * i] * ws[depth][column + SIDE * j];
-        __syncthreads();
-    }
-    for (int i = 0; i < PART; i++)
-        for (int j = 0; j < PART; j++) {
-            int r = row0 + row + SIDE * i, c = column0 + column + SIDE * j;
-            if (r >= rows || c >= n)
-                continue;
-            size_t at = (size_t)r * n + c;
-            float v = sum[i][j], b = 0.f;
-            if (bias)
-                body_load(dtype, 1, bias, c, &b);
-            v = activated(epilogue, v + b);
-            if (residual) {
-                float old, gate = gate_a || gate_b ? 0.f : 1.f;
-                gate += gate_a ? gate_a[c] : 0.f;
-                gate += gate_b ? gate_b[c] : 0.f;
-                body_load(dtype, 1, y, at, &old);
-                v = old + gate * v;
-            }
-            body_store(dtype, 1, y, at, &v);
-        }
-}
-
-static enum sdt_status plain(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows, int n, int k,
-                             const void *x, const void *w, const void *bias,
-                             enum sdt_epilogue epilogue, bool residual, const float *gate_a,
-                             const float *gate_b, void *y) {
-    /* A grid has at most 65535 blocks in y. */
-    const int most = 65535 * TILE;
-    for (int first = 0; first < rows; first += most) {
-        int part = rows - first < most ? rows - first : most;
-        dim3 grid((unsigned)((n + TILE - 1) / TILE), (unsigned)((part + TILE - 1) / TILE));
-        const char *from = (const char *)x + (size_t)first * k * body_size(dtype);
-        char *to = (char *)y + (size_t)first * n * body_size(dtype);
+static enum sdt_status launch_plain(struct sdt_cuda *cuda, enum sdt_dtype dtype,
+                                    struct plain_call call) {
+    const int most = 65535 * PLAIN_TILE; /* a grid has at most 65535 blocks in y */
+    size_t size = body_size(dtype);
+    for (int left = call.rows; left > 0; left -= most) {
+        call.rows = left < most ? left : most;
+        dim3 grid((unsigned)((call.n + PLAIN_TILE - 1) / PLAIN_TILE),
+                  (unsigned)((call.rows + PLAIN_TILE - 1) / PLAIN_TILE));
         if (dtype == SDT_BF16)
-            plain_linear<SDT_BF16><<<grid, SIDE * SIDE, 0, cuda->stream>>>(
-                part, n, k, from, w, bias, epilogue, residual, gate_a, gate_b, to);
+            plain<SDT_BF16><<<grid, PLAIN_THREADS, 0, cuda->stream>>>(call);
         else
-            plain_linear<SDT_F32><<<grid, SIDE * SIDE, 0, cuda->stream>>>(
-                part, n, k, from, w, bias, epilogue, residual, gate_a, gate_b, to);
+            plain<SDT_F32><<<grid, PLAIN_THREADS, 0, cuda->stream>>>(call);
         enum sdt_status status = sdt__cuda_launched(cuda, "linear layer of odd width");
-        if (status != SDT_OK || rows - first <= most)
+        if (status != SDT_OK)
             return status;
+        call.x = (const char *)call.x + (size_t)call.rows * call.k * size;
+        call.y = (char *)call.y + (size_t)call.rows * call.n * size;
     }
     return SDT_OK;
 }
@@ -393,7 +332,8 @@ enum sdt_status sdt_cuda_linear(struct sdt_cuda *cuda, enum sdt_dtype dtype, int
         if (done)
             return finish_rows(cuda, dtype, rows, n, bias, epilogue, y);
     }
-    return plain(cuda, dtype, rows, n, k, x, w, bias, epilogue, false, NULL, NULL, y);
+    struct plain_call call = {rows, n, k, x, w, bias, NULL, NULL, epilogue, false, y};
+    return launch_plain(cuda, dtype, call);
 }
 
 enum sdt_status sdt_cuda_linear_residual(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
@@ -420,7 +360,8 @@ enum sdt_status sdt_cuda_linear_residual(struct sdt_cuda *cuda, enum sdt_dtype d
         struct body_residual residual = {n, scratch, bias, gate_a, gate_b, y};
         return add_rows(cuda, dtype, rows, &residual);
     }
-    return plain(cuda, dtype, rows, n, k, x, w, bias, SDT_EPILOGUE_NONE, true, gate_a, gate_b, y);
+    struct plain_call call = {rows, n, k, x, w, bias, gate_a, gate_b, SDT_EPILOGUE_NONE, true, y};
+    return launch_plain(cuda, dtype, call);
 }
 
 size_t sdt_cuda_linear_residual_scratch(enum sdt_dtype dtype, int rows, int n) {
