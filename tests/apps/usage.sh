@@ -51,7 +51,7 @@ exclude one another|--model $demo --token-ids 1 --negative-prompt x --negative-p
 --sampler heun: must be one of unipc|--sampler heun
 --progress never: must be one of|--progress never
 --force takes no value|--force=yes
-float32 only|--model $demo --prompt x --output v.y4m --dtype bfloat16
+compute in float32|--model $demo --prompt x --output v.y4m --dtype bfloat16
 --latents is needed|--model $demo --num-inference-steps 0 --output v.y4m
 exists already|--model $demo --token-ids 1 --output $tmp/there.safetensors
 exists already|--model $demo --token-ids 1 --output v.y4m --stats $tmp/there.safetensors
@@ -84,7 +84,7 @@ done <<EOF
 --model is needed|--component vae --input $golden/wan_vae/io.safetensors --compare
 nothing to|--component scheduler --input $golden/schedulers/io.safetensors
 exists already|--component scheduler --input $golden/schedulers/io.safetensors --output $tmp/there.safetensors
-out of range|--devices 0
+out of range|--component vae --model x --input y --compare --devices 0
 unknown strategy|--component vae --model x --input y --compare --strategy rings
 EOF
 refuses 2 "$info" --model "$demo" --height 50
