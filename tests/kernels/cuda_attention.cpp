@@ -218,7 +218,7 @@ int main() {
                     keys[(j + 3) % COUNT(keys)], 4.f, i % 2 == 0);
     }
     for (size_t j = 0; j < COUNT(keys); j++)
-        check_heads(SDT_BF16, 1, 130, 128, 128, keys[j], 1.f, j % 2);
+        check_heads(SDT_BF16, 1, 5, 128, 128, keys[j], 1.f, j % 2);
     check_columns(SDT_BF16, 70, 2, 64, 77, 2.5f);
     check_columns(SDT_BF16, 131, 3, 40, 64, 0.f);
     check_columns(SDT_BF16, 5, 2, 128, 129, 4.f);

@@ -167,11 +167,13 @@ static bool block_run_warp(int first) {
 
 /* Runs body() in every thread; `backward`: the last warp goes first. */
 static void block_run(int threads, bool backward, std::function<void()> body) {
-    block_lanes.clear();
-    block_lanes.resize(threads);
+    block_lanes.resize(threads); /* stacks are used again */
     block_body = std::move(body);
     for (block_lane &lane : block_lanes) {
-        lane.stack.resize(256 << 10);
+        lane.stack.resize(128 << 10);
+        lane.copies.clear();
+        lane.ended = false;
+        lane.at = block_meeting::NONE;
         getcontext(&lane.context);
         lane.context.uc_stack.ss_sp = lane.stack.data();
         lane.context.uc_stack.ss_size = lane.stack.size();
