@@ -1,4 +1,4 @@
-/* The receiving end of an all-to-all.
+/* The receiving end of an all-to-all, and fetching ahead.
  *
  * A task at the owner and reads every producer's piece: naming the pieces as its inputs is what
  * makes StarPU move them here, chunk by chunk, while other chunks are being computed. What it does
@@ -91,4 +91,44 @@ void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count,
     for (int p = 0; p < count; p++)
         sdt__task_read(&task, pieces[p * stride]);
     sdt__task_submit(&task, &sdt__receive_codelet, name, 0.0, 0.0, NULL, 0);
+}
+
+/* ---- sdt_insert_prefetch --------------------------------------------------------------------- */
+
+#define MAX_PREFETCHED 64
+
+struct prefetch {
+    int count;
+    sdt_handle vector[MAX_PREFETCHED];
+};
+
+static void prefetch_here(void *buffers[], void *cl_arg) {
+    const struct prefetch *a = sdt__task_args(cl_arg);
+    unsigned node = starpu_worker_get_local_memory_node();
+    (void)buffers;
+    for (int i = 0; a && i < a->count; i++) {
+        int allocated = 0, valid = 0, requested = 0;
+        starpu_data_query_status(a->vector[i], STARPU_MAIN_RAM, &allocated, &valid, &requested);
+        if (valid) /* StarPU aborts a program that fetches what nobody has begun to write */
+            starpu_data_prefetch_on_node(a->vector[i], node, 1);
+    }
+}
+
+struct starpu_codelet sdt__prefetch_codelet = {
+    .name = "prefetch",
+    SDT_ON_BOTH(prefetch_here, prefetch_here),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_prefetch(struct sdt_flow *flow, const char *name, sdt_handle after, int count,
+                         const sdt_handle *vectors) {
+    struct sdt_task task;
+    struct prefetch a = {0};
+    sdt__task_begin(&task, flow);
+    sdt__task_read(&task, after);
+    for (int i = 0; i < count && a.count < MAX_PREFETCHED; i++)
+        if (vectors[i])
+            a.vector[a.count++] = vectors[i];
+    sdt__task_submit(&task, &sdt__prefetch_codelet, name, 0.0, 0.0, &a, sizeof a);
 }

@@ -90,7 +90,10 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
     }
     sdt_handle handle = NULL;
     size_t size = sdt_dtype_size(dtype);
-    if (stored->dtype == dtype && (uintptr_t)stored->data % size == 0 && taps == 1 &&
+    /* With GPUs it is copied once into memory that StarPU has pinned: from a mapping, transfers would be slow, and
+     * nothing would overlap with them. */
+    bool in_place = !parameters->machine->gpus;
+    if (in_place && stored->dtype == dtype && (uintptr_t)stored->data % size == 0 && taps == 1 &&
         stored->count <= UINT32_MAX) {
         starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)stored->data,
                                     (uint32_t)stored->count, size);

@@ -1,8 +1,9 @@
 /* A component's weights as StarPU handles, made when first asked for.
  *
  * Tensors that are stored in the type that is wanted are registered where the checkpoint is mapped: nothing
- * is copied until a device with a memory of its own needs them. Others, and convolutions (which kernels
- * read in another order), are converted by a task on the host, once. */
+ * is copied until a device with a memory of its own needs them. Others, convolutions (which kernels read in
+ * another order), and all on machines with GPUs (whose transfers want pinned memory) are brought into
+ * StarPU's memory by a task on the host, once. */
 #ifndef STARDIT_PARAMETERS_H
 #define STARDIT_PARAMETERS_H
 

@@ -204,6 +204,7 @@ struct attention {
     sdt_handle norm_q, norm_k;
 };
 
+/* Nothing but handles: what one layer reads. */
 struct block {
     sdt_handle table; /* [6, d]: shift, scale, gate of attention, then of the feed-forward */
     struct attention self, cross;
@@ -644,6 +645,21 @@ static void feed_forward(struct sdt_flow *flow, const struct layer *layer, int t
                                (struct sdt_row_sum){block->table, m, 5, 5}, stream->x[tile]);
 }
 
+/* Weights come and go: while a device computes this layer, the next one's are on their way. */
+static void fetch_next(struct sdt_flow *flow, const struct sdt_wan_run *run,
+                       const struct stream *stream, int layer) {
+    const struct sdt_layout *layout = &run->layout;
+    const struct block *next = &run->block[(layer + 1) % run->wan->config.layers];
+    for (int d = 0; d < layout->devices; d++) {
+        int first = layout->first_tile[d];
+        if (first == layout->first_tile[d + 1])
+            continue;
+        at_home(flow, run, first, SDT_ROLE_IO);
+        sdt_insert_prefetch(flow, "fetch_weights", stream->z[first],
+                            (int)(sizeof *next / sizeof(sdt_handle)), (const sdt_handle *)next);
+    }
+}
+
 /* e = TE(sinusoid(t)), m6 = time_proj(silu(e)): once per step, on the group's first device. */
 static void condition(struct sdt_flow *flow, struct sdt_wan_run *run, struct stream *stream,
                       float t) {
@@ -703,6 +719,8 @@ void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_
                 (struct sdt_row_sum){layer.block->table, stream->modulation, 1, 1},
                 (struct sdt_row_sum){layer.block->table, stream->modulation, 0, 0}, stream->z[i]);
         }
+        if (parallel->offloads)
+            fetch_next(flow, run, stream, l);
         attention.aco = layout->helpers ? parallel->aco : SDT_ACO_OFF;
         if (attention.aco == SDT_ACO_STATIC && parallel->helpers_free &&
             !parallel->helpers_free(parallel->helpers_arg))

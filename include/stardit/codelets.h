@@ -95,6 +95,11 @@ void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int h
 void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count,
                         const sdt_handle *pieces /* [count, stride] */, int stride);
 
+/* When `after` has been written: begins to bring vectors that later tasks here will read, at most 64, and waits
+ * for none. NULLs are skipped, and what the host does not hold. */
+void sdt_insert_prefetch(struct sdt_flow *flow, const char *name, sdt_handle after, int count,
+                         const sdt_handle *vectors /* [count], unregistered after the task */);
+
 /* -- attention.c -- */
 /* Attention to `keys` keys. lse (or NULL) gets the log-sum-exps. merge: o and lse hold the result
  * for other keys and are merged with. */

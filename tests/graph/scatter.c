@@ -58,7 +58,9 @@ int main(int argc, char **argv) {
         struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
         struct sdt_parallel parallel = {.strategy = sdt_strategy_find(strategies[r % 3]),
                                         .place = machine->device,
-                                        .devices = DEVICES};
+                                        .devices = DEVICES,
+                                        /* fetching ahead changes nothing either */
+                                        .offloads = r % 2};
         struct sdt_latent latent;
         float *y = calloc(x->count, sizeof *y);
         sdt_handle whole = host_vector(latent_values, x->count), out = host_vector(y, x->count);
