@@ -463,7 +463,7 @@ static enum sdt_status write_stats(const struct settings *s, const struct sdt_re
     app_stats_kinds(stats, &kinds, placement->text_with_vae);
     app_stats_machine(stats, machine, plan->device_tiles, plan->device_heads);
     sdt_machine_traffic(machine, bytes);
-    app_stats_moved(stats, bytes, machine->devices);
+    app_stats_moved(stats, bytes, machine->collective_bytes, machine->devices);
     return app_stats_write(stats, s->stats, err);
 }
 
@@ -773,6 +773,10 @@ int main(int argc, char **argv) {
                        "the next N devices decode"),
         APP_CHOICE_OPTION("text-encoder-group", "dit|vae", &s.place.text_group,
                           "whose first device runs the text encoder (default dit)"),
+        APP_CHOICE_OPTION(
+            "transport", "starpu|nccl", &s.place.transport,
+            "how pieces travel between devices: StarPU's own transfers (the default), "
+            "or rounds of NCCL over the DiT group; the bits are the same"),
         APP_CHOICE_OPTION("aco", "off|static|dynamic|auto", &s.place.aco,
                           "attention on idle VAE devices: a fixed share while nothing is decoded, "
                           "or piece by piece where it ends earlier (default off)"),

@@ -271,6 +271,8 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
         placement->chunk_heads = o->chunk_heads;
     if (o->ulysses_degree)
         placement->ulysses_degree = o->ulysses_degree;
+    if (o->transport && !strcmp(o->transport, "nccl"))
+        placement->transport = SDT_TRANSPORT_NCCL;
     placement->most_latents = o->max_latents;
     placement->vae_spill = o->vae_spill;
     placement->text_with_vae = o->text_group && !strcmp(o->text_group, "vae");

@@ -14,6 +14,7 @@ struct app_placement {
     const char *dit_devices, *vae_devices; /* "0-6", "cpu:0,2", "cuda:0-6"; vae also "auto" */
     int dit_size, vae_size;                /* --dit-parallel-size, --vae-parallel-size */
     const char *text_group;                /* "dit" or "vae" */
+    const char *transport;                 /* "starpu", "nccl"; NULL: starpu */
     const char *aco;                       /* "off", "static", "dynamic", "auto" */
     const char *plan;                      /* "auto" or "given" */
     const char *strategy;

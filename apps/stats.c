@@ -124,7 +124,7 @@ void app_stats_kinds(json_t *stats, const struct sdt_kinds *kinds, bool text_wit
     json_object_set_new(stats, "computed_on", on);
 }
 
-void app_stats_moved(json_t *stats, const double *bytes, int devices) {
+void app_stats_moved(json_t *stats, const double *bytes, double collective, int devices) {
     int n = devices + 1;
     double between = 0.0, host = 0.0;
     json_t *matrix = json_array();
@@ -142,7 +142,8 @@ void app_stats_moved(json_t *stats, const double *bytes, int devices) {
         json_array_append_new(matrix, row);
     }
     json_object_set_new(stats, "moved",
-                        json_pack("{s:I, s:I, s:o}", "between_devices_bytes", (json_int_t)between,
+                        json_pack("{s:I, s:I, s:I, s:o}", "between_devices_bytes",
+                                  (json_int_t)between, "collective_bytes", (json_int_t)collective,
                                   "host_bytes", (json_int_t)host, "matrix_bytes", matrix));
 }
 

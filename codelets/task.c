@@ -378,6 +378,11 @@ const void *sdt__task_args(void *cl_arg) {
     return block->idle ? NULL : block->args;
 }
 
+const void *sdt__task_args_always(const void *cl_arg) {
+    const struct sdt__block *block = cl_arg;
+    return block->args;
+}
+
 void sdt__task_fail(void *cl_arg, enum sdt_status status, const char *message) {
     struct sdt__block *block = cl_arg;
     struct sdt_progress_watch *watch = block->lane->watch;

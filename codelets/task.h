@@ -120,6 +120,8 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
 
 /* In a wrapper: the argument struct, or NULL when the run was stopped and the task must do nothing. */
 const void *sdt__task_args(void *cl_arg);
+/* The same also when the run was stopped: for what other devices wait for. */
+const void *sdt__task_args_always(const void *cl_arg);
 /* In a wrapper that cannot do its work: stops the run, which ends with the first such message, the
  * task's name and device before it. */
 void sdt__task_fail(void *cl_arg, enum sdt_status status, const char *message);

@@ -351,6 +351,7 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
                      .ulysses_degree = p->ulysses_degree,
                      .chunk_heads = p->chunk_heads,
                      .aco = p->aco,
+                     .transport = p->transport,
                      .dtype = kinds.dit_dtype,
                      .helpers_free = nothing_to_decode,
                      .helpers_arg = &service}};

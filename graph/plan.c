@@ -275,6 +275,14 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
         status = sdt__settle_kinds(placement, placement->device, devices, &kinds, err);
     if (status != SDT_OK)
         return status;
+    if (placement->transport == SDT_TRANSPORT_NCCL &&
+        (request->strategy->ring || placement->aco != SDT_ACO_OFF))
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "transport nccl does not go with %s %s; strategies single, ulysses and pipesp "
+            "work, with aco off",
+            request->strategy->ring ? "strategy" : "aco",
+            request->strategy->ring ? request->strategy->name : sdt_aco_name(placement->aco));
     bool groups = placement->dit_devices > 0, mixed = sdt__has_gpus(placement->device, devices);
     int dit = groups ? placement->dit_devices : devices;
     int vae = placement->vae_devices > 0 ? placement->vae_devices : devices;

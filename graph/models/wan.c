@@ -240,6 +240,7 @@ struct sdt_wan_run {
     struct sdt_layout layout;
     struct sdt_rope rope;
     struct sdt_parameters *parameters;
+    struct sdt_collective *collective; /* NULL: StarPU's own transfers */
     float *rope_values;
     sdt_handle rope_table;
     sdt_handle table; /* [2, d] of the head */
@@ -364,7 +365,8 @@ static void stream_init(struct sdt_flow *flow, struct sdt_wan_run *run, struct s
     /* also holds the latent in the run's type, and the head's output before its channels are reordered */
     size_t hidden = (size_t)c->ffn_dim > patch ? (size_t)c->ffn_dim : patch;
     stream->hidden = new_rings(flow, layout, rows * hidden, "hidden");
-    sdt_attention_buffers_init(flow, &stream->attention, run->parallel.strategy, layout);
+    sdt_attention_buffers_init(flow, &stream->attention, run->parallel.strategy, layout,
+                               run->collective);
     stream->keys = new_handles(flow, layout->dtype, c->layers, 0, "text keys");
     stream->values = new_handles(flow, layout->dtype, c->layers, 0, "text values");
     stream->sinusoid = sdt__vector(flow, (size_t)c->freq_dim, "sinusoid");
@@ -437,6 +439,10 @@ struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
     if (sdt_parallel_layout(parallel, tokens, c->heads, c->head_dim, &run->layout, &flow->error) !=
         SDT_OK)
         goto failed;
+    if (parallel->transport == SDT_TRANSPORT_NCCL &&
+        sdt__collective_open(run->layout.place, run->layout.devices, machine->watch.stall_seconds,
+                             &run->collective, &flow->error) != SDT_OK)
+        goto failed;
     run->parameters = sdt_parameters_new(wan->weights, machine);
     run->block = calloc((size_t)c->layers, sizeof *run->block);
     run->rope_values = malloc(sdt_rope_table_size(&run->rope) * sizeof(float));
@@ -465,6 +471,9 @@ void sdt_wan_run_free(struct sdt_wan_run *run) {
     if (run->rope_table)
         starpu_data_unregister(run->rope_table);
     sdt_parameters_free(run->parameters);
+    if (run->collective)
+        run->machine->collective_bytes += sdt__collective_bytes(run->collective);
+    sdt__collective_close(run->collective);
     sdt_layout_clear(&run->layout);
     free(run->rope_values);
     free(run->block);

@@ -10,6 +10,7 @@
 #ifndef STARDIT_STRATEGY_H
 #define STARDIT_STRATEGY_H
 
+#include "codelets/collective.h"
 #include "graph/layout.h"
 #include "stardit/stardit.h"
 
@@ -22,15 +23,21 @@ struct sdt_attention_buffers {
     sdt_handle *piece[SDT_PROJECTIONS]; /* [tiles, chunks] -> [heads of c, rows, e] */
     sdt_handle *output;                 /* [tiles, chunks] -> [heads of c, rows, e] */
     sdt_handle *lse; /* rings: [tiles, chunks] -> [heads of c, rows], float32; else NULL */
-    int gathered;    /* chunks, or devices * 2 * chunks of a part */
-    sdt_handle *keys, *values; /* [gathered] -> [heads of c, tiles, rows, e] */
+    /* Collective transport: where pieces land that travel, elsewhere the piece itself; NULL: StarPU moves
+     * the pieces where they are read. */
+    struct sdt_collective *collective;   /* borrowed */
+    sdt_handle *landed[SDT_PROJECTIONS]; /* as piece */
+    sdt_handle *landed_output;           /* as output */
+    int gathered;                        /* chunks, or devices * 2 * chunks of a part */
+    sdt_handle *keys, *values;           /* [gathered] -> [heads of c, tiles, rows, e] */
 };
 
 struct sdt_strategy;
 /* Failures stay in the flow. */
 void sdt_attention_buffers_init(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
                                 const struct sdt_strategy *strategy,
-                                const struct sdt_layout *layout);
+                                const struct sdt_layout *layout,
+                                struct sdt_collective *collective /* or NULL */);
 void sdt_attention_buffers_clear(struct sdt_attention_buffers *buffers);
 /* Bytes that these buffers take on one device of the group, predicted. */
 double sdt_attention_buffers_bytes(const struct sdt_strategy *strategy,
@@ -71,6 +78,7 @@ struct sdt_parallel {
     int chunk_heads;      /* 0: the strategy's own */
     int tile_rows;        /* 0: as sdt_tile_rows() says, or sdt_cuda_tile_rows() for GPUs */
     enum sdt_dtype dtype; /* of activations and weights: SDT_F32, or SDT_BF16 on GPUs */
+    enum sdt_transport transport;
     bool offloads; /* weights do not all fit: the next layer's are fetched while one computes */
     enum sdt_aco aco;
     bool (*helpers_free)(void *arg); /* ACO_STATIC: asked before each layer; NULL: always */
@@ -96,6 +104,9 @@ void sdt_exchange_out(struct sdt_flow *flow, const struct sdt_self_attention *at
  * chunk: chained exchanges would start one after the other. */
 void sdt_exchange_out_chunk(struct sdt_flow *flow, const struct sdt_self_attention *attention,
                             int chunk, int tile);
+/* The unpipelined way back: all output pieces at once. With StarPU's transfers nothing to insert: what reads
+ * them brings them. */
+void sdt_exchange_out_whole(struct sdt_flow *flow, const struct sdt_self_attention *attention);
 /* Bytes of q, k, v and o pieces whose token owner is not their head owner. */
 double sdt_exchanged_by_heads(const struct sdt_layout *layout);
 /* The same while helpers take their static share of the heads. */

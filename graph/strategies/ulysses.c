@@ -16,10 +16,12 @@ static void ulysses(struct sdt_flow *flow, const struct sdt_self_attention *atte
     for (int c = 0; c < layout->chunks; c++) {
         sdt_exchange_in(flow, attention, SDT_PROJECT_V, c);
         sdt_exchange_in(flow, attention, SDT_PROJECT_K, c);
+        sdt_exchange_in(flow, attention, SDT_PROJECT_Q, c);
     }
     for (int c = 0; c < layout->chunks; c++)
         for (int t = 0; t < layout->tiles; t++)
             sdt_attend(flow, attention, c, t);
+    sdt_exchange_out_whole(flow, attention);
     for (int t = 0; t < layout->tiles; t++) {
         sdt_exchange_out(flow, attention, t);
         attention->output(flow, attention->model, t);

@@ -100,6 +100,13 @@ enum sdt_aco {
 };
 const char *sdt_aco_name(enum sdt_aco aco);
 
+/* How pieces travel between devices. The bits are the same. */
+enum sdt_transport {
+    SDT_TRANSPORT_STARPU, /* StarPU's own transfers: copy engines, each piece when it is ready */
+    SDT_TRANSPORT_NCCL,   /* rounds of NCCL sends and receives over the DiT group; CPU devices stand in
+                           * for it by copying in the same order and with the same waiting */
+};
+
 /* ---- a checkpoint -------------------------------------------------------------------------- */
 
 struct sdt_pipeline; /* an opened checkpoint */
@@ -184,6 +191,7 @@ struct sdt_placement {
     bool text_with_vae; /* the text encoder runs on the first VAE device, else the first DiT one */
     int chunk_heads, ulysses_degree; /* 0: the strategy's own */
     enum sdt_aco aco;                /* needs two groups that share no device */
+    enum sdt_transport transport;    /* NCCL: with ulysses, pipesp and single, aco off */
     bool keep_weights; /* one group: both phases' weights stay on the devices, nothing is dropped */
     bool vae_spill;    /* once nothing is left to denoise, DiT devices decode as well */
     int most_latents;  /* of requests that are not decoded yet, denoising ones included; 0: 3 */

@@ -170,7 +170,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
-    sdt_attention_buffers_init(&flow, &buffers, strategy, &layout);
+    sdt_attention_buffers_init(&flow, &buffers, strategy, &layout, NULL);
     for (int t = 0; t < layout.tiles; t++)
         begin(&flow, &model, t);
     struct sdt_self_attention attention = {.layout = &layout,
