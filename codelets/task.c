@@ -166,6 +166,13 @@ void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *
 #endif
 }
 
+void sdt__lane_allow(struct sdt_lane *lane, int tasks) {
+    starpu_pthread_mutex_lock(&lane->mutex);
+    if (!lane->fixed && lane->most < tasks)
+        lane->most = tasks;
+    starpu_pthread_mutex_unlock(&lane->mutex);
+}
+
 void sdt__lane_clear(struct sdt_lane *lane) {
     starpu_pthread_cond_destroy(&lane->changed);
     starpu_pthread_mutex_destroy(&lane->mutex);

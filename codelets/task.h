@@ -41,6 +41,7 @@ struct sdt_lane {
     starpu_pthread_cond_t changed;
     atomic_int pending;         /* tasks inserted and not ended; changed under the mutex */
     int most;                   /* the bound on them */
+    bool fixed;                 /* the bound was given: it does not grow */
     struct sdt__block *waiting; /* the pending tasks, newest first */
     struct sdt_progress_watch *watch;
 };
@@ -55,6 +56,8 @@ struct sdt_progress_watch {
 };
 void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *watch);
 void sdt__lane_clear(struct sdt_lane *lane);
+/* Room for at least so many pending tasks, unless the bound was given. By the thread that inserts. */
+void sdt__lane_allow(struct sdt_lane *lane, int tasks);
 
 /* The context of insertion: everything that an algorithm would otherwise pass to each insert call.
  * One thread inserts into a flow. */

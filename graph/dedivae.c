@@ -268,6 +268,9 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
             "%d requests on groups of %d and %d devices; it takes at least one request, "
             "and at most %d devices a group",
             count, p->dit_devices, p->vae_devices, SDT_MAX_DEVICES);
+    if (p->streams < 0 || p->streams > 2)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d streams; 1 or 2 work, and 0 for both forwards",
+                        p->streams);
     bool two = p->dit_devices > 0 && p->vae_devices > 0 && !overlap(p);
     struct service service = {.pipeline = pipeline,
                               .machine = machine,
@@ -312,6 +315,7 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
                                                  .helpers = dit.helpers,
                                                  .ulysses_degree = p->ulysses_degree,
                                                  .chunk_heads = p->chunk_heads,
+                                                 .streams = p->streams,
                                                  .aco = p->aco,
                                                  .helpers_free = nothing_to_decode,
                                                  .helpers_arg = &service}};

@@ -163,26 +163,26 @@ static enum sdt_status encode_prompt(struct sdt_pipeline *pipeline, struct sdt_m
     return status;
 }
 
-/* Stream 0: the prompt, in whichever form it was given. Stream 1: the negative prompt. */
+/* Branch 0: the prompt, in whichever form it was given. Branch 1: the negative prompt. */
 static enum sdt_status make_text(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                  struct sdt_flow *flow, const struct sdt_place *place,
-                                 const struct sdt_request *request, int stream, struct text *text,
+                                 const struct sdt_request *request, int branch, struct text *text,
                                  struct sdt_error *err) {
     const struct sdt_stored *embeds =
-        stream ? request->negative_prompt_embeds : request->prompt_embeds;
+        branch ? request->negative_prompt_embeds : request->prompt_embeds;
     int width = sdt_wan_config(pipeline->transformer)->text_dim;
 
-    flow->tag.stream = stream;
+    flow->tag.stream = branch;
     if (embeds)
         return given_text(embeds, width, text, err);
     if (!pipeline->text_encoder)
         return sdt_fail(err, SDT_ERROR_MISSING,
                         "%s has no text_encoder folder; %s prompt embeddings would work",
-                        pipeline->folder, stream ? "negative" : "given");
-    if (!stream && request->token_ids)
+                        pipeline->folder, branch ? "negative" : "given");
+    if (!branch && request->token_ids)
         return encode_ids(pipeline, machine, flow, place, request->token_ids, request->token_count,
                           request->max_sequence_length, text, err);
-    const char *prompt = stream ? request->negative_prompt : request->prompt;
+    const char *prompt = branch ? request->negative_prompt : request->prompt;
     return encode_prompt(pipeline, machine, flow, place, prompt ? prompt : "",
                          request->max_sequence_length, text, err);
 }
@@ -191,20 +191,20 @@ static enum sdt_status make_text(struct sdt_pipeline *pipeline, struct sdt_machi
 
 /* A run for this request: the one before, if it fits. */
 static struct sdt_wan_run *prepare(struct sdt_denoiser *d, struct sdt_flow *flow,
-                                   const struct sdt_request *request, int streams) {
+                                   const struct sdt_request *request, int branches) {
     struct sdt_wan_geometry g = sdt__geometry(d->pipeline, request);
-    if (d->run && d->streams >= streams && g.frames == d->geometry.frames &&
+    if (d->run && d->branches >= branches && g.frames == d->geometry.frames &&
         g.height == d->geometry.height && g.width == d->geometry.width)
         return d->run;
     sdt_wan_run_free(d->run);
     d->geometry = g;
-    d->streams = streams;
-    d->run = sdt_wan_run_new(flow, d->pipeline->transformer, d->machine, &d->parallel, g, streams);
+    d->branches = branches;
+    d->run = sdt_wan_run_new(flow, d->pipeline->transformer, d->machine, &d->parallel, g, branches);
     return d->run;
 }
 
 static enum sdt_status check_denoising(const struct sdt_denoiser *d,
-                                       const struct sdt_request *request, int streams,
+                                       const struct sdt_request *request, int branches,
                                        const struct text *text, struct sdt_error *err) {
     const struct sdt_wan *wan = d->pipeline->transformer;
     const struct sdt_wan_config *c = sdt_wan_config(wan);
@@ -217,7 +217,8 @@ static enum sdt_status check_denoising(const struct sdt_denoiser *d,
         sdt_parallel_layout(&d->parallel, tokens, c->heads, c->head_dim, &layout, err);
     for (int i = 0; status == SDT_OK && i < layout.devices; i++)
         status = check_room(&layout.place[i], "denoising",
-                            sdt_wan_bytes(wan, d->parallel.strategy, &layout, i, streams, keys),
+                            sdt_wan_bytes(wan, d->parallel.strategy, &layout, i, branches,
+                                          d->parallel.streams, keys),
                             request, err);
     sdt_layout_clear(&layout);
     return status;
@@ -230,7 +231,7 @@ static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request 
     struct sdt_flow flow = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
     struct sdt_sampler sampler = {0};
     struct sdt_latent latent = {0};
-    int streams = request->guidance_scale > 1.0 ? 2 : 1;
+    int branches = sdt__forwards(request);
     sdt_handle whole = NULL;
 
     flow.tag.request = report->request;
@@ -238,10 +239,10 @@ static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request 
                                               request->steps, request->flow_shift, err);
     if (status != SDT_OK)
         goto out;
-    status = check_denoising(d, request, streams, text, err);
+    status = check_denoising(d, request, branches, text, err);
     if (status != SDT_OK)
         goto out;
-    struct sdt_wan_run *run = prepare(d, &flow, request, streams);
+    struct sdt_wan_run *run = prepare(d, &flow, request, branches);
     if (!run) {
         status = sdt__flow_wait(&flow, err);
         goto out;
@@ -251,8 +252,8 @@ static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request 
                     sdt_wan_patch(d->pipeline->transformer, d->geometry), request->steps, tell_step,
                     report);
     sdt_latent_scatter(&flow, &latent, &d->machine->host, whole);
-    for (int s = 0; s < streams; s++)
-        sdt_wan_prompt(&flow, run, s, text[s].states, text[s].rows, text[s].pad_rows);
+    for (int b = 0; b < branches; b++)
+        sdt_wan_prompt(&flow, run, b, text[b].states, text[b].rows, text[b].pad_rows);
     sdt_denoise(&flow, run, &sampler, (float)request->guidance_scale, &latent);
     status = sdt__flow_wait(&flow, err);
     if (status == SDT_ERROR_STALLED)
@@ -282,7 +283,7 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
                                   struct sdt_error *err) {
     struct sdt_flow flow = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
     struct text text[2] = {{0}};
-    int streams = request->guidance_scale > 1.0 ? 2 : 1;
+    int branches = sdt__forwards(request);
     size_t count = latent_size(result);
     double start = now();
 
@@ -292,12 +293,12 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
         status =
             sdt_fail(err, SDT_ERROR_LIMIT, "a latent of %zu values; at most 2^32 - 1 work", count);
     if (status == SDT_OK && request->steps > 0) {
-        tell(&report, "text", 0, streams);
-        for (int s = 0; status == SDT_OK && s < streams; s++) {
+        tell(&report, "text", 0, branches);
+        for (int b = 0; status == SDT_OK && b < branches; b++) {
             status =
-                make_text(d->pipeline, d->machine, &flow, d->text_place, request, s, &text[s], err);
+                make_text(d->pipeline, d->machine, &flow, d->text_place, request, b, &text[b], err);
             if (status == SDT_OK)
-                tell(&report, "text", s + 1, streams);
+                tell(&report, "text", b + 1, branches);
         }
         result->prompt_tokens = text[0].rows;
         result->text_seconds = now() - start;

@@ -116,8 +116,7 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
 void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                            int devices, struct sdt_placement *placement) {
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
-    double streams = request->guidance_scale > 1.0 ? 2.0 : 1.0;
-    double denoise = request->steps * streams *
+    double denoise = request->steps * sdt__forwards(request) *
                      sdt_wan_flops(sdt_wan_config(pipeline->transformer),
                                    sdt__geometry(pipeline, request), request->max_sequence_length);
     double decode = sdt_wan_vae_flops(pipeline->vae, &job);
@@ -130,6 +129,28 @@ void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt
             placement->dit[d] = d;
         else
             placement->vae[d - (devices - vae)] = d;
+}
+
+void sdt__peak_bytes(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                     const struct sdt_placement *placement, const struct sdt_strategy *strategy,
+                     const struct sdt_layout *layout, int devices, double *bytes) {
+    struct sdt_vae_job job = sdt__vae_job(pipeline, request);
+    int keys = request->max_sequence_length; /* at most; the prompt is not tokenized yet */
+    int vae = placement->vae_devices > 0 ? placement->vae_devices : devices;
+    /* All VAE devices share one decode, or each runs its own. */
+    bool shared = placement->dit_devices == 0 || request->tiling.size_rows;
+    double decode = sdt_wan_vae_bytes(pipeline->vae, &job, shared ? vae : 1);
+
+    for (int d = 0; d < devices; d++)
+        bytes[d] = 0.0;
+    for (int i = 0; i < layout->devices; i++)
+        bytes[placement->dit_devices > 0 ? placement->dit[i] : i] =
+            sdt_wan_bytes(pipeline->transformer, strategy, layout, i, sdt__forwards(request),
+                          placement->streams, keys);
+    for (int i = 0; i < vae; i++) {
+        int d = placement->vae_devices > 0 ? placement->vae[i] : i;
+        bytes[d] = fmax(bytes[d], decode);
+    }
 }
 
 enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_request *request,
@@ -154,6 +175,9 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
         placement->vae_devices < 0 || placement->vae_devices > devices)
         return sdt_fail(err, SDT_ERROR_USAGE, "groups of %d and %d devices out of %d",
                         placement->dit_devices, placement->vae_devices, devices);
+    if (placement->streams < 0 || placement->streams > 2)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d streams; 1 or 2 work, and 0 for both forwards",
+                        placement->streams);
     for (int i = 0; i < placement->dit_devices + placement->vae_devices; i++) {
         int d = i < placement->dit_devices ? placement->dit[i]
                                            : placement->vae[i - placement->dit_devices];
@@ -174,7 +198,8 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     plan->devices = devices;
     plan->workers_per_device = workers;
     plan->heads = c->heads;
-    plan->streams = request->guidance_scale > 1.0 ? 2 : 1;
+    plan->forwards = sdt__forwards(request);
+    plan->streams = sdt_streams(placement->streams, plan->forwards);
     plan->tokens =
         (int64_t)(g.frames / c->patch[0]) * (g.height / c->patch[1]) * (g.width / c->patch[2]);
     plan->device_tiles = calloc((size_t)devices, sizeof *plan->device_tiles);
@@ -206,17 +231,10 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
         for (int k = 0; k < layout.chunks; k++)
             if (layout.owner[k] == i % layout.ulysses)
                 plan->device_heads[d] += layout.head[k + 1] - layout.head[k];
-        plan->device_bytes[d] = sdt_wan_bytes(pipeline->transformer, request->strategy, &layout, i,
-                                              plan->streams, keys);
     }
-    /* Decoding: all VAE devices share one decode, or each runs its own. */
-    bool shared = !groups || request->tiling.size_rows;
-    double decode = sdt_wan_vae_bytes(pipeline->vae, &job, shared ? vae : 1), total = 0.0;
-    for (int i = 0; i < vae; i++) {
-        int d = placement->vae_devices > 0 ? placement->vae[i] : i;
-        if (plan->device_bytes[d] < decode)
-            plan->device_bytes[d] = decode;
-    }
+    sdt__peak_bytes(pipeline, request, placement, request->strategy, &layout, devices,
+                    plan->device_bytes);
+    double total = 0.0;
     for (int d = 0; d < devices; d++)
         total += plan->device_bytes[d];
     plan->weight_bytes = (double)sdt_weights_bytes(sdt_wan_weights(pipeline->transformer)) +
@@ -224,19 +242,20 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     if (pipeline->text_encoder) {
         plan->weight_bytes += (double)sdt_weights_bytes(sdt_umt5_weights(pipeline->text_encoder));
         if (!request->prompt_embeds)
-            plan->text_flops = plan->streams * sdt_umt5_flops(pipeline->text_encoder, keys);
+            plan->text_flops = plan->forwards * sdt_umt5_flops(pipeline->text_encoder, keys);
     }
-    plan->step_flops = plan->streams * sdt_wan_flops(c, g, keys);
+    plan->step_flops = plan->forwards * sdt_wan_flops(c, g, keys);
     plan->vae_flops = sdt_wan_vae_flops(pipeline->vae, &job);
     plan->total_flops = plan->text_flops + request->steps * plan->step_flops + plan->vae_flops;
-    plan->exchanged_per_step = plan->streams * sdt_wan_exchanged(c, request->strategy, &layout);
+    plan->exchanged_per_step = plan->forwards * sdt_wan_exchanged(c, request->strategy, &layout);
     if (placement->aco == SDT_ACO_STATIC) /* while nothing is being decoded */
         plan->exchanged_per_step +=
-            (double)plan->streams * c->layers *
+            (double)plan->forwards * c->layers *
             (sdt_exchanged_with_helpers(&layout) - sdt_exchanged_by_heads(&layout));
     plan->flops_per_second = sdt__measure_speed();
     /* Stand-in devices share the cores. */
     double denoise_workers = fmin((double)used * workers, (double)cores);
+    bool shared = !groups || request->tiling.size_rows; /* all VAE devices decode one request */
     double decode_workers = fmin((double)(shared ? vae : 1) * workers, (double)cores);
     plan->denoise_seconds = (plan->text_flops + request->steps * plan->step_flops) /
                             (plan->flops_per_second * denoise_workers);
@@ -247,9 +266,10 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     if (total > memory)
         status = sdt_fail(err, SDT_ERROR_LIMIT,
                           "the plan needs about %.1f GB on %d devices that share this machine's "
-                          "%.1f GB; a smaller size or number of frames%s would need less",
+                          "%.1f GB; a smaller size or number of frames%s%s would need less",
                           total / 1e9, devices, memory / 1e9,
-                          request->tiling.size_rows ? "" : ", or --enable-tiling,");
+                          request->tiling.size_rows ? "" : ", or --enable-tiling,",
+                          plan->streams > 1 ? ", or --streams 1," : "");
 out:
     sdt_layout_clear(&layout);
     free(place);

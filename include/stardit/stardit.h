@@ -45,7 +45,7 @@ struct sdt_machine_options {
     bool keep_records;      /* for a trace */
     bool keep_edges;        /* for a graph */
     bool free_mapping;      /* for tests: any worker may run any task; no result may change */
-    int max_pending;        /* tasks of one lane inserted and not ended; 0: 4096 */
+    int max_pending;        /* tasks of one lane inserted and not ended; 0: 4096, or two layers */
     /* What schedulers are told about stand-in devices; 0: 25 GFLOP/s a worker, 8000 MB/s a link. */
     double worker_gflops, link_mb_per_s;
 };
@@ -174,7 +174,11 @@ struct sdt_placement {
     int dit[SDT_MAX_DEVICES], vae[SDT_MAX_DEVICES]; /* device indices */
     bool text_with_vae; /* the text encoder runs on the first VAE device, else the first DiT one */
     int chunk_heads, ulysses_degree; /* 0: the strategy's own */
-    enum sdt_aco aco;                /* needs two groups */
+    /* Guidance's two forwards of a step: 2: side by side, each with activation buffers of its own, so
+     * that one computes while the other exchanges; 1: one after the other in the same buffers,
+     * with less memory. 0: 2. The same bits. */
+    int streams;
+    enum sdt_aco aco;  /* needs two groups */
     bool keep_weights; /* one group: both phases' weights stay on the devices, nothing is dropped */
     bool vae_spill;    /* once nothing is left to denoise, DiT devices decode as well */
     int most_latents;  /* of requests that are not decoded yet, denoising ones included; 0: 3 */
@@ -188,7 +192,8 @@ struct sdt_plan {
     int64_t tokens;
     int tile_rows, tiles;
     int heads;
-    int streams;                      /* 2 with classifier-free guidance */
+    int forwards;                     /* of a step: 2 with classifier-free guidance */
+    int streams;                      /* forwards in flight at once, with buffers of their own */
     int *device_tiles, *device_heads; /* [devices] */
     double *device_bytes;             /* [devices] predicted peak */
     double text_flops, step_flops, vae_flops, total_flops;
