@@ -6,6 +6,7 @@
 Stages, each of which goes on from what STATE holds (saved every 10 minutes and at the end):
     vae      the causal 3D VAE, on windows of clips, then on whole ones; PSNR of held-out clips
     latents  clips through the encoder, once: what the transformer learns from
+    decoder  the VAE's decoder alone goes on, on whole clips and the kept latents (optional)
     dit      text encoder and transformer together, flow matching
     score    what the scorer sees in truth, reconstructions and generated clips; a strip of pictures
     export   STATE/stardit-demo, bf16
@@ -30,12 +31,13 @@ from state import Stage, channels_last
 from text import TextEncoder
 from torch import nn
 from transformer import Transformer
-from vae import VAE, vae_loss
+from vae import VAE, picture_loss, vae_loss
 
 SEED = 20261121
 VAE_STEPS = 1200
 KL = 3e-5
 CLIPS = 1536  # whose latents are kept
+DECODER_STEPS = 1500
 DIT_STEPS = 3000
 BATCH = 32
 DROP = 0.1  # captions left empty, for guidance
@@ -129,7 +131,12 @@ def stored(module, slow=None):
 
 def load_vae(folder):
     state = torch.load(os.path.join(folder, "vae.pt"), weights_only=True)
-    return stored(channels_last(VAE()), state["slow"])
+    vae = stored(channels_last(VAE()), state["slow"])
+    path = os.path.join(folder, "decoder.pt")
+    if os.path.exists(path):
+        slow = torch.load(path, weights_only=True)["slow"]
+        stored(nn.ModuleList([vae.decoder, vae.post_quant_conv]), slow)
+    return vae
 
 
 @torch.no_grad()
@@ -154,6 +161,37 @@ def make_latents(folder, count):
     numbers = {k: torch.from_numpy(np.asarray(v)) for k, v in clips.items()}
     torch.save({"x": x, "mean": mean, "std": std, "clips": numbers}, path)
     print(f"latents: {tuple(x.shape)} {time.time() - begun:.0f} s, mean {mean}, std {std}", flush=True)
+
+
+def train_decoder(folder, steps):
+    """The encoder stays as it is, and with it the latents that the transformer learns."""
+    torch.manual_seed(SEED)
+    data = load_latents(folder)
+    vae = load_vae(folder)
+    part = nn.ModuleList([vae.decoder, vae.post_quant_conv]).requires_grad_(True)
+    stage = Stage(folder, "decoder", part, steps, (0.01, 1e-3), 0.995)
+    mean = 0.0
+    while stage.step < steps:
+        random = np.random.default_rng((SEED, 8, stage.step))
+        i = random.integers(len(data["x"]), size=1)
+        z = data["x"][i] + 0.03 * torch.from_numpy(
+            random.standard_normal(data["x"][i].shape, dtype=np.float32)
+        )
+        z = z * data["std"].view(-1, 1, 1, 1) + data["mean"].view(-1, 1, 1, 1)
+        x = whole_clips(shapes.pick(data["clips"], i))
+        loss, error = picture_loss(vae.decode(z), x)
+        stage.update(loss)
+        square = (error.detach() ** 2).mean().item() / 4
+        mean = 0.97 * mean + 0.03 * square if mean else square
+        if stage.step % 100 == 0:
+            dB = -10 * np.log10(mean)
+            print(f"decoder: step {stage.step} {dB:.2f} dB {stage.spent():.0f} s", flush=True)
+        if stage.step % 300 == 0 or stage.step == steps:
+            stage.swap()
+            average, worst = psnr(vae, 16)
+            stage.swap()
+            print(f"decoder: step {stage.step} PSNR {average:.2f} dB, worst {worst:.2f} dB", flush=True)
+    stage.save()
 
 
 # ---- text encoder and transformer ----------------------------------------------------------------
@@ -361,6 +399,7 @@ def main():
     parser.add_argument("--stage", default="all")
     parser.add_argument("--vae-steps", type=int, default=VAE_STEPS)
     parser.add_argument("--clips", type=int, default=CLIPS)
+    parser.add_argument("--decoder-steps", type=int, default=DECODER_STEPS)
     parser.add_argument("--dit-steps", type=int, default=DIT_STEPS)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -377,6 +416,8 @@ def main():
         train_vae(arguments.folder, arguments.vae_steps)
     if wanted("latents"):
         make_latents(arguments.folder, arguments.clips)
+    if wanted("decoder"):
+        train_decoder(arguments.folder, arguments.decoder_steps)
     if wanted("dit"):
         train_dit(arguments.folder, arguments.dit_steps)
     if wanted("export"):

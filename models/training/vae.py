@@ -275,14 +275,19 @@ class VAE(nn.Module):
         return self.decoder(self.post_quant_conv(z))
 
 
-def vae_loss(vae, x, kl_weight):
-    """Squares, half of L1, 0.1 of the L1 of differences between neighbours, and KL.
+def picture_loss(y, x):
+    """Squares, half of L1, 0.1 of the L1 of differences between neighbours; and the error.
 
     Squares tell colours apart early; L1 alone stays at medians of them for hundreds of steps.
     """
-    mean, log_var = vae.encode(x)
-    y = vae.decode(mean + torch.exp(0.5 * log_var) * torch.randn_like(mean))
     error = y - x
     edges = sum((error.diff(dim=d).abs().mean() for d in (2, 3, 4)), torch.zeros(()))
+    return 2 * (error**2).mean() + 0.5 * error.abs().mean() + 0.1 * edges, error
+
+
+def vae_loss(vae, x, kl_weight):
+    mean, log_var = vae.encode(x)
+    y = vae.decode(mean + torch.exp(0.5 * log_var) * torch.randn_like(mean))
+    loss, error = picture_loss(y, x)
     kl = 0.5 * (mean**2 + log_var.exp() - 1 - log_var).mean()
-    return 2 * (error**2).mean() + 0.5 * error.abs().mean() + 0.1 * edges + kl_weight * kl, error
+    return loss + kl_weight * kl, error
