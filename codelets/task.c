@@ -20,6 +20,7 @@ struct sdt__block {
     const atomic_bool *stop;
     struct sdt_lane *lane;
     struct sdt__block *older, *newer; /* in the lane's list of pending tasks */
+    unsigned long number;             /* in the lane */
     max_align_t args[];
 };
 
@@ -180,11 +181,9 @@ void sdt__lane_clear(struct sdt_lane *lane) {
 
 /* The names of the oldest pending tasks. */
 static void name_waiting(const struct sdt_lane *lane, char *text, size_t size) {
-    const struct sdt__block *block = lane->waiting;
+    const struct sdt__block *block = lane->oldest;
     size_t length = 0;
     text[0] = '\0';
-    while (block && block->older)
-        block = block->older;
     for (int i = 0; block && i < 6 && length < size; i++, block = block->newer) {
         const struct sdt_tag *t = &block->tag;
         int n = snprintf(text + length, size - length, "%s%s (request %d, layer %d, device %d)",
@@ -193,9 +192,14 @@ static void name_waiting(const struct sdt_lane *lane, char *text, size_t size) {
     }
 }
 
-/* Waits until at most `pending` tasks of the lane are left. False when nothing has ended anywhere for too long;
- * the flow's error says so. */
-static bool wait_for(struct sdt_flow *flow, int pending) {
+/* Has every task before the mark ended? Under the mutex. */
+static bool reached(const struct sdt_lane *lane, unsigned long mark) {
+    return !lane->oldest || lane->oldest->number >= mark;
+}
+
+/* Waits until at most `pending` tasks of the lane are left or, with a mark above 0, until it is reached. False
+ * when nothing has ended anywhere for too long; the flow's error says so. */
+static bool wait_for(struct sdt_flow *flow, int pending, unsigned long mark) {
     struct sdt_lane *lane = flow->lane;
 #ifndef STARPU_SIMGRID
     unsigned long seen = atomic_load(&lane->watch->ended);
@@ -204,7 +208,8 @@ static bool wait_for(struct sdt_flow *flow, int pending) {
     bool stalled = false;
 
     starpu_pthread_mutex_lock(&lane->mutex);
-    while (lane->pending > pending && !stalled) {
+    lane->awaited = mark;
+    while ((mark > 0 ? !reached(lane, mark) : lane->pending > pending) && !stalled) {
 #ifdef STARPU_SIMGRID
         /* Virtual time stands still when nothing can end: SimGrid itself then reports a deadlock. */
         starpu_pthread_cond_wait(&lane->changed, &lane->mutex);
@@ -220,6 +225,7 @@ static bool wait_for(struct sdt_flow *flow, int pending) {
         stalled = lane->watch->stall_seconds > 0.0 && waited >= lane->watch->stall_seconds;
 #endif
     }
+    lane->awaited = 0;
     if (stalled) {
         char names[400];
         atomic_store(&lane->watch->stalled, true);
@@ -238,7 +244,10 @@ static void enter_lane(struct sdt_lane *lane, struct sdt__block *block) {
     block->newer = NULL;
     if (lane->waiting)
         lane->waiting->newer = block;
+    else
+        lane->oldest = block;
     lane->waiting = block;
+    block->number = lane->entered++;
     lane->pending++;
     starpu_pthread_mutex_unlock(&lane->mutex);
 }
@@ -251,10 +260,13 @@ static void leave_lane(struct sdt_lane *lane, struct sdt__block *block) {
         lane->waiting = block->older;
     if (block->older)
         block->older->newer = block->newer;
+    else
+        lane->oldest = block->newer;
     lane->pending--;
     atomic_fetch_add(&lane->watch->ended, 1);
     /* Whoever inserts waits for a quarter of the lane to be free; whoever waits, for all of it. */
-    if (lane->pending == 0 || lane->pending == lane->most - lane->most / 4)
+    if (lane->pending == 0 || lane->pending == lane->most - lane->most / 4 ||
+        (lane->awaited > 0 && reached(lane, lane->awaited)))
         starpu_pthread_cond_broadcast(&lane->changed);
     starpu_pthread_mutex_unlock(&lane->mutex);
 }
@@ -284,7 +296,7 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
         goto out;
     }
     if (flow->lane->pending >= flow->lane->most &&
-        !wait_for(flow, flow->lane->most - flow->lane->most / 4))
+        !wait_for(flow, flow->lane->most - flow->lane->most / 4, 0))
         goto out;
     block = malloc(sizeof *block + size);
     st = block && !task->failed ? starpu_task_create() : NULL;
@@ -354,10 +366,16 @@ const void *sdt__task_args(const void *cl_arg) {
 
 enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err) {
     if (flow->error.status != SDT_ERROR_STALLED)
-        wait_for(flow, 0);
+        wait_for(flow, 0, 0);
     if (flow->error.status == SDT_OK && flow->stop && atomic_load(flow->stop))
         sdt_fail(&flow->error, SDT_ERROR_INTERRUPTED, "stopped on request");
     if (flow->error.status != SDT_OK && err)
         *err = flow->error;
     return flow->error.status;
+}
+
+unsigned long sdt__flow_mark(const struct sdt_flow *flow) { return flow->lane->entered; }
+
+bool sdt__flow_reach(struct sdt_flow *flow, unsigned long mark) {
+    return mark == 0 || (flow->error.status != SDT_ERROR_STALLED && wait_for(flow, 0, mark));
 }

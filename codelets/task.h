@@ -42,7 +42,10 @@ struct sdt_lane {
     atomic_int pending;         /* tasks inserted and not ended; changed under the mutex */
     int most;                   /* the bound on them */
     bool fixed;                 /* the bound was given: it does not grow */
+    unsigned long entered;      /* tasks so far */
+    unsigned long awaited;      /* the mark that the inserting thread waits for; 0: none */
     struct sdt__block *waiting; /* the pending tasks, newest first */
+    struct sdt__block *oldest;  /* the last of them */
     struct sdt_progress_watch *watch;
 };
 /* What all lanes of a machine share: is anything still ending? */
@@ -159,4 +162,9 @@ starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const cha
  * stop flag was set, or STALLED with the names of tasks that wait. After STALLED, StarPU cannot be used or
  * stopped any more. */
 enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err);
+/* A point in the flow's lane: between the tasks inserted so far and those that follow. */
+unsigned long sdt__flow_mark(const struct sdt_flow *flow);
+/* Waits until all tasks before the mark have ended. False when that was given up: the flow's error is STALLED
+ * then. */
+bool sdt__flow_reach(struct sdt_flow *flow, unsigned long mark);
 #endif

@@ -2,6 +2,7 @@
  * latent is on the host, so that nothing is lost when a later phase fails. */
 #include "graph/phases.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -27,14 +28,47 @@ static size_t latent_size(const struct sdt_result *r) {
            (size_t)r->latent_width;
 }
 
-static void tell(const struct sdt_report *report, const char *phase, int done, int total) {
-    if (report->call)
+/* Through whom tasks report progress. On the heap: after a stall, tasks may still end and tell, and what they
+ * look at is left to them. The caller behind it is not: it may take its own things away. */
+struct teller {
+    struct sdt_report report;
+    atomic_bool parted;  /* from the caller */
+    atomic_int speaking; /* calls in progress */
+};
+
+static struct teller *teller_new(struct sdt_report report, struct sdt_error *err) {
+    struct teller *teller = calloc(1, sizeof *teller);
+    if (teller)
+        teller->report = report;
+    else
+        sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a request");
+    return teller;
+}
+
+static void tell(struct teller *teller, const char *phase, int done, int total) {
+    const struct sdt_report *report = &teller->report;
+    atomic_fetch_add(&teller->speaking, 1);
+    if (report->call && !atomic_load(&teller->parted))
         report->call(report->arg, report->request, phase, done, total);
+    atomic_fetch_sub(&teller->speaking, 1);
 }
 
 static void tell_step(void *arg, int step, int steps) { tell(arg, "denoise", step, steps); }
 
 static void tell_frame(void *arg, int done, int total) { tell(arg, "decode", done, total); }
+
+/* The end of a phase. After a stall nothing more is told; a call in progress gets a second to return, because it
+ * may be what stalls. */
+static void teller_free(struct teller *teller, enum sdt_status status) {
+    const struct timespec moment = {0, 10 * 1000 * 1000};
+    if (status != SDT_ERROR_STALLED) {
+        free(teller);
+        return;
+    }
+    atomic_store(&teller->parted, true);
+    for (int i = 0; i < 100 && atomic_load(&teller->speaking) > 0; i++)
+        nanosleep(&moment, NULL);
+}
 
 void sdt__result_init(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                       struct sdt_result *result) {
@@ -226,17 +260,19 @@ static enum sdt_status check_denoising(const struct sdt_denoiser *d,
 
 /* Moves result->latent from noise to the last step that could be finished. */
 static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request *request,
-                               const struct text *text, struct sdt_report *report,
+                               const struct text *text, struct teller *teller,
                                struct sdt_result *result, struct sdt_error *err) {
     struct sdt_flow flow = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
     struct sdt_sampler sampler = {0};
-    struct sdt_latent latent = {0};
+    struct sdt_latent *latent = calloc(1, sizeof *latent); /* as the teller: left to late tasks */
     int branches = sdt__forwards(request);
     sdt_handle whole = NULL;
 
-    flow.tag.request = report->request;
-    enum sdt_status status = sdt_sampler_init(&sampler, request->sampler, request->schedule,
-                                              request->steps, request->flow_shift, err);
+    flow.tag.request = teller->report.request;
+    enum sdt_status status = latent
+                                 ? sdt_sampler_init(&sampler, request->sampler, request->schedule,
+                                                    request->steps, request->flow_shift, err)
+                                 : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a request");
     if (status != SDT_OK)
         goto out;
     status = check_denoising(d, request, branches, text, err);
@@ -248,30 +284,33 @@ static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request 
         goto out;
     }
     whole = host_vector(result->latent, latent_size(result));
-    sdt_latent_init(&flow, &latent, sdt_wan_layout(run),
+    sdt_latent_init(&flow, latent, sdt_wan_layout(run),
                     sdt_wan_patch(d->pipeline->transformer, d->geometry), request->steps, tell_step,
-                    report);
-    sdt_latent_scatter(&flow, &latent, &d->machine->host, whole);
+                    teller);
+    sdt_latent_scatter(&flow, latent, &d->machine->host, whole);
     for (int b = 0; b < branches; b++)
         sdt_wan_prompt(&flow, run, b, text[b].states, text[b].rows, text[b].pad_rows);
-    sdt_denoise(&flow, run, &sampler, (float)request->guidance_scale, &latent);
+    sdt_denoise(&flow, run, &sampler, (float)request->guidance_scale, latent);
     status = sdt__flow_wait(&flow, err);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
-    result->steps_done = latent.tiles_done ? sdt_latent_steps_done(&latent) : 0;
+    result->steps_done = latent->tiles_done ? sdt_latent_steps_done(latent) : 0;
     if (result->steps_done > 0) {
         /* Also after a failure or a stop: what is whole is kept, by tasks that do not look at the flag. */
         struct sdt_flow rescue = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
         struct sdt_error ignored;
         rescue.stop = NULL;
-        rescue.tag.request = report->request;
-        sdt_latent_gather(&rescue, &latent, &d->machine->host, result->steps_done, whole);
+        rescue.tag.request = teller->report.request;
+        sdt_latent_gather(&rescue, latent, &d->machine->host, result->steps_done, whole);
         enum sdt_status gathered = sdt__flow_wait(&rescue, status == SDT_OK ? err : &ignored);
+        if (gathered == SDT_ERROR_STALLED)
+            return gathered;
         status = status == SDT_OK ? gathered : status;
     }
 out:
-    if (latent.layout)
-        sdt_latent_clear(&latent);
+    if (latent && latent->layout)
+        sdt_latent_clear(latent);
+    free(latent);
     if (whole)
         starpu_data_unregister(whole); /* brings the latent home */
     sdt_sampler_clear(&sampler);
@@ -287,18 +326,21 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
     size_t count = latent_size(result);
     double start = now();
 
+    struct teller *teller = teller_new(report, err);
+    if (!teller)
+        return SDT_ERROR_MEMORY;
     flow.tag.request = report.request;
     enum sdt_status status = sdt__check_request(d->pipeline, request, err);
     if (status == SDT_OK && count > UINT32_MAX)
         status =
             sdt_fail(err, SDT_ERROR_LIMIT, "a latent of %zu values; at most 2^32 - 1 work", count);
     if (status == SDT_OK && request->steps > 0) {
-        tell(&report, "text", 0, branches);
+        tell(teller, "text", 0, branches);
         for (int b = 0; status == SDT_OK && b < branches; b++) {
             status =
                 make_text(d->pipeline, d->machine, &flow, d->text_place, request, b, &text[b], err);
             if (status == SDT_OK)
-                tell(&report, "text", b + 1, branches);
+                tell(teller, "text", b + 1, branches);
         }
         result->prompt_tokens = text[0].rows;
         result->text_seconds = now() - start;
@@ -314,12 +356,13 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
     }
     start = now();
     if (status == SDT_OK && request->steps > 0)
-        status = denoise(d, request, text, &report, result, err);
+        status = denoise(d, request, text, teller, result, err);
     result->denoise_seconds = now() - start;
     if (status != SDT_ERROR_STALLED) {
         text_clear(&text[0]);
         text_clear(&text[1]);
     }
+    teller_free(teller, status);
     return status;
 }
 
@@ -353,15 +396,19 @@ enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request
     if (!result->video || !d->parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a video of %.1f GB",
                         (double)pixels * sizeof(float) / 1e9);
+    struct teller *teller = teller_new(report, err);
+    if (!teller)
+        return SDT_ERROR_MEMORY;
     job.place = d->place;
     job.devices = d->devices;
     job.parameters = d->parameters;
     job.frame_done = tell_frame;
-    job.frame_done_arg = &report;
+    job.frame_done_arg = teller;
     sdt_handle latent = host_vector(result->latent, latent_size(result));
     sdt_handle video = host_vector(result->video, pixels);
     enum sdt_status status =
         sdt_wan_vae_decode(&flow, d->pipeline->vae, d->machine, &job, latent, video, err);
+    teller_free(teller, status);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
     starpu_data_unregister(latent);
