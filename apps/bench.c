@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "apps/bench_kernels.h"
+#include "apps/bench_quality.h"
 #include "apps/bench_runtime.h"
 #include "apps/bench_sched.h"
 #include "apps/options.h"
@@ -13,18 +14,22 @@ int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     struct app_program program = {
         .name = "stardit-bench",
-        .usage = "kernels [--device cpu|cuda] [NAME...] | runtime [options] | sched [options]",
+        .usage = "kernels [--device cpu|cuda] [NAME...] | runtime [options] | sched [options] | "
+                 "quality [options]",
         .summary =
             "Measures this machine: 'kernels' prints rate and error of every kernel (or of "
-            "those named), 'runtime' the gain from a second worker and the time of models of real "
-            "size, 'sched' what a scheduling policy costs. 'stardit-bench kernels --help', and so "
-            "on, list their options.",
+            "those named), 'runtime' the gain from a second worker and device and the time of "
+            "models of real size, 'sched' what a scheduling policy costs, 'quality' whether the "
+            "demo's videos show what their captions say. 'stardit-bench COMMAND --help' lists a "
+            "command's options.",
     };
 
     if (!strcmp(command, "runtime"))
         return app_bench_runtime(argc - 1, argv + 1);
     if (!strcmp(command, "sched"))
         return app_bench_sched(argc - 1, argv + 1);
+    if (!strcmp(command, "quality"))
+        return app_bench_quality(argc - 1, argv + 1);
     if (!strcmp(command, "kernels"))
         return sdt_bench_kernels(argc - 1, argv + 1);
     if (command[0] == '-') {

@@ -12,7 +12,7 @@ struct app_measured {
     char message[600];
     double seconds;
     double cpu_seconds; /* of all threads meanwhile */
-    int tasks;          /* that ran in them */
+    double speed;       /* tasks per second */
     uint64_t hash;      /* of the result's bits */
 };
 

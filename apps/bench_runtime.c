@@ -1,5 +1,5 @@
-/* How much faster one device's forward gets with two workers; and, with --case, models at real sizes on any
- * devices (bench_models.c). */
+/* How much faster a denoise step gets with two workers on one device, and with one on each of two; and, with
+ * --case, models at real sizes on any devices (bench_models.c). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -21,10 +21,11 @@ static const char name_of_program[] = "stardit-bench runtime";
 
 struct settings {
     int repeats;
+    const struct sdt_strategy *strategy;
     int layers, heads, head_dim, ffn, text_dim, text_rows, frames, height, width;
 };
 
-/* ---- one device with one and two workers ----------------------------------------------------- */
+/* ---- a step on one worker and on two --------------------------------------------------------- */
 
 /* A checkpoint of random weights, written tensor by tensor into a list and then as one file. */
 struct maker {
@@ -187,11 +188,22 @@ static enum sdt_status make_folder(const struct settings *s, struct folder *fold
     return status;
 }
 
-struct forward_case {
+struct step_case {
     const struct settings *settings;
     const char *folder;
-    int workers;
+    int devices, workers; /* workers of each device */
 };
+
+/* Two steps; the first also loads and converts the weights. */
+enum { STEPS = 2 };
+struct clocks {
+    double wall, cpu;
+};
+static void step_done(void *arg, int step, int steps) {
+    struct clocks *end = arg; /* [STEPS] */
+    (void)steps;
+    end[step - 1] = (struct clocks){app_now(), app_cpu_now()};
+}
 
 /* FNV-1a over the bits. */
 static uint64_t hash_of(const float *values, size_t count) {
@@ -202,16 +214,18 @@ static uint64_t hash_of(const float *values, size_t count) {
     return hash;
 }
 
-/* Seconds of the second forward: the first one loads and converts the weights. */
-static void measure_forward(const void *arg, struct app_measured *measured) {
-    const struct forward_case *c = arg;
+/* Seconds from the end of the first step to that of the second. */
+static void measure_step(const void *arg, struct app_measured *measured) {
+    const struct step_case *c = arg;
     const struct settings *s = c->settings;
-    struct sdt_machine_options options = {.devices = 1, .workers_per_device = c->workers};
+    struct sdt_machine_options options = {.devices = c->devices, .workers_per_device = c->workers};
     struct sdt_wan_geometry geometry = {s->frames, s->height, s->width};
     struct sdt_machine *machine = NULL;
     struct sdt_wan *wan = NULL;
     struct sdt_wan_run *run = NULL;
     struct sdt_latent latent = {0};
+    struct sdt_sampler sampler = {0};
+    struct clocks end[STEPS] = {{0}};
     struct sdt_error err;
     size_t size = (size_t)CHANNELS * (size_t)s->frames * (size_t)s->height * (size_t)s->width;
     size_t text_size = (size_t)s->text_rows * (size_t)s->text_dim;
@@ -224,6 +238,8 @@ static void measure_forward(const void *arg, struct app_measured *measured) {
     if (status == SDT_OK)
         status = sdt_wan_open(c->folder, &wan, &err);
     if (status == SDT_OK)
+        status = sdt_sampler_init(&sampler, SDT_SAMPLER_UNIPC, SDT_SCHEDULE_NEW, STEPS, 3.0, &err);
+    if (status == SDT_OK)
         status = sdt_machine_open(&options, &machine, &err);
     if (status != SDT_OK)
         goto out;
@@ -235,28 +251,18 @@ static void measure_forward(const void *arg, struct app_measured *measured) {
         starpu_vector_data_register(&handle[i], STARPU_MAIN_RAM, (uintptr_t)values[i],
                                     (uint32_t)counts[i], sizeof(float));
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
-    struct sdt_parallel parallel = {.strategy = sdt_strategy_find("ulysses"),
-                                    .place = machine->device,
-                                    .devices = machine->devices};
+    struct sdt_parallel parallel = {
+        .strategy = s->strategy, .place = machine->device, .devices = machine->devices};
     run = sdt_wan_run_new(&flow, wan, machine, &parallel, geometry, 1);
     if (run) {
         const struct sdt_layout *layout = sdt_wan_layout(run);
-        sdt_latent_init(&flow, &latent, layout, sdt_wan_patch(wan, geometry), 0, NULL, NULL);
+        sdt_latent_init(&flow, &latent, layout, sdt_wan_patch(wan, geometry), STEPS, step_done,
+                        end);
         if (flow.error.status == SDT_OK) {
             sdt_latent_scatter(&flow, &latent, &machine->host, handle[0]);
             sdt_wan_prompt(&flow, run, 0, handle[1], s->text_rows, 0);
-            for (int i = 0; i < 2; i++) {
-                double start = app_now(), cpu_start = app_cpu_now();
-                sdt_wan_forward(&flow, run, 0, 500.0f, latent.x[0]);
-                sdt__flow_wait(&flow, NULL);
-                measured->seconds = app_now() - start;
-                measured->cpu_seconds = app_cpu_now() - cpu_start;
-            }
-            flow.place = &machine->host;
-            for (int t = 0; t < layout->tiles; t++)
-                sdt_insert_unpatchify(&flow, "gather_velocity", &latent.patch,
-                                      (int64_t)t * layout->rows, layout->rows,
-                                      sdt_wan_velocity(run, 0)[t], handle[2]);
+            sdt_denoise(&flow, run, &sampler, 1.0f, &latent);
+            sdt_latent_gather(&flow, &latent, &machine->host, STEPS, handle[2]);
         }
     }
     status = sdt__flow_wait(&flow, &err);
@@ -272,16 +278,28 @@ out:
     if (status != SDT_OK)
         app_failed(measured, &err);
     else
-        measured->hash = hash_of(y, size);
+        *measured = (struct app_measured){.seconds = end[1].wall - end[0].wall,
+                                          .cpu_seconds = end[1].cpu - end[0].cpu,
+                                          .hash = hash_of(y, size)};
+    sdt_sampler_clear(&sampler);
     free(x);
     free(text);
     free(y);
 }
 
+/* What is compared, the first with the others. */
+static const struct {
+    int devices, workers;
+    const char *name;
+} machines[] = {{1, 1, "1 device,  1 worker"},
+                {1, 2, "1 device,  2 workers"},
+                {2, 1, "2 devices, 1 worker each"}};
+enum { MACHINES = sizeof machines / sizeof machines[0] };
+
 static enum sdt_status one_and_two_workers(const struct settings *s, bool *same,
                                            struct sdt_error *err) {
     struct folder folder = {0};
-    double best[2] = {0.0, 0.0};
+    double best[MACHINES] = {0.0};
     uint64_t hash = 0;
     struct sdt_wan_config config = {.layers = s->layers,
                                     .heads = s->heads,
@@ -300,28 +318,30 @@ static enum sdt_status one_and_two_workers(const struct settings *s, bool *same,
     enum sdt_status status = make_folder(s, &folder, err);
     if (status != SDT_OK)
         goto out;
-    printf(
-        "one forward on one device: %d layers of %d heads x %d, feed-forward %d, %d tokens, %.1f "
-        "GFLOP\n",
-        s->layers, s->heads, s->head_dim, s->ffn, s->frames * s->height / 2 * s->width / 2,
-        flops * 1e-9);
+    printf("one denoise step, %s: %d layers of %d heads x %d, feed-forward %d, %d tokens, %.1f "
+           "GFLOP\n",
+           s->strategy->name, s->layers, s->heads, s->head_dim, s->ffn,
+           s->frames * s->height / 2 * s->width / 2, flops * 1e-9);
     for (int i = 0; i < s->repeats; i++)
-        for (int w = 1; w <= 2; w++) {
-            struct forward_case c = {s, folder.path, w};
+        for (int m = 0; m < MACHINES; m++) {
+            struct step_case c = {s, folder.path, machines[m].devices, machines[m].workers};
             struct app_measured measured;
-            status = app_in_child(measure_forward, &c, &measured, err);
+            status = app_in_child(measure_step, &c, &measured, err);
             if (status != SDT_OK)
                 goto out;
-            printf("%d worker%s %8.3f s %8.1f GFLOP/s %8.3f s of CPU\n", w, w == 1 ? " " : "s",
+            printf("%-24s %8.3f s %8.1f GFLOP/s %8.3f s of CPU\n", machines[m].name,
                    measured.seconds, flops * 1e-9 / measured.seconds, measured.cpu_seconds);
-            if (best[w - 1] == 0.0 || measured.seconds < best[w - 1])
-                best[w - 1] = measured.seconds;
-            if (i == 0 && w == 1)
+            if (i == 0 || measured.seconds < best[m])
+                best[m] = measured.seconds;
+            if (i == 0 && m == 0)
                 hash = measured.hash;
             *same &= measured.hash == hash;
         }
-    printf("best of %d: 2 workers are %.3f times as fast as 1, %.1f %% of twice; same bits: %s\n",
-           s->repeats, best[0] / best[1], 50.0 * best[0] / best[1], *same ? "yes" : "NO");
+    printf("best of %d, against %s:\n", s->repeats, machines[0].name);
+    for (int m = 1; m < MACHINES; m++)
+        printf("%-24s %8.3f times as fast, parallel efficiency %5.1f %%\n", machines[m].name,
+               best[0] / best[m], 50.0 * best[0] / best[m]);
+    printf("same bits: %s\n", *same ? "yes" : "NO");
 out:
     remove_folder(&folder);
     return status;
@@ -358,7 +378,7 @@ int app_bench_runtime(int argc, char **argv) {
             "workers-per-device", "W", &models.workers, 1, STARPU_MAXCPUS,
             "CPU workers of each CPU device (default: all cores for one device, else 1); "
             "with GPUs, of the host"),
-        APP_HEADING("Without --case: two workers against one, on one CPU device"),
+        APP_HEADING("Without --case: two workers against one, on one CPU device and on two"),
         APP_INT_OPTION("layers", "N", &s.layers, 1, 1000, "of the transformer (default 2)"),
         APP_INT_OPTION("heads", "N", &s.heads, 1, 1024, "attention heads (default 12)"),
         APP_INT_OPTION("head-dim", "N", &s.head_dim, 6, 1024,
@@ -374,8 +394,9 @@ int app_bench_runtime(int argc, char **argv) {
         .name = name_of_program,
         .usage = "[options]",
         .summary =
-            "Prints how much faster one device's forward is with two workers than with one, or "
-            "with --case how long steps and decodes of real size take (random weights).",
+            "Prints how much faster a denoise step is with two workers than with one: on one "
+            "device, and on two devices that share the sequence; or with --case how long steps "
+            "and decodes of real size take (random weights).",
         .options = options,
         .count = sizeof options / sizeof options[0],
     };
@@ -387,9 +408,9 @@ int app_bench_runtime(int argc, char **argv) {
     if (code >= 0)
         return code;
     models.repeats = s.repeats;
-    if (!models.name && (models.devices || models.dtype || models.strategy || models.workers))
-        return app_usage(program.name, "--devices, --dtype, --strategy and --workers-per-device "
-                                       "go with --case");
+    if (!models.name && (models.devices || models.dtype || models.workers))
+        return app_usage(program.name,
+                         "--devices, --dtype and --workers-per-device go with --case");
     if (models.name) {
         status = app_bench_models(&models, &err);
         if (status == SDT_ERROR_STALLED)
@@ -399,6 +420,10 @@ int app_bench_runtime(int argc, char **argv) {
     if (s.head_dim % 2 || s.height % 2 || s.width % 2)
         return app_usage(program.name,
                          "--head-dim, --latent-height and --latent-width must be even");
+    s.strategy = sdt_strategy_find(models.strategy ? models.strategy : "pipesp");
+    if (!s.strategy || s.strategy->ring || s.strategy->one_device) /* those with the same bits */
+        return app_usage(program.name, "--strategy %s: pipesp and ulysses work here",
+                         models.strategy);
     status = one_and_two_workers(&s, &same, &err);
     if (status != SDT_OK)
         return app_report(program.name, &err);

@@ -378,7 +378,7 @@ static json_t *plan_object(const struct sdt_plan *plan) {
         json_array_append_new(bytes, json_integer((json_int_t)plan->device_bytes[d]));
     return json_pack("{s:I, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}",
                      "tokens", (json_int_t)plan->tokens, "tile_rows", plan->tile_rows, "tiles",
-                     plan->tiles, "heads", plan->heads, "forwards_per_step", plan->streams,
+                     plan->tiles, "heads", plan->heads, "forwards_per_step", plan->forwards,
                      "text_flops", plan->text_flops, "step_flops", plan->step_flops, "vae_flops",
                      plan->vae_flops, "total_flops", plan->total_flops, "exchanged_bytes_per_step",
                      plan->exchanged_per_step, "weight_bytes", plan->weight_bytes, "seconds",
@@ -412,15 +412,15 @@ static json_t *requests_array(const struct outcome *outcome, int count) {
     return array;
 }
 
-static json_t *placement_object(const struct sdt_placement *p) {
+static json_t *placement_object(const struct sdt_placement *p, int streams) {
     json_t *dit = json_array(), *vae = json_array();
     for (int d = 0; d < p->dit_devices; d++)
         json_array_append_new(dit, json_integer(p->dit[d]));
     for (int d = 0; d < p->vae_devices; d++)
         json_array_append_new(vae, json_integer(p->vae[d]));
-    return json_pack("{s:o, s:o, s:s, s:i, s:i}", "dit_devices", dit, "vae_devices", vae, "aco",
-                     sdt_aco_name(p->aco), "chunk_heads", p->chunk_heads, "ulysses_degree",
-                     p->ulysses_degree);
+    return json_pack("{s:o, s:o, s:s, s:i, s:i, s:i}", "dit_devices", dit, "vae_devices", vae,
+                     "aco", sdt_aco_name(p->aco), "chunk_heads", p->chunk_heads, "ulysses_degree",
+                     p->ulysses_degree, "streams", streams);
 }
 
 static enum sdt_status write_stats(const struct settings *s, const struct sdt_request *request,
@@ -451,7 +451,7 @@ static enum sdt_status write_stats(const struct settings *s, const struct sdt_re
                         json_string(request->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc"));
     json_object_set_new(stats, "prompt_tokens", json_integer(sum.prompt_tokens));
     json_object_set_new(stats, "strategy", json_string(request->strategy->name));
-    json_object_set_new(stats, "placement", placement_object(placement));
+    json_object_set_new(stats, "placement", placement_object(placement, plan->streams));
     json_object_set_new(stats, "requests", requests_array(outcome, count));
     json_object_set_new(stats, "plan", plan_object(plan));
     json_object_set_new(stats, "seconds",
@@ -784,9 +784,13 @@ int main(int argc, char **argv) {
                        "most latents alive before prompts wait (default 3)"),
         APP_FLAG_OPTION("vae-spill", &s.place.vae_spill,
                         "once nothing is left to denoise, the devices that denoised decode too"),
+        APP_CHOICE_OPTION("streams", "1|2|auto", &s.place.streams,
+                          "with guidance, the two forwards of a step: 2 side by side, each with "
+                          "buffers of its own, or 1 after the other in less memory (default 2, or "
+                          "what --plan auto finds)"),
         APP_CHOICE_OPTION("plan", "given|auto", &s.place.plan,
-                          "auto: the strategy, groups and aco with the shortest predicted time, "
-                          "within what is given (default given)"),
+                          "auto: the strategy, groups, aco and streams with the shortest predicted "
+                          "time, within what is given (default given)"),
         APP_STRING_OPTION("scheduler", "NAME", &s.scheduler,
                           "StarPU policy (default STARPU_SCHED, else pipedit)"),
         APP_FLAG_OPTION("enable-tiling", &s.tiling,

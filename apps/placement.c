@@ -140,11 +140,20 @@ static bool same_list(int n, const int *a, const int *b) {
     return !memcmp(a, b, (size_t)n * sizeof *a);
 }
 
+/* The number of streams that was given, if one was. */
+static int given_streams(const struct app_placement *o) {
+    return o->streams && strcmp(o->streams, "auto") ? atoi(o->streams) : 0;
+}
+
 /* Does the candidate keep to everything that was given? */
 static bool allowed(const struct sdt_candidate *c, const struct app_placement *o,
-                    const struct sdt_placement *given, const struct sdt_strategy *strategy) {
+                    const struct sdt_placement *given, const struct sdt_strategy *strategy,
+                    int forwards) {
     struct sdt_placement placement = c->placement, *p = &placement;
     struct sdt_kinds kinds;
+    if ((given_streams(o) || (!o->plan && !o->streams)) &&
+        p->streams != sdt_streams(given_streams(o), forwards))
+        return false;
     if (strategy && c->strategy != strategy)
         return false;
     p->precision = given->precision;
@@ -169,10 +178,11 @@ static void print_candidate(const struct sdt_candidate *c, int rank) {
     char groups[40] = "together";
     if (p->dit_devices)
         snprintf(groups, sizeof groups, "%d+%d", p->dit_devices, p->vae_devices);
-    printf("  %4d  %-8s chunk %-3d degree %-3d %-9s aco %-8s step %.4g s (exposed %.3g s) decode "
-           "%.4g s total %.4g s\n",
+    printf("  %4d  %-8s chunk %-3d degree %-3d %-9s aco %-8s streams %d  step %.4g s (exposed %.3g "
+           "s) decode %.4g s total %.4g s memory %.1f MB%s\n",
            rank, c->strategy->name, p->chunk_heads, p->ulysses_degree, groups, sdt_aco_name(p->aco),
-           c->step_seconds, c->exposed_seconds, c->decode_seconds, c->total_seconds);
+           p->streams, c->step_seconds, c->exposed_seconds, c->decode_seconds, c->total_seconds,
+           c->memory_bytes * 1e-6, c->fits ? "" : ", which is not there");
 }
 
 /* The best candidate that is allowed. */
@@ -193,7 +203,7 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
         printf("Candidates for %d request%s on %d devices, predicted\n", count,
                count == 1 ? "" : "s", o->machine.count);
     for (int i = 0; i < number; i++) {
-        if (!allowed(&candidate[i], o, placement, strategy))
+        if (!allowed(&candidate[i], o, placement, strategy, request->guidance_scale > 1.0 ? 2 : 1))
             continue;
         if (best < 0)
             best = i;
@@ -212,6 +222,24 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
         placement->precision = given.precision;
     }
     free(candidate);
+    return status;
+}
+
+/* --streams auto without --plan auto: everything else stays. */
+static enum sdt_status choose_streams(const struct app_placement *o, struct sdt_pipeline *pipeline,
+                                      const struct sdt_request *request, int count,
+                                      struct sdt_placement *placement, struct sdt_error *err) {
+    struct sdt_machine_rates rates = sdt_measure_rates(o->devices, o->workers);
+    struct sdt_candidate candidate[2];
+    enum sdt_status status = SDT_OK;
+    for (int s = 0; s < 2 && status == SDT_OK; s++) {
+        candidate[s] =
+            (struct sdt_candidate){.strategy = request->strategy, .placement = *placement};
+        candidate[s].placement.streams = s + 1;
+        status = sdt_plan_predict(pipeline, request, count, &rates, &candidate[s], err);
+    }
+    if (status == SDT_OK)
+        placement->streams = sdt_candidate_compare(&candidate[0], &candidate[1]) <= 0 ? 1 : 2;
     return status;
 }
 
@@ -273,6 +301,8 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
         placement->ulysses_degree = o->ulysses_degree;
     if (o->transport && !strcmp(o->transport, "nccl"))
         placement->transport = SDT_TRANSPORT_NCCL;
+    if (!automatic)
+        placement->streams = given_streams(o);
     placement->most_latents = o->max_latents;
     placement->vae_spill = o->vae_spill;
     placement->text_with_vae = o->text_group && !strcmp(o->text_group, "vae");
@@ -280,5 +310,7 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
         return sdt_fail(
             err, SDT_ERROR_USAGE,
             "--text-encoder-group vae needs two groups: --dit-devices and --vae-devices");
+    if (!automatic && o->streams && !strcmp(o->streams, "auto"))
+        return choose_streams(o, pipeline, request, count, placement, err);
     return SDT_OK;
 }

@@ -17,6 +17,7 @@ struct app_placement {
     const char *transport;                 /* "starpu", "nccl"; NULL: starpu */
     const char *aco;                       /* "off", "static", "dynamic", "auto" */
     const char *plan;                      /* "auto" or "given" */
+    const char *streams;                   /* "1", "2", "auto" */
     const char *strategy;
     int chunk_heads, ulysses_degree, ring_degree, max_latents;
     bool vae_spill;

@@ -9,6 +9,7 @@
 
 #include "apps/devices.h"
 #include "apps/progress.h"
+#include "graph/candidates.h"
 
 #define LONG_SECONDS 3600.0
 #define SHORT_SECONDS 600.0
@@ -159,6 +160,27 @@ static void print_memory(const struct sdt_plan *plan, const struct sdt_placement
     printf(" available here%s\n", plan->devices > 1 && !count ? " (the devices share it)" : "");
 }
 
+/* With guidance: how its two forwards run, and what the other way would give. */
+static void print_streams(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                          const struct sdt_placement *placement, int requests,
+                          const struct sdt_plan *plan) {
+    static const char *const how[] = {"one forward after the other", "two forwards side by side"};
+    struct sdt_machine_rates rates = sdt_measure_rates(plan->devices, plan->workers_per_device);
+
+    if (plan->forwards < 2)
+        return;
+    printf("  streams        %d, %s\n", plan->streams, how[plan->streams - 1]);
+    for (int streams = 1; streams <= 2; streams++) {
+        struct sdt_candidate c = {.strategy = request->strategy, .placement = *placement};
+        c.placement.streams = streams;
+        if (sdt_plan_predict(pipeline, request, requests, &rates, &c, NULL) == SDT_OK)
+            printf(
+                "    %d            predicted %.4g s a step, %.4g s of it exposed, %.2f MB on all "
+                "devices\n",
+                streams, c.step_seconds, c.exposed_seconds, c.memory_bytes * 1e-6);
+    }
+}
+
 void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                     const struct sdt_placement *placement, int requests,
                     const struct sdt_plan *plan, const char *scheduler) {
@@ -177,8 +199,8 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
         request->sampler == SDT_SAMPLER_EULER   ? ""
         : request->schedule == SDT_SCHEDULE_OLD ? " (old schedule)"
                                                 : "",
-        request->flow_shift, request->guidance_scale, plan->streams, plan->streams == 1 ? "" : "s",
-        (unsigned long long)request->seed);
+        request->flow_shift, request->guidance_scale, plan->forwards,
+        plan->forwards == 1 ? "" : "s", (unsigned long long)request->seed);
     if (request->tiling.size_rows)
         printf("  decode tiles   %dx%d pixels every %dx%d (rows x columns)\n",
                request->tiling.size_rows, request->tiling.size_cols, request->tiling.stride_rows,
@@ -200,6 +222,7 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
     for (int d = 0; d < plan->devices; d++)
         print_device(plan, placement, d);
     print_memory(plan, placement);
+    print_streams(pipeline, request, placement, requests, plan);
     printf("  weights        ");
     print_bytes(plan->weight_bytes);
     printf(" in the checkpoint\n");

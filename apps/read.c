@@ -44,6 +44,32 @@ out:
     return status;
 }
 
+enum sdt_status app_read_lines(const char *option, const char *path, int most, char **file_text,
+                               const char **lines, int *count, struct sdt_error *err) {
+    char *name = NULL, *state = NULL;
+    const char *text;
+
+    *count = 0;
+    if (asprintf(&name, "@%s", path) < 0)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for --%s", option);
+    enum sdt_status status = app_read_prompt(option, name, file_text, &text, err);
+    free(name);
+    if (status != SDT_OK)
+        return status;
+    for (char *line = strtok_r(*file_text, "\r\n", &state); line;
+         line = strtok_r(NULL, "\r\n", &state)) {
+        if (!line[strspn(line, " \t")])
+            continue;
+        if (*count == most)
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: more than %d prompts", option, path,
+                            most);
+        lines[(*count)++] = line;
+    }
+    if (!*count)
+        return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: holds no prompt", option, path);
+    return SDT_OK;
+}
+
 enum sdt_status app_read_ids(const char *text, int vocabulary, int32_t **ids, int *count,
                              struct sdt_error *err) {
     const char *at = text;

@@ -9,6 +9,9 @@
 /* "@FILE": the file's text, malloc'ed into *file_text. Anything else is the text itself. */
 enum sdt_status app_read_prompt(const char *option, const char *text, char **file_text,
                                 const char **prompt, struct sdt_error *err);
+/* The lines of a text file that are not blank, 1 to `most` of them, within the malloc'ed *file_text. */
+enum sdt_status app_read_lines(const char *option, const char *path, int most, char **file_text,
+                               const char **lines /* [most] */, int *count, struct sdt_error *err);
 /* "1,2,3" */
 enum sdt_status app_read_ids(const char *text, int vocabulary, int32_t **ids, int *count,
                              struct sdt_error *err);

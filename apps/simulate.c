@@ -45,7 +45,7 @@ static const struct sdt_wan_config wan_14b = {.layers = 40,
 
 struct settings {
     const char *platform_path, *model, *size, *strategy_name, *scheduler, *trace;
-    int height, width, num_frames, text_keys, streams;
+    int height, width, num_frames, text_keys, forwards, streams;
     int chunk_heads, ulysses_degree, tile_rows, layers;
     struct sdt_platform platform; /* from options; the file's where they are not given */
     const struct sdt_strategy *strategy;
@@ -79,8 +79,8 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
         APP_INT_OPTION("num-frames", "N", &s->num_frames, 1, 65536, "of the video (default 81)"),
         APP_INT_OPTION("max-sequence-length", "N", &s->text_keys, 1, 4096,
                        "text keys in cross attention (default 512)"),
-        APP_INT_OPTION("streams", "N", &s->streams, 1, 2,
-                       "forwards of a step: 2 with guidance, 1 without (default 2)"),
+        APP_INT_OPTION("forwards", "N", &s->forwards, 1, 2,
+                       "of a step: 2 with guidance, 1 without (default 2)"),
         APP_INT_OPTION("layers", "K", &s->layers, 2, 1000,
                        "simulate K layers and K/2, extend to all (default 4)"),
         APP_HEADING("How it runs in parallel"),
@@ -89,6 +89,8 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
                        "heads of a chunk (default: the strategy's)"),
         APP_INT_OPTION("ulysses-degree", "U", &s->ulysses_degree, 1, SDT_MAX_DEVICES,
                        "usp: devices that share heads (default: all)"),
+        APP_INT_OPTION("streams", "N", &s->streams, 1, 2,
+                       "2: both forwards side by side, 1: one after the other (default 2)"),
         APP_INT_OPTION("tile-rows", "N", &s->tile_rows, 1, 1 << 24,
                        "tokens of a tile (default: a device's share)"),
         APP_STRING_OPTION("scheduler", "NAME", &s->scheduler,
@@ -129,6 +131,7 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
                            .width = 832,
                            .num_frames = 81,
                            .text_keys = 512,
+                           .forwards = 2,
                            .streams = 2,
                            .layers = 4,
                            .platform = {.devices = 8,
@@ -254,8 +257,9 @@ static enum sdt_status simulate(const struct settings *s, struct sdt_machine *ma
         .devices = machine->devices,
         .ulysses_degree = s->ulysses_degree,
         .chunk_heads = s->chunk_heads,
+        .streams = s->streams,
         .tile_rows = s->tile_rows ? s->tile_rows : (int)((tokens + devices - 1) / devices)};
-    run = sdt_wan_run_new(&flow, wan, machine, &parallel, s->geometry, s->streams);
+    run = sdt_wan_run_new(&flow, wan, machine, &parallel, s->geometry, s->forwards);
     if (!run)
         goto waited;
     layout = sdt_wan_layout(run);
@@ -263,11 +267,11 @@ static enum sdt_status simulate(const struct settings *s, struct sdt_machine *ma
     text = host_floats(values, words);
     sdt_latent_init(&flow, &latent, layout, sdt_wan_patch(wan, s->geometry), 0, NULL, NULL);
     sdt_latent_scatter(&flow, &latent, &machine->host, x);
-    for (int i = 0; i < s->streams; i++)
+    for (int i = 0; i < s->forwards; i++)
         sdt_wan_prompt(&flow, run, i, text, s->text_keys, 0);
-    /* The first forward brings the weights to the devices; the second is like all others. */
-    for (int i = 0; i < 2 * s->streams; i++) {
-        if (i == s->streams) {
+    /* The first step brings the weights to the devices; the second is like all others. */
+    for (int i = 0; i < 2; i++) {
+        if (i == 1) {
             if (sdt__flow_wait(&flow, err) != SDT_OK)
                 break;
             busiest_ms(machine, false, each[0]);
@@ -277,7 +281,7 @@ static enum sdt_status simulate(const struct settings *s, struct sdt_machine *ma
             measured->tasks = sdt__recorder_tasks(machine->recorder);
             measured->ms = -1e-3 * starpu_timing_now();
         }
-        sdt_wan_forward(&flow, run, i % s->streams, 500.0f, latent.x[0]);
+        sdt_wan_forwards(&flow, run, s->forwards, 500.0f, latent.x[0]);
     }
 waited:
     status = sdt__flow_wait(&flow, err);
@@ -296,7 +300,7 @@ waited:
         measured->moved += received;
         measured->received = received > measured->received ? received : measured->received;
     }
-    measured->formula = s->streams * sdt_wan_exchanged(&config, s->strategy, layout);
+    measured->formula = s->forwards * sdt_wan_exchanged(&config, s->strategy, layout);
     measured->tile_rows = layout->rows;
     measured->chunks = layout->chunks;
 out:
@@ -336,9 +340,12 @@ static void print(const struct settings *s, const struct measured *few,
     printf("Model:        %d layers of %d heads x %d, %d frames of %dx%d (width x height)\n",
            s->config.layers, s->config.heads, s->config.head_dim, s->num_frames, s->width,
            s->height);
-    printf("Strategy:     %s, %d head chunks, tiles of %d tokens, %d forward%s a step\n",
-           s->strategy->name, many->chunks, many->tile_rows, s->streams,
-           s->streams == 1 ? "" : "s");
+    printf("Strategy:     %s, %d head chunks, tiles of %d tokens, %d forward%s a step%s\n",
+           s->strategy->name, many->chunks, many->tile_rows, s->forwards,
+           s->forwards == 1 ? "" : "s",
+           s->forwards == 1  ? ""
+           : s->streams == 1 ? ", one after the other"
+                             : ", side by side");
     printf("Simulated:    %d and %d layers, %lu tasks the step\n", s->layers / 2, s->layers,
            many->tasks);
     printf("Layer:        %.3f ms, of all forwards\n",

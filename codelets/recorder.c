@@ -15,8 +15,9 @@
 
 struct record {
     struct sdt_tag tag;
-    int worker, device;      /* that ran it */
-    double start_us, end_us; /* since StarPU's start */
+    int worker, device; /* that ran it */
+    /* since StarPU's start: all that it depends on had ended; its inputs were there; it ran */
+    double ready_us, fetched_us, start_us, end_us;
 };
 
 struct edge {
@@ -153,6 +154,8 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
     const struct starpu_profiling_task_info *info = task->profiling_info;
     double start = info ? microseconds(info->start_time) : 0.0;
     double end = info ? microseconds(info->end_time) : 0.0;
+    double ready = info ? microseconds(info->push_start_time) : 0.0;
+    double fetched = info ? microseconds(info->acquire_data_end_time) : 0.0;
     int worker = info ? info->workerid : -1;
     unsigned node = worker < 0 ? 0 : starpu_worker_get_memory_node((unsigned)worker);
     size_t used = starpu_memory_get_used(node);
@@ -166,8 +169,7 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
     totals->visiting += device != tag->device;
     totals->busy_us += end - start;
     if (info) {
-        double fetched = microseconds(info->acquire_data_end_time);
-        totals->travel_us += fetched - microseconds(info->push_start_time);
+        totals->travel_us += fetched - ready;
         totals->wait_us += fetched - microseconds(info->acquire_data_start_time);
     }
     totals->flops += tag->flops;
@@ -176,7 +178,8 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
         recorder->peak[node] = used;
     if (recorder->keep_records && reserve(recorder, (void **)&recorder->records, recorder->nrecords,
                                           &recorder->records_capacity, sizeof *recorder->records))
-        recorder->records[recorder->nrecords++] = (struct record){*tag, worker, device, start, end};
+        recorder->records[recorder->nrecords++] =
+            (struct record){*tag, worker, device, ready, fetched, start, end};
     pthread_mutex_unlock(&recorder->mutex);
 }
 
@@ -249,16 +252,15 @@ enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, c
     for (size_t i = 0; i < recorder->nrecords; i++) {
         const struct record *r = &recorder->records[i];
         const struct sdt_tag *t = &r->tag;
-        fprintf(
-            file,
-            "{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,"
-            "\"dur\":%.3f,\"args\":{\"id\":%llu,\"home\":%d,\"request\":%d,\"stream\":%d,"
-            "\"step\":%d,\"layer\":%d,\"chunk\":%d,\"tile\":%d,\"flops\":%.0f,\"bytes\":%.0f}}%s"
-            "\n",
-            t->name, sdt_role_name(t->role), r->device + 1, r->worker, r->start_us,
-            r->end_us - r->start_us, (unsigned long long)t->id, t->device, t->request, t->stream,
-            t->step, t->layer, t->chunk, t->tile, t->flops, t->bytes,
-            i + 1 < recorder->nrecords ? "," : "");
+        fprintf(file,
+                "{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,"
+                "\"dur\":%.3f,\"args\":{\"id\":%llu,\"home\":%d,\"request\":%d,\"stream\":%d,"
+                "\"step\":%d,\"layer\":%d,\"chunk\":%d,\"tile\":%d,\"flops\":%.0f,\"bytes\":%.0f,"
+                "\"ready\":%.3f,\"fetched\":%.3f}}%s\n",
+                t->name, sdt_role_name(t->role), r->device + 1, r->worker, r->start_us,
+                r->end_us - r->start_us, (unsigned long long)t->id, t->device, t->request,
+                t->stream, t->step, t->layer, t->chunk, t->tile, t->flops, t->bytes, r->ready_us,
+                r->fetched_us, i + 1 < recorder->nrecords ? "," : "");
     }
     fprintf(file, "]}\n");
     status = close_part(file, part, path, recorder->lost, err);

@@ -24,6 +24,7 @@ struct sdt__block {
     int done_index;
     bool idle;                        /* the wrapper did not do its work */
     struct sdt__block *older, *newer; /* in the lane's list of pending tasks */
+    unsigned long number;             /* in the lane */
     max_align_t args[];
 };
 
@@ -184,6 +185,13 @@ void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *
 #endif
 }
 
+void sdt__lane_allow(struct sdt_lane *lane, int tasks) {
+    starpu_pthread_mutex_lock(&lane->mutex);
+    if (!lane->fixed && lane->most < tasks)
+        lane->most = tasks;
+    starpu_pthread_mutex_unlock(&lane->mutex);
+}
+
 void sdt__lane_clear(struct sdt_lane *lane) {
     starpu_pthread_cond_destroy(&lane->changed);
     starpu_pthread_mutex_destroy(&lane->mutex);
@@ -191,11 +199,9 @@ void sdt__lane_clear(struct sdt_lane *lane) {
 
 /* The names of the oldest pending tasks. */
 static void name_waiting(const struct sdt_lane *lane, char *text, size_t size) {
-    const struct sdt__block *block = lane->waiting;
+    const struct sdt__block *block = lane->oldest;
     size_t length = 0;
     text[0] = '\0';
-    while (block && block->older)
-        block = block->older;
     for (int i = 0; block && i < 6 && length < size; i++, block = block->newer) {
         const struct sdt_tag *t = &block->tag;
         int n = snprintf(text + length, size - length, "%s%s (request %d, layer %d, device %d)",
@@ -204,9 +210,14 @@ static void name_waiting(const struct sdt_lane *lane, char *text, size_t size) {
     }
 }
 
-/* Waits until at most `pending` tasks of the lane are left. False when nothing has ended anywhere for too long;
- * the flow's error says so. */
-static bool wait_for(struct sdt_flow *flow, int pending) {
+/* Has every task before the mark ended? Under the mutex. */
+static bool reached(const struct sdt_lane *lane, unsigned long mark) {
+    return !lane->oldest || lane->oldest->number >= mark;
+}
+
+/* Waits until at most `pending` tasks of the lane are left or, with a mark above 0, until it is reached. False
+ * when nothing has ended anywhere for too long; the flow's error says so. */
+static bool wait_for(struct sdt_flow *flow, int pending, unsigned long mark) {
     struct sdt_lane *lane = flow->lane;
 #ifndef STARPU_SIMGRID
     unsigned long seen = atomic_load(&lane->watch->ended);
@@ -215,7 +226,8 @@ static bool wait_for(struct sdt_flow *flow, int pending) {
     bool stalled = false;
 
     starpu_pthread_mutex_lock(&lane->mutex);
-    while (lane->pending > pending && !stalled) {
+    lane->awaited = mark;
+    while ((mark > 0 ? !reached(lane, mark) : lane->pending > pending) && !stalled) {
 #ifdef STARPU_SIMGRID
         /* Virtual time stands still when nothing can end: SimGrid itself then reports a deadlock. */
         starpu_pthread_cond_wait(&lane->changed, &lane->mutex);
@@ -231,6 +243,7 @@ static bool wait_for(struct sdt_flow *flow, int pending) {
         stalled = lane->watch->stall_seconds > 0.0 && waited >= lane->watch->stall_seconds;
 #endif
     }
+    lane->awaited = 0;
     if (stalled) {
         char names[400];
         atomic_store(&lane->watch->stalled, true);
@@ -249,7 +262,10 @@ static void enter_lane(struct sdt_lane *lane, struct sdt__block *block) {
     block->newer = NULL;
     if (lane->waiting)
         lane->waiting->newer = block;
+    else
+        lane->oldest = block;
     lane->waiting = block;
+    block->number = lane->entered++;
     lane->pending++;
     starpu_pthread_mutex_unlock(&lane->mutex);
 }
@@ -262,10 +278,13 @@ static void leave_lane(struct sdt_lane *lane, struct sdt__block *block) {
         lane->waiting = block->older;
     if (block->older)
         block->older->newer = block->newer;
+    else
+        lane->oldest = block->newer;
     lane->pending--;
     atomic_fetch_add(&lane->watch->ended, 1);
     /* Whoever inserts waits for a quarter of the lane to be free; whoever waits, for all of it. */
-    if (lane->pending == 0 || lane->pending == lane->most - lane->most / 4)
+    if (lane->pending == 0 || lane->pending == lane->most - lane->most / 4 ||
+        (lane->awaited > 0 && reached(lane, lane->awaited)))
         starpu_pthread_cond_broadcast(&lane->changed);
     starpu_pthread_mutex_unlock(&lane->mutex);
 }
@@ -307,7 +326,7 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     if (flow->error.status != SDT_OK || stopped(flow, false))
         goto out;
     if (flow->lane->pending >= flow->lane->most &&
-        !wait_for(flow, flow->lane->most - flow->lane->most / 4))
+        !wait_for(flow, flow->lane->most - flow->lane->most / 4, 0))
         goto out;
     block = malloc(sizeof *block + size);
     st = block && !task->failed ? starpu_task_create() : NULL;
@@ -400,10 +419,16 @@ void sdt__task_fail(void *cl_arg, enum sdt_status status, const char *message) {
 
 enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err) {
     if (flow->error.status != SDT_ERROR_STALLED)
-        wait_for(flow, 0);
+        wait_for(flow, 0, 0);
     if (flow->error.status == SDT_OK || flow->error.status == SDT_ERROR_INTERRUPTED)
         stopped(flow, true);
     if (flow->error.status != SDT_OK && err)
         *err = flow->error;
     return flow->error.status;
+}
+
+unsigned long sdt__flow_mark(const struct sdt_flow *flow) { return flow->lane->entered; }
+
+bool sdt__flow_reach(struct sdt_flow *flow, unsigned long mark) {
+    return mark == 0 || (flow->error.status != SDT_ERROR_STALLED && wait_for(flow, 0, mark));
 }

@@ -44,7 +44,11 @@ struct sdt_lane {
     starpu_pthread_cond_t changed;
     atomic_int pending;         /* tasks inserted and not ended; changed under the mutex */
     int most;                   /* the bound on them */
+    bool fixed;                 /* the bound was given: it does not grow */
+    unsigned long entered;      /* tasks so far */
+    unsigned long awaited;      /* the mark that the inserting thread waits for; 0: none */
     struct sdt__block *waiting; /* the pending tasks, newest first */
+    struct sdt__block *oldest;  /* the last of them */
     atomic_bool failed;         /* a task of this lane did */
     struct sdt_progress_watch *watch;
 };
@@ -61,6 +65,8 @@ struct sdt_progress_watch {
 };
 void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *watch);
 void sdt__lane_clear(struct sdt_lane *lane);
+/* Room for at least so many pending tasks, unless the bound was given. By the thread that inserts. */
+void sdt__lane_allow(struct sdt_lane *lane, int tasks);
 
 /* The context of insertion: everything that an algorithm would otherwise pass to each insert call.
  * One thread inserts into a flow. */
@@ -198,4 +204,9 @@ starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const cha
  * failed, INTERRUPTED when the stop flag was set, or STALLED with the names of tasks that wait. After STALLED, StarPU cannot be used or
  * stopped any more. */
 enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err);
+/* A point in the flow's lane: between the tasks inserted so far and those that follow. */
+unsigned long sdt__flow_mark(const struct sdt_flow *flow);
+/* Waits until all tasks before the mark have ended. False when that was given up: the flow's error is STALLED
+ * then. */
+bool sdt__flow_reach(struct sdt_flow *flow, unsigned long mark);
 #endif

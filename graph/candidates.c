@@ -15,8 +15,8 @@ struct work {
     const struct sdt_machine_rates *rates;
     const struct sdt_wan_config *config;
     int64_t tokens;
-    int streams, steps, requests;
-    double linear_flops, attention_flops; /* one forward of one stream */
+    int forwards, steps, requests;
+    double linear_flops, attention_flops; /* one forward */
     double text_flops, vae_flops;
     double weight_bytes; /* of transformer and decoder, on the devices */
 };
@@ -54,16 +54,40 @@ static double chunks_per_owner(const struct sdt_layout *layout) {
     return chunks < 1.0 ? 1.0 : chunks;
 }
 
-/* Seconds of one layer of one stream, and how much of it waits for exchanges.
+/* How much longer a device's workers need because whole tiles go to them: `streams` sets of tiles, between two
+ * points at which each set waits for all of its tiles. 1: the tiles come out even. */
+static double rounds(const struct work *w, const struct sdt_layout *layout, int streams) {
+    int workers = w->rates->workers_per_device, most = 0;
+    if (w->rates->cores > 0 && workers > w->rates->cores / w->rates->devices)
+        workers = w->rates->cores / w->rates->devices;
+    for (int d = 0; d < layout->devices; d++)
+        most = (int)fmax(most, layout->first_tile[d + 1] - layout->first_tile[d]);
+    if (workers < 2 || most == 0)
+        return 1.0;
+    double tiles = (double)streams * most;
+    return ceil(tiles / workers) * workers / tiles;
+}
+
+/* One layer of all forwards of a step. */
+struct layer_time {
+    double seconds, exposed; /* exposed: of it, waiting for exchanges */
+};
+
+/* Seconds of one layer.
  *
  * ulysses waits for all of its four exchanges. pipesp hides V's and Q's behind the projections that follow,
  * and all chunks but one of K's and of the output behind attention, as far as there is attention to hide
- * them behind. A ring hides a round's blocks behind the attention of the round before. */
-static double layer_seconds(const struct work *w, const struct sdt_strategy *strategy,
-                            const struct sdt_layout *layout, enum sdt_aco aco, double *exposed) {
+ * them behind. A ring hides a round's blocks behind the attention of the round before.
+ *
+ * Forwards that share buffers follow one another. With buffers of their own, two of them hide each other's
+ * exchanges, as far as the links can carry them meanwhile and one forward alone is not longer. */
+static struct layer_time predict_layer(const struct work *w, const struct sdt_strategy *strategy,
+                                       const struct sdt_layout *layout, enum sdt_aco aco,
+                                       int streams) {
     const struct sdt_machine_rates *rates = w->rates;
     int devices = layout->devices, all = devices + layout->helpers, layers = w->config->layers;
-    double linear = w->linear_flops / layers / rate(w, devices) * token_imbalance(layout);
+    double linear = w->linear_flops / layers / rate(w, devices) * token_imbalance(layout) *
+                    rounds(w, layout, streams);
     double split = strategy->whole_heads ? token_imbalance(layout)
                                          : head_imbalance(layout, layout->owner, layout->ulysses);
     double attention = w->attention_flops / layers / rate(w, devices) * split;
@@ -80,31 +104,37 @@ static double layer_seconds(const struct work *w, const struct sdt_strategy *str
         exchange += pieces / devices / rates->link_bytes_per_second;
         attention = helped;
     }
-    *exposed = 0.0;
+    double exposed = 0.0;
     if (exchange > 0.0) {
         double latency = rates->link_seconds;
         if (!strcmp(strategy->name, "pipesp")) {
             double quarter = exchange / 4.0, projection = linear / 4.0;
             double in = fmax(0.0, 2.0 * quarter - projection) + quarter / chunks;
             double out = fmax(quarter / chunks, quarter - attention * (1.0 - 1.0 / chunks));
-            *exposed = in + out + 2.0 * (chunks + 1.0) * latency;
+            exposed = in + out + 2.0 * (chunks + 1.0) * latency;
         } else if (strategy->ring) {
-            double rounds = (double)devices / layout->ulysses;
+            double turns = (double)devices / layout->ulysses;
             double inside = sdt_exchanged_by_heads(layout) / devices / rates->link_bytes_per_second;
             double around = exchange - inside;
-            *exposed =
-                inside + fmax(0.0, around - attention * (1.0 - 1.0 / rounds)) + rounds * latency;
+            exposed =
+                inside + fmax(0.0, around - attention * (1.0 - 1.0 / turns)) + turns * latency;
         } else {
-            *exposed = exchange + 4.0 * latency;
+            exposed = exchange + 4.0 * latency;
         }
     }
-    return linear + attention + *exposed;
+    double computing = w->forwards * (linear + attention);
+    if (streams < w->forwards || w->forwards == 1)
+        return (struct layer_time){computing + w->forwards * exposed, w->forwards * exposed};
+    double links = w->forwards * exchange, alone = linear + attention + exposed;
+    double seconds = fmax(fmax(computing, links), alone);
+    return (struct layer_time){seconds, seconds - computing};
 }
 
 /* Fills the predictions of a candidate. */
-static enum sdt_status predict(const struct work *w, struct sdt_candidate *candidate,
+static enum sdt_status predict(const struct work *w, const struct sdt_pipeline *pipeline,
+                               const struct sdt_request *request, struct sdt_candidate *candidate,
                                struct sdt_error *err) {
-    struct sdt_placement *p = &candidate->placement;
+    const struct sdt_placement *p = &candidate->placement;
     struct sdt_layout layout;
     struct sdt_place place[2 * SDT_MAX_DEVICES] = {{0}};
     bool two = p->dit_devices > 0;
@@ -117,37 +147,38 @@ static enum sdt_status predict(const struct work *w, struct sdt_candidate *candi
                                     .ulysses_degree = p->ulysses_degree,
                                     .chunk_heads = p->chunk_heads,
                                     .aco = p->aco};
+    for (int d = 0; d < 2 * SDT_MAX_DEVICES; d++)
+        place[d].workers = w->rates->workers_per_device;
     enum sdt_status status = sdt_parallel_layout(&parallel, w->tokens, w->config->heads,
                                                  w->config->head_dim, &layout, err);
     if (status != SDT_OK) {
         sdt_layout_clear(&layout);
         return status;
     }
-    double exposed, plain_exposed;
-    double layer = layer_seconds(w, candidate->strategy, &layout, p->aco, &exposed);
-    double plain = layer_seconds(w, candidate->strategy, &layout, SDT_ACO_OFF, &plain_exposed);
-    double factor = (double)w->config->layers * w->streams;
+    int streams = sdt_streams(p->streams, w->forwards);
+    struct layer_time layer = predict_layer(w, candidate->strategy, &layout, p->aco, streams);
+    struct layer_time plain = predict_layer(w, candidate->strategy, &layout, SDT_ACO_OFF, streams);
+    double factor = w->config->layers;
     double decode = w->vae_flops / rate(w, two ? 1 : vae);
     double text = w->text_flops / rate(w, 1);
     double work =
         w->requests * (w->text_flops + w->vae_flops +
-                       w->steps * (double)w->streams * (w->linear_flops + w->attention_flops));
+                       w->steps * (double)w->forwards * (w->linear_flops + w->attention_flops));
 
     /* static helps while nothing is decoded; dynamic helps only where it gains */
-    double busy = fmin(1.0, decode / fmax(1e-30, w->steps * factor * plain) / vae);
+    double busy = fmin(1.0, decode / fmax(1e-30, w->steps * factor * plain.seconds) / vae);
     if (!two || w->requests == 1)
         busy = 0.0;
     if (p->aco == SDT_ACO_STATIC) {
-        layer = (1.0 - busy) * layer + busy * plain;
-        exposed = (1.0 - busy) * exposed + busy * plain_exposed;
-    } else if (p->aco == SDT_ACO_DYNAMIC && layer > plain) {
+        layer.seconds = (1.0 - busy) * layer.seconds + busy * plain.seconds;
+        layer.exposed = (1.0 - busy) * layer.exposed + busy * plain.exposed;
+    } else if (p->aco == SDT_ACO_DYNAMIC && layer.seconds > plain.seconds) {
         layer = plain;
-        exposed = plain_exposed;
     } else if (p->aco == SDT_ACO_DYNAMIC) {
-        layer = (1.0 - busy) * layer + busy * plain;
+        layer.seconds = (1.0 - busy) * layer.seconds + busy * plain.seconds;
     }
-    candidate->step_seconds = factor * layer;
-    candidate->exposed_seconds = factor * exposed;
+    candidate->step_seconds = factor * layer.seconds;
+    candidate->exposed_seconds = factor * layer.exposed;
     candidate->decode_seconds = decode;
     double denoise = text + w->steps * candidate->step_seconds;
     if (two) {
@@ -162,13 +193,22 @@ static enum sdt_status predict(const struct work *w, struct sdt_candidate *candi
             w->rates->devices > 1 ? w->weight_bytes / w->rates->link_bytes_per_second : 0.0;
         candidate->total_seconds = w->requests * (denoise + decode + load);
     }
+    double bytes[SDT_MAX_DEVICES];
+    sdt__peak_bytes(pipeline, request, p, candidate->strategy, &layout, w->rates->devices, bytes);
+    candidate->device_bytes = candidate->memory_bytes = 0.0;
+    for (int d = 0; d < w->rates->devices; d++) {
+        candidate->device_bytes = fmax(candidate->device_bytes, bytes[d]);
+        candidate->memory_bytes += bytes[d];
+    }
+    candidate->fits =
+        !(w->rates->memory_bytes > 0.0) || candidate->memory_bytes <= w->rates->memory_bytes;
     sdt_layout_clear(&layout);
     return SDT_OK;
 }
 
-/* Less is better; then the simpler plan. */
-static int compare(const void *a, const void *b) {
-    const struct sdt_candidate *x = a, *y = b;
+int sdt_candidate_compare(const struct sdt_candidate *x, const struct sdt_candidate *y) {
+    if (x->fits != y->fits)
+        return x->fits ? -1 : 1;
     double least = fmin(x->total_seconds, y->total_seconds);
     if (fabs(x->total_seconds - y->total_seconds) > 1e-9 * least)
         return x->total_seconds < y->total_seconds ? -1 : 1;
@@ -176,20 +216,26 @@ static int compare(const void *a, const void *b) {
         return x->placement.vae_devices - y->placement.vae_devices;
     if (x->placement.aco != y->placement.aco)
         return (int)x->placement.aco - (int)y->placement.aco;
+    if (x->placement.streams != y->placement.streams)
+        return x->placement.streams - y->placement.streams;
     int chunk_x = x->placement.chunk_heads, chunk_y = y->placement.chunk_heads;
     if (chunk_x != chunk_y)
         return chunk_y - chunk_x;
     return strcmp(x->strategy->name, y->strategy->name);
 }
 
+static int compare(const void *a, const void *b) { return sdt_candidate_compare(a, b); }
+
 struct list {
+    const struct sdt_pipeline *pipeline;
+    const struct sdt_request *request;
     struct sdt_candidate *item;
     int count, capacity;
 };
 
-static enum sdt_status add(struct list *list, const struct work *w, struct sdt_candidate candidate,
-                           struct sdt_error *err) {
-    enum sdt_status status = predict(w, &candidate, err);
+static enum sdt_status add_one(struct list *list, const struct work *w,
+                               struct sdt_candidate candidate, struct sdt_error *err) {
+    enum sdt_status status = predict(w, list->pipeline, list->request, &candidate, err);
     if (status != SDT_OK)
         return status;
     if (list->count == list->capacity) {
@@ -202,6 +248,17 @@ static enum sdt_status add(struct list *list, const struct work *w, struct sdt_c
     }
     list->item[list->count++] = candidate;
     return SDT_OK;
+}
+
+/* With every number of streams. */
+static enum sdt_status add(struct list *list, const struct work *w, struct sdt_candidate candidate,
+                           struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    for (int streams = 1; streams <= w->forwards && status == SDT_OK; streams++) {
+        candidate.placement.streams = streams;
+        status = add_one(list, w, candidate, err);
+    }
+    return status;
 }
 
 /* Every strategy on this split of the devices. */
@@ -233,22 +290,18 @@ static enum sdt_status add_strategies(struct list *list, const struct work *w,
     return status;
 }
 
-enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
-                                    const struct sdt_request *request, int count,
-                                    const struct sdt_machine_rates *rates,
-                                    struct sdt_candidate **candidates, int *number,
-                                    struct sdt_error *err) {
+static struct work work_of(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                           int count, const struct sdt_machine_rates *rates) {
     struct sdt_wan_geometry g = sdt__geometry(pipeline, request);
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
     const struct sdt_wan_config *c = sdt_wan_config(pipeline->transformer);
-    struct list list = {0};
-    int keys = request->max_sequence_length, n = rates->devices;
+    int keys = request->max_sequence_length;
     double tokens =
         (double)g.frames * g.height * g.width / ((double)c->patch[0] * c->patch[1] * c->patch[2]);
     struct work w = {.rates = rates,
                      .config = c,
                      .tokens = (int64_t)tokens,
-                     .streams = request->guidance_scale > 1.0 ? 2 : 1,
+                     .forwards = sdt__forwards(request),
                      .steps = request->steps,
                      .requests = count,
                      .attention_flops = 4.0 * c->layers * tokens * tokens * c->width,
@@ -258,7 +311,26 @@ enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
                               sdt_weights_parameters(sdt_wan_vae_weights(pipeline->vae)));
     w.linear_flops = sdt_wan_flops(c, g, keys) - w.attention_flops;
     if (pipeline->text_encoder)
-        w.text_flops = w.streams * sdt_umt5_flops(pipeline->text_encoder, keys);
+        w.text_flops = w.forwards * sdt_umt5_flops(pipeline->text_encoder, keys);
+    return w;
+}
+
+enum sdt_status sdt_plan_predict(const struct sdt_pipeline *pipeline,
+                                 const struct sdt_request *request, int count,
+                                 const struct sdt_machine_rates *rates,
+                                 struct sdt_candidate *candidate, struct sdt_error *err) {
+    struct work w = work_of(pipeline, request, count, rates);
+    return predict(&w, pipeline, request, candidate, err);
+}
+
+enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
+                                    const struct sdt_request *request, int count,
+                                    const struct sdt_machine_rates *rates,
+                                    struct sdt_candidate **candidates, int *number,
+                                    struct sdt_error *err) {
+    struct work w = work_of(pipeline, request, count, rates);
+    struct list list = {.pipeline = pipeline, .request = request};
+    int n = rates->devices;
 
     *candidates = NULL;
     *number = 0;
@@ -335,5 +407,7 @@ struct sdt_machine_rates sdt_measure_rates(const struct sdt_device *device, int 
                                       .cores = (int)cores,
                                       .flops_per_second = sdt__measure_speed(),
                                       .link_bytes_per_second = best,
-                                      .link_seconds = 10e-6};
+                                      .link_seconds = 10e-6,
+                                      .memory_bytes = (double)sysconf(_SC_PHYS_PAGES) *
+                                                      (double)sysconf(_SC_PAGESIZE)};
 }

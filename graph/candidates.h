@@ -16,6 +16,7 @@ struct sdt_machine_rates {
     double link_bytes_per_second; /* of a device, each way */
     double link_seconds;          /* latency of a transfer */
     double element_bytes;         /* of weights; 0: 4 */
+    double memory_bytes;          /* of all devices together; 0: no limit */
 };
 
 struct sdt_candidate {
@@ -25,10 +26,23 @@ struct sdt_candidate {
     double exposed_seconds; /* of it, waiting for exchanges */
     double decode_seconds;  /* one request */
     double total_seconds;   /* all requests */
+    double device_bytes;    /* peak memory of the device that needs most */
+    double memory_bytes;    /* the sum of all devices' peaks */
+    bool fits;              /* into the machine's memory */
 };
 
-/* All candidates for `count` requests like this one, sorted by total_seconds, equal ones in the order: fewer
- * groups, no aco, larger chunks. *candidates is malloc'ed; caller frees. With aco, the best time is never
+/* Predicts one: strategy and placement are read, everything else is written. SDT_ERROR_USAGE for a layout
+ * that cannot be (ulysses_degree), SDT_ERROR_MEMORY. */
+enum sdt_status sdt_plan_predict(const struct sdt_pipeline *pipeline,
+                                 const struct sdt_request *request, int count,
+                                 const struct sdt_machine_rates *rates,
+                                 struct sdt_candidate *candidate, struct sdt_error *err);
+/* Which of two is to be preferred: negative, 0, positive as qsort has it. One that fits, then the shorter
+ * total_seconds, then, of equal ones: fewer groups, no aco, fewer streams, larger chunks. */
+int sdt_candidate_compare(const struct sdt_candidate *a, const struct sdt_candidate *b);
+
+/* All candidates for `count` requests like this one, sorted by sdt_candidate_compare. *candidates is malloc'ed;
+ * caller frees. With aco, the best time is never
  * worse than without: a plan that gains nothing from it is listed after its twin. SDT_ERROR_MEMORY. */
 enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
                                     const struct sdt_request *request, int count,

@@ -44,6 +44,16 @@ static struct sdt_report report_of(const struct service *service, int request) {
     return (struct sdt_report){service->options->progress, service->options->progress_arg, request};
 }
 
+/* NULL: no step was finished, or no memory. */
+static float *copy_latent(const struct sdt_result *r) {
+    size_t count = (size_t)r->channels * (size_t)r->latent_frames * (size_t)r->latent_height *
+                   (size_t)r->latent_width;
+    float *copy = r->latent && r->steps_done > 0 ? malloc(count * sizeof *copy) : NULL;
+    if (copy)
+        memcpy(copy, r->latent, count * sizeof *copy);
+    return copy;
+}
+
 static void deliver(struct service *service, int request, enum sdt_status status,
                     const struct sdt_error *err) {
     pthread_mutex_lock(&service->mutex);
@@ -52,10 +62,16 @@ static void deliver(struct service *service, int request, enum sdt_status status
         service->error = *err;
     }
     pthread_mutex_unlock(&service->mutex);
-    service->options->deliver(service->options->deliver_arg, request, status, err,
-                              &service->result[request]);
-    if (status != SDT_ERROR_STALLED)
-        sdt_result_clear(&service->result[request]);
+    struct sdt_result *result = &service->result[request], copy;
+    if (status == SDT_ERROR_STALLED) {
+        /* Tasks may still use the arrays: the receiver gets a latent of its own. */
+        copy = *result;
+        copy.video = NULL;
+        copy.latent = copy_latent(result);
+        result = &copy;
+    }
+    service->options->deliver(service->options->deliver_arg, request, status, err, result);
+    sdt_result_clear(result);
 }
 
 static enum sdt_status save(const struct service *service, int request, struct sdt_error *err) {
@@ -159,7 +175,8 @@ static void *decode_all(void *arg) {
         if (status == SDT_ERROR_STALLED)
             return NULL;
     }
-    sdt__decoder_unload(&decoding->decoder);
+    if (!given_up(service)) /* what waits for a stalled device would wait for ever */
+        sdt__decoder_unload(&decoding->decoder);
     return NULL;
 }
 
@@ -298,15 +315,12 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
             "%d requests on groups of %d and %d devices; it takes at least one request, "
             "and at most %d devices a group",
             count, p->dit_devices, p->vae_devices, SDT_MAX_DEVICES);
+    if (p->streams < 0 || p->streams > 2)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d streams; 1 or 2 work, and 0 for both forwards",
+                        p->streams);
     bool two = p->dit_devices > 0 && p->vae_devices > 0;
     bool shared = two && sdt__groups_overlap(p);
     struct sdt_kinds kinds;
-    struct service service = {.pipeline = pipeline,
-                              .machine = machine,
-                              .requests = requests,
-                              .count = count,
-                              .options = options,
-                              .most_alive = p->most_latents > 0 ? p->most_latents : 3};
     enum sdt_status status = SDT_OK;
 
     for (int d = 0; d < SDT_MAX_DEVICES; d++)
@@ -318,31 +332,41 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
     status = sdt__settle_kinds(p, machine->what, machine->devices, &kinds, err);
     if (status != SDT_OK)
         return status;
+    /* On the heap, as all that a run which is given up leaves behind looks at. */
+    struct service *service = malloc(sizeof *service);
+    if (!service)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d requests", count);
+    *service = (struct service){.pipeline = pipeline,
+                                .machine = machine,
+                                .requests = requests,
+                                .count = count,
+                                .options = options,
+                                .most_alive = p->most_latents > 0 ? p->most_latents : 3};
     bool help = two && p->aco != SDT_ACO_OFF;
     status = sdt_group_init(&dit, machine, p->dit_devices ? p->dit_devices : machine->devices,
                             p->dit_devices ? p->dit : all, help ? p->vae_devices : 0, p->vae, err);
     if (status == SDT_OK)
         status = sdt_group_init(&vae, machine, p->vae_devices ? p->vae_devices : machine->devices,
                                 p->vae_devices ? p->vae : all, 0, NULL, err);
-    pthread_mutex_init(&service.mutex, NULL);
-    pthread_cond_init(&service.changed, NULL);
+    pthread_mutex_init(&service->mutex, NULL);
+    pthread_cond_init(&service->changed, NULL);
     if (status != SDT_OK)
         goto out;
-    service.result = calloc((size_t)count, sizeof *service.result);
-    service.queue = calloc((size_t)count, sizeof *service.queue);
-    if (!service.result || !service.queue) {
+    service->result = calloc((size_t)count, sizeof *service->result);
+    service->queue = calloc((size_t)count, sizeof *service->queue);
+    if (!service->result || !service->queue) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d requests", count);
         goto out;
     }
     for (int r = 0; r < count; r++)
-        sdt__result_init(pipeline, &requests[r], &service.result[r]);
+        sdt__result_init(pipeline, &requests[r], &service->result[r]);
 
     struct sdt_denoiser denoiser = {
         .pipeline = pipeline,
         .machine = machine,
         .text_place = p->text_with_vae ? &vae.place[0] : &dit.place[0],
         .text_dtype = p->text_with_vae ? kinds.vae_dtype : kinds.dit_dtype,
-        .beside = shared ? decoding_bytes(&service, &vae, kinds.vae_dtype) : 0.0,
+        .beside = shared ? decoding_bytes(service, &vae, kinds.vae_dtype) : 0.0,
         .parallel = {.strategy = requests[0].strategy,
                      .place = dit.place,
                      .anywhere = dit.anywhere,
@@ -350,11 +374,12 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
                      .helpers = dit.helpers,
                      .ulysses_degree = p->ulysses_degree,
                      .chunk_heads = p->chunk_heads,
+                     .streams = p->streams,
                      .aco = p->aco,
                      .transport = p->transport,
                      .dtype = kinds.dit_dtype,
                      .helpers_free = nothing_to_decode,
-                     .helpers_arg = &service}};
+                     .helpers_arg = service}};
     struct sdt_decoder decoder = {.pipeline = pipeline,
                                   .machine = machine,
                                   .place = vae.place,
@@ -362,23 +387,24 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
                                   .dtype = kinds.vae_dtype,
                                   .lane = SDT_LANE_DECODE};
     if (two)
-        status = run_two_groups(&service, &denoiser, &dit, &vae, kinds.vae_dtype, shared, err);
+        status = run_two_groups(service, &denoiser, &dit, &vae, kinds.vae_dtype, shared, err);
     else
-        run_in_turn(&service, &denoiser, &decoder);
-    if (status == SDT_OK && service.status != SDT_OK) {
-        status = service.status;
+        run_in_turn(service, &denoiser, &decoder);
+    if (status == SDT_OK && service->status != SDT_OK) {
+        status = service->status;
         if (err)
-            *err = service.error;
+            *err = service->error;
     }
     if (status == SDT_ERROR_STALLED)
         return status; /* tasks may still look at the groups */
     for (int r = 0; r < count; r++)
-        sdt_result_clear(&service.result[r]);
+        sdt_result_clear(&service->result[r]);
 out:
-    pthread_cond_destroy(&service.changed);
-    pthread_mutex_destroy(&service.mutex);
-    free(service.result);
-    free(service.queue);
+    pthread_cond_destroy(&service->changed);
+    pthread_mutex_destroy(&service->mutex);
+    free(service->result);
+    free(service->queue);
+    free(service);
     sdt_group_clear(&dit);
     sdt_group_clear(&vae);
     return status;

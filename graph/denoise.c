@@ -92,9 +92,7 @@ void sdt_denoise(struct sdt_flow *flow, struct sdt_wan_run *run, const struct sd
 
     for (int s = 0; s < sampler->steps && flow->error.status == SDT_OK; s++) {
         flow->tag.step = s;
-        sdt_wan_forward(flow, run, 0, sampler->timesteps[s], latent->x[s % 2]);
-        if (cfg)
-            sdt_wan_forward(flow, run, 1, sampler->timesteps[s], latent->x[s % 2]);
+        sdt_wan_forwards(flow, run, cfg ? 2 : 1, sampler->timesteps[s], latent->x[s % 2]);
         struct sdt_sampler_step step = sampler->step[s];
         step.guidance = guidance;
         flow->tag.role = SDT_ROLE_DENOISE;

@@ -36,7 +36,7 @@ void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent,
 void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent,
                        const struct sdt_place *host, int step, sdt_handle whole);
 
-/* Inserts all steps. guidance > 1: stream 1 holds the negative prompt and v = v_u + g (v_c - v_u). */
+/* Inserts all steps. guidance > 1: branch 1 holds the negative prompt and v = v_u + g (v_c - v_u). */
 void sdt_denoise(struct sdt_flow *flow, struct sdt_wan_run *run, const struct sdt_sampler *sampler,
                  float guidance, struct sdt_latent *latent);
 /* Whole steps done so far: what a stopped run can keep. Call when no task is running. */

@@ -157,10 +157,11 @@ enum sdt_status sdt__settle_kinds(const struct sdt_placement *p, const struct sd
                           sdt_aco_name(p->aco), sdt_device_kind_name(kinds->dit),
                           sdt_device_kind_name(kinds->vae));
     if (status == SDT_OK && p->aco != SDT_ACO_OFF && sdt__groups_overlap(p))
-        status = sdt_fail(err, SDT_ERROR_USAGE,
-                          "--aco %s: attention goes to the devices that decode, which must be other "
-                          "devices than those that denoise",
-                          sdt_aco_name(p->aco));
+        status =
+            sdt_fail(err, SDT_ERROR_USAGE,
+                     "--aco %s: attention goes to the devices that decode, which must be other "
+                     "devices than those that denoise",
+                     sdt_aco_name(p->aco));
     if (status == SDT_OK && p->vae_spill && dit && kinds->dit != kinds->vae)
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "--vae-spill decodes on both groups, which must be of one kind then: one "

@@ -497,8 +497,10 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     const char *stall = getenv("STARDIT_STALL_SECONDS");
     machine->watch.stall_seconds = stall ? atof(stall) : 1800.0;
     pthread_mutex_init(&machine->parameters_mutex, NULL);
-    for (int l = 0; l < SDT_LANES; l++)
+    for (int l = 0; l < SDT_LANES; l++) {
         sdt__lane_init(&machine->lane[l], pending, &machine->watch);
+        machine->lane[l].fixed = options->max_pending > 0;
+    }
 out:
     if (status != SDT_OK) {
         if (started)

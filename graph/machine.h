@@ -39,7 +39,7 @@ struct sdt_machine {
     struct sdt_progress_watch watch;
     pthread_mutex_t parameters_mutex;
     struct sdt_parameters *parameters; /* all weights that are registered now (parameters.h) */
-    double collective_bytes; /* that finished runs moved by --transport nccl */
+    double collective_bytes;           /* that finished runs moved by --transport nccl */
     bool free_mapping;
     atomic_uint flows; /* bit f: own flow f is in use */
     atomic_bool stop;  /* set it (async-signal-safe) to end the run early */

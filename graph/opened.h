@@ -28,8 +28,18 @@ struct sdt_need {
     double all, weights, least;
 };
 struct sdt_need sdt__denoise_need(const struct sdt_wan *wan, const struct sdt_parallel *parallel,
-                                  const struct sdt_layout *layout, int device, int streams,
+                                  const struct sdt_layout *layout, int device, int branches,
                                   int text_keys);
+/* Forwards of a step: 2 with guidance. */
+static inline int sdt__forwards(const struct sdt_request *request) {
+    return request->guidance_scale > 1.0 ? 2 : 1;
+}
+/* Predicted peak of each device's memory, the larger of its two phases, with the layout that this placement
+ * gives the request's tokens. */
+void sdt__peak_bytes(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                     const struct sdt_placement *placement, const struct sdt_strategy *strategy,
+                     const struct sdt_layout *layout, int devices,
+                     double *bytes /* [devices] written */);
 /* FLOP/s of one worker, measured with a product shaped like a tile's. */
 double sdt__measure_speed(void);
 #endif

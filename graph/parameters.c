@@ -153,7 +153,7 @@ void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix) 
         pthread_mutex_lock(mutex);
         parameters->entry[i] = parameters->entry[--parameters->count];
         pthread_mutex_unlock(mutex);
-        starpu_data_unregister(entry.handle); /* waits for its readers */
+        starpu_data_unregister(entry.handle);
         sdt_stored_release(entry.stored);
     }
 }

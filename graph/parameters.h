@@ -29,8 +29,8 @@ sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *para
                               enum sdt_dtype dtype, int out, int in, int taps, const char *format,
                               ...) __attribute__((format(printf, 7, 8)));
 
-/* Drops every handle whose tensor's name starts with prefix, once the tasks submitted so far are done with
- * it, and gives the mapped pages back. */
+/* Drops every handle whose tensor's name starts with prefix, and gives the mapped pages back. The tasks that use
+ * them have ended (sdt__flow_reach): StarPU would wait for them here, where no watchdog looks. */
 void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix);
 
 /* How many tensors of these weights have room on a StarPU memory node, valid or on their way, as StarPU says

@@ -2,6 +2,7 @@
  * latent is on the host, so that nothing is lost when a later phase fails. */
 #include "graph/phases.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -27,14 +28,47 @@ static size_t latent_size(const struct sdt_result *r) {
            (size_t)r->latent_width;
 }
 
-static void tell(const struct sdt_report *report, const char *phase, int done, int total) {
-    if (report->call)
+/* Through whom tasks report progress. On the heap: after a stall, tasks may still end and tell, and what they
+ * look at is left to them. The caller behind it is not: it may take its own things away. */
+struct teller {
+    struct sdt_report report;
+    atomic_bool parted;  /* from the caller */
+    atomic_int speaking; /* calls in progress */
+};
+
+static struct teller *teller_new(struct sdt_report report, struct sdt_error *err) {
+    struct teller *teller = calloc(1, sizeof *teller);
+    if (teller)
+        teller->report = report;
+    else
+        sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a request");
+    return teller;
+}
+
+static void tell(struct teller *teller, const char *phase, int done, int total) {
+    const struct sdt_report *report = &teller->report;
+    atomic_fetch_add(&teller->speaking, 1);
+    if (report->call && !atomic_load(&teller->parted))
         report->call(report->arg, report->request, phase, done, total);
+    atomic_fetch_sub(&teller->speaking, 1);
 }
 
 static void tell_step(void *arg, int step, int steps) { tell(arg, "denoise", step, steps); }
 
 static void tell_frame(void *arg, int done, int total) { tell(arg, "decode", done, total); }
+
+/* The end of a phase. After a stall nothing more is told; a call in progress gets a second to return, because it
+ * may be what stalls. */
+static void teller_free(struct teller *teller, enum sdt_status status) {
+    const struct timespec moment = {0, 10 * 1000 * 1000};
+    if (status != SDT_ERROR_STALLED) {
+        free(teller);
+        return;
+    }
+    atomic_store(&teller->parted, true);
+    for (int i = 0; i < 100 && atomic_load(&teller->speaking) > 0; i++)
+        nanosleep(&moment, NULL);
+}
 
 void sdt__result_init(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                       struct sdt_result *result) {
@@ -163,26 +197,26 @@ static enum sdt_status encode_prompt(struct sdt_pipeline *pipeline, struct sdt_m
     return status;
 }
 
-/* Stream 0: the prompt, in whichever form it was given. Stream 1: the negative prompt. */
+/* Branch 0: the prompt, in whichever form it was given. Branch 1: the negative prompt. */
 static enum sdt_status make_text(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                  struct sdt_flow *flow, const struct sdt_place *place,
                                  enum sdt_dtype dtype, const struct sdt_request *request,
-                                 int stream, struct text *text, struct sdt_error *err) {
+                                 int branch, struct text *text, struct sdt_error *err) {
     const struct sdt_stored *embeds =
-        stream ? request->negative_prompt_embeds : request->prompt_embeds;
+        branch ? request->negative_prompt_embeds : request->prompt_embeds;
     int width = sdt_wan_config(pipeline->transformer)->text_dim;
 
-    flow->tag.stream = stream;
+    flow->tag.stream = branch;
     if (embeds)
         return given_text(embeds, width, text, err);
     if (!pipeline->text_encoder)
         return sdt_fail(err, SDT_ERROR_MISSING,
                         "%s has no text_encoder folder; %s prompt embeddings would work",
-                        pipeline->folder, stream ? "negative" : "given");
-    if (!stream && request->token_ids)
+                        pipeline->folder, branch ? "negative" : "given");
+    if (!branch && request->token_ids)
         return encode_ids(pipeline, machine, flow, place, dtype, request->token_ids,
                           request->token_count, request->max_sequence_length, text, err);
-    const char *prompt = stream ? request->negative_prompt : request->prompt;
+    const char *prompt = branch ? request->negative_prompt : request->prompt;
     return encode_prompt(pipeline, machine, flow, place, dtype, prompt ? prompt : "",
                          request->max_sequence_length, text, err);
 }
@@ -191,21 +225,21 @@ static enum sdt_status make_text(struct sdt_pipeline *pipeline, struct sdt_machi
 
 /* A run for this request: the one before, if it fits. */
 static struct sdt_wan_run *prepare(struct sdt_denoiser *d, struct sdt_flow *flow,
-                                   const struct sdt_request *request, int streams) {
+                                   const struct sdt_request *request, int branches) {
     struct sdt_wan_geometry g = sdt__geometry(d->pipeline, request);
-    if (d->run && d->streams >= streams && g.frames == d->geometry.frames &&
+    if (d->run && d->branches >= branches && g.frames == d->geometry.frames &&
         g.height == d->geometry.height && g.width == d->geometry.width)
         return d->run;
     sdt_wan_run_free(d->run);
     d->geometry = g;
-    d->streams = streams;
-    d->run = sdt_wan_run_new(flow, d->pipeline->transformer, d->machine, &d->parallel, g, streams);
+    d->branches = branches;
+    d->run = sdt_wan_run_new(flow, d->pipeline->transformer, d->machine, &d->parallel, g, branches);
     return d->run;
 }
 
 /* On GPUs weights may come and go, on CPU devices all is to stay. *offloads: they do on one of them. */
 static enum sdt_status check_denoising(const struct sdt_denoiser *d,
-                                       const struct sdt_request *request, int streams,
+                                       const struct sdt_request *request, int branches,
                                        const struct text *text, bool *offloads,
                                        struct sdt_error *err) {
     const struct sdt_wan *wan = d->pipeline->transformer;
@@ -220,7 +254,7 @@ static enum sdt_status check_denoising(const struct sdt_denoiser *d,
         sdt_parallel_layout(&d->parallel, tokens, c->heads, c->head_dim, &layout, err);
     for (int i = 0; status == SDT_OK && i < layout.devices; i++) {
         const struct sdt_place *place = &layout.place[i];
-        struct sdt_need need = sdt__denoise_need(wan, &d->parallel, &layout, i, streams, keys);
+        struct sdt_need need = sdt__denoise_need(wan, &d->parallel, &layout, i, branches, keys);
         bool gpu = place->kind == SDT_DEVICE_CUDA;
         double room = (double)starpu_memory_get_total(place->node);
         status =
@@ -233,52 +267,57 @@ static enum sdt_status check_denoising(const struct sdt_denoiser *d,
 
 /* Moves result->latent from noise to the last step that could be finished. */
 static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request *request,
-                               const struct text *text, struct sdt_report *report,
+                               const struct text *text, struct teller *teller,
                                struct sdt_result *result, struct sdt_error *err) {
     struct sdt_flow flow = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
     struct sdt_sampler sampler = {0};
-    struct sdt_latent latent = {0};
-    int streams = request->guidance_scale > 1.0 ? 2 : 1;
+    struct sdt_latent *latent = calloc(1, sizeof *latent); /* as the teller: left to late tasks */
+    int branches = sdt__forwards(request);
     sdt_handle whole = NULL;
 
-    flow.tag.request = report->request;
-    enum sdt_status status = sdt_sampler_init(&sampler, request->sampler, request->schedule,
-                                              request->steps, request->flow_shift, err);
+    flow.tag.request = teller->report.request;
+    enum sdt_status status = latent
+                                 ? sdt_sampler_init(&sampler, request->sampler, request->schedule,
+                                                    request->steps, request->flow_shift, err)
+                                 : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a request");
     if (status != SDT_OK)
         goto out;
-    status = check_denoising(d, request, streams, text, &d->parallel.offloads, err);
+    status = check_denoising(d, request, branches, text, &d->parallel.offloads, err);
     if (status != SDT_OK)
         goto out;
-    struct sdt_wan_run *run = prepare(d, &flow, request, streams);
+    struct sdt_wan_run *run = prepare(d, &flow, request, branches);
     if (!run) {
         status = sdt__flow_wait(&flow, err);
         goto out;
     }
     whole = host_vector(result->latent, latent_size(result));
-    sdt_latent_init(&flow, &latent, sdt_wan_layout(run),
+    sdt_latent_init(&flow, latent, sdt_wan_layout(run),
                     sdt_wan_patch(d->pipeline->transformer, d->geometry), request->steps, tell_step,
-                    report);
-    sdt_latent_scatter(&flow, &latent, &d->machine->host, whole);
-    for (int s = 0; s < streams; s++)
-        sdt_wan_prompt(&flow, run, s, text[s].states, text[s].rows, text[s].pad_rows);
-    sdt_denoise(&flow, run, &sampler, (float)request->guidance_scale, &latent);
+                    teller);
+    sdt_latent_scatter(&flow, latent, &d->machine->host, whole);
+    for (int b = 0; b < branches; b++)
+        sdt_wan_prompt(&flow, run, b, text[b].states, text[b].rows, text[b].pad_rows);
+    sdt_denoise(&flow, run, &sampler, (float)request->guidance_scale, latent);
     status = sdt__flow_wait(&flow, err);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
-    result->steps_done = latent.tiles_done ? sdt_latent_steps_done(&latent) : 0;
+    result->steps_done = latent->tiles_done ? sdt_latent_steps_done(latent) : 0;
     if (result->steps_done > 0) {
         /* Also after a failure or a stop: what is whole is kept, by tasks that do not look at the flag. */
         struct sdt_flow rescue = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
         struct sdt_error ignored;
         rescue.stop = NULL;
-        rescue.tag.request = report->request;
-        sdt_latent_gather(&rescue, &latent, &d->machine->host, result->steps_done, whole);
+        rescue.tag.request = teller->report.request;
+        sdt_latent_gather(&rescue, latent, &d->machine->host, result->steps_done, whole);
         enum sdt_status gathered = sdt__flow_wait(&rescue, status == SDT_OK ? err : &ignored);
+        if (gathered == SDT_ERROR_STALLED)
+            return gathered;
         status = status == SDT_OK ? gathered : status;
     }
 out:
-    if (latent.layout)
-        sdt_latent_clear(&latent);
+    if (latent && latent->layout)
+        sdt_latent_clear(latent);
+    free(latent);
     if (whole)
         starpu_data_unregister(whole); /* brings the latent home */
     sdt_sampler_clear(&sampler);
@@ -290,22 +329,25 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
                                   struct sdt_error *err) {
     struct sdt_flow flow = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
     struct text text[2] = {{0}};
-    int streams = request->guidance_scale > 1.0 ? 2 : 1;
+    int branches = sdt__forwards(request);
     size_t count = latent_size(result);
     double start = now();
 
+    struct teller *teller = teller_new(report, err);
+    if (!teller)
+        return SDT_ERROR_MEMORY;
     flow.tag.request = report.request;
     enum sdt_status status = sdt__check_request(d->pipeline, request, err);
     if (status == SDT_OK && count > UINT32_MAX)
         status =
             sdt_fail(err, SDT_ERROR_LIMIT, "a latent of %zu values; at most 2^32 - 1 work", count);
     if (status == SDT_OK && request->steps > 0) {
-        tell(&report, "text", 0, streams);
-        for (int s = 0; status == SDT_OK && s < streams; s++) {
+        tell(teller, "text", 0, branches);
+        for (int b = 0; status == SDT_OK && b < branches; b++) {
             status = make_text(d->pipeline, d->machine, &flow, d->text_place, d->text_dtype,
-                               request, s, &text[s], err);
+                               request, b, &text[b], err);
             if (status == SDT_OK)
-                tell(&report, "text", s + 1, streams);
+                tell(teller, "text", b + 1, branches);
         }
         result->prompt_tokens = text[0].rows;
         result->text_seconds = now() - start;
@@ -321,12 +363,13 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
     }
     start = now();
     if (status == SDT_OK && request->steps > 0)
-        status = denoise(d, request, text, &report, result, err);
+        status = denoise(d, request, text, teller, result, err);
     result->denoise_seconds = now() - start;
     if (status != SDT_ERROR_STALLED) {
         text_clear(&text[0]);
         text_clear(&text[1]);
     }
+    teller_free(teller, status);
     return status;
 }
 
@@ -363,13 +406,19 @@ enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request
     if (!result->video || !d->parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a video of %.1f GB",
                         (double)pixels * sizeof(float) / 1e9);
+    struct teller *teller = teller_new(report, err);
+    if (!teller)
+        return SDT_ERROR_MEMORY;
+    job.place = d->place;
+    job.devices = d->devices;
     job.parameters = d->parameters;
     job.frame_done = tell_frame;
-    job.frame_done_arg = &report;
+    job.frame_done_arg = teller;
     sdt_handle latent = host_vector(result->latent, latent_size(result));
     sdt_handle video = host_vector(result->video, pixels);
     enum sdt_status status =
         sdt_wan_vae_decode(&flow, d->pipeline->vae, d->machine, &job, latent, video, err);
+    teller_free(teller, status);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
     starpu_data_unregister(latent);

@@ -24,7 +24,7 @@ struct sdt_denoiser {
         beside; /* bytes that decoding takes on these devices meanwhile: groups that share them */
     struct sdt_wan_run *run; /* of the last request; used again for the same geometry */
     struct sdt_wan_geometry geometry;
-    int streams;
+    int branches;
 };
 /* Text and denoising. result->latent holds the last whole step, also after a failure or a stop. */
 enum sdt_status sdt__denoiser_run(struct sdt_denoiser *denoiser, const struct sdt_request *request,

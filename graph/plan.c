@@ -119,8 +119,7 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
 void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                            int devices, struct sdt_placement *placement) {
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
-    double streams = request->guidance_scale > 1.0 ? 2.0 : 1.0;
-    double denoise = request->steps * streams *
+    double denoise = request->steps * sdt__forwards(request) *
                      sdt_wan_flops(sdt_wan_config(pipeline->transformer),
                                    sdt__geometry(pipeline, request), request->max_sequence_length);
     double decode = sdt_wan_vae_flops(pipeline->vae, &job);
@@ -138,7 +137,7 @@ void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 struct sdt_need sdt__denoise_need(const struct sdt_wan *wan, const struct sdt_parallel *parallel,
-                                  const struct sdt_layout *layout, int device, int streams,
+                                  const struct sdt_layout *layout, int device, int branches,
                                   int text_keys) {
     const struct sdt_weights *weights = sdt_wan_weights(wan);
     double size = (double)sdt_dtype_size(parallel->dtype), blocks = 0.0;
@@ -146,9 +145,9 @@ struct sdt_need sdt__denoise_need(const struct sdt_wan *wan, const struct sdt_pa
     for (size_t i = 0; i < sdt_weights_count(weights); i++)
         if (!strncmp(sdt_weights_at(weights, i)->name, "blocks.", 7))
             blocks += size * (double)sdt_weights_at(weights, i)->count;
-    struct sdt_need need = {
-        .all = sdt_wan_bytes(wan, parallel->strategy, layout, device, streams, text_keys),
-        .weights = size * (double)sdt_weights_parameters(weights)};
+    struct sdt_need need = {.all = sdt_wan_bytes(wan, parallel->strategy, layout, device, branches,
+                                                 parallel->streams, text_keys),
+                            .weights = size * (double)sdt_weights_parameters(weights)};
     need.least = need.all - (layers > 2 ? blocks * (layers - 2) / layers : 0.0);
     return need;
 }
@@ -222,10 +221,33 @@ static enum sdt_status check_memory(const struct sdt_request *request,
     if (status == SDT_OK && total > memory)
         status = sdt_fail(err, SDT_ERROR_LIMIT,
                           "the plan needs about %.1f GB on %d devices that share this machine's "
-                          "%.1f GB; a smaller size or number of frames%s would need less",
+                          "%.1f GB; a smaller size or number of frames%s%s would need less",
                           total / 1e9, plan->devices, memory / 1e9,
-                          request->tiling.size_rows ? "" : ", or --enable-tiling,");
+                          request->tiling.size_rows ? "" : ", or --enable-tiling,",
+                          plan->streams > 1 ? ", or --streams 1," : "");
     return status;
+}
+
+void sdt__peak_bytes(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                     const struct sdt_placement *placement, const struct sdt_strategy *strategy,
+                     const struct sdt_layout *layout, int devices, double *bytes) {
+    struct sdt_vae_job job = sdt__vae_job(pipeline, request);
+    int keys = request->max_sequence_length; /* at most; the prompt is not tokenized yet */
+    int vae = placement->vae_devices > 0 ? placement->vae_devices : devices;
+    /* All VAE devices share one decode, or each runs its own. */
+    bool shared = placement->dit_devices == 0 || request->tiling.size_rows;
+    double decode = sdt_wan_vae_bytes(pipeline->vae, &job, shared ? vae : 1);
+
+    for (int d = 0; d < devices; d++)
+        bytes[d] = 0.0;
+    for (int i = 0; i < layout->devices; i++)
+        bytes[placement->dit_devices > 0 ? placement->dit[i] : i] =
+            sdt_wan_bytes(pipeline->transformer, strategy, layout, i, sdt__forwards(request),
+                          placement->streams, keys);
+    for (int i = 0; i < vae; i++) {
+        int d = placement->vae_devices > 0 ? placement->vae[i] : i;
+        bytes[d] = fmax(bytes[d], decode);
+    }
 }
 
 /* ---- time ------------------------------------------------------------------------------------ */
@@ -275,6 +297,9 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
         status = sdt__settle_kinds(placement, placement->device, devices, &kinds, err);
     if (status != SDT_OK)
         return status;
+    if (placement->streams < 0 || placement->streams > 2)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d streams; 1 or 2 work, and 0 for both forwards",
+                        placement->streams);
     if (placement->transport == SDT_TRANSPORT_NCCL &&
         (request->strategy->ring || placement->aco != SDT_ACO_OFF))
         return sdt_fail(
@@ -301,7 +326,8 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     plan->dit_dtype = kinds.dit_dtype;
     plan->vae_dtype = kinds.vae_dtype;
     plan->heads = c->heads;
-    plan->streams = request->guidance_scale > 1.0 ? 2 : 1;
+    plan->forwards = sdt__forwards(request);
+    plan->streams = sdt_streams(placement->streams, plan->forwards);
     plan->tokens =
         (int64_t)(g.frames / c->patch[0]) * (g.height / c->patch[1]) * (g.width / c->patch[2]);
     plan->device_tiles = calloc((size_t)devices, sizeof *plan->device_tiles);
@@ -327,6 +353,7 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
                                     .aco = placement->aco,
                                     .dtype = kinds.dit_dtype,
                                     .ulysses_degree = placement->ulysses_degree,
+                                    .streams = placement->streams,
                                     .chunk_heads = placement->chunk_heads};
     status = sdt_parallel_layout(&parallel, plan->tokens, c->heads, c->head_dim, &layout, err);
     if (status != SDT_OK)
@@ -341,7 +368,7 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
             if (layout.owner[k] == i % layout.ulysses)
                 plan->device_heads[d] += layout.head[k + 1] - layout.head[k];
         need[d].denoise =
-            sdt__denoise_need(pipeline->transformer, &parallel, &layout, i, plan->streams, keys);
+            sdt__denoise_need(pipeline->transformer, &parallel, &layout, i, plan->forwards, keys);
     }
     /* Decoding: all VAE devices share one decode, or each runs its own. */
     bool shared = !groups || request->tiling.size_rows;
@@ -358,15 +385,15 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     if (pipeline->text_encoder) {
         plan->weight_bytes += (double)sdt_weights_bytes(sdt_umt5_weights(pipeline->text_encoder));
         if (!request->prompt_embeds)
-            plan->text_flops = plan->streams * sdt_umt5_flops(pipeline->text_encoder, keys);
+            plan->text_flops = plan->forwards * sdt_umt5_flops(pipeline->text_encoder, keys);
     }
-    plan->step_flops = plan->streams * sdt_wan_flops(c, g, keys);
+    plan->step_flops = plan->forwards * sdt_wan_flops(c, g, keys);
     plan->vae_flops = sdt_wan_vae_flops(pipeline->vae, &job);
     plan->total_flops = plan->text_flops + request->steps * plan->step_flops + plan->vae_flops;
-    plan->exchanged_per_step = plan->streams * sdt_wan_exchanged(c, request->strategy, &layout);
+    plan->exchanged_per_step = plan->forwards * sdt_wan_exchanged(c, request->strategy, &layout);
     if (placement->aco == SDT_ACO_STATIC) /* while nothing is being decoded */
         plan->exchanged_per_step +=
-            (double)plan->streams * c->layers *
+            (double)plan->forwards * c->layers *
             (sdt_exchanged_with_helpers(&layout) - sdt_exchanged_by_heads(&layout));
     plan->flops_per_second =
         speed_of(kinds.dit, kinds.dit_dtype, placement, dit, groups ? placement->dit : NULL, &gpus);

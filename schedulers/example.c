@@ -12,7 +12,6 @@ struct example {
     starpu_pthread_mutex_t mutex;
     struct starpu_task_list ready; /* oldest first */
 };
-
 static __thread unsigned empty_pops; /* of this worker, in a row */
 
 static void init_policy(unsigned context) {
@@ -22,56 +21,38 @@ static void init_policy(unsigned context) {
     starpu_task_list_init(&policy->ready);
     starpu_sched_ctx_set_policy_data(context, policy);
 }
-
 static void deinit_policy(unsigned context) {
     struct example *policy = starpu_sched_ctx_get_policy_data(context);
     STARPU_PTHREAD_MUTEX_DESTROY(&policy->mutex);
     free(policy);
 }
-
-/* A lock that another worker may hold is only waited for between relax_on and relax_off: StarPU may then
- * do its own business with this worker. */
-static void lock(struct example *policy) {
-    starpu_worker_relax_on();
-    STARPU_PTHREAD_MUTEX_LOCK(&policy->mutex);
-    starpu_worker_relax_off();
-}
-
 static int push_task(struct starpu_task *task) {
     struct example *policy = starpu_sched_ctx_get_policy_data(task->sched_ctx);
-    lock(policy);
+    sdt_lock(&policy->mutex);
     starpu_task_list_push_back(&policy->ready, task);
     starpu_push_task_end(task);
     STARPU_PTHREAD_MUTEX_UNLOCK(&policy->mutex);
-#ifndef STARPU_NON_BLOCKING_DRIVERS /* simulation: workers sleep until they are woken */
-    for (unsigned w = 0; w < starpu_worker_get_count(); w++)
-        starpu_wake_worker_relax_light((int)w);
-#endif
+    sdt_wake_all();
     return 0;
 }
-
 static struct starpu_task *pop_task(unsigned context) {
     struct example *policy = starpu_sched_ctx_get_policy_data(context);
     unsigned worker = (unsigned)starpu_worker_get_id_check(), impl;
-    lock(policy);
+    sdt_lock(&policy->mutex);
     /* The oldest task that this worker may run: masks and kinds of workers differ. */
-    struct starpu_task *task = starpu_task_list_begin(&policy->ready);
-    while (task != starpu_task_list_end(&policy->ready) &&
-           !starpu_worker_can_execute_task_first_impl(worker, task, &impl))
+    struct starpu_task *task = starpu_task_list_begin(&policy->ready); /* NULL at the end */
+    while (task && !starpu_worker_can_execute_task_first_impl(worker, task, &impl))
         task = starpu_task_list_next(task);
-    if (task != starpu_task_list_end(&policy->ready)) {
+    if (task) {
         starpu_task_list_erase(&policy->ready, task);
         starpu_task_set_implementation(task, impl);
-        empty_pops = 0;
-    } else {
-        task = NULL;
     }
     STARPU_PTHREAD_MUTEX_UNLOCK(&policy->mutex);
+    empty_pops = task ? 0 : empty_pops;
     if (!task)
         sdt_idle(&empty_pops);
     return task;
 }
-
 struct starpu_sched_policy sdt_policy_example = {
     .init_sched = init_policy,
     .deinit_sched = deinit_policy,
@@ -81,5 +62,4 @@ struct starpu_sched_policy sdt_policy_example = {
     .policy_description = "one queue, oldest task first",
     .worker_type = STARPU_WORKER_LIST,
 };
-
 SDT_POLICY_MODULE(sdt_policy_example)

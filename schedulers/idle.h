@@ -1,7 +1,4 @@
-/* What a worker without work does: gives its core away, a little longer each time. Called from pop_task.
- *
- * A worker that spins instead costs the others their core: see the policies as
- * shipped in `stardit-bench sched`. A GPU worker's thread also drives its transfers, so it never sleeps. */
+/* How a worker waits in a policy: for a mutex, and for work. */
 #ifndef STARDIT_IDLE_H
 #define STARDIT_IDLE_H
 
@@ -11,7 +8,28 @@
 #include <starpu.h>
 #include <starpu_scheduler.h>
 
-/* *empty_pops: pops in a row that found nothing; the caller sets it to 0 when one finds a task. */
+/* Takes a mutex that other workers may hold. Between relax_on and relax_off StarPU may do its own business with
+ * this worker; a worker that waited elsewhere could wait for ever. */
+static inline void sdt_lock(starpu_pthread_mutex_t *mutex) {
+    starpu_worker_relax_on();
+    STARPU_PTHREAD_MUTEX_LOCK(mutex);
+    starpu_worker_relax_off();
+}
+
+/* After a push that any worker may take: in simulation they sleep until they are woken. */
+static inline void sdt_wake_all(void) {
+#ifndef STARPU_NON_BLOCKING_DRIVERS
+    for (unsigned w = 0; w < starpu_worker_get_count(); w++)
+        starpu_wake_worker_relax_light((int)w);
+#endif
+}
+
+/* What a worker without work does: gives its core away, a little longer each time. Called from pop_task.
+ *
+ * A worker that spins instead costs the others their core: see the policies as
+ * shipped in `stardit-bench sched`. A GPU worker's thread also drives its transfers, so it never sleeps.
+ *
+ * *empty_pops: pops in a row that found nothing; the caller sets it to 0 when one finds a task. */
 static inline void sdt_idle(unsigned *empty_pops) {
 #ifdef STARPU_NON_BLOCKING_DRIVERS
     struct timespec pause = {0, 50 * 1000};

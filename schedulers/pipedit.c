@@ -15,11 +15,17 @@
  *
  *            at equal times its home. Ask StarPU to bring the inputs there *before* the task becomes
  *            visible: a transfer that starts on push hides behind the tasks queued in
- *            front. Append, wake one sleeping worker.
- *   pop      the highest non-empty priority of the own device. Nothing there: a CPU worker sleeps on a
- *            futex until the next push (polling costs the other workers their core: `stardit-bench
- *            sched` shows stock policies with more workers than cores); a GPU worker's thread also drives
- *            its transfers, so it only yields.
+ *            front. Append; wake a sleeping worker if more tasks are queued than workers
+ *            watch for.
+ *   pop      the highest non-empty priority of the own device. Nothing there: a CPU worker watches for
+ *            the next push for a moment, giving its core away at every look, then sleeps until a push
+ *            wakes it (going on would cost the other workers their core: `stardit-bench sched` shows
+ *            stock policies with more workers than cores). A GPU worker's thread also drives its
+ *            transfers, so it only yields.
+ *
+ * Waking is a system call and a change of threads, several empty tasks' worth: while tasks are short
+ * somebody watches, and nobody is woken. While they are long everybody else sleeps, and
+ * a push wakes one for each task.
  *
  * A GPU worker takes its next task while one is running, to launch it without a gap. Never an exchange: it
  * may wait for its transfer long after the running task has ended, and whatever became ready meanwhile
@@ -34,6 +40,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "schedulers/idle.h"
 #include "schedulers/policies.h"
 #include "schedulers/tag.h"
 
@@ -52,16 +59,18 @@
 #define PRIORITY_MIN (-15)
 #define PRIORITY_MAX 16
 #define PRIORITIES (PRIORITY_MAX - PRIORITY_MIN + 1)
+#define LOOKS 50 /* for a task, before a worker sleeps */
 
-/* One device: its deque and its sleeping workers. Cache lines of their own: deques are hot. */
+/* One device: its deque and its idle workers. Cache lines of their own: deques are hot. */
 struct device {
     starpu_pthread_mutex_t mutex;
     struct starpu_task_list queue[PRIORITIES];
     uint32_t nonempty; /* bit p: queue[p] holds a task */
-    unsigned queued;   /* tasks in the deque; read without the mutex before locking */
+    int queued;        /* tasks in the deque; also read without the mutex */
     double queued_us;  /* their expected lengths together */
-    int pushes;        /* futex word: changes with every push */
-    unsigned sleepers; /* workers waiting on it */
+    int watching;      /* workers that will look at `queued` before they sleep; atomic */
+    int sleeping;      /* workers that will not */
+    int asleep[STARPU_NMAXWORKERS]; /* by slot: 1 for those; futex word */
     int nworkers;
     int worker[STARPU_NMAXWORKERS];
     double busy_until[STARPU_NMAXWORKERS]; /* expected end of each worker's task, us */
@@ -72,8 +81,10 @@ struct pipedit {
     int prefetch;                      /* more than one memory node: there is something to fetch */
     int device_of[STARPU_NMAXWORKERS]; /* worker -> device */
     int slot_of[STARPU_NMAXWORKERS];   /* worker -> its index in the device */
-    /* tasks that a worker has popped and not executed yet; written by that worker only */
+    /* tasks that a worker has popped and not executed yet, but for exchanges: their end may be deferred, and
+     * comes in another thread; written by that worker only */
     int under_way[STARPU_NMAXWORKERS];
+    bool rested[STARPU_NMAXWORKERS]; /* slept since its last task; written by that worker only */
     struct device device[STARPU_MAXNODES];
 };
 
@@ -167,10 +178,21 @@ static struct device *choose_device(struct pipedit *policy, struct starpu_task *
     return best;
 }
 
-static void wake(struct device *device) {
-    __atomic_add_fetch(&device->pushes, 1, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&device->sleepers, __ATOMIC_SEQ_CST))
-        syscall(SYS_futex, &device->pushes, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+/* Under the mutex: makes a sleeping worker a watching one if the queued tasks need it. Its slot, for
+ * its futex once the mutex is free; -1: nobody. */
+static int choose_sleeper(struct device *device, struct starpu_task *task) {
+    unsigned impl;
+    if (!device->sleeping || device->queued <= __atomic_load_n(&device->watching, __ATOMIC_SEQ_CST))
+        return -1;
+    for (int i = 0; i < device->nworkers; i++)
+        if (device->asleep[i] &&
+            starpu_worker_can_execute_task_first_impl(device->worker[i], task, &impl)) {
+            __atomic_store_n(&device->asleep[i], 0, __ATOMIC_SEQ_CST);
+            device->sleeping--;
+            __atomic_add_fetch(&device->watching, 1, __ATOMIC_SEQ_CST);
+            return i;
+        }
+    return -1;
 }
 
 static int push_task(struct starpu_task *task) {
@@ -182,22 +204,23 @@ static int push_task(struct starpu_task *task) {
     starpu_task_set_implementation(task, impl);
     if (policy->prefetch)
         starpu_prefetch_task_input_for(task, worker);
-    double length = expected_us(task, worker, impl);
+    /* Only a choice between devices looks at lengths. */
+    double length = policy->ndevices > 1 ? expected_us(task, worker, impl) : 0.0;
     task->predicted = length; /* for pop, which takes it off again */
 
     int p = task->priority - PRIORITY_MIN;
     p = p < 0 ? 0 : p >= PRIORITIES ? PRIORITIES - 1 : p;
-    starpu_worker_relax_on();
-    STARPU_PTHREAD_MUTEX_LOCK(&device->mutex);
-    starpu_worker_relax_off();
+    starpu_push_task_end(task); /* while it is certainly there */
+    sdt_lock(&device->mutex);
     starpu_task_list_push_back(&device->queue[p], task);
     device->queued_us += length;
     device->nonempty |= UINT32_C(1) << p;
-    __atomic_store_n(&device->queued, device->queued + 1, __ATOMIC_RELEASE);
-    starpu_push_task_end(task);
+    __atomic_store_n(&device->queued, device->queued + 1, __ATOMIC_SEQ_CST);
+    int sleeper = choose_sleeper(device, task);
     STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
 
-    wake(device);
+    if (sleeper >= 0)
+        syscall(SYS_futex, &device->asleep[sleeper], FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 #ifndef STARPU_NON_BLOCKING_DRIVERS
     for (int i = 0; i < device->nworkers; i++)
         starpu_wake_worker_relax_light(device->worker[i]);
@@ -205,25 +228,55 @@ static int push_task(struct starpu_task *task) {
     return 0;
 }
 
-/* Waits for a push, 1 ms at most: StarPU's driver loop also serves data requests and the end of the
- * run, and nobody wakes a worker for those. Where StarPU's drivers block by themselves (simulation),
- * there is nothing to wait for here. */
-static void sleep_until_push(struct device *device, int seen) {
 #ifdef STARPU_NON_BLOCKING_DRIVERS
+/* Sleeps until a push, 1 ms at most: StarPU's driver loop also serves data requests and the end of the
+ * run, and nobody wakes a worker for those. A watching worker comes and a watching worker leaves. */
+static void sleep_until_push(struct device *device, int slot) {
     struct timespec limit = {0, 1000 * 1000};
+    STARPU_PTHREAD_MUTEX_LOCK(&device->mutex);
+    bool sleeps = device->queued == 0;
+    if (sleeps) {
+        device->asleep[slot] = 1;
+        device->sleeping++;
+        __atomic_sub_fetch(&device->watching, 1, __ATOMIC_SEQ_CST);
+    }
+    STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
+    if (!sleeps)
+        return;
+    syscall(SYS_futex, &device->asleep[slot], FUTEX_WAIT_PRIVATE, 1, &limit, NULL, 0);
+    STARPU_PTHREAD_MUTEX_LOCK(&device->mutex);
+    if (device->asleep[slot]) { /* nobody has woken it */
+        device->asleep[slot] = 0;
+        device->sleeping--;
+        __atomic_add_fetch(&device->watching, 1, __ATOMIC_SEQ_CST);
+    }
+    STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
+}
+#endif
+
+/* A worker without work. Where StarPU's drivers block by themselves (simulation), there is nothing to
+ * wait for here. */
+static void wait_for_push(struct pipedit *policy, struct device *device, int worker) {
+#ifdef STARPU_NON_BLOCKING_DRIVERS
     starpu_worker_relax_on();
-    if (starpu_worker_get_type(starpu_worker_get_id_check()) == STARPU_CPU_WORKER) {
-        __atomic_add_fetch(&device->sleepers, 1, __ATOMIC_SEQ_CST);
-        if (!__atomic_load_n(&device->queued, __ATOMIC_SEQ_CST))
-            syscall(SYS_futex, &device->pushes, FUTEX_WAIT_PRIVATE, seen, &limit, NULL, 0);
-        __atomic_sub_fetch(&device->sleepers, 1, __ATOMIC_SEQ_CST);
+    if (starpu_worker_get_type(worker) == STARPU_CPU_WORKER) {
+        __atomic_add_fetch(&device->watching, 1, __ATOMIC_SEQ_CST);
+        int looks = policy->rested[worker] ? 0 : LOOKS;
+        while (!__atomic_load_n(&device->queued, __ATOMIC_SEQ_CST) && looks-- > 0)
+            sched_yield();
+        if (looks < 0) {
+            sleep_until_push(device, policy->slot_of[worker]);
+            policy->rested[worker] = true;
+        }
+        __atomic_sub_fetch(&device->watching, 1, __ATOMIC_SEQ_CST);
     } else {
         sched_yield();
     }
     starpu_worker_relax_off();
 #else
+    (void)policy;
     (void)device;
-    (void)seen;
+    (void)worker;
 #endif
 }
 
@@ -237,17 +290,14 @@ static struct starpu_task *pop_task(unsigned context) {
     int worker = (int)starpu_worker_get_id_check();
     struct device *device = &policy->device[policy->device_of[worker]];
 
-    int seen = __atomic_load_n(&device->pushes, __ATOMIC_SEQ_CST);
-    if (!__atomic_load_n(&device->queued, __ATOMIC_ACQUIRE)) {
-        sleep_until_push(device, seen);
-        if (!__atomic_load_n(&device->queued, __ATOMIC_ACQUIRE))
+    if (!__atomic_load_n(&device->queued, __ATOMIC_SEQ_CST)) {
+        wait_for_push(policy, device, worker);
+        if (!__atomic_load_n(&device->queued, __ATOMIC_SEQ_CST))
             return NULL;
     }
 
     struct starpu_task *found = NULL;
-    starpu_worker_relax_on();
-    STARPU_PTHREAD_MUTEX_LOCK(&device->mutex);
-    starpu_worker_relax_off();
+    sdt_lock(&device->mutex);
     /* A mask may name some workers of a device only: take the first task that this worker may run. */
     for (uint32_t left = device->nonempty; left && !found;) {
         int p = 31 - __builtin_clz(left);
@@ -263,21 +313,27 @@ static struct starpu_task *pop_task(unsigned context) {
             starpu_task_list_erase(queue, task);
             if (starpu_task_list_empty(queue))
                 device->nonempty &= ~(UINT32_C(1) << p);
-            __atomic_store_n(&device->queued, device->queued - 1, __ATOMIC_RELEASE);
-            device->queued_us -= task->predicted;
-            device->busy_until[policy->slot_of[worker]] = starpu_timing_now() + task->predicted;
+            __atomic_store_n(&device->queued, device->queued - 1, __ATOMIC_SEQ_CST);
+            if (policy->ndevices > 1) {
+                device->queued_us -= task->predicted;
+                device->busy_until[policy->slot_of[worker]] = starpu_timing_now() + task->predicted;
+            }
             found = task;
         }
         left &= ~(UINT32_C(1) << p);
     }
     STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
-    policy->under_way[worker] += found != NULL;
+    if (found) {
+        policy->under_way[worker] += !is_exchange(found);
+        policy->rested[worker] = false;
+    }
     return found;
 }
 
 static void executed(struct starpu_task *task, unsigned context) {
     struct pipedit *policy = starpu_sched_ctx_get_policy_data(context);
-    (void)task;
+    if (is_exchange(task))
+        return;
     int *under_way = &policy->under_way[starpu_worker_get_id_check()];
     *under_way -= *under_way > 0; /* a task that names its worker has not come through pop */
 }

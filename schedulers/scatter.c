@@ -27,12 +27,6 @@ static unsigned draw(struct scatter *policy, unsigned n) {
     return (unsigned)((policy->state * UINT64_C(0x2545f4914f6cdd1d)) >> 33) % n;
 }
 
-static void lock(struct scatter *policy) {
-    starpu_worker_relax_on();
-    STARPU_PTHREAD_MUTEX_LOCK(&policy->mutex);
-    starpu_worker_relax_off();
-}
-
 static void init_policy(unsigned context) {
     const char *seed = getenv("STARDIT_SCATTER_SEED");
     struct scatter *policy = calloc(1, sizeof *policy);
@@ -59,7 +53,7 @@ static int push_task(struct starpu_task *task) {
         if (starpu_worker_can_execute_task_first_impl(w, task, &impl))
             able[n++] = w;
     STARPU_ASSERT_MSG(n, "scatter: no worker can run task %s", starpu_task_get_name(task));
-    lock(policy);
+    sdt_lock(&policy->mutex);
     unsigned worker = able[draw(policy, n)];
     starpu_task_list_push_back(&policy->ready[worker], task);
     policy->count[worker]++;
@@ -76,7 +70,7 @@ static struct starpu_task *pop_task(unsigned context) {
     unsigned worker = (unsigned)starpu_worker_get_id_check(), impl = 0;
     struct starpu_task *task = NULL;
 
-    lock(policy);
+    sdt_lock(&policy->mutex);
     if (policy->count[worker]) {
         task = starpu_task_list_begin(&policy->ready[worker]);
         for (unsigned skip = draw(policy, policy->count[worker]); skip > 0; skip--)

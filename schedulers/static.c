@@ -58,9 +58,7 @@ static int push_task(struct starpu_task *task) {
     starpu_task_set_implementation(task, impl);
     starpu_prefetch_task_input_for(task, worker);
     struct queue *queue = &policy->queue[policy->first[worker]];
-    starpu_worker_relax_on();
-    STARPU_PTHREAD_MUTEX_LOCK(&queue->mutex);
-    starpu_worker_relax_off();
+    sdt_lock(&queue->mutex);
     starpu_task_list_push_back(&queue->tasks, task);
     starpu_push_task_end(task);
     STARPU_PTHREAD_MUTEX_UNLOCK(&queue->mutex);
@@ -75,9 +73,7 @@ static struct starpu_task *pop_task(unsigned context) {
     struct queue *queue = &policy->queue[policy->first[starpu_worker_get_id_check()]];
     struct starpu_task *task = NULL;
 
-    starpu_worker_relax_on();
-    STARPU_PTHREAD_MUTEX_LOCK(&queue->mutex);
-    starpu_worker_relax_off();
+    sdt_lock(&queue->mutex);
     if (!starpu_task_list_empty(&queue->tasks))
         task = starpu_task_list_pop_front(&queue->tasks);
     STARPU_PTHREAD_MUTEX_UNLOCK(&queue->mutex);

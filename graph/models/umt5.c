@@ -209,11 +209,15 @@ enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
     flow->place = &machine->host;
     sdt_insert_embed(flow, "embed", shared->dtype, shared->data, encoder->d, tokens, ids, b.x);
     flow->place = place;
+    unsigned long end_of_layer = 0;
     for (int l = 0; l < encoder->layers; l++) {
         char finished[80];
         flow->tag.layer = l;
         insert_layer(flow, encoder, parameters, l, tokens, &b);
         /* Layer l is queued; the one before it is, or soon will be, done: its weights can go. */
+        if (!sdt__flow_reach(flow, end_of_layer))
+            break;
+        end_of_layer = sdt__flow_mark(flow);
         if (l > 0) {
             snprintf(finished, sizeof finished, "encoder.block.%d.", l - 1);
             sdt_parameters_drop(parameters, finished);

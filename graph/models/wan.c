@@ -219,17 +219,23 @@ struct ring {
     sdt_handle *handle;
 };
 
+/* The buffers of one forward in flight. Branches that share a stream follow one another. */
 struct stream {
-    sdt_handle *x;        /* [tiles] -> [rows, d], the residual stream */
-    sdt_handle *z;        /* [tiles] -> [rows, d], normalised input, merged attention output */
-    sdt_handle *velocity; /* [tiles] -> [rows, C*patch], float32 as the latent */
-    struct ring *raw;     /* [devices] -> [rows, d] */
-    struct ring *hidden;  /* [devices] -> [rows, ffn] */
+    sdt_handle *x;       /* [tiles] -> [rows, d], the residual stream */
+    sdt_handle *z;       /* [tiles] -> [rows, d], normalised input, merged attention output */
+    struct ring *raw;    /* [devices] -> [rows, d] */
+    struct ring *hidden; /* [devices] -> [rows, ffn] */
     struct sdt_attention_buffers attention;
+    sdt_handle sinusoid, time_1, embedding, silu, modulation; /* of the step: m6 is [6, d] */
+};
+
+/* What a branch of guidance has of its own, whether it has a stream of its own or not. */
+struct branch {
+    struct stream *stream;
+    sdt_handle *velocity;      /* [tiles] -> [rows, C*patch] */
     sdt_handle *keys, *values; /* [layers] -> [text keys, d], cross attention */
     int text_keys;
     float pad_bias; /* log of the number of padding rows that the last key stands for */
-    sdt_handle sinusoid, time_1, embedding, silu, modulation; /* of the step: m6 is [6, d] */
 };
 
 struct sdt_wan_run {
@@ -246,7 +252,8 @@ struct sdt_wan_run {
     sdt_handle table; /* [2, d] of the head */
     struct linear patch_embedding, time_1, time_2, time_proj, text_1, text_2, proj_out;
     struct block *block; /* [layers] */
-    int streams;
+    int branches, streams;
+    struct branch branch[2];
     struct stream stream[2];
 };
 
@@ -352,23 +359,25 @@ static sdt_handle next_of(struct ring *ring) {
     return handle;
 }
 
+/* Floats of one token's velocity. */
+static size_t patch_size(const struct sdt_wan_config *c) {
+    return (size_t)(c->patch[0] * c->patch[1] * c->patch[2] * c->out_channels);
+}
+
 static void stream_init(struct sdt_flow *flow, struct sdt_wan_run *run, struct stream *stream) {
     const struct sdt_wan_config *c = &run->wan->config;
     const struct sdt_layout *layout = &run->layout;
     size_t rows = (size_t)layout->rows, d = (size_t)c->width;
-    size_t patch = (size_t)(c->patch[0] * c->patch[1] * c->patch[2] * c->out_channels);
+    size_t patch = patch_size(c);
 
     stream->x = new_handles(flow, layout->dtype, layout->tiles, rows * d, "x");
     stream->z = new_handles(flow, layout->dtype, layout->tiles, rows * d, "z");
-    stream->velocity = new_handles(flow, SDT_F32, layout->tiles, rows * patch, "velocity");
     stream->raw = new_rings(flow, layout, rows * d, "raw");
     /* also holds the latent in the run's type, and the head's output before its channels are reordered */
     size_t hidden = (size_t)c->ffn_dim > patch ? (size_t)c->ffn_dim : patch;
     stream->hidden = new_rings(flow, layout, rows * hidden, "hidden");
     sdt_attention_buffers_init(flow, &stream->attention, run->parallel.strategy, layout,
                                run->collective);
-    stream->keys = new_handles(flow, layout->dtype, c->layers, 0, "text keys");
-    stream->values = new_handles(flow, layout->dtype, c->layers, 0, "text values");
     stream->sinusoid = sdt__vector(flow, (size_t)c->freq_dim, "sinusoid");
     stream->time_1 = sdt__vector(flow, d, "time 1");
     stream->embedding = sdt__vector(flow, d, "time embedding");
@@ -378,21 +387,34 @@ static void stream_init(struct sdt_flow *flow, struct sdt_wan_run *run, struct s
 
 static void stream_clear(struct sdt_wan_run *run, struct stream *stream) {
     const struct sdt_layout *layout = &run->layout;
-    int layers = run->wan->config.layers;
     sdt_handle single[] = {stream->sinusoid, stream->time_1, stream->embedding, stream->silu,
                            stream->modulation};
 
     free_handles(stream->x, layout->tiles);
     free_handles(stream->z, layout->tiles);
-    free_handles(stream->velocity, layout->tiles);
     free_rings(stream->raw, layout->devices);
     free_rings(stream->hidden, layout->devices);
     sdt_attention_buffers_clear(&stream->attention);
-    free_handles(stream->keys, layers);
-    free_handles(stream->values, layers);
     for (size_t i = 0; i < sizeof single / sizeof single[0]; i++)
         if (single[i])
             starpu_data_unregister_submit(single[i]);
+}
+
+static void branch_init(struct sdt_flow *flow, struct sdt_wan_run *run, struct branch *branch,
+                        struct stream *stream) {
+    const struct sdt_wan_config *c = &run->wan->config;
+
+    branch->stream = stream;
+    branch->velocity = new_handles(flow, SDT_F32, run->layout.tiles,
+                                   (size_t)run->layout.rows * patch_size(c), "velocity");
+    branch->keys = new_handles(flow, run->layout.dtype, c->layers, 0, "text keys");
+    branch->values = new_handles(flow, run->layout.dtype, c->layers, 0, "text values");
+}
+
+static void branch_clear(struct sdt_wan_run *run, struct branch *branch) {
+    free_handles(branch->velocity, run->layout.tiles);
+    free_handles(branch->keys, run->wan->config.layers);
+    free_handles(branch->values, run->wan->config.layers);
 }
 
 struct sdt_patch sdt_wan_patch(const struct sdt_wan *wan, struct sdt_wan_geometry g) {
@@ -404,10 +426,15 @@ struct sdt_patch sdt_wan_patch(const struct sdt_wan *wan, struct sdt_wan_geometr
                               .size = {c->patch[0], c->patch[1], c->patch[2]}};
 }
 
+/* About how many tasks one layer of one forward has: per tile; per chunk; per piece. */
+static int layer_tasks(const struct sdt_layout *layout) {
+    return 16 * layout->tiles + 3 * layout->chunks + 2 * layout->tiles * layout->chunks;
+}
+
 struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
                                     struct sdt_machine *machine,
                                     const struct sdt_parallel *parallel,
-                                    struct sdt_wan_geometry geometry, int streams) {
+                                    struct sdt_wan_geometry geometry, int branches) {
     const struct sdt_wan_config *c = &wan->config;
     struct sdt_wan_run *run = calloc(1, sizeof *run);
     int size[3] = {geometry.frames, geometry.height, geometry.width};
@@ -420,7 +447,8 @@ struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
     run->machine = machine;
     run->parallel = *parallel;
     run->geometry = geometry;
-    run->streams = streams;
+    run->branches = branches;
+    run->streams = sdt_streams(parallel->streams, branches);
     for (int a = 0; a < 3; a++) {
         if (size[a] < 1 || size[a] % c->patch[a]) {
             sdt_fail(
@@ -450,12 +478,17 @@ struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a run of the transformer");
         goto failed;
     }
+    /* Streams overlap only if the next layer's tasks of each can be inserted while one computes. */
+    if (run->streams > 1)
+        sdt__lane_allow(flow->lane, 2 * run->streams * layer_tasks(&run->layout));
     sdt_rope_table(&run->rope, 10000.0, run->rope_values);
     starpu_vector_data_register(&run->rope_table, STARPU_MAIN_RAM, (uintptr_t)run->rope_values,
                                 (uint32_t)sdt_rope_table_size(&run->rope), sizeof(float));
     get_weights(flow, run);
-    for (int s = 0; s < streams; s++)
+    for (int s = 0; s < run->streams; s++)
         stream_init(flow, run, &run->stream[s]);
+    for (int b = 0; b < branches; b++)
+        branch_init(flow, run, &run->branch[b], &run->stream[b % run->streams]);
     if (flow->error.status == SDT_OK)
         return run;
 failed:
@@ -468,6 +501,8 @@ void sdt_wan_run_free(struct sdt_wan_run *run) {
         return;
     for (int s = 0; s < run->streams; s++)
         stream_clear(run, &run->stream[s]);
+    for (int b = 0; b < run->branches; b++)
+        branch_clear(run, &run->branch[b]);
     if (run->rope_table)
         starpu_data_unregister(run->rope_table);
     sdt_parameters_free(run->parameters);
@@ -482,25 +517,25 @@ void sdt_wan_run_free(struct sdt_wan_run *run) {
 
 const struct sdt_layout *sdt_wan_layout(const struct sdt_wan_run *run) { return &run->layout; }
 
-const sdt_handle *sdt_wan_velocity(const struct sdt_wan_run *run, int stream) {
-    return run->stream[stream].velocity;
+const sdt_handle *sdt_wan_velocity(const struct sdt_wan_run *run, int branch) {
+    return run->branch[branch].velocity;
 }
 
 /* ---- prompt --------------------------------------------------------------------------------- */
 
-void sdt_wan_prompt(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_index,
-                    sdt_handle text, int rows, int pad_rows) {
+void sdt_wan_prompt(struct sdt_flow *flow, struct sdt_wan_run *run, int index, sdt_handle text,
+                    int rows, int pad_rows) {
     const struct sdt_wan_config *c = &run->wan->config;
-    struct stream *stream = &run->stream[stream_index];
+    struct branch *branch = &run->branch[index];
     size_t d = (size_t)c->width;
     enum sdt_dtype dtype = run->layout.dtype;
     int keys = rows + (pad_rows > 0 ? 1 : 0);
 
     flow->place = &run->layout.place[0];
     flow->tag.role = SDT_ROLE_TEXT;
-    flow->tag.stream = stream_index;
-    stream->text_keys = keys;
-    stream->pad_bias = pad_rows > 0 ? logf((float)pad_rows) : 0.0f;
+    flow->tag.stream = index;
+    branch->text_keys = keys;
+    branch->pad_bias = pad_rows > 0 ? logf((float)pad_rows) : 0.0f;
 
     sdt_handle padded = sdt__tensor(flow, dtype, (size_t)keys * (size_t)c->text_dim, "padded text");
     sdt_handle hidden = sdt__tensor(flow, dtype, (size_t)keys * d, "text hidden");
@@ -518,18 +553,18 @@ void sdt_wan_prompt(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_i
     for (int l = 0; l < c->layers; l++) {
         const struct attention *cross = &run->block[l].cross;
         flow->tag.layer = l;
-        if (stream->keys[l])
-            starpu_data_unregister_submit(stream->keys[l]);
-        if (stream->values[l])
-            starpu_data_unregister_submit(stream->values[l]);
-        stream->keys[l] = sdt__tensor(flow, dtype, (size_t)keys * d, "text keys");
-        stream->values[l] = sdt__tensor(flow, dtype, (size_t)keys * d, "text values");
+        if (branch->keys[l])
+            starpu_data_unregister_submit(branch->keys[l]);
+        if (branch->values[l])
+            starpu_data_unregister_submit(branch->values[l]);
+        branch->keys[l] = sdt__tensor(flow, dtype, (size_t)keys * d, "text keys");
+        branch->values[l] = sdt__tensor(flow, dtype, (size_t)keys * d, "text values");
         sdt_insert_linear(flow, "cross_k", keys, c->width, c->width, y, cross->k.weight,
                           cross->k.bias, SDT_EPILOGUE_NONE, raw);
         sdt_insert_rms_norm(flow, "cross_norm_k", keys, c->width, c->eps, raw, cross->norm_k,
-                            stream->keys[l]);
+                            branch->keys[l]);
         sdt_insert_linear(flow, "cross_v", keys, c->width, c->width, y, cross->v.weight,
-                          cross->v.bias, SDT_EPILOGUE_NONE, stream->values[l]);
+                          cross->v.bias, SDT_EPILOGUE_NONE, branch->values[l]);
     }
     flow->tag.layer = -1;
     sdt_handle temporary[] = {padded, hidden, y, raw};
@@ -544,6 +579,7 @@ void sdt_wan_prompt(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_i
 struct layer {
     struct sdt_wan_run *run;
     struct stream *stream;
+    const struct branch *branch;
     const struct block *block;
 };
 
@@ -610,6 +646,7 @@ static void cross_attention(struct sdt_flow *flow, const struct layer *layer, in
     const struct sdt_layout *layout = &run->layout;
     const struct block *block = layer->block;
     struct stream *stream = layer->stream;
+    const struct branch *branch = layer->branch;
     int l = flow->tag.layer;
     struct sdt_row_sum none = {0};
 
@@ -627,8 +664,8 @@ static void cross_attention(struct sdt_flow *flow, const struct layer *layer, in
     if (o == q)
         o = stream->z[tile];
     sdt_insert_cross_attention(flow, "cross_attention", layout->rows, c->heads, c->head_dim, c->eps,
-                               stream->text_keys, stream->pad_bias, q, block->cross.norm_q,
-                               stream->keys[l], stream->values[l], o);
+                               branch->text_keys, branch->pad_bias, q, block->cross.norm_q,
+                               branch->keys[l], branch->values[l], o);
     sdt_insert_linear_residual(flow, "cross_out", layout->rows, c->width, c->width, o,
                                block->cross.out.weight, block->cross.out.bias, none,
                                stream->x[tile]);
@@ -687,23 +724,15 @@ static void condition(struct sdt_flow *flow, struct sdt_wan_run *run, struct str
                       stream->modulation);
 }
 
-void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_index, float t,
-                     const sdt_handle *latent) {
+/* The three parts of a forward: before the layers, one layer, after them. */
+static void begin_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int index, float t,
+                          const sdt_handle *latent) {
     const struct sdt_wan_config *c = &run->wan->config;
     const struct sdt_layout *layout = &run->layout;
-    struct stream *stream = &run->stream[stream_index];
+    struct stream *stream = run->branch[index].stream;
     int patch = c->patch[0] * c->patch[1] * c->patch[2];
-    struct layer layer = {run, stream, NULL};
-    const struct sdt_parallel *parallel = &run->parallel;
-    struct sdt_self_attention attention = {.layout = layout,
-                                           .buffers = &stream->attention,
-                                           .anywhere = parallel->anywhere,
-                                           .model = &layer,
-                                           .project = project,
-                                           .merged = merged,
-                                           .output = output};
 
-    flow->tag.stream = stream_index;
+    flow->tag.stream = index;
     condition(flow, run, stream, t);
     for (int i = 0; i < layout->tiles; i++) {
         sdt_handle x = latent[i];
@@ -718,30 +747,55 @@ void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_
                           x, run->patch_embedding.weight, run->patch_embedding.bias,
                           SDT_EPILOGUE_NONE, stream->x[i]);
     }
-    for (int l = 0; l < c->layers; l++) {
-        layer.block = &run->block[l];
-        flow->tag.layer = l;
-        for (int i = 0; i < layout->tiles; i++) {
-            at_home(flow, run, i, SDT_ROLE_DENOISE);
-            sdt_insert_layer_norm(
-                flow, "norm1", layout->rows, c->width, c->eps, stream->x[i], NULL, NULL,
-                (struct sdt_row_sum){layer.block->table, stream->modulation, 1, 1},
-                (struct sdt_row_sum){layer.block->table, stream->modulation, 0, 0}, stream->z[i]);
-        }
-        if (parallel->offloads)
-            fetch_next(flow, run, stream, l);
-        attention.aco = layout->helpers ? parallel->aco : SDT_ACO_OFF;
-        if (attention.aco == SDT_ACO_STATIC && parallel->helpers_free &&
-            !parallel->helpers_free(parallel->helpers_arg))
-            attention.aco = SDT_ACO_OFF;
-        parallel->strategy->self_attention(flow, &attention);
-        for (int i = 0; i < layout->tiles; i++) {
-            at_home(flow, run, i, SDT_ROLE_DENOISE);
-            cross_attention(flow, &layer, i);
-            feed_forward(flow, &layer, i);
-        }
+}
+
+static void insert_layer(struct sdt_flow *flow, struct sdt_wan_run *run, int index, int l) {
+    const struct sdt_wan_config *c = &run->wan->config;
+    const struct sdt_layout *layout = &run->layout;
+    const struct branch *branch = &run->branch[index];
+    struct stream *stream = branch->stream;
+    struct layer layer = {run, stream, branch, &run->block[l]};
+    const struct sdt_parallel *parallel = &run->parallel;
+    struct sdt_self_attention attention = {.layout = layout,
+                                           .buffers = &stream->attention,
+                                           .anywhere = parallel->anywhere,
+                                           .model = &layer,
+                                           .project = project,
+                                           .merged = merged,
+                                           .output = output};
+
+    flow->tag.stream = index;
+    flow->tag.layer = l;
+    for (int i = 0; i < layout->tiles; i++) {
+        at_home(flow, run, i, SDT_ROLE_DENOISE);
+        sdt_insert_layer_norm(
+            flow, "norm1", layout->rows, c->width, c->eps, stream->x[i], NULL, NULL,
+            (struct sdt_row_sum){layer.block->table, stream->modulation, 1, 1},
+            (struct sdt_row_sum){layer.block->table, stream->modulation, 0, 0}, stream->z[i]);
+    }
+    if (parallel->offloads)
+        fetch_next(flow, run, stream, l);
+    attention.aco = layout->helpers ? parallel->aco : SDT_ACO_OFF;
+    if (attention.aco == SDT_ACO_STATIC && parallel->helpers_free &&
+        !parallel->helpers_free(parallel->helpers_arg))
+        attention.aco = SDT_ACO_OFF;
+    parallel->strategy->self_attention(flow, &attention);
+    for (int i = 0; i < layout->tiles; i++) {
+        at_home(flow, run, i, SDT_ROLE_DENOISE);
+        cross_attention(flow, &layer, i);
+        feed_forward(flow, &layer, i);
     }
     flow->tag.layer = -1;
+}
+
+static void end_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int index) {
+    const struct sdt_wan_config *c = &run->wan->config;
+    const struct sdt_layout *layout = &run->layout;
+    const struct branch *branch = &run->branch[index];
+    struct stream *stream = branch->stream;
+    int patch = c->patch[0] * c->patch[1] * c->patch[2];
+
+    flow->tag.stream = index;
     /* Head: (shift, scale) = table[2, d] + e, then the projection, C fastest (trap T3). */
     for (int i = 0; i < layout->tiles; i++) {
         sdt_handle raw = next_of(&stream->hidden[layout->home[i]]);
@@ -754,9 +808,35 @@ void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int stream_
                           stream->z[i], run->proj_out.weight, run->proj_out.bias, SDT_EPILOGUE_NONE,
                           raw);
         sdt_insert_patch_order(flow, "patch_order", layout->rows, c->out_channels, patch, raw,
-                               stream->velocity[i]);
+                               branch->velocity[i]);
     }
     flow->tag.tile = -1;
+}
+
+void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int branch, float t,
+                     const sdt_handle *latent) {
+    begin_forward(flow, run, branch, t, latent);
+    for (int l = 0; l < run->wan->config.layers; l++)
+        insert_layer(flow, run, branch, l);
+    end_forward(flow, run, branch);
+}
+
+void sdt_wan_forwards(struct sdt_flow *flow, struct sdt_wan_run *run, int branches, float t,
+                      const sdt_handle *latent) {
+    if (run->streams < branches) {
+        for (int b = 0; b < branches; b++)
+            sdt_wan_forward(flow, run, b, t, latent);
+        return;
+    }
+    /* Layer by layer in turn: the lane is bounded, so a branch that is inserted as a whole first would have
+     * ended before the other's tasks are there to fill its gaps. */
+    for (int b = 0; b < branches; b++)
+        begin_forward(flow, run, b, t, latent);
+    for (int l = 0; l < run->wan->config.layers; l++)
+        for (int b = 0; b < branches; b++)
+            insert_layer(flow, run, b, l);
+    for (int b = 0; b < branches; b++)
+        end_forward(flow, run, b);
 }
 
 /* ---- predictions ---------------------------------------------------------------------------- */
@@ -776,19 +856,20 @@ static double float_parameters(const struct sdt_wan_config *c) {
 }
 
 double sdt_wan_bytes(const struct sdt_wan *wan, const struct sdt_strategy *strategy,
-                     const struct sdt_layout *layout, int device, int streams, int text_keys) {
+                     const struct sdt_layout *layout, int device, int branches, int streams,
+                     int text_keys) {
     const struct sdt_wan_config *c = &wan->config;
     double d = c->width, size = (double)sdt_dtype_size(layout->dtype);
     int tiles = layout->first_tile[device + 1] - layout->first_tile[device];
     double ring = ring_size(layout, device, layout->place[device].workers);
     double patch = c->patch[0] * c->patch[1] * c->patch[2] * c->out_channels;
-    double stream =
-        layout->rows * (tiles * (size * 2.0 * d + 4.0 * patch) + size * ring * (d + c->ffn_dim)) +
-        sdt_attention_buffers_bytes(strategy, layout, device) +
-        size * 2.0 * c->layers * text_keys * d;
+    double stream = size * layout->rows * (tiles * 2.0 * d + ring * (d + c->ffn_dim)) +
+                    sdt_attention_buffers_bytes(strategy, layout, device);
+    double branch = 4.0 * layout->rows * tiles * patch + size * 2.0 * c->layers * text_keys * d;
     double latents = 4.0 * layout->rows * tiles * patch * 5.0; /* x twice, x_last, m0, m1 */
     double all = (double)sdt_weights_parameters(wan->weights), floats = float_parameters(c);
-    return size * (all - floats) + 4.0 * floats + streams * stream + latents;
+    return size * (all - floats) + 4.0 * floats + branches * branch +
+           sdt_streams(streams, branches) * stream + latents;
 }
 
 double sdt_wan_exchanged(const struct sdt_wan_config *c, const struct sdt_strategy *strategy,

@@ -35,8 +35,9 @@ const struct sdt_wan_config *sdt_wan_config(const struct sdt_wan *wan);
 const struct sdt_weights *sdt_wan_weights(const struct sdt_wan *wan);
 
 /* One video geometry on one group of devices, computed in parallel->dtype (latents, velocities, the prompt's
- * states and what a step is conditioned on are float32 always): buffers for up to two streams (CFG branches), used by all
- * layers, steps and requests of that geometry. */
+ * states and what a step is conditioned on are float32 always): buffers used by all layers, steps and requests of
+ * that geometry, for up to two branches (of guidance: prompt and negative prompt). Branches compute side by side where each
+ * has a stream, a set of activation buffers, of its own (parallel->streams), else one after the other. */
 struct sdt_wan_run;
 
 struct sdt_wan_geometry {
@@ -46,31 +47,36 @@ struct sdt_wan_geometry {
 struct sdt_wan_run *sdt_wan_run_new(struct sdt_flow *flow, struct sdt_wan *wan,
                                     struct sdt_machine *machine,
                                     const struct sdt_parallel *parallel,
-                                    struct sdt_wan_geometry geometry, int streams);
+                                    struct sdt_wan_geometry geometry, int branches);
 /* The run's tasks have been waited for. NULL is fine. */
 void sdt_wan_run_free(struct sdt_wan_run *run);
 const struct sdt_layout *sdt_wan_layout(const struct sdt_wan_run *run);
 struct sdt_patch sdt_wan_patch(const struct sdt_wan *wan, struct sdt_wan_geometry geometry);
 
-/* Sets the prompt of a stream: keys and values of every layer's cross attention. text: [rows,
+/* Sets the prompt of a branch: keys and values of every layer's cross attention. text: [rows,
  * text_dim] encoder states; pad_rows: how many all-zero rows follow them (attended, trap T16), counted
  * by one key with a log weight. */
-void sdt_wan_prompt(struct sdt_flow *flow, struct sdt_wan_run *run, int stream, sdt_handle text,
+void sdt_wan_prompt(struct sdt_flow *flow, struct sdt_wan_run *run, int branch, sdt_handle text,
                     int rows, int pad_rows);
 
-/* velocity(stream) = model(latent, t). latent: [tiles] -> [rows, C*patch], at their home devices. */
-void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int stream, float t,
+/* velocity(branch) = model(latent, t). latent: [tiles] -> [rows, C*patch], at their home devices. */
+void sdt_wan_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int branch, float t,
                      const sdt_handle *latent);
+/* The same for branches 0..branches-1, interleaved if the run has a stream for each. */
+void sdt_wan_forwards(struct sdt_flow *flow, struct sdt_wan_run *run, int branches, float t,
+                      const sdt_handle *latent);
 /* [tiles] -> [rows, C*patch], C slowest, as the latent. */
-const sdt_handle *sdt_wan_velocity(const struct sdt_wan_run *run, int stream);
+const sdt_handle *sdt_wan_velocity(const struct sdt_wan_run *run, int branch);
 
-/* FLOPs of one forward of one stream (spec 10), text_keys keys in cross attention. */
+/* FLOPs of one forward of one branch (spec 10), text_keys keys in cross attention. */
 double sdt_wan_flops(const struct sdt_wan_config *config, struct sdt_wan_geometry geometry,
                      int text_keys);
-/* Bytes on device `device` of a group: weights, and activations of `streams` streams. */
+/* Bytes on device `device` of a group: weights, what each branch keeps, and activations of `streams` streams
+ * (0: one for each branch). */
 double sdt_wan_bytes(const struct sdt_wan *wan, const struct sdt_strategy *strategy,
-                     const struct sdt_layout *layout, int device, int streams, int text_keys);
-/* Bytes that one forward of one stream moves between devices, exactly: the strategy's exchanges, and the
+                     const struct sdt_layout *layout, int device, int branches, int streams,
+                     int text_keys);
+/* Bytes that one forward of one branch moves between devices, exactly: the strategy's exchanges, and the
  * step's two conditioning vectors to every device with tokens. */
 double sdt_wan_exchanged(const struct sdt_wan_config *config, const struct sdt_strategy *strategy,
                          const struct sdt_layout *layout);

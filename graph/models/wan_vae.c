@@ -684,17 +684,20 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
     bool whole = tiles == 1;
     /* whole frames: the devices are stages of one decoder; tiles: one decoder per device at a time */
     int together = whole ? 1 : at_most(tiles, job->devices);
-    struct progress progress = {
-        .total = frames * tiles, .call = job->frame_done, .arg = job->frame_done_arg};
+    /* On the heap: after a stall it is left to the tasks that may still end. */
+    struct progress *progress = calloc(1, sizeof *progress);
     struct decoder *decoder = calloc((size_t)together, sizeof *decoder);
     sdt_handle *tile = calloc((size_t)tiles, sizeof *tile);
     struct sdt_parameters *parameters =
         job->parameters ? job->parameters : sdt_parameters_new(vae->weights, machine);
-    if (!decoder || !tile || !parameters) {
+    if (!decoder || !tile || !parameters || !progress) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while decoding");
         goto out;
     }
 
+    progress->total = frames * tiles;
+    progress->call = job->frame_done;
+    progress->arg = job->frame_done_arg;
     flow->tag.role = SDT_ROLE_VAE;
     flow->priority = 3; /* above attention that visits (Aco): decoding is what this group is for */
     for (int first = 0; first < tiles; first += together) {
@@ -711,7 +714,7 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
                                   .out = video,
                                   .put = &machine->host,
                                   .clamp = true,
-                                  .progress = &progress};
+                                  .progress = progress};
             d->rows = at_most(t.size_rows, job->height - d->y0);
             d->cols = at_most(t.size_cols, job->width - d->x0);
             if (!whole) {
@@ -754,6 +757,7 @@ out:
         sdt_parameters_free(parameters);
     free(decoder);
     free(tile);
+    free(progress);
     return status;
 }
 

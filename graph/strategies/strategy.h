@@ -64,7 +64,7 @@ struct sdt_strategy {
     bool whole_heads; /* one part of the heads: every device computes all of them (ring alone) */
     int chunk_heads;  /* of a chunk, unless the plan says otherwise; 0: all heads of a device */
     void (*self_attention)(struct sdt_flow *flow, const struct sdt_self_attention *attention);
-    /* Bytes that one layer of one stream moves between devices without helpers. */
+    /* Bytes that one layer of one forward moves between devices without helpers. */
     double (*exchanged)(const struct sdt_layout *layout);
 };
 
@@ -80,10 +80,15 @@ struct sdt_parallel {
     enum sdt_dtype dtype; /* of activations and weights: SDT_F32, or SDT_BF16 on GPUs */
     enum sdt_transport transport;
     bool offloads; /* weights do not all fit: the next layer's are fetched while one computes */
+    int streams;   /* forwards of a step in flight, each with buffers of its own; 0: all */
     enum sdt_aco aco;
     bool (*helpers_free)(void *arg); /* ACO_STATIC: asked before each layer; NULL: always */
     void *helpers_arg;
 };
+/* Streams of a run with `branches` forwards a step, of which the plan allows `wanted` (0: any number). */
+static inline int sdt_streams(int wanted, int branches) {
+    return wanted > 0 && wanted < branches ? wanted : branches;
+}
 /* The layout that this parallelism gives a sequence. Errors as sdt_layout_init. */
 enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t tokens, int heads,
                                     int e, struct sdt_layout *layout, struct sdt_error *err);

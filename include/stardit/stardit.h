@@ -49,7 +49,7 @@ struct sdt_machine_options {
     bool keep_records;     /* for a trace */
     bool keep_edges;       /* for a graph */
     bool free_mapping;     /* for tests: any worker may run any task; no result may change */
-    int max_pending;       /* tasks of one lane inserted and not ended; 0: 4096 */
+    int max_pending;       /* tasks of one lane inserted and not ended; 0: 4096, or two layers */
     /* What schedulers are told about stand-in devices; 0: 25 GFLOP/s a worker, 8000 MB/s a link. */
     double worker_gflops, link_mb_per_s;
 };
@@ -103,7 +103,7 @@ const char *sdt_aco_name(enum sdt_aco aco);
 /* How pieces travel between devices. The bits are the same. */
 enum sdt_transport {
     SDT_TRANSPORT_STARPU, /* StarPU's own transfers: copy engines, each piece when it is ready */
-    SDT_TRANSPORT_NCCL,   /* rounds of NCCL sends and receives over the DiT group; CPU devices stand in
+    SDT_TRANSPORT_NCCL, /* rounds of NCCL sends and receives over the DiT group; CPU devices stand in
                            * for it by copying in the same order and with the same waiting */
 };
 
@@ -190,8 +190,12 @@ struct sdt_placement {
     enum sdt_precision precision;
     bool text_with_vae; /* the text encoder runs on the first VAE device, else the first DiT one */
     int chunk_heads, ulysses_degree; /* 0: the strategy's own */
-    enum sdt_aco aco;                /* needs two groups that share no device */
-    enum sdt_transport transport;    /* NCCL: with ulysses, pipesp and single, aco off */
+    /* Guidance's two forwards of a step: 2: side by side, each with activation buffers of its own, so
+     * that one computes while the other exchanges; 1: one after the other in the same buffers,
+     * with less memory. 0: 2. The same bits. */
+    int streams;
+    enum sdt_aco aco;             /* needs two groups that share no device */
+    enum sdt_transport transport; /* NCCL: with ulysses, pipesp and single, aco off */
     bool keep_weights; /* one group: both phases' weights stay on the devices, nothing is dropped */
     bool vae_spill;    /* once nothing is left to denoise, DiT devices decode as well */
     int most_latents;  /* of requests that are not decoded yet, denoising ones included; 0: 3 */
@@ -205,7 +209,8 @@ struct sdt_plan {
     int64_t tokens;
     int tile_rows, tiles;
     int heads;
-    int streams;                      /* 2 with classifier-free guidance */
+    int forwards;                     /* of a step: 2 with classifier-free guidance */
+    int streams;                      /* forwards in flight at once, with buffers of their own */
     int *device_tiles, *device_heads; /* [devices] */
     double *device_bytes;             /* [devices] predicted peak */
     double *device_room;   /* [devices] GPUs: bytes that StarPU may use there; CPUs: 0, not known */

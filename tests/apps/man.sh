@@ -9,7 +9,7 @@ options() {
 for program in generate eval info bench; do
     page=$source/man/stardit-$program.1
     case $program in
-    bench) "$bench" kernels --help && "$bench" runtime --help && "$bench" sched --help ;;
+    bench) for c in kernels runtime sched quality; do "$bench" $c --help; done ;;
     *) "$build/stardit-$program" --help ;;
     esac | grep -o -e '^  --[a-z-]*' | options >"$tmp/help"
     # Only what is set bold or italic at the start of a paragraph or request names an option.

@@ -1,6 +1,6 @@
 #!/bin/sh
 # A run without progress ends: when a task is lost (by a scheduler that forgets it), the program says after
-# STARDIT_STALL_SECONDS which tasks wait, the lost one first, and exits with 1. While denoising, while
+# STARDIT_STALL_SECONDS which tasks wait, the lost one first, and exits with 1. While encoding text, denoising,
 # decoding, with one group and with two.
 . "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
 
@@ -20,6 +20,7 @@ forgets() {
     echo "$*: $(cut -c -230 "$tmp/err" | head -1)"
 }
 
+forgets text_gate "request 0, layer 0" --devices 1
 forgets to_out "request 0, layer 0" --devices 1
 forgets to_out "request 0, layer 0" --devices 3 --strategy pipesp
 forgets vae_conv "request 0" --devices 2

@@ -2,78 +2,16 @@
  * the call must give SDT_ERROR_MEMORY and take nothing with it: no block, mapping or descriptor.
  *
  * The reader's files are compiled into this program, so that the linker's --wrap reaches their
- * calls of malloc, calloc, realloc, free and mmap; jansson gets the same functions. */
-#define _GNU_SOURCE
-#include <errno.h>
+ * calls (tests/faults.h); jansson gets the same functions. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "graph/checkpoint/config.h"
 #include "graph/checkpoint/weights.h"
 #include "tests/checkpoint/files.h"
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *block, size_t size);
-void __real_free(void *block);
-void *__real_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *block, size_t size);
-void __wrap_free(void *block);
-void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
-
-static struct {
-    bool armed;
-    long calls, first; /* calls seen; the one that fails, from 0 */
-    bool all;          /* and all after it */
-    bool failed;
-    long blocks; /* allocated and not freed */
-} state;
-
-static bool refuse(void) {
-    if (!state.armed)
-        return false;
-    const long call = state.calls++;
-    if (call == state.first || (state.all && call > state.first)) {
-        state.failed = true;
-        errno = ENOMEM;
-        return true;
-    }
-    return false;
-}
-
-static void *count_block(void *block) {
-    state.blocks += block != NULL;
-    return block;
-}
-
-void *__wrap_malloc(size_t size) { return refuse() ? NULL : count_block(__real_malloc(size)); }
-
-void *__wrap_calloc(size_t count, size_t size) {
-    return refuse() ? NULL : count_block(__real_calloc(count, size));
-}
-
-void *__wrap_realloc(void *block, size_t size) {
-    if (refuse())
-        return NULL;
-    void *moved = __real_realloc(block, size);
-    if (!block)
-        count_block(moved);
-    return moved;
-}
-
-void __wrap_free(void *block) {
-    state.blocks -= block != NULL;
-    __real_free(block);
-}
-
-void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset) {
-    return refuse() ? MAP_FAILED : __real_mmap(address, size, protection, flags, fd, offset);
-}
+#include "tests/faults.h"
 
 /* ---- what is tried ------------------------------------------------------------------------- */
 
@@ -175,21 +113,17 @@ static long fail_each(const char *name, enum sdt_status (*attempt)(struct sdt_er
                       bool all) {
     for (long n = 0;; n++) {
         struct sdt_error err = {0};
-        const long blocks = state.blocks;
+        const long blocks = faults.blocks;
         const int descriptor = next_descriptor();
 
-        state.calls = 0;
-        state.first = n;
-        state.all = all;
-        state.failed = false;
-        state.armed = true;
+        faults_arm(&faults, n, all);
         const enum sdt_status status = attempt(&err);
-        state.armed = false;
-        CHECK(state.blocks == blocks, "%s, call %ld: %ld blocks leak", name, n,
-              state.blocks - blocks);
+        faults_disarm(&faults);
+        CHECK(faults.blocks == blocks, "%s, call %ld: %ld blocks leak", name, n,
+              faults.blocks - blocks);
         CHECK(next_descriptor() == descriptor, "%s, call %ld: a descriptor leaks", name, n);
         CHECK(!folder_is_mapped(), "%s, call %ld: a mapping leaks", name, n);
-        if (!state.failed) {
+        if (!faults.failed) {
             CHECK(status == SDT_OK, "%s without a failure: %s", name, err.message);
             return n;
         }
