@@ -35,12 +35,12 @@ from transformer import Transformer
 from vae import VAE, picture_loss, vae_loss
 
 SEED = 20261121
-VAE_STEPS = 2400
+VAE_STEPS = 5000
 KL = 3e-5
 CLIPS = 1536  # whose latents are kept
 DECODER_STEPS = 1500
-NAME_STEPS = 400
-DIT_STEPS = 3000
+NAME_STEPS = 200
+DIT_STEPS = 4500
 BATCH = 32
 DROP = 0.1  # captions left empty, for guidance
 SHIFT = 3.0
@@ -51,7 +51,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # ...)). Small windows stand side by side, so that few pixels show many colours and edges. Never one
 # window or clip alone: for a batch of 1 torch takes a convolution that is four times as slow.
 WINDOWS = (
-    (0.55, ((5, 16, 2, 4), (9, 16, 2, 2))),
+    (0.3, ((5, 16, 2, 4), (9, 16, 2, 2))),
     (0.9, ((9, 32, 1, 2), (17, 32, 1, 2), (5, 48, 1, 2))),
     (1.0, ((17, 64, 1, 2),)),
 )
