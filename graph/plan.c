@@ -166,6 +166,8 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
 
     *plan = (struct sdt_plan){0};
     enum sdt_status status = sdt__check_request(pipeline, request, err);
+    if (status == SDT_OK && pipeline->text_encoder)
+        status = sdt__prepare_text(pipeline, request, err);
     if (status != SDT_OK)
         return status;
     if (devices < 1 || devices > SDT_MAX_DEVICES)
