@@ -605,7 +605,8 @@ static int run(const struct settings *s, struct sdt_pipeline *pipeline,
         code = sdt_status_exit_code(d.outcome[r].status);
     if (status == SDT_ERROR_STALLED)
         _exit(code); /* StarPU cannot be stopped any more */
-    if (status == SDT_ERROR_USAGE && d.outcome[0].status == SDT_ERROR_INTERRUPTED)
+    if (status != SDT_OK && status != SDT_ERROR_INTERRUPTED &&
+        d.outcome[0].status == SDT_ERROR_INTERRUPTED)
         app_report(name_of_program, &err); /* refused as a whole: nothing was delivered */
     status = SDT_OK;
     if (s->stats)

@@ -229,7 +229,7 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
 static enum sdt_status choose_streams(const struct app_placement *o, struct sdt_pipeline *pipeline,
                                       const struct sdt_request *request, int count,
                                       struct sdt_placement *placement, struct sdt_error *err) {
-    struct sdt_machine_rates rates = sdt_measure_rates(o->devices, o->workers);
+    struct sdt_machine_rates rates = sdt_measure_rates(placement->device, o->machine.count, o->workers, placement->precision);
     struct sdt_candidate candidate[2];
     enum sdt_status status = SDT_OK;
     for (int s = 0; s < 2 && status == SDT_OK; s++) {

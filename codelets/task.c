@@ -197,6 +197,11 @@ void sdt__lane_clear(struct sdt_lane *lane) {
     starpu_pthread_mutex_destroy(&lane->mutex);
 }
 
+/* Whoever inserts into a full lane waits until a quarter of it is free, but at least one place. */
+static int low_water(const struct sdt_lane *lane) {
+    return lane->most - (lane->most < 4 ? 1 : lane->most / 4);
+}
+
 /* The names of the oldest pending tasks. */
 static void name_waiting(const struct sdt_lane *lane, char *text, size_t size) {
     const struct sdt__block *block = lane->oldest;
@@ -282,8 +287,7 @@ static void leave_lane(struct sdt_lane *lane, struct sdt__block *block) {
         lane->oldest = block->newer;
     lane->pending--;
     atomic_fetch_add(&lane->watch->ended, 1);
-    /* Whoever inserts waits for a quarter of the lane to be free; whoever waits, for all of it. */
-    if (lane->pending == 0 || lane->pending == lane->most - lane->most / 4 ||
+    if (lane->pending == 0 || lane->pending == low_water(lane) ||
         (lane->awaited > 0 && reached(lane, lane->awaited)))
         starpu_pthread_cond_broadcast(&lane->changed);
     starpu_pthread_mutex_unlock(&lane->mutex);
@@ -325,8 +329,7 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
 
     if (flow->error.status != SDT_OK || stopped(flow, false))
         goto out;
-    if (flow->lane->pending >= flow->lane->most &&
-        !wait_for(flow, flow->lane->most - flow->lane->most / 4, 0))
+    if (flow->lane->pending >= flow->lane->most && !wait_for(flow, low_water(flow->lane), 0))
         goto out;
     block = malloc(sizeof *block + size);
     st = block && !task->failed ? starpu_task_create() : NULL;

@@ -318,6 +318,11 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
     if (p->streams < 0 || p->streams > 2)
         return sdt_fail(err, SDT_ERROR_USAGE, "%d streams; 1 or 2 work, and 0 for both forwards",
                         p->streams);
+    for (int r = 0; r < count; r++) { /* before anything is begun */
+        enum sdt_status fine = sdt__prepare_text(pipeline, &requests[r], err);
+        if (fine != SDT_OK)
+            return fine;
+    }
     bool two = p->dit_devices > 0 && p->vae_devices > 0;
     bool shared = two && sdt__groups_overlap(p);
     struct sdt_kinds kinds;

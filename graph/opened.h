@@ -4,12 +4,15 @@
 
 #include "graph/pipeline.h"
 
+struct sdt_tokenizer;
+
 struct sdt_pipeline {
     char *folder;
     struct sdt_config *defaults; /* stardit.json, NULL: none */
     struct sdt_wan *transformer;
     struct sdt_wan_vae *vae;
-    struct sdt_umt5 *text_encoder; /* NULL: none */
+    struct sdt_umt5 *text_encoder;   /* NULL: none */
+    struct sdt_tokenizer *tokenizer; /* opened when the first text needs it */
     enum sdt_sampler_kind sampler;
     double flow_shift;
 };
@@ -40,6 +43,10 @@ void sdt__peak_bytes(const struct sdt_pipeline *pipeline, const struct sdt_reque
                      const struct sdt_placement *placement, const struct sdt_strategy *strategy,
                      const struct sdt_layout *layout, int devices,
                      double *bytes /* [devices] written */);
+/* If the request has text to be encoded: there is an encoder, and the tokenizer is open. SDT_ERROR_MISSING, and
+ * errors as sdt_tokenizer_open. */
+enum sdt_status sdt__prepare_text(struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                                  struct sdt_error *err);
 /* FLOP/s of one worker, measured with a product shaped like a tile's. */
 double sdt__measure_speed(void);
 #endif

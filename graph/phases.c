@@ -7,7 +7,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "graph/checkpoint/folder.h"
 #include "graph/checkpoint/tokenizer.h"
 
 static double now(void) {
@@ -174,25 +173,17 @@ static enum sdt_status encode_prompt(struct sdt_pipeline *pipeline, struct sdt_m
                                      struct sdt_flow *flow, const struct sdt_place *place,
                                      enum sdt_dtype dtype, const char *prompt, int length,
                                      struct text *text, struct sdt_error *err) {
-    struct sdt_tokenizer *tokenizer = NULL;
     char *cleaned = NULL;
     int count = 0;
-    char *folder = sdt_checkpoint_path(pipeline->folder, "tokenizer");
     int32_t *ids = calloc((size_t)length, sizeof *ids);
     enum sdt_status status =
-        folder && ids ? SDT_OK
-                      : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
+        ids ? sdt_prompt_clean(prompt, &cleaned, err)
+            : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
     if (status == SDT_OK)
-        status = sdt_tokenizer_open(folder, &tokenizer, err);
-    if (status == SDT_OK)
-        status = sdt_prompt_clean(prompt, &cleaned, err);
-    if (status == SDT_OK)
-        status = sdt_tokenize(tokenizer, cleaned, length, ids, &count, NULL, err);
+        status = sdt_tokenize(pipeline->tokenizer, cleaned, length, ids, &count, NULL, err);
     if (status == SDT_OK)
         status = encode_ids(pipeline, machine, flow, place, dtype, ids, count, length, text, err);
-    sdt_tokenizer_close(tokenizer);
     free(cleaned);
-    free(folder);
     free(ids);
     return status;
 }
@@ -209,10 +200,6 @@ static enum sdt_status make_text(struct sdt_pipeline *pipeline, struct sdt_machi
     flow->tag.stream = branch;
     if (embeds)
         return given_text(embeds, width, text, err);
-    if (!pipeline->text_encoder)
-        return sdt_fail(err, SDT_ERROR_MISSING,
-                        "%s has no text_encoder folder; %s prompt embeddings would work",
-                        pipeline->folder, branch ? "negative" : "given");
     if (!branch && request->token_ids)
         return encode_ids(pipeline, machine, flow, place, dtype, request->token_ids,
                           request->token_count, request->max_sequence_length, text, err);
@@ -338,6 +325,8 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
         return SDT_ERROR_MEMORY;
     flow.tag.request = report.request;
     enum sdt_status status = sdt__check_request(d->pipeline, request, err);
+    if (status == SDT_OK)
+        status = sdt__prepare_text(d->pipeline, request, err);
     if (status == SDT_OK && count > UINT32_MAX)
         status =
             sdt_fail(err, SDT_ERROR_LIMIT, "a latent of %zu values; at most 2^32 - 1 work", count);

@@ -8,6 +8,7 @@
 
 #include "graph/checkpoint/config.h"
 #include "graph/checkpoint/folder.h"
+#include "graph/checkpoint/tokenizer.h"
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
@@ -111,6 +112,28 @@ out:
     return SDT_OK;
 }
 
+enum sdt_status sdt__prepare_text(struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                                  struct sdt_error *err) {
+    bool negative = sdt__forwards(request) == 2 && !request->negative_prompt_embeds;
+    bool text = !request->prompt_embeds && !request->token_ids;
+
+    if (request->steps == 0 || (request->prompt_embeds && !negative))
+        return SDT_OK;
+    if (!pipeline->text_encoder)
+        return sdt_fail(err, SDT_ERROR_MISSING,
+                        "%s has no text_encoder folder; %s prompt embeddings would work",
+                        pipeline->folder, request->prompt_embeds ? "negative" : "given");
+    if (pipeline->tokenizer || (!text && !negative))
+        return SDT_OK;
+    char *folder = sdt_checkpoint_path(pipeline->folder, "tokenizer");
+    if (!folder)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the tokenizer of %s",
+                        pipeline->folder);
+    enum sdt_status status = sdt_tokenizer_open(folder, &pipeline->tokenizer, err);
+    free(folder);
+    return status;
+}
+
 void sdt_pipeline_close(struct sdt_pipeline *pipeline) {
     if (!pipeline)
         return;
@@ -118,6 +141,7 @@ void sdt_pipeline_close(struct sdt_pipeline *pipeline) {
     sdt_wan_close(pipeline->transformer);
     sdt_wan_vae_close(pipeline->vae);
     sdt_umt5_close(pipeline->text_encoder);
+    sdt_tokenizer_close(pipeline->tokenizer);
     free(pipeline->folder);
     free(pipeline);
 }

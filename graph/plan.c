@@ -291,6 +291,8 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
 
     *plan = (struct sdt_plan){0};
     enum sdt_status status = sdt__check_request(pipeline, request, err);
+    if (status == SDT_OK && pipeline->text_encoder)
+        status = sdt__prepare_text(pipeline, request, err);
     if (status == SDT_OK)
         status = sdt__devices_check(placement->device, devices, &gpus, err);
     if (status == SDT_OK)

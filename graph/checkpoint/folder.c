@@ -106,7 +106,7 @@ enum sdt_status sdt_checkpoint_find(const char *model, char **folder, struct sdt
             return sdt_fail(
                 err, SDT_ERROR_MISSING,
                 "%s is neither a folder nor in the Hugging Face cache; download it with: "
-                "huggingface-cli download %s",
+                "hf download %s",
                 model, model);
     } else {
         return sdt_fail(err, SDT_ERROR_MISSING, "%s: no such folder", model);

@@ -54,22 +54,33 @@ static enum sdt_status unsupported(const char *path, const char *what, const cha
 
 /* ---- normaliser and pre-tokenizer ------------------------------------------------------------ */
 
-static enum sdt_status read_normalizer(const char *path, const json_t *json,
-                                       struct pipeline *pipeline, struct sdt_error *err) {
+typedef enum sdt_status reader(const char *path, const json_t *json, const char *type,
+                               struct pipeline *pipeline, struct sdt_error *err);
+
+/* One step by `read`, or each part of a Sequence, which lists them under `key`; none is fine. The depth of the
+ * file is bounded (tokenizer_limits). */
+static enum sdt_status read_steps(const char *path, const json_t *json, const char *key,
+                                  reader *read, struct pipeline *pipeline, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
-    const char *type;
     const json_t *part;
     size_t i;
 
     if (!json || json_is_null(json))
         return SDT_OK;
-    type = type_of(json);
-    if (strcmp(type, "Sequence") == 0) {
-        json_array_foreach(json_object_get(json, "normalizers"), i, part) {
-            if ((status = read_normalizer(path, part, pipeline, err)) != SDT_OK)
-                return status;
-        }
-    } else if (strcmp(type, "Precompiled") == 0) {
+    const char *type = type_of(json);
+    if (strcmp(type, "Sequence") != 0)
+        return read(path, json, type, pipeline, err);
+    json_array_foreach(json_object_get(json, key), i, part) {
+        status = read_steps(path, part, key, read, pipeline, err);
+        if (status != SDT_OK)
+            break;
+    }
+    return status;
+}
+
+static enum sdt_status read_normalizer(const char *path, const json_t *json, const char *type,
+                                       struct pipeline *pipeline, struct sdt_error *err) {
+    if (strcmp(type, "Precompiled") == 0) {
         const json_t *map = json_object_get(json, "precompiled_charsmap");
 
         if (pipeline->charsmap)
@@ -112,25 +123,14 @@ static enum sdt_status read_prefix(const char *path, const json_t *json, struct 
                        json_is_string(scheme) ? json_string_value(scheme) : "(not a string)", err);
 }
 
-static enum sdt_status read_pre_tokenizer(const char *path, const json_t *json,
+static enum sdt_status read_pre_tokenizer(const char *path, const json_t *json, const char *type,
                                           struct pipeline *pipeline, struct sdt_error *err) {
-    enum sdt_status status = SDT_OK;
-    const char *type;
-    const json_t *part;
-    size_t i;
-
-    if (!json || json_is_null(json))
-        return SDT_OK;
-    type = type_of(json);
-    if (strcmp(type, "Sequence") == 0) {
-        json_array_foreach(json_object_get(json, "pretokenizers"), i, part) {
-            if ((status = read_pre_tokenizer(path, part, pipeline, err)) != SDT_OK)
-                return status;
-        }
-    } else if (strcmp(type, "WhitespaceSplit") == 0) {
+    if (strcmp(type, "WhitespaceSplit") == 0) {
         pipeline->strips = pipeline->collapses = true;
         pipeline->splits = true;
-    } else if (strcmp(type, "Metaspace") == 0) {
+        return SDT_OK;
+    }
+    if (strcmp(type, "Metaspace") == 0) {
         const json_t *split = json_object_get(json, "split");
 
         if (!string_is(json_object_get(json, "replacement"), METASPACE))
@@ -138,11 +138,9 @@ static enum sdt_status read_pre_tokenizer(const char *path, const json_t *json,
                                err);
         pipeline->metaspace = true;
         pipeline->splits |= !split || !json_is_false(split);
-        status = read_prefix(path, json, pipeline, err);
-    } else {
-        return unsupported(path, "pre_tokenizer", type, err);
+        return read_prefix(path, json, pipeline, err);
     }
-    return status;
+    return unsupported(path, "pre_tokenizer", type, err);
 }
 
 /* ---- base64 ---------------------------------------------------------------------------------- */
@@ -280,9 +278,11 @@ enum sdt_status sdt__tokenizer_json_model(const char *path, const json_t *root,
     *model = (struct sdt__bytes){0};
     if (!json_is_object(json_object_get(root, "model")))
         return sdt_fail(err, SDT_ERROR_FORMAT, "%s: there is no object 'model'", shown);
-    status = read_normalizer(path, json_object_get(root, "normalizer"), &pipeline, err);
+    status = read_steps(path, json_object_get(root, "normalizer"), "normalizers", read_normalizer,
+                        &pipeline, err);
     if (status == SDT_OK)
-        status = read_pre_tokenizer(path, json_object_get(root, "pre_tokenizer"), &pipeline, err);
+        status = read_steps(path, json_object_get(root, "pre_tokenizer"), "pretokenizers",
+                            read_pre_tokenizer, &pipeline, err);
     if (status != SDT_OK)
         goto out;
     if (!pipeline.metaspace) {

@@ -49,7 +49,7 @@ struct sdt_machine_options {
     bool keep_records;     /* for a trace */
     bool keep_edges;       /* for a graph */
     bool free_mapping;     /* for tests: any worker may run any task; no result may change */
-    int max_pending;       /* tasks of one lane inserted and not ended; 0: 4096, or two layers */
+    int max_pending;       /* most tasks of one lane inserted and not ended; 0: 4096, or two layers */
     /* What schedulers are told about stand-in devices; 0: 25 GFLOP/s a worker, 8000 MB/s a link. */
     double worker_gflops, link_mb_per_s;
 };
@@ -226,10 +226,11 @@ struct sdt_plan {
     double denoise_seconds, decode_seconds, seconds;
     double flops_per_second; /* measured on CPUs; on GPUs a guess from the kind of GPU */
 };
-/* Checks the request (sizes, text length, tiling, memory against the machine's) and predicts.
- * flops_per_second is measured with a small matrix product on CPUs. workers_per_device as in
- * sdt_machine_options. Needs no machine. SDT_ERROR_USAGE or SDT_ERROR_LIMIT with the numbers;
- * SDT_ERROR_DEVICE where GPUs are asked for and there is none; SDT_ERROR_MEMORY. */
+/* Checks the request (sizes, text length, tiling, memory against the machine's; a tokenizer that it
+ * needs can be opened) and predicts. flops_per_second is measured with a small matrix product on
+ * CPUs. workers_per_device as in sdt_machine_options. Needs no machine. SDT_ERROR_USAGE or
+ * SDT_ERROR_LIMIT with the numbers; SDT_ERROR_DEVICE where GPUs are asked for and there is none;
+ * SDT_ERROR_MISSING, SDT_ERROR_FORMAT or SDT_ERROR_UNSUPPORTED for the tokenizer; SDT_ERROR_MEMORY. */
 enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                               const struct sdt_placement *placement, int devices,
                               int workers_per_device, struct sdt_plan *plan, struct sdt_error *err);

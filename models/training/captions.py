@@ -16,6 +16,12 @@ class Tokenizer:
         self.model = sentencepiece.SentencePieceProcessor(model_file=path)
         self.cache = {}
 
+    def ids(self, words):
+        """Ids of words that are one piece each."""
+        pieces = [self.model.encode(word) for word in words]
+        assert all(len(piece) == 1 for piece in pieces), pieces
+        return [piece[0] for piece in pieces]
+
     def __call__(self, texts):
         """ids [batch, longest], zero-padded, and lengths [batch], </s> included."""
         for text in texts:

@@ -28,15 +28,16 @@ class Stage:
     and went on has drawn the same data as one that was not.
     """
 
-    def __init__(self, folder, name, model, steps, rates, average, warmup=30, floor=0.01):
-        """rates: of Muon, for matrices and convolutions, and of AdamW, for all else."""
+    def __init__(self, folder, name, model, steps, rates, average, adam=(), warmup=30, floor=0.01):
+        """rates: of Muon, for matrices and convolutions, and of AdamW, for all else and for
+        parameters whose names begin with one of adam."""
         self.path = os.path.join(folder, name + ".pt")
         self.name, self.model, self.steps = name, model, steps
         self.rates, self.average, self.warmup, self.floor = rates, average, warmup, floor
         matrices, others = [], []
         for label, p in model.named_parameters():
             wide = p.dim() > 1 and p.shape[0] > 1 and p[0].numel() > 1
-            plain = p.numel() < 48 or "shared" in label or "table" in label or "relative" in label
+            plain = p.numel() < 48 or "table" in label or label.startswith(adam)
             (matrices if wide and not plain else others).append(p)
         self.optimizers = [
             Muon(matrices, lr=rates[0]),

@@ -63,6 +63,14 @@ head -c 100 "$demo/tokenizer/spiece.model" >"$bad/tokenizer/spiece.model"
 if "$info" | grep -q "SentencePiece) yes"; then
     refuses 1 "$generate" --model "$bad" --prompt x --output "$tmp/v.y4m" --quiet
     says "spiece.model"
+    # Before anything else: without a machine, and not after the first of several prompts.
+    refuses 1 "$generate" --model "$bad" --prompt x --dry-run
+    says "spiece.model"
+    refuses 1 "$generate" --model "$bad" --token-ids 1 --output "$tmp/v.y4m" --quiet
+    says "spiece.model" # the negative prompt is text
+    rm -r "$bad/tokenizer"
+    refuses 1 "$generate" --model "$bad" --prompt x --prompt y --dry-run
+    says "tokenizer"
     [ -e "$tmp/v.y4m" ] && fail "a video was written"
 fi
 

@@ -33,9 +33,9 @@ from transformers.convert_slow_tokenizer import T5Converter
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODELS = os.path.join(HERE, "..", "..", "models")
-sys.path.insert(0, MODELS)
+sys.path.insert(0, os.path.join(MODELS, "training"))
 sys.dont_write_bytecode = True  # models/ is distributed as it is
-import make_demo
+import tokenizer as demo_tokenizer
 
 COUNT = 300
 EXTRA_IDS = 100
@@ -117,7 +117,7 @@ def syllables(count, seed):
 
 def train(folder):
     model = io.BytesIO()
-    text = list(make_demo.sentences(3000, 1)) + list(syllables(4000, 2)) + OTHER * 20
+    text = list(demo_tokenizer.sentences(3000, 1)) + list(syllables(4000, 2)) + OTHER * 20
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(text),
         model_writer=model,
@@ -145,7 +145,7 @@ def train(folder):
 def candidates(seed):
     """FIXED, then prompts made of sentences, odd characters and odd white space."""
     random = np.random.Generator(np.random.PCG64(seed))
-    captions = list(make_demo.sentences(400, seed + 1)) + OTHER + list(syllables(40, seed + 2))
+    captions = list(demo_tokenizer.sentences(400, seed + 1)) + OTHER + list(syllables(40, seed + 2))
     spaces = [" ", " ", " ", "  ", "\t", "\n", "\u00a0", "\u3000", " \n "]
     odd = ["\U0001f600", "\u2603", "\u00e9", "e\u0301", "\u20ac", "</s>", "<extra_id_3>", "&amp;",
            "\uff21", "\u200b", "\u00df", "\u0130", "\u01c6", "\U00020000", "\ufb03", "%", "\\", "<s>"]  # fmt: skip
@@ -174,7 +174,7 @@ def main():
     train(folder)
     demo = os.path.join(MODELS, "stardit-demo", "tokenizer")
     pairs = {}
-    for name, path, extra in (("t5", folder, EXTRA_IDS), ("demo", demo, make_demo.EXTRA_IDS)):
+    for name, path, extra in (("t5", folder, EXTRA_IDS), ("demo", demo, demo_tokenizer.EXTRA_IDS)):
         # Each from one file only: transformers would otherwise mix what it finds in the folder.
         slow = T5Tokenizer(os.path.join(path, "spiece.model"), extra_ids=extra, legacy=True)
         if name == "demo":  # as tokenizer_config.json says: <s> is an added token

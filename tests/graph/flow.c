@@ -4,7 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "stardit/graph.h"
+#include <stdatomic.h>
+#include <time.h>
+
+#include "graph/machine.h"
 
 enum { DEVICES = 3, N = 1000, ROUNDS = 20 };
 
@@ -105,6 +108,49 @@ static void mistakes(struct sdt_machine *machine) {
     sdt_flow_free(flow);
 }
 
+struct bound {
+    struct sdt_machine *machine;
+    atomic_int most;
+};
+
+/* At a task's end, which counts as pending: gives the inserting thread time to run ahead as far as it may. */
+static void look(void *arg) {
+    const struct timespec moment = {0, 1000 * 1000};
+    struct bound *bound = arg;
+    nanosleep(&moment, NULL);
+    int pending = atomic_load(&bound->machine->lane[SDT_LANE_OWN].pending);
+    if (pending > atomic_load(&bound->most))
+        atomic_store(&bound->most, pending);
+}
+
+/* A lane never holds more tasks than asked for. */
+static void check_bound(int most) {
+    struct sdt_machine_options options = {
+        .devices = 1, .workers_per_device = 1, .max_pending = most};
+    struct bound bound = {0};
+    struct sdt_error err = {0};
+    struct sdt_flow *flow = NULL;
+    if (sdt_machine_open(&options, &bound.machine, &err) != SDT_OK ||
+        sdt_flow_new(bound.machine, &flow, &err) != SDT_OK) {
+        expect(false, "a machine with a bound", &err);
+        return;
+    }
+    float x[N] = {0};
+    sdt_handle v = sdt_vector_new(flow, N, "x"), y = sdt_vector_new(flow, N, "y");
+    bound.machine->watch.task_ended_arg = &bound;
+    bound.machine->watch.task_ended = look;
+    sdt_vector_put(flow, v, x, N);
+    for (int i = 0; i < 40; i++)
+        sdt_insert_silu(flow, "silu", N, v, y);
+    bool ended = sdt_flow_wait(flow, &err) == SDT_OK;
+    printf("at most %d pending: %d were\n", most, bound.most);
+    expect(ended && bound.most == most, "the bound", &err);
+    sdt_vector_free(v);
+    sdt_vector_free(y);
+    sdt_flow_free(flow);
+    sdt_machine_close(bound.machine);
+}
+
 int main(void) {
     struct sdt_error err = {0};
     struct sdt_machine_options options = {.devices = DEVICES};
@@ -151,5 +197,7 @@ int main(void) {
     for (int f = 0; f < SDT_MAX_FLOWS; f++)
         sdt_flow_free(flow[f]);
     sdt_machine_close(machine);
+    for (int most = 1; most <= 5; most++)
+        check_bound(most);
     return failures ? 1 : 0;
 }
