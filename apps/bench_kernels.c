@@ -33,6 +33,7 @@ struct bench {
     double best, yardstick; /* seconds of one call */
     double call, slice;     /* when the call and the slice at hand began; 0: none */
     int slices;             /* done */
+    int rows;               /* printed */
 };
 
 static double now(void) {
@@ -127,6 +128,8 @@ static void end(struct bench *bench, const char *name, const char *size, double 
     double yard_work = bench->bytes > 0 ? bench->bytes : 2. * SGEMM * SGEMM * SGEMM;
     double rate = 1e-9 * work / bench->best, yard_rate = 1e-9 * yard_work / bench->yardstick;
     int good = error <= tolerance;
+    if (!bench->rows++)
+        printf("%-16s %-38s %9s %9s %16s\n", "kernel", "size", "error", "allowed", "rate");
     printf("%-16s %-38s %9.1e %9.1e %8.1f %s %5.0f%% of %s%s\n", name, size, error, tolerance, rate,
            bench->bytes > 0 ? "GB/s   " : "GFLOP/s", 100. * rate / yard_rate,
            bench->bytes > 0 ? "memcpy" : "sgemm", good ? "" : "  WRONG");
@@ -539,10 +542,8 @@ static int bench_cpu(int argc, char **argv) {
     for (int i = 0; i < 3; i++)
         bench.yard[i] = numbers(&bench, (size_t)SGEMM * SGEMM, 1.f);
     bench.arrays = 0; /* the yardsticks stay */
-    if (bench.used && !bench.no_memory) {
-        printf("%-16s %-38s %9s %9s %16s\n", "kernel", "size", "error", "allowed", "rate");
+    if (bench.used && !bench.no_memory)
         run_all(&bench);
-    }
     if (!bench.used || bench.no_memory) {
         fprintf(stderr, "stardit-bench: no memory\n");
         result = 1;

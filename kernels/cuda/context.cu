@@ -121,7 +121,7 @@ const struct sdt_error *sdt_cuda_error(const struct sdt_cuda *cuda) { return &cu
 const char *sdt_cuda_cudnn(const struct sdt_cuda *cuda, const char **why) {
     if (why)
         *why = *cuda->cudnn_why ? cuda->cudnn_why : NULL;
-    return cuda->cudnn ? sdt__cudnn_version(cuda->cudnn) : NULL;
+    return cuda->cudnn ? sdt__cudnn_loaded_version(cuda->cudnn) : NULL;
 }
 
 void sdt_cuda_prefer_own(struct sdt_cuda *cuda, bool own) { cuda->own = own; }

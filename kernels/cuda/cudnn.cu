@@ -12,7 +12,7 @@ struct sdt__cudnn *sdt__cudnn_new(cudaStream_t, char *why, size_t size) {
     return NULL;
 }
 void sdt__cudnn_free(struct sdt__cudnn *) {}
-const char *sdt__cudnn_version(const struct sdt__cudnn *) { return NULL; }
+const char *sdt__cudnn_loaded_version(const struct sdt__cudnn *) { return NULL; }
 
 #else
 
@@ -98,7 +98,7 @@ void sdt__cudnn_free(struct sdt__cudnn *cudnn) {
     free(cudnn);
 }
 
-const char *sdt__cudnn_version(const struct sdt__cudnn *cudnn) { return cudnn->text; }
+const char *sdt__cudnn_loaded_version(const struct sdt__cudnn *cudnn) { return cudnn->text; }
 
 /* ---- graphs ------------------------------------------------------------------------------------- */
 

@@ -32,7 +32,7 @@ done <<EOF
 did you mean --num-inference-steps|--num-inference-step 4
 did you mean --num-inference-steps|--steps 4
 did you mean --guidance-scale|--guidance_scal=3
-unknown option --transport|--transport static
+--transport mpi: must be one of starpu|--model $demo --token-ids 1 --output v.y4m --transport mpi
 unexpected argument|model
 --model is needed|--prompt x --output v.mp4
 --prompt is needed|--model $demo --output v.y4m
