@@ -14,8 +14,7 @@ int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     struct app_program program = {
         .name = "stardit-bench",
-        .usage = "kernels [--device cpu|cuda] [NAME...] | runtime [options] | sched [options] | "
-                 "quality [options]",
+        .usage = "kernels|runtime|sched|quality [options] [NAME...]",
         .summary =
             "Measures this machine: 'kernels' prints rate and error of every kernel (or of "
             "those named), 'runtime' the gain from a second worker and device and the time of "
