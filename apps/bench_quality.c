@@ -1,5 +1,6 @@
 /* Generates a video for every caption and seed, looks at each, and counts what is right. The plan is the
- * user's: whatever changes numbers (a strategy, a precision, fewer steps) is judged by what is seen. */
+ * user's: whatever changes numbers (a strategy, a precision, fewer steps) is judged by what is seen. With
+ * --latents only the decoder is judged. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -14,16 +15,20 @@
 #include "apps/read.h"
 #include "apps/shapes.h"
 #include "apps/strategy.h"
+#include "graph/pipeline.h"
 #include "stardit/stardit.h"
 
 static const char name_of_program[] = "stardit-bench quality";
 
 struct quality {
-    const char *model, *prompt_file, *strategy, *scheduler;
+    const char *model, *prompt_file, *latents_file, *strategy, *scheduler;
     int seeds, steps, devices, workers, chunk_heads;
     double guidance;
     bool verbose;
     char *text; /* of the prompt file */
+    struct sdt_safetensors *file;
+    float *latents; /* [captions, C, T, h, w], or NULL */
+    size_t latent;  /* floats of one */
     const char *caption[APP_MOST_STRINGS];
     struct app_scene wanted[APP_MOST_STRINGS]; /* what each caption says */
     int captions;
@@ -60,7 +65,31 @@ static void look_at(void *arg, int r, enum sdt_status status, const struct sdt_e
     pthread_mutex_unlock(&q->mutex);
 }
 
-static enum sdt_status make_requests(const struct quality *q, struct sdt_pipeline *pipeline,
+static enum sdt_status read_latents(struct quality *q, struct sdt_pipeline *pipeline,
+                                    const struct sdt_request *request, struct sdt_error *err) {
+    const struct sdt_stored *tensor;
+    struct sdt_wan_vae *vae = sdt_pipeline_vae(pipeline);
+    int space = sdt_wan_vae_space_ratio(vae), time = sdt_wan_vae_time_ratio(vae);
+    int channels = sdt_wan_vae_channels(vae), frames = (request->num_frames - 1) / time + 1;
+    int rows = request->height / space, columns = request->width / space;
+
+    enum sdt_status status =
+        app_read_tensor("latents", q->latents_file, "latents", &q->file, &tensor, err);
+    if (status != SDT_OK)
+        return status;
+    const int64_t *shape = tensor->shape;
+    if (tensor->rank != 5 || shape[0] != q->captions || shape[1] != channels ||
+        shape[2] != frames || shape[3] != rows || shape[4] != columns)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--latents %s: tensor %.80s must have the shape [%d, %d, %d, %d, %d], a latent "
+                        "for each line of the prompt file",
+                        q->latents_file, tensor->name, q->captions, channels, frames, rows,
+                        columns);
+    q->latent = (size_t)channels * frames * rows * columns;
+    return sdt_stored_floats(tensor, &q->latents, err);
+}
+
+static enum sdt_status make_requests(struct quality *q, struct sdt_pipeline *pipeline,
                                      struct sdt_request **requests, struct sdt_error *err) {
     int count = q->captions * q->seeds;
     struct sdt_request request;
@@ -78,6 +107,11 @@ static enum sdt_status make_requests(const struct quality *q, struct sdt_pipelin
         request.steps = q->steps;
     if (q->guidance >= 0.0)
         request.guidance_scale = q->guidance;
+    if (q->latents_file) {
+        request.steps = 0;
+        if ((status = read_latents(q, pipeline, &request, err)) != SDT_OK)
+            return status;
+    }
     *requests = calloc((size_t)count, sizeof **requests);
     if (!*requests)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d requests", count);
@@ -85,6 +119,8 @@ static enum sdt_status make_requests(const struct quality *q, struct sdt_pipelin
         (*requests)[r] = request;
         (*requests)[r].prompt = q->caption[r / q->seeds];
         (*requests)[r].seed = (uint64_t)(r % q->seeds);
+        if (q->latents)
+            (*requests)[r].latents = q->latents + (size_t)r * q->latent;
     }
     return SDT_OK;
 }
@@ -112,6 +148,8 @@ static enum sdt_status measure(struct quality *q, struct sdt_error *err) {
         sdt_machine_close(machine);
         sdt_pipeline_close(pipeline);
         free(requests);
+        free(q->latents);
+        sdt_safetensors_close(q->file);
     }
     return status;
 }
@@ -124,6 +162,9 @@ int app_bench_quality(int argc, char **argv) {
         APP_STRING_OPTION("prompt-file", "FILE", &q.prompt_file,
                           "captions, one a line: \"a red circle moving right over a blue "
                           "background\""),
+        APP_STRING_OPTION("latents", "FILE", &q.latents_file,
+                          "safetensors, [captions, C, T, h, w]: decode these instead of denoising; "
+                          "judges the decoder alone"),
         APP_INT_OPTION("seeds", "N", &q.seeds, 1, 100000, "videos of each caption (default 3)"),
         APP_INT_OPTION("num-inference-steps", "N", &q.steps, 1, 1000,
                        "denoising steps (default: the checkpoint's)"),
@@ -154,6 +195,12 @@ int app_bench_quality(int argc, char **argv) {
         return code;
     if (!q.model || !q.prompt_file)
         return app_usage(program.name, "--model and --prompt-file are needed");
+    if (q.latents_file && (app_given(&program, "seeds") || app_given(&program, "guidance-scale") ||
+                           app_given(&program, "num-inference-steps")))
+        return app_usage(program.name, "--latents only decodes: --seeds, --num-inference-steps and "
+                                       "--guidance-scale do not go with it");
+    if (q.latents_file)
+        q.seeds = 1;
     enum sdt_status status = app_read_lines("prompt-file", q.prompt_file, APP_MOST_STRINGS, &q.text,
                                             q.caption, &q.captions, &err);
     for (int i = 0; i < q.captions && status == SDT_OK; i++)

@@ -19,6 +19,8 @@
 #ifndef STARDIT_CODELETS_CUDA_H
 #define STARDIT_CODELETS_CUDA_H
 
+#include "codelets/task.h" /* and with it starpu.h, which says whether this is simulated time */
+
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
@@ -26,8 +28,6 @@
 #ifdef STARPU_SIMGRID
 #undef HAVE_CUDA /* simulated GPUs run no kernels */
 #endif
-
-#include "codelets/task.h"
 
 /* Makes the context of each CUDA worker, and frees them: between starpu_init and starpu_shutdown, while no task
  * runs. Nothing to do where there is no GPU. SDT_ERROR_DEVICE with the worker's name and what failed;

@@ -734,7 +734,7 @@ SDT_BODY void body_split_norm(const struct body_split *a, int pack, int i, float
 /* Writes the lane's packs of row r; a pack lies within one head. `inverse` is not used without a weight. */
 SDT_BODY void body_split_end(const struct body_split *a, const struct body_row *row, int r,
                              float inverse) {
-    struct body_turns turns;
+    struct body_turns turns = {{0}, {0}}; /* read with a table only, which compilers cannot see */
     int pack = row->pack, first = a->head[0], last = a->head[a->pieces];
     bool valid = r < a->valid_rows;
     if (a->table && valid)

@@ -1,4 +1,4 @@
-"""Writes a diffusers folder of the trained parts; weights as bf16.
+"""Writes a diffusers folder of the trained parts: weights as bf16, the VAE's as float32, as Wan's are.
 
 The tokenizer is not trained here but by tokenizer.py, and goes along as it is.
 """
@@ -8,6 +8,7 @@ import os
 import shutil
 
 import text
+import torch
 import transformer
 import vae
 from safetensors.torch import save_file
@@ -72,8 +73,8 @@ def write_json(value, *path):
         f.write("\n")
 
 
-def write_weights(module, *path):
-    tensors = {k: v.detach().bfloat16().contiguous() for k, v in module.state_dict().items()}
+def write_weights(module, dtype, *path):
+    tensors = {k: v.detach().to(dtype).contiguous() for k, v in module.state_dict().items()}
     save_file(tensors, os.path.join(*path), metadata={"format": "pt"})
     os.chmod(os.path.join(*path), 0o644)
     count = sum(t.numel() for t in tensors.values())
@@ -91,9 +92,9 @@ def export(root, tokenizer, coder, encoder, denoiser, mean, std, guidance):
     write_json(MODEL_INDEX, root, "model_index.json")
     write_json(dict(DEFAULTS, guidance_scale=guidance), root, "stardit.json")
     weights = "diffusion_pytorch_model.safetensors"
-    write_weights(denoiser, root, "transformer", weights)
-    write_weights(coder, root, "vae", weights)
-    write_weights(encoder, root, "text_encoder", "model.safetensors")
+    write_weights(denoiser, torch.bfloat16, root, "transformer", weights)
+    write_weights(coder, torch.float32, root, "vae", weights)
+    write_weights(encoder, torch.bfloat16, root, "text_encoder", "model.safetensors")
     target = os.path.join(root, "tokenizer")
     if os.path.abspath(tokenizer) != os.path.abspath(target):
         shutil.copytree(tokenizer, target, dirs_exist_ok=True)

@@ -275,14 +275,14 @@ class VAE(nn.Module):
         return self.decoder(self.post_quant_conv(z))
 
 
-def picture_loss(y, x):
+def picture_loss(y, x, absolute=0.5, neighbours=0.1):
     """Squares, half of L1, 0.1 of the L1 of differences between neighbours; and the error.
 
     Squares tell colours apart early; L1 alone stays at medians of them for hundreds of steps.
     """
     error = y - x
     edges = sum((error.diff(dim=d).abs().mean() for d in (2, 3, 4)), torch.zeros(()))
-    return 2 * (error**2).mean() + 0.5 * error.abs().mean() + 0.1 * edges, error
+    return 2 * (error**2).mean() + absolute * error.abs().mean() + neighbours * edges, error
 
 
 def vae_loss(vae, x, kl_weight):
