@@ -64,8 +64,8 @@ refuses "out-%03d.mp4" --prompt a --prompt b
 refuses "needs two groups" --prompt a --aco static
 refuses "go together" --prompt a --dit-devices 0
 refuses "go together" --prompt a --dit-parallel-size 2
-refuses "device numbers" --prompt a --dit-devices 0-x --vae-devices 1
-refuses "name device 5" --prompt a --dit-devices 0-4 --vae-devices 5 --devices 3
+refuses "must be a list of devices" --prompt a --dit-devices 0-x --vae-devices 1
+refuses "the groups name device 3; --devices 3 has 0 to 2" --prompt a --dit-devices 0-4 --vae-devices 5 --devices 3
 refuses "stands twice" --prompt a --dit-devices 0,0 --vae-devices 1
 refuses "does not divide" --prompt a --devices 4 --strategy usp --ulysses-degree 3
 refuses "must be the 4 devices" --prompt a --devices 4 --strategy usp --ring-degree 3
