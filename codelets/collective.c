@@ -1,7 +1,6 @@
 /* Rounds of transfers that all ranks take part in: rendezvous, order, deferred end. */
 #include "codelets/collective.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,41 +24,35 @@ struct part {
 };
 
 struct round {
+    struct round *next; /* on its way: queued later */
     struct sdt_collective *collective;
     int ranks, arrived;           /* that take part, and are there */
-    struct starpu_task **waiting; /* [ranks]: their tasks, which have returned but not ended */
+    struct starpu_task **waiting; /* [arrived] their tasks, which have returned but not ended */
+    int *rank;                    /* [arrived] whose these are */
+    double since;                 /* seconds; when it was queued */
     int count;
     struct part part[];
-};
-
-/* A rank's part of a round that is on its way, oldest first. */
-struct flight {
-    struct flight *next;
-    struct starpu_task *task;
-    void *cl_arg;
-    int rank;
-    double since; /* seconds */
-#ifdef GPU_ROUNDS
-    cudaEvent_t landed;
-#endif
 };
 
 struct sdt_collective {
     const struct sdt_place *place; /* [ranks] */
     int ranks;
     double stall_seconds;
-    starpu_data_handle_t *token;  /* [ranks]: one order of rounds on each */
-    starpu_data_handle_t gate;    /* written by the rendezvous of a round, read by its parts */
-    starpu_pthread_mutex_t mutex; /* of all that follows, and of the rounds */
+    starpu_data_handle_t *token; /* [ranks]: one order of rounds on each */
+    starpu_data_handle_t gate;   /* written by the rendezvous of a round, read by its parts */
+    starpu_pthread_mutex_t
+        mutex; /* of all that follows, of the rounds, and of every call of NCCL */
     double bytes;
-    int nothing;                  /* what gate and tokens hold */
+    int nothing; /* what gate and tokens hold */
 #ifdef GPU_ROUNDS
     starpu_pthread_cond_t changed;
-    struct flight *first, **last;
-    bool closing, broken; /* broken: the communicators have been aborted */
+    struct round *first, **last; /* on their way, oldest first */
+    bool closing, broken;        /* broken: the communicators have been aborted */
+    bool watched;                /* the watcher has been started */
     pthread_t watcher;
-    int gpus;             /* ranks whose stream and communicator exist */
+    int gpus;             /* ranks whose communicator exists */
     cudaStream_t *stream; /* [ranks] */
+    cudaEvent_t *landed;  /* [ranks]: of the rank's one round that is on its way */
     ncclComm_t *comm;     /* [ranks] */
 #endif
 };
@@ -92,32 +85,42 @@ static void note_pointers(const struct share *a, void *const *buffers) {
 
 static void round_free(struct round *round) {
     free(round->waiting);
+    free(round->rank);
     free(round);
 }
 
-/* The last rank copies for all, then lets the others' tasks end. */
-static void round_cpu(void *buffers[], void *cl_arg) {
+/* All transfers have ended, or never began. Without the mutex: tasks that follow may start at once. */
+static void round_over(struct round *round) {
+    for (int r = 0; r < round->arrived; r++)
+        starpu_task_end_dep_release(round->waiting[r]);
+    round_free(round);
+}
+
+/* A rank is there; its task ends with the round. Returns the round to the last one, who sends all of it off: until
+ * then no device waits for another, and what has failed or was never inserted holds up nothing. */
+static struct round *arrive(void *buffers[], void *cl_arg) {
     const struct share *a = sdt__task_args_always(cl_arg);
     struct round *round = a->round;
-    struct sdt_collective *collective = round->collective;
+    struct starpu_task *task = starpu_task_get_current();
 
-    starpu_pthread_mutex_lock(&collective->mutex);
+    starpu_pthread_mutex_lock(&round->collective->mutex);
     note_pointers(a, buffers);
+    starpu_task_end_dep_add(task, 1);
+    round->waiting[round->arrived] = task;
+    round->rank[round->arrived] = a->rank;
     bool last = ++round->arrived == round->ranks;
-    if (!last) {
-        struct starpu_task *task = starpu_task_get_current();
-        starpu_task_end_dep_add(task, 1);
-        round->waiting[round->arrived - 1] = task;
-    }
-    starpu_pthread_mutex_unlock(&collective->mutex);
-    if (!last)
+    starpu_pthread_mutex_unlock(&round->collective->mutex);
+    return last ? round : NULL;
+}
+
+static void round_cpu(void *buffers[], void *cl_arg) {
+    struct round *round = arrive(buffers, cl_arg);
+    if (!round)
         return;
     for (int p = 0; p < round->count; p++)
         if (round->part[p].landing && round->part[p].source) /* else the round was given up */
             memcpy(round->part[p].landing, round->part[p].source, round->part[p].bytes);
-    for (int r = 0; r + 1 < round->ranks; r++)
-        starpu_task_end_dep_release(round->waiting[r]);
-    round_free(round);
+    round_over(round);
 }
 
 #ifdef GPU_ROUNDS
@@ -127,70 +130,91 @@ static double seconds_now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Queues this rank's sends and receives; the watcher ends the task when they have landed. */
-static void round_cuda(void *buffers[], void *cl_arg) {
-    const struct share *a = sdt__task_args_always(cl_arg);
-    struct round *round = a->round;
-    struct sdt_collective *collective = round->collective;
-    ncclComm_t comm = collective->comm[a->rank];
-    cudaStream_t stream = collective->stream[a->rank];
-    struct flight *flight = calloc(1, sizeof *flight);
-    ncclResult_t result = ncclSuccess;
-    bool queued = false;
-
-    starpu_pthread_mutex_lock(&collective->mutex);
-    note_pointers(a, buffers);
-    bool broken = collective->broken;
-    starpu_pthread_mutex_unlock(&collective->mutex);
-    if (!broken && flight &&
-        cudaEventCreateWithFlags(&flight->landed, cudaEventDisableTiming) == cudaSuccess) {
-        result = ncclGroupStart();
-        for (int b = 0; b < a->count && result == ncclSuccess; b++) {
-            const struct part *part = &round->part[a->buffer[b].part];
-            if (a->buffer[b].landing)
-                result = ncclRecv(part->landing, part->bytes, ncclInt8, part->from, comm, stream);
-            else
-                result = ncclSend(part->source, part->bytes, ncclInt8, part->to, comm, stream);
-        }
-        ncclResult_t ended = ncclGroupEnd();
-        result = result == ncclSuccess ? ended : result;
-        queued = result == ncclSuccess && cudaEventRecord(flight->landed, stream) == cudaSuccess;
-        if (!queued)
-            cudaEventDestroy(flight->landed);
-    }
-    if (!queued && !broken)
-        sdt__task_fail(cl_arg, SDT_ERROR_DEVICE,
-                       result != ncclSuccess ? ncclGetErrorString(result)
-                                             : "an NCCL round could not be queued");
-    starpu_pthread_mutex_lock(&collective->mutex);
-    if (queued) {
-        flight->task = starpu_task_get_current();
-        flight->cl_arg = cl_arg;
-        flight->rank = a->rank;
-        flight->since = seconds_now();
-        starpu_task_end_dep_add(flight->task, 1);
-        *collective->last = flight;
-        collective->last = &flight->next;
-        starpu_pthread_cond_signal(&collective->changed);
-        flight = NULL;
-    }
-    bool all = ++round->arrived == round->ranks;
-    starpu_pthread_mutex_unlock(&collective->mutex);
-    free(flight);
-    if (all) /* pointers have been handed over: nobody looks at the round again */
-        round_free(round);
+static int device_of(const struct sdt_collective *collective, int rank) {
+    return (int)starpu_worker_get_devid(collective->place[rank].first_worker);
 }
 
-/* Has this part landed, or must it be given up? */
-static bool over(struct sdt_collective *collective, struct flight *flight) {
+/* The run fails, with the round's first task; nothing of NCCL is used any more. With the mutex. */
+static void break_off(struct sdt_collective *collective, const struct round *round,
+                      const char *why) {
+    if (collective->broken)
+        return;
+    sdt__task_fail(round->waiting[0]->cl_arg, SDT_ERROR_DEVICE, why);
+    for (int r = 0; r < collective->gpus; r++)
+        ncclCommAbort(collective->comm[r]);
+    collective->broken = true;
+}
+
+/* Queues all sends and receives of all ranks. NULL, or what failed. With the mutex. */
+static const char *send_off(const struct round *round) {
+    const struct sdt_collective *collective = round->collective;
+    cudaError_t error = cudaSuccess;
+    int before = 0;
+
+    ncclResult_t result = ncclGroupStart();
+    for (int p = 0; p < round->count && result == ncclSuccess; p++) {
+        const struct part *part = &round->part[p];
+        int from = part->from, to = part->to;
+        result = ncclSend(part->source, part->bytes, ncclInt8, to, collective->comm[from],
+                          collective->stream[from]);
+        if (result == ncclSuccess)
+            result = ncclRecv(part->landing, part->bytes, ncclInt8, from, collective->comm[to],
+                              collective->stream[to]);
+    }
+    ncclResult_t ended = ncclGroupEnd();
+    result = result == ncclSuccess ? ended : result;
+    cudaGetDevice(&before);
+    for (int r = 0; r < round->ranks && result == ncclSuccess && error == cudaSuccess; r++) {
+        int rank = round->rank[r];
+        error = cudaSetDevice(device_of(collective, rank));
+        if (error == cudaSuccess)
+            error = cudaEventRecord(collective->landed[rank], collective->stream[rank]);
+    }
+    cudaSetDevice(before);
+    return result != ncclSuccess  ? ncclGetErrorString(result)
+           : error != cudaSuccess ? cudaGetErrorString(error)
+                                  : NULL;
+}
+
+static void round_cuda(void *buffers[], void *cl_arg) {
+    struct round *round = arrive(buffers, cl_arg);
+    if (!round)
+        return;
+    struct sdt_collective *collective = round->collective;
+    starpu_pthread_mutex_lock(&collective->mutex);
+    bool whole = !collective->broken;
+    for (int p = 0; p < round->count; p++) /* else the round was given up */
+        whole = whole && round->part[p].landing && round->part[p].source;
+    const char *why = whole ? send_off(round) : NULL;
+    if (why)
+        break_off(collective, round, why);
+    else if (whole) {
+        round->since = seconds_now();
+        *collective->last = round;
+        collective->last = &round->next;
+        starpu_pthread_cond_signal(&collective->changed);
+        round = NULL;
+    }
+    starpu_pthread_mutex_unlock(&collective->mutex);
+    if (round)
+        round_over(round);
+}
+
+/* Has a round landed everywhere, or must it be given up? With the mutex. */
+static bool over(struct sdt_collective *collective, const struct round *round) {
     char text[160];
-    cudaError_t error = cudaEventQuery(flight->landed);
+    cudaError_t error = cudaSuccess;
     ncclResult_t state = ncclSuccess;
 
-    if (collective->broken || error == cudaSuccess)
+    if (collective->broken)
         return true;
-    ncclCommGetAsyncError(collective->comm[flight->rank], &state);
-    double waited = seconds_now() - flight->since;
+    for (int r = 0; r < round->ranks && error == cudaSuccess; r++)
+        error = cudaEventQuery(collective->landed[round->rank[r]]);
+    if (error == cudaSuccess)
+        return true;
+    for (int r = 0; r < round->ranks && state == ncclSuccess; r++)
+        ncclCommGetAsyncError(collective->comm[round->rank[r]], &state);
+    double waited = seconds_now() - round->since;
     if (error != cudaErrorNotReady)
         snprintf(text, sizeof text, "an NCCL round failed: %s", cudaGetErrorString(error));
     else if (state != ncclSuccess && state != ncclInProgress)
@@ -200,45 +224,34 @@ static bool over(struct sdt_collective *collective, struct flight *flight) {
                  waited);
     else
         return false;
-    sdt__task_fail(flight->cl_arg, SDT_ERROR_DEVICE, text);
-    for (int r = 0; r < collective->gpus; r++)
-        ncclCommAbort(collective->comm[r]);
-    collective->broken = true;
+    break_off(collective, round, text);
     return true;
 }
 
+/* A thread of its own: ends the tasks of rounds whose transfers have ended. */
 static void *watch(void *arg) {
+    static const struct timespec pause = {.tv_nsec = 10000};
     struct sdt_collective *collective = arg;
 
     starpu_pthread_mutex_lock(&collective->mutex);
     while (!collective->closing || collective->first) {
-        bool any = false;
-        for (struct flight **at = &collective->first; *at;) {
-            struct flight *flight = *at;
-            if (!over(collective, flight)) {
-                at = &flight->next;
-                continue;
-            }
-            *at = flight->next;
-            if (collective->last == &flight->next)
+        struct round **at = &collective->first;
+        while (*at && !over(collective, *at))
+            at = &(*at)->next;
+        struct round *round = *at;
+        if (round) {
+            *at = round->next;
+            if (collective->last == &round->next)
                 collective->last = at;
-            any = true;
-            starpu_pthread_mutex_unlock(&collective->mutex);
-            cudaEventDestroy(flight->landed);
-            starpu_task_end_dep_release(flight->task);
-            free(flight);
-            starpu_pthread_mutex_lock(&collective->mutex);
-            break; /* the list may have changed */
-        }
-        if (any)
-            continue;
-        if (!collective->first && !collective->closing) {
+        } else if (!collective->first && !collective->closing) {
             starpu_pthread_cond_wait(&collective->changed, &collective->mutex);
             continue;
         }
         starpu_pthread_mutex_unlock(&collective->mutex);
-        struct timespec pause = {.tv_nsec = 10000};
-        nanosleep(&pause, NULL);
+        if (round)
+            round_over(round);
+        else
+            nanosleep(&pause, NULL);
         starpu_pthread_mutex_lock(&collective->mutex);
     }
     starpu_pthread_mutex_unlock(&collective->mutex);
@@ -305,25 +318,12 @@ static void insert_share(struct sdt_flow *flow, struct sdt_collective *collectiv
 
 /* Only the first `inserted` parts exist: they must not wait for the others. */
 static void give_up(struct round *round, int inserted) {
-    struct sdt_collective *collective = round->collective;
-
-    starpu_pthread_mutex_lock(&collective->mutex);
-#ifdef GPU_ROUNDS
-    if (inserted > 0 && collective->gpus && !collective->broken) {
-        for (int r = 0; r < collective->gpus; r++)
-            ncclCommAbort(collective->comm[r]);
-        collective->broken = true;
-    }
-#endif
+    starpu_pthread_mutex_lock(&round->collective->mutex);
     round->ranks = inserted;
     bool all = round->arrived == inserted;
-    starpu_pthread_mutex_unlock(&collective->mutex);
-    if (!all)
-        return; /* the last to arrive does the rest */
-    for (int r = 0; r < inserted; r++)
-        if (round->waiting[r])
-            starpu_task_end_dep_release(round->waiting[r]);
-    round_free(round);
+    starpu_pthread_mutex_unlock(&round->collective->mutex);
+    if (all) /* else the last to arrive finds pointers missing, and sends nothing off */
+        round_over(round);
 }
 
 static bool takes_part(int rank, int count, const struct sdt_transfer *transfer) {
@@ -340,11 +340,20 @@ void sdt_insert_round(struct sdt_flow *flow, struct sdt_collective *collective, 
 
     if (count == 0 || flow->error.status != SDT_OK)
         return;
+    if (flow->lane && flow->lane->fixed && flow->lane->most <= collective->ranks) {
+        sdt_fail(
+            &flow->error, SDT_ERROR_LIMIT,
+            "transport nccl on %d devices needs more than %d pending tasks: %d or more would do",
+            collective->ranks, flow->lane->most, collective->ranks + 1);
+        return;
+    }
     round = calloc(1, sizeof *round + (size_t)count * sizeof round->part[0]);
     share = malloc(sizeof *share + 2 * (size_t)count * sizeof share->buffer[0]);
-    if (round)
+    if (round) {
         round->waiting = calloc((size_t)collective->ranks, sizeof *round->waiting);
-    if (!round || !share || !round->waiting) {
+        round->rank = calloc((size_t)collective->ranks, sizeof *round->rank);
+    }
+    if (!round || !share || !round->waiting || !round->rank) {
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for an exchange of %d pieces",
                  count);
         goto out;
@@ -374,12 +383,10 @@ void sdt_insert_round(struct sdt_flow *flow, struct sdt_collective *collective, 
     flow->place = place;
     if (flow->error.status != SDT_OK)
         give_up(round, inserted);
-    free(share);
-    return; /* the last rank to arrive frees the round */
+    round = NULL; /* the last rank to arrive frees it */
 out:
     if (round)
-        free(round->waiting);
-    free(round);
+        round_free(round);
     free(share);
 }
 
@@ -406,39 +413,63 @@ static ncclResult_t greet(struct sdt_collective *collective, char **room /* [ran
     return result == ncclSuccess ? ended : result;
 }
 
+/* A high priority: transfers that wait behind the blocks of an attention kernel would hide behind nothing. */
+static cudaError_t open_rank(struct sdt_collective *collective, int rank, char **room) {
+    int low = 0, high = 0;
+    cudaError_t error = cudaSetDevice(device_of(collective, rank));
+    if (error == cudaSuccess)
+        error = cudaDeviceGetStreamPriorityRange(&low, &high);
+    if (error == cudaSuccess)
+        error =
+            cudaStreamCreateWithPriority(&collective->stream[rank], cudaStreamNonBlocking, high);
+    if (error == cudaSuccess)
+        error = cudaEventCreateWithFlags(&collective->landed[rank], cudaEventDisableTiming);
+    if (error == cudaSuccess)
+        error = cudaMalloc((void **)room, 256 * ((size_t)collective->ranks + 1));
+    return error;
+}
+
+/* StarPU's policies that count what their workers hold must hear of each end in the worker. */
+static enum sdt_status check_policy(struct sdt_error *err) {
+    const struct starpu_sched_policy *policy = starpu_sched_ctx_get_sched_policy(0);
+    if (policy && policy->post_exec_hook && strcmp(policy->policy_name, "pipedit"))
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                        "transport nccl on GPUs does not go with scheduler %s; pipedit, static and "
+                        "lws work",
+                        policy->policy_name);
+    return SDT_OK;
+}
+
 static enum sdt_status open_gpus(struct sdt_collective *collective, struct sdt_error *err) {
     int ranks = collective->ranks, device[STARPU_MAXNODES], before = 0;
     char *room[STARPU_MAXNODES] = {NULL};
-    enum sdt_status status = SDT_OK;
+    enum sdt_status status = check_policy(err);
 
+    if (status != SDT_OK)
+        return status;
     cudaGetDevice(&before);
     for (int r = 0; r < ranks; r++)
-        device[r] = starpu_worker_get_devid(collective->place[r].first_worker);
+        device[r] = device_of(collective, r);
     ncclResult_t result = ncclCommInitAll(collective->comm, ranks, device);
     if (result != ncclSuccess)
         return nccl_failed(err, "no communicator over these GPUs", result);
-    for (int r = 0; r < ranks; r++) {
-        cudaError_t error = cudaSetDevice(device[r]);
-        if (error == cudaSuccess)
-            error = cudaStreamCreateWithFlags(&collective->stream[r], cudaStreamNonBlocking);
-        if (error == cudaSuccess)
-            error = cudaMalloc((void **)&room[r], 256 * ((size_t)ranks + 1));
-        collective->gpus++;
-        if (error != cudaSuccess) {
+    collective->gpus = ranks;
+    for (int r = 0; r < ranks && status == SDT_OK; r++) {
+        cudaError_t error = open_rank(collective, r, &room[r]);
+        if (error != cudaSuccess)
             status = sdt_fail(err, SDT_ERROR_DEVICE, "cuda:%d: no stream for exchanges: %s",
                               device[r], cudaGetErrorString(error));
-            goto out;
-        }
     }
-    result = greet(collective, room);
-    if (result != ncclSuccess)
+    if (status == SDT_OK && (result = greet(collective, room)) != ncclSuccess)
         status = nccl_failed(err, "the GPUs cannot send to one another", result);
     for (int r = 0; r < ranks && status == SDT_OK; r++)
         if (cudaSetDevice(device[r]) != cudaSuccess ||
             cudaStreamSynchronize(collective->stream[r]) != cudaSuccess)
             status = sdt_fail(err, SDT_ERROR_DEVICE, "cuda:%d: its first NCCL exchange failed",
                               device[r]);
-out:
+    for (int r = 0; r < ranks && status != SDT_OK; r++)
+        ncclCommAbort(collective->comm[r]);
+    collective->broken = status != SDT_OK;
     for (int r = 0; r < ranks; r++)
         if (room[r] && cudaSetDevice(device[r]) == cudaSuccess)
             cudaFree(room[r]);
@@ -446,17 +477,34 @@ out:
     return status;
 }
 
+static enum sdt_status start_watcher(struct sdt_collective *collective, struct sdt_error *err) {
+    int error = pthread_create(&collective->watcher, NULL, watch, collective);
+    collective->watched = !error;
+    return error ? sdt_fail(err, SDT_ERROR_MEMORY, "no thread to watch NCCL: %s", strerror(error))
+                 : SDT_OK;
+}
+
 static void close_gpus(struct sdt_collective *collective) {
     int before = 0;
+    if (collective->watched) {
+        starpu_pthread_mutex_lock(&collective->mutex);
+        collective->closing = true;
+        starpu_pthread_cond_signal(&collective->changed);
+        starpu_pthread_mutex_unlock(&collective->mutex);
+        pthread_join(collective->watcher, NULL);
+    }
     cudaGetDevice(&before);
     for (int r = 0; r < collective->gpus; r++) {
-        cudaSetDevice(starpu_worker_get_devid(collective->place[r].first_worker));
+        cudaSetDevice(device_of(collective, r));
         if (!collective->broken)
             ncclCommDestroy(collective->comm[r]);
+        if (collective->landed[r])
+            cudaEventDestroy(collective->landed[r]);
         if (collective->stream[r])
             cudaStreamDestroy(collective->stream[r]);
     }
-    cudaSetDevice(before);
+    if (collective->gpus)
+        cudaSetDevice(before);
 }
 #endif
 
@@ -484,15 +532,14 @@ enum sdt_status sdt__collective_open(const struct sdt_place *place, int ranks, d
     collective->last = &collective->first;
     starpu_pthread_cond_init(&collective->changed, NULL);
     collective->stream = calloc((size_t)ranks, sizeof(cudaStream_t));
+    collective->landed = calloc((size_t)ranks, sizeof(cudaEvent_t));
     collective->comm = calloc((size_t)ranks, sizeof(ncclComm_t));
-    if (status == SDT_OK && (!collective->stream || !collective->comm))
+    if (status == SDT_OK && (!collective->stream || !collective->landed || !collective->comm))
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d ranks", ranks);
     if (status == SDT_OK && gpus)
         status = open_gpus(collective, err);
-    if (status == SDT_OK && gpus && pthread_create(&collective->watcher, NULL, watch, collective))
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "no thread to watch NCCL: %s", strerror(errno));
-    else if (status == SDT_OK && gpus)
-        collective->gpus = ranks;
+    if (status == SDT_OK && gpus)
+        status = start_watcher(collective, err);
 #else
     if (status == SDT_OK && gpus)
         status = sdt_fail(err, SDT_ERROR_UNSUPPORTED,
@@ -500,8 +547,7 @@ enum sdt_status sdt__collective_open(const struct sdt_place *place, int ranks, d
 #endif
     if (status == SDT_OK) {
         starpu_variable_data_register(&collective->gate, STARPU_MAIN_RAM,
-                                      (uintptr_t)&collective->nothing,
-                                      sizeof collective->nothing);
+                                      (uintptr_t)&collective->nothing, sizeof collective->nothing);
         for (int r = 0; r < ranks; r++)
             starpu_variable_data_register(&collective->token[r], STARPU_MAIN_RAM,
                                           (uintptr_t)&collective->nothing,
@@ -518,16 +564,9 @@ void sdt__collective_close(struct sdt_collective *collective) {
     if (!collective)
         return;
 #ifdef GPU_ROUNDS
-    if (collective->gate && collective->gpus) { /* the watcher has been started */
-        starpu_pthread_mutex_lock(&collective->mutex);
-        collective->closing = true;
-        starpu_pthread_cond_signal(&collective->changed);
-        starpu_pthread_mutex_unlock(&collective->mutex);
-        pthread_join(collective->watcher, NULL);
-    }
-    if (collective->stream && collective->comm)
-        close_gpus(collective);
+    close_gpus(collective);
     free(collective->stream);
+    free(collective->landed);
     free(collective->comm);
     starpu_pthread_cond_destroy(&collective->changed);
 #endif

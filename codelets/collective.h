@@ -1,18 +1,20 @@
 /* Collective exchange: what --transport nccl does in place of StarPU's own transfers.
  *
  * A round is a set of transfers between the devices of a group, its ranks, that start together. On GPUs a round is one
- * group of NCCL sends and receives per rank, on a stream of its own; on stand-in devices, which have
- * no NCCL, the last rank to arrive copies everything: the same graph, order and waiting, so that they
- * can be tested without a GPU. What NCCL demands, and where it comes from (design.md section 6):
+ * group of NCCL sends and receives, on streams of its own, queued for all ranks by the last one to arrive; on
+ * stand-in devices, which have no NCCL, that one copies everything: the same graph, order and waiting, so
+ * that they can be tested without a GPU. What NCCL demands:
  *
  *  - All ranks must get as far, or those that have wait on the device: a rendezvous, a task that runs
  *    nowhere and reads what every rank sends. So the slowest rank decides when a round starts.
  *  - Two rounds in different order on two ranks hang: each rank has a token that its part of a round
  *    updates, and rounds are inserted in one order, by one thread.
- *  - A round does not stop a worker: its part of the round returns when it is queued, and its task ends
+ *  - No device may wait for another that was never told to send: nothing is queued before all ranks are there,
+ *    and then in one call.
+ *  - A round does not stop a worker: its part of the round returns at once, and its task ends
  *    when the transfers have, released by a thread that watches events. The same thread gives up a round
  *    that takes longer than the machine waits for a task (STARDIT_STALL_SECONDS): it aborts the
- *    communicator and fails the run.
+ *    communicators and fails the run.
  *  - A part runs even when the run was stopped: the others wait for it.
  *
  * Received data lands in vectors of its own, which only the receiver touches, so StarPU moves

@@ -213,6 +213,14 @@ static enum sdt_status check_memory(const struct sdt_request *request,
             plan->device_room[d] = sdt__gpu_room(gpus, device.index);
             plan->device_offloads[d] = plan->device_bytes[d] > plan->device_room[d];
             status = check_device(request, plan, device, d, need[d], together, err);
+            /* Of a round that is on its way StarPU knows nothing: it could evict what is being sent. */
+            if (status == SDT_OK && plan->device_offloads[d] &&
+                placement->transport == SDT_TRANSPORT_NCCL && need[d].denoise.all > 0.0)
+                status =
+                    sdt_fail(err, SDT_ERROR_LIMIT,
+                             "transport nccl needs all of %.1f GB on cuda:%d, which has room for "
+                             "%.1f GB; --transport starpu brings weights layer by layer",
+                             plan->device_bytes[d] / 1e9, device.index, plan->device_room[d] / 1e9);
         } else {
             total += plan->device_bytes[d];
         }
