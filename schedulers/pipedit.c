@@ -30,7 +30,8 @@
  * A GPU worker takes its next task while one is running, to launch it without a gap. Never an exchange: it
  * may wait for its transfer long after the running task has ended, and whatever became ready meanwhile
  * waits behind it (0.44 ms a layer where tests/simulation measures it). Exchanges go to a worker that
- * has nothing else.
+ * has nothing else. A round (--transport nccl) only starts its transfers, and other devices wait for it: it
+ * is taken at any time.
  *
  * No stealing between devices afterwards: the prefetch has already moved the data. Inside a device
  * stealing is free, and there is one deque.
@@ -81,8 +82,8 @@ struct pipedit {
     int prefetch;                      /* more than one memory node: there is something to fetch */
     int device_of[STARPU_NMAXWORKERS]; /* worker -> device */
     int slot_of[STARPU_NMAXWORKERS];   /* worker -> its index in the device */
-    /* tasks that a worker has popped and not executed yet, but for exchanges: their end may be deferred, and
-     * comes in another thread; written by that worker only */
+    /* tasks that a worker has popped and that have not ended, but for rounds: these end in another thread.
+     * Written by that worker only */
     int under_way[STARPU_NMAXWORKERS];
     bool rested[STARPU_NMAXWORKERS]; /* slept since its last task; written by that worker only */
     struct device device[STARPU_MAXNODES];
@@ -280,9 +281,9 @@ static void wait_for_push(struct pipedit *policy, struct device *device, int wor
 #endif
 }
 
-static bool is_exchange(struct starpu_task *task) {
+static bool is_role(const struct starpu_task *task, enum sdt_role role) {
     const struct sdt_tag *tag = sdt_task_tag(task);
-    return tag && tag->role == SDT_ROLE_EXCHANGE;
+    return tag && tag->role == role;
 }
 
 static struct starpu_task *pop_task(unsigned context) {
@@ -306,7 +307,7 @@ static struct starpu_task *pop_task(unsigned context) {
         unsigned impl;
         for (task = starpu_task_list_begin(queue); task != starpu_task_list_end(queue);
              task = starpu_task_list_next(task))
-            if (!(policy->under_way[worker] && is_exchange(task)) &&
+            if (!(policy->under_way[worker] && is_role(task, SDT_ROLE_EXCHANGE)) &&
                 starpu_worker_can_execute_task_first_impl(worker, task, &impl))
                 break;
         if (task != starpu_task_list_end(queue)) {
@@ -324,7 +325,7 @@ static struct starpu_task *pop_task(unsigned context) {
     }
     STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
     if (found) {
-        policy->under_way[worker] += !is_exchange(found);
+        policy->under_way[worker] += !is_role(found, SDT_ROLE_ROUND);
         policy->rested[worker] = false;
     }
     return found;
@@ -332,7 +333,7 @@ static struct starpu_task *pop_task(unsigned context) {
 
 static void executed(struct starpu_task *task, unsigned context) {
     struct pipedit *policy = starpu_sched_ctx_get_policy_data(context);
-    if (is_exchange(task))
+    if (is_role(task, SDT_ROLE_ROUND))
         return;
     int *under_way = &policy->under_way[starpu_worker_get_id_check()];
     *under_way -= *under_way > 0; /* a task that names its worker has not come through pop */

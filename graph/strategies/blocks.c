@@ -236,7 +236,7 @@ static void insert_round(struct sdt_flow *flow, const struct sdt_layout *layout,
                                                           .landing = landed[i],
                                                           .count = sdt_piece_size(layout, c)};
         }
-    flow->tag.role = SDT_ROLE_EXCHANGE;
+    flow->tag.role = SDT_ROLE_ROUND;
     flow->tag.tile = -1;
     flow->priority = ROUND_PRIORITY;
     sdt_insert_round(flow, collective, name, count, transfer);

@@ -22,7 +22,8 @@ struct starpu_task;
     X(PROJECT, "project")     /* q, k, v and output projections */                                 \
     X(ATTENTION, "attention") /* softmax(q k^T) v: carries no weights, may run anywhere */         \
     X(EXCHANGE, "exchange")   /* moves pieces between devices, tokens <-> heads */                 \
-    X(DENOISE, "denoise")     /* everything else of a denoising step */                            \
+    X(ROUND, "round")     /* starts a round of transfers; ends, in another thread, with them */    \
+    X(DENOISE, "denoise") /* everything else of a denoising step */                                \
     X(VAE, "vae")                                                                                  \
     X(TEXT, "text")                                                                                \
     X(IO, "io") /* reads a checkpoint, places noise, collects frames */
