@@ -60,7 +60,7 @@ static bool whole_chunks(const struct attention_call *call) {
            call->o_head % 8 == 0 && call->o_row % 8 == 0;
 }
 
-enum sdt_status sdt__attend(struct sdt_cuda *cuda, enum sdt_dtype dtype,
+enum sdt_status sdt__cuda_attend(struct sdt_cuda *cuda, enum sdt_dtype dtype,
                             const struct attention_call *call) {
     if (call->rows < 1 || call->heads < 1)
         return SDT_OK;
@@ -103,7 +103,7 @@ enum sdt_status sdt_cuda_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, 
         if (status != SDT_OK || done)
             return status;
     }
-    return sdt__attend(cuda, dtype, &call);
+    return sdt__cuda_attend(cuda, dtype, &call);
 }
 
 enum { THREADS = 256 };

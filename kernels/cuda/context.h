@@ -11,6 +11,7 @@
 /* Bytes for cuBLASLt and cuDNN, taken when the worker starts, so that no task allocates. */
 #define SDT_CUDA_WORKSPACE ((size_t)64 << 20)
 
+extern "C" { /* C names, as all that the library exports */
 /* linear.cu: what cuBLASLt planned for shapes seen so far. NULL: no memory. */
 struct sdt__linear_plans;
 struct sdt__linear_plans *sdt__linear_plans_new(void);
@@ -42,4 +43,5 @@ enum sdt_status sdt__cuda_check(struct sdt_cuda *cuda, cudaError_t error, const 
 
 /* Blocks of `threads` for n elements, at most a few per multiprocessor: kernels loop over the rest. */
 unsigned sdt__cuda_blocks(const struct sdt_cuda *cuda, size_t n, unsigned threads);
+}
 #endif

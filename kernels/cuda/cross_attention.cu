@@ -32,7 +32,7 @@ enum sdt_status sdt_cuda_cross_attention(struct sdt_cuda *cuda, enum sdt_dtype d
     struct attention_call call = by_columns(rows, heads, e, q, keys, k, v, o);
     call.scale = 1.f / sqrtf((float)e);
     call.last_key_bias = last_key_bias;
-    return sdt__attend(cuda, dtype, &call);
+    return sdt__cuda_attend(cuda, dtype, &call);
 }
 
 size_t sdt_cuda_cross_attention_scratch(enum sdt_dtype dtype, int rows, int heads, int e) {
@@ -45,5 +45,5 @@ enum sdt_status sdt_cuda_text_attention(struct sdt_cuda *cuda, enum sdt_dtype dt
     struct attention_call call = by_columns(tokens, heads, e, q, tokens, k, v, o);
     call.scale = 1.f;
     call.table = table;
-    return sdt__attend(cuda, dtype, &call);
+    return sdt__cuda_attend(cuda, dtype, &call);
 }

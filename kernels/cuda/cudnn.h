@@ -60,6 +60,7 @@ struct sdt__cudnn_graph {
     size_t workspace;
 };
 
+extern "C" { /* C names, as all that the library exports */
 /* The graph for a key: one made before, or an empty one with *fresh true, which the caller fills and
  * plans. NULL: no memory. Owned by the handle. */
 struct sdt__cudnn_graph *sdt__cudnn_find(struct sdt__cudnn *cudnn,
@@ -98,5 +99,6 @@ void sdt__cudnn_reason(const struct sdt__cudnn_graph *graph, char *text, size_t 
  * good, where cuDNN refuses it only now. */
 enum sdt_status sdt__cudnn_run(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph, int count,
                                const int64_t *ids, void *const *memory, bool *done);
+}
 #endif
 #endif

@@ -72,7 +72,7 @@ static enum sdt_status exactly(struct sdt_cuda *cuda, enum sdt_dtype dtype, int 
     call.o_row = channels;
     call.scale = 1.f / sqrtf((float)channels);
     call.heads = 1;
-    return sdt__attend(cuda, dtype, &call);
+    return sdt__cuda_attend(cuda, dtype, &call);
 }
 
 enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int pixels,

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/context.h"
 
+extern "C" { /* C names, as all that the library exports */
 /* y = alpha x w (+ y), row-major: x [rows, k], w as [n, k] (`w_by_row` false: w^T is meant) or [k, n],
  * y [rows, n]. Leading dimensions in elements. Equal products have equal plans; compared as bytes, so
  * made from a zeroed struct. */
@@ -21,4 +22,5 @@ struct sdt__product {
 enum sdt_status sdt__product(struct sdt_cuda *cuda, const struct sdt__product *product, float alpha,
                              const void *x, const void *w, const void *bias /* [n] or NULL */,
                              void *y, bool *done);
+}
 #endif
