@@ -1,4 +1,4 @@
-/* Several requests: DeDiVAE (PipeDiT, section 1.3 of the specification), and the co-located baseline.
+/* Several requests: DeDiVAE (PipeDiT, arXiv 2511.12056), and the co-located baseline.
  *
  * With two groups the calling thread denoises one request after the other on the DiT group, and puts
  * each finished latent into a queue from which decoding threads take it: request k + 1 is denoised while

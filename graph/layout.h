@@ -1,9 +1,9 @@
 /* Who holds which tokens and which heads: the distribution that every strategy starts from.
  *
- * Tokens are cut into tiles whose size depends on the number of tokens only (on GPUs, on their number as
- * well); each device holds a contiguous
- * run of whole tiles (its shard, perhaps empty). Heads are cut into chunks, each owned by one device. Both
- * splits follow the devices' speeds; neither needs to come out even. */
+ * Tokens are cut into tiles whose size depends on the number of tokens only (on GPUs, on the number of
+ * devices as well); each device holds a contiguous run of whole tiles (its shard, perhaps empty). Heads
+ * are cut into chunks, each owned by one device. Both splits follow the devices' speeds; neither needs to
+ * come out even. */
 #ifndef STARDIT_LAYOUT_H
 #define STARDIT_LAYOUT_H
 

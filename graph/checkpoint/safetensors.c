@@ -1,4 +1,4 @@
-/* Reader and writer of safetensors files (spec 9).
+/* Reader and writer of safetensors files.
  *
  * The reader maps the file and believes nothing: every number of the header is checked against the
  * others and against the size of the file before a pointer is handed out, so that no later code has

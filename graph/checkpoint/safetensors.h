@@ -1,4 +1,4 @@
-/* safetensors files: read through mmap, written whole (spec 9).
+/* safetensors files: read through mmap, written whole.
  *
  * Files are untrusted. A malformed one gives SDT_ERROR_FORMAT (or _UNSUPPORTED for a dtype that
  * stardit does not know) with one line naming the file, the tensor and the reason. */

@@ -1,4 +1,4 @@
-/* T5-family Unigram tokenizer: text to ids by libsentencepiece (spec 8). */
+/* T5-family Unigram tokenizer: text to ids by libsentencepiece. */
 #ifndef STARDIT_TOKENIZER_H
 #define STARDIT_TOKENIZER_H
 
@@ -23,7 +23,7 @@ enum sdt_status sdt_tokenize(const struct sdt_tokenizer *tokenizer, const char *
                              int32_t *ids /* [capacity] */, int *count, int *total,
                              struct sdt_error *err);
 
-/* Wan's prompt cleaning (spec 3.5): html entities unescaped twice, whitespace collapsed, ends
+/* Wan's prompt cleaning: html entities unescaped twice, whitespace collapsed, ends
  * stripped. *cleaned is malloc'ed; caller frees. */
 enum sdt_status sdt_prompt_clean(const char *prompt, char **cleaned, struct sdt_error *err);
 #endif

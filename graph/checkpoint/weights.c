@@ -1,5 +1,5 @@
 /* The tensors of one component folder, whatever files they lie in, and the check of what a model
- * needs against what is there (spec 9). */
+ * needs against what is there. */
 #define _GNU_SOURCE
 #include "graph/checkpoint/weights.h"
 

@@ -1,4 +1,4 @@
-/* The tensors of one component: a single safetensors file or shards with an index (spec 9).
+/* The tensors of one component: a single safetensors file or shards with an index.
  *
  * A component folder holds `diffusion_pytorch_model.safetensors` (diffusers) or `model.safetensors`
  * (transformers), or the same name with `.index.json` and shards; a variant (`.fp16` and the like)

@@ -1,4 +1,4 @@
-/* The UMT5 encoder as a loop that inserts tasks, one layer's weights at a time (spec 8). */
+/* The UMT5 encoder as a loop that inserts tasks, one layer's weights at a time. */
 #include "graph/models/umt5.h"
 
 #include <stdio.h>

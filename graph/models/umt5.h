@@ -1,4 +1,4 @@
-/* UMT5 text encoder: UMT5EncoderModel of transformers (spec 8, T5 family).
+/* UMT5 text encoder: UMT5EncoderModel of transformers (T5 family).
  *
  * Runs on one device, layer by layer: a layer's weights are dropped when its tasks are done, so that
  * encoding needs the memory of a few layers and not of the model (22.7 GB for UMT5-XXL in F32). */

@@ -1,4 +1,4 @@
-/* The Wan 2.1 transformer as a loop that inserts tasks (spec 3.2, step by step). */
+/* The Wan 2.1 transformer as a loop that inserts tasks. */
 #include "graph/models/wan.h"
 
 #include <math.h>
@@ -85,7 +85,7 @@ static void add_linear(struct sdt_tensor_table *table, int64_t out, int64_t in, 
     sdt_tensor_table_add(table, 1, (int64_t[]){out}, "%s%s.bias", prefix, name);
 }
 
-/* Every tensor of the component (spec 3.3). */
+/* Every tensor of the component. */
 static void describe(const struct sdt_wan_config *c, struct sdt_tensor_table *table) {
     static const char *const projections[] = {"to_q", "to_k", "to_v", "to_out.0"};
     int64_t d = c->width;
@@ -796,7 +796,7 @@ static void end_forward(struct sdt_flow *flow, struct sdt_wan_run *run, int inde
     int patch = c->patch[0] * c->patch[1] * c->patch[2];
 
     flow->tag.stream = index;
-    /* Head: (shift, scale) = table[2, d] + e, then the projection, C fastest (trap T3). */
+    /* Head: (shift, scale) = table[2, d] + e, then the projection, C fastest. */
     for (int i = 0; i < layout->tiles; i++) {
         sdt_handle raw = next_of(&stream->hidden[layout->home[i]]);
         at_home(flow, run, i, SDT_ROLE_DENOISE);

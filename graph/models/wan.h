@@ -1,4 +1,4 @@
-/* Wan 2.1 text-to-video transformer: WanTransformer3DModel of diffusers (spec 3.1 to 3.3).
+/* Wan 2.1 text-to-video transformer: WanTransformer3DModel of diffusers.
  *
  * The way of a step: the latent lives as tiles of patch vectors on the devices that own the tokens
  * (graph/layout.h). A forward embeds them, runs the blocks, and leaves a velocity tile beside each
@@ -54,7 +54,7 @@ const struct sdt_layout *sdt_wan_layout(const struct sdt_wan_run *run);
 struct sdt_patch sdt_wan_patch(const struct sdt_wan *wan, struct sdt_wan_geometry geometry);
 
 /* Sets the prompt of a branch: keys and values of every layer's cross attention. text: [rows,
- * text_dim] encoder states; pad_rows: how many all-zero rows follow them (attended, trap T16), counted
+ * text_dim] encoder states; pad_rows: how many all-zero rows follow them (attended), counted
  * by one key with a log weight. */
 void sdt_wan_prompt(struct sdt_flow *flow, struct sdt_wan_run *run, int branch, sdt_handle text,
                     int rows, int pad_rows);
@@ -68,7 +68,7 @@ void sdt_wan_forwards(struct sdt_flow *flow, struct sdt_wan_run *run, int branch
 /* [tiles] -> [rows, C*patch], C slowest, as the latent. */
 const sdt_handle *sdt_wan_velocity(const struct sdt_wan_run *run, int branch);
 
-/* FLOPs of one forward of one branch (spec 10), text_keys keys in cross attention. */
+/* FLOPs of one forward of one branch with text_keys keys in cross attention. */
 double sdt_wan_flops(const struct sdt_wan_config *config, struct sdt_wan_geometry geometry,
                      int text_keys);
 /* Bytes on device `device` of a group: weights, what each branch keeps, and activations of `streams` streams

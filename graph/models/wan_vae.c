@@ -1,4 +1,4 @@
-/* The Wan 2.1 video decoder as a stream of frames through a list of layers (spec 3.4). */
+/* The Wan 2.1 video decoder as a stream of frames through a list of layers. */
 #include "graph/models/wan_vae.h"
 
 #include <math.h>
@@ -45,7 +45,7 @@ static enum sdt_status read_config(const char *path, struct sdt_wan_vae *vae,
     NEXT(sdt_config_int(json, "z_dim", true, 1, MAX_CHANNELS, &z, err));
     NEXT(sdt_config_int(json, "num_res_blocks", true, 1, 16, &res, err));
     NEXT(sdt_config_numbers(json, "dim_mult", true, MAX_BLOCKS, multiplier, &blocks, err));
-    /* spelled so in the config (trap T15) */
+    /* spelled so in the config */
     NEXT(sdt_config_numbers(json, "temperal_downsample", true, MAX_BLOCKS, down, &downs, err));
     NEXT(sdt_config_numbers(json, "latents_mean", true, MAX_CHANNELS, mean, &means, err));
     NEXT(sdt_config_numbers(json, "latents_std", true, MAX_CHANNELS, std, &stds, err));
@@ -209,7 +209,7 @@ static int attention(struct program *p, int in, int time, const char *prefix) {
     return conv(p, o, channels, 1, 1, false, in, time, prefix, "proj");
 }
 
-/* Two frames out of each frame but the first (trap T7): frame 0 passes by. */
+/* Two frames out of each frame but the first: frame 0 passes by. */
 static int time_upsample(struct program *p, int in, int time, const char *prefix) {
     char full[NAME_SIZE];
     if (p->failed)
@@ -348,8 +348,8 @@ enum sdt_status sdt_wan_vae_imagine(int base_dim, struct sdt_wan_vae **out, stru
 
     *out = NULL;
     if (vae && table) {
-        *vae = (struct sdt_wan_vae){
-            .base_dim = base_dim, .z_dim = 16, .blocks = 4, .res_blocks = 2};
+        *vae =
+            (struct sdt_wan_vae){.base_dim = base_dim, .z_dim = 16, .blocks = 4, .res_blocks = 2};
         for (int i = 0; i < vae->blocks; i++) {
             vae->multiplier[i] = multiplier[i];
             vae->upsample_time[i] = i < 2;
@@ -635,7 +635,7 @@ static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
 }
 
 /* The seams of tile (i, j): first with the tile above, then with the one to the left, both already
- * blended; then its share of the video. In this order (spec 2.4): the result depends on it. */
+ * blended; then its share of the video. In this order: the result depends on it. */
 static void join_tile(struct sdt_flow *flow, const struct tiling *t, const struct sdt_vae_job *job,
                       const struct decoder *d, int ratio, int frames, const struct sdt_place *home,
                       const struct sdt_place *host, sdt_handle *tile /* [rows, cols] */, int i,

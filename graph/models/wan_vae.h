@@ -1,4 +1,4 @@
-/* Wan 2.1 video decoder: the decoder half of AutoencoderKLWan (spec 3.4).
+/* Wan 2.1 video decoder: the decoder half of AutoencoderKLWan.
  *
  * Decoding streams over time, a frame at a time: a convolution's task reads the frame and its two
  * predecessors, so the tasks (frame, layer) form a wavefront, frame t + 1 in layer l while frame t is in

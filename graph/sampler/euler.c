@@ -1,4 +1,4 @@
-/* Flow-match Euler (spec 6.1): x += (sigma_{i+1} - sigma_i) v. */
+/* Flow-match Euler: x += (sigma_{i+1} - sigma_i) v. */
 #include "graph/sampler/schedule.h"
 
 void sdt__coefficients_euler(struct sdt_sampler *sampler) {

@@ -1,4 +1,4 @@
-/* Normal noise as torch's CPU generator makes it (spec 7), so that a seed means the same video.
+/* Normal noise as torch's CPU generator makes it, so that a seed means the same video.
  *
  * The integers are torch's exactly. log, sine and cosine are taken in double and rounded once,
  * which gives the same bits wherever the mathematical library is right to more than a float;

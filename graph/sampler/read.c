@@ -1,4 +1,4 @@
-/* A diffusers scheduler folder: which solver, and its shift (spec 6).
+/* A diffusers scheduler folder: which solver, and its shift.
  *
  * Options that would change the result and that stardit does not run are refused by name. A key that
  * is absent has diffusers' default; where that is not what stardit runs, the key is required. */

@@ -1,4 +1,4 @@
-/* Noise schedules and solvers on the host: what each denoising step multiplies (spec 6).
+/* Noise schedules and solvers on the host: what each denoising step multiplies.
  *
  * A sampler turns (steps, shift) into timesteps, sigmas and one struct sdt_sampler_step of coefficients
  * per step; the arithmetic on latents is the kernel sdt_sampler_step. */
@@ -29,6 +29,6 @@ enum sdt_status sdt_sampler_read(const char *folder, enum sdt_sampler_kind *kind
                                  struct sdt_error *err);
 
 /* y = torch.randn(n) of torch.Generator("cpu").manual_seed(seed), up to the last bits of log and
- * cos (spec 7). */
+ * cos. */
 void sdt_randn(uint64_t seed, size_t n, float *y /* [n] */);
 #endif

@@ -1,4 +1,4 @@
-/* The sigmas and timesteps of a run, and the life of a struct sdt_sampler (spec 6.1, 6.2).
+/* The sigmas and timesteps of a run, and the life of a struct sdt_sampler.
  *
  * Roundings follow the reference, because a timestep that is truncated to an integer shows every
  * one of them: UniPC's sigmas are computed in double and rounded once, Euler's in float. */

@@ -1,4 +1,4 @@
-/* UniPC of order 2 (bh2, x0 prediction, flow; spec 6.2) as rows of coefficients.
+/* UniPC of order 2 (bh2, x0 prediction, flow) as rows of coefficients.
  *
  * Predictor and corrector are linear in the sample, the last predicted clean latents and the new
  * one, so all of the solver's arithmetic on scalars happens here, once, and in double: the

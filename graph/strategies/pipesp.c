@@ -1,4 +1,4 @@
-/* PipeSP (PipeDiT, arXiv 2511.12056, algorithm 1; section 1.2 of the specification): Ulysses in head
+/* PipeSP (PipeDiT, arXiv 2511.12056, algorithm 1): Ulysses in head
  * chunks, so that exchanges hide behind compute.
  *
  * In:  V first, since it needs neither norm nor rotation; it travels while Q is being projected, Q while K

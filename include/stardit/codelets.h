@@ -1,8 +1,9 @@
 /* Every operation that a graph can insert: one function each, one file each in codelets/.
  *
  * All of them insert one task at the flow's place and return at once; failures stay in the flow
- * (stardit/graph.h). An sdt_handle is a vector of numbers (float32, row-major) whose shape stands
+ * (stardit/graph.h). An sdt_handle is a vector of numbers (row-major) whose shape stands
  * beside it, in the words of stardit/kernels.h; it holds at least that many, which is not checked.
+ * Vectors of sdt_vector_new are float32.
  * Modes: reads unless a comment says written or updated. A vector that is read has been written
  * before, by a task inserted earlier. `name` is static text, for traces.
  *
@@ -98,7 +99,7 @@ void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count,
 /* When `after` has been written: begins to bring vectors that later tasks here will read, at most 64, and waits
  * for none. NULLs are skipped, and what the host does not hold. */
 void sdt_insert_prefetch(struct sdt_flow *flow, const char *name, sdt_handle after, int count,
-                         const sdt_handle *vectors /* [count], unregistered after the task */);
+                         const sdt_handle *vectors /* [count], stay until the task has ended */);
 
 /* -- attention.c -- */
 /* Attention to `keys` keys. lse (or NULL) gets the log-sum-exps. merge: o and lse hold the result
@@ -129,7 +130,7 @@ void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int toke
                                sdt_handle o /* [tokens, h*e] written */);
 void sdt_insert_gated_gelu(struct sdt_flow *flow, const char *name, size_t n,
                            sdt_handle a /* [n] updated: gelu(a) * b */, sdt_handle b /* [n] */);
-/* The prompt's rows followed by one zero row, which stands for all padding rows (spec 3.2). */
+/* The prompt's rows followed by one zero row, which stands for all padding rows. */
 void sdt_insert_pad_row(struct sdt_flow *flow, const char *name, int rows, int d,
                         sdt_handle x /* [rows, d] */, sdt_handle y /* [rows + 1, d] written */);
 

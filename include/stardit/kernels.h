@@ -4,16 +4,16 @@
  *  - float32, row-major; shapes stand behind each pointer, slowest dimension first.
  *  - Single-threaded and re-entrant; no allocation: a kernel that needs room says how many floats
  *    with its `..._scratch` function and gets it as `scratch`.
- *  - Nothing fails: arguments are checked when the task is inserted.
+ *  - Kernels on CPUs cannot fail: whoever inserts the task has settled the sizes. A CUDA kernel that fails
+ *    stops the run with SDT_ERROR_DEVICE, its task and its device (sdt__task_fail).
  *  - **A row's bits do not depend on how many rows, heads, frames or devices come in one call.**
  *    Tiles have a fixed number of rows (the last one is zero-padded), so every BLAS call has the
  *    same M, N, K and leading dimensions wherever it runs. No sum is split differently.
  *  - Outputs do not overlap inputs unless a comment says "in place".
- * Beside each kernel stands a plain version with the same arguments, `<name>_reference`
- * (kernels/reference.h), in double precision; tests/kernels holds the tolerances.
+ * A plain version with the same arguments less the scratch, `<name>_reference` (kernels/reference.h), in
+ * double precision, stands beside each kernel that computes; tests/kernels holds the tolerances.
  *
- * Notation: T rows of a tile, d model width, h heads, e head dimension (d = h * e), C channels.
- * Sources: models.md section numbers of the specification are given as "spec 3.2". */
+ * Notation: T rows of a tile, d model width, h heads, e head dimension (d = h * e), C channels. */
 #ifndef STARDIT_KERNELS_H
 #define STARDIT_KERNELS_H
 
@@ -45,7 +45,7 @@ void sdt_convert(enum sdt_dtype dtype, size_t n, const void *src, float *dst /* 
 void sdt_convert_to(enum sdt_dtype from, size_t n, const void *src, enum sdt_dtype to,
                     void *dst /* [n], aligned */);
 
-/* ---- linear (spec 1) ----------------------------------------------------------------------- */
+/* ---- linear -------------------------------------------------------------------------------- */
 
 enum sdt_epilogue { SDT_EPILOGUE_NONE, SDT_EPILOGUE_GELU_TANH, SDT_EPILOGUE_SILU };
 
@@ -77,16 +77,16 @@ void sdt_rms_norm(int rows, int d, const float *x /* [rows, d] */, float eps,
                   const float *weight /* [d] */, float *y /* [rows, d], may be x */);
 
 void sdt_silu(size_t n, const float *x /* [n] */, float *y /* [n], may be x */);
-/* y = gelu_tanh(a) * b (T5 gated feed-forward, spec 8) */
+/* y = gelu_tanh(a) * b (T5 gated feed-forward) */
 void sdt_gated_gelu(size_t n, const float *a /* [n] */, const float *b /* [n] */,
                     float *y /* [n], may be a or b */);
 /* y += x */
 void sdt_add(size_t n, const float *x /* [n] */, float *y /* [n] in place */);
 /* Timestep embedding: [cos a_0.., sin a_0..], a_i = t * exp(-ln(10000) i / (dim/2)); frequencies
- * rounded to float, product in float (spec 1 and trap T1). dim even. */
+ * rounded to float, product in float. dim even. */
 void sdt_sinusoid(float t, int dim, float *y /* [dim] */);
 
-/* ---- rotary embedding (spec 2.2 step 4, 3.2 step 3) ----------------------------------------- */
+/* ---- rotary embedding ------------------------------------------------------------------------- */
 
 /* The token grid and how a head's e/2 pairs are shared by its three axes. */
 struct sdt_rope {
@@ -138,7 +138,7 @@ void sdt_attention_merge(int heads, int rows, int e, const float *o2 /* [heads, 
                          float *o /* [heads, rows, e] in place */,
                          float *lse /* [heads, rows] in place */);
 
-/* Cross attention of one token tile with the prompt's keys (spec 3.2 step 4): RMS of q over the
+/* Cross attention of one token tile with the prompt's keys: RMS of q over the
  * whole row, then per head softmax(q k^T / sqrt(e)) v. `last_key_bias` is added to the scores of the
  * last key: log(number of identical padding rows it stands for), 0 otherwise. */
 void sdt_cross_attention(int rows, int heads, int e, const float *q /* [rows, h*e] */,
@@ -147,7 +147,7 @@ void sdt_cross_attention(int rows, int heads, int e, const float *q /* [rows, h*
                          float last_key_bias, float *o /* [rows, h*e] */, float *scratch);
 size_t sdt_cross_attention_scratch(int rows, int heads, int e, int keys);
 
-/* T5 self attention of heads head0..head1-1 (spec 8): no scaling, a relative position bias
+/* T5 self attention of heads head0..head1-1: no scaling, a relative position bias
  * table[bucket(j - i), head]. `width` is the row length h*e of q, k, v and o; only the columns of the
  * given heads are read and written. */
 void sdt_text_attention(int tokens, int width, int head0, int head1, int e,
@@ -175,11 +175,11 @@ void sdt_patchify(const struct sdt_patch *patch, int64_t first, int rows,
 void sdt_unpatchify(const struct sdt_patch *patch, int64_t first, int rows,
                     const float *x /* [rows, C*pt*ph*pw] */,
                     float *latent /* [C, frames, height, width], these tokens' places */);
-/* (patch, C) with C fastest, as Wan's head writes it (trap T3), to (C, patch). */
+/* (patch, C) with C fastest, as Wan's head writes it, to (C, patch). */
 void sdt_patch_order(int rows, int channels, int patch, const float *x /* [rows, patch, C] */,
                      float *y /* [rows, C, patch] */);
 
-/* ---- sampler (spec 6) ----------------------------------------------------------------------- */
+/* ---- sampler -------------------------------------------------------------------------------- */
 
 /* One step of a linear multistep solver, element by element, in this order:
  *   v  = v_uncond + guidance (v_cond - v_uncond)        (v_uncond NULL: v = v_cond)
@@ -200,7 +200,7 @@ void sdt_sampler_step(const struct sdt_sampler_step *step, size_t n, const float
                       const float *v_uncond /* [n] or NULL */, float *x /* [n] in place */,
                       float *x_last /* [n] */, float *m0 /* [n] */, float *m1 /* [n] */);
 
-/* ---- causal video convolutions (spec 3.4); activations are channel-last ---------------------- */
+/* ---- causal video convolutions; activations are channel-last ---------------------- */
 
 /* [out, in, taps] as stored to [out, taps, in] as the kernels read it. */
 void sdt_conv_pack(int out, int in, int taps, const float *w, float *packed);
@@ -257,7 +257,7 @@ void sdt_latent_window(const struct sdt_window *window, const float *latent,
 void sdt_clamp_frames(size_t n, float *x /* [n] in place */);
 
 /* Cross-fade of the last rows (columns) of a into the first of b over `extent` of them:
- * b[k] = a[size_a - extent + k] (1 - k/extent) + b[k] (k/extent) (spec 2.4), extent <= both sizes. */
+ * b[k] = a[size_a - extent + k] (1 - k/extent) + b[k] (k/extent), extent <= both sizes. */
 void sdt_blend_rows(int frames, int width, int extent, int a_rows,
                     const float *a /* [frames, a_rows, width, 3] */, int b_rows,
                     float *b /* [frames, b_rows, width, 3] in place */);
