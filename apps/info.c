@@ -96,8 +96,10 @@ static void print_compiled_in(void) {
 }
 
 static void print_policies(void) {
-    printf("Policies:     %s: %s (ours, the default)\n", sdt_policy_pipedit.policy_name,
-           sdt_policy_pipedit.policy_description);
+    for (int i = 0; sdt_policies[i]; i++)
+        printf("%s%s: %s%s\n",
+               i ? "              " : "Policies:     ", sdt_policies[i]->policy_name,
+               sdt_policies[i]->policy_description, i ? "" : " (the default)");
     printf("              from StarPU:");
     for (struct starpu_sched_policy **p = starpu_sched_get_predefined_policies(); p && *p; p++)
         printf(" %s", (*p)->policy_name);
@@ -301,7 +303,7 @@ int main(int argc, char **argv) {
         APP_INT_OPTION("num-frames", "N", &size.num_frames, 1, 65536,
                        "of the video (default: the checkpoint's)"),
         APP_HEADING("Without --model"),
-        APP_STRING_OPTION("devices", "N|LIST", &text, "show " APP_DEVICES_HELP),
+        APP_STRING_OPTION("devices", "N|LIST", &text, "open and show these: " APP_DEVICES_HELP),
         APP_INT_OPTION("workers-per-device", "W", &workers, 1, STARPU_MAXCPUS,
                        "CPU workers of each device (default: all cores for one device, else 1)"),
     };
