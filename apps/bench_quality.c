@@ -80,11 +80,11 @@ static enum sdt_status read_latents(struct quality *q, struct sdt_pipeline *pipe
     const int64_t *shape = tensor->shape;
     if (tensor->rank != 5 || shape[0] != q->captions || shape[1] != channels ||
         shape[2] != frames || shape[3] != rows || shape[4] != columns)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "--latents %s: tensor %.80s must have the shape [%d, %d, %d, %d, %d], a latent "
-                        "for each line of the prompt file",
-                        q->latents_file, tensor->name, q->captions, channels, frames, rows,
-                        columns);
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "--latents %s: tensor %.80s must have the shape [%d, %d, %d, %d, %d], a latent "
+            "for each line of the prompt file",
+            q->latents_file, tensor->name, q->captions, channels, frames, rows, columns);
     q->latent = (size_t)channels * frames * rows * columns;
     return sdt_stored_floats(tensor, &q->latents, err);
 }
@@ -170,7 +170,8 @@ int app_bench_quality(int argc, char **argv) {
                        "denoising steps (default: the checkpoint's)"),
         APP_DOUBLE_OPTION("guidance-scale", "X", &q.guidance, 0.0, 100.0,
                           "classifier-free guidance, 1 or less: none (default: the checkpoint's)"),
-        APP_INT_OPTION("devices", "N", &q.devices, 1, SDT_MAX_DEVICES, "stand-in CPU devices"),
+        APP_INT_OPTION("devices", "N", &q.devices, 1, SDT_MAX_DEVICES,
+                       "stand-in CPU devices (default 1)"),
         APP_INT_OPTION("workers-per-device", "N", &q.workers, 1, 4096,
                        "CPU workers of each (default: all cores on one device)"),
         APP_STRING_OPTION("strategy", "NAME", &q.strategy, "parallel strategy"),

@@ -350,8 +350,6 @@ out:
 /* ---- command --------------------------------------------------------------------------------- */
 
 int app_bench_runtime(int argc, char **argv) {
-    char strategy_help[300];
-    app_strategy_help(strategy_help, sizeof strategy_help);
     struct settings s = {.repeats = 3,
                          .layers = 2,
                          .heads = 12,
@@ -371,7 +369,9 @@ int app_bench_runtime(int argc, char **argv) {
                           "a decode at 480x832x81, all four, or something small"),
         APP_STRING_OPTION("devices", "N|LIST", &models.devices, APP_DEVICES_HELP),
         APP_CHOICE_OPTION("dtype", APP_DTYPES, &models.dtype, APP_DTYPE_HELP),
-        APP_STRING_OPTION("strategy", "NAME", &models.strategy, strategy_help),
+        APP_STRING_OPTION("strategy", "NAME", &models.strategy,
+                          "how devices share the sequence: as in stardit-generate (default "
+                          "ulysses); without --case pipesp or ulysses (default pipesp)"),
         APP_STRING_OPTION("scheduler", "NAME", &models.scheduler,
                           "StarPU policy (default STARPU_SCHED, else pipedit)"),
         APP_INT_OPTION(
@@ -408,9 +408,14 @@ int app_bench_runtime(int argc, char **argv) {
     if (code >= 0)
         return code;
     models.repeats = s.repeats;
-    if (!models.name && (models.devices || models.dtype || models.workers))
-        return app_usage(program.name,
-                         "--devices, --dtype and --workers-per-device go with --case");
+    if (!models.name && (models.devices || models.dtype || models.scheduler || models.workers))
+        return app_usage(program.name, "--devices, --dtype, --scheduler and --workers-per-device "
+                                       "go with --case");
+    static const char *const without[] = {"layers",        "heads",         "head-dim",    "ffn",
+                                          "latent-frames", "latent-height", "latent-width"};
+    for (size_t i = 0; models.name && i < sizeof without / sizeof without[0]; i++)
+        if (app_given(&program, without[i]))
+            return app_usage(program.name, "--%s does not go with --case", without[i]);
     if (models.name) {
         status = app_bench_models(&models, &err);
         if (status == SDT_ERROR_STALLED)
