@@ -24,7 +24,8 @@ static void write_video(void *path, int request, enum sdt_status status,
 }
 
 int main(int argc, char **argv) {
-    static const char *const prompt[2] = {"a red circle moves to the right", "a blue square grows"};
+    static const char *const prompt[2] = {"a red circle moving right over a blue background",
+                                          "a blue square moving up"};
     struct sdt_error err = {0};
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_machine *machine = NULL;

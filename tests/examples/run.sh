@@ -17,9 +17,9 @@ if "$info" | grep -q "SentencePiece) yes"; then
         s/"fps": .*/"fps": 16,/' "$demo/stardit.json" >"$tmp/demo/stardit.json"
     passes "$example/generate" "$tmp/demo" "$tmp/1.y4m" "$tmp/2.y4m"
     cat "$tmp/out"
-    passes "$generate" --model "$tmp/demo" --quiet --prompt "a red circle moves to the right" \
+    passes "$generate" --model "$tmp/demo" --quiet --prompt "a red circle moving right over a blue background" \
         --output "$tmp/red.y4m"
-    passes "$generate" --model "$tmp/demo" --quiet --prompt "a blue square grows" \
+    passes "$generate" --model "$tmp/demo" --quiet --prompt "a blue square moving up" \
         --output "$tmp/blue.y4m"
     same "$tmp/1.y4m" "$tmp/red.y4m"
     same "$tmp/2.y4m" "$tmp/blue.y4m"
