@@ -6,7 +6,9 @@ options() {
     grep -o -e '--[a-z][a-z-]*' | sort -u
 }
 
-for program in generate eval info bench; do
+programs="generate eval info bench"
+[ ! -x "$build/stardit-simulate" ] || programs="$programs simulate"
+for program in $programs; do
     page=$source/man/stardit-$program.1
     case $program in
     bench) for c in kernels runtime sched quality; do "$bench" $c --help; done ;;
