@@ -37,7 +37,7 @@ enum sdt_precision app_precision(const char *text);
     "what is computed in; auto: bfloat16 on GPUs, float32 on CPUs, which have no other (default "  \
     "auto)"
 
-/* "cuda:0-6 and cpu:0"-like names of some of a machine's devices: "cuda:0,1,2". list NULL: all. */
+/* Names of some of a machine's devices, as "cuda:0,1,2,cpu:0". list NULL: all. */
 void app_devices_name(const struct sdt_device *device, int count, const int *list, char *text,
                       size_t size);
 #endif

@@ -814,7 +814,7 @@ int main(int argc, char **argv) {
     };
     struct app_program program = {
         .name = name_of_program,
-        .usage = "--model DIR --prompt TEXT --output FILE [options]",
+        .usage = "--model DIR --prompt TEXT --output PATH [options]",
         .summary = "Makes a video from a prompt with a Wan 2.1 checkpoint; all the work runs as "
                    "StarPU tasks on one or several devices.",
         .options = options,

@@ -94,7 +94,7 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
         APP_INT_OPTION("tile-rows", "N", &s->tile_rows, 1, 1 << 24,
                        "tokens of a tile (default: a device's share)"),
         APP_STRING_OPTION("scheduler", "NAME", &s->scheduler,
-                          "scheduling policy (default pipedit)"),
+                          "scheduling policy (default STARPU_SCHED, else pipedit)"),
         APP_HEADING("The machine: a platform, and what differs from it"),
         APP_STRING_OPTION("platform", "PATH", &s->platform_path,
                           "platform.txt or its folder (default: that of platforms/nvswitch-8)"),
@@ -114,7 +114,8 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
                           "GB/s between the host and a GPU, each direction"),
         APP_HEADING("Output"),
         APP_STRING_OPTION("trace", "FILE", &s->trace,
-                          "Chrome trace of the last run, in simulated time"),
+                          "Chrome trace of all that was simulated: both numbers of layers, "
+                          "each with its first forward"),
     };
     struct app_program program = {
         .name = name_of_program,

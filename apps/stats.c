@@ -118,9 +118,10 @@ void app_stats_kinds(json_t *stats, const struct sdt_kinds *kinds, bool text_wit
                                       : kind_object(kinds->dit, kinds->dit_dtype));
     json_object_set_new(on, "denoise", kind_object(kinds->dit, kinds->dit_dtype));
     json_object_set_new(on, "decode", kind_object(kinds->vae, kinds->vae_dtype));
-    json_object_set_new(on, "note",
-                        json_string("one kind of device and dtype gives the same bits every time; "
-                                    "different ones agree within golden tolerance only"));
+    json_object_set_new(
+        on, "note",
+        json_string("one kind of device, number of devices and dtype gives the same "
+                    "bits every time; others agree within golden tolerance only"));
     json_object_set_new(stats, "computed_on", on);
 }
 
