@@ -28,6 +28,7 @@ RADIUS = (12.0, 16.0)  # half the width of a shape
 MARGIN = 1.0  # pixels between a shape and the border, at least
 START = 5.0  # how far from its own side a shape may start
 TRAVEL = 20.0  # pixels from the first to the last frame, at least
+OUTLINE = 2.0  # pixels over which an outline fades
 SQUARE = 0.9  # half a side of a square, in radii
 OMIT = 0.3  # how often a caption leaves the background out, and how often the motion
 
@@ -134,7 +135,7 @@ def render(clips, frames=FRAMES, first=None, width=SIZE, left=None, top=None):
     """Pixels [count, 3, frames, width, width] within 0..1.
 
     first, left, top [count] choose a window: frames from first, columns from left, rows from top.
-    Coverage of a pixel = clamp(0.5 - distance of its centre from the outline, 0, 1).
+    Coverage of a pixel = clamp(0.5 - distance of its centre from the outline / OUTLINE, 0, 1).
     """
     count = len(clips["colour"])
     zero = np.zeros(count)
@@ -152,7 +153,7 @@ def render(clips, frames=FRAMES, first=None, width=SIZE, left=None, top=None):
         if len(i):
             radius = clips["radius"][i].astype(np.float32)[:, None, None, None]
             cover[i] = distances(px[i], py[i], radius)[s]
-    cover = np.clip(0.5 - cover, 0, 1)[:, None]
+    cover = np.clip(0.5 - cover / OUTLINE, 0, 1)[:, None]
     front = PALETTE[clips["colour"]][:, :, None, None, None] / 255
     back = PALETTE[clips["background"]][:, :, None, None, None] / 255
     return back + (front - back) * cover

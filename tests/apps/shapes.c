@@ -11,6 +11,7 @@
 #include "tests/check.h"
 
 enum { CLIPS = 300, FRAMES = 17, SIZE = APP_SHAPES_SIZE };
+#define OUTLINE 2.0 /* pixels over which an outline fades */
 
 static uint64_t state = 1;
 
@@ -54,7 +55,7 @@ static void render(const struct clip *clip, float *pixels /* [FRAMES, SIZE, SIZE
                 double distance = app_shape_distance(
                     clip->truth.part[APP_SHAPE], x + 0.5 - clip->x - clip->dx * t,
                     y + 0.5 - clip->y - clip->dy * t, clip->radius);
-                float cover = (float)fmin(fmax(0.5 - distance, 0.0), 1.0);
+                float cover = (float)fmin(fmax(0.5 - distance / OUTLINE, 0.0), 1.0);
                 for (int c = 0; c < 3; c++)
                     *pixels++ = (back[c] + (front[c] - back[c]) * cover) / 127.5f - 1.0f;
             }

@@ -1,0 +1,42 @@
+#!/bin/sh
+# What the demo checkpoint is shipped for: its videos show what their captions say. 24 captions outside the
+# training's x 3 seeds with the checkpoint's own guidance, and the decoder alone on clips it has never seen.
+. "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
+
+# counts PART: "RIGHT ASKED" of what the last run printed.
+counts() {
+    sed -n "s/.*$1 \([0-9]*\) of \([0-9]*\).*/\1 \2/p" "$tmp/out"
+}
+
+# at_least PART SHARE: of 1000.
+at_least() {
+    # shellcheck disable=SC2046
+    set -- "$1" "$2" $(counts "$1")
+    [ "${4:-0}" -gt 0 ] && [ $((1000 * $3)) -ge $(($2 * $4)) ] ||
+        fail "$1: ${3:-none} of ${4:-none} right, wanted $2 in 1000"
+}
+
+passes "$bench" quality --model "$demo" --prompt-file "$source/models/training/prompts.txt" --seeds 3
+echo "guidance: $(cat "$tmp/out")"
+for part in colour shape direction; do
+    at_least $part 902 # 65 of 72
+done
+
+passes "$bench" quality --model "$demo" --prompt-file "$golden/reconstructions/captions.txt" \
+    --latents "$golden/reconstructions/latents.safetensors"
+echo "reconstructions: $(cat "$tmp/out")"
+for part in colour shape direction background; do
+    at_least $part 970
+done
+
+passes "$bench" quality --model "$demo" --prompt-file "$source/models/training/prompts.txt" --seeds 1 \
+    --guidance-scale 1
+echo "without guidance: $(cat "$tmp/out")" # told, not judged
+
+refuses 2 "$bench" quality --model "$demo" --prompt-file "$source/models/training/prompts.txt" \
+    --latents "$golden/reconstructions/latents.safetensors"
+says "a latent for each line of the prompt file"
+refuses 2 "$bench" quality --model "$demo" --prompt-file "$golden/reconstructions/captions.txt" --seeds 2 \
+    --latents "$golden/reconstructions/latents.safetensors"
+says "only decodes"
+finish
