@@ -7,6 +7,7 @@
 #include "kernels/cuda/bodies.h"
 #include "kernels/reference.h"
 #include "tests/kernels/check.h"
+#include "tests/kernels/sampler.h"
 
 static const enum sdt_dtype dtypes[] = {SDT_F32, SDT_BF16};
 
@@ -200,19 +201,7 @@ static void check_sinusoid(float t, int dim, double tolerance) {
 
 /* Every term on and off; a term whose coefficient is 0 holds NaN. */
 static void check_sampler(size_t n, unsigned terms, bool shifted, bool in_place) {
-    struct sdt_sampler_step step = {
-        .guidance = 5.f,
-        .sigma = 0.7f,
-        .correct = terms & 1,
-        .c_last = terms & 2 ? 0.4f : 0.f,
-        .c_m0 = terms & 4 ? -0.3f : 0.f,
-        .c_m1 = terms & 8 ? 0.2f : 0.f,
-        .c_x0 = terms & 16 ? 0.9f : 0.f,
-        .p_x = 0.8f,
-        .p_x0 = terms & 32 ? 0.6f : 0.f,
-        .p_m0 = terms & 64 ? -0.5f : 0.f,
-        .p_v = terms & 128 ? 1.1f : 0.f,
-    };
+    struct sdt_sampler_step step = sampler_step(terms);
     int read[] = {1, step.correct && step.c_last != 0.f,
                   (step.correct && step.c_m0 != 0.f) || step.p_m0 != 0.f,
                   step.correct && step.c_m1 != 0.f};

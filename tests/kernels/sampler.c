@@ -1,21 +1,10 @@
 /* The sampler step: every term on and off. A term whose coefficient is 0 holds NaN here. */
 #include "kernels/reference.h"
 #include "tests/kernels/check.h"
+#include "tests/kernels/sampler.h"
 
 static void check_step(size_t n, unsigned terms) {
-    struct sdt_sampler_step step = {
-        .guidance = 5.f,
-        .sigma = 0.7f,
-        .correct = terms & 1,
-        .c_last = terms & 2 ? 0.4f : 0.f,
-        .c_m0 = terms & 4 ? -0.3f : 0.f,
-        .c_m1 = terms & 8 ? 0.2f : 0.f,
-        .c_x0 = terms & 16 ? 0.9f : 0.f,
-        .p_x = 0.8f,
-        .p_x0 = terms & 32 ? 0.6f : 0.f,
-        .p_m0 = terms & 64 ? -0.5f : 0.f,
-        .p_v = terms & 128 ? 1.1f : 0.f,
-    };
+    struct sdt_sampler_step step = sampler_step(terms);
     int reads_m0 = (step.correct && step.c_m0 != 0.f) || step.p_m0 != 0.f;
     float *cond = numbers(n, 1.f), *uncond = terms & 256 ? numbers(n, 1.f) : NULL;
     float *got[4], *want[4];
