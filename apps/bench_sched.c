@@ -26,6 +26,7 @@ static const char name_of_program[] = "stardit-bench sched";
 
 struct settings {
     int tasks, repeats, only_workers;
+    bool brief;
     double seconds; /* no measurement inserts for longer */
 };
 
@@ -130,11 +131,12 @@ static enum sdt_status measure_workers(const struct settings *s, int w, struct s
     static double speed[HANDLES][POLICIES][MOST_REPEATS];
     double best[HANDLES][POLICIES] = {{0.0}}, ratio[HANDLES][MOST_REPEATS];
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int count = s->brief ? WRAPPED_LWS + 1 : POLICIES;
 
     for (int i = 0; i < s->repeats; i++)
         for (int h = 0; h < HANDLES; h++) {
-            for (int k = 0; k < POLICIES; k++) {
-                int p = i % 2 ? POLICIES - 1 - k : k;
+            for (int k = 0; k < count; k++) {
+                int p = i % 2 ? count - 1 - k : k;
                 /* Spinning with more workers than cores takes milliseconds a task. */
                 bool slow = policies[p].as_shipped && workers[w] > cores;
                 struct task_case c = {policies[p], slow ? s->tasks / 100 + 1 : s->tasks, workers[w],
@@ -149,7 +151,7 @@ static enum sdt_status measure_workers(const struct settings *s, int w, struct s
             }
             ratio[h][i] = speed[h][OURS][i] / speed[h][WRAPPED_LWS][i];
         }
-    for (int p = 0; p < POLICIES; p++) {
+    for (int p = 0; p < count; p++) {
         printf("%-8d %-8s %-11s", workers[w], policies[p].name,
                p == OURS                ? "ours"
                : policies[p].as_shipped ? "as shipped"
@@ -169,14 +171,15 @@ static enum sdt_status measure_workers(const struct settings *s, int w, struct s
 }
 
 int app_bench_sched(int argc, char **argv) {
-    struct settings s = {.tasks = 20000, .repeats = 5, .seconds = 5.0};
+    struct settings s = {.tasks = 60000, .repeats = 5, .seconds = 5.0};
     struct app_option options[] = {
         APP_INT_OPTION("tasks", "N", &s.tasks, 1, 100000000,
                        "empty tasks a measurement, in 5 rounds; a hundredth of them where a policy "
-                       "as shipped has more workers than cores (default 20000)"),
+                       "as shipped has more workers than cores (default 60000)"),
         APP_INT_OPTION("repeats", "N", &s.repeats, 1, MOST_REPEATS,
                        "measurements of each, in turn (default 5)"),
         APP_INT_OPTION("workers", "N", &s.only_workers, 2, 8, "2 or 8 only (default: both)"),
+        APP_FLAG_OPTION("brief", &s.brief, "only the two policies that the ratios are of"),
     };
     struct app_program program = {
         .name = name_of_program,
