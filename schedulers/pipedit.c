@@ -16,7 +16,7 @@
  *            at equal times its home. Ask StarPU to bring the inputs there *before* the task becomes
  *            visible: a transfer that starts on push hides behind the tasks queued in
  *            front. Append; wake a sleeping worker if more tasks are queued than workers
- *            watch for.
+ *            watch for and none is being woken; that one wakes the next if it is still so then.
  *   pop      the highest non-empty priority of the own device. Nothing there: a CPU worker watches for
  *            the next push for a moment, giving its core away at every look, then sleeps until a push
  *            wakes it (going on would cost the other workers their core: `stardit-bench sched` shows
@@ -25,7 +25,8 @@
  *
  * Waking is a system call and a change of threads, several empty tasks' worth: while tasks are short
  * somebody watches, and nobody is woken. While they are long everybody else sleeps, and
- * a push wakes one for each task.
+ * a push wakes one for each task. A burst of short tasks is gone before the first has
+ * woken up, which then wakes nobody.
  *
  * A GPU worker takes its next task while one is running, to launch it without a gap. Never an exchange: it
  * may wait for its transfer long after the running task has ended, and whatever became ready meanwhile
@@ -71,6 +72,7 @@ struct device {
     double queued_us;  /* their expected lengths together */
     int watching;      /* workers that will look at `queued` before they sleep; atomic */
     int sleeping;      /* workers that will not */
+    bool waking;       /* one of them has been woken and is not running yet */
     int asleep[STARPU_NMAXWORKERS]; /* by slot: 1 for those; futex word */
     int nworkers;
     int worker[STARPU_NMAXWORKERS];
@@ -183,13 +185,15 @@ static struct device *choose_device(struct pipedit *policy, struct starpu_task *
  * its futex once the mutex is free; -1: nobody. */
 static int choose_sleeper(struct device *device, struct starpu_task *task) {
     unsigned impl;
-    if (!device->sleeping || device->queued <= __atomic_load_n(&device->watching, __ATOMIC_SEQ_CST))
+    if (!device->sleeping || device->waking ||
+        device->queued <= __atomic_load_n(&device->watching, __ATOMIC_SEQ_CST))
         return -1;
     for (int i = 0; i < device->nworkers; i++)
         if (device->asleep[i] &&
             starpu_worker_can_execute_task_first_impl(device->worker[i], task, &impl)) {
             __atomic_store_n(&device->asleep[i], 0, __ATOMIC_SEQ_CST);
             device->sleeping--;
+            device->waking = true;
             __atomic_add_fetch(&device->watching, 1, __ATOMIC_SEQ_CST);
             return i;
         }
@@ -244,14 +248,23 @@ static void sleep_until_push(struct device *device, int slot) {
     STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
     if (!sleeps)
         return;
+    int next = -1;
     syscall(SYS_futex, &device->asleep[slot], FUTEX_WAIT_PRIVATE, 1, &limit, NULL, 0);
     STARPU_PTHREAD_MUTEX_LOCK(&device->mutex);
     if (device->asleep[slot]) { /* nobody has woken it */
         device->asleep[slot] = 0;
         device->sleeping--;
         __atomic_add_fetch(&device->watching, 1, __ATOMIC_SEQ_CST);
+    } else {
+        device->waking = false;
+        if (device->nonempty) {
+            int p = 31 - __builtin_clz(device->nonempty);
+            next = choose_sleeper(device, starpu_task_list_begin(&device->queue[p]));
+        }
     }
     STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
+    if (next >= 0)
+        syscall(SYS_futex, &device->asleep[next], FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 #endif
 
