@@ -575,7 +575,8 @@ static void bench_conv(struct bench *bench, struct sdt_conv conv, bool own) {
     finish_kernel(bench);
 }
 
-static void bench_time_upsample(struct bench *bench, int height, int width, int channels) {
+static void bench_time_upsample(struct bench *bench, int height, int width, int channels,
+                                bool own) {
     size_t c = (size_t)channels, frame = (size_t)height * (size_t)width * c, nw = 6 * c * c;
     const float wscale = 0.03125f;
     const void *x[3];
@@ -592,6 +593,7 @@ static void bench_time_upsample(struct bench *bench, int height, int width, int 
     for (int i = 0; i < 2; i++)
         y[i] = room(bench, frame * 2);
     if (!bench->why[0]) {
+        sdt_cuda_prefer_own(bench->cuda, own);
         begin(bench, BIG_GEMM, 12. * (double)frame * channels);
         while (race(bench))
             done(bench,
@@ -606,7 +608,8 @@ static void bench_time_upsample(struct bench *bench, int height, int width, int 
                                     want + c);
         for (int i = 0; i < 2; i++)
             fetch(bench, SDT_BF16, y[i], frame - c, c, got + (size_t)i * c);
-        snprintf(size, sizeof size, "%d channels, %d x %d", channels, height, width);
+        sdt_cuda_prefer_own(bench->cuda, false);
+        snprintf(size, sizeof size, "%d channels, %d x %d%s", channels, height, width, way(own));
         end(bench, "time_upsample", size, error_of(2 * c, got, want), 6e-3);
     }
     for (int t = 0; t < 3; t++)
@@ -940,8 +943,9 @@ static void run_all(struct bench *bench, bool cudnn) {
         for (size_t i = 0; i < sizeof convs / sizeof *convs; i++)
             if (asked(bench, "conv_frame"))
                 bench_conv(bench, convs[i], own);
-    if (asked(bench, "time_upsample"))
-        bench_time_upsample(bench, 60, 104, 384);
+    for (int own = !cudnn; own < 2; own++)
+        if (asked(bench, "time_upsample"))
+            bench_time_upsample(bench, 60, 104, 384, own);
     bench_norms(bench, 32768, 5120);
     bench_norms(bench, 32768, 1536);
     bench_heads(bench, 8192, 40, 128);

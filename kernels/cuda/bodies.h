@@ -865,6 +865,49 @@ SDT_BODY void body_pad_row_pack(enum sdt_dtype dtype, int pack, size_t i, size_t
     body_store_end(dtype, pack, y, i, (rows + 1) * d, v);
 }
 
+/* Frames behind each other, each enlarged if asked, zeros for the NULL ones: what cuDNN convolves. */
+struct body_clip {
+    const void *x[3]; /* [frames] -> [height, width, channels], or NULL */
+    int frames, height, width, channels;
+    int enlarged; /* 1: x2 */
+    int rows, cols;
+};
+
+SDT_BODY struct body_clip body_clip_of(const struct sdt_conv *conv, const void *const *x) {
+    struct body_clip a;
+    for (int t = 0; t < 3; t++) /* no dynamic index in a kernel's arguments */
+        a.x[t] = t < conv->kt ? x[t] : NULL;
+    a.frames = conv->kt;
+    a.height = conv->height;
+    a.width = conv->width;
+    a.channels = conv->in;
+    a.enlarged = conv->upsample ? 1 : 0;
+    a.rows = conv->height << a.enlarged;
+    a.cols = conv->width << a.enlarged;
+    return a;
+}
+
+SDT_BODY size_t body_clip_elements(const struct body_clip *a) {
+    return (size_t)a->frames * (size_t)a->rows * (size_t)a->cols * (size_t)a->channels;
+}
+
+/* Packs divide the channels; i < body_clip_elements(). */
+SDT_BODY void body_clip_pack(const struct body_clip *a, enum sdt_dtype dtype, int pack, size_t i,
+                             void *y /* [frames, rows, cols, channels] */) {
+    size_t pixel = i / (size_t)a->channels, channel = i % (size_t)a->channels;
+    size_t line = pixel / (size_t)a->cols, frame = line / (size_t)a->rows;
+    size_t row = line % (size_t)a->rows, col = pixel % (size_t)a->cols;
+    const void *x = frame == 0 ? a->x[0] : frame == 1 ? a->x[1] : a->x[2];
+    float v[SDT_PACK] = {0.f};
+    if (x)
+        body_load(dtype, pack, x,
+                  ((row >> a->enlarged) * (size_t)a->width + (col >> a->enlarged)) *
+                          (size_t)a->channels +
+                      channel,
+                  v);
+    body_store(dtype, pack, y, i, v);
+}
+
 /* The most channels whose scales travel in a kernel's arguments. */
 #define SDT_CUDA_WINDOW_CHANNELS 64
 struct body_window {

@@ -1,9 +1,10 @@
-/* Causal video convolutions on channel-last frames, as implicit matrix products: no array of patches
- * is made, each block gathers the inputs of its pixels tap by tap (kernels/cuda/conv_tile.h says where
+/* Causal video convolutions on channel-last frames, by cuDNN where it has a plan, else as implicit matrix
+ * products of our own: no array of patches is made, each block gathers the inputs of its pixels tap by tap (kernels/cuda/conv_tile.h says where
  * everything stands). Frames of zeros are left out, which changes no bit. Enlarging is an index;
  * bias and residual are added to the finished sum. */
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/conv_tile.h"
+#include "kernels/cuda/convolve.h"
 
 namespace {
 
@@ -420,14 +421,29 @@ extern "C" enum sdt_status sdt_cuda_conv_frame(struct sdt_cuda *cuda, enum sdt_d
     arrays.bias = bias;
     arrays.residual = residual;
     arrays.y[0] = y;
-    (void)scratch;
+    if (dtype == SDT_BF16 && cuda->cudnn && !cuda->own) {
+        const struct conv_call call = {conv, 1, x, w, bias, residual, {y, NULL}, scratch};
+        bool done;
+        enum sdt_status status = sdt__cudnn_convolve(cuda, &call, &done);
+        if (done || status != SDT_OK)
+            return status;
+    }
     return convolve(cuda, dtype, conv, conv->out, x, arrays, "convolution");
 }
 
 extern "C" size_t sdt_cuda_conv_frame_scratch(enum sdt_dtype dtype, const struct sdt_conv *conv) {
-    (void)dtype;
-    (void)conv;
-    return 0;
+    return dtype == SDT_BF16 ? sdt__cudnn_clip_bytes(conv) : 0;
+}
+
+/* The convolution that makes one of the two frames. */
+static struct sdt_conv half_of(int height, int width, int channels) {
+    struct sdt_conv conv = {};
+    conv.in = conv.out = channels;
+    conv.kt = 3;
+    conv.ks = 1;
+    conv.height = height;
+    conv.width = width;
+    return conv;
 }
 
 extern "C" enum sdt_status sdt_cuda_time_upsample(struct sdt_cuda *cuda, enum sdt_dtype dtype,
@@ -435,21 +451,25 @@ extern "C" enum sdt_status sdt_cuda_time_upsample(struct sdt_cuda *cuda, enum sd
                                                   const void *const *x, const void *w,
                                                   const float *bias, void *first, void *second,
                                                   void *scratch) {
-    struct sdt_conv conv = {channels, 2 * channels, 3, 1, height, width, 0};
+    struct sdt_conv half = half_of(height, width, channels), both = half;
     conv_arrays arrays = {};
     arrays.w = w;
     arrays.bias = bias;
     arrays.y[0] = first;
     arrays.y[1] = second;
-    (void)scratch;
-    return convolve(cuda, dtype, &conv, channels, x, arrays, "upsampling in time");
+    if (dtype == SDT_BF16 && cuda->cudnn && !cuda->own) {
+        const struct conv_call call = {&half, 2, x, w, bias, NULL, {first, second}, scratch};
+        bool done;
+        enum sdt_status status = sdt__cudnn_convolve(cuda, &call, &done);
+        if (done || status != SDT_OK)
+            return status;
+    }
+    both.out = 2 * channels;
+    return convolve(cuda, dtype, &both, channels, x, arrays, "upsampling in time");
 }
 
 extern "C" size_t sdt_cuda_time_upsample_scratch(enum sdt_dtype dtype, int height, int width,
                                                  int channels) {
-    (void)dtype;
-    (void)height;
-    (void)width;
-    (void)channels;
-    return 0;
+    struct sdt_conv half = half_of(height, width, channels);
+    return dtype == SDT_BF16 ? sdt__cudnn_clip_bytes(&half) : 0;
 }

@@ -169,14 +169,14 @@ static void set_part(struct sdt__cudnn_graph *graph, sdt__part part,
 }
 
 sdt__part sdt__cudnn_tensor(struct sdt__cudnn_graph *graph, int64_t id, cudnnDataType_t type,
-                            enum sdt__cudnn_home home, const int64_t size[4],
-                            const int64_t stride[4]) {
+                            enum sdt__cudnn_home home, int dims, const int64_t *size,
+                            const int64_t *stride) {
     sdt__part part = sdt__cudnn_part(graph, CUDNN_BACKEND_TENSOR_DESCRIPTOR, "a tensor");
     int64_t alignment = 16;
     bool yes = true;
     sdt__cudnn_set(graph, part, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
-    sdt__cudnn_set(graph, part, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, size);
-    sdt__cudnn_set(graph, part, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, stride);
+    sdt__cudnn_set(graph, part, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, dims, size);
+    sdt__cudnn_set(graph, part, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, dims, stride);
     sdt__cudnn_set(graph, part, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &id);
     sdt__cudnn_set(graph, part, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
     if (home == SDT__CUDNN_VIRTUAL)
@@ -209,6 +209,36 @@ void sdt__cudnn_matmul(struct sdt__cudnn_graph *graph, sdt__part a, sdt__part b,
     set_part(graph, operation, CUDNN_ATTR_OPERATION_MATMUL_ADESC, a);
     set_part(graph, operation, CUDNN_ATTR_OPERATION_MATMUL_BDESC, b);
     set_part(graph, operation, CUDNN_ATTR_OPERATION_MATMUL_CDESC, y);
+    sdt__cudnn_operation(graph, operation);
+}
+
+void sdt__cudnn_convolution(struct sdt__cudnn_graph *graph, const int64_t pad[3], sdt__part x,
+                            sdt__part w, sdt__part y) {
+    const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
+    const int64_t dims = 3, ones[3] = {1, 1, 1};
+    const float one = 1.f, none = 0.f;
+    sdt__part kind = sdt__cudnn_part(graph, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, "a convolution");
+    sdt__cudnn_set(graph, kind, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1,
+                   &arithmetic);
+    sdt__cudnn_set(graph, kind, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1,
+                   &mode);
+    sdt__cudnn_set(graph, kind, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &dims);
+    sdt__cudnn_set(graph, kind, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, dims, ones);
+    sdt__cudnn_set(graph, kind, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, dims,
+                   ones);
+    sdt__cudnn_set(graph, kind, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, dims, pad);
+    sdt__cudnn_set(graph, kind, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, dims, pad);
+    sdt__cudnn_finish(graph, kind);
+    sdt__part operation = sdt__cudnn_part(
+        graph, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, "a convolution");
+    set_part(graph, operation, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, kind);
+    set_part(graph, operation, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x);
+    set_part(graph, operation, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, w);
+    set_part(graph, operation, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, y);
+    sdt__cudnn_set(graph, operation, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+                   CUDNN_TYPE_FLOAT, 1, &one);
+    sdt__cudnn_set(graph, operation, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
+                   CUDNN_TYPE_FLOAT, 1, &none);
     sdt__cudnn_operation(graph, operation);
 }
 

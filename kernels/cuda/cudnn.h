@@ -47,6 +47,9 @@ typedef cudnnBackendDescriptor_t sdt__part;
 /* Room for what a graph of some ten operations is made of. */
 enum { SDT__CUDNN_PARTS = 128, SDT__CUDNN_OPERATIONS = 16, SDT__CUDNN_KEY = 16 };
 
+/* Kinds of graphs, the first number of their keys. */
+enum { SDT__CUDNN_ATTENTION = 1, SDT__CUDNN_CONVOLUTION };
+
 struct sdt__cudnn_graph {
     struct sdt__cudnn_graph *next;
     struct sdt__cudnn *cudnn;
@@ -78,13 +81,16 @@ void sdt__cudnn_finish(struct sdt__cudnn_graph *graph, sdt__part part);
 
 /* Where a tensor's numbers are: in memory, nowhere (between two operations), or one on the host. */
 enum sdt__cudnn_home { SDT__CUDNN_MEMORY, SDT__CUDNN_VIRTUAL, SDT__CUDNN_VALUE };
-/* Four dimensions; memory is aligned to 16 bytes. */
+/* Memory is aligned to 16 bytes. */
 sdt__part sdt__cudnn_tensor(struct sdt__cudnn_graph *graph, int64_t id, cudnnDataType_t type,
-                            enum sdt__cudnn_home home, const int64_t size[4],
-                            const int64_t stride[4]);
+                            enum sdt__cudnn_home home, int dims, const int64_t *size,
+                            const int64_t *stride);
 /* Operations with float32 arithmetic; y is written. */
 void sdt__cudnn_operation(struct sdt__cudnn_graph *graph, sdt__part operation);
 void sdt__cudnn_matmul(struct sdt__cudnn_graph *graph, sdt__part a, sdt__part b, sdt__part y);
+/* w over x in time, rows and columns, with `pad` zeros on both sides of each. */
+void sdt__cudnn_convolution(struct sdt__cudnn_graph *graph, const int64_t pad[3], sdt__part x,
+                            sdt__part w, sdt__part y);
 void sdt__cudnn_pointwise(struct sdt__cudnn_graph *graph, cudnnPointwiseMode_t mode, sdt__part x,
                           sdt__part b /* or NULL */, sdt__part y);
 void sdt__cudnn_reduction(struct sdt__cudnn_graph *graph, cudnnReduceTensorOp_t mode, sdt__part x,

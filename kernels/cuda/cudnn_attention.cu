@@ -20,9 +20,6 @@ enum sdt_status sdt__cudnn_attend(struct sdt_cuda *, const struct attention_call
 /* Tensors of the graph; those up to SCALE get memory. */
 enum { Q = 1, K, V, O, LSE, SCALE, SCORES, SCALED, LARGEST, LESS, POWERS, SUM, LOG, WEIGHTS };
 
-/* Kinds of graphs, in their keys. */
-enum { FUSED_ATTENTION = 1 };
-
 struct shape {
     int64_t heads, rows, keys, e;
     struct attention_call call;
@@ -33,7 +30,7 @@ static sdt__part tensor(struct sdt__cudnn_graph *graph, int id, cudnnDataType_t 
                         enum sdt__cudnn_home home, int64_t heads, int64_t head, int64_t a,
                         int64_t a_stride, int64_t b, int64_t b_stride) {
     const int64_t size[4] = {1, heads, a, b}, stride[4] = {heads * head, head, a_stride, b_stride};
-    return sdt__cudnn_tensor(graph, id, type, home, size, stride);
+    return sdt__cudnn_tensor(graph, id, type, home, 4, size, stride);
 }
 
 static sdt__part between(struct sdt__cudnn_graph *graph, const struct shape *shape, int id,
@@ -44,7 +41,7 @@ static sdt__part between(struct sdt__cudnn_graph *graph, const struct shape *sha
 
 static sdt__part scalar(struct sdt__cudnn_graph *graph, int id) {
     const int64_t one[4] = {1, 1, 1, 1};
-    return sdt__cudnn_tensor(graph, id, CUDNN_DATA_FLOAT, SDT__CUDNN_VALUE, one, one);
+    return sdt__cudnn_tensor(graph, id, CUDNN_DATA_FLOAT, SDT__CUDNN_VALUE, 4, one, one);
 }
 
 static sdt__part log_sums(struct sdt__cudnn_graph *graph, const struct shape *shape) {
@@ -152,9 +149,10 @@ enum sdt_status sdt__cudnn_attend(struct sdt_cuda *cuda, const struct attention_
     if (!aligned(call))
         return SDT_OK;
     struct shape shape = {call->heads, call->rows, call->keys, call->e, *call};
-    const int64_t key[SDT__CUDNN_KEY] = {
-        FUSED_ATTENTION, call->heads,  call->rows,  call->keys,   call->e,     call->q_head,
-        call->q_row,     call->k_head, call->k_row, call->o_head, call->o_row, call->lse != NULL};
+    const int64_t key[SDT__CUDNN_KEY] = {SDT__CUDNN_ATTENTION, call->heads,  call->rows,
+                                         call->keys,           call->e,      call->q_head,
+                                         call->q_row,          call->k_head, call->k_row,
+                                         call->o_head,         call->o_row,  call->lse != NULL};
     bool fresh;
     struct sdt__cudnn_graph *graph = sdt__cudnn_find(cuda->cudnn, key, &fresh);
     if (!graph)

@@ -196,8 +196,8 @@ enum sdt_status sdt_cuda_place_tile(struct sdt_cuda *cuda, int frames, int tile_
 
 /* ---- conv.cu: causal video convolutions, channel-last ------------------------------------------ */
 
-/* As sdt_conv_frame; x[i] NULL is a frame of zeros. cuDNN where it is (one 2-D convolution per time
- * tap, accumulated), an own implicit-GEMM kernel elsewhere. */
+/* As sdt_conv_frame; x[i] NULL is a frame of zeros. bf16 with channels that are multiples of 8 goes through
+ * cuDNN where it is and has a plan, all else through an own implicit-GEMM kernel. */
 enum sdt_status sdt_cuda_conv_frame(struct sdt_cuda *cuda, enum sdt_dtype dtype,
                                     const struct sdt_conv *conv,
                                     const void *const *x /* host [kt] -> [height, width, in] */,

@@ -604,15 +604,22 @@ static void check_time_upsample(enum sdt_dtype dtype, int height, int width, int
     const float *x[3] = {frames[0], frames[1], frames[2]};
     void *first = on_device(dtype, frame, NULL), *second = on_device(dtype, frame, NULL);
     sdt_time_upsample_reference(height, width, channels, x, w, bias, want, want + frame);
-    done(sdt_cuda_time_upsample(
-             cuda, dtype, height, width, channels, on_x, on_device(dtype, nw, w),
-             on_device(SDT_F32, (size_t)(2 * channels), bias), first, second,
-             scratch_of(sdt_cuda_time_upsample_scratch(dtype, height, width, channels))),
-         "upsampling in time");
-    check_result(dtype, frame, first, want, 3e-6, one_rounding, "time upsample %dx%dx%d, first",
-                 height, width, channels);
-    check_result(dtype, frame, second, want + frame, 3e-6, one_rounding,
-                 "time upsample %dx%dx%d, second", height, width, channels);
+    void *on_w = on_device(dtype, nw, w);
+    float *on_bias = on_device(SDT_F32, (size_t)(2 * channels), bias);
+    void *scratch = scratch_of(sdt_cuda_time_upsample_scratch(dtype, height, width, channels));
+    for (int own = 0; own < 2; own++) {
+        sdt_cuda_prefer_own(cuda, own);
+        must(cudaMemset(first, 0xff, frame * sdt_dtype_size(dtype)), "memset");
+        must(cudaMemset(second, 0xff, frame * sdt_dtype_size(dtype)), "memset");
+        done(sdt_cuda_time_upsample(cuda, dtype, height, width, channels, on_x, on_w, on_bias,
+                                    first, second, scratch),
+             "upsampling in time");
+        check_result(dtype, frame, first, want, 3e-6, one_rounding,
+                     "time upsample %dx%dx%d, first, own %d", height, width, channels, own);
+        check_result(dtype, frame, second, want + frame, 3e-6, one_rounding,
+                     "time upsample %dx%dx%d, second, own %d", height, width, channels, own);
+    }
+    sdt_cuda_prefer_own(cuda, false);
     release("upsampling in time");
     for (int t = 0; t < 3; t++)
         free(frames[t]);

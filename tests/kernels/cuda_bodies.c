@@ -732,6 +732,39 @@ static void check_pad_row(size_t rows, size_t d, enum sdt_dtype dtype, bool shif
     free(y.base);
 }
 
+/* missing: frames, from the oldest on, that are zeros */
+static void check_clip(struct sdt_conv conv, int missing, enum sdt_dtype dtype) {
+    const void *at[3] = {NULL};
+    struct array frame[3];
+    float *x[3] = {NULL};
+    size_t n = (size_t)conv.height * conv.width * conv.in;
+    int scale = conv.upsample ? 2 : 1, rows = scale * conv.height, cols = scale * conv.width;
+    int pack = body_pack(dtype, dtype, conv.in % SDT_PACK == 0);
+    for (int t = missing; t < conv.kt; t++) {
+        frame[t] = random_array(dtype, n, false, 1.f, &x[t]);
+        at[t] = frame[t].at;
+    }
+    struct body_clip a = body_clip_of(&conv, at);
+    size_t all = (size_t)conv.kt * rows * cols * conv.in;
+    float *want = blank(all);
+    struct array y = blank_array(dtype, all, false);
+    FLAT(3, pack, body_clip_elements(&a), i) { body_clip_pack(&a, dtype, pack, i, y.at); }
+    for (size_t i = 0, t = 0; t < (size_t)conv.kt; t++)
+        for (int r = 0; r < rows; r++)
+            for (int c = 0; c < cols; c++)
+                for (int channel = 0; channel < conv.in; channel++, i++)
+                    want[i] =
+                        x[t] ? x[t][(r / scale * conv.width + c / scale) * conv.in + channel] : 0.f;
+    CHECK_ARRAY(&y, want, 0., "clip of %d frames %d x %d x %d, %d missing", conv.kt, rows, cols,
+                conv.in, missing);
+    for (int t = missing; t < conv.kt; t++) {
+        free(x[t]);
+        free(frame[t].base);
+    }
+    free(want);
+    free(y.base);
+}
+
 static void check_window(struct sdt_window window, bool scaled, enum sdt_dtype dtype) {
     size_t n = (size_t)window.channels * window.frames * window.height * window.width;
     int lines = window.nframes * window.rows, width = window.cols * window.channels;
@@ -887,6 +920,11 @@ static void check_moves(void) {
             check_pad_row(3, 7, dtypes[t], shifted);
             check_pad_row(4, 64, dtypes[t], shifted);
         }
+        for (int missing = 0; missing < 3; missing++) {
+            check_clip((struct sdt_conv){16, 8, 3, 3, 5, 7, 0}, missing, dtypes[t]);
+            check_clip((struct sdt_conv){6, 8, 3, 3, 3, 2, 1}, missing, dtypes[t]);
+        }
+        check_clip((struct sdt_conv){8, 8, 1, 3, 4, 3, 1}, 0, dtypes[t]);
         for (int scaled = 0; scaled < 2; scaled++) {
             check_window((struct sdt_window){16, 5, 9, 11, 2, 3, 1, 4, 7, 6}, scaled, dtypes[t]);
             check_window((struct sdt_window){64, 1, 2, 3, 0, 1, 0, 0, 2, 3}, scaled, dtypes[t]);
