@@ -15,5 +15,9 @@ enum sdt_status sdt__cuda_attend(struct sdt_cuda *cuda, enum sdt_dtype dtype,
  * the own kernel. Bias and table are not looked at. */
 enum sdt_status sdt__cudnn_attend(struct sdt_cuda *cuda, const struct attention_call *call,
                                   bool *done);
+/* Its planned graph; NULL: there is no plan. */
+struct sdt__cudnn_graph;
+struct sdt__cudnn_graph *sdt__cudnn_attention(struct sdt_cuda *cuda,
+                                              const struct attention_call *call);
 }
 #endif

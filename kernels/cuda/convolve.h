@@ -22,6 +22,10 @@ extern "C" { /* C names, as all that the library exports */
  * takes the own kernel. */
 enum sdt_status sdt__cudnn_convolve(struct sdt_cuda *cuda, const struct conv_call *call,
                                     bool *done);
+/* Its planned graph; NULL: there is no plan. */
+struct sdt__cudnn_graph;
+struct sdt__cudnn_graph *sdt__cudnn_convolution_of(struct sdt_cuda *cuda,
+                                                   const struct sdt_conv *conv, bool residual);
 /* Bytes of the clip that cuDNN reads; 0 where a frame is read where it lies, where the channels rule
  * cuDNN out, and without it. */
 size_t sdt__cudnn_clip_bytes(const struct sdt_conv *conv);

@@ -40,9 +40,9 @@ static bool find_all(void *library, struct sdt__cudnn_calls *call) {
            find(library, "cudnnBackendExecute", &call->execute);
 }
 
-struct sdt__cudnn *sdt__cudnn_new(cudaStream_t stream, char *why, size_t size) {
+/* The library without a handle. */
+static struct sdt__cudnn *load(char *why, size_t size) {
     struct sdt__cudnn *cudnn = (struct sdt__cudnn *)calloc(1, sizeof *cudnn);
-    cudnnStatus_t status;
     if (!cudnn) {
         snprintf(why, size, "no memory for cuDNN's handle");
         return NULL;
@@ -63,25 +63,57 @@ struct sdt__cudnn *sdt__cudnn_new(cudaStream_t stream, char *why, size_t size) {
     }
     snprintf(cudnn->text, sizeof cudnn->text, "%zu.%zu.%zu", cudnn->version / 10000,
              cudnn->version / 100 % 100, cudnn->version % 100);
-    status = cudnn->call.create(&cudnn->handle);
-    if (status != CUDNN_STATUS_SUCCESS) {
-        cudnn->handle = NULL;
-        snprintf(why, size, "cuDNN %s does not start: %s", cudnn->text,
-                 cudnn->call.error_string(status));
-        goto fail;
-    }
-    status = cudnn->call.set_stream(cudnn->handle, stream);
-    if (status != CUDNN_STATUS_SUCCESS) {
-        snprintf(why, size, "cuDNN %s does not take the stream: %s", cudnn->text,
-                 cudnn->call.error_string(status));
-        goto fail;
-    }
     return cudnn;
 
 fail:
     sdt__cudnn_free(cudnn);
     return NULL;
 }
+
+struct sdt__cudnn *sdt__cudnn_new(cudaStream_t stream, char *why, size_t size) {
+    struct sdt__cudnn *cudnn = load(why, size);
+    if (!cudnn)
+        return NULL;
+    const char *step = "does not start";
+    cudnnStatus_t status = cudnn->call.create(&cudnn->handle);
+    if (status != CUDNN_STATUS_SUCCESS) {
+        cudnn->handle = NULL;
+    } else {
+        step = "does not take the stream";
+        status = cudnn->call.set_stream(cudnn->handle, stream);
+    }
+    if (status == CUDNN_STATUS_SUCCESS)
+        return cudnn;
+    snprintf(why, size, "cuDNN %s %s: %s", cudnn->text, step, cudnn->call.error_string(status));
+    sdt__cudnn_free(cudnn);
+    return NULL;
+}
+
+#if CUDNN_VERSION >= 90800
+struct sdt__cudnn *sdt__cudnn_absent(const char *gpu, char *why, size_t size) {
+    struct sdt__cudnn *cudnn = load(why, size);
+    if (!cudnn)
+        return NULL;
+    const struct sdt__cudnn_calls *call = &cudnn->call;
+    cudnnStatus_t status = call->create_part(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &cudnn->gpu);
+    if (status == CUDNN_STATUS_SUCCESS)
+        status = call->set(cudnn->gpu, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                           (int64_t)strlen(gpu), gpu);
+    if (status == CUDNN_STATUS_SUCCESS)
+        status = call->finalize(cudnn->gpu);
+    if (status == CUDNN_STATUS_SUCCESS)
+        return cudnn;
+    snprintf(why, size, "cuDNN %s does not take the description of a GPU: %s", cudnn->text,
+             call->error_string(status));
+    sdt__cudnn_free(cudnn);
+    return NULL;
+}
+#else
+struct sdt__cudnn *sdt__cudnn_absent(const char *, char *why, size_t size) {
+    snprintf(why, size, "built with cuDNN %d; plans without a GPU need 9.8", CUDNN_VERSION);
+    return NULL;
+}
+#endif
 
 void sdt__cudnn_free(struct sdt__cudnn *cudnn) {
     if (!cudnn)
@@ -92,6 +124,8 @@ void sdt__cudnn_free(struct sdt__cudnn *cudnn) {
         free(cudnn->graphs);
         cudnn->graphs = next;
     }
+    if (cudnn->gpu)
+        cudnn->call.destroy_part(cudnn->gpu);
     if (cudnn->handle)
         cudnn->call.destroy(cudnn->handle);
     /* The library stays loaded: its threads and its hooks in the CUDA runtime may outlive the handle. */
@@ -162,6 +196,11 @@ void sdt__cudnn_finish(struct sdt__cudnn_graph *graph, sdt__part part) {
     if (going(graph))
         graph->status = graph->cudnn->call.finalize(part);
 }
+
+#if CUDNN_VERSION < 90800 /* never set: there is no `gpu` */
+#define CUDNN_ATTR_ENGINEHEUR_DEVICEPROP CUDNN_ATTR_ENGINEHEUR_RESULTS
+#define CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP CUDNN_ATTR_EXECUTION_PLAN_HANDLE
+#endif
 
 static void set_part(struct sdt__cudnn_graph *graph, sdt__part part,
                      cudnnBackendAttributeName_t name, sdt__part value) {
@@ -315,8 +354,11 @@ static bool try_config(struct sdt__cudnn_graph *graph, sdt__part config) {
         return false;
     }
     sdt__part plan = sdt__cudnn_part(graph, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "a plan");
-    sdt__cudnn_set(graph, plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1,
-                   &cudnn->handle);
+    if (cudnn->handle)
+        sdt__cudnn_set(graph, plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1,
+                       &cudnn->handle);
+    else
+        set_part(graph, plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, cudnn->gpu);
     set_part(graph, plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
     sdt__cudnn_finish(graph, plan);
     if (going(graph))
@@ -345,12 +387,15 @@ bool sdt__cudnn_plan(struct sdt__cudnn_graph *graph) {
     whole = sdt__cudnn_part(graph, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, "the graph");
     sdt__cudnn_set(graph, whole, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
                    graph->operations, graph->operation);
-    sdt__cudnn_set(graph, whole, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1,
-                   &cudnn->handle);
+    if (cudnn->handle)
+        sdt__cudnn_set(graph, whole, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1,
+                       &cudnn->handle);
     sdt__cudnn_finish(graph, whole);
     heuristic = sdt__cudnn_part(graph, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, "the heuristic");
     set_part(graph, heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, whole);
     sdt__cudnn_set(graph, heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+    if (!cudnn->handle)
+        set_part(graph, heuristic, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, cudnn->gpu);
     sdt__cudnn_finish(graph, heuristic);
     while (going(graph) && made < CANDIDATES)
         config[made++] =

@@ -36,7 +36,8 @@ struct sdt__cudnn_graph;
 struct sdt__cudnn {
     void *library;
     struct sdt__cudnn_calls call;
-    cudnnHandle_t handle;
+    cudnnHandle_t handle; /* NULL: plans are made for `gpu`, and cannot run */
+    cudnnBackendDescriptor_t gpu;
     size_t version; /* of the library, 91900 for 9.19.0 */
     char text[24];
     struct sdt__cudnn_graph *graphs; /* all that were tried */
@@ -64,6 +65,10 @@ struct sdt__cudnn_graph {
 };
 
 extern "C" { /* C names, as all that the library exports */
+/* Makes plans for a GPU that is not here, described as cuDNN 9.8 and later write it down (JSON); they cannot
+ * run. For tests/kernels/cudnn_plans. NULL with the reason in `why` [size]. */
+struct sdt__cudnn *sdt__cudnn_absent(const char *gpu, char *why, size_t size);
+
 /* The graph for a key: one made before, or an empty one with *fresh true, which the caller fills and
  * plans. NULL: no memory. Owned by the handle. */
 struct sdt__cudnn_graph *sdt__cudnn_find(struct sdt__cudnn *cudnn,

@@ -15,6 +15,10 @@ enum sdt_status sdt__cudnn_attend(struct sdt_cuda *, const struct attention_call
     return SDT_OK;
 }
 
+struct sdt__cudnn_graph *sdt__cudnn_attention(struct sdt_cuda *, const struct attention_call *) {
+    return NULL;
+}
+
 #else
 
 /* Tensors of the graph; those up to SCALE get memory. */
@@ -143,11 +147,10 @@ static bool aligned(const struct attention_call *call) {
            body_aligned(call->v) && body_aligned(call->o) && body_aligned(call->lse);
 }
 
-enum sdt_status sdt__cudnn_attend(struct sdt_cuda *cuda, const struct attention_call *call,
-                                  bool *done) {
-    *done = false;
+struct sdt__cudnn_graph *sdt__cudnn_attention(struct sdt_cuda *cuda,
+                                              const struct attention_call *call) {
     if (!aligned(call))
-        return SDT_OK;
+        return NULL;
     struct shape shape = {call->heads, call->rows, call->keys, call->e, *call};
     const int64_t key[SDT__CUDNN_KEY] = {SDT__CUDNN_ATTENTION, call->heads,  call->rows,
                                          call->keys,           call->e,      call->q_head,
@@ -155,11 +158,16 @@ enum sdt_status sdt__cudnn_attend(struct sdt_cuda *cuda, const struct attention_
                                          call->o_head,         call->o_row,  call->lse != NULL};
     bool fresh;
     struct sdt__cudnn_graph *graph = sdt__cudnn_find(cuda->cudnn, key, &fresh);
-    if (!graph)
-        return SDT_OK; /* the own kernel needs no memory */
-    if (fresh)
+    if (graph && fresh)
         plan(cuda, graph, &shape);
-    if (!graph->plan)
+    return graph && graph->plan ? graph : NULL;
+}
+
+enum sdt_status sdt__cudnn_attend(struct sdt_cuda *cuda, const struct attention_call *call,
+                                  bool *done) {
+    struct sdt__cudnn_graph *graph = sdt__cudnn_attention(cuda, call);
+    *done = false;
+    if (!graph)
         return SDT_OK;
     float scale = call->scale;
     const int64_t ids[] = {Q, K, V, O, SCALE, LSE};

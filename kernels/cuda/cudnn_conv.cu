@@ -18,6 +18,11 @@ enum sdt_status sdt__cudnn_convolve(struct sdt_cuda *, const struct conv_call *,
     return SDT_OK;
 }
 
+struct sdt__cudnn_graph *sdt__cudnn_convolution_of(struct sdt_cuda *, const struct sdt_conv *,
+                                                   bool) {
+    return NULL;
+}
+
 size_t sdt__cudnn_clip_bytes(const struct sdt_conv *) { return 0; }
 
 #else
@@ -94,28 +99,33 @@ static bool aligned(const struct conv_call *call) {
     return all;
 }
 
+struct sdt__cudnn_graph *sdt__cudnn_convolution_of(struct sdt_cuda *cuda, const struct sdt_conv *c,
+                                                   bool residual) {
+    const void *const none[3] = {NULL, NULL, NULL};
+    struct body_clip clip = body_clip_of(c, none);
+    if (!able(c) || body_clip_elements(&clip) == 0)
+        return NULL;
+    const int64_t key[SDT__CUDNN_KEY] = {
+        SDT__CUDNN_CONVOLUTION, c->in, c->out, c->kt, c->ks, clip.rows, clip.cols, residual};
+    bool fresh;
+    struct sdt__cudnn_graph *graph = sdt__cudnn_find(cuda->cudnn, key, &fresh);
+    if (graph && fresh)
+        plan(cuda, graph, c, &clip, residual);
+    return graph && graph->plan ? graph : NULL;
+}
+
 enum sdt_status sdt__cudnn_convolve(struct sdt_cuda *cuda, const struct conv_call *call,
                                     bool *done) {
     const struct sdt_conv *c = call->conv;
-    struct body_clip clip = body_clip_of(c, call->x);
-    *done = false;
-    if (!able(c) || !aligned(call) || body_clip_elements(&clip) == 0)
-        return SDT_OK;
     const void *x = call->x[0];
-    if (!copied(c) && !x)
-        return SDT_OK; /* a frame of zeros alone: no work */
-    const int64_t key[SDT__CUDNN_KEY] = {
-        SDT__CUDNN_CONVOLUTION, c->in, c->out, c->kt, c->ks, clip.rows, clip.cols,
-        call->residual != NULL};
-    bool fresh;
-    struct sdt__cudnn_graph *graph = sdt__cudnn_find(cuda->cudnn, key, &fresh);
+    *done = false;
+    if (!aligned(call) || (!copied(c) && !x)) /* of nothing but zeros there is nothing to compute */
+        return SDT_OK;
+    struct sdt__cudnn_graph *graph = sdt__cudnn_convolution_of(cuda, c, call->residual != NULL);
     if (!graph)
-        return SDT_OK; /* the own kernel needs no memory */
-    if (fresh)
-        plan(cuda, graph, c, &clip, call->residual != NULL);
-    if (!graph->plan)
         return SDT_OK;
     if (copied(c)) {
+        struct body_clip clip = body_clip_of(c, call->x);
         unsigned blocks = flat_blocks(cuda, body_clip_elements(&clip), 8);
         make_clip<<<blocks, SDT_FLAT_THREADS, 0, cuda->stream>>>(clip, call->scratch);
         enum sdt_status status = sdt__cuda_launched(cuda, "frames of a convolution");

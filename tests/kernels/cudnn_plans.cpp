@@ -1,0 +1,124 @@
+/* That cuDNN has plans for the graphs of attention and convolution, at the sizes of Wan 2.1, on GPUs of
+ * compute capability 8.0, 8.6, 8.9 and 9.0 that need not be here: since 9.8 it plans, and compiles, for a
+ * GPU by its description. What the plans compute is for tests/kernels/cuda, on a GPU. */
+#include "config.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SKIPPED = 77 };
+
+#if defined(HAVE_CUDA) && defined(HAVE_CUDNN)
+
+#include "kernels/cuda/attend.h"
+#include "kernels/cuda/convolve.h"
+#include "kernels/cuda/cudnn.h"
+
+/* As the driver gives them, from NVIDIA's tables of compute capabilities and data sheets. */
+struct gpu {
+    const char *name;
+    int version, multiprocessors, shared, threads, blocks;
+    size_t memory, cache;
+};
+static const struct gpu gpus[] = {
+    {"NVIDIA A100-SXM4-80GB", 800, 108, 166912, 2048, 32, (size_t)80 << 30, 40 << 20},
+    {"NVIDIA A40", 860, 84, 101376, 1536, 16, (size_t)48 << 30, 6 << 20},
+    {"NVIDIA L40S", 890, 142, 101376, 1536, 24, (size_t)48 << 30, 96 << 20},
+    {"NVIDIA H100 80GB HBM3", 900, 132, 232448, 2048, 32, (size_t)80 << 30, 50 << 20},
+};
+
+static void describe(const struct gpu *gpu, char *text, size_t size) {
+    snprintf(text, size,
+             "{\"maxGridSize\":[2147483647,65535,65535],\"maxBlockSize\":[1024,1024,64],"
+             "\"regsPerBlock\":65536,\"multiProcessorCount\":%d,\"warpSize\":32,"
+             "\"maxSharedMemoryPerBlock\":49152,\"maxSharedMemoryPerBlockOptin\":%d,"
+             "\"reservedSharedMemoryPerBlock\":1024,\"maxRegistersPerSM\":65536,"
+             "\"maxCtasPerSM\":%d,\"maxThreadsPerBlock\":1024,\"maxThreadsPerSM\":%d,"
+             "\"pciDeviceId\":0,\"isTccDriver\":0,\"supportCoopLaunch\":1,"
+             "\"totalGlobalMem\":%zu,\"smClockRateKHz\":1700000,\"memClockRateKHz\":2000000,"
+             "\"l2CacheSize\":%zu,\"cudaDeviceId\":0,\"deviceVer\":%d,\"driverVer\":13000,"
+             "\"deviceName\":\"%s\"}",
+             gpu->multiprocessors, gpu->shared, gpu->blocks, gpu->threads, gpu->memory, gpu->cache,
+             gpu->version, gpu->name);
+}
+
+static int failures, checks;
+
+static void check(struct sdt_cuda *cuda, const struct gpu *gpu, struct sdt__cudnn_graph *graph,
+                  bool wanted, const char *what) {
+    bool fine = (graph != NULL) == wanted && (!graph || graph->workspace <= SDT_CUDA_WORKSPACE);
+    checks++;
+    failures += !fine;
+    printf("%s %d: %s: %s%s\n", fine ? "ok  " : "FAIL", gpu->version, what,
+           graph ? "a plan" : "no plan", graph || wanted ? "" : ", as expected");
+    if (!fine)
+        printf("     %s\n", cuda->cudnn_why);
+}
+
+static void check_attention(struct sdt_cuda *cuda, const struct gpu *gpu, int heads, int rows,
+                            int keys, int e, bool log_sums, bool wanted) {
+    static char memory[16] __attribute__((aligned(16))); /* plans do not look at it */
+    struct attention_call call = {};
+    char what[128];
+    call.heads = heads, call.rows = rows, call.keys = keys, call.e = e;
+    call.q = call.k = call.v = call.o = memory;
+    call.lse = log_sums ? (float *)memory : NULL;
+    call.q_head = (int64_t)rows * e, call.k_head = (int64_t)keys * e;
+    call.o_head = (int64_t)rows * e;
+    call.q_row = call.k_row = call.o_row = e;
+    snprintf(what, sizeof what, "attention %d x %d x %d, %d keys%s", heads, rows, e, keys,
+             log_sums ? ", log-sum-exp" : "");
+    check(cuda, gpu, sdt__cudnn_attention(cuda, &call), wanted, what);
+}
+
+static void check_conv(struct sdt_cuda *cuda, const struct gpu *gpu, struct sdt_conv conv,
+                       bool residual, bool wanted) {
+    char what[128];
+    snprintf(what, sizeof what, "convolution %d -> %d, (%d,%d,%d), %d x %d%s%s", conv.in, conv.out,
+             conv.kt, conv.ks, conv.ks, conv.height, conv.width, conv.upsample ? " enlarged" : "",
+             residual ? ", residual" : "");
+    check(cuda, gpu, sdt__cudnn_convolution_of(cuda, &conv, residual), wanted, what);
+}
+
+int main(void) {
+    if (!dlopen(ABSENT_DRIVER, RTLD_NOW | RTLD_GLOBAL)) {
+        printf("%s\n", dlerror());
+        return 1;
+    }
+    for (const auto &gpu : gpus) {
+        struct sdt_cuda cuda = {};
+        char text[1024], why[256];
+        describe(&gpu, text, sizeof text);
+        cuda.cudnn = sdt__cudnn_absent(text, why, sizeof why);
+        if (!cuda.cudnn) {
+            printf("skipped: %s\n", why);
+            return SKIPPED;
+        }
+        check_attention(&cuda, &gpu, 12, 8190, 32760, 128, false, true);
+        check_attention(&cuda, &gpu, 5, 1001, 3003, 128, true, true);
+        check_attention(&cuda, &gpu, 1, 77, 77, 64, true, true);
+        check_attention(&cuda, &gpu, 1, 77, 77, 60, true, false);
+        check_conv(&cuda, &gpu, {16, 384, 3, 3, 60, 104, 0}, false, true);
+        check_conv(&cuda, &gpu, {384, 384, 3, 3, 60, 104, 0}, true, true);
+        check_conv(&cuda, &gpu, {384, 192, 1, 3, 60, 104, 1}, false, true);
+        check_conv(&cuda, &gpu, {192, 384, 1, 1, 120, 208, 0}, false, true);
+        check_conv(&cuda, &gpu, {384, 384, 3, 1, 60, 104, 0}, false, true);
+        check_conv(&cuda, &gpu, {96, 96, 3, 3, 480, 832, 0}, true, true);
+        check_conv(&cuda, &gpu, {96, 96, 3, 3, 31, 7, 0}, true, true);
+        check_conv(&cuda, &gpu, {96, 3, 3, 3, 480, 832, 0}, false, false);
+        sdt__cudnn_free(cuda.cudnn);
+    }
+    printf("cuDNN's plans: %d checks, %d failed\n", checks, failures);
+    return failures > 0;
+}
+
+#else
+
+int main(void) {
+    printf("skipped: built without CUDA or cuDNN\n");
+    return SKIPPED;
+}
+
+#endif
