@@ -62,11 +62,14 @@ static void check_attention(struct sdt_cuda *cuda, const struct gpu *gpu, int he
     static char memory[16] __attribute__((aligned(16))); /* plans do not look at it */
     struct attention_call call = {};
     char what[128];
-    call.heads = heads, call.rows = rows, call.keys = keys, call.e = e;
+    call.heads = heads;
+    call.rows = rows;
+    call.keys = keys;
+    call.e = e;
     call.q = call.k = call.v = call.o = memory;
     call.lse = log_sums ? (float *)memory : NULL;
-    call.q_head = (int64_t)rows * e, call.k_head = (int64_t)keys * e;
-    call.o_head = (int64_t)rows * e;
+    call.q_head = call.o_head = (int64_t)rows * e;
+    call.k_head = (int64_t)(keys + 5) * e; /* the last tile is not full */
     call.q_row = call.k_row = call.o_row = e;
     snprintf(what, sizeof what, "attention %d x %d x %d, %d keys%s", heads, rows, e, keys,
              log_sums ? ", log-sum-exp" : "");
