@@ -28,6 +28,7 @@ int sdt_bench_cuda(int names, char **name) {
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/gpus.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/reference.h"
 
@@ -979,12 +980,11 @@ static void print_yardsticks(struct bench *bench) {
 static bool set_up(struct bench *bench) {
     struct cudaDeviceProp gpu;
     struct sdt_error err;
-    int devices = 0;
+    struct sdt_gpus gpus;
     uint64_t state = 88172645463325252u;
-    if (!fine(bench, cudaGetDeviceCount(&devices), "no GPU to use"))
-        return false;
-    if (devices == 0)
-        stop(bench, "no GPU to use", "none found");
+    sdt__gpus_find(&gpus);
+    if (gpus.count == 0)
+        stop(bench, "no GPU to use", gpus.why);
     if (!fine(bench, cudaSetDevice(0), "GPU 0") ||
         !fine(bench, cudaGetDeviceProperties(&gpu, 0), "GPU 0") ||
         !fine(bench, cudaStreamCreate(&bench->stream), "stream") ||
