@@ -50,7 +50,7 @@ void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent,
     const struct sdt_layout *layout = latent->layout;
     flow->place = host;
     flow->tag.role = SDT_ROLE_IO;
-    for (int t = 0; t < layout->tiles; t++) {
+    for (int t = 0; t < layout->tiles && flow->error.status == SDT_OK; t++) {
         flow->tag.tile = t;
         sdt_insert_patchify(flow, "scatter_latent", &latent->patch, (int64_t)t * layout->rows,
                             layout->rows, whole, latent->x[0][t]);
