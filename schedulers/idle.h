@@ -9,17 +9,18 @@
 #include <starpu_scheduler.h>
 
 /* Takes a mutex that other workers may hold, for less time than it takes to fall asleep on it and be woken: worth
- * some tries, with the core given away between them to a holder that has lost its own. In `stardit-bench
- * sched` that is nearly twice as many tasks without handles a second through 2 workers and a tenth more
- * through 8, and up to a sixth fewer with 2 or 6 handles.
+ * some tries, at the end with the core given away between them to a holder that has lost its own. `stardit-bench
+ * sched` shows both: waiting at once costs most where tasks have no handles, giving the core away at once
+ * where they have some.
  * Between relax_on and relax_off StarPU may do its own business with this worker; a worker that waited
  * elsewhere could wait for ever. */
 static inline void sdt_lock(starpu_pthread_mutex_t *mutex) {
 #ifdef STARPU_NON_BLOCKING_DRIVERS
-    for (int tries = 10; tries > 0; tries--) {
+    for (int tries = 0; tries < 40; tries++) {
         if (STARPU_PTHREAD_MUTEX_TRYLOCK(mutex) == 0)
             return;
-        sched_yield();
+        if (tries >= 30)
+            sched_yield();
     }
 #endif
     starpu_worker_relax_on();
