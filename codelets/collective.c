@@ -40,8 +40,8 @@ struct sdt_collective {
     double stall_seconds;
     starpu_data_handle_t *token; /* [ranks]: one order of rounds on each */
     starpu_data_handle_t gate;   /* written by the rendezvous of a round, read by its parts */
-    starpu_pthread_mutex_t
-        mutex; /* of all that follows, of the rounds, and of every call of NCCL */
+    /* of all that follows, of the rounds, and of every call of NCCL */
+    starpu_pthread_mutex_t mutex;
     double bytes;
     int nothing; /* what gate and tokens hold */
 #ifdef GPU_ROUNDS

@@ -59,8 +59,8 @@ void sdt__cuda_workers_close(void) {
 }
 
 struct sdt_cuda *sdt__cuda(void) {
-    (void)
-        cudaGetLastError(); /* of an allocation of StarPU's that failed and was made elsewhere: not ours */
+    /* Not ours: of an allocation of StarPU's that failed and was made elsewhere. */
+    (void)cudaGetLastError();
     return context[starpu_worker_get_id()];
 }
 

@@ -61,7 +61,7 @@ static bool whole_chunks(const struct attention_call *call) {
 }
 
 enum sdt_status sdt__cuda_attend(struct sdt_cuda *cuda, enum sdt_dtype dtype,
-                            const struct attention_call *call) {
+                                 const struct attention_call *call) {
     if (call->rows < 1 || call->heads < 1)
         return SDT_OK;
     if (dtype == SDT_F32)

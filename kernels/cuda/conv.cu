@@ -1,7 +1,7 @@
-/* Causal video convolutions on channel-last frames, by cuDNN where it has a plan, else as implicit matrix
- * products of our own: no array of patches is made, each block gathers the inputs of its pixels tap by tap (kernels/cuda/conv_tile.h says where
- * everything stands). Frames of zeros are left out, which changes no bit. Enlarging is an index;
- * bias and residual are added to the finished sum. */
+/* Causal video convolutions on channel-last frames, by cuDNN where it has a plan (kernels/cuda/cudnn_conv.cu),
+ * else as implicit matrix products of our own: no array of patches is made, each block gathers the inputs
+ * of its pixels tap by tap (kernels/cuda/conv_tile.h says where everything stands). Frames of zeros are left
+ * out, which changes no bit. Enlarging is an index; bias and residual are added to the finished sum. */
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/conv_tile.h"
 #include "kernels/cuda/convolve.h"
