@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/devices.h"
+#include "runtime/devices.h"
 
 /* "cpu:" or "cuda:" at *at, which moves behind it. */
 static bool read_kind(const char **at, enum sdt_device_kind *kind) {

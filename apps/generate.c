@@ -75,7 +75,7 @@ static void on_signal(int number) {
     if (signals++)
         _exit(1);
     if (machine_to_stop)
-        atomic_store(&machine_to_stop->stop, true);
+        sdt_machine_stop(machine_to_stop);
 }
 
 static void catch_signals(struct sdt_machine *machine) {

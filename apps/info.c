@@ -10,7 +10,7 @@
 #include "apps/devices.h"
 #include "apps/info_gpus.h"
 #include "apps/options.h"
-#include "graph/devices.h"
+#include "runtime/devices.h"
 #include "graph/pipeline.h"
 #include "schedulers/policies.h"
 

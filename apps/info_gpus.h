@@ -4,7 +4,7 @@
 
 #include <hwloc.h>
 
-#include "graph/gpus.h"
+#include "runtime/gpus.h"
 
 /* The real topology, loaded with I/O devices. */
 void app_info_gpus(hwloc_topology_t topology, const struct sdt_gpus *gpus);

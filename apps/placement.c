@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "apps/strategy.h"
-#include "graph/devices.h"
+#include "runtime/devices.h"
 
 /* The number of a device that a group names; -1: the machine has no such device. */
 static int find_device(const struct app_devices *machine, struct app_named_device named) {

@@ -3,7 +3,7 @@
 #define STARDIT_APPS_PLACEMENT_H
 
 #include "apps/devices.h"
-#include "graph/candidates.h"
+#include "graph/plan/candidates.h"
 
 /* What the command line says; NULL or 0: not given. */
 struct app_placement {

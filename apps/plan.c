@@ -9,7 +9,7 @@
 
 #include "apps/devices.h"
 #include "apps/progress.h"
-#include "graph/candidates.h"
+#include "graph/plan/candidates.h"
 
 #define LONG_SECONDS 3600.0
 #define SHORT_SECONDS 600.0

@@ -12,8 +12,8 @@
 
 #include "apps/options.h"
 #include "apps/strategy.h"
-#include "graph/denoise.h"
-#include "graph/simulation.h"
+#include "graph/run/latent.h"
+#include "runtime/simulation.h"
 
 static const char name_of_program[] = "stardit-simulate";
 
@@ -361,7 +361,7 @@ static void print(const struct settings *s, const struct measured *few,
            received * 1e-9, many->formula > 0.0 ? many->moved / many->formula : 1.0);
 }
 
-/* Before libstarpu's main: see graph/simulation.h. */
+/* Before libstarpu's main: see runtime/simulation.h. */
 __attribute__((constructor)) static void launch(int argc, char **argv) {
     struct settings s;
     struct sdt_error err;

@@ -5,9 +5,9 @@
 
 #include <jansson.h>
 
-#include "graph/devices.h"
-#include "graph/layout.h"
-#include "graph/machine.h"
+#include "runtime/devices.h"
+#include "graph/run/layout.h"
+#include "runtime/machine.h"
 
 /* {"program":, "version":, "starpu":}; NULL: out of memory. */
 json_t *app_stats_begin(const char *program);

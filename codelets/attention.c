@@ -1,7 +1,7 @@
 /* Self attention of one query tile against all keys, or against a block of them, for the heads of one
  * chunk. */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 struct attention {
     int heads, rows, e, tile;

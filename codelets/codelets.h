@@ -2,7 +2,7 @@
 #ifndef STARDIT_CODELETS_H
 #define STARDIT_CODELETS_H
 
-#include "codelets/task.h"
+#include "runtime/task.h"
 #include "stardit/codelets.h"
 
 /* Bytes of scratch that a convolution takes, also for predictions. */

@@ -1,6 +1,6 @@
 /* What a step is conditioned on: the timestep as a vector, and silu of a vector. */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 /* ---- sdt_insert_sinusoid -------------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 /* Video convolutions frame by frame, channel norm, and the mid block's attention. */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 size_t sdt__conv_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype,
                          const struct sdt_conv *conv) {

@@ -1,6 +1,6 @@
 /* A vector in another element type: where latents and texts, float32 always, enter a bfloat16 model. */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 struct convert {
     size_t n;

@@ -1,6 +1,6 @@
 /* Attention of one token tile to the prompt's keys, all heads. */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 struct cross_attention {
     int rows, heads, e, keys;

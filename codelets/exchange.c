@@ -5,7 +5,7 @@
  * itself is to lay them out as attention reads keys, head by head and in token order
  * (gather), or nothing, where pieces are read as they are (receive). */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* Between latents, VAE tiles and the video: windows in, frames out, seams blended. */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* Tokens <-> heads on one tile: the sending end of an all-to-all, and the merge after it. */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 /* Most pieces a tile is cut into: one per device and head chunk. */
 #define MAX_PIECES 512

@@ -1,6 +1,6 @@
 /* Latents as tokens: cutting one into tiles, putting one back together, reordering patches. */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 struct patchify {
     struct sdt_patch patch;

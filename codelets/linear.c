@@ -1,6 +1,6 @@
 /* Linear layers: y = epilogue(x w^T + bias), and the gated residual y += gate (x w^T + bias). */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 /* ---- sdt_insert_linear ---------------------------------------------------------------------- */
 

@@ -1,7 +1,8 @@
 /* Weights from the checkpoint's mapping into a handle: converted to its type, convolutions packed.
  *
- * Tensors that are stored as they are wanted need no task: graph/parameters.c registers the mapping itself. */
+ * Tensors that are stored as they are wanted need no task: graph/run/parameters.c registers the mapping itself. */
 #include "codelets/codelets.h"
+#include "stardit/graph.h"
 
 struct load {
     enum sdt_dtype dtype;
@@ -49,4 +50,16 @@ void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dty
     sdt__task_submit(&task, &sdt__load_codelet, name, 0.0,
                      (double)count * (sdt__element(y) + (double)sdt_dtype_size(dtype)), &a,
                      sizeof a);
+}
+
+void sdt_vector_put(struct sdt_flow *flow, sdt_handle vector, const float *data, size_t count) {
+    const struct sdt_place *place = flow->place;
+    enum sdt_role role = flow->tag.role;
+    if (flow->error.status != SDT_OK || sdt__vector_check(vector, count, &flow->error) != SDT_OK)
+        return;
+    flow->place = flow->host;
+    flow->tag.role = SDT_ROLE_IO;
+    sdt_insert_load(flow, "put", SDT_F32, data, count, 1, 1, 1, vector);
+    flow->tag.role = role;
+    flow->place = place;
 }

@@ -1,6 +1,6 @@
 /* Layer norm with modulation, and RMS norm. */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 /* ---- sdt_insert_layer_norm ------------------------------------------------------------------ */
 

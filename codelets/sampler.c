@@ -1,6 +1,6 @@
 /* One solver step on one tile of the latent. */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 #include <string.h>
 

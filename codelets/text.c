@@ -1,6 +1,6 @@
 /* The text encoder's own operations: embedding, biased attention, gated feed-forward, pad row. */
 #include "codelets/codelets.h"
-#include "codelets/cuda.h"
+#include "runtime/cuda.h"
 
 #include <string.h>
 

@@ -8,7 +8,7 @@
 
 #include "graph/checkpoint/config.h"
 #include "graph/checkpoint/folder.h"
-#include "graph/checkpoint/tokenizer.h"
+#include "graph/text/tokenizer.h"
 
 /* ---- opening --------------------------------------------------------------------------------- */
 

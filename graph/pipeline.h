@@ -3,7 +3,7 @@
 #ifndef STARDIT_PIPELINE_H
 #define STARDIT_PIPELINE_H
 
-#include "graph/machine.h"
+#include "runtime/machine.h"
 #include "graph/models/umt5.h"
 #include "graph/models/wan.h"
 #include "graph/models/wan_vae.h"

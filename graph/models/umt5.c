@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "graph/checkpoint/config.h"
-#include "graph/parameters.h"
+#include "graph/run/parameters.h"
 
 #define BUCKETS 32 /* of the relative position bias; 128 is the largest distance told apart */
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "graph/checkpoint/config.h"
-#include "graph/parameters.h"
+#include "graph/run/parameters.h"
 
 /* ---- configuration and weights -------------------------------------------------------------- */
 

@@ -1,14 +1,14 @@
 /* Wan 2.1 text-to-video transformer: WanTransformer3DModel of diffusers.
  *
  * The way of a step: the latent lives as tiles of patch vectors on the devices that own the tokens
- * (graph/layout.h). A forward embeds them, runs the blocks, and leaves a velocity tile beside each
- * latent tile; a solver step (graph/denoise.c) moves the latent. Nothing is collected in between. */
+ * (graph/run/layout.h). A forward embeds them, runs the blocks, and leaves a velocity tile beside each
+ * latent tile; a solver step (graph/run/latent.c) moves the latent. Nothing is collected in between. */
 #ifndef STARDIT_WAN_H
 #define STARDIT_WAN_H
 
 #include "graph/checkpoint/weights.h"
-#include "graph/layout.h"
-#include "graph/machine.h"
+#include "graph/run/layout.h"
+#include "runtime/machine.h"
 #include "graph/strategies/strategy.h"
 
 struct sdt_wan_config {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "graph/checkpoint/config.h"
-#include "graph/parameters.h"
+#include "graph/run/parameters.h"
 
 #define MAX_BLOCKS 8
 #define MAX_CHANNELS 256 /* of the latent */

@@ -11,7 +11,7 @@
 
 #include "codelets/codelets.h"
 #include "graph/checkpoint/weights.h"
-#include "graph/machine.h"
+#include "runtime/machine.h"
 
 struct sdt_wan_vae;
 struct sdt_parameters;

@@ -1,34 +1,15 @@
-/* What the video writers share: names that outputs have until they are whole, and pixels.
+/* What the video writers share: pixels, frame rates, and the writers themselves.
  *
- * A writer gets the temporary `file` it fills (there already and empty) and the `name` that the
- * user knows it by, for messages. */
+ * A writer gets the temporary `file` it fills (base/target.h; there already and empty) and the `name`
+ * that the user knows it by, for messages. */
 #ifndef STARDIT_OUTPUT_WRITER_H
 #define STARDIT_OUTPUT_WRITER_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/target.h"
 #include "stardit/video.h"
-
-/* ---- target.c: a file or folder under a temporary name beside its place -------------------- */
-
-enum sdt__target_kind { SDT__TARGET_FILE, SDT__TARGET_FOLDER };
-
-/* Whether `path` can be created there, or replaced (force): SDT_ERROR_USAGE if not. A folder is
- * replaced only if it holds nothing but numbered frames. Really creates and removes something, as
- * permission bits do not tell of full or read-only file systems. */
-enum sdt_status sdt__target_check(const char *path, enum sdt__target_kind kind, bool force,
-                                  struct sdt_error *err);
-
-/* Creates it under a temporary name in the same folder. *partial: malloc'ed; goes into commit or
- * abandon, which free it. */
-enum sdt_status sdt__target_begin(const char *path, enum sdt__target_kind kind, char **partial,
-                                  struct sdt_error *err);
-/* Gives it its name; removes it when that fails. */
-enum sdt_status sdt__target_commit(char *partial, const char *path, enum sdt__target_kind kind,
-                                   bool force, struct sdt_error *err);
-/* Removes it. NULL is fine. */
-void sdt__target_abandon(char *partial, enum sdt__target_kind kind);
 
 /* ---- pixels.c ------------------------------------------------------------------------------ */
 
@@ -48,12 +29,14 @@ struct sdt__yuv420 {
 void sdt__rgb_to_yuv420(int height, int width, const uint8_t *rgb /* [height, width, 3] */,
                         const struct sdt__yuv420 *yuv);
 
-/* ---- the writers --------------------------------------------------------------------------- */
+/* ---- rate.c ------------------------------------------------------------------------------- */
 
 /* Frames per second as a fraction with both parts <= 65535, the 1000/1001 rates recognised.
  * SDT_ERROR_USAGE outside 0.01 to 1000. */
 enum sdt_status sdt__frame_rate(double fps, int *numerator, int *denominator,
                                 struct sdt_error *err);
+
+/* ---- the writers --------------------------------------------------------------------------- */
 
 enum sdt_status sdt__write_y4m(const struct sdt_video *video, const char *file, const char *name,
                                struct sdt_error *err);

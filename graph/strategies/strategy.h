@@ -10,8 +10,8 @@
 #ifndef STARDIT_STRATEGY_H
 #define STARDIT_STRATEGY_H
 
-#include "codelets/collective.h"
-#include "graph/layout.h"
+#include "runtime/collective.h"
+#include "graph/run/layout.h"
 #include "stardit/stardit.h"
 
 enum sdt_projection { SDT_PROJECT_Q, SDT_PROJECT_K, SDT_PROJECT_V, SDT_PROJECTIONS };

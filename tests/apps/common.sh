@@ -8,7 +8,7 @@ eval=$build/stardit-eval
 info=$build/stardit-info
 bench=$build/stardit-bench
 tool=$build/tests/apps/tool
-demo=$source/models/stardit-demo
+demo=$source/checkpoints/stardit-demo
 golden=$source/tests/golden
 failures=0
 unset STARPU_SCHED STARPU_SCHED_LIB

@@ -16,7 +16,7 @@ at_least() {
         fail "$1: ${3:-none} of ${4:-none} right, wanted $2 in 1000"
 }
 
-passes "$bench" quality --model "$demo" --prompt-file "$source/models/training/prompts.txt" --seeds 3
+passes "$bench" quality --model "$demo" --prompt-file "$source/checkpoints/training/prompts.txt" --seeds 3
 echo "guidance: $(cat "$tmp/out")"
 for part in colour shape direction; do
     at_least $part 902 # 65 of 72
@@ -29,11 +29,11 @@ for part in colour shape direction background; do
     at_least $part 970
 done
 
-passes "$bench" quality --model "$demo" --prompt-file "$source/models/training/prompts.txt" --seeds 1 \
+passes "$bench" quality --model "$demo" --prompt-file "$source/checkpoints/training/prompts.txt" --seeds 1 \
     --guidance-scale 1
 echo "without guidance: $(cat "$tmp/out")" # told, not judged
 
-refuses 2 "$bench" quality --model "$demo" --prompt-file "$source/models/training/prompts.txt" \
+refuses 2 "$bench" quality --model "$demo" --prompt-file "$source/checkpoints/training/prompts.txt" \
     --latents "$golden/reconstructions/latents.safetensors"
 says "a latent for each line of the prompt file"
 refuses 2 "$bench" quality --model "$demo" --prompt-file "$golden/reconstructions/captions.txt" --seeds 2 \

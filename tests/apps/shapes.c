@@ -1,6 +1,6 @@
 /* The scorer of the demo's videos on clips whose truth is known: rendered here, after the geometry that
- * models/README.md states. */
-#include "apps/shapes.h"
+ * checkpoints/README.md states. */
+#include "bench/shapes.h"
 
 #include <math.h>
 #include <stdint.h>

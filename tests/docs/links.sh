@@ -6,7 +6,7 @@ set -eu
 cd "$STARDIT_SOURCE_DIR"
 missing=0
 checked=0
-for document in README.md ARCHITECTURE.md CONTRIBUTING.md docs/*.md models/README.md; do
+for document in README.md ARCHITECTURE.md CONTRIBUTING.md docs/*.md checkpoints/README.md; do
     folder=$(dirname "$document")
     links=$(sed 's/](/\n](/g' "$document" | sed -n 's,^](\([^)#:]*\)[)#].*,\1,p' | sed "/^$/d; s,^,$folder/,")
     names=$(tr '`' '\n' <"$document" | sed 's,/$,,' |

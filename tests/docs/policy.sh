@@ -10,7 +10,7 @@ $(setting CC) -w -shared -fPIC -Wl,-Bsymbolic -DSTARDIT_POLICY_MODULE \
     -I"$STARDIT_SOURCE_DIR" $(setting STARPU_CFLAGS) -o "$work/mine.so" "$work/mine.c"
 
 generate() {
-    "$STARDIT_BUILD_DIR/stardit-generate" --model "$STARDIT_SOURCE_DIR/models/stardit-demo" --quiet \
+    "$STARDIT_BUILD_DIR/stardit-generate" --model "$STARDIT_SOURCE_DIR/checkpoints/stardit-demo" --quiet \
         --prompt "a red circle" --num-inference-steps 2 --num-frames 5 --devices 3 "$@"
 }
 generate --scheduler pipedit --output "$work/pipedit.safetensors"

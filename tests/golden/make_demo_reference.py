@@ -31,7 +31,7 @@ from safetensors.torch import save_file
 
 CASES = {
     "io": {
-        "checkpoint": "models/stardit-demo",
+        "checkpoint": "checkpoints/stardit-demo",
         "prompt": "A red ball rolls slowly over the green grass, \u98db\u9ce5, &amp; a cat sleeps.",
         "negative_prompt": "low quality, blurred",
         "height": 48,
@@ -43,7 +43,7 @@ CASES = {
         "max_sequence_length": 512,
     },
     "caption": {
-        "checkpoint": "models/stardit-demo",
+        "checkpoint": "checkpoints/stardit-demo",
         "prompt": "a red circle moving right over a blue background",
         "negative_prompt": "",
         "height": 64,

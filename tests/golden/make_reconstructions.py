@@ -18,7 +18,7 @@ from diffusers import AutoencoderKLWan
 from safetensors.torch import save_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MODELS = os.path.join(HERE, "..", "..", "models")
+MODELS = os.path.join(HERE, "..", "..", "checkpoints")
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(MODELS, "training"))
 import shapes  # noqa: E402

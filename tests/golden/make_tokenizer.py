@@ -32,7 +32,7 @@ from transformers import T5Tokenizer, T5TokenizerFast
 from transformers.convert_slow_tokenizer import T5Converter
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MODELS = os.path.join(HERE, "..", "..", "models")
+MODELS = os.path.join(HERE, "..", "..", "checkpoints")
 sys.path.insert(0, os.path.join(MODELS, "training"))
 sys.dont_write_bytecode = True  # models/ is distributed as it is
 import tokenizer as demo_tokenizer

@@ -37,7 +37,7 @@ static int visiting(double worker_gflops, double link_mb_per_s) {
                                   .deliver = drop,
                                   .deliver_arg = message};
 
-    snprintf(path, sizeof path, "%s/models/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
     if (sdt_pipeline_open(path, &pipeline, &err) != SDT_OK ||
         sdt_pipeline_defaults(pipeline, &request, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK)

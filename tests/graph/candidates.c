@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/candidates.h"
+#include "graph/plan/candidates.h"
 
 static int failures;
 
@@ -109,7 +109,7 @@ int main(void) {
     char path[4096];
     int plans = 0;
 
-    snprintf(path, sizeof path, "%s/models/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
     if (sdt_pipeline_open(path, &pipeline, &err) != SDT_OK ||
         sdt_pipeline_defaults(pipeline, &request, &err) != SDT_OK) {
         printf("%s: FAIL\n", err.message);

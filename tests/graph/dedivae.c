@@ -95,7 +95,7 @@ static int run(const struct test *test, struct shared *shared) {
                                   .deliver_arg = &watch};
     char path[4096];
 
-    snprintf(path, sizeof path, "%s/models/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
     for (int d = 0; d < test->dit + test->vae; d++)
         if (d < test->dit)
             run.placement.dit[d] = d;

@@ -191,7 +191,7 @@ static int run(const struct test *test, double seconds) {
     struct delivered *want = malloc(sizeof *want);
     char path[4096];
 
-    snprintf(path, sizeof path, "%s/models/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
     const long before = faults.blocks;
     if (!want || sdt_pipeline_open(path, &pipeline, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK ||
@@ -212,7 +212,7 @@ static int run(const struct test *test, double seconds) {
 static int run_opening(void) {
     struct sdt_machine_options options = {.devices = 2, .workers_per_device = 1};
     char path[4096];
-    snprintf(path, sizeof path, "%s/models/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
     for (int what = 0; what < 2; what++) {
         const char *name = what ? "starting a machine" : "opening the checkpoint";
         const long blocks = faults.blocks;

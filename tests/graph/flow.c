@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#include "graph/machine.h"
+#include "runtime/machine.h"
 
 enum { DEVICES = 3, N = 1000, ROUNDS = 20 };
 

@@ -72,7 +72,7 @@ static int run(bool decoding, struct seen *seen) {
     char path[4096], number[32];
     double bytes[REQUESTS];
 
-    snprintf(path, sizeof path, "%s/models/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
     if (sdt_pipeline_open(path, &pipeline, &err) != SDT_OK)
         goto failed;
     for (int r = 0; r < REQUESTS; r++) {

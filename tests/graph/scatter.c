@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/denoise.h"
+#include "graph/run/latent.h"
 
 enum { DEVICES = 4 };
 

@@ -78,7 +78,7 @@ static int run(const struct test *test) {
     int *told = calloc(1, sizeof *told);
     char path[4096];
 
-    snprintf(path, sizeof path, "%s/models/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
     if (!told || sdt_pipeline_open(path, &pipeline, &err) != SDT_OK ||
         sdt_pipeline_defaults(pipeline, &request, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK) {

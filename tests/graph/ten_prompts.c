@@ -78,7 +78,7 @@ int main(void) {
     char path[4096];
     int overlaps = 0, failures = 0;
 
-    snprintf(path, sizeof path, "%s/models/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
     if (sdt_pipeline_open(path, &pipeline, &err) != SDT_OK ||
         sdt_pipeline_defaults(pipeline, &request[0], &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK)

@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "graph/denoise.h"
+#include "graph/run/latent.h"
 #include "tests/check.h"
 
 enum { DEVICES = 3, TEXT_ROWS = 4, MOST_TASKS = 20000 };
@@ -190,7 +190,7 @@ int main(void) {
     json_error_t json_error;
     char path[4096], trace[] = "/tmp/stardit-trace-XXXXXX";
 
-    snprintf(path, sizeof path, "%s/models/stardit-demo/transformer", getenv("STARDIT_SOURCE_DIR"));
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo/transformer", getenv("STARDIT_SOURCE_DIR"));
     int file = mkstemp(trace);
     if (file < 0 || sdt_wan_open(path, &wan, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK) {

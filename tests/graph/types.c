@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "graph/parameters.h"
+#include "graph/run/parameters.h"
 #include "graph/strategies/strategy.h"
 #include "tests/check.h"
 

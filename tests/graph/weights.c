@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "graph/parameters.h"
+#include "graph/run/parameters.h"
 #include "graph/pipeline.h"
 
 enum { REQUESTS = 3, DIT = 3, VAE = 1, DEVICES = DIT + VAE };
@@ -78,7 +78,7 @@ static int run(bool two_groups, enum sdt_aco aco, struct seen *seen) {
     struct sdt_request request[REQUESTS];
     char path[4096];
 
-    snprintf(path, sizeof path, "%s/models/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
     if (sdt_pipeline_open(path, &pipeline, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK)
         goto failed;

@@ -135,7 +135,7 @@ static enum sdt_status run(const char *source, const struct sample *sample, stru
 
     snprintf(path, sizeof path, "%s/tests/golden/demo/%s", source, sample->file);
     enum sdt_status status = sdt_safetensors_open(path, &file, err);
-    snprintf(path, sizeof path, "%s/models/stardit-demo", source);
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", source);
     if (status == SDT_OK)
         status = sdt_pipeline_open(path, &pipeline, err);
     if (status == SDT_OK)

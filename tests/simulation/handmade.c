@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/machine.h"
-#include "graph/simulation.h"
+#include "runtime/machine.h"
+#include "runtime/simulation.h"
 #include "graph/strategies/strategy.h"
 
 enum { GPUS = 8, HEADS = 24, ROWS = 1024, DIM = 128, CHUNKS = HEADS / GPUS };
@@ -127,7 +127,7 @@ static double expected_ms(const struct sdt_strategy *strategy, bool joined) {
     return WORK_MS + (joined ? 4.0 : 2.0) * tensor;
 }
 
-/* Before libstarpu's main: see graph/simulation.h. */
+/* Before libstarpu's main: see runtime/simulation.h. */
 __attribute__((constructor)) static void launch(int argc, char **argv) {
     struct sdt_error err;
     int code = 1;

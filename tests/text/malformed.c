@@ -6,7 +6,7 @@
 #endif
 #include "tests/text/check.h"
 
-#include "graph/checkpoint/tokenizer.h"
+#include "graph/text/tokenizer.h"
 
 static const char *const from = "tests/golden/tokenizer";
 static char folder[] = "malformed-XXXXXX";

@@ -2,7 +2,7 @@
 #define _GNU_SOURCE
 #include "tests/text/check.h"
 
-#include "graph/checkpoint/tokenizer.h"
+#include "graph/text/tokenizer.h"
 
 int main(void) {
     json_t *cases = load_cases("tests/golden/prompt/cases.json");

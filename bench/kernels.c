@@ -1,0 +1,587 @@
+/* stardit-bench kernels: each kernel at a realistic size on one core, checked against its plain
+ * version and timed.
+ *
+ * A kernel's rate alone says little on a machine that does other things too, so each one races a
+ * yardstick on the spot: a plain sgemm of 1024^3 where arithmetic is the work, a memcpy of as many
+ * bytes as the kernel must at least move where memory is. Slices of both alternate, the best time
+ * of each counts. The error is max |kernel - reference| / max |reference| over a part of the output
+ * that the double-precision version can compute in reasonable time. */
+#include "bench/kernels.h"
+
+#include "bench/cuda.h"
+#include "apps/options.h"
+#include "kernels/cpu/blas.h"
+#include "kernels/reference.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { SGEMM = 1024, SLICES = 5, ARRAYS = 12 };
+
+struct bench {
+    int argc;
+    char **argv;
+    int *used; /* [argc]: a kernel has that name */
+    int failed, no_memory;
+    float *yard[3];       /* [SGEMM, SGEMM] */
+    float *array[ARRAYS]; /* of the kernel at hand */
+    int arrays;
+    double bytes;           /* of the memcpy to race; 0: race the sgemm */
+    double best, yardstick; /* seconds of one call */
+    double call, slice;     /* when the call and the slice at hand began; 0: none */
+    int slices;             /* done */
+    int rows;               /* printed */
+};
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* n random floats of -scale..scale, until the kernel's end; NULL remembers that memory ran out. */
+static float *numbers(struct bench *bench, size_t n, float scale) {
+    float *x = bench->arrays < ARRAYS ? malloc(n * sizeof *x) : NULL;
+    uint64_t state = 88172645463325252u + bench->arrays;
+    if (!x) {
+        bench->no_memory = 1;
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        x[i] = scale * ((float)(state >> 40) * 0x1p-23f - 1.f);
+    }
+    return bench->array[bench->arrays++] = x;
+}
+
+static int asked(struct bench *bench, const char *name) {
+    int all = bench->argc < 2;
+    for (int i = 1; i < bench->argc; i++)
+        if (strcmp(bench->argv[i], name) == 0)
+            all = bench->used[i] = 1;
+    return all;
+}
+
+static void run_yardstick(struct bench *bench) {
+    double start = now();
+    int calls = 0;
+    if (bench->bytes > 0) { /* half is read, half written */
+        size_t half = (size_t)(bench->bytes / 2), most = (size_t)SGEMM * SGEMM * sizeof(float);
+        do {
+            for (size_t at = 0; at < half; at += most)
+                memcpy(bench->yard[calls % 2], bench->yard[2], half - at < most ? half - at : most);
+            calls++;
+        } while (now() - start < 2e-3);
+    } else {
+        sdt__gemm_nn(SGEMM, SGEMM, SGEMM, 1.f, bench->yard[0], SGEMM, bench->yard[1], SGEMM, 0.f,
+                     bench->yard[2], SGEMM);
+        calls = 1;
+    }
+    double seconds = (now() - start) / calls;
+    bench->yardstick = fmin(bench->yardstick, seconds);
+}
+
+/* The head of the loop round a kernel's call: while (race(bench)) kernel(...); times each pass. */
+static int race(struct bench *bench) {
+    double t = now();
+    if (bench->call > 0)
+        bench->best = fmin(bench->best, t - bench->call);
+    if (bench->slice > 0 && t - bench->slice > 20e-3) {
+        run_yardstick(bench);
+        bench->slice = 0;
+        if (++bench->slices == SLICES)
+            return 0;
+    }
+    bench->call = now();
+    if (bench->slice == 0)
+        bench->slice = bench->call;
+    return 1;
+}
+
+/* The start of each kernel's function: gets its arrays freed and a fresh clock. bytes 0: sgemm. */
+static void begin(struct bench *bench, double bytes) {
+    bench->bytes = bytes;
+    bench->best = bench->yardstick = INFINITY;
+    bench->call = bench->slice = 0;
+    bench->slices = 0;
+}
+
+static double error_of(size_t n, const float *got /* [n] */, const float *want /* [n] */) {
+    double worst = 0., scale = 1e-30;
+    for (size_t i = 0; i < n; i++) {
+        double error = fabs((double)got[i] - want[i]);
+        if (!(error <= worst)) /* a NaN too */
+            worst = isnan(error) ? INFINITY : error;
+        scale = fmax(scale, fabs((double)want[i]));
+    }
+    return worst / scale;
+}
+
+/* work: FLOPs against sgemm, bytes against memcpy */
+static void end(struct bench *bench, const char *name, const char *size, double work, double error,
+                double tolerance) {
+    double yard_work = bench->bytes > 0 ? bench->bytes : 2. * SGEMM * SGEMM * SGEMM;
+    double rate = 1e-9 * work / bench->best, yard_rate = 1e-9 * yard_work / bench->yardstick;
+    int good = error <= tolerance;
+    if (!bench->rows++)
+        printf("%-16s %-38s %9s %9s %16s\n", "kernel", "size", "error", "allowed", "rate");
+    printf("%-16s %-38s %9.1e %9.1e %8.1f %s %5.0f%% of %s%s\n", name, size, error, tolerance, rate,
+           bench->bytes > 0 ? "GB/s   " : "GFLOP/s", 100. * rate / yard_rate,
+           bench->bytes > 0 ? "memcpy" : "sgemm", good ? "" : "  WRONG");
+    fflush(stdout);
+    bench->failed |= !good;
+}
+
+static void bench_linear(struct bench *bench, int rows, int n, int k, enum sdt_epilogue epilogue) {
+    enum { CHECKED = 2 };
+    float *x = numbers(bench, (size_t)rows * k, 1.f), *w = numbers(bench, (size_t)n * k, 0.1f);
+    float *bias = numbers(bench, n, 1.f), *y = numbers(bench, (size_t)rows * n, 1.f);
+    float *want = numbers(bench, (size_t)CHECKED * n, 0.f);
+    char size[64];
+    if (bench->no_memory)
+        return;
+    begin(bench, 0);
+    while (race(bench))
+        sdt_linear(rows, n, k, x, w, bias, epilogue, y);
+    sdt_linear_reference(CHECKED, n, k, x, w, bias, epilogue, want);
+    snprintf(size, sizeof size, "%d rows, %d -> %d%s", rows, k, n, epilogue ? ", gelu" : "");
+    end(bench, "linear", size, 2. * rows * n * k, error_of((size_t)CHECKED * n, y, want), 3e-6);
+}
+
+static void bench_residual(struct bench *bench, int rows, int n, int k) {
+    enum { CHECKED = 2 };
+    size_t all = (size_t)rows * n, part = (size_t)CHECKED * n;
+    float *x = numbers(bench, (size_t)rows * k, 1.f), *w = numbers(bench, (size_t)n * k, 0.1f);
+    float *bias = numbers(bench, n, 1.f), *gate = numbers(bench, n, 1.f);
+    float *y = numbers(bench, all, 1.f), *want = numbers(bench, part, 0.f);
+    float *scratch = numbers(bench, all, 0.f);
+    char size[64];
+    if (bench->no_memory)
+        return;
+    begin(bench, 0);
+    while (race(bench))
+        sdt_linear_residual(rows, n, k, x, w, bias, gate, gate, y, scratch);
+    memcpy(y, x, part * sizeof *y); /* it grew with each pass */
+    memcpy(want, x, part * sizeof *y);
+    sdt_linear_residual(rows, n, k, x, w, bias, gate, gate, y, scratch);
+    sdt_linear_residual_reference(CHECKED, n, k, x, w, bias, gate, gate, want);
+    snprintf(size, sizeof size, "%d rows, %d -> %d, gated", rows, k, n);
+    end(bench, "linear_residual", size, 2. * rows * n * k, error_of(part, y, want), 3e-6);
+}
+
+static void bench_norms(struct bench *bench, int rows, int d) {
+    size_t n = (size_t)rows * d;
+    float *x = numbers(bench, n, 1.f), *y = numbers(bench, n, 0.f), *want = numbers(bench, n, 0.f);
+    float *scale = numbers(bench, d, 1.f), *shift = numbers(bench, d, 1.f);
+    double bytes = 2. * n * sizeof(float);
+    char size[64];
+    if (bench->no_memory)
+        return;
+    snprintf(size, sizeof size, "%d rows of %d", rows, d);
+    if (asked(bench, "layer_norm")) {
+        begin(bench, bytes);
+        while (race(bench))
+            sdt_layer_norm(rows, d, x, 1e-6f, NULL, NULL, scale, shift, shift, scale, y);
+        sdt_layer_norm_reference(rows, d, x, 1e-6f, NULL, NULL, scale, shift, shift, scale, want);
+        end(bench, "layer_norm", size, bytes, error_of(n, y, want), 2e-6);
+    }
+    if (asked(bench, "rms_norm")) {
+        begin(bench, bytes);
+        while (race(bench))
+            sdt_rms_norm(rows, d, x, 1e-6f, scale, y);
+        sdt_rms_norm_reference(rows, d, x, 1e-6f, scale, want);
+        end(bench, "rms_norm", size, bytes, error_of(n, y, want), 2e-6);
+    }
+}
+
+static void bench_activations(struct bench *bench, size_t n) {
+    float *a = numbers(bench, n, 5.f), *b = numbers(bench, n, 1.f), *y = numbers(bench, n, 0.f);
+    float *want = numbers(bench, n, 0.f);
+    char size[64];
+    if (bench->no_memory)
+        return;
+    snprintf(size, sizeof size, "%zu", n);
+    if (asked(bench, "silu")) {
+        begin(bench, 2. * n * sizeof(float));
+        while (race(bench))
+            sdt_silu(n, a, y);
+        sdt_silu_reference(n, a, want);
+        end(bench, "silu", size, bench->bytes, error_of(n, y, want), 5e-7);
+    }
+    if (asked(bench, "gated_gelu")) {
+        begin(bench, 3. * n * sizeof(float));
+        while (race(bench))
+            sdt_gated_gelu(n, a, b, y);
+        sdt_gated_gelu_reference(n, a, b, want);
+        end(bench, "gated_gelu", size, bench->bytes, error_of(n, y, want), 5e-7);
+    }
+    if (asked(bench, "add")) {
+        begin(bench, 3. * n * sizeof(float));
+        while (race(bench))
+            sdt_add(n, a, y);
+        memcpy(y, b, n * sizeof *y);
+        memcpy(want, b, n * sizeof *y);
+        sdt_add(n, a, y);
+        sdt_add_reference(n, a, want);
+        end(bench, "add", size, bench->bytes, error_of(n, y, want), 1e-7);
+    }
+}
+
+static void bench_heads(struct bench *bench, int rows, int heads, int e) {
+    struct sdt_rope rope = {{21, 30, 52}, {e / 2 - 2 * (e / 6), e / 6, e / 6}};
+    int d = heads * e, head[] = {0, heads / 2, heads};
+    size_t n = (size_t)rows * d, half = (size_t)heads / 2 * rows * e;
+    float *x = numbers(bench, n, 1.f), *weight = numbers(bench, d, 1.f);
+    float *table = numbers(bench, sdt_rope_table_size(&rope), 0.f), *y = numbers(bench, n, 0.f);
+    float *want = numbers(bench, n, 0.f);
+    char size[64];
+    if (bench->no_memory)
+        return;
+    float *piece[] = {y, y + half}, *want_piece[] = {want, want + half};
+    sdt_rope_table(&rope, 10000., table);
+    snprintf(size, sizeof size, "%d rows, %d heads x %d", rows, heads, e);
+    if (asked(bench, "split_heads")) {
+        begin(bench, 2. * n * sizeof(float));
+        while (race(bench))
+            sdt_split_heads(rows, rows, heads, e, x, weight, 1e-6f, &rope, table, 999, 2, head,
+                            piece);
+        sdt_split_heads_reference(rows, rows, heads, e, x, weight, 1e-6f, &rope, table, 999, 2,
+                                  head, want_piece);
+        end(bench, "split_heads", size, bench->bytes, error_of(n, y, want), 2e-6);
+    }
+    if (asked(bench, "merge_heads")) {
+        const float *from[] = {x, x + half};
+        begin(bench, 2. * n * sizeof(float));
+        while (race(bench))
+            sdt_merge_heads(rows, heads, e, 2, head, from, y);
+        sdt_merge_heads_reference(rows, heads, e, 2, head, from, want);
+        end(bench, "merge_heads", size, bench->bytes, error_of(n, y, want), 0.);
+    }
+}
+
+static void bench_attention(struct bench *bench, int rows, int e, int tile, int keys) {
+    enum { CHECKED = 2 };
+    size_t nk = (size_t)(keys + tile - 1) / tile * tile * e;
+    float *q = numbers(bench, (size_t)rows * e, 3.f), *k = numbers(bench, nk, 1.f);
+    float *v = numbers(bench, nk, 1.f), *o = numbers(bench, (size_t)rows * e, 0.f);
+    float *want = numbers(bench, (size_t)CHECKED * e, 0.f), scale = 1.f / sqrtf((float)e);
+    float *scratch = numbers(bench, sdt_attention_scratch(rows, e, tile), 0.f);
+    char size[64];
+    if (bench->no_memory)
+        return;
+    begin(bench, 0);
+    while (race(bench))
+        sdt_attention(1, rows, e, q, tile, keys, k, v, scale, o, NULL, scratch);
+    sdt_attention_reference(1, CHECKED, e, q, tile, keys, k, v, scale, want, NULL);
+    snprintf(size, sizeof size, "%d rows, %d keys by %d, e %d", rows, keys, tile, e);
+    end(bench, "attention", size, 4. * rows * keys * e, error_of((size_t)CHECKED * e, o, want),
+        5e-6);
+}
+
+static void bench_cross(struct bench *bench, int rows, int heads, int e, int keys) {
+    enum { CHECKED = 2 };
+    size_t d = (size_t)heads * e;
+    float *q = numbers(bench, rows * d, 1.f), *weight = numbers(bench, d, 1.f);
+    float *k = numbers(bench, keys * d, 1.f), *v = numbers(bench, keys * d, 1.f);
+    float *o = numbers(bench, rows * d, 0.f), *want = numbers(bench, CHECKED * d, 0.f);
+    float *scratch = numbers(bench, sdt_cross_attention_scratch(rows, heads, e, keys), 0.f);
+    char size[64];
+    if (bench->no_memory)
+        return;
+    begin(bench, 0);
+    while (race(bench))
+        sdt_cross_attention(rows, heads, e, q, weight, 1e-6f, keys, k, v, 2.f, o, scratch);
+    sdt_cross_attention_reference(CHECKED, heads, e, q, weight, 1e-6f, keys, k, v, 2.f, want);
+    snprintf(size, sizeof size, "%d rows, %d heads x %d, %d keys", rows, heads, e, keys);
+    end(bench, "cross_attention", size, 4. * rows * keys * d, error_of(CHECKED * d, o, want), 5e-6);
+}
+
+static void bench_text(struct bench *bench, int tokens, int heads, int e) {
+    int width = heads * e;
+    size_t n = (size_t)tokens * width;
+    float *q = numbers(bench, n, 0.5f), *k = numbers(bench, n, 0.5f), *v = numbers(bench, n, 1.f);
+    float *table = numbers(bench, (size_t)32 * heads, 2.f), *o = numbers(bench, n, 0.f);
+    float *want = numbers(bench, n, 0.f);
+    float *scratch = numbers(bench, sdt_text_attention_scratch(tokens), 0.f);
+    char size[64];
+    if (bench->no_memory)
+        return;
+    begin(bench, 0);
+    while (race(bench))
+        sdt_text_attention(tokens, width, 0, heads, e, q, k, v, table, heads, o, scratch);
+    sdt_text_attention_reference(tokens, width, 0, heads, e, q, k, v, table, heads, want);
+    snprintf(size, sizeof size, "%d tokens, %d heads x %d", tokens, heads, e);
+    end(bench, "text_attention", size, 4. * tokens * tokens * width, error_of(n, o, want), 5e-6);
+}
+
+static void bench_frame_attention(struct bench *bench, int pixels, int channels) {
+    enum { CHECKED = 2 };
+    size_t n = (size_t)pixels * channels, part = (size_t)CHECKED * channels;
+    float *qkv = numbers(bench, 3 * n, 1.f), *o = numbers(bench, n, 0.f);
+    float *q = numbers(bench, n, 0.f), *k = numbers(bench, n, 0.f), *v = numbers(bench, n, 0.f);
+    float *want = numbers(bench, part, 0.f);
+    float *scratch = numbers(bench, sdt_frame_attention_scratch(pixels, channels), 0.f);
+    char size[64];
+    if (bench->no_memory)
+        return;
+    begin(bench, 0);
+    while (race(bench))
+        sdt_frame_attention(pixels, channels, qkv, o, scratch);
+    float *to[] = {q, k, v}; /* apart, so that the reference can do the first pixels only */
+    for (int i = 0; i < 3 * pixels; i++)
+        memcpy(to[i % 3] + (size_t)(i / 3) * channels, qkv + (size_t)i * channels,
+               channels * sizeof *qkv);
+    sdt_attention_reference(1, CHECKED, channels, q, pixels, pixels, k, v,
+                            1.f / sqrtf((float)channels), want, NULL);
+    snprintf(size, sizeof size, "%d pixels, %d channels", pixels, channels);
+    end(bench, "frame_attention", size, 4. * n * pixels, error_of(part, o, want), 5e-6);
+}
+
+static void bench_conv(struct bench *bench, struct sdt_conv conv) {
+    enum { CHECKED = 2 }; /* output channels: their weights come first */
+    int scale = conv.upsample ? 2 : 1;
+    size_t in_pixels = (size_t)conv.height * conv.width, pixels = in_pixels * scale * scale;
+    size_t depth = (size_t)conv.kt * conv.ks * conv.ks * conv.in, part = pixels * CHECKED;
+    float *w = numbers(bench, conv.out * depth, 0.1f), *bias = numbers(bench, conv.out, 1.f);
+    float *scratch = numbers(bench, sdt_conv_frame_scratch(&conv), 0.f);
+    float *y = numbers(bench, pixels * conv.out, 0.f);
+    float *got = numbers(bench, part, 0.f), *want = numbers(bench, part, 0.f);
+    const float *x[3] = {NULL};
+    char size[64];
+    for (int t = 0; t < conv.kt; t++)
+        x[t] = numbers(bench, in_pixels * conv.in, 1.f);
+    if (bench->no_memory)
+        return;
+    begin(bench, 0);
+    while (race(bench))
+        sdt_conv_frame(&conv, x, w, bias, NULL, y, scratch);
+    struct sdt_conv checked = conv;
+    checked.out = CHECKED;
+    sdt_conv_frame_reference(&checked, x, w, bias, NULL, want);
+    for (size_t p = 0; p < pixels; p++)
+        memcpy(got + p * CHECKED, y + p * conv.out, CHECKED * sizeof *got);
+    snprintf(size, sizeof size, "%d -> %d, (%d,%d,%d), %d x %d%s", conv.in, conv.out, conv.kt,
+             conv.ks, conv.ks, conv.height * scale, conv.width * scale,
+             conv.upsample ? " enlarged" : "");
+    end(bench, "conv_frame", size, 2. * pixels * conv.out * depth, error_of(part, got, want), 3e-6);
+}
+
+static void bench_time_upsample(struct bench *bench, int height, int width, int channels) {
+    size_t frame = (size_t)height * width * channels;
+    float *w = numbers(bench, (size_t)6 * channels * channels, 0.1f);
+    float *bias = numbers(bench, 2 * channels, 1.f);
+    float *y[2] = {numbers(bench, frame, 0.f), numbers(bench, frame, 0.f)};
+    float *want[2] = {numbers(bench, frame, 0.f), numbers(bench, frame, 0.f)};
+    float *scratch = numbers(bench, sdt_time_upsample_scratch(width, channels), 0.f);
+    const float *x[3];
+    char size[64];
+    for (int t = 0; t < 3; t++)
+        x[t] = numbers(bench, frame, 1.f);
+    if (bench->no_memory)
+        return;
+    begin(bench, 0);
+    while (race(bench))
+        sdt_time_upsample(height, width, channels, x, w, bias, y[0], y[1], scratch);
+    int rows = height < 2 ? height : 2; /* a pixel sees only itself in the three frames */
+    size_t part = (size_t)rows * width * channels;
+    sdt_time_upsample_reference(rows, width, channels, x, w, bias, want[0], want[1]);
+    snprintf(size, sizeof size, "%d channels, %d x %d", channels, height, width);
+    end(bench, "time_upsample", size, 12. * frame * channels,
+        fmax(error_of(part, y[0], want[0]), error_of(part, y[1], want[1])), 3e-6);
+}
+
+static void bench_pixels(struct bench *bench, size_t pixels, int channels) {
+    size_t n = pixels * channels;
+    float *x = numbers(bench, n, 1.f), *gamma = numbers(bench, channels, 1.f);
+    float *y = numbers(bench, n, 0.f), *want = numbers(bench, n, 0.f);
+    char size[64];
+    if (bench->no_memory)
+        return;
+    begin(bench, 2. * n * sizeof(float));
+    while (race(bench))
+        sdt_channel_norm(pixels, channels, x, gamma, 1, y);
+    sdt_channel_norm_reference(pixels, channels, x, gamma, 1, want);
+    snprintf(size, sizeof size, "%zu pixels, %d channels, silu", pixels, channels);
+    end(bench, "channel_norm", size, bench->bytes, error_of(n, y, want), 2e-6);
+}
+
+static void bench_sampler(struct bench *bench, size_t n) {
+    const struct sdt_sampler_step step = {5.f, 0.7f, 1, .4f, -.3f, .2f, .9f, .8f, .6f, -.5f, 0.f};
+    float *cond = numbers(bench, n, 1.f), *uncond = numbers(bench, n, 1.f), *got[4], *want[4];
+    char size[64];
+    for (int i = 0; i < 4; i++) {
+        got[i] = numbers(bench, n, 1.f);
+        want[i] = numbers(bench, n, 1.f);
+    }
+    if (bench->no_memory)
+        return;
+    begin(bench, 10. * n * sizeof(float));
+    while (race(bench))
+        sdt_sampler_step(&step, n, cond, uncond, got[0], got[1], got[2], got[3]);
+    for (int i = 0; i < 4; i++) /* the passes led away from the start */
+        memcpy(got[i], want[i], n * sizeof *cond);
+    sdt_sampler_step(&step, n, cond, uncond, got[0], got[1], got[2], got[3]);
+    sdt_sampler_step_reference(&step, n, cond, uncond, want[0], want[1], want[2], want[3]);
+    snprintf(size, sizeof size, "%zu", n);
+    end(bench, "sampler_step", size, bench->bytes, error_of(n, got[0], want[0]), 1e-6);
+}
+
+static void bench_convert(struct bench *bench, enum sdt_dtype dtype, size_t n) {
+    float *bits = numbers(bench, n, 1.f), *y = numbers(bench, n, 0.f),
+          *want = numbers(bench, n, 0.f);
+    double bytes = (double)n * (sizeof(float) + sdt_dtype_size(dtype));
+    char size[64];
+    if (bench->no_memory)
+        return;
+    uint16_t *half = (uint16_t *)bits; /* finite numbers of any size */
+    for (size_t i = 0; i < n; i++)
+        half[i] = (uint16_t)((i * 40503u) & (dtype == SDT_F16 ? 0xbbffu : 0xbf7fu));
+    begin(bench, bytes);
+    while (race(bench))
+        sdt_convert(dtype, n, bits, y);
+    sdt_convert_reference(dtype, n, bits, want);
+    snprintf(size, sizeof size, "%s, %zu", sdt_dtype_name(dtype), n);
+    end(bench, "convert", size, bytes, error_of(n, y, want), 0.);
+}
+
+static void bench_blend(struct bench *bench, int frames, int extent, int side) {
+    size_t n = (size_t)frames * side * side * 3;
+    float *a = numbers(bench, n, 1.f), *b = numbers(bench, n, 1.f), *want = numbers(bench, n, 1.f);
+    float *start = numbers(bench, n, 1.f);
+    char size[64];
+    if (bench->no_memory)
+        return;
+    begin(bench, 9. * frames * extent * side * sizeof(float));
+    while (race(bench))
+        sdt_blend_rows(frames, side, extent, side, a, side, b);
+    memcpy(b, start, n * sizeof *b);
+    memcpy(want, start, n * sizeof *b);
+    sdt_blend_rows(frames, side, extent, side, a, side, b);
+    sdt_blend_rows_reference(frames, side, extent, side, a, side, want);
+    snprintf(size, sizeof size, "%d of %d rows, %d frames", extent, side, frames);
+    end(bench, "blend_rows", size, bench->bytes, error_of(n, b, want), 1e-6);
+}
+
+static void finish_kernel(struct bench *bench) {
+    while (bench->arrays > 0)
+        free(bench->array[--bench->arrays]);
+}
+
+static void run_all(struct bench *bench) {
+    enum { D = 1536, HEADS = 12, E = 128, FFN = 8960 };
+    static const int rows[] = {128, 256};
+    static const struct sdt_conv convs[] = {
+        {96, 96, 3, 3, 24, 832, 0},   {384, 384, 3, 3, 30, 104, 0}, {384, 192, 1, 3, 30, 104, 1},
+        {192, 384, 1, 1, 60, 104, 0}, {96, 3, 3, 3, 24, 832, 0},
+    };
+    for (int i = 0; i < 2; i++)
+        if (asked(bench, "linear")) {
+            bench_linear(bench, rows[i], D, D, SDT_EPILOGUE_NONE);
+            finish_kernel(bench);
+            bench_linear(bench, rows[i], FFN, D, SDT_EPILOGUE_GELU_TANH);
+            finish_kernel(bench);
+        }
+    for (int i = 0; i < 2; i++)
+        if (asked(bench, "linear_residual")) {
+            bench_residual(bench, rows[i], D, FFN);
+            finish_kernel(bench);
+        }
+    for (int i = 0; i < 2; i++)
+        if (asked(bench, "attention")) {
+            bench_attention(bench, rows[i], E, rows[i], 4100);
+            finish_kernel(bench);
+        }
+    if (asked(bench, "cross_attention"))
+        bench_cross(bench, 128, HEADS, E, 512);
+    finish_kernel(bench);
+    if (asked(bench, "text_attention"))
+        bench_text(bench, 226, 4, 64);
+    finish_kernel(bench);
+    if (asked(bench, "frame_attention"))
+        bench_frame_attention(bench, 1560, 384);
+    finish_kernel(bench);
+    for (size_t i = 0; i < sizeof convs / sizeof *convs; i++)
+        if (asked(bench, "conv_frame")) {
+            bench_conv(bench, convs[i]);
+            finish_kernel(bench);
+        }
+    if (asked(bench, "time_upsample"))
+        bench_time_upsample(bench, 30, 104, 384);
+    finish_kernel(bench);
+    bench_norms(bench, 128, D);
+    finish_kernel(bench);
+    bench_heads(bench, 128, HEADS, E);
+    finish_kernel(bench);
+    bench_activations(bench, (size_t)1 << 20);
+    finish_kernel(bench);
+    if (asked(bench, "channel_norm"))
+        bench_pixels(bench, 24 * 832, 96);
+    finish_kernel(bench);
+    if (asked(bench, "sampler_step"))
+        bench_sampler(bench, (size_t)16 * 21 * 60 * 104);
+    finish_kernel(bench);
+    if (asked(bench, "convert")) {
+        bench_convert(bench, SDT_BF16, (size_t)1 << 22);
+        finish_kernel(bench);
+        bench_convert(bench, SDT_F16, (size_t)1 << 22);
+        finish_kernel(bench);
+    }
+    if (asked(bench, "blend_rows"))
+        bench_blend(bench, 4, 64, 256);
+    finish_kernel(bench);
+}
+
+static int bench_cpu(int argc, char **argv) {
+    struct bench bench = {.argc = argc, .argv = argv, .used = calloc(argc + 1, sizeof(int))};
+    int result = 0;
+    for (int i = 0; i < 3; i++)
+        bench.yard[i] = numbers(&bench, (size_t)SGEMM * SGEMM, 1.f);
+    bench.arrays = 0; /* the yardsticks stay */
+    if (bench.used && !bench.no_memory)
+        run_all(&bench);
+    if (!bench.used || bench.no_memory) {
+        fprintf(stderr, "stardit-bench: no memory\n");
+        result = 1;
+    } else if (bench.failed) {
+        result = 1;
+    }
+    for (int i = 1; bench.used && i < argc; i++)
+        if (!bench.used[i]) {
+            fprintf(stderr, "stardit-bench: no kernel is called \"%s\"\n", argv[i]);
+            result = 2;
+        }
+    finish_kernel(&bench);
+    for (int i = 0; i < 3; i++)
+        free(bench.yard[i]);
+    free(bench.used);
+    return result;
+}
+
+int app_bench_kernels(int argc, char **argv) {
+    const char *device = "cpu";
+    struct app_option options[] = {
+        APP_CHOICE_OPTION("device", "cpu|cuda", &device,
+                          "what computes: one core, or GPU 0 in bfloat16 (default cpu)"),
+    };
+    struct app_program program = {
+        .name = "stardit-bench kernels",
+        .usage = "[options] [NAME...]",
+        .summary = "Rate and error of every kernel, or of those named.",
+        .options = options,
+        .count = sizeof options / sizeof *options,
+    };
+    int first = 1; /* behind the options */
+    while (first < argc && argv[first][0] == '-')
+        first += strchr(argv[first], '=') || first + 1 == argc ? 1 : 2;
+    int code = app_parse(&program, first, argv);
+    if (code >= 0)
+        return code;
+    if (!strcmp(device, "cuda"))
+        return app_bench_cuda(argc - first, argv + first);
+    return bench_cpu(argc - first + 1, argv + first - 1); /* its argv[0] is not read */
+}

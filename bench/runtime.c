@@ -1,0 +1,438 @@
+/* How much faster a denoise step gets with two workers on one device, and with one on each of two; and, with
+ * --case, models at real sizes on any devices (bench_models.c). */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "bench/runtime.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/child.h"
+#include "bench/models.h"
+#include "apps/options.h"
+#include "apps/strategy.h"
+#include "graph/run/latent.h"
+
+static const char name_of_program[] = "stardit-bench runtime";
+
+struct settings {
+    int repeats;
+    const struct sdt_strategy *strategy;
+    int layers, heads, head_dim, ffn, text_dim, text_rows, frames, height, width;
+};
+
+/* ---- a step on one worker and on two --------------------------------------------------------- */
+
+/* A checkpoint of random weights, written tensor by tensor into a list and then as one file. */
+struct maker {
+    struct sdt_stored *tensor;
+    size_t count, capacity;
+    uint64_t state;
+    bool failed;
+};
+
+static float *random_values(struct maker *maker, size_t count, float scale) {
+    float *values = malloc(count * sizeof *values);
+    for (size_t i = 0; values && i < count; i++) {
+        maker->state = maker->state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        values[i] = ((float)(maker->state >> 40) * 0x1p-23f - 1.0f) * scale;
+    }
+    return values;
+}
+
+static void add_tensor(struct maker *maker, const char *prefix, const char *name, int rank,
+                       const int64_t *shape) {
+    struct sdt_stored tensor = {.dtype = SDT_F32, .rank = rank, .count = 1};
+    char *full = NULL;
+
+    for (int i = 0; i < rank; i++) {
+        tensor.shape[i] = shape[i];
+        tensor.count *= (size_t)shape[i];
+    }
+    if (maker->count == maker->capacity) {
+        size_t capacity = maker->capacity ? 2 * maker->capacity : 64;
+        struct sdt_stored *bigger = realloc(maker->tensor, capacity * sizeof *bigger);
+        if (!bigger) {
+            maker->failed = true;
+            return;
+        }
+        maker->tensor = bigger;
+        maker->capacity = capacity;
+    }
+    /* Sums of `in` products stay of order one. */
+    float scale = rank > 1 ? 1.0f / (float)shape[rank > 2 ? 2 : 1] * 16.0f : 0.1f;
+    tensor.bytes = tensor.count * sizeof(float);
+    tensor.data = random_values(maker, tensor.count, scale < 0.1f ? scale : 0.1f);
+    if (!tensor.data || asprintf(&full, "%s%s", prefix, name) < 0) {
+        free((float *)tensor.data);
+        maker->failed = true;
+        return;
+    }
+    tensor.name = full;
+    maker->tensor[maker->count++] = tensor;
+}
+
+static void add_linear(struct maker *maker, const char *prefix, const char *name, int64_t out,
+                       int64_t in) {
+    char full[96];
+    snprintf(full, sizeof full, "%s.weight", name);
+    add_tensor(maker, prefix, full, 2, (int64_t[]){out, in});
+    snprintf(full, sizeof full, "%s.bias", name);
+    add_tensor(maker, prefix, full, 1, (int64_t[]){out});
+}
+
+#define CHANNELS 16
+#define FREQUENCIES 256
+
+static void make_tensors(const struct settings *s, struct maker *maker) {
+    static const char *const projections[] = {"to_q", "to_k", "to_v", "to_out.0"};
+    int64_t d = (int64_t)s->heads * s->head_dim;
+
+    add_tensor(maker, "", "scale_shift_table", 3, (int64_t[]){1, 2, d});
+    add_tensor(maker, "", "patch_embedding.weight", 5, (int64_t[]){d, CHANNELS, 1, 2, 2});
+    add_tensor(maker, "", "patch_embedding.bias", 1, (int64_t[]){d});
+    add_linear(maker, "condition_embedder.", "time_embedder.linear_1", d, FREQUENCIES);
+    add_linear(maker, "condition_embedder.", "time_embedder.linear_2", d, d);
+    add_linear(maker, "condition_embedder.", "time_proj", 6 * d, d);
+    add_linear(maker, "condition_embedder.", "text_embedder.linear_1", d, s->text_dim);
+    add_linear(maker, "condition_embedder.", "text_embedder.linear_2", d, d);
+    for (int l = 0; l < s->layers; l++) {
+        char prefix[64];
+        snprintf(prefix, sizeof prefix, "blocks.%d.", l);
+        add_tensor(maker, prefix, "scale_shift_table", 3, (int64_t[]){1, 6, d});
+        for (int a = 1; a <= 2; a++) {
+            char attention[80];
+            snprintf(attention, sizeof attention, "%sattn%d.", prefix, a);
+            for (int p = 0; p < 4; p++)
+                add_linear(maker, attention, projections[p], d, d);
+            add_tensor(maker, attention, "norm_q.weight", 1, (int64_t[]){d});
+            add_tensor(maker, attention, "norm_k.weight", 1, (int64_t[]){d});
+        }
+        add_tensor(maker, prefix, "norm2.weight", 1, (int64_t[]){d});
+        add_tensor(maker, prefix, "norm2.bias", 1, (int64_t[]){d});
+        add_linear(maker, prefix, "ffn.net.0.proj", s->ffn, d);
+        add_linear(maker, prefix, "ffn.net.2", d, s->ffn);
+    }
+    add_linear(maker, "", "proj_out", 4 * CHANNELS, d);
+}
+
+static enum sdt_status write_config(const struct settings *s, const char *path,
+                                    struct sdt_error *err) {
+    FILE *file = fopen(path, "w");
+    if (!file)
+        return sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+    fprintf(file,
+            "{\"_class_name\": \"WanTransformer3DModel\", \"patch_size\": [1, 2, 2], "
+            "\"num_attention_heads\": %d, \"attention_head_dim\": %d, \"in_channels\": %d, "
+            "\"out_channels\": %d, \"text_dim\": %d, \"freq_dim\": %d, \"ffn_dim\": %d, "
+            "\"num_layers\": %d, \"cross_attn_norm\": true, "
+            "\"qk_norm\": \"rms_norm_across_heads\", \"eps\": 1e-06}\n",
+            s->heads, s->head_dim, CHANNELS, CHANNELS, s->text_dim, FREQUENCIES, s->ffn, s->layers);
+    if (fclose(file))
+        return sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+    return SDT_OK;
+}
+
+struct folder {
+    char *path, *config, *weights;
+};
+
+static void remove_folder(struct folder *folder) {
+    if (folder->config)
+        unlink(folder->config);
+    if (folder->weights)
+        unlink(folder->weights);
+    if (folder->path)
+        rmdir(folder->path);
+    free(folder->config);
+    free(folder->weights);
+    free(folder->path);
+}
+
+static enum sdt_status make_folder(const struct settings *s, struct folder *folder,
+                                   struct sdt_error *err) {
+    const char *tmp = getenv("TMPDIR");
+    struct maker maker = {.state = 1};
+    enum sdt_status status;
+
+    if (asprintf(&folder->path, "%s/stardit-bench-XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0) {
+        folder->path = NULL;
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory");
+    }
+    if (!mkdtemp(folder->path)) {
+        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", folder->path, strerror(errno));
+        free(folder->path);
+        folder->path = NULL;
+        return status;
+    }
+    if (asprintf(&folder->config, "%s/config.json", folder->path) < 0)
+        folder->config = NULL;
+    if (asprintf(&folder->weights, "%s/diffusion_pytorch_model.safetensors", folder->path) < 0)
+        folder->weights = NULL;
+    make_tensors(s, &maker);
+    if (maker.failed || !folder->config || !folder->weights)
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for random weights");
+    else
+        status = write_config(s, folder->config, err);
+    if (status == SDT_OK)
+        status = sdt_safetensors_write(folder->weights, maker.count, maker.tensor, err);
+    for (size_t i = 0; i < maker.count; i++) {
+        free((char *)maker.tensor[i].name);
+        free((float *)maker.tensor[i].data);
+    }
+    free(maker.tensor);
+    return status;
+}
+
+struct step_case {
+    const struct settings *settings;
+    const char *folder;
+    int devices, workers; /* workers of each device */
+};
+
+/* Two steps; the first also loads and converts the weights. */
+enum { STEPS = 2 };
+struct clocks {
+    double wall, cpu;
+};
+static void step_done(void *arg, int step, int steps) {
+    struct clocks *end = arg; /* [STEPS] */
+    (void)steps;
+    end[step - 1] = (struct clocks){app_now(), app_cpu_now()};
+}
+
+/* FNV-1a over the bits. */
+static uint64_t hash_of(const float *values, size_t count) {
+    const unsigned char *bytes = (const unsigned char *)values;
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < count * sizeof *values; i++)
+        hash = (hash ^ bytes[i]) * UINT64_C(1099511628211);
+    return hash;
+}
+
+/* Seconds from the end of the first step to that of the second. */
+static void measure_step(const void *arg, struct app_measured *measured) {
+    const struct step_case *c = arg;
+    const struct settings *s = c->settings;
+    struct sdt_machine_options options = {.devices = c->devices, .workers_per_device = c->workers};
+    struct sdt_wan_geometry geometry = {s->frames, s->height, s->width};
+    struct sdt_machine *machine = NULL;
+    struct sdt_wan *wan = NULL;
+    struct sdt_wan_run *run = NULL;
+    struct sdt_latent latent = {0};
+    struct sdt_sampler sampler = {0};
+    struct clocks end[STEPS] = {{0}};
+    struct sdt_error err;
+    size_t size = (size_t)CHANNELS * (size_t)s->frames * (size_t)s->height * (size_t)s->width;
+    size_t text_size = (size_t)s->text_rows * (size_t)s->text_dim;
+    float *x = malloc(size * sizeof *x), *text = malloc(text_size * sizeof *text);
+    float *y = calloc(size, sizeof *y);
+    sdt_handle handle[3] = {NULL};
+
+    enum sdt_status status =
+        x && text && y ? SDT_OK : sdt_fail(&err, SDT_ERROR_MEMORY, "out of memory for a latent");
+    if (status == SDT_OK)
+        status = sdt_wan_open(c->folder, &wan, &err);
+    if (status == SDT_OK)
+        status = sdt_sampler_init(&sampler, SDT_SAMPLER_UNIPC, SDT_SCHEDULE_NEW, STEPS, 3.0, &err);
+    if (status == SDT_OK)
+        status = sdt_machine_open(&options, &machine, &err);
+    if (status != SDT_OK)
+        goto out;
+    sdt_randn(1, size, x);
+    sdt_randn(2, text_size, text);
+    float *values[] = {x, text, y};
+    size_t counts[] = {size, text_size, size};
+    for (int i = 0; i < 3; i++)
+        starpu_vector_data_register(&handle[i], STARPU_MAIN_RAM, (uintptr_t)values[i],
+                                    (uint32_t)counts[i], sizeof(float));
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+    struct sdt_parallel parallel = {
+        .strategy = s->strategy, .place = machine->device, .devices = machine->devices};
+    run = sdt_wan_run_new(&flow, wan, machine, &parallel, geometry, 1);
+    if (run) {
+        const struct sdt_layout *layout = sdt_wan_layout(run);
+        sdt_latent_init(&flow, &latent, layout, sdt_wan_patch(wan, geometry), STEPS, step_done,
+                        end);
+        if (flow.error.status == SDT_OK) {
+            sdt_latent_scatter(&flow, &latent, &machine->host, handle[0]);
+            sdt_wan_prompt(&flow, run, 0, handle[1], s->text_rows, 0);
+            sdt_denoise(&flow, run, &sampler, 1.0f, &latent);
+            sdt_latent_gather(&flow, &latent, &machine->host, STEPS, handle[2]);
+        }
+    }
+    status = sdt__flow_wait(&flow, &err);
+    if (latent.layout)
+        sdt_latent_clear(&latent);
+    sdt_wan_run_free(run);
+out:
+    for (int i = 0; i < 3; i++)
+        if (handle[i])
+            starpu_data_unregister(handle[i]);
+    sdt_machine_close(machine);
+    sdt_wan_close(wan);
+    if (status != SDT_OK)
+        app_failed(measured, &err);
+    else
+        *measured = (struct app_measured){.seconds = end[1].wall - end[0].wall,
+                                          .cpu_seconds = end[1].cpu - end[0].cpu,
+                                          .hash = hash_of(y, size)};
+    sdt_sampler_clear(&sampler);
+    free(x);
+    free(text);
+    free(y);
+}
+
+/* What is compared, the first with the others. */
+static const struct {
+    int devices, workers;
+    const char *name;
+} machines[] = {{1, 1, "1 device,  1 worker"},
+                {1, 2, "1 device,  2 workers"},
+                {2, 1, "2 devices, 1 worker each"}};
+enum { MACHINES = sizeof machines / sizeof machines[0] };
+
+static enum sdt_status one_and_two_workers(const struct settings *s, bool *same,
+                                           struct sdt_error *err) {
+    struct folder folder = {0};
+    double best[MACHINES] = {0.0};
+    uint64_t hash = 0;
+    struct sdt_wan_config config = {.layers = s->layers,
+                                    .heads = s->heads,
+                                    .head_dim = s->head_dim,
+                                    .width = s->heads * s->head_dim,
+                                    .in_channels = CHANNELS,
+                                    .out_channels = CHANNELS,
+                                    .text_dim = s->text_dim,
+                                    .freq_dim = FREQUENCIES,
+                                    .ffn_dim = s->ffn,
+                                    .patch = {1, 2, 2}};
+    struct sdt_wan_geometry geometry = {s->frames, s->height, s->width};
+    double flops = sdt_wan_flops(&config, geometry, s->text_rows);
+
+    *same = true;
+    enum sdt_status status = make_folder(s, &folder, err);
+    if (status != SDT_OK)
+        goto out;
+    printf("one denoise step, %s: %d layers of %d heads x %d, feed-forward %d, %d tokens, %.1f "
+           "GFLOP\n",
+           s->strategy->name, s->layers, s->heads, s->head_dim, s->ffn,
+           s->frames * s->height / 2 * s->width / 2, flops * 1e-9);
+    for (int i = 0; i < s->repeats; i++)
+        for (int m = 0; m < MACHINES; m++) {
+            struct step_case c = {s, folder.path, machines[m].devices, machines[m].workers};
+            struct app_measured measured;
+            status = app_in_child(measure_step, &c, &measured, err);
+            if (status != SDT_OK)
+                goto out;
+            printf("%-24s %8.3f s %8.1f GFLOP/s %8.3f s of CPU\n", machines[m].name,
+                   measured.seconds, flops * 1e-9 / measured.seconds, measured.cpu_seconds);
+            if (i == 0 || measured.seconds < best[m])
+                best[m] = measured.seconds;
+            if (i == 0 && m == 0)
+                hash = measured.hash;
+            *same &= measured.hash == hash;
+        }
+    printf("best of %d, against %s:\n", s->repeats, machines[0].name);
+    for (int m = 1; m < MACHINES; m++)
+        printf("%-24s %8.3f times as fast, parallel efficiency %5.1f %%\n", machines[m].name,
+               best[0] / best[m], 50.0 * best[0] / best[m]);
+    printf("same bits: %s\n", *same ? "yes" : "NO");
+out:
+    remove_folder(&folder);
+    return status;
+}
+
+/* ---- command --------------------------------------------------------------------------------- */
+
+int app_bench_runtime(int argc, char **argv) {
+    struct settings s = {.repeats = 3,
+                         .layers = 2,
+                         .heads = 12,
+                         .head_dim = 128,
+                         .ffn = 8960,
+                         .text_dim = 512,
+                         .text_rows = 64,
+                         .frames = 4,
+                         .height = 64,
+                         .width = 64};
+    struct app_bench_models models = {0};
+    struct app_option options[] = {
+        APP_INT_OPTION("repeats", "N", &s.repeats, 1, 1000, "measurements of each (default 3)"),
+        APP_HEADING("A model of real size with random weights, on any devices"),
+        APP_CHOICE_OPTION("case", APP_BENCH_CASES, &models.name,
+                          "a block of Wan 2.1 14B at 11 and 40 thousand tokens, a step of 1.3B and "
+                          "a decode at 480x832x81, all four, or something small"),
+        APP_STRING_OPTION("devices", "N|LIST", &models.devices, APP_DEVICES_HELP),
+        APP_CHOICE_OPTION("dtype", APP_DTYPES, &models.dtype, APP_DTYPE_HELP),
+        APP_STRING_OPTION("strategy", "NAME", &models.strategy,
+                          "how devices share the sequence: as in stardit-generate (default "
+                          "ulysses); without --case pipesp or ulysses (default pipesp)"),
+        APP_STRING_OPTION("scheduler", "NAME", &models.scheduler,
+                          "StarPU policy (default STARPU_SCHED, else pipedit)"),
+        APP_INT_OPTION(
+            "workers-per-device", "W", &models.workers, 1, STARPU_MAXCPUS,
+            "CPU workers of each CPU device (default: all cores for one device, else 1); "
+            "with GPUs, of the host"),
+        APP_HEADING("Without --case: two workers against one, on one CPU device and on two"),
+        APP_INT_OPTION("layers", "N", &s.layers, 1, 1000, "of the transformer (default 2)"),
+        APP_INT_OPTION("heads", "N", &s.heads, 1, 1024, "attention heads (default 12)"),
+        APP_INT_OPTION("head-dim", "N", &s.head_dim, 6, 1024,
+                       "numbers per head, even (default 128)"),
+        APP_INT_OPTION("ffn", "N", &s.ffn, 1, 1048576, "width of the feed-forward (default 8960)"),
+        APP_INT_OPTION("latent-frames", "N", &s.frames, 1, 100000, "of the latent (default 4)"),
+        APP_INT_OPTION("latent-height", "N", &s.height, 2, 100000,
+                       "of the latent, even (default 64)"),
+        APP_INT_OPTION("latent-width", "N", &s.width, 2, 100000,
+                       "of the latent, even (default 64)"),
+    };
+    struct app_program program = {
+        .name = name_of_program,
+        .usage = "[options]",
+        .summary =
+            "Prints how much faster a denoise step is with two workers than with one: on one "
+            "device, and on two devices that share the sequence; or with --case how long steps "
+            "and decodes of real size take (random weights).",
+        .options = options,
+        .count = sizeof options / sizeof options[0],
+    };
+    struct sdt_error err;
+    enum sdt_status status = SDT_OK;
+    bool same = true;
+
+    int code = app_parse(&program, argc, argv);
+    if (code >= 0)
+        return code;
+    models.repeats = s.repeats;
+    if (!models.name && (models.devices || models.dtype || models.scheduler || models.workers))
+        return app_usage(program.name, "--devices, --dtype, --scheduler and --workers-per-device "
+                                       "go with --case");
+    static const char *const without[] = {"layers",        "heads",         "head-dim",    "ffn",
+                                          "latent-frames", "latent-height", "latent-width"};
+    for (size_t i = 0; models.name && i < sizeof without / sizeof without[0]; i++)
+        if (app_given(&program, without[i]))
+            return app_usage(program.name, "--%s does not go with --case", without[i]);
+    if (models.name) {
+        status = app_bench_models(&models, &err);
+        if (status == SDT_ERROR_STALLED)
+            _exit(app_report(program.name, &err)); /* StarPU cannot be stopped any more */
+        return status == SDT_OK ? fflush(stdout) || ferror(stdout) : app_report(program.name, &err);
+    }
+    if (s.head_dim % 2 || s.height % 2 || s.width % 2)
+        return app_usage(program.name,
+                         "--head-dim, --latent-height and --latent-width must be even");
+    s.strategy = sdt_strategy_find(models.strategy ? models.strategy : "pipesp");
+    if (!s.strategy || s.strategy->ring || s.strategy->one_device) /* those with the same bits */
+        return app_usage(program.name, "--strategy %s: pipesp and ulysses work here",
+                         models.strategy);
+    status = one_and_two_workers(&s, &same, &err);
+    if (status != SDT_OK)
+        return app_report(program.name, &err);
+    if (fflush(stdout) || ferror(stdout))
+        return 1;
+    return same ? 0 : 1;
+}

@@ -1,0 +1,121 @@
+/* Splitting tokens into tiles and shards, and heads into chunks. */
+#include "graph/run/layout.h"
+
+#include <stdlib.h>
+
+int sdt_tile_rows(int64_t tokens) {
+    if (tokens >= 16384)
+        return 256;
+    if (tokens >= 2048)
+        return 128;
+    int rows = 4;
+    while (rows < 64 && rows * 32 <= tokens)
+        rows *= 2;
+    return rows;
+}
+
+int sdt_cuda_tile_rows(int64_t tokens, int devices) {
+    int64_t parts = 4 * (int64_t)devices, part = (tokens + parts - 1) / parts;
+    int64_t rows = (part + 127) / 128 * 128;
+    return rows < 256 ? 256 : rows > 8192 ? 8192 : (int)rows;
+}
+
+void sdt_split(int total, int parts, const double *speed, int *bounds) {
+    double all = 0.0, before = 0.0;
+    for (int p = 0; p < parts; p++)
+        all += speed ? speed[p] : 1.0;
+    for (int p = 0; p < parts; p++) {
+        bounds[p] = (int)(before / all * total + 0.5);
+        before += speed ? speed[p] : 1.0;
+    }
+    bounds[parts] = total;
+}
+
+/* Marks where parts of the heads begin. */
+static void mark_cuts(int heads, int parts, const int *bounds, char *cut) {
+    for (int p = 0; p <= parts; p++)
+        if (bounds[p] < heads)
+            cut[bounds[p]] = 1;
+}
+
+/* The part that holds head h. */
+static int part_of(int h, int parts, const int *bounds) {
+    int part = 0;
+    while (part + 1 < parts && bounds[part + 1] <= h)
+        part++;
+    return part;
+}
+
+enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layout_options *o,
+                                struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    int all = o->devices + o->helpers, rows = o->tile_rows;
+    int ulysses = o->ulysses > 0 ? o->ulysses : o->devices;
+
+    if (rows <= 0)
+        rows = sdt_tile_rows(o->tokens);
+    *layout = (struct sdt_layout){.devices = o->devices,
+                                  .helpers = o->helpers,
+                                  .place = o->place,
+                                  .tokens = o->tokens,
+                                  .rows = rows,
+                                  .tiles = (int)((o->tokens + rows - 1) / rows),
+                                  .heads = o->heads,
+                                  .e = o->e,
+                                  .dtype = o->dtype,
+                                  .ulysses = ulysses};
+    if (o->devices % ulysses)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "a Ulysses degree of %d does not divide %d devices: Ulysses degree x ring "
+                        "degree must be the number of devices",
+                        ulysses, o->devices);
+    layout->first_tile = calloc((size_t)o->devices + 1, sizeof *layout->first_tile);
+    layout->home = calloc((size_t)layout->tiles, sizeof *layout->home);
+    layout->head = calloc((size_t)o->heads + 1, sizeof *layout->head);
+    layout->owner = calloc((size_t)o->heads, sizeof *layout->owner);
+    layout->helped_owner = calloc((size_t)o->heads, sizeof *layout->helped_owner);
+    int *part = calloc((size_t)ulysses + 1, sizeof *part);
+    int *helped = calloc((size_t)all + 1, sizeof *helped);
+    char *cut = calloc((size_t)o->heads + 1, 1);
+    if (!layout->first_tile || !layout->home || !layout->head || !layout->owner ||
+        !layout->helped_owner || !part || !helped || !cut) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while laying out %lld tokens",
+                          (long long)o->tokens);
+        goto out;
+    }
+    sdt_split(layout->tiles, o->devices, o->speed, layout->first_tile);
+    for (int d = 0; d < o->devices; d++)
+        for (int t = layout->first_tile[d]; t < layout->first_tile[d + 1]; t++)
+            layout->home[t] = d;
+
+    /* A chunk ends where a part ends, with or without helpers, and where it has grown to its limit. */
+    sdt_split(o->heads, ulysses, ulysses == o->devices ? o->speed : NULL, part);
+    sdt_split(o->heads, all, o->speed, helped);
+    mark_cuts(o->heads, ulysses, part, cut);
+    if (o->helpers)
+        mark_cuts(o->heads, all, helped, cut);
+    for (int h = 0, first = 0; h < o->heads; h++) {
+        if (h > 0 && (cut[h] || (o->chunk_heads > 0 && h - first == o->chunk_heads))) {
+            layout->chunks++;
+            first = h;
+        }
+        layout->head[layout->chunks + 1] = h + 1;
+        layout->owner[layout->chunks] = part_of(h, ulysses, part);
+        layout->helped_owner[layout->chunks] = part_of(h, all, helped);
+    }
+    layout->chunks++;
+out:
+    free(part);
+    free(helped);
+    free(cut);
+    return status;
+}
+
+void sdt_layout_clear(struct sdt_layout *layout) {
+    free(layout->first_tile);
+    free(layout->home);
+    free(layout->head);
+    free(layout->owner);
+    free(layout->helped_owner);
+    *layout = (struct sdt_layout){0};
+}

@@ -1,0 +1,40 @@
+/* A component's weights as StarPU handles, made when first asked for.
+ *
+ * Tensors that are stored in the type that is wanted are registered where the checkpoint is mapped: nothing
+ * is copied until a device with a memory of its own needs them. Others, convolutions (which kernels read in
+ * another order), and all on machines with GPUs (whose transfers want pinned memory) are brought into
+ * StarPU's memory by a task on the host, once. */
+#ifndef STARDIT_PARAMETERS_H
+#define STARDIT_PARAMETERS_H
+
+#include "codelets/codelets.h"
+#include "graph/checkpoint/weights.h"
+#include "runtime/machine.h"
+
+struct sdt_parameters;
+
+/* Borrows both, which must outlive it. NULL: out of memory. */
+struct sdt_parameters *sdt_parameters_new(const struct sdt_weights *weights,
+                                          struct sdt_machine *machine);
+/* Unregisters everything; tasks that use it have ended or are waited for. */
+void sdt_parameters_free(struct sdt_parameters *parameters);
+
+/* The tensor of that name, as SDT_F32 or SDT_BF16. The table check (weights.h) has been passed, so it exists. Failures stay in the
+ * flow and give NULL. */
+sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                         enum sdt_dtype dtype, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* A convolution's weight [out, in, taps], as [out, taps, in]. */
+sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                              enum sdt_dtype dtype, int out, int in, int taps, const char *format,
+                              ...) __attribute__((format(printf, 7, 8)));
+
+/* Drops every handle whose tensor's name starts with prefix, and gives the mapped pages back. The tasks that use
+ * them have ended (sdt__flow_reach): StarPU would wait for them here, where no watchdog looks. */
+void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix);
+
+/* How many tensors of these weights have room on a StarPU memory node, valid or on their way, as StarPU says
+ * now; *bytes (or NULL): theirs. From any thread, also while tasks run. */
+int sdt_parameters_resident(struct sdt_machine *machine, const struct sdt_weights *weights,
+                            unsigned node, size_t *bytes);
+#endif

@@ -1,0 +1,80 @@
+/* The contexts of the CUDA workers: StarPU's stream, and the handles and plans that kernels keep. */
+#include "runtime/cuda.h"
+
+#ifdef HAVE_CUDA
+#include <cuda_runtime.h>
+#include <string.h>
+
+cudaStream_t starpu_cuda_get_local_stream(void);
+
+static struct sdt_cuda *context[STARPU_NMAXWORKERS]; /* by worker; each used by its worker alone */
+
+/* What went wrong while workers opened, each on its own thread. */
+struct opening {
+    starpu_pthread_mutex_t mutex;
+    struct sdt_error error; /* the first */
+};
+
+static void open_worker(void *arg) {
+    struct opening *opening = arg;
+    struct sdt_error error = {0};
+    int worker = starpu_worker_get_id();
+    char name[64];
+    if (sdt_cuda_new(starpu_cuda_get_local_stream(), &context[worker], &error) == SDT_OK)
+        return;
+    context[worker] = NULL;
+    starpu_worker_get_name(worker, name, sizeof name);
+    starpu_pthread_mutex_lock(&opening->mutex);
+    if (opening->error.status == SDT_OK)
+        sdt_fail(&opening->error, error.status, "%s: %s", name, error.message);
+    starpu_pthread_mutex_unlock(&opening->mutex);
+}
+
+static void close_worker(void *arg) {
+    int worker = starpu_worker_get_id();
+    (void)arg;
+    sdt_cuda_free(context[worker]);
+    context[worker] = NULL;
+}
+
+enum sdt_status sdt__cuda_workers_open(struct sdt_error *err) {
+    struct opening opening = {.error = {0}};
+    memset(context, 0, sizeof context);
+    if (starpu_cuda_worker_get_count() == 0)
+        return SDT_OK;
+    starpu_pthread_mutex_init(&opening.mutex, NULL);
+    starpu_execute_on_each_worker(open_worker, &opening, STARPU_CUDA);
+    starpu_pthread_mutex_destroy(&opening.mutex);
+    if (opening.error.status != SDT_OK) {
+        sdt__cuda_workers_close();
+        if (err)
+            *err = opening.error;
+    }
+    return opening.error.status;
+}
+
+void sdt__cuda_workers_close(void) {
+    if (starpu_cuda_worker_get_count() > 0)
+        starpu_execute_on_each_worker(close_worker, NULL, STARPU_CUDA);
+}
+
+struct sdt_cuda *sdt__cuda(void) {
+    /* Not ours: of an allocation of StarPU's that failed and was made elsewhere. */
+    (void)cudaGetLastError();
+    return context[starpu_worker_get_id()];
+}
+
+void sdt__cuda_done(void *cl_arg, enum sdt_status status) {
+    if (status != SDT_OK)
+        sdt__task_fail(cl_arg, status, sdt_cuda_error(sdt__cuda())->message);
+}
+
+#else
+
+enum sdt_status sdt__cuda_workers_open(struct sdt_error *err) {
+    (void)err;
+    return SDT_OK;
+}
+
+void sdt__cuda_workers_close(void) {}
+#endif

@@ -1,0 +1,56 @@
+/* What a CUDA wrapper needs beside task.h. Included by codelet files.
+ *
+ * A CUDA wrapper unpacks its buffers and queues one kernel (kernels/cuda/kernels.h) on its worker's stream;
+ * it never allocates or waits. StarPU ends the task when the stream has come so far.
+ *
+ *     #ifdef HAVE_CUDA
+ *     static void silu_cuda(void *buffers[], void *cl_arg) {
+ *         const struct silu *a = sdt__task_args(cl_arg);
+ *         if (!a)
+ *             return;
+ *         sdt__cuda_done(cl_arg, sdt_cuda_silu(sdt__cuda(), sdt__dtype(buffers, a->x), a->n,
+ *                                              sdt__pointer(buffers, a->x),
+ *                                              sdt__pointer(buffers, a->y)));
+ *     }
+ *     #endif
+ *
+ * and the codelet says SDT_ON_BOTH(silu_cpu, silu_cuda). Vectors of activations and weights may be SDT_F32 or
+ * SDT_BF16 there; CPU wrappers know float32 only. */
+#ifndef STARDIT_CODELETS_CUDA_H
+#define STARDIT_CODELETS_CUDA_H
+
+#include "runtime/task.h" /* and with it starpu.h, which says whether this is simulated time */
+
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#ifdef STARPU_SIMGRID
+#undef HAVE_CUDA /* simulated GPUs run no kernels */
+#endif
+
+/* Makes the context of each CUDA worker, and frees them: between starpu_init and starpu_shutdown, while no task
+ * runs. Nothing to do where there is no GPU. SDT_ERROR_DEVICE with the worker's name and what failed;
+ * then there are none. */
+enum sdt_status sdt__cuda_workers_open(struct sdt_error *err);
+void sdt__cuda_workers_close(void);
+
+/* Which wrapper runs where. Without CUDA, the second is not looked at and need not exist. */
+#ifdef HAVE_CUDA
+#include "kernels/cuda/kernels.h"
+
+/* In a wrapper: the calling worker's context. */
+struct sdt_cuda *sdt__cuda(void);
+/* The end of a wrapper: what its kernel returned; a failure ends the run. */
+void sdt__cuda_done(void *cl_arg, enum sdt_status status);
+
+#define SDT_ON_BOTH(cpu, cuda)                                                                     \
+    .cpu_funcs = {cpu}, .cuda_funcs = {cuda}, .cuda_flags = {STARPU_CUDA_ASYNC}
+/* Bytes of scratch that a task needs on a kind of device. */
+#define SDT_SCRATCH(kind, cpu_floats, cuda_bytes)                                                  \
+    ((kind) == SDT_DEVICE_CUDA ? (cuda_bytes) : sizeof(float) * (cpu_floats))
+#else
+#define SDT_ON_BOTH(cpu, cuda) SDT_ON_CPU(cpu)
+#define SDT_SCRATCH(kind, cpu_floats, cuda_bytes) (sizeof(float) * (cpu_floats))
+#endif
+#endif

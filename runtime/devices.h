@@ -1,0 +1,41 @@
+/* Which devices can make up a machine, and which of them a group: what plans, machines and programs refuse in
+ * the same words. */
+#ifndef STARDIT_DEVICES_H
+#define STARDIT_DEVICES_H
+
+#include "runtime/gpus.h"
+#include "stardit/stardit.h"
+
+/* "cuda:1", for messages */
+#define SDT_DEVICE_NAME 16
+const char *sdt__device_name(struct sdt_device device, char text[SDT_DEVICE_NAME]);
+/* Device d of a machine; NULL stands for CPU devices in order. */
+static inline struct sdt_device sdt__device_at(const struct sdt_device *device, int d) {
+    return device ? device[d] : (struct sdt_device){SDT_DEVICE_CPU, d};
+}
+/* Is one of them a GPU? */
+bool sdt__has_gpus(const struct sdt_device *device /* [count] or NULL */, int count);
+
+/* Can these be a machine? SDT_ERROR_USAGE for a device that stands twice, a GPU that is not there, more than one
+ * CPU device beside GPUs; SDT_ERROR_DEVICE where there is no GPU at all, with the reason. `gpus` (or NULL):
+ * filled where GPUs are asked for. */
+enum sdt_status sdt__devices_check(const struct sdt_device *device /* [count] or NULL */, int count,
+                                   struct sdt_gpus *gpus, struct sdt_error *err);
+
+/* What the two groups are made of, and in what they compute. */
+struct sdt_kinds {
+    enum sdt_device_kind dit, vae;
+    enum sdt_dtype dit_dtype, vae_dtype;
+};
+/* Each group is of one kind, for aco both are; bfloat16 runs on GPUs only: SDT_ERROR_USAGE. Checks the groups'
+ * device numbers as well. */
+enum sdt_status sdt__settle_kinds(const struct sdt_placement *placement,
+                                  const struct sdt_device *device /* [devices] or NULL */,
+                                  int devices, struct sdt_kinds *kinds, struct sdt_error *err);
+/* Do the groups share a device? */
+bool sdt__groups_overlap(const struct sdt_placement *placement);
+
+/* Bytes that StarPU will use of a GPU's memory: nine tenths of it, or what STARPU_LIMIT_CUDA_MEM or
+ * STARPU_LIMIT_CUDA_<index>_MEM (MB of 2^20 bytes) say, and no more than is free now. */
+double sdt__gpu_room(const struct sdt_gpus *gpus, int index);
+#endif

@@ -1,0 +1,67 @@
+/* The machine: StarPU started with a number of devices, and everything that has its lifetime.
+ *
+ * A device is a memory node with workers. On CPUs one device is the host's memory with all cores;
+ * several devices are stand-ins: NUMA nodes of a synthetic topology, so that StarPU makes a memory node
+ * for each and really copies between them. Node 0 is then the host, with as many workers as a device for input
+ * and output, and belongs to no device: what a device reads from another is never free.
+ *
+ * With GPUs, each is a memory node with one worker; the host's memory is node 0, whose CPU workers load weights,
+ * embed and collect, and are device cpu:0 too where that is asked for. The topology and the speed of
+ * the links are the real ones, measured by StarPU when it first sees the machine. */
+#ifndef STARDIT_MACHINE_H
+#define STARDIT_MACHINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "runtime/recorder.h"
+#include "runtime/task.h"
+#include "stardit/graph.h"
+
+/* Threads that insert tasks, each into a lane of its own: one denoises, up to one per device decodes, and
+ * programs outside have flows of their own (runtime/flow.c). */
+enum {
+    SDT_LANE_DENOISE,
+    SDT_LANE_DECODE,
+    SDT_LANE_OWN = SDT_LANE_DECODE + SDT_MAX_DEVICES,
+    SDT_LANES = SDT_LANE_OWN + SDT_MAX_FLOWS
+};
+
+struct sdt_machine {
+    int devices, workers_per_device;
+    struct sdt_device what[SDT_MAX_DEVICES]; /* [devices] */
+    int gpus;                                /* among them */
+    struct sdt_place host;    /* where input and output happen; with one CPU device, that device */
+    struct sdt_place *device; /* [devices] */
+    struct sdt_recorder *recorder;
+    struct sdt_scratch scratch[SDT_LANES];
+    struct sdt_lane lane[SDT_LANES];
+    struct sdt_progress_watch watch;
+    pthread_mutex_t parameters_mutex;
+    struct sdt_parameters *parameters; /* all weights that are registered now (parameters.h) */
+    double collective_bytes;           /* that finished runs moved by --transport nccl */
+    bool free_mapping;
+    atomic_uint flows; /* bit f: own flow f is in use */
+    struct sdt_halt halt;   /* of all flows that have none of their own; its flag stops these too */
+    struct sdt_halt anyway; /* of work that a stop does not end: what is whole is kept */
+    char scheduler[64];
+    char *bus_folder; /* temporary, removed at close; NULL: none, or StarPU's own */
+};
+
+/* Some of the machine's devices in an order: first those that hold tokens (or decode), then helpers. */
+struct sdt_group {
+    int devices, helpers;
+    struct sdt_place *place; /* [devices + helpers] */
+    struct sdt_place
+        *anywhere; /* [devices]: the device or any helper, for tasks that may go to either */
+};
+/* devices, helpers: indices of the machine's devices, [n] each. SDT_ERROR_USAGE for one that does not exist or
+ * stands twice, SDT_ERROR_MEMORY. */
+enum sdt_status sdt_group_init(struct sdt_group *group, const struct sdt_machine *machine,
+                               int ndevices, const int *devices, int nhelpers, const int *helpers,
+                               struct sdt_error *err);
+void sdt_group_clear(struct sdt_group *group); /* after a failed init too */
+
+/* A flow on the machine, placed on the host, nothing set; one thread per lane at a time. */
+struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane);
+#endif

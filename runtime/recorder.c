@@ -1,0 +1,294 @@
+/* Counting finished tasks, and keeping records and edges where a trace or a graph was asked for. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "runtime/recorder.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/target.h"
+
+#define MAX_DEVICES (STARPU_MAXNODES + 1) /* slot 0: the host */
+
+struct record {
+    struct sdt_tag tag;
+    int worker, device; /* that ran it */
+    /* since StarPU's start: all that it depends on had ended; its inputs were there; it ran */
+    double ready_us, fetched_us, start_us, end_us;
+};
+
+struct edge {
+    uint64_t from, to;
+};
+
+/* Who touched a handle last, in insertion order: what StarPU derives dependencies from. */
+struct touch {
+    struct touch *next; /* all of the recorder, for freeing */
+    uint64_t writer;    /* id + 1 of the last writing task, 0: none */
+    uint64_t *readers;  /* since that write */
+    size_t count, capacity;
+};
+
+struct sdt_recorder {
+    pthread_mutex_t mutex;
+    bool keep_records, keep_edges, lost; /* lost: out of memory, the trace is incomplete */
+    uint64_t inserted;
+    unsigned long finished;
+    struct sdt_role_totals totals[MAX_DEVICES][SDT_ROLES];
+    size_t peak[STARPU_MAXNODES];
+    struct record *records;
+    size_t nrecords, records_capacity;
+    struct sdt_tag *nodes; /* of the graph, by id */
+    size_t nodes_capacity;
+    struct edge *edges;
+    size_t nedges, edges_capacity;
+    struct touch *touches;
+};
+
+struct sdt_recorder *sdt__recorder_new(bool keep_records, bool keep_edges) {
+    struct sdt_recorder *recorder = calloc(1, sizeof *recorder);
+    if (!recorder)
+        return NULL;
+    pthread_mutex_init(&recorder->mutex, NULL);
+    recorder->keep_records = keep_records;
+    recorder->keep_edges = keep_edges;
+    return recorder;
+}
+
+void sdt__recorder_free(struct sdt_recorder *recorder) {
+    if (!recorder)
+        return;
+    while (recorder->touches) {
+        struct touch *touch = recorder->touches;
+        recorder->touches = touch->next;
+        free(touch->readers);
+        free(touch);
+    }
+    free(recorder->records);
+    free(recorder->nodes);
+    free(recorder->edges);
+    pthread_mutex_destroy(&recorder->mutex);
+    free(recorder);
+}
+
+/* Room for one more element in a growing array; false (and lost) when there is no memory. */
+static bool reserve(struct sdt_recorder *recorder, void **array, size_t count, size_t *capacity,
+                    size_t size) {
+    if (count < *capacity)
+        return true;
+    size_t wanted = *capacity ? 2 * *capacity : 256;
+    void *bigger = realloc(*array, wanted * size);
+    if (!bigger) {
+        recorder->lost = true;
+        return false;
+    }
+    *array = bigger;
+    *capacity = wanted;
+    return true;
+}
+
+static void add_edge(struct sdt_recorder *recorder, uint64_t from, uint64_t to) {
+    if (from == to)
+        return;
+    if (reserve(recorder, (void **)&recorder->edges, recorder->nedges, &recorder->edges_capacity,
+                sizeof *recorder->edges))
+        recorder->edges[recorder->nedges++] = (struct edge){from, to};
+}
+
+static void add_access(struct sdt_recorder *recorder, starpu_data_handle_t handle, bool writes,
+                       uint64_t id) {
+    struct touch *touch = starpu_data_get_user_data(handle);
+    if (!touch) {
+        touch = calloc(1, sizeof *touch);
+        if (!touch) {
+            recorder->lost = true;
+            return;
+        }
+        touch->next = recorder->touches;
+        recorder->touches = touch;
+        starpu_data_set_user_data(handle, touch);
+    }
+    if (!writes) {
+        if (touch->writer)
+            add_edge(recorder, touch->writer - 1, id);
+        if (reserve(recorder, (void **)&touch->readers, touch->count, &touch->capacity,
+                    sizeof *touch->readers))
+            touch->readers[touch->count++] = id;
+        return;
+    }
+    if (touch->writer && !touch->count)
+        add_edge(recorder, touch->writer - 1, id);
+    for (size_t i = 0; i < touch->count; i++)
+        add_edge(recorder, touch->readers[i], id);
+    touch->count = 0;
+    touch->writer = id + 1;
+}
+
+void sdt__recorder_inserted(struct sdt_recorder *recorder, const struct starpu_task *task,
+                            struct sdt_tag *tag) {
+    pthread_mutex_lock(&recorder->mutex);
+    tag->id = recorder->inserted++;
+    if (recorder->keep_edges && !recorder->lost &&
+        reserve(recorder, (void **)&recorder->nodes, tag->id, &recorder->nodes_capacity,
+                sizeof *recorder->nodes)) {
+        recorder->nodes[tag->id] = *tag;
+        for (int i = 0; i < task->nbuffers; i++) {
+            enum starpu_data_access_mode mode = STARPU_TASK_GET_MODE(task, i);
+            if (mode & STARPU_SCRATCH)
+                continue;
+            add_access(recorder, STARPU_TASK_GET_HANDLE(task, i), mode & STARPU_W, tag->id);
+        }
+    }
+    pthread_mutex_unlock(&recorder->mutex);
+}
+
+static double microseconds(struct timespec time) {
+    return (double)time.tv_sec * 1e6 + (double)time.tv_nsec * 1e-3;
+}
+
+void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_task *task,
+                            const struct sdt_tag *tag) {
+    const struct starpu_profiling_task_info *info = task->profiling_info;
+    double start = info ? microseconds(info->start_time) : 0.0;
+    double end = info ? microseconds(info->end_time) : 0.0;
+    double ready = info ? microseconds(info->push_start_time) : 0.0;
+    double fetched = info ? microseconds(info->acquire_data_end_time) : 0.0;
+    int worker = info ? info->workerid : -1;
+    unsigned node = worker < 0 ? 0 : starpu_worker_get_memory_node((unsigned)worker);
+    size_t used = starpu_memory_get_used(node);
+    /* Node 0 is the host, n + 1 device n; with a single memory the home says which of both it was. */
+    int device = starpu_memory_nodes_get_count() > 1 ? (int)node - 1 : tag->device;
+
+    pthread_mutex_lock(&recorder->mutex);
+    recorder->finished++;
+    struct sdt_role_totals *totals = &recorder->totals[device + 1][tag->role];
+    totals->tasks++;
+    totals->visiting += device != tag->device;
+    totals->busy_us += end - start;
+    if (info) {
+        totals->travel_us += fetched - ready;
+        totals->wait_us += fetched - microseconds(info->acquire_data_start_time);
+    }
+    totals->flops += tag->flops;
+    totals->bytes += tag->bytes;
+    if (used > recorder->peak[node])
+        recorder->peak[node] = used;
+    if (recorder->keep_records && reserve(recorder, (void **)&recorder->records, recorder->nrecords,
+                                          &recorder->records_capacity, sizeof *recorder->records))
+        recorder->records[recorder->nrecords++] =
+            (struct record){*tag, worker, device, ready, fetched, start, end};
+    pthread_mutex_unlock(&recorder->mutex);
+}
+
+unsigned long sdt__recorder_tasks(const struct sdt_recorder *recorder) {
+    return recorder->finished;
+}
+
+struct sdt_role_totals sdt__recorder_totals(const struct sdt_recorder *recorder, int device,
+                                            enum sdt_role role) {
+    return recorder->totals[device + 1][role];
+}
+
+size_t sdt__recorder_peak(const struct sdt_recorder *recorder, unsigned node) {
+    return recorder->peak[node];
+}
+
+/* Opens "<path>.part"; the caller renames it. */
+static enum sdt_status open_part(const char *path, FILE **file, char **part,
+                                 struct sdt_error *err) {
+    enum sdt_status status = sdt__target_begin(path, SDT__TARGET_FILE, part, err);
+    if (status != SDT_OK)
+        return status;
+    *file = fopen(*part, "w");
+    if (!*file) {
+        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+        sdt__target_abandon(*part, SDT__TARGET_FILE);
+    }
+    return status;
+}
+
+static enum sdt_status close_part(FILE *file, char *part, const char *path, bool lost,
+                                  struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    bool failed = ferror(file);
+    failed |= fclose(file) != 0;
+    if (lost)
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "%s: out of memory while recording tasks", path);
+    else if (failed)
+        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+    if (status == SDT_OK)
+        return sdt__target_commit(part, path, SDT__TARGET_FILE, true, err);
+    sdt__target_abandon(part, SDT__TARGET_FILE);
+    return status;
+}
+
+enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, const char *path,
+                                          struct sdt_error *err) {
+    char *part = NULL;
+    FILE *file = NULL;
+    enum sdt_status status = open_part(path, &file, &part, err);
+    if (status != SDT_OK)
+        return status;
+    fprintf(file, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n");
+    for (int device = -1; device < MAX_DEVICES - 1; device++) {
+        bool used = false;
+        for (int role = 0; role < SDT_ROLES; role++)
+            used |= recorder->totals[device + 1][role].tasks > 0;
+        if (!used)
+            continue;
+        if (device < 0)
+            fprintf(file, "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":0,\"args\":{\"name\":"
+                          "\"host\"}},\n");
+        else
+            fprintf(file,
+                    "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":"
+                    "\"device %d\"}},\n",
+                    device + 1, device);
+    }
+    for (size_t i = 0; i < recorder->nrecords; i++) {
+        const struct record *r = &recorder->records[i];
+        const struct sdt_tag *t = &r->tag;
+        fprintf(file,
+                "{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,"
+                "\"dur\":%.3f,\"args\":{\"id\":%llu,\"home\":%d,\"request\":%d,\"stream\":%d,"
+                "\"step\":%d,\"layer\":%d,\"chunk\":%d,\"tile\":%d,\"flops\":%.0f,\"bytes\":%.0f,"
+                "\"ready\":%.3f,\"fetched\":%.3f}}%s\n",
+                t->name, sdt_role_name(t->role), r->device + 1, r->worker, r->start_us,
+                r->end_us - r->start_us, (unsigned long long)t->id, t->device, t->request,
+                t->stream, t->step, t->layer, t->chunk, t->tile, t->flops, t->bytes, r->ready_us,
+                r->fetched_us, i + 1 < recorder->nrecords ? "," : "");
+    }
+    fprintf(file, "]}\n");
+    return close_part(file, part, path, recorder->lost, err);
+}
+
+enum sdt_status sdt__recorder_write_dot(const struct sdt_recorder *recorder, const char *path,
+                                        struct sdt_error *err) {
+    static const char *const colour[SDT_ROLES] = {"lightblue", "gold",   "salmon", "lightgrey",
+                                                  "palegreen", "orchid", "white"};
+    char *part = NULL;
+    FILE *file = NULL;
+    enum sdt_status status = open_part(path, &file, &part, err);
+    if (status != SDT_OK)
+        return status;
+    fprintf(file, "digraph stardit {\n  node [shape=box, style=filled];\n");
+    for (uint64_t id = 0; id < recorder->inserted && !recorder->lost; id++) {
+        const struct sdt_tag *t = &recorder->nodes[id];
+        fprintf(file, "  t%llu [label=\"%s", (unsigned long long)id, t->name);
+        if (t->layer >= 0)
+            fprintf(file, " l%d", t->layer);
+        if (t->tile >= 0)
+            fprintf(file, " t%d", t->tile);
+        if (t->chunk >= 0)
+            fprintf(file, " c%d", t->chunk);
+        fprintf(file, "\\ndevice %d\", fillcolor=%s];\n", t->device, colour[t->role]);
+    }
+    for (size_t i = 0; i < recorder->nedges; i++)
+        fprintf(file, "  t%llu -> t%llu;\n", (unsigned long long)recorder->edges[i].from,
+                (unsigned long long)recorder->edges[i].to);
+    fprintf(file, "}\n");
+    return close_part(file, part, path, recorder->lost, err);
+}

@@ -1,0 +1,296 @@
+/* Platform files for StarPU over SimGrid, and the process that runs on them. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "runtime/simulation.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <starpu.h>
+
+#define FOLDER_VARIABLE "STARDIT_SIMULATION" /* the folder, in the process that simulates */
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platform,
+                                  struct sdt_error *err) {
+    double devices = platform->devices;
+    const struct {
+        const char *name;
+        double *value;
+    } field[] = {{"devices", &devices},
+                 {"gflops", &platform->gflops},
+                 {"attention-gflops", &platform->attention_gflops},
+                 {"memory-gbps", &platform->memory_gbps},
+                 {"memory-gb", &platform->memory_gb},
+                 {"link-gbps", &platform->link_gbps},
+                 {"link-latency-us", &platform->link_latency_us},
+                 {"host-gbps", &platform->host_gbps}};
+    char line[400], name[100], rest[2];
+    enum sdt_status status = SDT_OK;
+    FILE *file = fopen(path, "r");
+
+    if (!file)
+        return sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+    for (int number = 1; status == SDT_OK && fgets(line, sizeof line, file); number++) {
+        double value;
+        size_t f = 0;
+        line[strcspn(line, "#\n")] = '\0';
+        if (line[strspn(line, " \t")] == '\0')
+            continue;
+        if (sscanf(line, "%99s %lf %1s", name, &value, rest) != 2) {
+            status = sdt_fail(err, SDT_ERROR_FORMAT, "%s:%d: not 'name value'", path, number);
+            break;
+        }
+        while (f < sizeof field / sizeof field[0] && strcmp(field[f].name, name))
+            f++;
+        if (f == sizeof field / sizeof field[0])
+            status =
+                sdt_fail(err, SDT_ERROR_FORMAT, "%s:%d: unknown name '%s'", path, number, name);
+        else if (!(value >= 0.0 && value < 1e9))
+            status =
+                sdt_fail(err, SDT_ERROR_FORMAT, "%s:%d: %s is out of range", path, number, name);
+        else
+            *field[f].value = value;
+    }
+    if (status == SDT_OK && ferror(file))
+        status = sdt_fail(err, SDT_ERROR_IO, "%s: cannot be read", path);
+    fclose(file);
+    platform->devices = (int)devices;
+    return status;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+/* What schedulers predict transfers from; SimGrid does not read it. */
+static void write_matrix(FILE *file, int devices, double host, double between) {
+    fprintf(file, "# one row per memory node, the host first\n");
+    for (int from = 0; from < STARPU_MAXNODES; from++) {
+        for (int to = 0; to < STARPU_MAXNODES; to++) {
+            if (from > devices || to > devices)
+                fprintf(file, "nan\t");
+            else
+                fprintf(file, "%e\t", from == to ? 0.0 : from && to ? between : host);
+        }
+        fprintf(file, "\n");
+    }
+}
+
+static void write_link(FILE *file, const char *name, int gpu, double gbps, double latency_us) {
+    fprintf(file, "  <link id=\"CUDA%d %s\" bandwidth=\"%.0fBps\" latency=\"%.9fs\"/>\n", gpu, name,
+            gbps * 1e9, latency_us * 1e-6);
+}
+
+/* The factors make SimGrid's network model plain: time = latency + bytes / bandwidth, fairly shared. */
+static void write_xml(FILE *file, const struct sdt_platform *p) {
+    static const char *const plain[][2] = {{"network/TCP-gamma", "-1"},
+                                           {"network/latency-factor", "1"},
+                                           {"network/bandwidth-factor", "1"},
+                                           {"network/crosstraffic", "0"},
+                                           {"network/weight-S", "0.0"}};
+    fprintf(file, "<?xml version='1.0'?>\n"
+                  "<!DOCTYPE platform SYSTEM \"https://simgrid.org/simgrid.dtd\">\n"
+                  "<platform version=\"4.1\">\n <config>\n");
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
+        fprintf(file, "  <prop id=\"%s\" value=\"%s\"/>\n", plain[i][0], plain[i][1]);
+    fprintf(file, " </config>\n <zone id=\"AS0\" routing=\"Full\">\n"
+                  "  <host id=\"MAIN\" speed=\"1f\"/>\n  <host id=\"RAM\" speed=\"1f\"/>\n"
+                  "  <host id=\"CPU0\" speed=\"2000000000f\"/>\n");
+    for (int d = 0; d < p->devices; d++)
+        fprintf(file,
+                "  <host id=\"CUDA%d\" speed=\"2000000000f\">\n"
+                "   <prop id=\"model\" value=\"simulated\"/>\n"
+                "   <prop id=\"memsize\" value=\"%.0f\"/>\n"
+                "   <prop id=\"memcpy_peer\" value=\"1\"/>\n  </host>\n",
+                d, p->memory_gb * 1e9);
+    for (int d = 0; d < p->devices; d++) {
+        write_link(file, "from host", d, p->host_gbps, p->link_latency_us);
+        write_link(file, "to host", d, p->host_gbps, p->link_latency_us);
+        write_link(file, "up", d, p->link_gbps, p->link_latency_us / 2.0);
+        write_link(file, "down", d, p->link_gbps, p->link_latency_us / 2.0);
+    }
+    /* Non-blocking: every flow has all of it. StarPU knows such a link by the word "through". */
+    fprintf(file, "  <link id=\"switch through\" bandwidth=\"1000000GBps\" latency=\"0s\" "
+                  "sharing_policy=\"FATPIPE\"/>\n");
+    for (int d = 0; d < p->devices; d++) {
+        fprintf(file,
+                "  <route src=\"RAM\" dst=\"CUDA%d\" symmetrical=\"NO\">"
+                "<link_ctn id=\"CUDA%d from host\"/></route>\n",
+                d, d);
+        fprintf(file,
+                "  <route src=\"CUDA%d\" dst=\"RAM\" symmetrical=\"NO\">"
+                "<link_ctn id=\"CUDA%d to host\"/></route>\n",
+                d, d);
+        for (int to = 0; to < p->devices; to++)
+            if (to != d)
+                fprintf(file,
+                        "  <route src=\"CUDA%d\" dst=\"CUDA%d\" symmetrical=\"NO\">"
+                        "<link_ctn id=\"CUDA%d up\"/><link_ctn id=\"switch through\"/>"
+                        "<link_ctn id=\"CUDA%d down\"/></route>\n",
+                        d, to, d, to);
+    }
+    fprintf(file, " </zone>\n</platform>\n");
+}
+
+static const char *const endings[] = {"config",   "bandwidth",    "latency",
+                                      "affinity", "platform.xml", "platform.v4.xml"};
+#define FILES (sizeof endings / sizeof endings[0])
+
+static enum sdt_status write_file(const struct sdt_platform *p, const char *folder, size_t which,
+                                  struct sdt_error *err) {
+    char path[4200];
+    snprintf(path, sizeof path, "%s/bus/stardit.%s", folder, endings[which]);
+    FILE *file = fopen(path, "w");
+    if (!file)
+        return sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+    if (which == 0) {
+        fprintf(file, "# Current configuration\n1 # CPUs\n1 # NUMA nodes\n%d # CUDA devices\n",
+                p->devices);
+        for (int other = 0; other < 7; other++)
+            fprintf(file, "0 # none\n");
+    } else if (which == 1) {
+        write_matrix(file, p->devices, p->host_gbps * 1e3, p->link_gbps * 1e3); /* MB/s */
+    } else if (which == 2) {
+        write_matrix(file, p->devices, p->link_latency_us, p->link_latency_us);
+    } else if (which == 3) {
+        fprintf(file, "# GPU\tNUMA0\t\n");
+        for (int d = 0; d < p->devices; d++)
+            fprintf(file, "%d\t0\t\n", d);
+    } else {
+        write_xml(file, p);
+    }
+    bool failed = ferror(file) != 0;
+    if (fclose(file) || failed)
+        return sdt_fail(err, SDT_ERROR_IO, "%s: cannot be written", path);
+    return SDT_OK;
+}
+
+static void remove_folder(const char *folder) {
+    char path[4200];
+    for (size_t i = 0; i < FILES; i++) {
+        snprintf(path, sizeof path, "%s/bus/stardit.%s", folder, endings[i]);
+        unlink(path);
+    }
+    snprintf(path, sizeof path, "%s/finished", folder);
+    unlink(path);
+    static const char *const inside[] = {"/bus", "/codelets/45", "/codelets", "/debug", ""};
+    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
+        snprintf(path, sizeof path, "%s%s", folder, inside[i]);
+        rmdir(path); /* stays when StarPU has put something else there */
+    }
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+bool sdt_simulation_launched(void) { return getenv(FOLDER_VARIABLE) != NULL; }
+
+/* The environment of the process that simulates. */
+static void set_environment(const struct sdt_platform *p, const char *folder) {
+    /* Costs of StarPU's own calls: none, so that what is measured is the graph and the policy. */
+    static const char *const costs[] = {"CUDA_MALLOC", "CUDA_QUEUE", "TASK_SUBMIT", "TASK_PUSH",
+                                        "FETCHING_INPUT"};
+    char text[64];
+
+    setenv(FOLDER_VARIABLE, folder, 1);
+    setenv("STARPU_PERF_MODEL_DIR", folder, 1);
+    setenv("STARPU_HOSTNAME", "stardit", 1);
+    for (size_t i = 0; i < sizeof costs / sizeof costs[0]; i++) {
+        snprintf(text, sizeof text, "STARPU_SIMGRID_%s_COST", costs[i]);
+        setenv(text, "0", 1);
+    }
+    /* Transfers share links, nothing else: the switch of these platforms is duplex and non-blocking. */
+    setenv("STARDIT_SIMGRID_LINKS_ONLY", "1", 1);
+    setenv("STARPU_CUDA_PIPELINE", "2", 1); /* 0 gives times below the work */
+    setenv("STARPU_NCPU", "1", 1);
+    snprintf(text, sizeof text, "%d", p->devices);
+    setenv("STARPU_NCUDA", text, 1);
+    snprintf(text, sizeof text, "%.0f", p->memory_gb * 1e9 / (1 << 20));
+    setenv("STARPU_LIMIT_CUDA_MEM", text, 1);
+    setenv("STARPU_USE_NUMA", "0", 1);
+    setenv("STARPU_SILENT", "1", 0);
+}
+
+enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char **argv, int *code,
+                                      struct sdt_error *err) {
+    static const char *const inside[] = {"/bus", "/codelets", "/codelets/45", "/debug"};
+    const char *tmp = getenv("TMPDIR");
+    char folder[4096], path[4200];
+    enum sdt_status status = SDT_OK;
+    int state = 0, count = 0;
+    char **quiet = NULL;
+    pid_t child;
+
+    *code = 1;
+    if ((size_t)snprintf(folder, sizeof folder, "%s/stardit-XXXXXX", tmp && *tmp ? tmp : "/tmp") >=
+            sizeof folder ||
+        !mkdtemp(folder))
+        return sdt_fail(err, SDT_ERROR_IO, "no folder for the platform: %s (set TMPDIR)",
+                        strerror(errno));
+    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
+        snprintf(path, sizeof path, "%s%s", folder, inside[i]);
+        if (mkdir(path, 0700) && status == SDT_OK)
+            status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+    }
+    for (size_t i = 0; i < FILES && status == SDT_OK; i++)
+        status = write_file(platform, folder, i, err);
+    if (status != SDT_OK)
+        goto out;
+
+    /* SimGrid takes its own arguments out before the program sees them. */
+    while (argv[count])
+        count++;
+    quiet = calloc((size_t)count + 2, sizeof *quiet);
+    if (!quiet) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting the simulation");
+        goto out;
+    }
+    memcpy(quiet, argv, (size_t)count * sizeof *quiet);
+    quiet[count] = "--log=xbt_cfg.thresh:warning";
+    fflush(NULL);
+    child = fork();
+    if (child == 0) {
+        set_environment(platform, folder);
+        execv("/proc/self/exe", quiet);
+        fprintf(stderr, "%s: %s\n", argv[0], strerror(errno));
+        _exit(1);
+    }
+    if (child < 0) {
+        status = sdt_fail(err, SDT_ERROR_IO, "no process for the simulation: %s", strerror(errno));
+        goto out;
+    }
+    while (waitpid(child, &state, 0) < 0 && errno == EINTR)
+        ;
+    *code = WIFEXITED(state) ? WEXITSTATUS(state) : 1;
+    snprintf(path, sizeof path, "%s/finished", folder);
+    if (*code == 0 && access(path, F_OK)) {
+        fprintf(stderr, "%s: the simulation did not come to its end\n", argv[0]);
+        *code = 1;
+    }
+out:
+    free(quiet);
+    remove_folder(folder);
+    return status;
+}
+
+void sdt_simulation_rates(const struct sdt_platform *p) {
+    for (int role = 0; role < SDT_ROLES; role++) {
+        double gflops = p->gflops;
+        if (role == SDT_ROLE_ATTENTION && p->attention_gflops > 0.0)
+            gflops = p->attention_gflops;
+        sdt__gpu_rates[role] = (struct sdt_rates){gflops * 1e3, p->memory_gbps * 1e3};
+    }
+}
+
+void sdt_simulation_finish(void) {
+    char path[4200];
+    snprintf(path, sizeof path, "%s/finished", getenv(FOLDER_VARIABLE));
+    FILE *file = fopen(path, "w");
+    if (file)
+        fclose(file);
+}

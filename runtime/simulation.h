@@ -1,0 +1,48 @@
+/* Simulated time: the machine that a simulation program pretends to have.
+ *
+ * Part of the library's second build, against StarPU over SimGrid: same graphs, same policies, no kernel is
+ * ever called; tasks last as long as their FLOPs and bytes say (runtime/task.h), transfers as long as the
+ * platform's links say. A platform is a few numbers (platforms/NAME/platform.txt); from them the
+ * files are written that StarPU and SimGrid read.
+ *
+ * These files must be there, and named in the environment, before libstarpu's own main runs: it reads
+ * them first, and only then calls the program's. So a program is started twice. A constructor, which
+ * comes before any main, calls sdt_simulation_launch(): the first process writes the files, runs the
+ * program again with the environment set, and removes them when it has ended. */
+#ifndef STARDIT_SIMULATION_H
+#define STARDIT_SIMULATION_H
+
+#include <stdbool.h>
+
+#include "runtime/task.h"
+#include "stardit/status.h"
+
+/* GPUs behind a non-blocking switch, each with one duplex link to it and one to the host. */
+struct sdt_platform {
+    int devices;             /* GPUs */
+    double gflops;           /* of one GPU in dense work, GFLOP/s; 0: arithmetic takes no time */
+    double attention_gflops; /* in attention; 0: as gflops */
+    double memory_gbps;      /* of one GPU's memory, GB/s; 0: reading and writing take no time */
+    double memory_gb;        /* size of one GPU's memory, GB */
+    double link_gbps;        /* from one GPU to the switch, and back, GB/s */
+    double link_latency_us;  /* from GPU to GPU */
+    double host_gbps;        /* from the host to one GPU, and back, GB/s */
+};
+
+/* Reads "name value" lines; '#' starts a comment. What the file leaves out stays as it is. SDT_ERROR_IO,
+ * SDT_ERROR_FORMAT with file, line and reason. */
+enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platform,
+                                  struct sdt_error *err);
+
+/* True in the process that simulates: the platform is in place. */
+bool sdt_simulation_launched(void);
+/* Runs this program again on the platform, with the same arguments, and returns its exit code; 1 with a
+ * message on stderr if it did not come to sdt_simulation_finish() (StarPU's exit code does not tell: a
+ * deadlock of the simulation exits with 0). SDT_ERROR_IO, SDT_ERROR_MEMORY before it could be run. */
+enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char **argv, int *code,
+                                      struct sdt_error *err);
+/* In the process that simulates: sets what its GPUs achieve; before sdt_machine_open(). */
+void sdt_simulation_rates(const struct sdt_platform *platform);
+/* In the process that simulates, at the very end. */
+void sdt_simulation_finish(void);
+#endif

@@ -1,0 +1,287 @@
+/* Birth and end of every task: access list, tag, worker mask, cost, submission, bookkeeping. */
+#include "runtime/task.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/recorder.h"
+
+/* What task->cl_arg points to: the tag first, because schedulers look there, then what the end of
+ * the task needs, then the operation's own arguments. */
+struct sdt__block {
+    struct sdt_tag tag;
+    struct sdt_recorder *recorder;
+    struct sdt_halt *halt;
+    struct sdt_lane *lane;
+    void (*done)(void *arg, int index); /* at its end; or NULL */
+    void *done_arg;
+    int done_index;
+    bool idle;                 /* the wrapper did not do its work */
+    struct sdt_pending pending; /* in the lane's list */
+    max_align_t args[];
+};
+
+double sdt__cpu_flops_per_us = 25000.0;
+struct sdt_rates sdt__gpu_rates[SDT_ROLES];
+
+static double part_us(double amount, double per_us) { return per_us > 0.0 ? amount / per_us : 0.0; }
+
+static double cost_us(struct starpu_task *task, unsigned worker, unsigned implementation) {
+    (void)implementation;
+    const struct sdt_tag *tag = sdt_task_tag(task);
+    double us = 0.0;
+    if (tag && starpu_worker_get_type((int)worker) == STARPU_CUDA_WORKER)
+        us = part_us(tag->flops, sdt__gpu_rates[tag->role].flops_per_us) +
+             part_us(tag->bytes, sdt__gpu_rates[tag->role].bytes_per_us);
+    else if (tag)
+        us = tag->flops / sdt__cpu_flops_per_us + tag->bytes / SDT_CPU_BYTES_PER_US;
+    return us < 0.001 ? 0.001 : us; /* StarPU takes 0 for "unknown" */
+}
+
+struct starpu_perfmodel sdt__cost_model = {
+    .type = STARPU_PER_WORKER,
+    .worker_cost_function = cost_us,
+    .symbol = "stardit",
+};
+
+void sdt__task_begin(struct sdt_task *task, struct sdt_flow *flow) {
+    task->flow = flow;
+    task->count = 0;
+    task->capacity = STARPU_NMAXBUFS;
+    task->failed = false;
+    task->handle = task->handle_few;
+    task->mode = task->mode_few;
+    task->done = NULL;
+}
+
+static void forget(struct sdt_task *task) {
+    if (task->handle != task->handle_few) {
+        free(task->handle);
+        free(task->mode);
+    }
+    task->handle = task->handle_few;
+    task->mode = task->mode_few;
+}
+
+/* Moves the access list to the heap and doubles it; exchanges read hundreds of pieces. */
+static bool grow(struct sdt_task *task) {
+    int capacity = 2 * task->capacity;
+    bool few = task->handle == task->handle_few;
+    starpu_data_handle_t *handle = malloc((size_t)capacity * sizeof *handle);
+    enum starpu_data_access_mode *mode = malloc((size_t)capacity * sizeof *mode);
+    if (!handle || !mode) {
+        free(handle);
+        free(mode);
+        return false;
+    }
+    memcpy(handle, task->handle, (size_t)task->count * sizeof *handle);
+    memcpy(mode, task->mode, (size_t)task->count * sizeof *mode);
+    if (!few) {
+        free(task->handle);
+        free(task->mode);
+    }
+    task->handle = handle;
+    task->mode = mode;
+    task->capacity = capacity;
+    return true;
+}
+
+int sdt__task_access(struct sdt_task *task, starpu_data_handle_t handle,
+                     enum starpu_data_access_mode mode) {
+    if (!handle)
+        return -1;
+    /* One handle read twice (a table's shift and scale rows) is one access. */
+    for (int i = 0; mode == STARPU_R && i < task->count && i < 16; i++)
+        if (task->handle[i] == handle && task->mode[i] == STARPU_R)
+            return i;
+    if (task->count == task->capacity && !grow(task)) {
+        task->failed = true;
+        return -1;
+    }
+    task->handle[task->count] = handle;
+    task->mode[task->count] = mode;
+    return task->count++;
+}
+
+static int scratch_access(struct sdt_task *task, int which, size_t bytes) {
+    struct sdt_flow *flow = task->flow;
+    size_t floats = bytes / sizeof(float) + (bytes % sizeof(float) > 0);
+    int size = 10;                    /* 4 kB and up */
+    size_t most = (size_t)UINT32_MAX; /* of a vector */
+    while (((size_t)1 << size) < (floats < most ? floats : most))
+        size++;
+    starpu_data_handle_t *handle = &flow->scratch->handle[which][size];
+    if (!*handle) {
+        *handle = sdt__vector(flow, (size_t)1 << size, "scratch");
+        if (!*handle) {
+            task->failed = true;
+            return -1;
+        }
+    }
+    return sdt__task_access(task, *handle, STARPU_SCRATCH);
+}
+
+int sdt__task_scratch(struct sdt_task *task, size_t bytes) {
+    return scratch_access(task, 0, bytes);
+}
+
+int sdt__task_work(struct sdt_task *task, size_t bytes) { return scratch_access(task, 1, bytes); }
+
+void sdt__task_done(struct sdt_task *task, void (*done)(void *arg, int index), void *arg,
+                    int index) {
+    task->done = done;
+    task->done_arg = arg;
+    task->done_index = index;
+}
+
+void sdt__scratch_clear(struct sdt_scratch *scratch) {
+    starpu_data_handle_t *handle = scratch->handle[0];
+    for (size_t i = 0; i < sizeof scratch->handle / sizeof *handle; i++)
+        if (handle[i]) {
+            starpu_data_unregister(handle[i]);
+            handle[i] = NULL;
+        }
+}
+
+starpu_data_handle_t sdt__tensor(struct sdt_flow *flow, enum sdt_dtype dtype, size_t count,
+                                 const char *name) {
+    starpu_data_handle_t handle = NULL;
+    if (flow->error.status != SDT_OK)
+        return NULL;
+    if (count == 0 || count > UINT32_MAX) {
+        sdt_fail(&flow->error, SDT_ERROR_LIMIT,
+                 "%s would hold %zu numbers; a StarPU vector holds 1 to 4294967295", name, count);
+        return NULL;
+    }
+    starpu_vector_data_register(&handle, -1, 0, (uint32_t)count, sdt_dtype_size(dtype));
+    starpu_data_set_name(handle, name);
+    return handle;
+}
+
+starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const char *name) {
+    return sdt__tensor(flow, SDT_F32, floats, name);
+}
+
+/* ---- submission ------------------------------------------------------------------------------ */
+
+static void finished(void *arg) {
+    struct sdt__block *block = arg;
+    if (block->recorder)
+        sdt__recorder_finished(block->recorder, starpu_task_get_current(), &block->tag);
+    if (block->done && !block->idle)
+        block->done(block->done_arg, block->done_index);
+    const struct sdt_progress_watch *watch = block->lane->watch;
+    if (watch->task_ended)
+        watch->task_ended(watch->task_ended_arg);
+    sdt__lane_leave(block->lane, &block->pending);
+}
+
+void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, const char *name,
+                      double flops, double bytes, const void *args, size_t size) {
+    struct sdt_flow *flow = task->flow;
+    struct starpu_task *st = NULL;
+    struct sdt__block *block = NULL;
+
+    if (flow->error.status != SDT_OK || sdt__halt_status(flow->halt, &flow->error) != SDT_OK ||
+        !sdt__lane_make_room(flow->lane, &flow->error))
+        goto out;
+    block = malloc(sizeof *block + size);
+    st = block && !task->failed ? starpu_task_create() : NULL;
+    if (!st) {
+        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory while inserting task %s", name);
+        free(block);
+        goto out;
+    }
+    block->tag = flow->tag;
+    block->tag.mark = SDT_TAG_MARK;
+    block->tag.name = name;
+    block->tag.device = flow->place->device;
+    block->tag.worker = flow->place->first_worker;
+    block->tag.flops = flops;
+    block->tag.bytes = bytes;
+    block->recorder = flow->recorder;
+    block->halt = flow->halt;
+    block->lane = flow->lane;
+    block->done = task->done;
+    block->done_arg = task->done_arg;
+    block->done_index = task->done_index;
+    block->idle = false;
+    block->pending.tag = &block->tag;
+    if (size > 0) /* args may be NULL */
+        memcpy(block->args, args, size);
+
+    st->cl = codelet;
+    st->name = name;
+    st->cl_arg = block;
+    st->cl_arg_size = sizeof *block + size;
+    st->cl_arg_free = 1;
+    st->sched_data = block;
+    st->priority = flow->priority;
+    if (!flow->free_mapping) {
+        st->workerids = (uint32_t *)flow->place->mask;
+        st->workerids_len = flow->place->mask_length;
+    }
+    st->callback_func = finished;
+    st->callback_arg = block;
+    st->nbuffers = task->count;
+    if (task->count > STARPU_NMAXBUFS) {
+        st->dyn_handles = task->handle; /* StarPU frees both with the task */
+        st->dyn_modes = task->mode;
+        task->handle = task->handle_few;
+        task->mode = task->mode_few;
+    } else {
+        memcpy(st->handles, task->handle, (size_t)task->count * sizeof *task->handle);
+        memcpy(st->modes, task->mode, (size_t)task->count * sizeof *task->mode);
+    }
+
+    if (flow->recorder)
+        sdt__recorder_inserted(flow->recorder, st, &block->tag);
+    sdt__lane_enter(flow->lane, &block->pending);
+    int result = starpu_task_submit(st);
+    if (result) {
+        sdt__lane_leave(flow->lane, &block->pending);
+        st->destroy = 0;
+        starpu_task_destroy(st);
+        sdt_fail(&flow->error, SDT_ERROR_DEVICE, "no worker of device %d can run task %s",
+                 flow->place->device, name);
+    }
+out:
+    forget(task);
+}
+
+const void *sdt__task_args(void *cl_arg) {
+    struct sdt__block *block = cl_arg;
+    block->idle = sdt__halted(block->halt);
+    return block->idle ? NULL : block->args;
+}
+
+const void *sdt__task_args_always(const void *cl_arg) {
+    const struct sdt__block *block = cl_arg;
+    return block->args;
+}
+
+void sdt__task_fail(void *cl_arg, enum sdt_status status, const char *message) {
+    struct sdt__block *block = cl_arg;
+    struct sdt_error error;
+    block->idle = true;
+    sdt_fail(&error, status, "task %s on device %d: %s", block->tag.name, block->tag.device,
+             message);
+    sdt__halt_fail(block->halt, &error);
+}
+
+enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err) {
+    if (flow->error.status != SDT_ERROR_STALLED)
+        sdt__lane_drain(flow->lane, &flow->error);
+    if (flow->error.status == SDT_OK || flow->error.status == SDT_ERROR_INTERRUPTED)
+        sdt__halt_status(flow->halt, &flow->error);
+    if (flow->error.status != SDT_OK && err)
+        *err = flow->error;
+    return flow->error.status;
+}
+
+unsigned long sdt__flow_mark(const struct sdt_flow *flow) { return flow->lane->entered; }
+
+bool sdt__flow_reach(struct sdt_flow *flow, unsigned long mark) {
+    return mark == 0 || (flow->error.status != SDT_ERROR_STALLED &&
+                         sdt__lane_reach(flow->lane, mark, &flow->error));
+}
