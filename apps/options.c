@@ -168,9 +168,15 @@ static bool is_choice(const char *choices, const char *text) {
     return false;
 }
 
+/* Where the option's value goes. */
+static void *place_of(const struct app_program *program, const struct app_option *option) {
+    return program->settings ? (char *)program->settings + (size_t)option->value : option->value;
+}
+
 /* -1, or the exit code after a message. */
 static int set_value(const struct app_program *program, const struct app_option *option,
                      const char *text) {
+    void *place = place_of(program, option);
     char *end = NULL;
 
     errno = 0;
@@ -179,10 +185,10 @@ static int set_value(const struct app_program *program, const struct app_option 
         if (option->choices && !is_choice(option->choices, text))
             return app_usage(program->name, "--%s %s: must be one of %s", option->name, text,
                              option->choices);
-        *(const char **)option->value = text;
+        *(const char **)place = text;
         return -1;
     case APP_STRINGS: {
-        struct app_strings *strings = option->value;
+        struct app_strings *strings = place;
         if (strings->count == APP_MOST_STRINGS)
             return app_usage(program->name, "--%s: given more than %d times", option->name,
                              APP_MOST_STRINGS);
@@ -197,7 +203,7 @@ static int set_value(const struct app_program *program, const struct app_option 
         if (errno || (double)value < option->min || (double)value > option->max)
             return app_usage(program->name, "--%s %s: out of range, must be %.0f to %.0f",
                              option->name, text, option->min, option->max);
-        *(int *)option->value = (int)value;
+        *(int *)place = (int)value;
         return -1;
     }
     case APP_DOUBLE: {
@@ -208,7 +214,7 @@ static int set_value(const struct app_program *program, const struct app_option 
         if (value < option->min || value > option->max)
             return app_usage(program->name, "--%s %s: out of range, must be %g to %g", option->name,
                              text, option->min, option->max);
-        *(double *)option->value = value;
+        *(double *)place = value;
         return -1;
     }
     case APP_SEED: {
@@ -217,7 +223,7 @@ static int set_value(const struct app_program *program, const struct app_option 
         if (end == text || *end || errno || text[0] < '0' || text[0] > '9')
             return app_usage(program->name, "--%s %s: must be an integer, 0 to %llu", option->name,
                              text, (unsigned long long)UINT64_MAX);
-        *(uint64_t *)option->value = value;
+        *(uint64_t *)place = value;
         return -1;
     }
     default:
@@ -267,7 +273,7 @@ int app_parse(const struct app_program *program, int argc, char **argv) {
                     print_version(program);
                 return fflush(stdout) ? 1 : 0;
             }
-            *(bool *)option->value = true;
+            *(bool *)place_of(program, option) = true;
         } else {
             if (!value && i + 1 == argc)
                 return app_usage(program->name, "--%s needs a value: --%s %s", name, name,

@@ -30,11 +30,14 @@ struct app_option {
     const char *name;    /* with '-', without the leading "--"; '_' is accepted for '-' */
     const char *operand; /* "FILE", "N": what --help shows behind the name; NULL for a flag */
     const char *help;    /* what it does, unit and default */
-    void *value;
+    void *value; /* where it goes; in a program with `settings`, an offset into them: APP_AT() */
     double min, max;
     const char *choices; /* "auto|bar|plain|none"; NULL: any */
     bool given;          /* set by the parser */
 };
+
+/* A field of the program's settings. */
+#define APP_AT(type, field) ((void *)offsetof(type, field))
 
 /* One line of a table each. */
 #define APP_OPTION(t, n, o, v, ...)                                                                \
@@ -57,6 +60,7 @@ struct app_program {
     const char *summary; /* a sentence or two */
     struct app_option *options;
     size_t count;
+    void *settings;    /* what the options' values are offsets into; NULL: they are pointers */
     const char *notes; /* below the options, or NULL */
 };
 

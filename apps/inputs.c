@@ -1,0 +1,187 @@
+/* Reading what a request is made of. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "apps/inputs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/read.h"
+
+void app_inputs_clear(struct app_inputs *inputs) {
+    for (int i = 0; i <= APP_MOST_STRINGS; i++)
+        free(inputs->file_text[i]);
+    free(inputs->negative_prompt);
+    free(inputs->ids);
+    free(inputs->latents);
+    sdt_safetensors_close(inputs->embeds_file[0]);
+    sdt_safetensors_close(inputs->embeds_file[1]);
+    sdt_safetensors_close(inputs->latents_file);
+    *inputs = (struct app_inputs){0};
+}
+
+/* ---- reading inputs -------------------------------------------------------------------------- */
+
+/* Every --prompt, and every line of --prompt-file that is not blank. */
+static enum sdt_status read_prompts(const struct app_settings *s, struct app_inputs *inputs,
+                                    struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+
+    for (int i = 0; i < s->prompts.count && status == SDT_OK; i++)
+        status = app_read_prompt("prompt", s->prompts.item[i], &inputs->file_text[i],
+                                 &inputs->prompts[inputs->count++], err);
+    if (status != SDT_OK || !s->prompt_file)
+        return status;
+    char *path = NULL, *state = NULL;
+    const char *text;
+    char **file_text = &inputs->file_text[APP_MOST_STRINGS];
+    if (asprintf(&path, "@%s", s->prompt_file) < 0)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the prompts");
+    status = app_read_prompt("prompt-file", path, file_text, &text, err);
+    free(path);
+    if (status != SDT_OK)
+        return status;
+    for (char *line = strtok_r(*file_text, "\r\n", &state); line;
+         line = strtok_r(NULL, "\r\n", &state)) {
+        if (!line[strspn(line, " \t")])
+            continue;
+        if (inputs->count == APP_MOST_STRINGS)
+            return sdt_fail(err, SDT_ERROR_USAGE, "--prompt-file %s: more than %d prompts",
+                            s->prompt_file, APP_MOST_STRINGS);
+        inputs->prompts[inputs->count++] = line;
+    }
+    if (!inputs->count)
+        return sdt_fail(err, SDT_ERROR_USAGE, "--prompt-file %s: holds no prompt", s->prompt_file);
+    return SDT_OK;
+}
+
+/* Sizes that the command line leaves out follow from the latent. */
+static enum sdt_status read_latents(const struct app_settings *s, struct sdt_pipeline *pipeline,
+                                    struct sdt_request *request, struct app_inputs *inputs,
+                                    struct sdt_error *err) {
+    const struct sdt_stored *tensor;
+    struct sdt_wan_vae *vae = sdt_pipeline_vae(pipeline);
+    int space = sdt_wan_vae_space_ratio(vae), time = sdt_wan_vae_time_ratio(vae);
+    int channels = sdt_wan_vae_channels(vae);
+    enum sdt_status status =
+        app_read_tensor("latents", s->latents, "latent", &inputs->latents_file, &tensor, err);
+
+    if (status != SDT_OK)
+        return status;
+    const int64_t *shape = tensor->shape + (tensor->rank == 5);
+    bool fits =
+        (tensor->rank == 4 || (tensor->rank == 5 && tensor->shape[0] == 1)) && shape[0] == channels;
+    for (int i = 1; fits && i < 4; i++)
+        fits = shape[i] >= 1 && shape[i] <= 65536 / space;
+    if (!fits)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--latents %s: tensor %.80s must have the shape [1, %d, frames, height, "
+                        "width] for this checkpoint",
+                        s->latents, tensor->name, channels);
+    int frames = (int)(shape[1] - 1) * time + 1, height = (int)shape[2] * space;
+    int width = (int)shape[3] * space;
+    if (!app_settings_given("num-frames"))
+        request->num_frames = frames;
+    if (!app_settings_given("height"))
+        request->height = height;
+    if (!app_settings_given("width"))
+        request->width = width;
+    if (request->num_frames != frames || request->height != height || request->width != width)
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "--latents %s: is a latent of %d frames of %dx%d (height x width) and not of "
+            "the %d frames of %dx%d asked for",
+            s->latents, frames, height, width, request->num_frames, request->height,
+            request->width);
+    status = sdt_stored_floats(tensor, &inputs->latents, err);
+    request->latents = inputs->latents;
+    return status;
+}
+
+/* ---- the request ----------------------------------------------------------------------------- */
+
+static enum sdt_status make_tiling(const struct app_settings *s, struct sdt_vae_tiling *tiling,
+                                   struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+
+    *tiling = (struct sdt_vae_tiling){0};
+    if (!s->tiling && !s->tile_size && !s->tile_stride)
+        return SDT_OK;
+    *tiling = (struct sdt_vae_tiling){256, 256, 192, 192}; /* the family's */
+    if (s->tile_size) {
+        status =
+            app_read_tile("tile-size", s->tile_size, &tiling->size_rows, &tiling->size_cols, err);
+        tiling->stride_rows = tiling->size_rows * 3 / 4 / 8 * 8;
+        tiling->stride_cols = tiling->size_cols * 3 / 4 / 8 * 8;
+    }
+    if (status == SDT_OK && s->tile_stride)
+        status = app_read_tile("tile-stride", s->tile_stride, &tiling->stride_rows,
+                               &tiling->stride_cols, err);
+    return status;
+}
+
+enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeline *pipeline,
+                                 struct sdt_request *request, struct app_inputs *inputs,
+                                 struct sdt_error *err) {
+    enum sdt_status status = sdt_pipeline_defaults(pipeline, request, err);
+    struct sdt_umt5 *encoder = sdt_pipeline_text_encoder(pipeline);
+
+    if (status != SDT_OK)
+        return status;
+#define OVERRIDE(name, field)                                                                      \
+    if (app_settings_given(name))                                                                  \
+    request->field = s->field
+    OVERRIDE("height", height);
+    OVERRIDE("width", width);
+    OVERRIDE("num-frames", num_frames);
+    OVERRIDE("num-inference-steps", steps);
+    OVERRIDE("guidance-scale", guidance_scale);
+    OVERRIDE("flow-shift", flow_shift);
+    OVERRIDE("fps", fps);
+    OVERRIDE("max-sequence-length", max_sequence_length);
+#undef OVERRIDE
+    request->seed = s->seed;
+    if (s->sampler)
+        request->sampler = !strcmp(s->sampler, "euler") ? SDT_SAMPLER_EULER : SDT_SAMPLER_UNIPC;
+    if (s->schedule)
+        request->schedule = !strcmp(s->schedule, "old") ? SDT_SCHEDULE_OLD : SDT_SCHEDULE_NEW;
+    status = make_tiling(s, &request->tiling, err);
+    if (status == SDT_OK && s->latents)
+        status = read_latents(s, pipeline, request, inputs, err);
+    if (status == SDT_OK)
+        status = read_prompts(s, inputs, err);
+    request->prompt = inputs->prompts[0];
+    inputs->count += inputs->count == 0; /* token ids, embeddings or a latent alone */
+    if (status == SDT_OK && s->negative_prompt)
+        status = app_read_prompt("negative-prompt", s->negative_prompt, &inputs->negative_prompt,
+                                 &request->negative_prompt, err);
+    if (status == SDT_OK && s->token_ids) {
+        if (!encoder)
+            status = sdt_fail(err, SDT_ERROR_USAGE,
+                              "--token-ids: %s has no text_encoder; --prompt-embeds would work",
+                              sdt_pipeline_folder(pipeline));
+        else
+            status = app_read_ids(s->token_ids, sdt_umt5_vocabulary(encoder), &inputs->ids,
+                                  &request->token_count, err);
+        request->token_ids = inputs->ids;
+    }
+    const char *paths[] = {s->prompt_embeds, s->negative_embeds};
+    for (int i = 0; i < 2 && status == SDT_OK; i++) {
+        const struct sdt_stored *tensor;
+        if (!paths[i])
+            continue;
+        status = app_read_tensor(i ? "negative-prompt-embeds" : "prompt-embeds", paths[i],
+                                 i ? "negative_prompt_embeds" : "prompt_embeds",
+                                 &inputs->embeds_file[i], &tensor, err);
+        if (status != SDT_OK)
+            break;
+        inputs->embeds[i] = *tensor;
+        if (i)
+            request->negative_prompt_embeds = &inputs->embeds[i];
+        else
+            request->prompt_embeds = &inputs->embeds[i];
+    }
+    return status;
+}

@@ -1,0 +1,272 @@
+/* The options of stardit-generate, and what is wrong with a command line by itself. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "apps/settings.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <starpu.h>
+
+#include "apps/read.h"
+#include "apps/strategy.h"
+#include "stardit/stardit.h"
+#include "stardit/video.h"
+
+#define AT(field) APP_AT(struct app_settings, field)
+
+static char strategy_help[300]; /* filled before the table is read */
+
+static struct app_option options[] = {
+    APP_HEADING("What to generate"),
+    APP_STRING_OPTION("model", "DIR", AT(model),
+                      "checkpoint in diffusers layout: a folder, or org/name to look for in "
+                      "$HF_HOME"),
+    APP_STRINGS_OPTION("prompt", "TEXT", AT(prompts),
+                       "what to show; @FILE reads it from a file; several make several videos"),
+    APP_STRING_OPTION("prompt-file", "FILE", AT(prompt_file), "one prompt a line"),
+    APP_STRING_OPTION("negative-prompt", "TEXT", AT(negative_prompt),
+                      "what not to show; @FILE reads it from a file (default: the checkpoint's)"),
+    APP_STRING_OPTION("token-ids", "LIST", AT(token_ids),
+                      "the prompt as token ids, 1,2,3 (</s> is not added)"),
+    APP_STRING_OPTION("prompt-embeds", "FILE", AT(prompt_embeds),
+                      "the prompt as text encoder states: a safetensors file with the tensor "
+                      "prompt_embeds [rows, width]"),
+    APP_STRING_OPTION("negative-prompt-embeds", "FILE", AT(negative_embeds),
+                      "the same for the negative prompt, tensor negative_prompt_embeds"),
+    APP_INT_OPTION("height", "N", AT(height), 1, 65536,
+                   "pixels, a multiple of 16 (default: the checkpoint's, else 480)"),
+    APP_INT_OPTION("width", "N", AT(width), 1, 65536,
+                   "pixels, a multiple of 16 (default: the checkpoint's, else 832)"),
+    APP_INT_OPTION("num-frames", "N", AT(num_frames), 1, 1048576,
+                   "frames, 4k+1 (default: the checkpoint's, else 81)"),
+    APP_INT_OPTION("num-inference-steps", "N", AT(steps), 0, 1000,
+                   "denoising steps (default: the checkpoint's, else 50); 0 decodes --latents"),
+    APP_DOUBLE_OPTION("guidance-scale", "G", AT(guidance_scale), 0.0, 1000.0,
+                      "how strongly to follow the prompt; above 1 each step takes two forwards "
+                      "(default: the checkpoint's, else 5)"),
+    APP_DOUBLE_OPTION("flow-shift", "S", AT(flow_shift), 1e-3, 1000.0,
+                      "shift of the noise schedule (default: the checkpoint's, else 3)"),
+    APP_CHOICE_OPTION("sampler", "unipc|euler", AT(sampler),
+                      "solver (default: the checkpoint's, else unipc)"),
+    APP_CHOICE_OPTION("sampler-schedule", "new|old", AT(schedule),
+                      "UniPC's sigmas as in diffusers from 0.37 on, or up to 0.36 (default new)"),
+    APP_INT_OPTION("max-sequence-length", "N", AT(max_sequence_length), 1, APP_MOST_TOKENS,
+                   "tokens that a prompt is cut or padded to (default: the checkpoint's, else "
+                   "512)"),
+    APP_SEED_OPTION("seed", "N", AT(seed),
+                    "of the starting noise, the same as torch's on a CPU (default 0)"),
+    APP_STRING_OPTION("latents", "FILE", AT(latents),
+                      "starting latent in place of noise: a safetensors file with the tensor "
+                      "latent [1, channels, frames, height, width]"),
+    APP_CHOICE_OPTION("dtype", APP_DTYPES, AT(place.dtype), APP_DTYPE_HELP),
+    APP_HEADING("What to write"),
+    APP_STRING_OPTION("output", "PATH", AT(output),
+                      "the video: .mp4, .y4m, .safetensors, or a folder of PNG files; with "
+                      "several prompts a name as out-%03d.mp4, numbered from 1"),
+    APP_DOUBLE_OPTION("fps", "F", AT(fps), 0.01, 1000.0,
+                      "frames per second of the video (default: the checkpoint's, else 16)"),
+    APP_STRING_OPTION("save-latent", "FILE", AT(save_latent),
+                      "write the final latent before it is decoded (.safetensors)"),
+    APP_STRING_OPTION("contact-sheet", "FILE", AT(sheet), "also write frames side by side (.png)"),
+    APP_INT_OPTION("sheet-columns", "N", AT(sheet_columns), 1, 64,
+                   "columns of the contact sheet, and most rows (default 4)"),
+    APP_INT_OPTION("sheet-scale", "N", AT(sheet_scale), 1, 64,
+                   "enlargement of the contact sheet's frames (default 1)"),
+    APP_FLAG_OPTION("force", AT(force), "replace files that are there"),
+    APP_HEADING("Where and how to run"),
+    APP_STRING_OPTION("devices", "N|LIST", AT(place.devices), APP_DEVICES_HELP),
+    APP_INT_OPTION("workers-per-device", "W", AT(place.workers), 1, STARPU_MAXCPUS,
+                   "CPU workers of each CPU device (default: all cores for one device, else 1); "
+                   "with GPUs, of the host"),
+    APP_STRING_OPTION("strategy", "NAME", AT(place.strategy), strategy_help),
+    APP_INT_OPTION("chunk-heads", "K", AT(place.chunk_heads), 1, 1024,
+                   "most heads of one exchange (default: 1 for pipesp, else all of a device)"),
+    APP_INT_OPTION("ulysses-degree", "U", AT(place.ulysses_degree), 1, SDT_MAX_DEVICES,
+                   "usp: devices of one ring position (default: all)"),
+    APP_INT_OPTION("ring-degree", "R", AT(place.ring_degree), 1, SDT_MAX_DEVICES,
+                   "usp: positions of the ring (default: devices / Ulysses degree)"),
+    APP_STRING_OPTION("dit-devices", "LIST", AT(place.dit_devices),
+                      "devices that denoise, as 0-6, cpu:0,2 or cuda:0-6; with --vae-devices: "
+                      "DeDiVAE, one prompt is denoised while another is decoded"),
+    APP_STRING_OPTION("vae-devices", "LIST|auto", AT(place.vae_devices),
+                      "devices that decode; auto divides --devices by the work of both"),
+    APP_INT_OPTION("dit-parallel-size", "N", AT(place.dit_size), 1, SDT_MAX_DEVICES,
+                   "the first N devices denoise (with --vae-parallel-size)"),
+    APP_INT_OPTION("vae-parallel-size", "N", AT(place.vae_size), 1, SDT_MAX_DEVICES,
+                   "the next N devices decode"),
+    APP_CHOICE_OPTION("text-encoder-group", "dit|vae", AT(place.text_group),
+                      "whose first device runs the text encoder (default dit)"),
+    APP_CHOICE_OPTION("transport", "starpu|nccl", AT(place.transport),
+                      "how pieces travel between devices: StarPU's own transfers (the default), "
+                      "or rounds of NCCL over the DiT group; the bits are the same"),
+    APP_CHOICE_OPTION("aco", "off|static|dynamic|auto", AT(place.aco),
+                      "attention on idle VAE devices: a fixed share while nothing is decoded, "
+                      "or piece by piece where it ends earlier (default off)"),
+    APP_INT_OPTION("max-latents", "N", AT(place.max_latents), 1, APP_MOST_STRINGS,
+                   "most latents alive before prompts wait (default 3)"),
+    APP_FLAG_OPTION("vae-spill", AT(place.vae_spill),
+                    "once nothing is left to denoise, the devices that denoised decode too"),
+    APP_CHOICE_OPTION("streams", "1|2|auto", AT(place.streams),
+                      "with guidance, the two forwards of a step: 2 side by side, each with "
+                      "buffers of its own, or 1 after the other in less memory (default 2, or "
+                      "what --plan auto finds)"),
+    APP_CHOICE_OPTION("plan", "given|auto", AT(place.plan),
+                      "auto: the strategy, groups, aco and streams with the shortest predicted "
+                      "time, within what is given (default given)"),
+    APP_STRING_OPTION("scheduler", "NAME", AT(scheduler),
+                      "StarPU policy (default STARPU_SCHED, else pipedit)"),
+    APP_FLAG_OPTION("enable-tiling", AT(tiling),
+                    "decode in overlapping spatial tiles, which needs less memory"),
+    APP_STRING_OPTION("tile-size", "S|RxC", AT(tile_size),
+                      "tiles of S x S or R x C pixels (default 256; turns tiling on)"),
+    APP_STRING_OPTION("tile-stride", "S|RxC", AT(tile_stride),
+                      "a tile every S pixels, or R rows and C columns (default 3/4 of the size)"),
+    APP_HEADING("What to report"),
+    APP_FLAG_OPTION("dry-run", AT(dry_run),
+                    "print the plan (devices, work, memory, time) and do nothing"),
+    APP_STRING_OPTION("stats", "FILE", AT(stats), "write what the run did as JSON; - prints it"),
+    APP_STRING_OPTION("trace", "FILE", AT(trace),
+                      "write when each task ran, for chrome://tracing or Perfetto (JSON)"),
+    APP_STRING_OPTION("dot", "FILE", AT(dot), "write the task graph for Graphviz"),
+    APP_CHOICE_OPTION("progress", "auto|bar|plain|none", AT(progress),
+                      "progress on stderr (default auto: a bar on a terminal, else lines)"),
+    APP_FLAG_OPTION("quiet", AT(quiet), "print errors only"),
+};
+
+static struct app_program program = {
+    .name = "stardit-generate",
+    .usage = "--model DIR --prompt TEXT --output PATH [options]",
+    .summary = "Makes a video from a prompt with a Wan 2.1 checkpoint; all the work runs as "
+               "StarPU tasks on one or several devices.",
+    .options = options,
+    .count = sizeof options / sizeof options[0],
+    .notes = "Exit status: 0 done, 1 failed or interrupted, 2 wrong command line. Ctrl-C ends the "
+             "run after the running tasks and keeps the latent.",
+};
+
+/* ---- names of several outputs ---------------------------------------------------------------- */
+
+/* Where a name's number goes: "%d", "%3d" or "%03d", once. NULL: nowhere, or the name is no such pattern. */
+static const char *number_place(const char *name, int *width, int *length) {
+    const char *percent = strchr(name, '%');
+    if (!percent || strchr(percent + 1, '%'))
+        return NULL;
+    *length = 1 + (int)strspn(percent + 1, "0123456789");
+    *width = atoi(percent + 1);
+    if (percent[*length] != 'd' || *width > 9)
+        return NULL;
+    ++*length;
+    return percent;
+}
+
+char *app_numbered(const char *name, int r, int count) {
+    char *text = NULL;
+    int width, length;
+    const char *percent = name && count > 1 ? number_place(name, &width, &length) : NULL;
+    if (!name)
+        return NULL;
+    if (!percent)
+        return strdup(name);
+    return asprintf(&text, "%.*s%0*d%s", (int)(percent - name), name, width, r + 1,
+                    percent + length) < 0
+               ? NULL
+               : text;
+}
+
+enum sdt_status app_check_names(const struct app_settings *s, int count, struct sdt_error *err) {
+    const char *const option[] = {"output", "save-latent", "contact-sheet"};
+    const char *const name[] = {s->output, s->save_latent, s->sheet};
+    enum sdt_status status = SDT_OK;
+    int width, length;
+
+    for (int i = 0; i < 3 && count > 1; i++) {
+        if (!name[i])
+            continue;
+        if (!number_place(name[i], &width, &length))
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--%s %s: %d prompts need a name with a number in it, as out-%%03d.mp4",
+                            option[i], name[i], count);
+        for (int r = 0; r < count && status == SDT_OK; r++) {
+            char *path = app_numbered(name[i], r, count);
+            if (!path)
+                return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d names", count);
+            status = i ? app_check_target(option[i], path, s->force, err)
+                       : sdt_video_check_path(path, s->force, err);
+            free(path);
+        }
+    }
+    return status;
+}
+
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+/* What can be told without opening the checkpoint. */
+static int check_settings(const struct app_settings *s) {
+    const char *name = program.name;
+    const struct {
+        const char *option, *path;
+    } targets[] = {{"save-latent", s->save_latent},
+                   {"contact-sheet", s->sheet},
+                   {"trace", s->trace},
+                   {"dot", s->dot},
+                   {"stats", s->stats && strcmp(s->stats, "-") ? s->stats : NULL}};
+    const size_t count = sizeof targets / sizeof targets[0];
+    struct sdt_error err;
+    bool texts = s->prompts.count || s->prompt_file;
+    int prompts = texts + !!s->token_ids + !!s->prompt_embeds;
+
+    if (!s->model)
+        return app_usage(name, "--model is needed: a checkpoint folder (usage: %s %s)", name,
+                         program.usage);
+    bool decode_only = app_given(&program, "num-inference-steps") && s->steps == 0;
+    if (decode_only && !s->latents)
+        return app_usage(name, "--num-inference-steps 0 only decodes: --latents is needed");
+    if (!decode_only && prompts == 0)
+        return app_usage(name,
+                         "--prompt is needed (or --prompt-file, --token-ids, --prompt-embeds)");
+    if (prompts > 1)
+        return app_usage(name, "--prompt, --token-ids and --prompt-embeds exclude one another");
+    if (s->negative_prompt && s->negative_embeds)
+        return app_usage(name,
+                         "--negative-prompt and --negative-prompt-embeds exclude one another");
+    if (!s->output && !s->dry_run)
+        return app_usage(name,
+                         "--output is needed: a name that ends in .mp4, .y4m or .safetensors, "
+                         "or a folder for PNG files");
+    bool several = s->prompts.count > 1 || s->prompt_file; /* names are checked one by one later */
+    if (s->output && !several && sdt_video_check_path(s->output, s->force, &err) != SDT_OK)
+        return app_report(name, &err);
+    for (size_t i = 0; i < count; i++) {
+        if (app_check_target(targets[i].option, targets[i].path, s->force, &err) != SDT_OK)
+            return app_report(name, &err);
+        for (size_t j = 0; targets[i].path && j <= i; j++) {
+            const char *other = j == i ? s->output : targets[j].path;
+            if (other && !strcmp(other, targets[i].path))
+                return app_usage(name, "--%s and --%s are one file, %s",
+                                 j == i ? "output" : targets[j].option, targets[i].option, other);
+        }
+    }
+    if (s->sheet) {
+        size_t length = strlen(s->sheet);
+        if (length < 5 || strcasecmp(s->sheet + length - 4, ".png"))
+            return app_usage(name, "--contact-sheet %s: the name must end in .png", s->sheet);
+    }
+    return -1;
+}
+
+bool app_settings_given(const char *name) { return app_given(&program, name); }
+
+int app_settings_parse(struct app_settings *s, int argc, char **argv) {
+    *s = (struct app_settings){.sheet_columns = 4, .sheet_scale = 1};
+    program.settings = s;
+    app_strategy_help(strategy_help, sizeof strategy_help);
+    int code = app_parse(&program, argc, argv);
+    if (code < 0)
+        code = check_settings(s);
+    if (s->place.plan && !strcmp(s->place.plan, "given"))
+        s->place.plan = NULL;
+    return code;
+}

@@ -1,0 +1,43 @@
+/* The command line of stardit-generate: its options and what can be said of them alone. */
+#ifndef STARDIT_APPS_SETTINGS_H
+#define STARDIT_APPS_SETTINGS_H
+
+#include <stdint.h>
+
+#include "apps/options.h"
+#include "apps/placement.h"
+
+/* What the command line says, as it stands there. */
+struct app_settings {
+    struct app_strings prompts;
+    const char *model, *prompt_file, *negative_prompt, *token_ids, *prompt_embeds, *negative_embeds;
+    int height, width, num_frames, steps, max_sequence_length;
+    double guidance_scale, flow_shift, fps;
+    const char *sampler, *schedule;
+    uint64_t seed;
+    const char *output, *latents, *save_latent, *sheet;
+    int sheet_columns, sheet_scale;
+    bool force;
+    struct app_placement place;
+    const char *scheduler;
+    bool tiling;
+    const char *tile_size, *tile_stride;
+    const char *trace, *dot, *stats, *progress;
+    bool dry_run, quiet;
+};
+
+/* Reads argv into *settings, which may borrow from it, and checks what can be told without opening
+ * the checkpoint. -1: go on; else the exit code, after a message (or --help's text). */
+int app_settings_parse(struct app_settings *settings, int argc, char **argv);
+/* Was the option on the command line? */
+bool app_settings_given(const char *name);
+
+/* ---- names of several outputs ---------------------------------------------------------------- */
+
+/* The name of request r's file, malloc'ed: with several requests, numbered from 1. NULL: no name was
+ * given, or out of memory. */
+char *app_numbered(const char *name, int r, int count);
+/* Several requests need names that differ, and none of them may be taken. */
+enum sdt_status app_check_names(const struct app_settings *settings, int count,
+                                struct sdt_error *err);
+#endif
