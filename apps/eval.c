@@ -13,12 +13,12 @@
 #include "apps/options.h"
 #include "apps/stats.h"
 #include "apps/strategy.h"
-#include "graph/run/latent.h"
-#include "runtime/devices.h"
 #include "graph/models/umt5.h"
 #include "graph/models/wan.h"
 #include "graph/models/wan_vae.h"
+#include "graph/run/latent.h"
 #include "graph/sampler/sampler.h"
+#include "runtime/devices.h"
 
 static const char name_of_program[] = "stardit-eval";
 
@@ -458,8 +458,8 @@ static enum sdt_status eval_text_encoder(struct eval *eval, const char *folder,
 
 /* The closed loop of the golden file: v = tanh(0.7 x + w t / 1000), a model of one line. */
 static enum sdt_status eval_loop(struct eval *eval, const char *prefix, enum sdt_sampler_kind kind,
-                                 int steps, double shift, struct results *results,
-                                 struct sdt_error *err) {
+                                 enum sdt_sampler_schedule schedule, int steps, double shift,
+                                 struct results *results, struct sdt_error *err) {
     const struct sdt_stored *start = sdt_safetensors_find(eval->file, "in.x0");
     const struct sdt_stored *weight = sdt_safetensors_find(eval->file, "in.w");
     struct sdt_sampler sampler = {0};
@@ -472,7 +472,7 @@ static enum sdt_status eval_loop(struct eval *eval, const char *prefix, enum sdt
                         "%s: --component scheduler needs in.x0 and in.w of one size for %s",
                         eval->path, prefix);
     size_t n = start->count;
-    status = sdt_sampler_init(&sampler, kind, SDT_SCHEDULE_NEW, steps, shift, err);
+    status = sdt_sampler_init(&sampler, kind, schedule, steps, shift, err);
     if (status == SDT_OK)
         status = sdt_stored_floats(start, &x, err);
     if (status == SDT_OK)
@@ -543,8 +543,9 @@ static enum sdt_status eval_scheduler(struct eval *eval, const char *folder,
                     err, SDT_ERROR_FORMAT,
                     "%s: %s: names are unipc_nN_shiftS.sigmas or euler_nN_shiftS.sigmas",
                     eval->path, name);
-            status = eval_loop(eval, prefix, unipc ? SDT_SAMPLER_UNIPC : SDT_SAMPLER_EULER, steps,
-                               shift, results, err);
+            status = eval_loop(eval, prefix, unipc ? SDT_SAMPLER_UNIPC : SDT_SAMPLER_EULER,
+                               unipc ? SDT_SCHEDULE_NEW : SDT_SCHEDULE_LINEAR, steps, shift,
+                               results, err);
         }
         if (status != SDT_OK)
             return status;

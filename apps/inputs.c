@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "apps/read.h"
+#include "graph/sampler/sampler.h"
 
 void app_inputs_clear(struct app_inputs *inputs) {
     for (int i = 0; i <= APP_MOST_STRINGS; i++)
@@ -146,8 +147,12 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
     if (s->sampler)
         request->sampler = !strcmp(s->sampler, "euler") ? SDT_SAMPLER_EULER : SDT_SAMPLER_UNIPC;
     if (s->schedule)
-        request->schedule = !strcmp(s->schedule, "old") ? SDT_SCHEDULE_OLD : SDT_SCHEDULE_NEW;
-    status = make_tiling(s, &request->tiling, err);
+        request->schedule = !strcmp(s->schedule, "old")      ? SDT_SCHEDULE_OLD
+                            : !strcmp(s->schedule, "linear") ? SDT_SCHEDULE_LINEAR
+                                                             : SDT_SCHEDULE_NEW;
+    status = sdt_sampler_check(request->sampler, request->schedule, err);
+    if (status == SDT_OK)
+        status = make_tiling(s, &request->tiling, err);
     if (status == SDT_OK && s->latents)
         status = read_latents(s, pipeline, request, inputs, err);
     if (status == SDT_OK)

@@ -51,8 +51,9 @@ static struct app_option options[] = {
                       "shift of the noise schedule (default: the checkpoint's, else 3)"),
     APP_CHOICE_OPTION("sampler", "unipc|euler", AT(sampler),
                       "solver (default: the checkpoint's, else unipc)"),
-    APP_CHOICE_OPTION("sampler-schedule", "new|old", AT(schedule),
-                      "UniPC's sigmas as in diffusers from 0.37 on, or up to 0.36 (default new)"),
+    APP_CHOICE_OPTION("sampler-schedule", "new|old|linear", AT(schedule),
+                      "how sigmas are laid out: as in diffusers' pipeline (new), unipc as in "
+                      "diffusers up to 0.36 (old), euler from 1 to 1/steps (linear); default new"),
     APP_INT_OPTION("max-sequence-length", "N", AT(max_sequence_length), 1, APP_MOST_TOKENS,
                    "tokens that a prompt is cut or padded to (default: the checkpoint's, else "
                    "512)"),

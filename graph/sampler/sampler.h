@@ -16,7 +16,11 @@ struct sdt_sampler {
     struct sdt_sampler_step *step; /* [n], guidance left 1 */
 };
 
-/* shift > 0, 1 <= steps <= 1000. SDT_ERROR_USAGE otherwise, SDT_ERROR_MEMORY. */
+/* Does the solver know this schedule? SDT_ERROR_USAGE with those that it knows. */
+enum sdt_status sdt_sampler_check(enum sdt_sampler_kind kind, enum sdt_sampler_schedule schedule,
+                                  struct sdt_error *err);
+/* shift > 0, 1 <= steps <= 1000, a schedule of the solver. SDT_ERROR_USAGE otherwise,
+ * SDT_ERROR_MEMORY. */
 enum sdt_status sdt_sampler_init(struct sdt_sampler *sampler, enum sdt_sampler_kind kind,
                                  enum sdt_sampler_schedule schedule, int steps, double shift,
                                  struct sdt_error *err);

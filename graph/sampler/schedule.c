@@ -1,7 +1,8 @@
 /* The sigmas and timesteps of a run, and the life of a struct sdt_sampler.
  *
  * Roundings follow the reference, because a timestep that is truncated to an integer shows every
- * one of them: UniPC's sigmas are computed in double and rounded once, Euler's in float. */
+ * one of them: sigmas are computed in double and rounded once, but for what Euler's reference has in
+ * float. */
 #include "graph/sampler/schedule.h"
 
 #include <float.h>
@@ -44,15 +45,37 @@ void sdt__schedule_unipc(struct sdt_sampler *sampler, enum sdt_sampler_schedule 
     sampler->sigmas[n] = 0.0f;
 }
 
-void sdt__schedule_euler(struct sdt_sampler *sampler, double shift) {
+static float shifted_float(float s, double shift) {
+    return (float)shift * s / (1.0f + product_float((float)(shift - 1.0), s));
+}
+
+/* FlowMatchEulerDiscreteScheduler lays n sigmas evenly between the largest and the smallest of its
+ * 1000 training sigmas, which are shifted already, and then shifts them: the last one is shifted
+ * twice. */
+static void pipeline_sigmas(struct sdt_sampler *sampler, double shift) {
     const int n = sampler->steps;
-    const float scale = (float)shift, less = (float)(shift - 1.0);
+    const double first = (double)shifted_float(1.0f, shift) * train_steps;
+    const double last = (double)shifted_float(1.0f / train_steps, shift) * train_steps;
+    const double stride = n > 1 ? (last - first) / (n - 1) : 0.0;
 
     for (int i = 0; i < n; i++) {
-        const float s = (float)(1.0 - (double)i / n);
-        sampler->sigmas[i] = scale * s / (1.0f + product_float(less, s));
-        sampler->timesteps[i] = sampler->sigmas[i] * (float)train_steps;
+        const double t = i > 0 && i == n - 1 ? last : product(i, stride) + first;
+        const double s = t / train_steps;
+        sampler->sigmas[i] = (float)(shift * s / (1.0 + product(shift - 1.0, s)));
     }
+}
+
+void sdt__schedule_euler(struct sdt_sampler *sampler, enum sdt_sampler_schedule schedule,
+                         double shift) {
+    const int n = sampler->steps;
+
+    if (schedule == SDT_SCHEDULE_LINEAR)
+        for (int i = 0; i < n; i++)
+            sampler->sigmas[i] = shifted_float((float)(1.0 - (double)i / n), shift);
+    else
+        pipeline_sigmas(sampler, shift);
+    for (int i = 0; i < n; i++)
+        sampler->timesteps[i] = sampler->sigmas[i] * (float)train_steps;
     sampler->sigmas[n] = 0.0f;
 }
 
@@ -72,6 +95,19 @@ static enum sdt_status check_sigmas(const struct sdt_sampler *sampler, double sh
     return SDT_OK;
 }
 
+enum sdt_status sdt_sampler_check(enum sdt_sampler_kind kind, enum sdt_sampler_schedule schedule,
+                                  struct sdt_error *err) {
+    if (kind == SDT_SAMPLER_EULER && schedule == SDT_SCHEDULE_OLD)
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "sampler schedule old is one of UniPC; with euler, new or linear would work");
+    if (kind == SDT_SAMPLER_UNIPC && schedule == SDT_SCHEDULE_LINEAR)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "sampler schedule linear is one of euler; with unipc, new or old would "
+                        "work");
+    return SDT_OK;
+}
+
 enum sdt_status sdt_sampler_init(struct sdt_sampler *sampler, enum sdt_sampler_kind kind,
                                  enum sdt_sampler_schedule schedule, int steps, double shift,
                                  struct sdt_error *err) {
@@ -83,6 +119,9 @@ enum sdt_status sdt_sampler_init(struct sdt_sampler *sampler, enum sdt_sampler_k
                         train_steps);
     if (!(shift > 0.0) || shift > FLT_MAX)
         return sdt_fail(err, SDT_ERROR_USAGE, "flow shift %g: must be greater than 0", shift);
+    status = sdt_sampler_check(kind, schedule, err);
+    if (status != SDT_OK)
+        return status;
 
     sampler->kind = kind;
     sampler->steps = steps;
@@ -101,7 +140,7 @@ enum sdt_status sdt_sampler_init(struct sdt_sampler *sampler, enum sdt_sampler_k
             goto end;
         sdt__coefficients_unipc(sampler);
     } else {
-        sdt__schedule_euler(sampler, shift);
+        sdt__schedule_euler(sampler, schedule, shift);
         sdt__coefficients_euler(sampler);
     }
 end:

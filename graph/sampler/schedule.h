@@ -7,7 +7,8 @@
 /* Fill sampler->sigmas and sampler->timesteps; steps and both arrays are set up already. */
 void sdt__schedule_unipc(struct sdt_sampler *sampler, enum sdt_sampler_schedule schedule,
                          double shift);
-void sdt__schedule_euler(struct sdt_sampler *sampler, double shift);
+void sdt__schedule_euler(struct sdt_sampler *sampler, enum sdt_sampler_schedule schedule,
+                         double shift);
 
 /* Fill sampler->step from the sigmas. */
 void sdt__coefficients_unipc(struct sdt_sampler *sampler);

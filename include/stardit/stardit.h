@@ -140,8 +140,13 @@ struct sdt_stored {
 };
 
 enum sdt_sampler_kind { SDT_SAMPLER_UNIPC, SDT_SAMPLER_EULER };
-/* How UniPC lays out its sigmas: as diffusers >= 0.37, or as 0.33 to 0.36. */
-enum sdt_sampler_schedule { SDT_SCHEDULE_NEW, SDT_SCHEDULE_OLD };
+/* How the n sigmas of a run are laid out. */
+enum sdt_sampler_schedule {
+    SDT_SCHEDULE_NEW,    /* as a pipeline of diffusers 0.37 or newer does, with either solver */
+    SDT_SCHEDULE_OLD,    /* UniPC: as diffusers 0.33 to 0.36 */
+    SDT_SCHEDULE_LINEAR, /* Euler: from 1 to 1/n, shifted once, as Wan's own code and checkpoints
+                          * distilled to a few steps want */
+};
 
 /* Decoding in overlapping tiles, in pixels, each over the whole time; size 0: none. Multiples of
  * the VAE's space ratio (8), 0 < stride <= size. */

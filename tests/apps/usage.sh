@@ -49,6 +49,8 @@ exclude one another|--model $demo --token-ids 1 --negative-prompt x --negative-p
 --seed -1: must be an integer|--seed -1
 --seed 99999999999999999999: must be|--seed 99999999999999999999
 --sampler heun: must be one of unipc|--sampler heun
+schedule old is one of UniPC|--model $demo --token-ids 1 --output v.y4m --sampler euler --sampler-schedule old
+schedule linear is one of euler|--model $demo --token-ids 1 --output v.y4m --sampler-schedule linear
 --progress never: must be one of|--progress never
 --force takes no value|--force=yes
 compute in float32|--model $demo --prompt x --output v.y4m --dtype bfloat16

@@ -44,7 +44,9 @@ static void closed_loop(const struct sdt_safetensors *file, const char *name,
     size_t n, count;
     double largest = 0.0;
 
-    if (sdt_sampler_init(&sampler, kind, SDT_SCHEDULE_NEW, steps, shift, &err) != SDT_OK) {
+    const enum sdt_sampler_schedule schedule =
+        kind == SDT_SAMPLER_EULER ? SDT_SCHEDULE_LINEAR : SDT_SCHEDULE_NEW;
+    if (sdt_sampler_init(&sampler, kind, schedule, steps, shift, &err) != SDT_OK) {
         CHECK(0, "%s: %s", name, err.message);
         return;
     }
@@ -116,6 +118,42 @@ static void constant_model(enum sdt_sampler_kind kind, enum sdt_sampler_schedule
     sdt_sampler_clear(&sampler);
 }
 
+/* Timesteps as diffusers' pipelines had them, bit for bit: <class>-shift<S>_n<N>_g<G>.timesteps. */
+static void pipelines(const char *path) {
+    struct sdt_safetensors *file = NULL;
+    struct sdt_error err;
+    int compared = 0;
+
+    if (sdt_safetensors_open(path, &file, &err) != SDT_OK) {
+        CHECK(0, "%s", err.message);
+        return;
+    }
+    for (size_t i = 0; i < sdt_safetensors_count(file); i++) {
+        const struct sdt_stored *want = sdt_safetensors_at(file, i);
+        struct sdt_sampler sampler;
+        double shift;
+        int steps;
+
+        if (!strstr(want->name, ".timesteps") ||
+            sscanf(want->name + 5, "-shift%lf_n%d_", &shift, &steps) != 2)
+            continue;
+        const enum sdt_sampler_kind kind =
+            strncmp(want->name, "euler", 5) ? SDT_SAMPLER_UNIPC : SDT_SAMPLER_EULER;
+        if (sdt_sampler_init(&sampler, kind, SDT_SCHEDULE_NEW, steps, shift, &err) != SDT_OK) {
+            CHECK(0, "%s: %s", want->name, err.message);
+            continue;
+        }
+        CHECK(want->count == (size_t)steps && !memcmp(want->data, sampler.timesteps, want->bytes),
+              "%s: differ by %g", want->name,
+              largest_difference((size_t)steps, want->data, sampler.timesteps));
+        compared++;
+        sdt_sampler_clear(&sampler);
+    }
+    CHECK(compared == 90, "%d schedules of pipelines, should be 90", compared);
+    printf("%d schedules of pipelines: equal bits\n", compared);
+    sdt_safetensors_close(file);
+}
+
 static void schedules(void) {
     static const struct {
         enum sdt_sampler_kind kind;
@@ -142,10 +180,10 @@ static void schedules(void) {
         {SDT_SAMPLER_UNIPC, SDT_SCHEDULE_NEW, 50, 5, 3, 987},
         {SDT_SAMPLER_UNIPC, SDT_SCHEDULE_OLD, 50, 5, 3, 987},
         {SDT_SAMPLER_UNIPC, SDT_SCHEDULE_OLD, 50, 5, 49, 92},
-        {SDT_SAMPLER_EULER, SDT_SCHEDULE_NEW, 50, 7, 0, 1000.0f},
-        {SDT_SAMPLER_EULER, SDT_SCHEDULE_NEW, 50, 7, 1, 997.093f},
-        {SDT_SAMPLER_EULER, SDT_SCHEDULE_NEW, 50, 7, 2, 994.0829f},
-        {SDT_SAMPLER_EULER, SDT_SCHEDULE_NEW, 50, 7, 49, 125.0f},
+        {SDT_SAMPLER_EULER, SDT_SCHEDULE_LINEAR, 50, 7, 0, 1000.0f},
+        {SDT_SAMPLER_EULER, SDT_SCHEDULE_LINEAR, 50, 7, 1, 997.093f},
+        {SDT_SAMPLER_EULER, SDT_SCHEDULE_LINEAR, 50, 7, 2, 994.0829f},
+        {SDT_SAMPLER_EULER, SDT_SCHEDULE_LINEAR, 50, 7, 49, 125.0f},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         struct sdt_sampler sampler;
@@ -275,9 +313,15 @@ int main(void) {
         constant_model(SDT_SAMPLER_UNIPC, SDT_SCHEDULE_NEW, steps, 3.0);
         constant_model(SDT_SAMPLER_UNIPC, SDT_SCHEDULE_OLD, steps, 5.0);
         constant_model(SDT_SAMPLER_EULER, SDT_SCHEDULE_NEW, steps, 7.0);
+        constant_model(SDT_SAMPLER_EULER, SDT_SCHEDULE_LINEAR, steps, 7.0);
     }
     schedules();
+    snprintf(path, sizeof path, "%s/tests/golden/pipelines/io.safetensors", source ? source : ".");
+    pipelines(path);
     refusals();
+    CHECK(sdt_sampler_check(SDT_SAMPLER_EULER, SDT_SCHEDULE_OLD, NULL) == SDT_ERROR_USAGE &&
+              sdt_sampler_check(SDT_SAMPLER_UNIPC, SDT_SCHEDULE_LINEAR, NULL) == SDT_ERROR_USAGE,
+          "a schedule of the other solver is not refused");
     noise(file);
     sdt_safetensors_close(file);
     if (failures)
