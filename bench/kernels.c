@@ -8,8 +8,8 @@
  * that the double-precision version can compute in reasonable time. */
 #include "bench/kernels.h"
 
-#include "bench/cuda.h"
 #include "apps/options.h"
+#include "bench/cuda.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/reference.h"
 
@@ -431,6 +431,23 @@ static void bench_sampler(struct bench *bench, size_t n) {
     end(bench, "sampler_step", size, bench->bytes, error_of(n, got[0], want[0]), 1e-6);
 }
 
+/* What the look at every latent costs beside the step that makes it. */
+static void bench_finite(struct bench *bench, size_t n) {
+    float *x = numbers(bench, n, 1.f);
+    volatile size_t found = n;
+    char size[64];
+    if (bench->no_memory)
+        return;
+    begin(bench, 1. * n * sizeof(float));
+    while (race(bench))
+        found = sdt_find_not_finite(n, x);
+    x[n / 2] = HUGE_VALF;
+    found = (size_t)fabs((double)sdt_find_not_finite(n, x) -
+                         (double)sdt_find_not_finite_reference(n, x));
+    snprintf(size, sizeof size, "%zu", n);
+    end(bench, "find_not_finite", size, bench->bytes, (double)found, 0.);
+}
+
 static void bench_convert(struct bench *bench, enum sdt_dtype dtype, size_t n) {
     float *bits = numbers(bench, n, 1.f), *y = numbers(bench, n, 0.f),
           *want = numbers(bench, n, 0.f);
@@ -524,6 +541,9 @@ static void run_all(struct bench *bench) {
     finish_kernel(bench);
     if (asked(bench, "sampler_step"))
         bench_sampler(bench, (size_t)16 * 21 * 60 * 104);
+    finish_kernel(bench);
+    if (asked(bench, "find_not_finite"))
+        bench_finite(bench, (size_t)16 * 21 * 60 * 104);
     finish_kernel(bench);
     if (asked(bench, "convert")) {
         bench_convert(bench, SDT_BF16, (size_t)1 << 22);

@@ -80,6 +80,8 @@ static void put_frame_cpu(void *buffers[], void *cl_arg) {
         return;
     float *out = sdt__floats(buffers, a->out) + a->offset;
     memcpy(out, sdt__floats(buffers, a->x), a->count * sizeof *out);
+    if (sdt_find_not_finite(a->count, out) < a->count) /* clamped, it would be black */
+        sdt__task_not_finite(cl_arg);
     if (a->clamp)
         sdt_clamp_frames(a->count, out);
 }
@@ -92,6 +94,8 @@ static void put_frame_cuda(void *buffers[], void *cl_arg) {
     sdt__cuda_done(cl_arg, sdt_cuda_put_frame(sdt__cuda(), sdt__dtype(buffers, a->x), a->count,
                                               a->clamp, sdt__pointer(buffers, a->x),
                                               sdt__floats(buffers, a->out) + a->offset));
+    sdt__cuda_check_finite(cl_arg, sdt__dtype(buffers, a->x), a->count,
+                           sdt__pointer(buffers, a->x));
 }
 #endif
 

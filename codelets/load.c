@@ -21,9 +21,14 @@ static void load_cpu(void *buffers[], void *cl_arg) {
     float *stored = sdt__floats(buffers, a->stored), *packed = sdt__floats(buffers, a->packed);
     if (!stored) {
         sdt_convert_to(a->dtype, a->count, a->data, dtype, y);
+        /* What is stored as F32 is a caller's own (sdt_vector_put), or not read twice. */
+        if (a->dtype != SDT_F32 && dtype == SDT_F32 && sdt_find_not_finite(a->count, y) < a->count)
+            sdt__task_not_finite(cl_arg);
         return;
     }
     sdt_convert(a->dtype, a->count, a->data, stored);
+    if (sdt_find_not_finite(a->count, stored) < a->count)
+        sdt__task_not_finite(cl_arg);
     sdt_conv_pack(a->out, a->in, a->taps, stored, packed ? packed : y);
     if (packed)
         sdt_convert_to(SDT_F32, a->count, packed, dtype, y);

@@ -19,6 +19,8 @@ static void sampler_cpu(void *buffers[], void *cl_arg) {
     sdt_sampler_step(&a->step, a->n, sdt__floats(buffers, a->v_cond),
                      sdt__floats(buffers, a->v_uncond), x_next, sdt__floats(buffers, a->x_last),
                      sdt__floats(buffers, a->m0), sdt__floats(buffers, a->m1));
+    if (sdt_find_not_finite(a->n, x_next) < a->n)
+        sdt__task_not_finite(cl_arg);
 }
 
 #ifdef HAVE_CUDA
@@ -31,6 +33,7 @@ static void sampler_cuda(void *buffers[], void *cl_arg) {
                                sdt__floats(buffers, a->v_uncond), sdt__floats(buffers, a->x),
                                sdt__floats(buffers, a->x_next), sdt__floats(buffers, a->x_last),
                                sdt__floats(buffers, a->m0), sdt__floats(buffers, a->m1)));
+    sdt__cuda_check_finite(cl_arg, SDT_F32, a->n, sdt__floats(buffers, a->x_next));
 }
 #endif
 

@@ -79,6 +79,7 @@ void sdt_text_attention_reference(int tokens, int width, int head0, int head1, i
 void sdt_frame_attention_reference(int pixels, int channels, const float *qkv /* [pixels, 3C] */,
                                    float *o /* [pixels, C] */);
 
+size_t sdt_find_not_finite_reference(size_t n, const float *x);
 void sdt_sampler_step_reference(const struct sdt_sampler_step *step, size_t n,
                                 const float *v_cond /* [n] */,
                                 const float *v_uncond /* [n] or NULL */,

@@ -69,6 +69,11 @@ void sdt__cuda_done(void *cl_arg, enum sdt_status status) {
         sdt__task_fail(cl_arg, status, sdt_cuda_error(sdt__cuda())->message);
 }
 
+void sdt__cuda_check_finite(void *cl_arg, enum sdt_dtype dtype, size_t n, const void *x) {
+    sdt__task_found(cl_arg, sdt_cuda_found(sdt__cuda()));
+    sdt__cuda_done(cl_arg, sdt_cuda_check_finite(sdt__cuda(), dtype, n, x));
+}
+
 #else
 
 enum sdt_status sdt__cuda_workers_open(struct sdt_error *err) {

@@ -43,6 +43,9 @@ void sdt__cuda_workers_close(void);
 struct sdt_cuda *sdt__cuda(void);
 /* The end of a wrapper: what its kernel returned; a failure ends the run. */
 void sdt__cuda_done(void *cl_arg, enum sdt_status status);
+/* After it: queues a look at what was written, x [n] on the device. A number that is none ends the run
+ * when the task has ended. */
+void sdt__cuda_check_finite(void *cl_arg, enum sdt_dtype dtype, size_t n, const void *x);
 
 #define SDT_ON_BOTH(cpu, cuda)                                                                     \
     .cpu_funcs = {cpu}, .cuda_funcs = {cuda}, .cuda_flags = {STARPU_CUDA_ASYNC}

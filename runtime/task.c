@@ -1,6 +1,7 @@
 /* Birth and end of every task: access list, tag, worker mask, cost, submission, bookkeeping. */
 #include "runtime/task.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ struct sdt__block {
     void *done_arg;
     int done_index;
     bool idle;                 /* the wrapper did not do its work */
+    volatile int *found;       /* set by a device when a number is none; or NULL */
     struct sdt_pending pending; /* in the lane's list */
     max_align_t args[];
 };
@@ -166,6 +168,10 @@ starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const cha
 
 static void finished(void *arg) {
     struct sdt__block *block = arg;
+    if (block->found && *block->found) {
+        *block->found = 0;
+        sdt__task_not_finite(block);
+    }
     if (block->recorder)
         sdt__recorder_finished(block->recorder, starpu_task_get_current(), &block->tag);
     if (block->done && !block->idle)
@@ -206,6 +212,7 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     block->done_arg = task->done_arg;
     block->done_index = task->done_index;
     block->idle = false;
+    block->found = NULL;
     block->pending.tag = &block->tag;
     if (size > 0) /* args may be NULL */
         memcpy(block->args, args, size);
@@ -267,6 +274,22 @@ void sdt__task_fail(void *cl_arg, enum sdt_status status, const char *message) {
     sdt_fail(&error, status, "task %s on device %d: %s", block->tag.name, block->tag.device,
              message);
     sdt__halt_fail(block->halt, &error);
+}
+
+void sdt__task_not_finite(void *cl_arg) {
+    struct sdt__block *block = cl_arg;
+    const struct sdt_tag *tag = &block->tag;
+    char where[80];
+    if (tag->step >= 0)
+        snprintf(where, sizeof where, "step %d made numbers that are NaN or infinite", tag->step + 1);
+    else
+        snprintf(where, sizeof where, "the result is NaN or infinite");
+    sdt__task_fail(cl_arg, SDT_ERROR_NOT_FINITE, where);
+}
+
+void sdt__task_found(void *cl_arg, volatile int *found) {
+    struct sdt__block *block = cl_arg;
+    block->found = found;
 }
 
 enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err) {

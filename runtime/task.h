@@ -100,6 +100,11 @@ const void *sdt__task_args_always(const void *cl_arg);
 /* In a wrapper that cannot do its work: stops the run, which ends with the first such message, the
  * task's name and device before it. */
 void sdt__task_fail(void *cl_arg, enum sdt_status status, const char *message);
+/* The same when what the task wrote holds a number that is NaN or infinite (SDT_ERROR_NOT_FINITE). */
+void sdt__task_not_finite(void *cl_arg);
+/* In a wrapper whose work is still queued: looks, when the task has ended, whether *found was set; then it
+ * is that failure. *found stays valid as long as the worker. */
+void sdt__task_found(void *cl_arg, volatile int *found);
 
 /* Buffer `index`; NULL for index -1. */
 static inline void *sdt__pointer(void *const *buffers, int index) {

@@ -200,6 +200,11 @@ void sdt_sampler_step(const struct sdt_sampler_step *step, size_t n, const float
                       const float *v_uncond /* [n] or NULL */, float *x /* [n] in place */,
                       float *x_last /* [n] */, float *m0 /* [n] */, float *m1 /* [n] */);
 
+/* ---- numbers that are none ------------------------------------------------------------------ */
+
+/* The index of the first number that is NaN or infinite; n: there is none. */
+size_t sdt_find_not_finite(size_t n, const float *x /* [n] */);
+
 /* ---- causal video convolutions; activations are channel-last ---------------------- */
 
 /* [out, in, taps] as stored to [out, taps, in] as the kernels read it. */

@@ -22,6 +22,7 @@ extern "C" {
     X(ERROR_MEMORY, 1, "an allocation failed")                                                     \
     X(ERROR_LIMIT, 1, "the work does not fit a limit of the machine")                              \
     X(ERROR_DEVICE, 1, "StarPU or a device failed")                                                \
+    X(ERROR_NOT_FINITE, 1, "a weight, an input or a result is NaN or infinite")                    \
     X(ERROR_STALLED, 1, "no task finished for too long")                                           \
     X(ERROR_INTERRUPTED, 1, "stopped on request")
 

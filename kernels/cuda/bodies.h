@@ -350,6 +350,18 @@ SDT_BODY void body_sinusoid(float t, int half, int i, float *y /* [2 half] */) {
     y[half + i] = (float)sin((double)angle);
 }
 
+/* Is one of pack numbers from i on NaN or infinite? The exponent has all its bits then. */
+SDT_BODY bool body_not_finite_pack(enum sdt_dtype dtype, int pack, size_t i, size_t n,
+                                   const void *x /* [n] */) {
+    float v[SDT_PACK];
+    bool bad = false;
+    body_load_end(dtype, pack, x, i, n, v);
+    SDT_UNROLL
+    for (int j = 0; j < pack; j++)
+        bad |= i + (size_t)j < n && !(fabsf(v[j]) <= 3.402823466e38f);
+    return bad;
+}
+
 struct body_sampler {
     struct sdt_sampler_step step;
     size_t n;

@@ -71,6 +71,12 @@ static enum sdt_status fill(struct sdt_cuda *cuda) {
     status = take_workspace(cuda);
     if (status != SDT_OK)
         return status;
+    void *found = NULL;
+    status = sdt__cuda_check(cuda, cudaMallocHost(&found, sizeof *cuda->found), "cudaMallocHost");
+    if (status != SDT_OK)
+        return status;
+    cuda->found = (int *)found;
+    *cuda->found = 0;
     cublasStatus_t made = cublasLtCreate(&cuda->lt);
     if (made != CUBLAS_STATUS_SUCCESS) {
         cuda->lt = NULL;
@@ -112,6 +118,7 @@ void sdt_cuda_free(struct sdt_cuda *cuda) {
     sdt__linear_plans_free(cuda->linear_plans);
     if (cuda->lt)
         cublasLtDestroy(cuda->lt);
+    cudaFreeHost(cuda->found);
     cudaFree(cuda->workspace);
     free(cuda);
 }
@@ -125,6 +132,8 @@ const char *sdt_cuda_cudnn(const struct sdt_cuda *cuda, const char **why) {
 }
 
 void sdt_cuda_prefer_own(struct sdt_cuda *cuda, bool own) { cuda->own = own; }
+
+volatile int *sdt_cuda_found(struct sdt_cuda *cuda) { return cuda->found; }
 
 enum sdt_status sdt__cuda_check(struct sdt_cuda *cuda, cudaError_t error, const char *what) {
     if (error == cudaSuccess)

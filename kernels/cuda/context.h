@@ -29,6 +29,7 @@ struct sdt_cuda {
     int device, multiprocessors, major, minor; /* compute capability */
     cublasLtHandle_t lt;
     void *workspace; /* [SDT_CUDA_WORKSPACE bytes] */
+    int *found;      /* pinned memory of the host: a kernel met a number that is none */
     struct sdt__linear_plans *linear_plans;
     struct sdt__cudnn *cudnn; /* NULL: own kernels */
     char cudnn_why[256];      /* why not, or the last shape without a plan; "" */

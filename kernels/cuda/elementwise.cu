@@ -96,3 +96,21 @@ enum sdt_status sdt_cuda_sampler_step(struct sdt_cuda *cuda, const struct sdt_sa
     kernel<<<flat_blocks(cuda, n, wide ? 4 : 1), SDT_FLAT_THREADS, 0, cuda->stream>>>(a);
     return sdt__cuda_launched(cuda, "sampler step");
 }
+
+template <enum sdt_dtype T, int PACK>
+__global__ static void check_finite(size_t n, const void *x, int *found) {
+    for (size_t i = flat_first(PACK); i < n; i += flat_stride(PACK))
+        if (body_not_finite_pack(T, PACK, i, n, x))
+            *found = 1; /* whoever comes, it is the same number */
+}
+
+enum sdt_status sdt_cuda_check_finite(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
+                                      const void *x) {
+    if (n == 0)
+        return SDT_OK;
+    bool wide = body_aligned(x);
+    auto kernel = SDT_PICK(check_finite, dtype, wide);
+    int pack = body_pack(dtype, dtype, wide);
+    kernel<<<flat_blocks(cuda, n, pack), SDT_FLAT_THREADS, 0, cuda->stream>>>(n, x, cuda->found);
+    return sdt__cuda_launched(cuda, "check_finite");
+}

@@ -56,6 +56,11 @@ enum sdt_status sdt_cuda_silu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_
 enum sdt_status sdt_cuda_gated_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
                                     const void *a /* [n] */, const void *b /* [n] */,
                                     void *y /* [n], may be a or b */);
+/* Sets *sdt_cuda_found(cuda) if a number of x is NaN or infinite. */
+enum sdt_status sdt_cuda_check_finite(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
+                                      const void *x /* [n] */);
+/* In the host's memory, where the device writes it; whoever has read it sets it to 0. */
+volatile int *sdt_cuda_found(struct sdt_cuda *cuda);
 enum sdt_status sdt_cuda_sinusoid(struct sdt_cuda *cuda, float t, int dim, float *y /* [dim] */);
 /* One solver step on latents, which are float32 always. */
 enum sdt_status sdt_cuda_sampler_step(struct sdt_cuda *cuda, const struct sdt_sampler_step *step,

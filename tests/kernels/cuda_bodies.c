@@ -199,6 +199,27 @@ static void check_sinusoid(float t, int dim, double tolerance) {
     free(want);
 }
 
+/* One number that is none, wherever it lies, and none. */
+static void check_not_finite(size_t n, enum sdt_dtype dtype, bool shifted) {
+    static const float values[] = {NAN, -NAN, INFINITY, -INFINITY, 3.3e38f};
+    int pack = body_pack(dtype, dtype, !shifted);
+    for (size_t v = 0; v < 5; v++)
+        for (size_t place = 0; place < n; place += 1 + n / 7) {
+            float *x;
+            struct array a = random_array(dtype, n, shifted, 1.f, &x);
+            sdt_convert_to(SDT_F32, 1, &values[v], dtype,
+                           (char *)a.at + place * sdt_dtype_size(dtype));
+            bool found = false;
+            FLAT(3, pack, n, i) { found |= body_not_finite_pack(dtype, pack, i, n, a.at); }
+            if (found != (v < 4)) {
+                fprintf(stderr, "%g at %zu of %zu: found %d\n", (double)values[v], place, n, found);
+                check_failures++;
+            }
+            free(x);
+            free(a.base);
+        }
+}
+
 /* Every term on and off; a term whose coefficient is 0 holds NaN. */
 static void check_sampler(size_t n, unsigned terms, bool shifted, bool in_place) {
     struct sdt_sampler_step step = sampler_step(terms);
@@ -844,6 +865,8 @@ static void check_flat(void) {
     check_sinusoid(0.f, 2, 1e-7);
     check_sinusoid(0.7f, 32, 2e-6);
     check_sinusoid(1000.f, 256, 1e-4);
+    for (size_t n = 1; n <= 41; n++)
+        check_not_finite(n, n & 1 ? SDT_BF16 : SDT_F32, n & 2);
     for (unsigned terms = 0; terms < 512; terms++)
         check_sampler(1 + terms % 20 + (terms & 1 ? 100 : 0), terms, terms & 2, terms & 4);
 }
