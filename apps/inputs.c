@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "apps/read.h"
+#include "graph/checkpoint/finite.h"
 #include "graph/sampler/sampler.h"
 
 void app_inputs_clear(struct app_inputs *inputs) {
@@ -96,7 +97,11 @@ static enum sdt_status read_latents(const struct app_settings *s, struct sdt_pip
             "the %d frames of %dx%d asked for",
             s->latents, frames, height, width, request->num_frames, request->height,
             request->width);
-    status = sdt_stored_floats(tensor, &inputs->latents, err);
+    char what[300];
+    snprintf(what, sizeof what, "--latents %s", s->latents);
+    status = sdt_stored_check_finite(what, tensor, err);
+    if (status == SDT_OK)
+        status = sdt_stored_floats(tensor, &inputs->latents, err);
     request->latents = inputs->latents;
     return status;
 }
@@ -180,6 +185,10 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
         status = app_read_tensor(i ? "negative-prompt-embeds" : "prompt-embeds", paths[i],
                                  i ? "negative_prompt_embeds" : "prompt_embeds",
                                  &inputs->embeds_file[i], &tensor, err);
+        char what[300];
+        snprintf(what, sizeof what, "--%sprompt-embeds %s", i ? "negative-" : "", paths[i]);
+        if (status == SDT_OK)
+            status = sdt_stored_check_finite(what, tensor, err);
         if (status != SDT_OK)
             break;
         inputs->embeds[i] = *tensor;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "graph/checkpoint/finite.h"
 #include "graph/text/tokenizer.h"
 
 static double now(void) {
@@ -135,7 +136,9 @@ static void text_clear(struct text *text) {
 /* Given embeddings: all-zero rows at the end are padding. */
 static enum sdt_status given_text(const struct sdt_stored *embeds, int width, struct text *text,
                                   struct sdt_error *err) {
-    enum sdt_status status = sdt_stored_floats(embeds, &text->values, err);
+    enum sdt_status status = sdt_stored_check_finite("prompt embeddings", embeds, err);
+    if (status == SDT_OK)
+        status = sdt_stored_floats(embeds, &text->values, err);
     if (status != SDT_OK)
         return status;
     int all = (int)embeds->shape[embeds->rank - 2];
@@ -345,6 +348,8 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
         result->latent = malloc(count * sizeof *result->latent);
         if (!result->latent)
             status = sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a latent of %zu values", count);
+        else if (request->latents && sdt_find_not_finite(count, request->latents) < count)
+            status = sdt_fail(err, SDT_ERROR_USAGE, "the given latent holds NaN or infinity");
         else if (request->latents)
             memcpy(result->latent, request->latents, count * sizeof *result->latent);
         else
@@ -353,6 +358,8 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
     start = now();
     if (status == SDT_OK && request->steps > 0)
         status = denoise(d, request, text, teller, result, err);
+    if (status == SDT_ERROR_NOT_FINITE && request->steps > 0 && err)
+        status = sdt_checkpoint_blame(d->pipeline->folder, false, err);
     result->denoise_seconds = now() - start;
     if (status != SDT_ERROR_STALLED) {
         text_clear(&text[0]);
@@ -412,6 +419,8 @@ enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request
         return status; /* nothing can be freed any more */
     starpu_data_unregister(latent);
     starpu_data_unregister(video);
+    if (status == SDT_ERROR_NOT_FINITE && err)
+        status = sdt_checkpoint_blame(d->pipeline->folder, true, err);
     if (status != SDT_OK) {
         free(result->video);
         result->video = NULL;

@@ -1,12 +1,14 @@
 /* What the shell tests of the programs need and a shell lacks: reading one value of a JSON file,
  * and making and changing safetensors files. */
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/checkpoint/safetensors.h"
 #include "graph/sampler/sampler.h"
+#include "kernels/kernels.h"
 
 static void leave(const char *message) {
     fprintf(stderr, "tool: %s\n", message);
@@ -68,8 +70,8 @@ static int change(char **argv) {
     return 0;
 }
 
-/* tool tensor OUT NAME D0 D1...: one tensor of normal noise. */
-static int make_tensor(int argc, char **argv) {
+/* tool tensor OUT NAME D0 D1...: one tensor of normal noise. fill OUT NAME VALUE D0...: of one value. */
+static int make_tensor(int argc, char **argv, const char *fill) {
     struct sdt_stored tensor = {.name = argv[1], .dtype = SDT_F32, .count = 1};
     struct sdt_error err;
 
@@ -82,10 +84,51 @@ static int make_tensor(int argc, char **argv) {
     if (!values)
         leave("out of memory");
     sdt_randn(7, tensor.count, values);
+    for (size_t i = 0; fill && i < tensor.count; i++)
+        values[i] = strtof(fill, NULL);
     tensor.data = values;
     if (sdt_safetensors_write(argv[0], 1, &tensor, &err) != SDT_OK)
         leave(err.message);
     free(values);
+    return 0;
+}
+
+/* tool poison IN OUT NAME nan|inf: IN with NaN or infinity in the middle of the float tensor NAME. */
+static int poison(char **argv) {
+    struct sdt_safetensors *file = NULL;
+    struct sdt_error err;
+    const float value = !strcmp(argv[3], "nan") ? NAN : INFINITY;
+    uint64_t header = 0;
+    long size;
+
+    if (sdt_safetensors_open(argv[0], &file, &err) != SDT_OK)
+        leave(err.message);
+    const struct sdt_stored *tensor = sdt_safetensors_find(file, argv[2]);
+    if (!tensor)
+        leave("no tensor of that name");
+    const char *first = tensor->data; /* of all data: the tensors follow the header */
+    for (size_t i = 0; i < sdt_safetensors_count(file); i++)
+        if ((const char *)sdt_safetensors_at(file, i)->data < first)
+            first = sdt_safetensors_at(file, i)->data;
+    FILE *in = fopen(argv[0], "rb"), *out = fopen(argv[1], "wb");
+    if (!in || !out || fseek(in, 0, SEEK_END) || (size = ftell(in)) < 8)
+        leave("cannot open");
+    char *bytes = malloc((size_t)size);
+    rewind(in);
+    if (!bytes || fread(bytes, 1, (size_t)size, in) != (size_t)size)
+        leave("cannot read");
+    memcpy(&header, bytes, sizeof header);
+    size_t place = 8 + header + (size_t)((const char *)tensor->data - first) +
+                   tensor->count / 2 * sdt_dtype_size(tensor->dtype);
+    if (tensor->dtype == SDT_F16)
+        memcpy(bytes + place, isnan(value) ? "\x00\x7e" : "\x00\x7c", 2);
+    else
+        sdt_convert_to(SDT_F32, 1, &value, tensor->dtype, bytes + place);
+    if (fwrite(bytes, 1, (size_t)size, out) != (size_t)size || fclose(out))
+        leave("cannot write");
+    fclose(in);
+    free(bytes);
+    sdt_safetensors_close(file);
     return 0;
 }
 
@@ -95,7 +138,16 @@ int main(int argc, char **argv) {
     if (argc == 5 && !strcmp(argv[1], "change"))
         return change(argv + 2);
     if (argc > 4 && !strcmp(argv[1], "tensor"))
-        return make_tensor(argc - 2, argv + 2);
-    leave("json FILE KEY... | change IN OUT NAME | tensor OUT NAME D0 D1...");
+        return make_tensor(argc - 2, argv + 2, NULL);
+    if (argc > 5 && !strcmp(argv[1], "fill")) {
+        const char *value = argv[4];
+        argv[4] = argv[3];
+        argv[3] = argv[2];
+        return make_tensor(argc - 3, argv + 3, value);
+    }
+    if (argc == 6 && !strcmp(argv[1], "poison"))
+        return poison(argv + 2);
+    leave("poison IN OUT NAME nan|inf | json FILE KEY... | change IN OUT NAME | tensor OUT NAME D0 "
+          "D1...");
     return 99;
 }

@@ -1,0 +1,91 @@
+/* Looking for what is not finite. */
+#include "graph/checkpoint/finite.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "graph/checkpoint/folder.h"
+#include "graph/checkpoint/weights.h"
+#include "kernels/kernels.h"
+
+enum { BLOCK = 16384 };
+
+/* The first place, or the tensor's count. */
+static size_t find(const struct sdt_stored *tensor, float *value) {
+    static _Thread_local float block[BLOCK];
+    const size_t size = sdt_dtype_size(tensor->dtype);
+
+    if (tensor->dtype != SDT_F32 && tensor->dtype != SDT_F16 && tensor->dtype != SDT_BF16 &&
+        tensor->dtype != SDT_F64)
+        return tensor->count;
+    for (size_t i = 0; i < tensor->count; i += BLOCK) {
+        size_t n = tensor->count - i < BLOCK ? tensor->count - i : BLOCK;
+        sdt_convert(tensor->dtype, n, (const char *)tensor->data + i * size, block);
+        size_t found = sdt_find_not_finite(n, block);
+        if (found < n) {
+            *value = block[found];
+            return i + found;
+        }
+    }
+    return tensor->count;
+}
+
+static const char *name_of(float value) {
+    return isnan(value) ? "NaN" : value > 0.0f ? "infinity" : "-infinity";
+}
+
+static enum sdt_status check(const char *what, const struct sdt_stored *tensor,
+                             enum sdt_status failure, struct sdt_error *err) {
+    float value = 0.0f;
+    size_t place = find(tensor, &value);
+
+    if (place == tensor->count)
+        return SDT_OK;
+    return sdt_fail(err, failure, "%s: tensor %.80s holds %s (number %zu of %zu)", what,
+                    tensor->name, name_of(value), place, tensor->count);
+}
+
+enum sdt_status sdt_stored_check_finite(const char *what, const struct sdt_stored *tensor,
+                                        struct sdt_error *err) {
+    return check(what, tensor, SDT_ERROR_USAGE, err);
+}
+
+/* The first bad tensor of one component that is read: SDT_ERROR_NOT_FINITE. */
+static enum sdt_status search(const char *folder, const char *component, struct sdt_error *err) {
+    struct sdt_weights *weights = NULL;
+    struct sdt_error ignored;
+    enum sdt_status status = SDT_OK;
+    char *path = sdt_checkpoint_path(folder, component);
+
+    if (path && access(path, F_OK) == 0 && sdt_weights_open(path, &weights, &ignored) == SDT_OK)
+        for (size_t i = 0; i < sdt_weights_count(weights) && status == SDT_OK; i++) {
+            const struct sdt_stored *tensor = sdt_weights_at(weights, i);
+            if (!strncmp(tensor->name, "encoder.", 8) && !strcmp(component, "vae"))
+                continue; /* the half that nobody reads */
+            status = check(path, tensor, SDT_ERROR_NOT_FINITE, err);
+            sdt_stored_release(tensor);
+        }
+    sdt_weights_close(weights);
+    free(path);
+    return status;
+}
+
+enum sdt_status sdt_checkpoint_blame(const char *folder, bool decoding, struct sdt_error *err) {
+    struct sdt_error before = *err, found;
+    enum sdt_status status = SDT_OK;
+
+    if (decoding)
+        status = search(folder, "vae", &found);
+    else if ((status = search(folder, "text_encoder", &found)) == SDT_OK)
+        status = search(folder, "transformer", &found);
+    if (status != SDT_OK)
+        return sdt_fail(err, SDT_ERROR_NOT_FINITE, "%s; it showed in %s", found.message,
+                        before.message);
+    return sdt_fail(err, SDT_ERROR_NOT_FINITE,
+                    "%s; all weights are finite, so a value has grown beyond what float32 holds: "
+                    "is the guidance, the shift or the given latent too large?",
+                    before.message);
+}
