@@ -8,11 +8,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { ABANDONED_SECONDS = 60 };
 
 /* The folder that `path` lies in, malloc'ed; NULL: out of memory. */
 static char *parent_of(const char *path) {
@@ -116,6 +120,36 @@ static enum sdt_status check_present(const char *path, const char *parent,
     return check_frames(path, err);
 }
 
+/* Removes what killed processes of this user left in the folder: ".stardit-<pid>-<n>.part", where no such
+ * process is here any more and nothing has been written for a while (it may run elsewhere). */
+static void sweep_parts(const char *parent) {
+    DIR *dir = opendir(parent);
+    const struct dirent *entry;
+    struct stat info;
+    long pid;
+    int n, end;
+
+    while (dir && (entry = readdir(dir))) {
+        end = 0;
+        if (sscanf(entry->d_name, ".stardit-%ld-%d.part%n", &pid, &n, &end) != 2 || end == 0 ||
+            entry->d_name[end] || pid < 1 || kill((pid_t)pid, 0) == 0 || errno != ESRCH ||
+            fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
+            info.st_uid != geteuid() || info.st_mtime + ABANDONED_SECONDS > time(NULL))
+            continue;
+        if (S_ISDIR(info.st_mode)) {
+            char *path;
+            if (asprintf(&path, "%s/%s", parent, entry->d_name) >= 0) {
+                remove_frames(path);
+                free(path);
+            }
+        } else if (S_ISREG(info.st_mode)) {
+            unlinkat(dirfd(dir), entry->d_name, 0);
+        }
+    }
+    if (dir)
+        closedir(dir);
+}
+
 enum sdt_status sdt__target_begin(const char *path, enum sdt__target_kind kind, char **partial,
                                   struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
@@ -127,6 +161,7 @@ enum sdt_status sdt__target_begin(const char *path, enum sdt__target_kind kind, 
         status = no_memory(path, err);
         goto end;
     }
+    sweep_parts(parent);
     for (int i = 0;; i++) {
         int made;
         snprintf(name, size, "%s/.stardit-%ld-%d.part", parent, (long)getpid(), i);

@@ -11,10 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/child.h"
-#include "bench/models.h"
 #include "apps/options.h"
 #include "apps/strategy.h"
+#include "base/folder.h"
+#include "bench/child.h"
+#include "bench/models.h"
 #include "graph/run/latent.h"
 
 static const char name_of_program[] = "stardit-bench runtime";
@@ -142,33 +143,19 @@ struct folder {
 };
 
 static void remove_folder(struct folder *folder) {
-    if (folder->config)
-        unlink(folder->config);
-    if (folder->weights)
-        unlink(folder->weights);
-    if (folder->path)
-        rmdir(folder->path);
+    sdt__folder_remove(folder->path);
     free(folder->config);
     free(folder->weights);
-    free(folder->path);
 }
 
 static enum sdt_status make_folder(const struct settings *s, struct folder *folder,
                                    struct sdt_error *err) {
-    const char *tmp = getenv("TMPDIR");
     struct maker maker = {.state = 1};
     enum sdt_status status;
 
-    if (asprintf(&folder->path, "%s/stardit-bench-XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0) {
-        folder->path = NULL;
-        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory");
-    }
-    if (!mkdtemp(folder->path)) {
-        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", folder->path, strerror(errno));
-        free(folder->path);
-        folder->path = NULL;
+    status = sdt__folder_make(&folder->path, err);
+    if (status != SDT_OK)
         return status;
-    }
     if (asprintf(&folder->config, "%s/config.json", folder->path) < 0)
         folder->config = NULL;
     if (asprintf(&folder->weights, "%s/diffusion_pytorch_model.safetensors", folder->path) < 0)

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/folder.h"
 #include "runtime/cuda.h"
 #include "runtime/devices.h"
 #include "kernels/kernels.h"
@@ -25,10 +26,6 @@
 #define HOST_WORKERS 8
 /* What schedulers take a GPU's memory for, bytes per us. */
 #define GPU_BYTES_PER_US 1.5e6
-
-static const char *const bus_endings[] = {"config",   "bandwidth",    "latency",
-                                          "affinity", "platform.xml", "platform.v4.xml"};
-#define BUS_FILES (sizeof bus_endings / sizeof bus_endings[0])
 
 /* The cores of the real machine, and how many of them this process may use (as StarPU counts them): a
  * topology that an earlier machine of this process stood in with is forgotten first. */
@@ -60,26 +57,19 @@ static int count_cores(int *usable) {
 }
 
 static void remove_bus_folder(struct sdt_machine *machine) {
-    char *path;
     if (!machine->bus_folder)
         return;
-    for (size_t i = 0; i < BUS_FILES; i++)
-        if (asprintf(&path, "%s/bus/stardit.%s", machine->bus_folder, bus_endings[i]) > 0) {
-            unlink(path);
-            free(path);
-        }
-    if (asprintf(&path, "%s/bus", machine->bus_folder) > 0) {
-        rmdir(path);
-        free(path);
-    }
-    rmdir(machine->bus_folder);        /* stays when StarPU has put something else there */
+    sdt__folder_remove(machine->bus_folder);
     unsetenv("STARPU_PERF_MODEL_DIR"); /* for a machine with GPUs after this one */
     unsetenv("STARPU_HOSTNAME");
-    free(machine->bus_folder);
     machine->bus_folder = NULL;
 }
 
 #ifndef STARPU_SIMGRID /* in simulated time runtime/simulation.c does all this before main */
+static const char *const bus_endings[] = {"config",   "bandwidth",    "latency",
+                                          "affinity", "platform.xml", "platform.v4.xml"};
+#define BUS_FILES (sizeof bus_endings / sizeof bus_endings[0])
+
 static void write_matrix(FILE *file, int nodes, double diagonal, double other) {
     fprintf(file, "# one row per memory node\n");
     for (int from = 0; from < STARPU_MAXNODES; from++) {
@@ -95,21 +85,11 @@ static void write_matrix(FILE *file, int nodes, double diagonal, double other) {
 
 /* A folder of this run alone, in place of the one in the user's home. */
 static enum sdt_status make_bus_folder(struct sdt_machine *machine, struct sdt_error *err) {
-    const char *tmp = getenv("TMPDIR");
     char *path = NULL;
-    enum sdt_status status = SDT_OK;
+    enum sdt_status status = sdt__folder_make(&machine->bus_folder, err);
 
-    if (asprintf(&machine->bus_folder, "%s/stardit-XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0) {
-        machine->bus_folder = NULL;
-        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting StarPU");
-    }
-    if (!mkdtemp(machine->bus_folder)) {
-        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s (set TMPDIR to a writable folder)",
-                          machine->bus_folder, strerror(errno));
-        free(machine->bus_folder);
-        machine->bus_folder = NULL;
+    if (status != SDT_OK)
         return status;
-    }
     if (asprintf(&path, "%s/bus", machine->bus_folder) < 0)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting StarPU");
     if (mkdir(path, 0700))

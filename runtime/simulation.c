@@ -14,6 +14,8 @@
 
 #include <starpu.h>
 
+#include "base/folder.h"
+
 #define FOLDER_VARIABLE "STARDIT_SIMULATION" /* the folder, in the process that simulates */
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -171,21 +173,6 @@ static enum sdt_status write_file(const struct sdt_platform *p, const char *fold
     return SDT_OK;
 }
 
-static void remove_folder(const char *folder) {
-    char path[4200];
-    for (size_t i = 0; i < FILES; i++) {
-        snprintf(path, sizeof path, "%s/bus/stardit.%s", folder, endings[i]);
-        unlink(path);
-    }
-    snprintf(path, sizeof path, "%s/finished", folder);
-    unlink(path);
-    static const char *const inside[] = {"/bus", "/codelets/45", "/codelets", "/debug", ""};
-    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
-        snprintf(path, sizeof path, "%s%s", folder, inside[i]);
-        rmdir(path); /* stays when StarPU has put something else there */
-    }
-}
-
 /* ---- running --------------------------------------------------------------------------------- */
 
 bool sdt_simulation_launched(void) { return getenv(FOLDER_VARIABLE) != NULL; }
@@ -219,19 +206,15 @@ static void set_environment(const struct sdt_platform *p, const char *folder) {
 enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char **argv, int *code,
                                       struct sdt_error *err) {
     static const char *const inside[] = {"/bus", "/codelets", "/codelets/45", "/debug"};
-    const char *tmp = getenv("TMPDIR");
-    char folder[4096], path[4200];
-    enum sdt_status status = SDT_OK;
+    char *folder = NULL, path[4200];
     int state = 0, count = 0;
     char **quiet = NULL;
     pid_t child;
 
     *code = 1;
-    if ((size_t)snprintf(folder, sizeof folder, "%s/stardit-XXXXXX", tmp && *tmp ? tmp : "/tmp") >=
-            sizeof folder ||
-        !mkdtemp(folder))
-        return sdt_fail(err, SDT_ERROR_IO, "no folder for the platform: %s (set TMPDIR)",
-                        strerror(errno));
+    enum sdt_status status = sdt__folder_make(&folder, err);
+    if (status != SDT_OK)
+        return status;
     for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
         snprintf(path, sizeof path, "%s%s", folder, inside[i]);
         if (mkdir(path, 0700) && status == SDT_OK)
@@ -274,7 +257,7 @@ enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char 
     }
 out:
     free(quiet);
-    remove_folder(folder);
+    sdt__folder_remove(folder);
     return status;
 }
 
