@@ -4,6 +4,7 @@
 #endif
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,57 +23,98 @@ static const char name_of_program[] = "stardit-generate";
 
 /* ---- interruption ---------------------------------------------------------------------------- */
 
-static struct sdt_machine *volatile machine_to_stop;
-static volatile sig_atomic_t signals;
+static struct sdt_machine *_Atomic machine_to_stop;
+static atomic_int signals;           /* that ask for an end, so far */
+static _Atomic int64_t first_signal; /* when the first one came, ns */
 
-/* The first signal asks the run to end after the running tasks, a second one ends the program. */
-static void on_signal(int number) {
-    (void)number;
-    if (signals++)
-        _exit(1);
-    if (machine_to_stop)
-        sdt_machine_stop(machine_to_stop);
+static int64_t nanoseconds(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-static void catch_signals(struct sdt_machine *machine) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+/* The first signal asks the run to end after the running tasks. A second Ctrl-C or SIGTERM ends the program,
+ * unless it comes with the first: timeout(1) sends two, systemd and a closing terminal a SIGHUP beside. */
+static void on_signal(int number, siginfo_t *info, void *context) {
+    (void)context;
+    if (number == SIGXFSZ && info->si_code > 0)
+        return; /* write() fails with EFBIG, and that is reported */
+    if (atomic_fetch_add(&signals, 1) == 0)
+        atomic_store(&first_signal, nanoseconds());
+    else if ((number == SIGINT || number == SIGTERM) &&
+             nanoseconds() - atomic_load(&first_signal) > 200000000)
+        _exit(1);
+    struct sdt_machine *machine = atomic_load(&machine_to_stop);
+    if (machine)
+        sdt_machine_stop(machine);
+}
 
-    machine_to_stop = machine;
+/* Before anything runs; a signal that comes before the machine is there counts as soon as it is. */
+static void catch_signals(void) {
+    static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGXFSZ};
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
+    struct sigaction before;
+
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+        if (sigaction(ends[i], NULL, &before) == 0 &&
+            !(ends[i] == SIGHUP && before.sa_handler == SIG_IGN)) /* nohup(1) */
+            sigaction(ends[i], &action, NULL);
+    /* Whoever reads the progress may go: writing fails then, and the work goes on. */
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void stop_on_signals(struct sdt_machine *machine) {
+    atomic_store(&machine_to_stop, machine);
+    if (machine && atomic_load(&signals))
+        sdt_machine_stop(machine);
 }
 
 /* ---- keeping the latent ---------------------------------------------------------------------- */
 
-/* A name that is not taken: <output without ending>.latent.safetensors, else with -2, -3, ... NULL:
- * out of memory. */
-static char *latent_path(const char *output) {
-    char *stem = strdup(output), *path = NULL;
-    if (!stem)
-        return NULL;
-    for (size_t length = strlen(stem); length > 1 && stem[length - 1] == '/'; length--)
-        stem[length - 1] = 0;
-    char *slash = strrchr(stem, '/'), *dot = strrchr(stem, '.');
-    if (dot && dot > (slash ? slash + 1 : stem))
-        *dot = 0;
+/* A name that is not taken: <stem>.latent.safetensors, else with -2, -3, ... NULL: out of memory, or there
+ * are too many. */
+static char *free_name(const char *folder, int length, const char *stem) {
+    char *path = NULL;
     for (int i = 1; i < 1000; i++) {
-        int length = i == 1 ? asprintf(&path, "%s.latent.safetensors", stem)
-                            : asprintf(&path, "%s.latent-%d.safetensors", stem, i);
-        if (length < 0) {
-            path = NULL;
+        char number[16] = "";
+        if (i > 1)
+            snprintf(number, sizeof number, "-%d", i);
+        if (asprintf(&path, "%s%.*s.latent%s.safetensors", folder, length, stem, number) < 0)
+            return NULL;
+        if (access(path, F_OK) != 0)
+            return path;
+        free(path);
+    }
+    return NULL;
+}
+
+/* Where a latent goes: beside the output under its name without ending, or into TMPDIR. malloc'ed. */
+static char *latent_path(const char *output, bool beside) {
+    size_t length = strlen(output);
+    while (length > 1 && output[length - 1] == '/')
+        length--;
+    size_t start = length;
+    while (start > 0 && output[start - 1] != '/')
+        start--;
+    for (size_t i = length; i > start + 1; i--)
+        if (output[i - 1] == '.') {
+            length = i - 1;
             break;
         }
-        if (access(path, F_OK) != 0)
-            break;
-        free(path);
-        path = NULL;
+    if (beside)
+        return free_name("", (int)length, output);
+    const char *tmp = getenv("TMPDIR");
+    char *folder = NULL, *path = NULL;
+    if (asprintf(&folder, "%s/", tmp && *tmp ? tmp : "/tmp") >= 0) {
+        path = free_name(folder, (int)(length - start), output + start);
+        free(folder);
     }
-    free(stem);
     return path;
 }
 
-/* After a failure or a stop: writes what there is and says so. */
+/* After a failure or a stop: writes what there is and says so. Where it cannot be written under its own name
+ * or beside the output, TMPDIR may have room. */
 static void keep_latent(const char *output, const char *save_latent,
                         const struct sdt_request *request, const struct sdt_result *result) {
     struct sdt_stored tensor = {.name = "latent",
@@ -82,7 +124,7 @@ static void keep_latent(const char *output, const char *save_latent,
                                           result->latent_height, result->latent_width},
                                 .count = 1,
                                 .data = result->latent};
-    struct sdt_error err;
+    struct sdt_error err = {.message = "no memory for its name"};
     bool finished = result->steps_done == request->steps;
 
     if (!result->latent || result->steps_done == 0)
@@ -90,18 +132,19 @@ static void keep_latent(const char *output, const char *save_latent,
     for (int i = 0; i < tensor.rank; i++)
         tensor.count *= (size_t)tensor.shape[i];
     tensor.bytes = tensor.count * sizeof(float);
-    bool own = finished && save_latent;
-    char *path = own ? strdup(save_latent) : latent_path(output);
-    if (!path)
-        fprintf(stderr, "%s: out of memory while keeping the latent\n", name_of_program);
-    else if (sdt_safetensors_write(path, 1, &tensor, &err) != SDT_OK)
-        fprintf(stderr, "%s: the latent could not be kept: %s\n", name_of_program, err.message);
-    else
-        fprintf(stderr,
-                "%s: the latent after step %d of %d is in %s (--num-inference-steps 0 --latents %s "
-                "decodes it)\n",
-                name_of_program, result->steps_done, request->steps, path, path);
-    free(path);
+    for (int place = finished && save_latent ? 0 : 1; place < 3; place++) {
+        char *path = place == 0 ? strdup(save_latent) : latent_path(output, place == 1);
+        bool kept = path && sdt_safetensors_write(path, 1, &tensor, &err) == SDT_OK;
+        if (kept)
+            fprintf(stderr,
+                    "%s: the latent after step %d of %d is in %s (--num-inference-steps 0 "
+                    "--latents %s decodes it)\n",
+                    name_of_program, result->steps_done, request->steps, path, path);
+        free(path);
+        if (kept)
+            return;
+    }
+    fprintf(stderr, "%s: the latent could not be kept: %s\n", name_of_program, err.message);
 }
 
 /* ---- statistics ------------------------------------------------------------------------------ */
@@ -317,6 +360,7 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
                                   .deliver = deliver,
                                   .deliver_arg = &d};
 
+    catch_signals();
     enum sdt_status status = failed || !d.outcome
                                  ? sdt_fail(&err, SDT_ERROR_MEMORY, "out of memory for the names")
                                  : sdt_machine_open(&options, &machine, &err);
@@ -324,7 +368,7 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
         code = app_report(name_of_program, &err);
         goto out;
     }
-    catch_signals(machine);
+    stop_on_signals(machine);
     d.progress = app_progress_start(mode, plan, requests[0].steps, count);
     if (d.progress) {
         run.progress = app_progress_update;
@@ -354,7 +398,7 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
         code = app_report(name_of_program, &err);
     if (!code && count > 1 && !s->quiet)
         fprintf(stderr, "%s: %d videos in %.1f s\n", name_of_program, count, now() - start);
-    machine_to_stop = NULL;
+    stop_on_signals(NULL);
     sdt_machine_close(machine);
 out:
     free_names(d.output, count);
