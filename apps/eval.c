@@ -13,10 +13,7 @@
 #include "apps/options.h"
 #include "apps/stats.h"
 #include "apps/strategy.h"
-#include "graph/models/umt5.h"
-#include "graph/models/wan.h"
-#include "graph/models/wan_vae.h"
-#include "graph/run/latent.h"
+#include "graph/run/forward.h"
 #include "graph/sampler/sampler.h"
 #include "runtime/devices.h"
 
@@ -179,103 +176,84 @@ static bool is_zero(const float *values, int count) {
 
 /* ---- transformer ----------------------------------------------------------------------------- */
 
+static void look(void *arg, const struct sdt_layout *layout) {
+    struct eval *eval = arg;
+    app_stats_layout(layout, eval->tiles, eval->heads);
+    eval->has_layout = true;
+}
+
+/* Do the inputs have the shapes that this transformer takes? */
+static enum sdt_status check_shapes(const struct eval *eval, const struct sdt_dit *dit,
+                                    const struct sdt_stored *x, const struct sdt_stored *text,
+                                    const struct sdt_stored *t, struct sdt_error *err) {
+    char shape[200];
+    if (x->shape[1] != dit->channels || !fits_int(x) || x->count > UINT32_MAX)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: in.x has the shape [%s]; this transformer takes [1, %d, frames, "
+                        "height, width], in all at most 4294967295 numbers",
+                        eval->path, shape_text(x, shape, sizeof shape), dit->channels);
+    if (text->shape[2] != dit->text_dim || !fits_int(text) || t->count != 1)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: in.txt has the shape [%s]; this transformer takes [1, rows, %d]",
+                        eval->path, shape_text(text, shape, sizeof shape), dit->text_dim);
+    return SDT_OK;
+}
+
 static enum sdt_status eval_transformer(struct eval *eval, const char *folder,
                                         struct results *results, struct sdt_error *err) {
     const struct sdt_stored *x_tensor, *text_tensor, *t_tensor;
     float *x = NULL, *text = NULL, *t = NULL, *y = NULL;
-    sdt_handle x_handle = NULL, text_handle = NULL, y_handle = NULL;
-    struct sdt_wan *wan = NULL;
-    struct sdt_wan_run *run = NULL;
-    struct sdt_latent latent = {0};
-    struct sdt_flow flow = sdt_machine_flow(eval->machine, SDT_LANE_DENOISE);
-    enum sdt_status status = sdt_wan_open(folder, &wan, err);
-    char shape[200];
+    struct sdt_placement together = {.ulysses_degree = eval->ulysses_degree,
+                                     .chunk_heads = eval->chunk_heads};
+    struct sdt_dit *dit = NULL;
+    enum sdt_status status = sdt_dit_open(folder, SDT_OPEN_WEIGHTS, 0, &dit, err);
 
-    if (status != SDT_OK)
-        return status;
-    const struct sdt_wan_config *config = sdt_wan_config(wan);
-    status = get_input(eval, "in.x", 5, "[1, channels, frames, height, width]", &x_tensor, &x, err);
+    if (status == SDT_OK)
+        status = sdt_strategy_allows(eval->strategy, &together, eval->machine->devices, dit, err);
+    if (status == SDT_OK)
+        status =
+            get_input(eval, "in.x", 5, "[1, channels, frames, height, width]", &x_tensor, &x, err);
     if (status == SDT_OK)
         status = get_input(eval, "in.txt", 3, "[1, rows, text width]", &text_tensor, &text, err);
     if (status == SDT_OK)
         status = get_input(eval, "in.t", 1, "[1]", &t_tensor, &t, err);
+    if (status == SDT_OK)
+        status = check_shapes(eval, dit, x_tensor, text_tensor, t_tensor, err);
     if (status != SDT_OK)
         goto out;
-    if (x_tensor->shape[1] != config->in_channels || !fits_int(x_tensor) ||
-        x_tensor->count > UINT32_MAX) {
-        status =
-            sdt_fail(err, SDT_ERROR_FORMAT,
-                     "%s: in.x has the shape [%s]; this transformer takes [1, %d, frames, "
-                     "height, width], in all at most 4294967295 numbers",
-                     eval->path, shape_text(x_tensor, shape, sizeof shape), config->in_channels);
-        goto out;
-    }
-    if (text_tensor->shape[2] != config->text_dim || !fits_int(text_tensor) ||
-        t_tensor->count != 1) {
-        status =
-            sdt_fail(err, SDT_ERROR_FORMAT,
-                     "%s: in.txt has the shape [%s]; this transformer takes [1, rows, %d]",
-                     eval->path, shape_text(text_tensor, shape, sizeof shape), config->text_dim);
-        goto out;
-    }
     /* Zero rows at the end are padding, which the model attends to: one key stands for them all. */
     int all_rows = (int)text_tensor->shape[1], rows = all_rows;
-    while (rows > 1 &&
-           is_zero(text + (size_t)(rows - 1) * (size_t)config->text_dim, config->text_dim))
+    while (rows > 1 && is_zero(text + (size_t)(rows - 1) * (size_t)dit->text_dim, dit->text_dim))
         rows--;
-
     y = calloc(x_tensor->count, sizeof *y);
     if (!y) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the result");
         goto out;
     }
-    struct sdt_wan_geometry geometry = {(int)x_tensor->shape[2], (int)x_tensor->shape[3],
-                                        (int)x_tensor->shape[4]};
-    struct sdt_parallel parallel = {.strategy = eval->strategy,
-                                    .place = eval->machine->device,
-                                    .devices = eval->machine->devices,
-                                    .ulysses_degree = eval->ulysses_degree,
-                                    .chunk_heads = eval->chunk_heads,
-                                    .dtype = eval->kinds.dit_dtype};
-    run = sdt_wan_run_new(&flow, wan, eval->machine, &parallel, geometry, 1);
-    if (!run)
-        goto wait;
-    const struct sdt_layout *layout = sdt_wan_layout(run);
-    app_stats_layout(layout, eval->tiles, eval->heads);
-    eval->has_layout = true;
-    x_handle = register_floats(x, x_tensor->count);
-    text_handle = register_floats(text, (size_t)rows * (size_t)config->text_dim);
-    y_handle = register_floats(y, x_tensor->count);
-    sdt_latent_init(&flow, &latent, layout, sdt_wan_patch(wan, geometry), 0, NULL, NULL);
-    if (flow.error.status != SDT_OK)
-        goto wait;
-    sdt_latent_scatter(&flow, &latent, &eval->machine->host, x_handle);
-    sdt_wan_prompt(&flow, run, 0, text_handle, rows, all_rows - rows);
-    sdt_wan_forward(&flow, run, 0, t[0], latent.x[0]);
-    flow.place = &eval->machine->host;
-    flow.tag.role = SDT_ROLE_IO;
-    for (int i = 0; i < layout->tiles; i++)
-        sdt_insert_unpatchify(&flow, "gather_velocity", &latent.patch, (int64_t)i * layout->rows,
-                              layout->rows, sdt_wan_velocity(run, 0)[i], y_handle);
-wait:
-    status = sdt__flow_wait(&flow, err);
+    struct sdt_forward forward = {
+        .dit = dit,
+        .machine = eval->machine,
+        .parallel = sdt_parallel_of(eval->strategy, &together, eval->machine->devices, 0),
+        .geometry = {(int)x_tensor->shape[2], (int)x_tensor->shape[3], (int)x_tensor->shape[4]},
+        .latent = x,
+        .text = text,
+        .rows = rows,
+        .pad_rows = all_rows - rows,
+        .t = t[0],
+        .guidance = 1.0f,
+        .look = look,
+        .look_arg = eval};
+    forward.parallel.place = eval->machine->device;
+    forward.parallel.dtype = eval->kinds.dit_dtype;
+    status = sdt_forward_once(&forward, y, err);
     if (status == SDT_ERROR_STALLED)
         return status;
-out:
-    if (latent.layout)
-        sdt_latent_clear(&latent);
-    if (x_handle)
-        starpu_data_unregister(x_handle);
-    if (text_handle)
-        starpu_data_unregister(text_handle);
-    if (y_handle)
-        starpu_data_unregister(y_handle); /* brings the result home */
-    sdt_wan_run_free(run);
-    sdt_wan_close(wan);
     if (status == SDT_OK) {
         status = add_result(results, "out.y", 5, x_tensor->shape, y, err);
         y = NULL;
     }
+out:
+    sdt_dit_close(dit);
     free(x);
     free(text);
     free(t);
@@ -296,7 +274,7 @@ static float *channels_first(const float *video, size_t pixels) {
 
 /* Decodes in.z as the output's name says: "out.whole", or "out.tiled_S_RxC" with tiles of SxS
  * pixels every R rows and C columns. */
-static enum sdt_status decode(struct eval *eval, struct sdt_wan_vae *vae, const char *name,
+static enum sdt_status decode(struct eval *eval, struct sdt_vae *vae, const char *name,
                               const struct sdt_stored *z_tensor, float *z, struct results *results,
                               struct sdt_error *err) {
     struct sdt_vae_job job = {.frames = (int)z_tensor->shape[2],
@@ -315,11 +293,11 @@ static enum sdt_status decode(struct eval *eval, struct sdt_wan_vae *vae, const 
                         "%s: %s: a vae gives out.whole and out.tiled_S_RxC (tile size S, stride R "
                         "rows by C columns, pixels)",
                         eval->path, name);
-    status = sdt_wan_vae_check(vae, &job, err);
+    status = vae->kind->check(vae, &job, err);
     if (status != SDT_OK)
         return status;
-    int64_t space = sdt_wan_vae_space_ratio(vae);
-    int64_t shape[5] = {1, 3, (int64_t)sdt_wan_vae_time_ratio(vae) * (job.frames - 1) + 1,
+    int64_t space = vae->space_ratio;
+    int64_t shape[5] = {1, 3, (int64_t)vae->time_ratio * (job.frames - 1) + 1,
                         space * job.height, space * job.width};
     size_t pixels = (size_t)(shape[2] * shape[3] * shape[4]);
     if (3 * pixels > UINT32_MAX)
@@ -330,7 +308,7 @@ static enum sdt_status decode(struct eval *eval, struct sdt_wan_vae *vae, const 
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", name);
     latent = register_floats(z, z_tensor->count);
     frames = register_floats(video, 3 * pixels);
-    status = sdt_wan_vae_decode(&flow, vae, eval->machine, &job, latent, frames, err);
+    status = vae->kind->decode(&flow, vae, eval->machine, &job, latent, frames, err);
     if (status == SDT_ERROR_STALLED)
         return status;
     starpu_data_unregister(latent);
@@ -345,21 +323,21 @@ static enum sdt_status eval_vae(struct eval *eval, const char *folder, struct re
                                 struct sdt_error *err) {
     const struct sdt_stored *z_tensor;
     float *z = NULL;
-    struct sdt_wan_vae *vae = NULL;
+    struct sdt_vae *vae = NULL;
     char shape[200];
     bool any = false;
-    enum sdt_status status = sdt_wan_vae_open(folder, &vae, err);
+    enum sdt_status status = sdt_vae_open(folder, SDT_OPEN_WEIGHTS, &vae, err);
 
     if (status != SDT_OK)
         return status;
     status = get_input(eval, "in.z", 5, "[1, channels, frames, height, width]", &z_tensor, &z, err);
-    if (status == SDT_OK && (z_tensor->shape[1] != sdt_wan_vae_channels(vae) ||
+    if (status == SDT_OK && (z_tensor->shape[1] != vae->channels ||
                              !fits_int(z_tensor) || z_tensor->count > UINT32_MAX))
         status = sdt_fail(err, SDT_ERROR_FORMAT,
                           "%s: in.z has the shape [%s]; this decoder takes [1, %d, frames, height, "
                           "width], in all at most 4294967295 numbers",
                           eval->path, shape_text(z_tensor, shape, sizeof shape),
-                          sdt_wan_vae_channels(vae));
+                          vae->channels);
     for (size_t i = 0; i < sdt_safetensors_count(eval->file) && status == SDT_OK; i++) {
         const char *name = sdt_safetensors_at(eval->file, i)->name;
         if (strncmp(name, "out.", 4))
@@ -370,14 +348,14 @@ static enum sdt_status eval_vae(struct eval *eval, const char *folder, struct re
     if (status == SDT_OK && !any)
         status = decode(eval, vae, "out.whole", z_tensor, z, results, err);
     free(z);
-    sdt_wan_vae_close(vae);
+    sdt_vae_close(vae);
     return status;
 }
 
 /* ---- text encoder ---------------------------------------------------------------------------- */
 
 /* in.ids<suffix> [1, tokens] -> out.y<suffix> [1, tokens, width] */
-static enum sdt_status encode(struct eval *eval, struct sdt_umt5 *encoder,
+static enum sdt_status encode(struct eval *eval, struct sdt_text *encoder,
                               const struct sdt_stored *tensor, struct results *results,
                               struct sdt_error *err) {
     struct sdt_flow flow = sdt_machine_flow(eval->machine, SDT_LANE_DENOISE);
@@ -395,7 +373,7 @@ static enum sdt_status encode(struct eval *eval, struct sdt_umt5 *encoder,
                         eval->path, tensor->name, sdt_dtype_name(tensor->dtype),
                         shape_text(tensor, shape, sizeof shape));
     int tokens = (int)tensor->count;
-    int64_t result_shape[3] = {1, tokens, sdt_umt5_width(encoder)};
+    int64_t result_shape[3] = {1, tokens, encoder->width};
     size_t size = (size_t)tokens * (size_t)result_shape[2];
     ids = malloc((size_t)tokens * sizeof *ids);
     states = calloc(size, sizeof *states);
@@ -406,16 +384,16 @@ static enum sdt_status encode(struct eval *eval, struct sdt_umt5 *encoder,
     }
     for (int i = 0; i < tokens; i++) {
         int64_t id = stored_integer(tensor, (size_t)i);
-        if (id < 0 || id >= sdt_umt5_vocabulary(encoder)) {
+        if (id < 0 || id >= encoder->vocabulary) {
             status = sdt_fail(err, SDT_ERROR_FORMAT,
                               "%s: %s: id %lld at position %d; ids are 0 to %d", eval->path,
-                              tensor->name, (long long)id, i, sdt_umt5_vocabulary(encoder) - 1);
+                              tensor->name, (long long)id, i, encoder->vocabulary - 1);
             goto out;
         }
         ids[i] = (int32_t)id;
     }
     sdt_handle handle = register_floats(states, size);
-    status = sdt_umt5_encode(&flow, encoder, eval->machine, &eval->machine->device[0],
+    status = encoder->kind->encode(&flow, encoder, eval->machine, &eval->machine->device[0],
                              eval->kinds.dit_dtype, ids, tokens, handle, err);
     if (status == SDT_ERROR_STALLED)
         return status;
@@ -433,9 +411,9 @@ out:
 
 static enum sdt_status eval_text_encoder(struct eval *eval, const char *folder,
                                          struct results *results, struct sdt_error *err) {
-    struct sdt_umt5 *encoder = NULL;
+    struct sdt_text *encoder = NULL;
     bool any = false;
-    enum sdt_status status = sdt_umt5_open(folder, &encoder, err);
+    enum sdt_status status = sdt_text_open(folder, SDT_OPEN_WEIGHTS, &encoder, err);
 
     if (status != SDT_OK)
         return status;
@@ -450,7 +428,7 @@ static enum sdt_status eval_text_encoder(struct eval *eval, const char *folder,
         status = sdt_fail(err, SDT_ERROR_MISSING,
                           "%s: no tensor in.ids; --component text_encoder needs it, [1, tokens]",
                           eval->path);
-    sdt_umt5_close(encoder);
+    sdt_text_close(encoder);
     return status;
 }
 
@@ -689,7 +667,7 @@ static enum sdt_status write_stats(const struct eval *eval, struct sdt_error *er
 
     json_object_set_new(stats, "component", json_string(eval->component));
     if (eval->machine) {
-        json_object_set_new(stats, "strategy", json_string(eval->strategy->name));
+        json_object_set_new(stats, "strategy", json_string(sdt_strategy_name(eval->strategy)));
         app_stats_kinds(stats, &eval->kinds, false);
         app_stats_machine(stats, eval->machine, eval->has_layout ? eval->tiles : NULL,
                           eval->has_layout ? eval->heads : NULL);

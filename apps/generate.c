@@ -227,7 +227,7 @@ static enum sdt_status write_stats(const struct app_settings *s, const struct sd
     json_object_set_new(stats, "sampler",
                         json_string(request->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc"));
     json_object_set_new(stats, "prompt_tokens", json_integer(sum.prompt_tokens));
-    json_object_set_new(stats, "strategy", json_string(request->strategy->name));
+    json_object_set_new(stats, "strategy", json_string(sdt_strategy_name(request->strategy)));
     json_object_set_new(stats, "placement", placement_object(placement, plan->streams));
     json_object_set_new(stats, "requests", requests_array(outcome, count));
     json_object_set_new(stats, "plan", plan_object(plan));

@@ -108,8 +108,8 @@ static void print_policies(void) {
 
 static void print_strategies(void) {
     for (int i = 0; sdt_strategies[i]; i++)
-        printf("%s%s: %s\n", i ? "              " : "Strategies:   ", sdt_strategies[i]->name,
-               sdt_strategies[i]->summary);
+        printf("%s%s: %s\n", i ? "              " : "Strategies:   ", sdt_strategy_name(sdt_strategies[i]),
+               sdt_strategy_summary(sdt_strategies[i]));
 }
 
 static void print_workers(const char *title, const struct sdt_place *place) {
@@ -228,52 +228,37 @@ static enum sdt_status print_model(const char *model, const struct size *size,
     if (app_given(program, "num-frames"))
         request.num_frames = size->num_frames;
 
-    struct sdt_wan *wan = sdt_pipeline_transformer(pipeline);
-    struct sdt_wan_vae *vae = sdt_pipeline_vae(pipeline);
-    struct sdt_umt5 *encoder = sdt_pipeline_text_encoder(pipeline);
-    const struct sdt_wan_config *config = sdt_wan_config(wan);
-    int space = sdt_wan_vae_space_ratio(vae), time = sdt_wan_vae_time_ratio(vae);
-    int grid_h = space * config->patch[1], grid_w = space * config->patch[2];
-    if (request.height % grid_h || request.width % grid_w || (request.num_frames - 1) % time) {
-        status = sdt_fail(err, SDT_ERROR_USAGE,
-                          "%dx%d, %d frames: the height must be a multiple of %d, the width of %d, "
-                          "and the frames %dk+1",
-                          request.height, request.width, request.num_frames, grid_h, grid_w, time);
-        goto out;
-    }
-    struct sdt_wan_geometry geometry = {(request.num_frames - 1) / time + 1, request.height / space,
-                                        request.width / space};
-    struct sdt_vae_job job = {.frames = geometry.frames,
-                              .height = geometry.height,
-                              .width = geometry.width,
-                              .scale = true};
-    status = sdt_wan_vae_check(vae, &job, err);
+    const struct sdt_dit *dit = pipeline->dit;
+    const struct sdt_vae *vae = pipeline->vae;
+    const struct sdt_text *encoder = pipeline->text;
+    status = sdt__check_request(pipeline, &request, err);
     if (status != SDT_OK)
         goto out;
-    int64_t tokens = (int64_t)(geometry.frames / config->patch[0]) *
-                     (geometry.height / config->patch[1]) * (geometry.width / config->patch[2]);
-    int streams = request.guidance_scale > 1.0 ? 2 : 1;
-    double forward = sdt_wan_flops(config, geometry, request.max_sequence_length);
+    struct sdt_geometry geometry = sdt__geometry(pipeline, &request);
+    struct sdt_vae_job job = sdt__vae_job(pipeline, &request);
+    int64_t tokens = sdt_tokens(dit, geometry);
+    int forwards = sdt__forwards(pipeline, &request);
+    struct sdt_work work = dit->kind->work(dit, tokens, request.max_sequence_length);
+    double forward = work.linear + work.attention;
 
     printf("Checkpoint:   %s\n", sdt_pipeline_folder(pipeline));
-    print_component("transformer", sdt_wan_weights(wan));
-    print_component("vae", sdt_wan_vae_weights(vae));
-    print_component("text_encoder", encoder ? sdt_umt5_weights(encoder) : NULL);
-    printf("Transformer:  %d layers, %d heads x %d, feed-forward %d, %d latent channels, patch "
-           "%dx%dx%d\n",
-           config->layers, config->heads, config->head_dim, config->ffn_dim, config->in_channels,
-           config->patch[0], config->patch[1], config->patch[2]);
+    print_component("transformer", dit->weights);
+    print_component("vae", vae->weights);
+    print_component("text_encoder", encoder ? encoder->weights : NULL);
+    printf("Transformer:  %s, %d layers, %d heads x %d, %d latent channels, patch %dx%dx%d\n",
+           pipeline->family->name, dit->layers, dit->heads, dit->head_dim, dit->channels,
+           dit->patch[0], dit->patch[1], dit->patch[2]);
     printf("Size:         %d frames of %dx%d (width x height): latent %dx%dx%d, %lld tokens in "
            "tiles of %d\n",
            request.num_frames, request.width, request.height, geometry.frames, geometry.height,
            geometry.width, (long long)tokens, sdt_tile_rows(tokens));
     printf("Work:         %.4g TFLOP a step (%d forward%s of %.4g, %d text keys), %.4g TFLOP to "
            "decode, %d steps\n",
-           forward * streams * 1e-12, streams, streams == 1 ? "" : "s", forward * 1e-12,
-           request.max_sequence_length, sdt_wan_vae_flops(vae, &job) * 1e-12, request.steps);
+           forward * forwards * 1e-12, forwards, forwards == 1 ? "" : "s", forward * 1e-12,
+           request.max_sequence_length, vae->kind->flops(vae, &job) * 1e-12, request.steps);
     if (encoder)
         printf("              %.4g TFLOP to encode a prompt of %d tokens\n",
-               sdt_umt5_flops(encoder, request.max_sequence_length) * 1e-12,
+               encoder->kind->flops(encoder, request.max_sequence_length) * 1e-12,
                request.max_sequence_length);
     print_groups(pipeline, &request);
 out:

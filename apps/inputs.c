@@ -64,9 +64,8 @@ static enum sdt_status read_latents(const struct app_settings *s, struct sdt_pip
                                     struct sdt_request *request, struct app_inputs *inputs,
                                     struct sdt_error *err) {
     const struct sdt_stored *tensor;
-    struct sdt_wan_vae *vae = sdt_pipeline_vae(pipeline);
-    int space = sdt_wan_vae_space_ratio(vae), time = sdt_wan_vae_time_ratio(vae);
-    int channels = sdt_wan_vae_channels(vae);
+    struct sdt_model model = sdt_pipeline_model(pipeline);
+    int space = model.space_ratio, time = model.time_ratio, channels = model.channels;
     enum sdt_status status =
         app_read_tensor("latents", s->latents, "latent", &inputs->latents_file, &tensor, err);
 
@@ -132,7 +131,7 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
                                  struct sdt_request *request, struct app_inputs *inputs,
                                  struct sdt_error *err) {
     enum sdt_status status = sdt_pipeline_defaults(pipeline, request, err);
-    struct sdt_umt5 *encoder = sdt_pipeline_text_encoder(pipeline);
+    int vocabulary = sdt_pipeline_model(pipeline).vocabulary;
 
     if (status != SDT_OK)
         return status;
@@ -168,12 +167,12 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
         status = app_read_prompt("negative-prompt", s->negative_prompt, &inputs->negative_prompt,
                                  &request->negative_prompt, err);
     if (status == SDT_OK && s->token_ids) {
-        if (!encoder)
+        if (!vocabulary)
             status = sdt_fail(err, SDT_ERROR_USAGE,
                               "--token-ids: %s has no text_encoder; --prompt-embeds would work",
                               sdt_pipeline_folder(pipeline));
         else
-            status = app_read_ids(s->token_ids, sdt_umt5_vocabulary(encoder), &inputs->ids,
+            status = app_read_ids(s->token_ids, vocabulary, &inputs->ids,
                                   &request->token_count, err);
         request->token_ids = inputs->ids;
     }

@@ -180,7 +180,7 @@ static void print_candidate(const struct sdt_candidate *c, int rank) {
         snprintf(groups, sizeof groups, "%d+%d", p->dit_devices, p->vae_devices);
     printf("  %4d  %-8s chunk %-3d degree %-3d %-9s aco %-8s streams %d  step %.4g s (exposed %.3g "
            "s) decode %.4g s total %.4g s memory %.1f MB%s\n",
-           rank, c->strategy->name, p->chunk_heads, p->ulysses_degree, groups, sdt_aco_name(p->aco),
+           rank, sdt_strategy_name(c->strategy), p->chunk_heads, p->ulysses_degree, groups, sdt_aco_name(p->aco),
            p->streams, c->step_seconds, c->exposed_seconds, c->decode_seconds, c->total_seconds,
            c->memory_bytes * 1e-6, c->fits ? "" : ", which is not there");
 }
@@ -203,7 +203,7 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
         printf("Candidates for %d request%s on %d devices, predicted\n", count,
                count == 1 ? "" : "s", o->machine.count);
     for (int i = 0; i < number; i++) {
-        if (!allowed(&candidate[i], o, placement, strategy, request->guidance_scale > 1.0 ? 2 : 1))
+        if (!allowed(&candidate[i], o, placement, strategy, sdt__forwards(pipeline, request)))
             continue;
         if (best < 0)
             best = i;
@@ -288,13 +288,6 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
                          : !strcmp(o->aco, "dynamic") ? SDT_ACO_DYNAMIC
                                                       : SDT_ACO_OFF;
     }
-    if (placement->aco != SDT_ACO_OFF && !placement->dit_devices)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "--aco %s needs two groups: --dit-devices and --vae-devices", o->aco);
-    if (placement->aco != SDT_ACO_OFF && request->strategy->ring)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "--aco %s does not go with --strategy %s; ulysses and pipesp work", o->aco,
-                        request->strategy->name);
     if (o->chunk_heads)
         placement->chunk_heads = o->chunk_heads;
     if (o->ulysses_degree)

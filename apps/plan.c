@@ -52,9 +52,8 @@ static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_reques
                           const struct sdt_placement *placement, const struct sdt_plan *plan) {
     static const double scales[] = {1.0, 0.75, 0.5, 0.375, 0.25, 0.125};
     static const int step_counts[] = {50, 30, 20, 10};
-    const struct sdt_wan_config *config = sdt_wan_config(sdt_pipeline_transformer(pipeline));
-    struct sdt_wan_vae *vae = sdt_pipeline_vae(pipeline);
-    int space = sdt_wan_vae_space_ratio(vae), time = sdt_wan_vae_time_ratio(vae);
+    struct sdt_model model = sdt_pipeline_model(pipeline);
+    int space = model.space_ratio, time = model.time_ratio;
     struct sdt_placement together = {.device = placement->device,
                                      .precision = placement->precision};
     struct sdt_request best = {0};
@@ -65,8 +64,8 @@ static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_reques
         together = *placement; /* kinds do not work together */
     for (size_t s = 0; s < sizeof scales / sizeof scales[0]; s++) {
         struct sdt_request smaller = *request;
-        smaller.height = rounded(request->height, scales[s], space * config->patch[1]);
-        smaller.width = rounded(request->width, scales[s], space * config->patch[2]);
+        smaller.height = rounded(request->height, scales[s], space * model.patch[1]);
+        smaller.width = rounded(request->width, scales[s], space * model.patch[2]);
         for (int frames = request->num_frames; frames >= 1;
              frames = (frames - 1) / 2 / time * time + 1) {
             smaller.num_frames = frames;
@@ -207,12 +206,12 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
                request->tiling.stride_cols);
     if (placement->device) {
         app_devices_name(placement->device, plan->devices, NULL, names, sizeof names);
-        printf("  devices        %s, strategy %s, policy %s\n", names, request->strategy->name,
+        printf("  devices        %s, strategy %s, policy %s\n", names, sdt_strategy_name(request->strategy),
                scheduler);
     } else {
         printf("  devices        %d with %d worker%s each, strategy %s, policy %s\n", plan->devices,
                plan->workers_per_device, plan->workers_per_device == 1 ? "" : "s",
-               request->strategy->name, scheduler);
+               sdt_strategy_name(request->strategy), scheduler);
     }
     printf("  precision      denoise in %s on %s, decode in %s on %s\n",
            dtype_word(plan->dit_dtype), sdt_device_kind_name(plan->dit_kind),

@@ -12,45 +12,20 @@
 
 #include "apps/options.h"
 #include "apps/strategy.h"
+#include "graph/pipeline.h"
 #include "graph/run/latent.h"
 #include "runtime/simulation.h"
 
 static const char name_of_program[] = "stardit-simulate";
 
-/* Wan 2.1's published sizes, for those who have no checkpoint. */
-static const struct sdt_wan_config wan_1_3b = {.layers = 30,
-                                               .heads = 12,
-                                               .head_dim = 128,
-                                               .width = 1536,
-                                               .in_channels = 16,
-                                               .out_channels = 16,
-                                               .text_dim = 4096,
-                                               .freq_dim = 256,
-                                               .ffn_dim = 8960,
-                                               .patch = {1, 2, 2},
-                                               .eps = 1e-6f,
-                                               .cross_attn_norm = true};
-static const struct sdt_wan_config wan_14b = {.layers = 40,
-                                              .heads = 40,
-                                              .head_dim = 128,
-                                              .width = 5120,
-                                              .in_channels = 16,
-                                              .out_channels = 16,
-                                              .text_dim = 4096,
-                                              .freq_dim = 256,
-                                              .ffn_dim = 13824,
-                                              .patch = {1, 2, 2},
-                                              .eps = 1e-6f,
-                                              .cross_attn_norm = true};
-
 struct settings {
-    const char *platform_path, *model, *size, *strategy_name, *scheduler, *trace;
-    int height, width, num_frames, text_keys, forwards, streams;
+    const char *platform_path, *model, *strategy_name, *scheduler, *trace;
+    int height, width, num_frames, text_keys, forwards, streams; /* 0: the model's */
     int chunk_heads, ulysses_degree, tile_rows, layers;
     struct sdt_platform platform; /* from options; the file's where they are not given */
     const struct sdt_strategy *strategy;
-    struct sdt_wan_config config;
-    struct sdt_wan_geometry geometry;
+    struct sdt_model whole; /* of which `layers` layers are simulated */
+    struct sdt_request request;
 };
 
 /* What one forward of `layers` layers showed. */
@@ -62,6 +37,37 @@ struct measured {
     int tile_rows, chunks;
 };
 
+/* ---- the model ------------------------------------------------------------------------------- */
+
+/* What is asked for, with the model's own sizes where nothing is. */
+static enum sdt_status read_model(struct settings *s, struct sdt_error *err) {
+    struct sdt_pipeline *pipeline = NULL;
+    struct sdt_request *request = &s->request;
+    struct sdt_placement together = {.ulysses_degree = s->ulysses_degree,
+                                     .chunk_heads = s->chunk_heads,
+                                     .streams = s->streams};
+    enum sdt_status status = sdt_pipeline_imagine(s->model, 0, &pipeline, err);
+    if (status == SDT_OK)
+        status = sdt_pipeline_defaults(pipeline, request, err);
+    if (status != SDT_OK)
+        goto out;
+    request->height = s->height ? s->height : request->height;
+    request->width = s->width ? s->width : request->width;
+    request->num_frames = s->num_frames ? s->num_frames : request->num_frames;
+    request->max_sequence_length = s->text_keys ? s->text_keys : request->max_sequence_length;
+    s->forwards = s->forwards ? s->forwards : sdt__forwards(pipeline, request);
+    s->whole = sdt_pipeline_model(pipeline);
+    s->layers = s->layers > s->whole.layers ? s->whole.layers : s->layers;
+    status = sdt__check_request(pipeline, request, err);
+    if (status == SDT_OK)
+        status =
+            sdt_strategy_allows(s->strategy, &together, s->platform.devices, pipeline->dit, err);
+out:
+    request->negative_prompt = NULL; /* the pipeline's */
+    sdt_pipeline_close(pipeline);
+    return status;
+}
+
 /* ---- options --------------------------------------------------------------------------------- */
 
 static int parse(struct settings *s, int argc, char **argv, struct sdt_error *err) {
@@ -70,17 +76,19 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
     app_strategy_help(strategy_help, sizeof strategy_help);
     struct app_option options[] = {
         APP_HEADING("What to simulate"),
-        APP_STRING_OPTION("model", "DIR", &s->model,
-                          "a checkpoint; only transformer/config.json is read"),
-        APP_CHOICE_OPTION("size", "1.3b|14b", &s->size,
-                          "without --model: a size of Wan 2.1 (default 1.3b)"),
-        APP_INT_OPTION("height", "N", &s->height, 1, 65536, "of the video, pixels (default 480)"),
-        APP_INT_OPTION("width", "N", &s->width, 1, 65536, "of the video, pixels (default 832)"),
-        APP_INT_OPTION("num-frames", "N", &s->num_frames, 1, 65536, "of the video (default 81)"),
+        APP_STRING_OPTION("model", "DIR|NAME", &s->model,
+                          "a checkpoint, of which only the config.json files are read, or a published "
+                          "size: wan-1.3b, wan-14b (default wan-1.3b)"),
+        APP_INT_OPTION("height", "N", &s->height, 1, 65536,
+                       "of the video, pixels (default: the model's)"),
+        APP_INT_OPTION("width", "N", &s->width, 1, 65536,
+                       "of the video, pixels (default: the model's)"),
+        APP_INT_OPTION("num-frames", "N", &s->num_frames, 1, 65536,
+                       "of the video (default: the model's)"),
         APP_INT_OPTION("max-sequence-length", "N", &s->text_keys, 1, 4096,
-                       "text keys in cross attention (default 512)"),
+                       "tokens of the prompt (default: the model's)"),
         APP_INT_OPTION("forwards", "N", &s->forwards, 1, 2,
-                       "of a step: 2 with guidance, 1 without (default 2)"),
+                       "of a step (default: the model's with guidance)"),
         APP_INT_OPTION("layers", "K", &s->layers, 2, 1000,
                        "simulate K layers and K/2, extend to all (default 4)"),
         APP_HEADING("How it runs in parallel"),
@@ -119,20 +127,15 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
     };
     struct app_program program = {
         .name = name_of_program,
-        .usage = "[--model DIR] [options]",
+        .usage = "[--model DIR|NAME] [options]",
         .summary =
-            "Predicts the time of a denoising step of the Wan transformer on simulated GPUs. "
+            "Predicts the time of a denoising step on simulated GPUs. "
             "No weight is read and nothing is computed.",
         .options = options,
         .count = sizeof options / sizeof options[0],
     };
 
-    *s = (struct settings){.size = "1.3b",
-                           .height = 480,
-                           .width = 832,
-                           .num_frames = 81,
-                           .text_keys = 512,
-                           .forwards = 2,
+    *s = (struct settings){.model = "wan-1.3b",
                            .streams = 2,
                            .layers = 4,
                            .platform = {.devices = 8,
@@ -182,26 +185,7 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
     s->strategy = app_strategy(s->strategy_name, err);
     if (!s->strategy)
         return app_report(name_of_program, err);
-    s->config = !strcmp(s->size, "14b") ? wan_14b : wan_1_3b;
-    if (s->model) {
-        char path[4096];
-        snprintf(path, sizeof path, "%s/transformer", s->model);
-        if (sdt_wan_config_read(path, &s->config, err) != SDT_OK)
-            return app_report(name_of_program, err);
-    }
-    /* Wan's VAE: 8 x 8 pixels and 4 frames to a latent pixel, the first frame alone. */
-    if (s->height % (8 * s->config.patch[1]) || s->width % (8 * s->config.patch[2]) ||
-        (s->num_frames - 1) % 4)
-        return app_usage(name_of_program,
-                         "%dx%d, %d frames: the height must be a multiple of %d, the width of %d, "
-                         "and the frames 4k+1",
-                         s->height, s->width, s->num_frames, 8 * s->config.patch[1],
-                         8 * s->config.patch[2]);
-    s->geometry =
-        (struct sdt_wan_geometry){(s->num_frames - 1) / 4 + 1, s->height / 8, s->width / 8};
-    if (s->layers > s->config.layers)
-        s->layers = s->config.layers;
-    return -1;
+    return read_model(s, err) == SDT_OK ? -1 : app_report(name_of_program, err);
 }
 
 /* ---- one forward ----------------------------------------------------------------------------- */
@@ -227,73 +211,43 @@ static double busiest_ms(const struct sdt_machine *machine, bool exchanges, doub
     return most;
 }
 
-static enum sdt_status simulate(const struct settings *s, struct sdt_machine *machine, int layers,
-                                struct measured *measured, struct sdt_error *err) {
-    struct sdt_wan_config config = s->config;
-    struct sdt_wan *wan = NULL;
-    struct sdt_wan_run *run = NULL;
-    struct sdt_latent latent = {0};
-    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
-    const struct sdt_wan_geometry *g = &s->geometry;
-    size_t pixels = (size_t)config.in_channels * (size_t)(g->frames * g->height) * (size_t)g->width;
-    size_t words = (size_t)s->text_keys * (size_t)config.text_dim;
-    int n = machine->devices + 1;
-    double each[2][SDT_MAX_DEVICES] = {{0}}, traffic[(SDT_MAX_DEVICES + 1) * (SDT_MAX_DEVICES + 1)];
-    sdt_handle x = NULL, text = NULL;
-    const struct sdt_layout *layout = NULL;
-    float *values = calloc(pixels > words ? pixels : words, sizeof *values);
+/* All that a simulated forward reads, never its values. */
+struct inputs {
+    float *values;
+    sdt_handle latent, text;
+};
 
-    config.layers = layers;
-    enum sdt_status status = sdt_wan_imagine(&config, &wan, err);
-    if (status == SDT_OK && !values)
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the latent");
-    if (status != SDT_OK)
-        goto out;
-    int64_t tokens = (int64_t)(g->frames / config.patch[0]) * (g->height / config.patch[1]) *
-                     (g->width / config.patch[2]);
-    int devices = s->strategy->one_device ? 1 : machine->devices;
-    struct sdt_parallel parallel = {
-        .strategy = s->strategy,
-        .place = machine->device,
-        .devices = machine->devices,
-        .ulysses_degree = s->ulysses_degree,
-        .chunk_heads = s->chunk_heads,
-        .streams = s->streams,
-        .tile_rows = s->tile_rows ? s->tile_rows : (int)((tokens + devices - 1) / devices)};
-    run = sdt_wan_run_new(&flow, wan, machine, &parallel, s->geometry, s->forwards);
-    if (!run)
-        goto waited;
-    layout = sdt_wan_layout(run);
-    x = host_floats(values, pixels); /* never read, so that both may lie in one place */
-    text = host_floats(values, words);
-    sdt_latent_init(&flow, &latent, layout, sdt_wan_patch(wan, s->geometry), 0, NULL, NULL);
-    sdt_latent_scatter(&flow, &latent, &machine->host, x);
-    for (int i = 0; i < s->forwards; i++)
-        sdt_wan_prompt(&flow, run, i, text, s->text_keys, 0);
-    /* The first step brings the weights to the devices; the second is like all others. */
-    for (int i = 0; i < 2; i++) {
-        if (i == 1) {
-            if (sdt__flow_wait(&flow, err) != SDT_OK)
-                break;
-            busiest_ms(machine, false, each[0]);
-            busiest_ms(machine, true, each[1]);
-            sdt_machine_traffic(machine, traffic);
-            memset(traffic, 0, sizeof traffic);
-            measured->tasks = sdt__recorder_tasks(machine->recorder);
-            measured->ms = -1e-3 * starpu_timing_now();
-        }
-        sdt_wan_forwards(&flow, run, s->forwards, 500.0f, latent.x[0]);
-    }
-waited:
-    status = sdt__flow_wait(&flow, err);
-    if (status != SDT_OK || !layout)
-        goto out;
-    measured->ms += 1e-3 * starpu_timing_now();
-    measured->tasks = sdt__recorder_tasks(machine->recorder) - measured->tasks;
+static bool inputs_init(struct inputs *inputs, const struct settings *s,
+                        const struct sdt_dit *dit, struct sdt_geometry g) {
+    size_t pixels = (size_t)dit->channels * (size_t)(g.frames * g.height) * (size_t)g.width;
+    size_t words = (size_t)s->request.max_sequence_length * (size_t)dit->text_dim;
+    inputs->values = calloc(pixels > words ? pixels : words, sizeof *inputs->values);
+    if (!inputs->values)
+        return false;
+    inputs->latent = host_floats(inputs->values, pixels); /* both may lie in one place */
+    inputs->text = host_floats(inputs->values, words);
+    return true;
+}
+
+static void inputs_clear(struct inputs *inputs) {
+    if (inputs->latent)
+        starpu_data_unregister(inputs->latent);
+    if (inputs->text)
+        starpu_data_unregister(inputs->text);
+    free(inputs->values);
+}
+
+/* What the machine has done so far, and since then. */
+static void count(struct sdt_machine *machine, double each[2][SDT_MAX_DEVICES],
+                  struct measured *measured) {
+    double traffic[(SDT_MAX_DEVICES + 1) * (SDT_MAX_DEVICES + 1)] = {0};
+    int n = machine->devices + 1;
     measured->busy_ms = busiest_ms(machine, false, each[0]);
     measured->exchange_ms = busiest_ms(machine, true, each[1]);
-    sdt_machine_traffic(machine, traffic);
+    measured->tasks = sdt__recorder_tasks(machine->recorder) - measured->tasks;
+    measured->ms = 1e-3 * starpu_timing_now() - measured->ms;
     measured->received = measured->moved = 0.0;
+    sdt_machine_traffic(machine, traffic);
     for (int to = 1; to < n; to++) {
         double received = 0.0;
         for (int from = 1; from < n; from++)
@@ -301,19 +255,85 @@ waited:
         measured->moved += received;
         measured->received = received > measured->received ? received : measured->received;
     }
-    measured->formula = s->forwards * sdt_wan_exchanged(&config, s->strategy, layout);
-    measured->tile_rows = layout->rows;
-    measured->chunks = layout->chunks;
+}
+
+/* A step, and once more: the first brings the weights to the devices, the second is like all others. */
+static void two_steps(struct sdt_flow *flow, const struct settings *s, struct sdt_run *run,
+                      struct sdt_latent *latent, struct sdt_prompt *prompt,
+                      const struct inputs *inputs, struct measured *measured) {
+    double each[2][SDT_MAX_DEVICES] = {{0}};
+    struct sdt_text_states text = {inputs->text, s->request.max_sequence_length, 0};
+    sdt_latent_init(flow, latent, &run->layout, sdt_patch_of(run->dit, run->geometry), 0, NULL,
+                    NULL);
+    sdt_latent_scatter(flow, latent, flow->host, inputs->latent);
+    for (int i = 0; i < s->forwards; i++) {
+        sdt_run_prompt(flow, run, i, &text, &prompt[i]);
+        run->branch[i].prompt = &prompt[i];
+    }
+    *measured = (struct measured){0};
+    for (int i = 0; i < 2; i++) {
+        sdt_run_step(flow, run, s->forwards, 500.0f, latent->x[0]);
+        if (sdt__flow_wait(flow, NULL) != SDT_OK)
+            return;
+        count(run->machine, each, measured);
+        if (i == 0) {
+            measured->tasks = sdt__recorder_tasks(run->machine->recorder);
+            measured->ms = 1e-3 * starpu_timing_now();
+        }
+    }
+    measured->formula =
+        s->forwards * sdt_run_exchanged(run->dit, s->strategy, &run->layout);
+    measured->tile_rows = run->layout.rows;
+    measured->chunks = run->layout.chunks;
+}
+
+static enum sdt_status simulate(const struct settings *s, struct sdt_machine *machine, int layers,
+                                struct measured *measured, struct sdt_error *err) {
+    struct sdt_pipeline *pipeline = NULL;
+    struct sdt_run *run = NULL;
+    struct sdt_latent latent = {0};
+    struct sdt_prompt prompt[2] = {{0}};
+    struct inputs inputs = {0};
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+    struct sdt_parallel parallel = {.strategy = s->strategy,
+                                    .place = machine->device,
+                                    .devices = machine->devices,
+                                    .ulysses_degree = s->ulysses_degree,
+                                    .chunk_heads = s->chunk_heads,
+                                    .streams = s->streams,
+                                    .tile_rows = s->tile_rows};
+
+    enum sdt_status status = sdt_pipeline_imagine(s->model, layers, &pipeline, err);
+    if (status != SDT_OK)
+        return status;
+    struct sdt_geometry g = sdt__geometry(pipeline, &s->request);
+    if (!inputs_init(&inputs, s, pipeline->dit, g)) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the latent");
+        goto out;
+    }
+    if (!parallel.tile_rows) { /* a device's share */
+        struct sdt_layout layout = {0};
+        int64_t tokens = sdt_tokens(pipeline->dit, g);
+        status = sdt_run_layout(pipeline->dit, &parallel, g, 0, &layout, err);
+        int sharing = layout.devices > 0 ? layout.devices : 1;
+        parallel.tile_rows = (int)((tokens + sharing - 1) / sharing);
+        sdt_layout_clear(&layout);
+        if (status != SDT_OK)
+            goto out;
+    }
+    run = sdt_run_new(&flow, pipeline->dit, machine, &parallel, g, s->forwards,
+                      s->request.max_sequence_length);
+    if (run)
+        two_steps(&flow, s, run, &latent, prompt, &inputs, measured);
+    status = sdt__flow_wait(&flow, err);
 out:
     if (latent.layout)
         sdt_latent_clear(&latent);
-    if (x)
-        starpu_data_unregister(x);
-    if (text)
-        starpu_data_unregister(text);
-    sdt_wan_run_free(run);
-    sdt_wan_close(wan);
-    free(values);
+    for (int i = 0; i < 2; i++)
+        sdt_prompt_clear(&prompt[i]);
+    inputs_clear(&inputs);
+    sdt_run_free(run);
+    sdt_pipeline_close(pipeline);
     return status;
 }
 
@@ -322,7 +342,7 @@ out:
 /* few, many: of s->layers / 2 and s->layers layers. */
 static double extend(const struct settings *s, double few, double many) {
     double layer = (many - few) / (s->layers - s->layers / 2);
-    return many + (s->config.layers - s->layers) * layer;
+    return many + (s->whole.layers - s->layers) * layer;
 }
 
 static void print(const struct settings *s, const struct measured *few,
@@ -339,10 +359,10 @@ static void print(const struct settings *s, const struct measured *few,
         p->devices, p->gflops, p->attention_gflops > 0.0 ? p->attention_gflops : p->gflops,
         p->memory_gbps, p->link_gbps, p->link_latency_us);
     printf("Model:        %d layers of %d heads x %d, %d frames of %dx%d (width x height)\n",
-           s->config.layers, s->config.heads, s->config.head_dim, s->num_frames, s->width,
-           s->height);
+           s->whole.layers, s->whole.heads, s->whole.head_dim, s->request.num_frames,
+           s->request.width, s->request.height);
     printf("Strategy:     %s, %d head chunks, tiles of %d tokens, %d forward%s a step%s\n",
-           s->strategy->name, many->chunks, many->tile_rows, s->forwards,
+           sdt_strategy_name(s->strategy), many->chunks, many->tile_rows, s->forwards,
            s->forwards == 1 ? "" : "s",
            s->forwards == 1  ? ""
            : s->streams == 1 ? ", one after the other"

@@ -9,7 +9,7 @@ static void list_names(char *text, size_t size) {
     text[0] = 0;
     for (int i = 0; sdt_strategies[i] && length < size; i++)
         length += (size_t)snprintf(text + length, size - length, "%s%s", i ? ", " : "",
-                                   sdt_strategies[i]->name);
+                                   sdt_strategy_name(sdt_strategies[i]));
 }
 
 const struct sdt_strategy *app_strategy(const char *name, struct sdt_error *err) {

@@ -750,9 +750,10 @@ static void bench_heads(struct bench *bench, int rows, int heads, int e) {
             size_t block = (size_t)(rows / 2) * width, of_tile = (size_t)heads * block;
             const unsigned char *from = x;
             const void *tile[] = {from, from + of_tile * 2};
+            struct sdt_gather to = {.block = block, .stride = 2 * block};
             begin(bench, COPY, 8. * (double)of_tile);
             while (race(bench))
-                done(bench, sdt_cuda_gather(bench->cuda, SDT_BF16, 2, heads, block, tile, y),
+                done(bench, sdt_cuda_gather(bench->cuda, SDT_BF16, 2, heads, &to, tile, y),
                      "gather");
             host_values(bench, 1, 1.f, 2 * of_tile - width, width, want);
             fetch(bench, SDT_BF16, y, 2 * of_tile - width, width, got);

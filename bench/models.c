@@ -12,37 +12,45 @@
 #include "apps/strategy.h"
 #include "graph/run/latent.h"
 #include "runtime/devices.h"
-#include "graph/models/wan_vae.h"
-#include "graph/run/parameters.h"
 
 struct model_case {
     const char *name, *what;
-    int base_dim; /* of the decoder; 0: a transformer */
-    int layers, heads, head_dim, ffn, text_dim, text_rows, streams;
-    struct sdt_wan_geometry latent;
+    const char *size; /* published (graph/models/family.h), or a transformer's or decoder's config.json */
+    bool decoder;
+    int layers; /* 0: all */
+    int text_rows, forwards;
+    struct sdt_geometry latent;
 };
 
-/* Wan 2.1 14B and 1.3B. 7 latent frames of 60x104 are 480x832x25, 21 of them 480x832x81, 11 of 90x160 are
- * 720x1280x41. */
+static const char small_dit[] =
+    "{\"_class_name\": \"WanTransformer3DModel\", \"num_layers\": 2, \"num_attention_heads\": 4, "
+    "\"attention_head_dim\": 32, \"in_channels\": 16, \"out_channels\": 16, \"text_dim\": 64, "
+    "\"freq_dim\": 256, \"ffn_dim\": 256, \"cross_attn_norm\": true}";
+static const char small_vae[] =
+    "{\"_class_name\": \"AutoencoderKLWan\", \"base_dim\": 8, \"z_dim\": 16, \"dim_mult\": [1, 2, 4, 4], "
+    "\"num_res_blocks\": 2, \"temperal_downsample\": [false, true, true], \"latents_mean\": [0, 0, 0, "
+    "0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], \"latents_std\": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, "
+    "1, 1, 1]}";
+
+/* 7 latent frames of 60x104 are 480x832x25, 21 of them 480x832x81, 11 of 90x160 are 720x1280x41. */
 static const struct model_case cases[] = {
-    {"block-11k", "one block of Wan 2.1 14B", 0, 1, 40, 128, 13824, 4096, 512, 1, {7, 60, 104}},
-    {"block-40k", "one block of Wan 2.1 14B", 0, 1, 40, 128, 13824, 4096, 512, 1, {11, 90, 160}},
-    {"step",
-     "a step of Wan 2.1 1.3B, 480x832x81",
-     0,
-     30,
-     12,
-     128,
-     8960,
-     4096,
-     512,
-     2,
-     {21, 60, 104}},
-    {"vae", "a decode of Wan 2.1, 480x832x81", 96, 0, 0, 0, 0, 0, 0, 1, {21, 60, 104}},
-    {"small", "a step of a small transformer", 0, 2, 4, 32, 256, 64, 16, 2, {3, 16, 16}},
-    {"small-vae", "a decode of a small decoder", 8, 0, 0, 0, 0, 0, 0, 1, {2, 8, 8}},
+    {"block-11k", "one block of Wan 2.1 14B", "wan-14b", false, 1, 512, 1, {7, 60, 104}},
+    {"block-40k", "one block of Wan 2.1 14B", "wan-14b", false, 1, 512, 1, {11, 90, 160}},
+    {"step", "a step of Wan 2.1 1.3B, 480x832x81", "wan-1.3b", false, 0, 512, 2, {21, 60, 104}},
+    {"vae", "a decode of Wan 2.1, 480x832x81", "wan-1.3b", true, 0, 0, 1, {21, 60, 104}},
+    {"small", "a step of a small transformer", small_dit, false, 0, 16, 2, {3, 16, 16}},
+    {"small-vae", "a decode of a small decoder", small_vae, true, 0, 0, 1, {2, 8, 8}},
 };
-enum { CASES = sizeof cases / sizeof cases[0], USUAL = 4, CHANNELS = 16 };
+enum { CASES = sizeof cases / sizeof cases[0], USUAL = 4 };
+
+/* The text of the component's config.json. */
+static const char *config_of(const struct model_case *c) {
+    const struct sdt_family *family;
+    const struct sdt_size *size;
+    if (!sdt_size_find(c->size, &family, &size))
+        return c->size;
+    return c->decoder ? size->vae : size->dit;
+}
 
 struct bench {
     const struct app_bench_models *options;
@@ -121,8 +129,8 @@ static sdt_handle registered(float *values, size_t count) {
 struct steps {
     const struct bench *bench;
     const struct model_case *c;
-    struct sdt_wan *wan;
-    struct sdt_wan_run *run;
+    struct sdt_run *run;
+    struct sdt_prompt prompt[2];
     sdt_handle latent, text;
     bool has_prompt;
 };
@@ -131,20 +139,24 @@ static enum sdt_status run_steps(void *arg, int times, struct sdt_error *err) {
     struct steps *s = arg;
     struct sdt_machine *machine = s->bench->machine;
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+    struct sdt_text_states text = {s->text, s->c->text_rows, 0};
     struct sdt_sampler sampler = {0};
     struct sdt_latent latent = {0};
     enum sdt_status status =
         sdt_sampler_init(&sampler, SDT_SAMPLER_UNIPC, SDT_SCHEDULE_NEW, times, 3.0, err);
     if (status != SDT_OK)
         return status;
-    sdt_latent_init(&flow, &latent, sdt_wan_layout(s->run), sdt_wan_patch(s->wan, s->c->latent),
-                    times, NULL, NULL);
+    sdt_latent_init(&flow, &latent, &s->run->layout, sdt_patch_of(s->run->dit, s->c->latent), times,
+                    NULL, NULL);
     if (flow.error.status == SDT_OK) {
         sdt_latent_scatter(&flow, &latent, &machine->host, s->latent);
-        for (int i = 0; !s->has_prompt && i < s->c->streams; i++)
-            sdt_wan_prompt(&flow, s->run, i, s->text, s->c->text_rows, 0);
+        for (int i = 0; !s->has_prompt && i < s->c->forwards; i++) {
+            sdt_run_prompt(&flow, s->run, i, &text, &s->prompt[i]);
+            s->run->branch[i].prompt = &s->prompt[i];
+        }
         s->has_prompt = true;
-        sdt_denoise(&flow, s->run, &sampler, s->c->streams > 1 ? 5.0f : 1.0f, &latent);
+        for (int i = 0; i < times; i++)
+            sdt_latent_step(&flow, s->run, &sampler, s->c->forwards > 1 ? 5.0f : 1.0f, i, &latent);
     }
     status = sdt__flow_wait(&flow, err);
     if (status == SDT_ERROR_STALLED)
@@ -154,24 +166,15 @@ static enum sdt_status run_steps(void *arg, int times, struct sdt_error *err) {
     return status;
 }
 
+static size_t latent_size(const struct model_case *c, int channels) {
+    return (size_t)channels * (size_t)c->latent.frames * (size_t)c->latent.height *
+           (size_t)c->latent.width;
+}
+
 static enum sdt_status bench_transformer(const struct bench *bench, const struct model_case *c,
                                          struct measured *m, struct sdt_error *err) {
-    const struct sdt_wan_config config = {.layers = c->layers,
-                                          .heads = c->heads,
-                                          .head_dim = c->head_dim,
-                                          .width = c->heads * c->head_dim,
-                                          .in_channels = CHANNELS,
-                                          .out_channels = CHANNELS,
-                                          .text_dim = c->text_dim,
-                                          .freq_dim = 256,
-                                          .ffn_dim = c->ffn,
-                                          .patch = {1, 2, 2},
-                                          .eps = 1e-6f,
-                                          .cross_attn_norm = true};
-    size_t size = (size_t)CHANNELS * (size_t)c->latent.frames * (size_t)c->latent.height *
-                  (size_t)c->latent.width;
-    size_t text_size = (size_t)c->text_rows * (size_t)c->text_dim;
-    float *latent = random_floats(1, size), *text = random_floats(2, text_size);
+    struct sdt_dit *dit = NULL;
+    float *latent = NULL, *text = NULL;
     struct sdt_parallel parallel = {.strategy = bench->strategy,
                                     .place = bench->machine->device,
                                     .devices = bench->machine->devices,
@@ -179,26 +182,36 @@ static enum sdt_status bench_transformer(const struct bench *bench, const struct
     struct steps steps = {.bench = bench, .c = c};
     struct sdt_flow flow = sdt_machine_flow(bench->machine, SDT_LANE_DENOISE);
 
-    enum sdt_status status = latent && text
-                                 ? sdt_wan_imagine(&config, &steps.wan, err)
-                                 : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a latent");
+    enum sdt_status status = sdt_dit_imagine(config_of(c), c->layers, &dit, err);
     if (status == SDT_OK)
-        status = sdt_weights_randomize(sdt_wan_weights(steps.wan), err);
+        status = sdt_weights_randomize(dit->weights, err);
     if (status != SDT_OK)
         goto out;
+    size_t size = latent_size(c, dit->channels);
+    size_t text_size = (size_t)c->text_rows * (size_t)dit->text_dim;
+    latent = random_floats(1, size);
+    text = random_floats(2, text_size);
+    if (!latent || !text) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a latent");
+        goto out;
+    }
     steps.latent = registered(latent, size);
     steps.text = registered(text, text_size);
-    steps.run = sdt_wan_run_new(&flow, steps.wan, bench->machine, &parallel, c->latent, c->streams);
+    steps.run = sdt_run_new(&flow, dit, bench->machine, &parallel, c->latent, c->forwards,
+                            c->text_rows);
     status = steps.run ? measure(bench, run_steps, &steps, m, err) : sdt__flow_wait(&flow, err);
     if (status == SDT_ERROR_STALLED)
         return status;
-    m->flops = c->streams * sdt_wan_flops(&config, c->latent, c->text_rows);
-    m->tokens = (int64_t)c->latent.frames * (c->latent.height / 2) * (c->latent.width / 2);
-    sdt_wan_run_free(steps.run);
+    m->tokens = sdt_tokens(dit, c->latent);
+    struct sdt_work work = dit->kind->work(dit, m->tokens, c->text_rows);
+    m->flops = c->forwards * (work.linear + work.attention);
+    for (int i = 0; i < c->forwards; i++)
+        sdt_prompt_clear(&steps.prompt[i]);
+    sdt_run_free(steps.run);
     starpu_data_unregister(steps.latent);
     starpu_data_unregister(steps.text);
 out:
-    sdt_wan_close(steps.wan);
+    sdt_dit_close(dit);
     free(latent);
     free(text);
     return status;
@@ -208,7 +221,7 @@ out:
 
 struct decodes {
     const struct bench *bench;
-    struct sdt_wan_vae *vae;
+    struct sdt_vae *vae;
     struct sdt_vae_job job;
     sdt_handle latent, video;
 };
@@ -219,18 +232,15 @@ static enum sdt_status run_decodes(void *arg, int times, struct sdt_error *err) 
     for (int i = 0; i < times && status == SDT_OK; i++) {
         struct sdt_flow flow = sdt_machine_flow(d->bench->machine, SDT_LANE_DECODE);
         status =
-            sdt_wan_vae_decode(&flow, d->vae, d->bench->machine, &d->job, d->latent, d->video, err);
+            d->vae->kind->decode(&flow, d->vae, d->bench->machine, &d->job, d->latent, d->video,
+                                 err);
     }
     return status;
 }
 
 static enum sdt_status bench_decoder(const struct bench *bench, const struct model_case *c,
                                      struct measured *m, struct sdt_error *err) {
-    size_t size = (size_t)CHANNELS * (size_t)c->latent.frames * (size_t)c->latent.height *
-                  (size_t)c->latent.width;
-    size_t pixels = 3 * (4 * (size_t)(c->latent.frames - 1) + 1) * 64 * (size_t)(c->latent.height) *
-                    (size_t)c->latent.width;
-    float *latent = random_floats(1, size), *video = calloc(pixels, sizeof *video);
+    float *latent = NULL, *video = NULL;
     struct decodes d = {.bench = bench,
                         .job = {.frames = c->latent.frames,
                                 .height = c->latent.height,
@@ -238,28 +248,32 @@ static enum sdt_status bench_decoder(const struct bench *bench, const struct mod
                                 .dtype = bench->dtype,
                                 .place = bench->machine->device,
                                 .devices = bench->machine->devices}};
-    enum sdt_status status = latent && video
-                                 ? sdt_wan_vae_imagine(c->base_dim, &d.vae, err)
-                                 : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a video");
+    enum sdt_status status = sdt_vae_imagine(config_of(c), &d.vae, err);
     if (status == SDT_OK)
-        status = sdt_weights_randomize(sdt_wan_vae_weights(d.vae), err);
-    if (status == SDT_OK)
-        d.job.parameters = sdt_parameters_new(sdt_wan_vae_weights(d.vae), bench->machine);
-    if (status == SDT_OK && !d.job.parameters)
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for weights");
+        status = sdt_weights_randomize(d.vae->weights, err);
     if (status != SDT_OK)
         goto out;
+    size_t size = latent_size(c, d.vae->channels), space = (size_t)d.vae->space_ratio;
+    size_t pixels = 3 * ((size_t)d.vae->time_ratio * (size_t)(c->latent.frames - 1) + 1) * space *
+                    space * (size_t)c->latent.height * (size_t)c->latent.width;
+    latent = random_floats(1, size);
+    video = calloc(pixels, sizeof *video);
+    d.job.parameters = sdt_parameters_new(d.vae->weights, bench->machine);
+    if (!latent || !video || !d.job.parameters) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a video");
+        goto out;
+    }
     d.latent = registered(latent, size);
     d.video = registered(video, pixels);
     status = measure(bench, run_decodes, &d, m, err);
     if (status == SDT_ERROR_STALLED)
         return status;
-    m->flops = sdt_wan_vae_flops(d.vae, &d.job);
+    m->flops = d.vae->kind->flops(d.vae, &d.job);
     starpu_data_unregister(d.latent);
     starpu_data_unregister(d.video);
 out:
     sdt_parameters_free(d.job.parameters);
-    sdt_wan_vae_close(d.vae);
+    sdt_vae_close(d.vae);
     free(latent);
     free(video);
     return status;
@@ -282,7 +296,7 @@ static enum sdt_status run_cases(const struct bench *bench, const char *devices,
         struct measured m = {0};
         if (!chosen(bench->options, i))
             continue;
-        status = cases[i].base_dim ? bench_decoder(bench, &cases[i], &m, err)
+        status = cases[i].decoder ? bench_decoder(bench, &cases[i], &m, err)
                                    : bench_transformer(bench, &cases[i], &m, err);
         if (status != SDT_OK)
             break;

@@ -68,9 +68,9 @@ static void look_at(void *arg, int r, enum sdt_status status, const struct sdt_e
 static enum sdt_status read_latents(struct quality *q, struct sdt_pipeline *pipeline,
                                     const struct sdt_request *request, struct sdt_error *err) {
     const struct sdt_stored *tensor;
-    struct sdt_wan_vae *vae = sdt_pipeline_vae(pipeline);
-    int space = sdt_wan_vae_space_ratio(vae), time = sdt_wan_vae_time_ratio(vae);
-    int channels = sdt_wan_vae_channels(vae), frames = (request->num_frames - 1) / time + 1;
+    struct sdt_model model = sdt_pipeline_model(pipeline);
+    int space = model.space_ratio, time = model.time_ratio;
+    int channels = model.channels, frames = (request->num_frames - 1) / time + 1;
     int rows = request->height / space, columns = request->width / space;
 
     enum sdt_status status =

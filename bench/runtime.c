@@ -1,11 +1,10 @@
 /* How much faster a denoise step gets with two workers on one device, and with one on each of two; and, with
- * --case, models at real sizes on any devices (bench_models.c). */
+ * --case, models at real sizes on any devices (models.c). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "bench/runtime.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +12,6 @@
 
 #include "apps/options.h"
 #include "apps/strategy.h"
-#include "base/folder.h"
 #include "bench/child.h"
 #include "bench/models.h"
 #include "graph/run/latent.h"
@@ -28,156 +26,29 @@ struct settings {
 
 /* ---- a step on one worker and on two --------------------------------------------------------- */
 
-/* A checkpoint of random weights, written tensor by tensor into a list and then as one file. */
-struct maker {
-    struct sdt_stored *tensor;
-    size_t count, capacity;
-    uint64_t state;
-    bool failed;
-};
-
-static float *random_values(struct maker *maker, size_t count, float scale) {
-    float *values = malloc(count * sizeof *values);
-    for (size_t i = 0; values && i < count; i++) {
-        maker->state = maker->state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        values[i] = ((float)(maker->state >> 40) * 0x1p-23f - 1.0f) * scale;
-    }
-    return values;
-}
-
-static void add_tensor(struct maker *maker, const char *prefix, const char *name, int rank,
-                       const int64_t *shape) {
-    struct sdt_stored tensor = {.dtype = SDT_F32, .rank = rank, .count = 1};
-    char *full = NULL;
-
-    for (int i = 0; i < rank; i++) {
-        tensor.shape[i] = shape[i];
-        tensor.count *= (size_t)shape[i];
-    }
-    if (maker->count == maker->capacity) {
-        size_t capacity = maker->capacity ? 2 * maker->capacity : 64;
-        struct sdt_stored *bigger = realloc(maker->tensor, capacity * sizeof *bigger);
-        if (!bigger) {
-            maker->failed = true;
-            return;
-        }
-        maker->tensor = bigger;
-        maker->capacity = capacity;
-    }
-    /* Sums of `in` products stay of order one. */
-    float scale = rank > 1 ? 1.0f / (float)shape[rank > 2 ? 2 : 1] * 16.0f : 0.1f;
-    tensor.bytes = tensor.count * sizeof(float);
-    tensor.data = random_values(maker, tensor.count, scale < 0.1f ? scale : 0.1f);
-    if (!tensor.data || asprintf(&full, "%s%s", prefix, name) < 0) {
-        free((float *)tensor.data);
-        maker->failed = true;
-        return;
-    }
-    tensor.name = full;
-    maker->tensor[maker->count++] = tensor;
-}
-
-static void add_linear(struct maker *maker, const char *prefix, const char *name, int64_t out,
-                       int64_t in) {
-    char full[96];
-    snprintf(full, sizeof full, "%s.weight", name);
-    add_tensor(maker, prefix, full, 2, (int64_t[]){out, in});
-    snprintf(full, sizeof full, "%s.bias", name);
-    add_tensor(maker, prefix, full, 1, (int64_t[]){out});
-}
-
 #define CHANNELS 16
-#define FREQUENCIES 256
 
-static void make_tensors(const struct settings *s, struct maker *maker) {
-    static const char *const projections[] = {"to_q", "to_k", "to_v", "to_out.0"};
-    int64_t d = (int64_t)s->heads * s->head_dim;
-
-    add_tensor(maker, "", "scale_shift_table", 3, (int64_t[]){1, 2, d});
-    add_tensor(maker, "", "patch_embedding.weight", 5, (int64_t[]){d, CHANNELS, 1, 2, 2});
-    add_tensor(maker, "", "patch_embedding.bias", 1, (int64_t[]){d});
-    add_linear(maker, "condition_embedder.", "time_embedder.linear_1", d, FREQUENCIES);
-    add_linear(maker, "condition_embedder.", "time_embedder.linear_2", d, d);
-    add_linear(maker, "condition_embedder.", "time_proj", 6 * d, d);
-    add_linear(maker, "condition_embedder.", "text_embedder.linear_1", d, s->text_dim);
-    add_linear(maker, "condition_embedder.", "text_embedder.linear_2", d, d);
-    for (int l = 0; l < s->layers; l++) {
-        char prefix[64];
-        snprintf(prefix, sizeof prefix, "blocks.%d.", l);
-        add_tensor(maker, prefix, "scale_shift_table", 3, (int64_t[]){1, 6, d});
-        for (int a = 1; a <= 2; a++) {
-            char attention[80];
-            snprintf(attention, sizeof attention, "%sattn%d.", prefix, a);
-            for (int p = 0; p < 4; p++)
-                add_linear(maker, attention, projections[p], d, d);
-            add_tensor(maker, attention, "norm_q.weight", 1, (int64_t[]){d});
-            add_tensor(maker, attention, "norm_k.weight", 1, (int64_t[]){d});
-        }
-        add_tensor(maker, prefix, "norm2.weight", 1, (int64_t[]){d});
-        add_tensor(maker, prefix, "norm2.bias", 1, (int64_t[]){d});
-        add_linear(maker, prefix, "ffn.net.0.proj", s->ffn, d);
-        add_linear(maker, prefix, "ffn.net.2", d, s->ffn);
-    }
-    add_linear(maker, "", "proj_out", 4 * CHANNELS, d);
+/* The transformer's config.json. */
+static void config_of(const struct settings *s, char *text, size_t size) {
+    snprintf(text, size,
+             "{\"_class_name\": \"WanTransformer3DModel\", \"patch_size\": [1, 2, 2], "
+             "\"num_attention_heads\": %d, \"attention_head_dim\": %d, \"in_channels\": %d, "
+             "\"out_channels\": %d, \"text_dim\": %d, \"freq_dim\": 256, \"ffn_dim\": %d, "
+             "\"num_layers\": %d, \"cross_attn_norm\": true}",
+             s->heads, s->head_dim, CHANNELS, CHANNELS, s->text_dim, s->ffn, s->layers);
 }
 
-static enum sdt_status write_config(const struct settings *s, const char *path,
-                                    struct sdt_error *err) {
-    FILE *file = fopen(path, "w");
-    if (!file)
-        return sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
-    fprintf(file,
-            "{\"_class_name\": \"WanTransformer3DModel\", \"patch_size\": [1, 2, 2], "
-            "\"num_attention_heads\": %d, \"attention_head_dim\": %d, \"in_channels\": %d, "
-            "\"out_channels\": %d, \"text_dim\": %d, \"freq_dim\": %d, \"ffn_dim\": %d, "
-            "\"num_layers\": %d, \"cross_attn_norm\": true, "
-            "\"qk_norm\": \"rms_norm_across_heads\", \"eps\": 1e-06}\n",
-            s->heads, s->head_dim, CHANNELS, CHANNELS, s->text_dim, FREQUENCIES, s->ffn, s->layers);
-    if (fclose(file))
-        return sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
-    return SDT_OK;
-}
-
-struct folder {
-    char *path, *config, *weights;
-};
-
-static void remove_folder(struct folder *folder) {
-    sdt__folder_remove(folder->path);
-    free(folder->config);
-    free(folder->weights);
-}
-
-static enum sdt_status make_folder(const struct settings *s, struct folder *folder,
-                                   struct sdt_error *err) {
-    struct maker maker = {.state = 1};
-    enum sdt_status status;
-
-    status = sdt__folder_make(&folder->path, err);
-    if (status != SDT_OK)
-        return status;
-    if (asprintf(&folder->config, "%s/config.json", folder->path) < 0)
-        folder->config = NULL;
-    if (asprintf(&folder->weights, "%s/diffusion_pytorch_model.safetensors", folder->path) < 0)
-        folder->weights = NULL;
-    make_tensors(s, &maker);
-    if (maker.failed || !folder->config || !folder->weights)
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for random weights");
-    else
-        status = write_config(s, folder->config, err);
-    if (status == SDT_OK)
-        status = sdt_safetensors_write(folder->weights, maker.count, maker.tensor, err);
-    for (size_t i = 0; i < maker.count; i++) {
-        free((char *)maker.tensor[i].name);
-        free((float *)maker.tensor[i].data);
-    }
-    free(maker.tensor);
-    return status;
+/* With random weights. */
+static enum sdt_status imagine(const struct settings *s, struct sdt_dit **dit,
+                               struct sdt_error *err) {
+    char text[500];
+    config_of(s, text, sizeof text);
+    enum sdt_status status = sdt_dit_imagine(text, 0, dit, err);
+    return status == SDT_OK ? sdt_weights_randomize((*dit)->weights, err) : status;
 }
 
 struct step_case {
     const struct settings *settings;
-    const char *folder;
     int devices, workers; /* workers of each device */
 };
 
@@ -206,10 +77,11 @@ static void measure_step(const void *arg, struct app_measured *measured) {
     const struct step_case *c = arg;
     const struct settings *s = c->settings;
     struct sdt_machine_options options = {.devices = c->devices, .workers_per_device = c->workers};
-    struct sdt_wan_geometry geometry = {s->frames, s->height, s->width};
+    struct sdt_geometry geometry = {s->frames, s->height, s->width};
     struct sdt_machine *machine = NULL;
-    struct sdt_wan *wan = NULL;
-    struct sdt_wan_run *run = NULL;
+    struct sdt_dit *dit = NULL;
+    struct sdt_run *run = NULL;
+    struct sdt_prompt prompt = {0};
     struct sdt_latent latent = {0};
     struct sdt_sampler sampler = {0};
     struct clocks end[STEPS] = {{0}};
@@ -223,7 +95,7 @@ static void measure_step(const void *arg, struct app_measured *measured) {
     enum sdt_status status =
         x && text && y ? SDT_OK : sdt_fail(&err, SDT_ERROR_MEMORY, "out of memory for a latent");
     if (status == SDT_OK)
-        status = sdt_wan_open(c->folder, &wan, &err);
+        status = imagine(s, &dit, &err);
     if (status == SDT_OK)
         status = sdt_sampler_init(&sampler, SDT_SAMPLER_UNIPC, SDT_SCHEDULE_NEW, STEPS, 3.0, &err);
     if (status == SDT_OK)
@@ -240,28 +112,31 @@ static void measure_step(const void *arg, struct app_measured *measured) {
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     struct sdt_parallel parallel = {
         .strategy = s->strategy, .place = machine->device, .devices = machine->devices};
-    run = sdt_wan_run_new(&flow, wan, machine, &parallel, geometry, 1);
+    run = sdt_run_new(&flow, dit, machine, &parallel, geometry, 1, s->text_rows);
     if (run) {
-        const struct sdt_layout *layout = sdt_wan_layout(run);
-        sdt_latent_init(&flow, &latent, layout, sdt_wan_patch(wan, geometry), STEPS, step_done,
+        struct sdt_text_states states = {handle[1], s->text_rows, 0};
+        sdt_latent_init(&flow, &latent, &run->layout, sdt_patch_of(dit, geometry), STEPS, step_done,
                         end);
         if (flow.error.status == SDT_OK) {
             sdt_latent_scatter(&flow, &latent, &machine->host, handle[0]);
-            sdt_wan_prompt(&flow, run, 0, handle[1], s->text_rows, 0);
-            sdt_denoise(&flow, run, &sampler, 1.0f, &latent);
+            sdt_run_prompt(&flow, run, 0, &states, &prompt);
+            run->branch[0].prompt = &prompt;
+            for (int i = 0; i < STEPS; i++)
+                sdt_latent_step(&flow, run, &sampler, 1.0f, i, &latent);
             sdt_latent_gather(&flow, &latent, &machine->host, STEPS, handle[2]);
         }
     }
     status = sdt__flow_wait(&flow, &err);
     if (latent.layout)
         sdt_latent_clear(&latent);
-    sdt_wan_run_free(run);
+    sdt_prompt_clear(&prompt);
+    sdt_run_free(run);
 out:
     for (int i = 0; i < 3; i++)
         if (handle[i])
             starpu_data_unregister(handle[i]);
     sdt_machine_close(machine);
-    sdt_wan_close(wan);
+    sdt_dit_close(dit);
     if (status != SDT_OK)
         app_failed(measured, &err);
     else
@@ -283,39 +158,39 @@ static const struct {
                 {2, 1, "2 devices, 1 worker each"}};
 enum { MACHINES = sizeof machines / sizeof machines[0] };
 
+/* Of one forward. */
+static enum sdt_status flops_of(const struct settings *s, double *flops, struct sdt_error *err) {
+    struct sdt_geometry geometry = {s->frames, s->height, s->width};
+    struct sdt_dit *dit = NULL;
+    enum sdt_status status = imagine(s, &dit, err);
+    if (status == SDT_OK) {
+        struct sdt_work work = dit->kind->work(dit, sdt_tokens(dit, geometry), s->text_rows);
+        *flops = work.linear + work.attention;
+    }
+    sdt_dit_close(dit);
+    return status;
+}
+
 static enum sdt_status one_and_two_workers(const struct settings *s, bool *same,
                                            struct sdt_error *err) {
-    struct folder folder = {0};
     double best[MACHINES] = {0.0};
     uint64_t hash = 0;
-    struct sdt_wan_config config = {.layers = s->layers,
-                                    .heads = s->heads,
-                                    .head_dim = s->head_dim,
-                                    .width = s->heads * s->head_dim,
-                                    .in_channels = CHANNELS,
-                                    .out_channels = CHANNELS,
-                                    .text_dim = s->text_dim,
-                                    .freq_dim = FREQUENCIES,
-                                    .ffn_dim = s->ffn,
-                                    .patch = {1, 2, 2}};
-    struct sdt_wan_geometry geometry = {s->frames, s->height, s->width};
-    double flops = sdt_wan_flops(&config, geometry, s->text_rows);
-
     *same = true;
-    enum sdt_status status = make_folder(s, &folder, err);
+    double flops = 0.0;
+    enum sdt_status status = flops_of(s, &flops, err);
     if (status != SDT_OK)
-        goto out;
+        return status;
     printf("one denoise step, %s: %d layers of %d heads x %d, feed-forward %d, %d tokens, %.1f "
            "GFLOP\n",
-           s->strategy->name, s->layers, s->heads, s->head_dim, s->ffn,
+           sdt_strategy_name(s->strategy), s->layers, s->heads, s->head_dim, s->ffn,
            s->frames * s->height / 2 * s->width / 2, flops * 1e-9);
     for (int i = 0; i < s->repeats; i++)
         for (int m = 0; m < MACHINES; m++) {
-            struct step_case c = {s, folder.path, machines[m].devices, machines[m].workers};
+            struct step_case c = {s, machines[m].devices, machines[m].workers};
             struct app_measured measured;
             status = app_in_child(measure_step, &c, &measured, err);
             if (status != SDT_OK)
-                goto out;
+                return status;
             printf("%-24s %8.3f s %8.1f GFLOP/s %8.3f s of CPU\n", machines[m].name,
                    measured.seconds, flops * 1e-9 / measured.seconds, measured.cpu_seconds);
             if (i == 0 || measured.seconds < best[m])
@@ -329,9 +204,7 @@ static enum sdt_status one_and_two_workers(const struct settings *s, bool *same,
         printf("%-24s %8.3f times as fast, parallel efficiency %5.1f %%\n", machines[m].name,
                best[0] / best[m], 50.0 * best[0] / best[m]);
     printf("same bits: %s\n", *same ? "yes" : "NO");
-out:
-    remove_folder(&folder);
-    return status;
+    return SDT_OK;
 }
 
 /* ---- command --------------------------------------------------------------------------------- */
@@ -413,7 +286,7 @@ int app_bench_runtime(int argc, char **argv) {
         return app_usage(program.name,
                          "--head-dim, --latent-height and --latent-width must be even");
     s.strategy = sdt_strategy_find(models.strategy ? models.strategy : "pipesp");
-    if (!s.strategy || s.strategy->ring || s.strategy->one_device) /* those with the same bits */
+    if (!s.strategy || !s.strategy->exact)
         return app_usage(program.name, "--strategy %s: pipesp and ulysses work here",
                          models.strategy);
     status = one_and_two_workers(&s, &same, &err);

@@ -1,6 +1,6 @@
 /* The receiving end of an all-to-all, and fetching ahead.
  *
- * A task at the owner and reads every producer's piece: naming the pieces as its inputs is what
+ * A task at the owner reads every producer's piece: naming the pieces as its inputs is what
  * makes StarPU move them here, chunk by chunk, while other chunks are being computed. What it does
  * itself is to lay them out as attention reads keys, head by head and in token order
  * (gather), or nothing, where pieces are read as they are (receive). */
@@ -16,19 +16,20 @@
 
 struct gather {
     int tiles, heads;
-    size_t block; /* elements */
+    struct sdt_gather to;
 };
 
 static void gather_cpu(void *buffers[], void *cl_arg) {
     const struct gather *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    float *y = sdt__floats(buffers, a->tiles); /* [heads, tiles, block] */
+    float *y = sdt__floats(buffers, a->tiles); /* [heads, stride] */
     for (int t = 0; t < a->tiles; t++) {
         const float *x = sdt__floats(buffers, t); /* [heads, block] */
-        for (int h = 0; h < a->heads; h++)
-            memcpy(y + ((size_t)h * (size_t)a->tiles + (size_t)t) * a->block,
-                   x + (size_t)h * a->block, a->block * sizeof *y);
+        size_t at = sdt_gather_at(&a->to, t), count = sdt_gather_count(&a->to, t);
+        for (int h = 0; count && h < a->heads; h++)
+            memcpy(y + (size_t)h * a->to.stride + at, x + (size_t)h * a->to.block,
+                   count * sizeof *y);
     }
 }
 
@@ -41,7 +42,7 @@ static void gather_cuda(void *buffers[], void *cl_arg) {
     for (int t = 0; t < a->tiles; t++)
         x[t] = sdt__pointer(buffers, t);
     sdt__cuda_done(cl_arg, sdt_cuda_gather(sdt__cuda(), sdt__dtype(buffers, a->tiles), a->tiles,
-                                           a->heads, a->block, x, sdt__pointer(buffers, a->tiles)));
+                                           a->heads, &a->to, x, sdt__pointer(buffers, a->tiles)));
 }
 #endif
 
@@ -52,8 +53,9 @@ struct starpu_codelet sdt__gather_codelet = {
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int heads, size_t block,
-                       const sdt_handle *pieces, int stride, sdt_handle y) {
+void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int heads,
+                       const struct sdt_gather *to, const sdt_handle *pieces, int stride,
+                       sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     if (flow->place->kind == SDT_DEVICE_CUDA && tiles > MAX_CUDA_TILES) {
@@ -65,8 +67,8 @@ void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int h
     for (int t = 0; t < tiles; t++)
         sdt__task_read(&task, pieces[t * stride]);
     sdt__task_write(&task, y);
-    struct gather a = {tiles, heads, block};
-    double bytes = 2.0 * sdt__element(y) * tiles * heads * (double)block;
+    struct gather a = {tiles, heads, *to};
+    double bytes = 2.0 * sdt__element(y) * heads * (double)to->stride;
     sdt__task_submit(&task, &sdt__gather_codelet, name, 0.0, bytes, &a, sizeof a);
 }
 

@@ -1,5 +1,5 @@
 /* Opening a checkpoint: its components, checked against one another, and its defaults. */
-#include "graph/opened.h"
+#include "graph/pipeline.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +8,8 @@
 
 #include "graph/checkpoint/config.h"
 #include "graph/checkpoint/folder.h"
+#include "graph/sampler/sampler.h"
+#include "graph/strategies/strategy.h"
 #include "graph/text/tokenizer.h"
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -19,50 +21,54 @@ static bool folder_exists(const char *folder, const char *name) {
     return there;
 }
 
-/* Opens <folder>/<name> by `open`, any of the component openers. */
-#define OPEN(open, name, component)                                                                \
+/* The family that model_index.json names. */
+static enum sdt_status read_index(struct sdt_pipeline *pipeline, const char *path,
+                                  struct sdt_error *err) {
+    struct sdt_config *index = NULL;
+    const char *class_name = "";
+    enum sdt_status status = sdt_config_open(path, &index, err);
+    if (status == SDT_OK)
+        status = sdt_config_string(index, "_class_name", true, &class_name, err);
+    if (status == SDT_OK)
+        status = sdt_family_find(class_name, path, &pipeline->family, err);
+    if (status == SDT_OK && pipeline->family->check)
+        status = pipeline->family->check(index, err);
+    sdt_config_close(index);
+    return status;
+}
+
+/* Do the components fit together? */
+static enum sdt_status check_components(const struct sdt_pipeline *pipeline,
+                                        struct sdt_error *err) {
+    const struct sdt_dit *dit = pipeline->dit;
+    const struct sdt_vae *vae = pipeline->vae;
+    if (dit->channels != vae->channels)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: the transformer works on %d latent channels, the VAE on %d",
+                        pipeline->folder, dit->channels, vae->channels);
+    if (pipeline->text && dit->text_dim != pipeline->text->width)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: the transformer reads text states of width %d, the text encoder "
+                        "writes %d",
+                        pipeline->folder, dit->text_dim, pipeline->text->width);
+    return SDT_OK;
+}
+
+/* What is in <folder>/<name>, by whichever function opens such a thing. */
+#define OPEN(name, call)                                                                           \
     do {                                                                                           \
         char *path = sdt_checkpoint_path(pipeline->folder, name);                                  \
-        status = path ? open(path, component, err)                                                 \
+        status = path ? (call)                                                                     \
                       : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);  \
         free(path);                                                                                \
         if (status != SDT_OK)                                                                      \
             goto out;                                                                              \
     } while (0)
 
-/* What model_index.json must say. */
-static enum sdt_status check_index(const char *path, struct sdt_error *err) {
-    struct sdt_config *index = NULL;
-    const char *class_name = "", *second = NULL;
-    enum sdt_status status = sdt_config_open(path, &index, err);
-    if (status != SDT_OK)
-        return status;
-    status = sdt_config_string(index, "_class_name", true, &class_name, err);
-    if (status == SDT_OK && strcmp(class_name, "WanPipeline"))
-        status =
-            sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                     "%s: the pipeline is %s; this version runs WanPipeline", path, class_name);
-    if (status == SDT_OK)
-        status = sdt_config_only(index, "boundary_ratio", "null", err);
-    if (status == SDT_OK)
-        status = sdt_config_only(index, "expand_timesteps", "false", err);
-    if (status == SDT_OK && sdt_config_has(index, "transformer_2"))
-        status = sdt_config_string_at(index, "transformer_2", 0, &second, err);
-    if (status == SDT_OK && second)
-        status =
-            sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                     "%s: transformer_2 is set; models with two transformers (Wan 2.2) are not "
-                     "supported",
-                     path);
-    sdt_config_close(index);
-    return status;
-}
-
-enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **out,
-                                  struct sdt_error *err) {
+static enum sdt_status open_as(const char *model, enum sdt_opening how, int layers,
+                               struct sdt_pipeline **out, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     struct sdt_pipeline *pipeline = calloc(1, sizeof *pipeline);
-    char *index = NULL;
 
     *out = NULL;
     if (!pipeline)
@@ -70,56 +76,79 @@ enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **out,
     status = sdt_checkpoint_find(model, &pipeline->folder, err);
     if (status != SDT_OK)
         goto out;
-    index = sdt_checkpoint_path(pipeline->folder, "model_index.json");
-    status = index ? check_index(index, err)
-                   : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
-    if (status != SDT_OK)
-        goto out;
-    pipeline->sampler = SDT_SAMPLER_UNIPC;
-    pipeline->flow_shift = 3.0;
-    if (folder_exists(pipeline->folder, "scheduler")) {
-        char *path = sdt_checkpoint_path(pipeline->folder, "scheduler");
-        status = path ? sdt_sampler_read(path, &pipeline->sampler, &pipeline->flow_shift, err)
-                      : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
-        free(path);
-        if (status != SDT_OK)
-            goto out;
-    }
-    OPEN(sdt_wan_open, "transformer", &pipeline->transformer);
-    OPEN(sdt_wan_vae_open, "vae", &pipeline->vae);
+    OPEN("model_index.json", read_index(pipeline, path, err));
+    pipeline->sampler = pipeline->family->defaults.sampler;
+    pipeline->flow_shift = pipeline->family->defaults.flow_shift;
+    if (folder_exists(pipeline->folder, "scheduler"))
+        OPEN("scheduler", sdt_sampler_read(path, &pipeline->sampler, &pipeline->flow_shift, err));
+    OPEN("transformer", sdt_dit_open(path, how, layers, &pipeline->dit, err));
+    OPEN("vae", sdt_vae_open(path, how, &pipeline->vae, err));
     if (folder_exists(pipeline->folder, "text_encoder"))
-        OPEN(sdt_umt5_open, "text_encoder", &pipeline->text_encoder);
+        OPEN("text_encoder", sdt_text_open(path, how, &pipeline->text, err));
     if (folder_exists(pipeline->folder, "stardit.json"))
-        OPEN(sdt_config_open, "stardit.json", &pipeline->defaults);
-
-    const struct sdt_wan_config *c = sdt_wan_config(pipeline->transformer);
-    if (c->in_channels != sdt_wan_vae_channels(pipeline->vae))
-        status = sdt_fail(err, SDT_ERROR_FORMAT,
-                          "%s: the transformer works on %d latent channels, the VAE on %d",
-                          pipeline->folder, c->in_channels, sdt_wan_vae_channels(pipeline->vae));
-    else if (pipeline->text_encoder && c->text_dim != sdt_umt5_width(pipeline->text_encoder))
-        status = sdt_fail(err, SDT_ERROR_FORMAT,
-                          "%s: the transformer reads text states of width %d, the text encoder "
-                          "writes %d",
-                          pipeline->folder, c->text_dim, sdt_umt5_width(pipeline->text_encoder));
+        OPEN("stardit.json", sdt_config_open(path, &pipeline->defaults, err));
+    status = check_components(pipeline, err);
 out:
-    free(index);
-    if (status != SDT_OK) {
+    if (status != SDT_OK)
         sdt_pipeline_close(pipeline);
-        return status;
+    else
+        *out = pipeline;
+    return status;
+}
+
+enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **pipeline,
+                                  struct sdt_error *err) {
+    return open_as(model, SDT_OPEN_WEIGHTS, 0, pipeline, err);
+}
+
+/* A published size, from the texts that its family holds. */
+static enum sdt_status imagine_size(const struct sdt_family *family, const struct sdt_size *size,
+                                    int layers, struct sdt_pipeline **out, struct sdt_error *err) {
+    struct sdt_pipeline *pipeline = calloc(1, sizeof *pipeline);
+    enum sdt_status status = SDT_OK;
+
+    *out = NULL;
+    if (pipeline)
+        pipeline->folder = strdup(size->name);
+    if (!pipeline || !pipeline->folder) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", size->name);
+        goto out;
     }
-    *out = pipeline;
-    return SDT_OK;
+    pipeline->family = family;
+    pipeline->sampler = family->defaults.sampler;
+    pipeline->flow_shift = family->defaults.flow_shift;
+    status = sdt_dit_imagine(size->dit, layers, &pipeline->dit, err);
+    if (status == SDT_OK)
+        status = sdt_vae_imagine(size->vae, &pipeline->vae, err);
+    if (status == SDT_OK && size->text[0])
+        status = sdt_text_imagine(size->text[0], &pipeline->text, err);
+    if (status == SDT_OK)
+        status = check_components(pipeline, err);
+out:
+    if (status != SDT_OK)
+        sdt_pipeline_close(pipeline);
+    else
+        *out = pipeline;
+    return status;
+}
+
+enum sdt_status sdt_pipeline_imagine(const char *model, int layers,
+                                     struct sdt_pipeline **pipeline, struct sdt_error *err) {
+    const struct sdt_family *family;
+    const struct sdt_size *size;
+    if (sdt_size_find(model, &family, &size))
+        return imagine_size(family, size, layers, pipeline, err);
+    return open_as(model, SDT_OPEN_IMAGINED, layers, pipeline, err);
 }
 
 enum sdt_status sdt__prepare_text(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                                   struct sdt_error *err) {
-    bool negative = sdt__forwards(request) == 2 && !request->negative_prompt_embeds;
+    bool negative = sdt__forwards(pipeline, request) == 2 && !request->negative_prompt_embeds;
     bool text = !request->prompt_embeds && !request->token_ids;
 
     if (request->steps == 0 || (request->prompt_embeds && !negative))
         return SDT_OK;
-    if (!pipeline->text_encoder)
+    if (!pipeline->text)
         return sdt_fail(err, SDT_ERROR_MISSING,
                         "%s has no text_encoder folder; %s prompt embeddings would work",
                         pipeline->folder, request->prompt_embeds ? "negative" : "given");
@@ -138,9 +167,9 @@ void sdt_pipeline_close(struct sdt_pipeline *pipeline) {
     if (!pipeline)
         return;
     sdt_config_close(pipeline->defaults);
-    sdt_wan_close(pipeline->transformer);
-    sdt_wan_vae_close(pipeline->vae);
-    sdt_umt5_close(pipeline->text_encoder);
+    sdt_dit_close(pipeline->dit);
+    sdt_vae_close(pipeline->vae);
+    sdt_text_close(pipeline->text);
     sdt_tokenizer_close(pipeline->tokenizer);
     free(pipeline->folder);
     free(pipeline);
@@ -148,31 +177,31 @@ void sdt_pipeline_close(struct sdt_pipeline *pipeline) {
 
 const char *sdt_pipeline_folder(const struct sdt_pipeline *pipeline) { return pipeline->folder; }
 
-struct sdt_wan *sdt_pipeline_transformer(const struct sdt_pipeline *pipeline) {
-    return pipeline->transformer;
-}
-
-struct sdt_wan_vae *sdt_pipeline_vae(const struct sdt_pipeline *pipeline) {
-    return pipeline->vae;
-}
-
-struct sdt_umt5 *sdt_pipeline_text_encoder(const struct sdt_pipeline *pipeline) {
-    return pipeline->text_encoder;
+struct sdt_model sdt_pipeline_model(const struct sdt_pipeline *pipeline) {
+    const struct sdt_dit *dit = pipeline->dit;
+    return (struct sdt_model){.family = pipeline->family->name,
+                              .channels = dit->channels,
+                              .space_ratio = pipeline->vae->space_ratio,
+                              .time_ratio = pipeline->vae->time_ratio,
+                              .patch = {dit->patch[0], dit->patch[1], dit->patch[2]},
+                              .layers = dit->layers,
+                              .heads = dit->heads,
+                              .head_dim = dit->head_dim,
+                              .text_dim = dit->text_dim,
+                              .vocabulary = pipeline->text ? pipeline->text->vocabulary : 0};
 }
 
 enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_request *request,
                                       struct sdt_error *err) {
     const struct sdt_config *json = pipeline->defaults;
     enum sdt_status status = SDT_OK;
-    int64_t height = 480, width = 832, frames = 81, steps = 50, text = 512;
 
-    *request = (struct sdt_request){.negative_prompt = "",
-                                    .guidance_scale = 5.0,
-                                    .flow_shift = pipeline->flow_shift,
-                                    .fps = 16.0,
-                                    .sampler = pipeline->sampler,
-                                    .schedule = SDT_SCHEDULE_NEW,
-                                    .strategy = sdt_strategy_find("ulysses")};
+    *request = pipeline->family->defaults;
+    request->flow_shift = pipeline->flow_shift;
+    request->sampler = pipeline->sampler;
+    request->strategy = sdt_strategy_default();
+    int64_t height = request->height, width = request->width, frames = request->num_frames;
+    int64_t steps = request->steps, text = request->max_sequence_length;
     if (json) {
 #define NEXT(call)                                                                                 \
     if (status == SDT_OK)                                                                          \

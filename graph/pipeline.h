@@ -1,17 +1,44 @@
-/* From a checkpoint folder and a prompt to frames: what stardit/stardit.h offers, and the components of an
- * opened checkpoint for those inside. */
+/* An opened checkpoint: its components, for the files that plan and carry requests. What programs see
+ * of it is in stardit/stardit.h. */
 #ifndef STARDIT_PIPELINE_H
 #define STARDIT_PIPELINE_H
 
-#include "runtime/machine.h"
-#include "graph/models/umt5.h"
-#include "graph/models/wan.h"
-#include "graph/models/wan_vae.h"
-#include "graph/sampler/sampler.h"
+#include "graph/models/family.h"
 #include "stardit/stardit.h"
 
-struct sdt_wan *sdt_pipeline_transformer(const struct sdt_pipeline *pipeline);
-struct sdt_wan_vae *sdt_pipeline_vae(const struct sdt_pipeline *pipeline);
-/* NULL where the checkpoint has none. */
-struct sdt_umt5 *sdt_pipeline_text_encoder(const struct sdt_pipeline *pipeline);
+struct sdt_config;
+struct sdt_tokenizer;
+
+struct sdt_pipeline {
+    char *folder;
+    const struct sdt_family *family;
+    struct sdt_config *defaults; /* stardit.json, NULL: none */
+    struct sdt_dit *dit;
+    struct sdt_vae *vae;
+    struct sdt_text *text;           /* NULL: none */
+    struct sdt_tokenizer *tokenizer; /* opened when the first text needs it */
+    enum sdt_sampler_kind sampler;   /* what the checkpoint's scheduler folder says */
+    double flow_shift;
+};
+
+/* A checkpoint whose components are imagined from their config.json alone, or a published size
+ * ("wan-14b"): to be planned and simulated. layers above 0: as if the transformer had so many. Errors
+ * as sdt_pipeline_open. */
+enum sdt_status sdt_pipeline_imagine(const char *model, int layers,
+                                     struct sdt_pipeline **pipeline, struct sdt_error *err);
+
+/* The latent of a request, and its decoding, without a place. */
+struct sdt_geometry sdt__geometry(const struct sdt_pipeline *pipeline,
+                                  const struct sdt_request *request);
+struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
+                                const struct sdt_request *request);
+/* Forwards of a step. */
+int sdt__forwards(const struct sdt_pipeline *pipeline, const struct sdt_request *request);
+/* Sizes, text, tiling: SDT_ERROR_USAGE with what would work. */
+enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
+                                   const struct sdt_request *request, struct sdt_error *err);
+/* If the request has text to be encoded: there is an encoder, and the tokenizer is open.
+ * SDT_ERROR_MISSING, and errors as sdt_tokenizer_open. */
+enum sdt_status sdt__prepare_text(struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                                  struct sdt_error *err);
 #endif

@@ -19,28 +19,48 @@ struct sdt_config {
     json_t *root;
 };
 
+static struct sdt_config *config_new(const char *path, struct sdt_error *err) {
+    struct sdt_config *config = calloc(1, sizeof *config);
+    if (config)
+        config->path = strdup(path);
+    if (!config || !config->path) {
+        sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open it", sdt__path_tail(path));
+        free(config);
+        return NULL;
+    }
+    return config;
+}
+
 enum sdt_status sdt_config_open(const char *path, struct sdt_config **result,
                                 struct sdt_error *err) {
-    enum sdt_status status;
-    const size_t path_size = strlen(path) + 1;
-    struct sdt_config *config = calloc(1, sizeof *config);
+    struct sdt_config *config = config_new(path, err);
 
     *result = NULL;
-    if (config)
-        config->path = malloc(path_size);
-    if (!config || !config->path) {
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open it", sdt__path_tail(path));
-        goto out;
-    }
-    memcpy(config->path, path, path_size);
-    status = sdt__json_load(path, CONFIG_LIMIT, &config_limits, &config->root, err);
-
-out:
+    if (!config)
+        return SDT_ERROR_MEMORY;
+    enum sdt_status status = sdt__json_load(path, CONFIG_LIMIT, &config_limits, &config->root, err);
     if (status == SDT_OK)
         *result = config;
     else
         sdt_config_close(config);
     return status;
+}
+
+enum sdt_status sdt_config_parse(const char *name, const char *text, struct sdt_config **result,
+                                 struct sdt_error *err) {
+    json_error_t why;
+    struct sdt_config *config = config_new(name, err);
+
+    *result = NULL;
+    if (!config)
+        return SDT_ERROR_MEMORY;
+    config->root = json_loads(text, JSON_REJECT_DUPLICATES, &why);
+    if (config->root && json_is_object(config->root)) {
+        *result = config;
+        return SDT_OK;
+    }
+    sdt_config_close(config);
+    return sdt_fail(err, SDT_ERROR_FORMAT, "%s: %s", name, why.text);
 }
 
 void sdt_config_close(struct sdt_config *config) {

@@ -12,6 +12,9 @@ struct sdt_config;
 
 enum sdt_status sdt_config_open(const char *path, struct sdt_config **config,
                                 struct sdt_error *err);
+/* The same of a JSON text that the program holds; `name` stands for the path in messages. */
+enum sdt_status sdt_config_parse(const char *name, const char *text, struct sdt_config **config,
+                                 struct sdt_error *err);
 void sdt_config_close(struct sdt_config *config); /* NULL is fine */
 const char *sdt_config_path(const struct sdt_config *config);
 /* True if the key is there and not null. */

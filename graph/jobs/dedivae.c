@@ -100,7 +100,7 @@ static bool room_to_decode(const struct service *service, const struct sdt_decod
     struct sdt_vae_job job = sdt__vae_job(service->pipeline, &service->requests[r]);
     job.dtype = decoder->dtype;
     job.place = decoder->place;
-    double bytes = sdt_wan_vae_bytes(service->pipeline->vae, &job, decoder->devices);
+    double bytes = service->pipeline->vae->kind->bytes(service->pipeline->vae, &job, decoder->devices);
     bool room = true;
     for (int i = 0; i < decoder->devices; i++)
         room = room && decoder->place[i].kind == SDT_DEVICE_CUDA &&
@@ -297,7 +297,7 @@ static double decoding_bytes(const struct service *service, const struct sdt_gro
         struct sdt_vae_job job = sdt__vae_job(service->pipeline, &service->requests[r]);
         job.dtype = dtype;
         job.place = vae->place;
-        double bytes = sdt_wan_vae_bytes(service->pipeline->vae, &job,
+        double bytes = service->pipeline->vae->kind->bytes(service->pipeline->vae, &job,
                                          job.tiling.size_rows ? vae->devices : 1);
         most = bytes > most ? bytes : most;
     }
@@ -317,9 +317,10 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
             "%d requests on groups of %d and %d devices; it takes at least one request, "
             "and at most %d devices a group",
             count, p->dit_devices, p->vae_devices, SDT_MAX_DEVICES);
-    if (p->streams < 0 || p->streams > 2)
-        return sdt_fail(err, SDT_ERROR_USAGE, "%d streams; 1 or 2 work, and 0 for both forwards",
-                        p->streams);
+    enum sdt_status allowed = sdt_strategy_allows(requests[0].strategy, p, machine->devices,
+                                                  pipeline->dit, err);
+    if (allowed != SDT_OK)
+        return allowed;
     for (int r = 0; r < count; r++) { /* before anything is begun */
         enum sdt_status fine = sdt__prepare_text(pipeline, &requests[r], err);
         if (fine != SDT_OK)
@@ -374,19 +375,12 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
         .text_place = p->text_with_vae ? &vae.place[0] : &dit.place[0],
         .text_dtype = p->text_with_vae ? kinds.vae_dtype : kinds.dit_dtype,
         .beside = shared ? decoding_bytes(service, &vae, kinds.vae_dtype) : 0.0,
-        .parallel = {.strategy = requests[0].strategy,
-                     .place = dit.place,
-                     .anywhere = dit.anywhere,
-                     .devices = dit.devices,
-                     .helpers = dit.helpers,
-                     .ulysses_degree = p->ulysses_degree,
-                     .chunk_heads = p->chunk_heads,
-                     .streams = p->streams,
-                     .aco = p->aco,
-                     .transport = p->transport,
-                     .dtype = kinds.dit_dtype,
-                     .helpers_free = nothing_to_decode,
-                     .helpers_arg = service}};
+        .parallel = sdt_parallel_of(requests[0].strategy, p, dit.devices, dit.helpers),
+        .helpers_free = nothing_to_decode,
+        .helpers_arg = service};
+    denoiser.parallel.place = dit.place;
+    denoiser.parallel.anywhere = dit.anywhere;
+    denoiser.parallel.dtype = kinds.dit_dtype;
     struct sdt_decoder decoder = {.pipeline = pipeline,
                                   .machine = machine,
                                   .place = vae.place,

@@ -72,11 +72,11 @@ static void teller_free(struct teller *teller, enum sdt_status status) {
 
 void sdt__result_init(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                       struct sdt_result *result) {
-    struct sdt_wan_geometry g = sdt__geometry(pipeline, request);
+    struct sdt_geometry g = sdt__geometry(pipeline, request);
     *result = (struct sdt_result){.frames = request->num_frames,
                                   .height = request->height,
                                   .width = request->width,
-                                  .channels = sdt_wan_vae_channels(pipeline->vae),
+                                  .channels = pipeline->vae->channels,
                                   .latent_frames = g.frames,
                                   .latent_height = g.height,
                                   .latent_width = g.width,
@@ -159,17 +159,17 @@ static enum sdt_status encode_ids(struct sdt_pipeline *pipeline, struct sdt_mach
                                   struct sdt_flow *flow, const struct sdt_place *place,
                                   enum sdt_dtype dtype, const int32_t *ids, int count, int length,
                                   struct text *text, struct sdt_error *err) {
-    struct sdt_umt5 *encoder = pipeline->text_encoder;
+    struct sdt_text *encoder = pipeline->text;
     text->rows = count;
     text->pad_rows = length > count ? length - count : 0;
     text->states =
-        sdt__vector(flow, (size_t)count * (size_t)sdt_umt5_width(encoder), "text states");
+        sdt__vector(flow, (size_t)count * (size_t)encoder->width, "text states");
     if (!text->states) {
         if (err)
             *err = flow->error;
         return flow->error.status;
     }
-    return sdt_umt5_encode(flow, encoder, machine, place, dtype, ids, count, text->states, err);
+    return encoder->kind->encode(flow, encoder, machine, place, dtype, ids, count, text->states, err);
 }
 
 static enum sdt_status encode_prompt(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
@@ -180,7 +180,7 @@ static enum sdt_status encode_prompt(struct sdt_pipeline *pipeline, struct sdt_m
     int count = 0;
     int32_t *ids = calloc((size_t)length, sizeof *ids);
     enum sdt_status status =
-        ids ? sdt_prompt_clean(prompt, &cleaned, err)
+        ids ? pipeline->text->kind->clean(prompt, &cleaned, err)
             : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
     if (status == SDT_OK)
         status = sdt_tokenize(pipeline->tokenizer, cleaned, length, ids, &count, NULL, err);
@@ -198,7 +198,7 @@ static enum sdt_status make_text(struct sdt_pipeline *pipeline, struct sdt_machi
                                  int branch, struct text *text, struct sdt_error *err) {
     const struct sdt_stored *embeds =
         branch ? request->negative_prompt_embeds : request->prompt_embeds;
-    int width = sdt_wan_config(pipeline->transformer)->text_dim;
+    int width = pipeline->dit->text_dim;
 
     flow->tag.stream = branch;
     if (embeds)
@@ -213,38 +213,32 @@ static enum sdt_status make_text(struct sdt_pipeline *pipeline, struct sdt_machi
 
 /* ---- denoising ------------------------------------------------------------------------------- */
 
-/* A run for this request: the one before, if it fits. */
-static struct sdt_wan_run *prepare(struct sdt_denoiser *d, struct sdt_flow *flow,
-                                   const struct sdt_request *request, int branches) {
-    struct sdt_wan_geometry g = sdt__geometry(d->pipeline, request);
-    if (d->run && d->branches >= branches && g.frames == d->geometry.frames &&
-        g.height == d->geometry.height && g.width == d->geometry.width)
-        return d->run;
-    sdt_wan_run_free(d->run);
-    d->geometry = g;
-    d->branches = branches;
-    d->run = sdt_wan_run_new(flow, d->pipeline->transformer, d->machine, &d->parallel, g, branches);
+/* A run for this request: the one before, if it fits. text: tokens that join self attention. */
+static struct sdt_run *prepare(struct sdt_denoiser *d, struct sdt_flow *flow,
+                               const struct sdt_request *request, int branches, int text) {
+    struct sdt_geometry g = sdt__geometry(d->pipeline, request);
+    struct sdt_run *run = d->run;
+    if (run && run->branches >= branches && g.frames == run->geometry.frames &&
+        g.height == run->geometry.height && g.width == run->geometry.width &&
+        run->layout.tokens - run->layout.video == (run->dit->text_joins ? text : 0))
+        return run;
+    sdt_run_free(run);
+    d->run = sdt_run_new(flow, d->pipeline->dit, d->machine, &d->parallel, g, branches, text);
     return d->run;
 }
 
 /* On GPUs weights may come and go, on CPU devices all is to stay. *offloads: they do on one of them. */
 static enum sdt_status check_denoising(const struct sdt_denoiser *d,
-                                       const struct sdt_request *request, int branches,
-                                       const struct text *text, bool *offloads,
-                                       struct sdt_error *err) {
-    const struct sdt_wan *wan = d->pipeline->transformer;
-    const struct sdt_wan_config *c = sdt_wan_config(wan);
-    struct sdt_wan_geometry g = sdt__geometry(d->pipeline, request);
+                                       const struct sdt_request *request, int branches, int text,
+                                       bool *offloads, struct sdt_error *err) {
+    const struct sdt_dit *dit = d->pipeline->dit;
     struct sdt_layout layout = {0};
-    int64_t tokens =
-        (int64_t)(g.frames / c->patch[0]) * (g.height / c->patch[1]) * (g.width / c->patch[2]);
-    int keys = text[0].rows > text[1].rows ? text[0].rows : text[1].rows;
     *offloads = false;
-    enum sdt_status status =
-        sdt_parallel_layout(&d->parallel, tokens, c->heads, c->head_dim, &layout, err);
+    enum sdt_status status = sdt_run_layout(dit, &d->parallel, sdt__geometry(d->pipeline, request),
+                                            text, &layout, err);
     for (int i = 0; status == SDT_OK && i < layout.devices; i++) {
         const struct sdt_place *place = &layout.place[i];
-        struct sdt_need need = sdt__denoise_need(wan, &d->parallel, &layout, i, branches, keys);
+        struct sdt_need need = sdt_run_need(dit, &d->parallel, &layout, i, branches, text);
         bool gpu = place->kind == SDT_DEVICE_CUDA;
         double room = (double)starpu_memory_get_total(place->node);
         status =
@@ -262,8 +256,11 @@ static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request 
     struct sdt_flow flow = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
     struct sdt_sampler sampler = {0};
     struct sdt_latent *latent = calloc(1, sizeof *latent); /* as the teller: left to late tasks */
-    int branches = sdt__forwards(request);
+    int branches = sdt__forwards(d->pipeline, request);
+    int rows = text[0].rows > text[1].rows ? text[0].rows : text[1].rows;
+    struct sdt_prompt prompt[2] = {{0}};
     sdt_handle whole = NULL;
+    bool offloads;
 
     flow.tag.request = teller->report.request;
     enum sdt_status status = latent
@@ -272,22 +269,28 @@ static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request 
                                  : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a request");
     if (status != SDT_OK)
         goto out;
-    status = check_denoising(d, request, branches, text, &d->parallel.offloads, err);
+    status = check_denoising(d, request, branches, rows, &offloads, err);
     if (status != SDT_OK)
         goto out;
-    struct sdt_wan_run *run = prepare(d, &flow, request, branches);
+    struct sdt_run *run = prepare(d, &flow, request, branches, rows);
     if (!run) {
         status = sdt__flow_wait(&flow, err);
         goto out;
     }
     whole = host_vector(result->latent, latent_size(result));
-    sdt_latent_init(&flow, latent, sdt_wan_layout(run),
-                    sdt_wan_patch(d->pipeline->transformer, d->geometry), request->steps, tell_step,
-                    teller);
+    run->offloads = offloads;
+    sdt_latent_init(&flow, latent, &run->layout, sdt_patch_of(run->dit, run->geometry),
+                    request->steps, tell_step, teller);
     sdt_latent_scatter(&flow, latent, &d->machine->host, whole);
-    for (int b = 0; b < branches; b++)
-        sdt_wan_prompt(&flow, run, b, text[b].states, text[b].rows, text[b].pad_rows);
-    sdt_denoise(&flow, run, &sampler, (float)request->guidance_scale, latent);
+    for (int b = 0; b < branches; b++) {
+        struct sdt_text_states states = {text[b].states, text[b].rows, text[b].pad_rows};
+        sdt_run_prompt(&flow, run, b, &states, &prompt[b]);
+        run->branch[b].prompt = &prompt[b];
+    }
+    for (int s = 0; s < sampler.steps && flow.error.status == SDT_OK; s++) {
+        run->helpers_free = !d->helpers_free || d->helpers_free(d->helpers_arg);
+        sdt_latent_step(&flow, run, &sampler, (float)request->guidance_scale, s, latent);
+    }
     status = sdt__flow_wait(&flow, err);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
@@ -305,6 +308,8 @@ static enum sdt_status denoise(struct sdt_denoiser *d, const struct sdt_request 
         status = status == SDT_OK ? gathered : status;
     }
 out:
+    sdt_prompt_clear(&prompt[0]);
+    sdt_prompt_clear(&prompt[1]);
     if (latent && latent->layout)
         sdt_latent_clear(latent);
     free(latent);
@@ -319,7 +324,7 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
                                   struct sdt_error *err) {
     struct sdt_flow flow = sdt_machine_flow(d->machine, SDT_LANE_DENOISE);
     struct text text[2] = {{0}};
-    int branches = sdt__forwards(request);
+    int branches = sdt__forwards(d->pipeline, request);
     size_t count = latent_size(result);
     double start = now();
 
@@ -370,7 +375,7 @@ enum sdt_status sdt__denoiser_run(struct sdt_denoiser *d, const struct sdt_reque
 }
 
 void sdt__denoiser_unload(struct sdt_denoiser *d) {
-    sdt_wan_run_free(d->run);
+    sdt_run_free(d->run);
     d->run = NULL;
 }
 
@@ -390,14 +395,14 @@ enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request
     job.devices = d->devices;
     if (d->finish)
         flow.halt = &d->machine->anyway;
-    double bytes = sdt_wan_vae_bytes(d->pipeline->vae, &job, d->devices);
+    double bytes = d->pipeline->vae->kind->bytes(d->pipeline->vae, &job, d->devices);
     for (int i = 0; i < d->devices; i++) {
         enum sdt_status fits = check_room(&d->place[i], "decoding", bytes, request, err);
         if (fits != SDT_OK)
             return fits;
     }
     if (!d->parameters)
-        d->parameters = sdt_parameters_new(sdt_wan_vae_weights(d->pipeline->vae), d->machine);
+        d->parameters = sdt_parameters_new(d->pipeline->vae->weights, d->machine);
     result->video = calloc(pixels, sizeof *result->video);
     if (!result->video || !d->parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a video of %.1f GB",
@@ -413,7 +418,8 @@ enum sdt_status sdt__decoder_run(struct sdt_decoder *d, const struct sdt_request
     sdt_handle latent = host_vector(result->latent, latent_size(result));
     sdt_handle video = host_vector(result->video, pixels);
     enum sdt_status status =
-        sdt_wan_vae_decode(&flow, d->pipeline->vae, d->machine, &job, latent, video, err);
+        d->pipeline->vae->kind->decode(&flow, d->pipeline->vae, d->machine, &job, latent, video,
+                                       err);
     teller_free(teller, status);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */

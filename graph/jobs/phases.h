@@ -3,9 +3,8 @@
 #ifndef STARDIT_PHASES_H
 #define STARDIT_PHASES_H
 
+#include "graph/pipeline.h"
 #include "graph/run/latent.h"
-#include "graph/opened.h"
-#include "graph/run/parameters.h"
 
 /* Whom to tell about a request's progress. */
 struct sdt_report {
@@ -22,9 +21,9 @@ struct sdt_denoiser {
     enum sdt_dtype text_dtype;
     double
         beside; /* bytes that decoding takes on these devices meanwhile: groups that share them */
-    struct sdt_wan_run *run; /* of the last request; used again for the same geometry */
-    struct sdt_wan_geometry geometry;
-    int branches;
+    struct sdt_run *run; /* of the last request; used again for the same geometry */
+    bool (*helpers_free)(void *arg); /* aco static: asked before each step */
+    void *helpers_arg;
 };
 /* Text and denoising. result->latent holds the last whole step, also after a failure or a stop. */
 enum sdt_status sdt__denoiser_run(struct sdt_denoiser *denoiser, const struct sdt_request *request,

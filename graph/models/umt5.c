@@ -1,36 +1,39 @@
-/* The UMT5 encoder as a loop that inserts tasks, one layer's weights at a time. */
-#include "graph/models/umt5.h"
+/* UMT5 text encoder: UMT5EncoderModel of transformers (T5 family).
+ *
+ * Runs on one device, layer by layer: a layer's weights are dropped when its tasks are done, so that
+ * encoding needs the memory of a few layers and not of the model (22.7 GB for UMT5-XXL in F32). */
+#include "graph/models/family.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/checkpoint/config.h"
-#include "graph/run/parameters.h"
+#include "graph/text/tokenizer.h"
+
+extern const struct sdt_text_kind sdt__umt5;
 
 #define BUCKETS 32 /* of the relative position bias; 128 is the largest distance told apart */
 
-struct sdt_umt5 {
-    struct sdt_weights *weights;
-    int layers, d, heads, e, ff, vocabulary;
+struct umt5 {
+    struct sdt_text text; /* width d */
+    int layers, heads, e, ff;
     float eps;
 };
 
-static enum sdt_status read_config(const char *path, struct sdt_umt5 *encoder,
+static const struct umt5 *umt5_of(const struct sdt_text *text) {
+    return (const struct umt5 *)text;
+}
+
+static enum sdt_status read_config(const struct sdt_config *json, struct umt5 *encoder,
                                    struct sdt_error *err) {
-    struct sdt_config *json = NULL;
-    enum sdt_status status = sdt_config_open(path, &json, err);
+    enum sdt_status status = SDT_OK;
     int64_t layers = 0, d = 0, heads = 0, e = 0, ff = 0, vocabulary = 0;
     double eps = 1e-6;
-    const char *model_type = "umt5";
 
 #define NEXT(call)                                                                                 \
     if (status == SDT_OK)                                                                          \
     status = (call)
-    NEXT(sdt_config_string(json, "model_type", false, &model_type, err));
-    if (status == SDT_OK && strcmp(model_type, "umt5"))
-        status = sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                          "%s: model_type is %s; this is the loader of umt5", path, model_type);
     NEXT(sdt_config_int(json, "num_layers", true, 1, 1000, &layers, err));
     NEXT(sdt_config_int(json, "d_model", true, 1, 65536, &d, err));
     NEXT(sdt_config_int(json, "num_heads", true, 1, 1024, &heads, err));
@@ -42,92 +45,97 @@ static enum sdt_status read_config(const char *path, struct sdt_umt5 *encoder,
     NEXT(sdt_config_only(json, "relative_attention_num_buckets", "32", err));
     NEXT(sdt_config_only(json, "relative_attention_max_distance", "128", err));
 #undef NEXT
-    sdt_config_close(json);
     encoder->layers = (int)layers;
-    encoder->d = (int)d;
+    encoder->text = (struct sdt_text){
+        .kind = &sdt__umt5, .width = (int)d, .vocabulary = (int)vocabulary};
     encoder->heads = (int)heads;
     encoder->e = (int)e;
     encoder->ff = (int)ff;
-    encoder->vocabulary = (int)vocabulary;
     encoder->eps = (float)eps;
     return status;
 }
 
-static void describe(const struct sdt_umt5 *encoder, struct sdt_tensor_table *table) {
-    int64_t d = encoder->d, inner = (int64_t)encoder->heads * encoder->e, ff = encoder->ff;
+/* What one layer reads. */
+struct block {
+    sdt_handle q, k, v, o, bias, norm_1;
+    sdt_handle gate, up, down, norm_2;
+};
 
-    sdt_tensor_table_add(table, 2, (int64_t[]){encoder->vocabulary, d}, "shared.weight");
-    sdt_tensor_table_ignore(table, "encoder.embed_tokens.weight"); /* the same table again */
-    for (int i = 0; i < encoder->layers; i++) {
-        char attention[80], dense[80];
-        snprintf(attention, sizeof attention, "encoder.block.%d.layer.0.", i);
-        snprintf(dense, sizeof dense, "encoder.block.%d.layer.1.", i);
-        for (int p = 0; p < 3; p++)
-            sdt_tensor_table_add(table, 2, (int64_t[]){inner, d}, "%sSelfAttention.%c.weight",
-                                 attention, "qkv"[p]);
-        sdt_tensor_table_add(table, 2, (int64_t[]){d, inner}, "%sSelfAttention.o.weight",
-                             attention);
-        sdt_tensor_table_add(table, 2, (int64_t[]){BUCKETS, encoder->heads},
-                             "%sSelfAttention.relative_attention_bias.weight", attention);
-        sdt_tensor_table_add(table, 1, (int64_t[]){d}, "%slayer_norm.weight", attention);
-        sdt_tensor_table_add(table, 2, (int64_t[]){ff, d}, "%sDenseReluDense.wi_0.weight", dense);
-        sdt_tensor_table_add(table, 2, (int64_t[]){ff, d}, "%sDenseReluDense.wi_1.weight", dense);
-        sdt_tensor_table_add(table, 2, (int64_t[]){d, ff}, "%sDenseReluDense.wo.weight", dense);
-        sdt_tensor_table_add(table, 1, (int64_t[]){d}, "%slayer_norm.weight", dense);
-    }
-    sdt_tensor_table_add(table, 1, (int64_t[]){d}, "encoder.final_layer_norm.weight");
+static void visit_block(struct sdt_tensor_visit *v, const struct umt5 *encoder, struct block *b,
+                        int layer) {
+    int64_t d = encoder->text.width, inner = (int64_t)encoder->heads * encoder->e;
+    int64_t ff = encoder->ff;
+    char attention[80], dense[80];
+    snprintf(attention, sizeof attention, "encoder.block.%d.layer.0.", layer);
+    snprintf(dense, sizeof dense, "encoder.block.%d.layer.1.", layer);
+    v->layer = layer;
+#define MATRIX(handle, rows, columns, prefix, name)                                                \
+    sdt_tensor(v, handle, SDT_TENSOR_RUN, 2, (int64_t[]){rows, columns}, "%s" name ".weight", prefix)
+#define NORM(handle, prefix)                                                                       \
+    sdt_tensor(v, handle, SDT_TENSOR_FLOAT, 1, (int64_t[]){d}, "%slayer_norm.weight", prefix)
+    MATRIX(&b->q, inner, d, attention, "SelfAttention.q");
+    MATRIX(&b->k, inner, d, attention, "SelfAttention.k");
+    MATRIX(&b->v, inner, d, attention, "SelfAttention.v");
+    MATRIX(&b->o, d, inner, attention, "SelfAttention.o");
+    sdt_tensor(v, &b->bias, SDT_TENSOR_FLOAT, 2, (int64_t[]){BUCKETS, encoder->heads},
+               "%sSelfAttention.relative_attention_bias.weight", attention);
+    NORM(&b->norm_1, attention);
+    MATRIX(&b->gate, ff, d, dense, "DenseReluDense.wi_0");
+    MATRIX(&b->up, ff, d, dense, "DenseReluDense.wi_1");
+    MATRIX(&b->down, d, ff, dense, "DenseReluDense.wo");
+    NORM(&b->norm_2, dense);
+#undef MATRIX
+#undef NORM
+    v->layer = -1;
 }
 
-enum sdt_status sdt_umt5_open(const char *folder, struct sdt_umt5 **out, struct sdt_error *err) {
-    enum sdt_status status = SDT_ERROR_MEMORY;
-    char path[4096];
-    struct sdt_tensor_table *table = sdt_tensor_table_new();
-    struct sdt_umt5 *encoder = calloc(1, sizeof *encoder);
+static void visit_last(struct sdt_tensor_visit *v, const struct umt5 *encoder, sdt_handle *norm) {
+    sdt_tensor(v, norm, SDT_TENSOR_FLOAT, 1, (int64_t[]){encoder->text.width},
+               "encoder.final_layer_norm.weight");
+}
+
+static const char table_name[] = "shared.weight"; /* read row by row, where it is mapped */
+
+static void umt5_close(struct sdt_text *text) {
+    sdt_weights_close(text->weights);
+    free(text);
+}
+
+static enum sdt_status umt5_open(const struct sdt_config *config, const char *folder,
+                                 enum sdt_opening how, struct sdt_text **out,
+                                 struct sdt_error *err) {
+    struct umt5 *encoder = calloc(1, sizeof *encoder);
 
     *out = NULL;
-    if (!encoder || !table) {
-        sdt_fail(err, status, "out of memory while opening %s", folder);
-        goto out;
-    }
-    if ((size_t)snprintf(path, sizeof path, "%s/config.json", folder) >= sizeof path) {
-        status = sdt_fail(err, SDT_ERROR_USAGE, "the path of the text encoder folder is too long");
-        goto out;
-    }
-    status = read_config(path, encoder, err);
-    if (status != SDT_OK)
-        goto out;
-    status = sdt_weights_open(folder, &encoder->weights, err);
-    if (status != SDT_OK)
-        goto out;
-    describe(encoder, table);
-    status = sdt_tensor_table_check(table, encoder->weights, err);
-out:
-    sdt_tensor_table_free(table);
-    if (status != SDT_OK) {
-        sdt_umt5_close(encoder);
-        return status;
-    }
-    *out = encoder;
-    return SDT_OK;
-}
-
-void sdt_umt5_close(struct sdt_umt5 *encoder) {
     if (!encoder)
-        return;
-    sdt_weights_close(encoder->weights);
-    free(encoder);
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", folder);
+    enum sdt_status status = read_config(config, encoder, err);
+    if (status == SDT_OK) {
+        struct sdt_tensor_visit visit = {.layer = -1, .table = sdt_tensor_table_new()};
+        struct block block;
+        sdt_handle norm;
+        if (visit.table) {
+            sdt_tensor_table_add(visit.table, 2,
+                                 (int64_t[]){encoder->text.vocabulary, encoder->text.width}, "%s",
+                                 table_name);
+            /* the same table again */
+            sdt_tensor_table_ignore(visit.table, "encoder.embed_tokens.weight");
+            for (int i = 0; i < encoder->layers; i++)
+                visit_block(&visit, encoder, &block, i);
+            visit_last(&visit, encoder, &norm);
+        }
+        status = sdt_tensors_open(visit.table, folder, how, &encoder->text.weights, err);
+    }
+    if (status != SDT_OK)
+        umt5_close(&encoder->text);
+    else
+        *out = &encoder->text;
+    return status;
 }
 
-int sdt_umt5_width(const struct sdt_umt5 *encoder) { return encoder->d; }
-
-int sdt_umt5_vocabulary(const struct sdt_umt5 *encoder) { return encoder->vocabulary; }
-
-const struct sdt_weights *sdt_umt5_weights(const struct sdt_umt5 *encoder) {
-    return encoder->weights;
-}
-
-double sdt_umt5_flops(const struct sdt_umt5 *encoder, int tokens) {
-    double d = encoder->d, inner = (double)encoder->heads * encoder->e, m = tokens;
+static double umt5_flops(const struct sdt_text *text, int tokens) {
+    const struct umt5 *encoder = umt5_of(text);
+    double d = text->width, inner = (double)encoder->heads * encoder->e, m = tokens;
     return encoder->layers * (m * (8.0 * d * inner + 6.0 * d * encoder->ff) + 4.0 * m * m * inner);
 }
 
@@ -137,64 +145,47 @@ struct buffers {
     sdt_handle x, y, q, k, v, o, gate, up;
 };
 
-static void insert_layer(struct sdt_flow *flow, const struct sdt_umt5 *encoder,
-                         struct sdt_parameters *parameters, int layer, int tokens,
-                         const struct buffers *b) {
-    int d = encoder->d, inner = encoder->heads * encoder->e, ff = encoder->ff;
+static void insert_layer(struct sdt_flow *flow, const struct umt5 *encoder,
+                         const struct block *w, int tokens, const struct buffers *b) {
+    int d = encoder->text.width, inner = encoder->heads * encoder->e, ff = encoder->ff;
     struct sdt_row_sum none = {0};
-    sdt_handle projected[] = {b->q, b->k, b->v};
-    static const char *const name[] = {"text_q", "text_k", "text_v"};
-    char attention[80], dense[80];
-    snprintf(attention, sizeof attention, "encoder.block.%d.layer.0.", layer);
-    snprintf(dense, sizeof dense, "encoder.block.%d.layer.1.", layer);
-#define WEIGHT(dtype, prefix, name)                                                                \
-    sdt_parameter(flow, parameters, dtype, "%s" name ".weight", prefix)
 
-    sdt_insert_rms_norm(flow, "text_norm1", tokens, d, encoder->eps, b->x,
-                        WEIGHT(SDT_F32, attention, "layer_norm"), b->y);
-    for (int p = 0; p < 3; p++)
-        sdt_insert_linear(flow, name[p], tokens, inner, d, b->y,
-                          sdt_parameter(flow, parameters, b->dtype, "%sSelfAttention.%c.weight",
-                                        attention, "qkv"[p]),
-                          NULL, SDT_EPILOGUE_NONE, projected[p]);
-    sdt_insert_text_attention(
-        flow, "text_attention", tokens, encoder->heads, encoder->e, b->q, b->k, b->v,
-        WEIGHT(SDT_F32, attention, "SelfAttention.relative_attention_bias"), b->o);
-    sdt_insert_linear_residual(flow, "text_o", tokens, d, inner, b->o,
-                               WEIGHT(b->dtype, attention, "SelfAttention.o"), NULL, none, b->x);
+    sdt_insert_rms_norm(flow, "text_norm1", tokens, d, encoder->eps, b->x, w->norm_1, b->y);
+    sdt_insert_linear(flow, "text_q", tokens, inner, d, b->y, w->q, NULL, SDT_EPILOGUE_NONE, b->q);
+    sdt_insert_linear(flow, "text_k", tokens, inner, d, b->y, w->k, NULL, SDT_EPILOGUE_NONE, b->k);
+    sdt_insert_linear(flow, "text_v", tokens, inner, d, b->y, w->v, NULL, SDT_EPILOGUE_NONE, b->v);
+    sdt_insert_text_attention(flow, "text_attention", tokens, encoder->heads, encoder->e, b->q,
+                              b->k, b->v, w->bias, b->o);
+    sdt_insert_linear_residual(flow, "text_o", tokens, d, inner, b->o, w->o, NULL, none, b->x);
 
-    sdt_insert_rms_norm(flow, "text_norm2", tokens, d, encoder->eps, b->x,
-                        WEIGHT(SDT_F32, dense, "layer_norm"), b->y);
-    sdt_insert_linear(flow, "text_gate", tokens, ff, d, b->y,
-                      WEIGHT(b->dtype, dense, "DenseReluDense.wi_0"), NULL, SDT_EPILOGUE_NONE,
+    sdt_insert_rms_norm(flow, "text_norm2", tokens, d, encoder->eps, b->x, w->norm_2, b->y);
+    sdt_insert_linear(flow, "text_gate", tokens, ff, d, b->y, w->gate, NULL, SDT_EPILOGUE_NONE,
                       b->gate);
-    sdt_insert_linear(flow, "text_up", tokens, ff, d, b->y,
-                      WEIGHT(b->dtype, dense, "DenseReluDense.wi_1"), NULL, SDT_EPILOGUE_NONE,
-                      b->up);
+    sdt_insert_linear(flow, "text_up", tokens, ff, d, b->y, w->up, NULL, SDT_EPILOGUE_NONE, b->up);
     sdt_insert_gated_gelu(flow, "text_gelu", (size_t)tokens * (size_t)ff, b->gate, b->up);
-    sdt_insert_linear_residual(flow, "text_down", tokens, d, ff, b->gate,
-                               WEIGHT(b->dtype, dense, "DenseReluDense.wo"), NULL, none, b->x);
-#undef WEIGHT
+    sdt_insert_linear_residual(flow, "text_down", tokens, d, ff, b->gate, w->down, NULL, none,
+                               b->x);
 }
 
-enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
-                                struct sdt_machine *machine, const struct sdt_place *place,
-                                enum sdt_dtype dtype, const int32_t *ids, int tokens,
-                                sdt_handle states, struct sdt_error *err) {
-    size_t m = (size_t)tokens, d = (size_t)encoder->d;
+static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
+                                   struct sdt_machine *machine, const struct sdt_place *place,
+                                   enum sdt_dtype dtype, const int32_t *ids, int tokens,
+                                   sdt_handle states, struct sdt_error *err) {
+    const struct umt5 *encoder = umt5_of(text);
+    size_t m = (size_t)tokens, d = (size_t)text->width;
     size_t inner = (size_t)encoder->heads * (size_t)encoder->e, ff = (size_t)encoder->ff;
 
     if (tokens < 1)
         return sdt_fail(err, SDT_ERROR_USAGE, "no text tokens to encode");
     for (int t = 0; t < tokens; t++)
-        if (ids[t] < 0 || ids[t] >= encoder->vocabulary)
+        if (ids[t] < 0 || ids[t] >= text->vocabulary)
             return sdt_fail(err, SDT_ERROR_USAGE, "token %d has id %d; %s has ids 0 to %d", t,
-                            (int)ids[t], sdt_weights_folder(encoder->weights),
-                            encoder->vocabulary - 1);
-    struct sdt_parameters *parameters = sdt_parameters_new(encoder->weights, machine);
+                            (int)ids[t], sdt_weights_folder(text->weights),
+                            text->vocabulary - 1);
+    struct sdt_parameters *parameters = sdt_parameters_new(text->weights, machine);
     if (!parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
-    const struct sdt_stored *shared = sdt_weights_find(encoder->weights, "shared.weight");
+    const struct sdt_stored *shared = sdt_weights_find(text->weights, table_name);
     struct buffers b = {.dtype = dtype,
                         .x = sdt__tensor(flow, dtype, m * d, "text x"),
                         .y = sdt__tensor(flow, dtype, m * d, "text y"),
@@ -207,13 +198,17 @@ enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
 
     flow->tag.role = SDT_ROLE_TEXT;
     flow->place = &machine->host;
-    sdt_insert_embed(flow, "embed", shared->dtype, shared->data, encoder->d, tokens, ids, b.x);
+    sdt_insert_embed(flow, "embed", shared->dtype, shared->data, text->width, tokens, ids, b.x);
     flow->place = place;
+    struct sdt_tensor_visit visit = {.flow = flow, .parameters = parameters, .dtype = dtype};
+    struct block block;
+    sdt_handle norm = NULL;
     unsigned long end_of_layer = 0;
     for (int l = 0; l < encoder->layers; l++) {
         char finished[80];
         flow->tag.layer = l;
-        insert_layer(flow, encoder, parameters, l, tokens, &b);
+        visit_block(&visit, encoder, &block, l);
+        insert_layer(flow, encoder, &block, tokens, &b);
         /* Layer l is queued; the one before it is, or soon will be, done: its weights can go. */
         if (!sdt__flow_reach(flow, end_of_layer))
             break;
@@ -224,9 +219,8 @@ enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
         }
     }
     flow->tag.layer = -1;
-    sdt_insert_rms_norm(flow, "text_norm", tokens, encoder->d, encoder->eps, b.x,
-                        sdt_parameter(flow, parameters, SDT_F32, "encoder.final_layer_norm.weight"),
-                        states);
+    visit_last(&visit, encoder, &norm);
+    sdt_insert_rms_norm(flow, "text_norm", tokens, text->width, encoder->eps, b.x, norm, states);
     enum sdt_status status = sdt__flow_wait(flow, err);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
@@ -236,7 +230,16 @@ enum sdt_status sdt_umt5_encode(struct sdt_flow *flow, struct sdt_umt5 *encoder,
             starpu_data_unregister_submit(temporary[i]);
     sdt_parameters_free(parameters);
     sdt_stored_release(shared);
-    for (size_t i = 0; i < sdt_weights_count(encoder->weights); i++)
-        sdt_stored_release(sdt_weights_at(encoder->weights, i));
+    for (size_t i = 0; i < sdt_weights_count(text->weights); i++)
+        sdt_stored_release(sdt_weights_at(text->weights, i));
     return status;
 }
+
+const struct sdt_text_kind sdt__umt5 = {
+    .model_type = "umt5",
+    .open = umt5_open,
+    .close = umt5_close,
+    .clean = sdt_prompt_clean,
+    .encode = umt5_encode,
+    .flops = umt5_flops,
+};

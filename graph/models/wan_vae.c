@@ -1,5 +1,12 @@
-/* The Wan 2.1 video decoder as a stream of frames through a list of layers. */
-#include "graph/models/wan_vae.h"
+/* Wan 2.1 video decoder: the decoder half of AutoencoderKLWan, as a stream of frames through a list of
+ * layers.
+ *
+ * A convolution's task reads the frame and its two predecessors, so the tasks (frame, layer) form a
+ * wavefront, frame t + 1 in layer l while frame t is in layer l + 1, and memory does not grow with the
+ * length (with spatial tiles it does: a tile keeps its frames until its seams are blended). Over
+ * several devices the layers are cut into contiguous stages of about equal work; with spatial tiles,
+ * whole tiles go to the devices in turn instead. */
+#include "graph/models/family.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -14,33 +21,33 @@
 #define MAX_CHANNELS 256 /* of the latent */
 #define NAME_SIZE 96
 
-struct sdt_wan_vae {
-    struct sdt_weights *weights;
+extern const struct sdt_vae_kind sdt__wan_vae;
+
+struct wan_vae {
+    struct sdt_vae vae;
     int base_dim, z_dim, blocks, res_blocks;
     int multiplier[MAX_BLOCKS];
     bool upsample_time[MAX_BLOCKS]; /* of up block i */
     float mean[MAX_CHANNELS], std[MAX_CHANNELS];
 };
 
+static const struct wan_vae *wan_of(const struct sdt_vae *vae) {
+    return (const struct wan_vae *)vae;
+}
+
 /* ---- configuration -------------------------------------------------------------------------- */
 
-static enum sdt_status read_config(const char *path, struct sdt_wan_vae *vae,
+static enum sdt_status read_config(const struct sdt_config *json, struct wan_vae *vae,
                                    struct sdt_error *err) {
-    struct sdt_config *json = NULL;
-    enum sdt_status status = sdt_config_open(path, &json, err);
+    const char *path = sdt_config_path(json);
+    enum sdt_status status = SDT_OK;
     int64_t base = 0, z = 0, res = 0;
     double multiplier[MAX_BLOCKS], down[MAX_BLOCKS], mean[MAX_CHANNELS], std[MAX_CHANNELS];
     int blocks = 0, downs = 0, means = 0, stds = 0;
-    const char *class_name = "AutoencoderKLWan";
 
 #define NEXT(call)                                                                                 \
     if (status == SDT_OK)                                                                          \
     status = (call)
-    NEXT(sdt_config_string(json, "_class_name", false, &class_name, err));
-    if (status == SDT_OK && strcmp(class_name, "AutoencoderKLWan"))
-        status = sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                          "%s: _class_name is %s; this is the loader of AutoencoderKLWan", path,
-                          class_name);
     NEXT(sdt_config_int(json, "base_dim", true, 1, 4096, &base, err));
     NEXT(sdt_config_int(json, "z_dim", true, 1, MAX_CHANNELS, &z, err));
     NEXT(sdt_config_int(json, "num_res_blocks", true, 1, 16, &res, err));
@@ -53,7 +60,6 @@ static enum sdt_status read_config(const char *path, struct sdt_wan_vae *vae,
     NEXT(sdt_config_only(json, "is_residual", "false", err));
     NEXT(sdt_config_only(json, "patch_size", "null", err));
 #undef NEXT
-    sdt_config_close(json);
     if (status != SDT_OK)
         return status;
     if (blocks < 2 || downs != blocks - 1 || means != z || stds != z)
@@ -79,6 +85,14 @@ static enum sdt_status read_config(const char *path, struct sdt_wan_vae *vae,
         vae->mean[c] = (float)mean[c];
         vae->std[c] = (float)std[c];
     }
+    int time = 1;
+    for (int i = 0; i < downs; i++)
+        time *= vae->upsample_time[i] ? 2 : 1;
+    vae->vae = (struct sdt_vae){.kind = &sdt__wan_vae,
+                                .channels = (int)z,
+                                .space_ratio = 1 << (blocks - 1),
+                                .time_ratio = time,
+                                .tile = {256, 256, 192, 192}};
     return SDT_OK;
 }
 
@@ -113,7 +127,8 @@ struct program {
     struct layer *layer;
     struct edge *edge;
     int layers, edges, layers_capacity, edges_capacity;
-    bool failed; /* out of memory */
+    bool failed;          /* out of memory */
+    struct layer nowhere; /* written to, never read, after a failure */
 };
 
 static int add_edge(struct program *p, int channels, int space) {
@@ -134,13 +149,12 @@ static int add_edge(struct program *p, int channels, int space) {
 
 static struct layer *add_layer(struct program *p, enum kind kind, int in, int out, int time,
                                const char *name) {
-    static struct layer nowhere; /* written to, never read, after a failure */
     if (p->layers == p->layers_capacity) {
         int capacity = p->layers_capacity ? 2 * p->layers_capacity : 64;
         struct layer *layer = realloc(p->layer, (size_t)capacity * sizeof *layer);
         if (!layer) {
             p->failed = true;
-            return &nowhere;
+            return &p->nowhere;
         }
         p->layer = layer;
         p->layers_capacity = capacity;
@@ -227,7 +241,7 @@ static int time_upsample(struct program *p, int in, int time, const char *prefix
 }
 
 /* The whole decoder, in the order in which a frame passes. */
-static void build(const struct sdt_wan_vae *vae, struct program *p) {
+static void build(const struct wan_vae *vae, struct program *p) {
     char prefix[64];
     int time = 1, channels = vae->base_dim * vae->multiplier[vae->blocks - 1];
 
@@ -298,101 +312,34 @@ static void describe(const struct program *p, struct sdt_tensor_table *table) {
     sdt_tensor_table_ignore(table, "quant_conv.");
 }
 
-enum sdt_status sdt_wan_vae_open(const char *folder, struct sdt_wan_vae **out,
-                                 struct sdt_error *err) {
-    enum sdt_status status = SDT_ERROR_MEMORY;
-    char path[4096];
-    struct program program = {0};
-    struct sdt_tensor_table *table = sdt_tensor_table_new();
-    struct sdt_wan_vae *vae = calloc(1, sizeof *vae);
-
-    *out = NULL;
-    if (!vae || !table) {
-        sdt_fail(err, status, "out of memory while opening %s", folder);
-        goto out;
-    }
-    if ((size_t)snprintf(path, sizeof path, "%s/config.json", folder) >= sizeof path) {
-        status = sdt_fail(err, SDT_ERROR_USAGE, "the path of the VAE folder is too long");
-        goto out;
-    }
-    status = read_config(path, vae, err);
-    if (status != SDT_OK)
-        goto out;
-    status = sdt_weights_open(folder, &vae->weights, err);
-    if (status != SDT_OK)
-        goto out;
-    build(vae, &program);
-    if (program.failed) {
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", folder);
-        goto out;
-    }
-    describe(&program, table);
-    status = sdt_tensor_table_check(table, vae->weights, err);
-out:
-    program_clear(&program);
-    sdt_tensor_table_free(table);
-    if (status != SDT_OK) {
-        sdt_wan_vae_close(vae);
-        return status;
-    }
-    *out = vae;
-    return SDT_OK;
-}
-
-enum sdt_status sdt_wan_vae_imagine(int base_dim, struct sdt_wan_vae **out, struct sdt_error *err) {
-    static const int multiplier[] = {1, 2, 4, 4};
-    enum sdt_status status = SDT_ERROR_MEMORY;
-    struct program program = {0};
-    struct sdt_tensor_table *table = sdt_tensor_table_new();
-    struct sdt_wan_vae *vae = calloc(1, sizeof *vae);
-
-    *out = NULL;
-    if (vae && table) {
-        *vae =
-            (struct sdt_wan_vae){.base_dim = base_dim, .z_dim = 16, .blocks = 4, .res_blocks = 2};
-        for (int i = 0; i < vae->blocks; i++) {
-            vae->multiplier[i] = multiplier[i];
-            vae->upsample_time[i] = i < 2;
-        }
-        for (int c = 0; c < vae->z_dim; c++)
-            vae->std[c] = 1.0f;
-        build(vae, &program);
-    }
-    if (!vae || !table || program.failed) {
-        sdt_fail(err, status, "out of memory for a decoder without weights");
-    } else {
-        describe(&program, table);
-        status = sdt_weights_imagine(table, "a decoder without weights", &vae->weights, err);
-    }
-    program_clear(&program);
-    sdt_tensor_table_free(table);
-    if (status != SDT_OK)
-        sdt_wan_vae_close(vae);
-    else
-        *out = vae;
-    return status;
-}
-
-void sdt_wan_vae_close(struct sdt_wan_vae *vae) {
-    if (!vae)
-        return;
+static void wan_vae_close(struct sdt_vae *vae) {
     sdt_weights_close(vae->weights);
     free(vae);
 }
 
-int sdt_wan_vae_channels(const struct sdt_wan_vae *vae) { return vae->z_dim; }
+static enum sdt_status wan_vae_open(const struct sdt_config *config, const char *folder,
+                                    enum sdt_opening how, struct sdt_vae **out,
+                                    struct sdt_error *err) {
+    struct program program = {0};
+    struct wan_vae *vae = calloc(1, sizeof *vae);
 
-int sdt_wan_vae_space_ratio(const struct sdt_wan_vae *vae) { return 1 << (vae->blocks - 1); }
-
-int sdt_wan_vae_time_ratio(const struct sdt_wan_vae *vae) {
-    int ratio = 1;
-    for (int i = 0; i < vae->blocks - 1; i++)
-        ratio *= vae->upsample_time[i] ? 2 : 1;
-    return ratio;
-}
-
-const struct sdt_weights *sdt_wan_vae_weights(const struct sdt_wan_vae *vae) {
-    return vae->weights;
+    *out = NULL;
+    if (!vae)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", folder);
+    enum sdt_status status = read_config(config, vae, err);
+    if (status == SDT_OK) {
+        build(vae, &program);
+        struct sdt_tensor_table *table = program.failed ? NULL : sdt_tensor_table_new();
+        if (table)
+            describe(&program, table);
+        status = sdt_tensors_open(table, folder, how, &vae->vae.weights, err);
+    }
+    program_clear(&program);
+    if (status != SDT_OK)
+        wan_vae_close(&vae->vae);
+    else
+        *out = &vae->vae;
+    return status;
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -403,8 +350,8 @@ struct tiling {
     int size_rows, size_cols, stride_rows, stride_cols;
 };
 
-static struct tiling tiling_of(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job) {
-    int ratio = sdt_wan_vae_space_ratio(vae);
+static struct tiling tiling_of(const struct wan_vae *vae, const struct sdt_vae_job *job) {
+    int ratio = vae->vae.space_ratio;
     struct tiling t = {job->tiling.size_rows / ratio,
                        job->tiling.size_cols / ratio,
                        .size_rows = job->tiling.size_rows / ratio,
@@ -420,10 +367,10 @@ static struct tiling tiling_of(const struct sdt_wan_vae *vae, const struct sdt_v
 
 static int at_most(int a, int b) { return a < b ? a : b; }
 
-enum sdt_status sdt_wan_vae_check(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job,
-                                  struct sdt_error *err) {
+static enum sdt_status check(const struct sdt_vae *vae, const struct sdt_vae_job *job,
+                             struct sdt_error *err) {
     const struct sdt_vae_tiling *t = &job->tiling;
-    int ratio = sdt_wan_vae_space_ratio(vae);
+    int ratio = vae->space_ratio;
 
     if (job->frames < 1 || job->height < 1 || job->width < 1 ||
         (double)job->frames * job->height * job->width > 1e9)
@@ -449,7 +396,7 @@ enum sdt_status sdt_wan_vae_check(const struct sdt_wan_vae *vae, const struct sd
 /* One tile on its way through the layers. */
 struct decoder {
     struct program program;
-    const struct sdt_wan_vae *vae;
+    const struct wan_vae *vae;
     const struct sdt_vae_job *job;
     struct sdt_machine *machine;
     int y0, x0, rows, cols; /* of the tile in the latent */
@@ -551,8 +498,8 @@ static sdt_handle frame_of(const struct program *p, int edge, int t, int start) 
     return p->edge[edge].handle[t % p->edge[edge].count];
 }
 
-/* Sends frame t, which stands on the input edge of `layer`, through this layer and all that follow. A
- * frame so leaves the decoder before the next one enters; what overlaps in time is StarPU's affair. */
+/* Sends frame t, which stands on the input edge of `layer`, through this layer and all that follow. So a
+ * frame leaves the decoder before the next one enters; StarPU sees to what overlaps in time. */
 static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
     struct program *p = &d->program;
     struct layer *l = &p->layer[layer];
@@ -666,21 +613,22 @@ static void join_tile(struct sdt_flow *flow, const struct tiling *t, const struc
                           job->height * ratio, job->width * ratio, here, video);
 }
 
-enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *vae,
-                                   struct sdt_machine *machine, const struct sdt_vae_job *wanted,
-                                   sdt_handle latent, sdt_handle video, struct sdt_error *err) {
+static enum sdt_status decode(struct sdt_flow *flow, struct sdt_vae *opened,
+                              struct sdt_machine *machine, const struct sdt_vae_job *wanted,
+                              sdt_handle latent, sdt_handle video, struct sdt_error *err) {
+    const struct wan_vae *vae = wan_of(opened);
     struct sdt_vae_job with_place = *wanted;
     const struct sdt_vae_job *job = &with_place;
     if (!with_place.place) {
         with_place.place = machine->device;
         with_place.devices = machine->devices;
     }
-    enum sdt_status status = sdt_wan_vae_check(vae, job, err);
+    enum sdt_status status = check(opened, job, err);
     if (status != SDT_OK)
         return status;
     struct tiling t = tiling_of(vae, job);
-    int tiles = t.rows * t.cols, ratio = sdt_wan_vae_space_ratio(vae);
-    int frames = sdt_wan_vae_time_ratio(vae) * (job->frames - 1) + 1;
+    int tiles = t.rows * t.cols, ratio = opened->space_ratio;
+    int frames = opened->time_ratio * (job->frames - 1) + 1;
     bool whole = tiles == 1;
     /* whole frames: the devices are stages of one decoder; tiles: one decoder per device at a time */
     int together = whole ? 1 : at_most(tiles, job->devices);
@@ -689,7 +637,7 @@ enum sdt_status sdt_wan_vae_decode(struct sdt_flow *flow, struct sdt_wan_vae *va
     struct decoder *decoder = calloc((size_t)together, sizeof *decoder);
     sdt_handle *tile = calloc((size_t)tiles, sizeof *tile);
     struct sdt_parameters *parameters =
-        job->parameters ? job->parameters : sdt_parameters_new(vae->weights, machine);
+        job->parameters ? job->parameters : sdt_parameters_new(opened->weights, machine);
     if (!decoder || !tile || !parameters || !progress) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while decoding");
         goto out;
@@ -763,7 +711,8 @@ out:
 
 /* ---- predictions ---------------------------------------------------------------------------- */
 
-double sdt_wan_vae_flops(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job) {
+static double flops_of(const struct sdt_vae *opened, const struct sdt_vae_job *job) {
+    const struct wan_vae *vae = wan_of(opened);
     struct program p;
     struct tiling t = tiling_of(vae, job);
     double flops = 0.0;
@@ -810,8 +759,8 @@ static double largest_task(const struct program *p, const struct sdt_vae_job *jo
     return largest;
 }
 
-double sdt_wan_vae_bytes(const struct sdt_wan_vae *vae, const struct sdt_vae_job *job,
-                         int devices) {
+static double bytes_of(const struct sdt_vae *opened, const struct sdt_vae_job *job, int devices) {
+    const struct wan_vae *vae = wan_of(opened);
     struct program p;
     struct tiling t = tiling_of(vae, job);
     double frames = 0.0, rows = at_most(t.size_rows, job->height);
@@ -823,8 +772,18 @@ double sdt_wan_vae_bytes(const struct sdt_wan_vae *vae, const struct sdt_vae_job
     double largest = largest_task(&p, job, (int)rows, (int)cols);
     program_clear(&p);
     double size = (double)sdt_dtype_size(job->dtype);
-    double weights = size * (double)sdt_weights_parameters(vae->weights);
+    double weights = size * (double)sdt_weights_parameters(opened->weights);
     bool whole = t.rows * t.cols == 1;
     double bytes = weights + size * frames / (whole ? devices : 1);
     return bytes > largest ? bytes : largest;
 }
+
+const struct sdt_vae_kind sdt__wan_vae = {
+    .class_name = "AutoencoderKLWan",
+    .open = wan_vae_open,
+    .close = wan_vae_close,
+    .check = check,
+    .decode = decode,
+    .flops = flops_of,
+    .bytes = bytes_of,
+};

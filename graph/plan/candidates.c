@@ -8,12 +8,12 @@
 #include <unistd.h>
 
 #include "runtime/devices.h"
-#include "graph/opened.h"
+#include "graph/plan/plan.h"
 
 /* One request on one group, before anything is placed. */
 struct work {
     const struct sdt_machine_rates *rates;
-    const struct sdt_wan_config *config;
+    const struct sdt_dit *dit;
     int64_t tokens;
     int forwards, steps, requests;
     double linear_flops, attention_flops; /* one forward */
@@ -73,59 +73,43 @@ struct layer_time {
     double seconds, exposed; /* exposed: of it, waiting for exchanges */
 };
 
-/* Seconds of one layer.
+/* Seconds of one layer. The strategy says how much of its exchanges computing hides.
  *
- * ulysses waits for all of its four exchanges. pipesp hides V's and Q's behind the projections that follow,
- * and all chunks but one of K's and of the output behind attention, as far as there is attention to hide
- * them behind. A ring hides a round's blocks behind the attention of the round before.
- *
- * Forwards that share buffers follow one another. With buffers of their own, two of them hide each other's
- * exchanges, as far as the links can carry them meanwhile and one forward alone is not longer. */
+ * Forwards that share buffers follow one another. With buffers of their own, two of them hide each
+ * other's exchanges, as far as the links can carry them meanwhile and one forward alone is not
+ * longer. */
 static struct layer_time predict_layer(const struct work *w, const struct sdt_strategy *strategy,
                                        const struct sdt_layout *layout, enum sdt_aco aco,
                                        int streams) {
     const struct sdt_machine_rates *rates = w->rates;
-    int devices = layout->devices, all = devices + layout->helpers, layers = w->config->layers;
-    double linear = w->linear_flops / layers / rate(w, devices) * token_imbalance(layout) *
-                    rounds(w, layout, streams);
-    double split = strategy->whole_heads ? token_imbalance(layout)
-                                         : head_imbalance(layout, layout->owner, layout->ulysses);
-    double attention = w->attention_flops / layers / rate(w, devices) * split;
-    double bytes = strategy->exchanged(layout) / devices;
-    double exchange = devices > 1 ? bytes / rates->link_bytes_per_second : 0.0;
-    double chunks = chunks_per_owner(layout);
-
+    int devices = layout->devices, all = devices + layout->helpers, layers = w->dit->layers;
+    struct sdt_layer_times t = {.latency = rates->link_seconds,
+                                .chunks = chunks_per_owner(layout),
+                                .layout = layout,
+                                .link = rates->link_bytes_per_second};
+    t.linear = w->linear_flops / layers / rate(w, devices) * token_imbalance(layout) *
+               rounds(w, layout, streams);
+    double split = layout->ulysses == devices ? head_imbalance(layout, layout->owner, devices)
+                                              : token_imbalance(layout);
+    t.attention = w->attention_flops / layers / rate(w, devices) * split;
+    if (devices > 1)
+        t.exchange = strategy->exchanged(layout) / devices / rates->link_bytes_per_second;
     if (aco != SDT_ACO_OFF && layout->helpers) {
         /* The helpers' share of attention; their pieces travel to them and back. */
-        double helped = w->attention_flops / layers / rate(w, all) *
-                        head_imbalance(layout, layout->helped_owner, all);
         double share = (double)layout->helpers / all;
-        double pieces = 4.0 * 4.0 * (double)w->tokens * w->config->width * share;
-        exchange += pieces / devices / rates->link_bytes_per_second;
-        attention = helped;
+        double pieces = 4.0 * (double)sdt_dtype_size(layout->dtype) * (double)w->tokens *
+                        w->dit->width * share;
+        t.exchange += pieces / devices / rates->link_bytes_per_second;
+        t.attention = w->attention_flops / layers / rate(w, all) *
+                      head_imbalance(layout, layout->helped_owner, all);
     }
     double exposed = 0.0;
-    if (exchange > 0.0) {
-        double latency = rates->link_seconds;
-        if (!strcmp(strategy->name, "pipesp")) {
-            double quarter = exchange / 4.0, projection = linear / 4.0;
-            double in = fmax(0.0, 2.0 * quarter - projection) + quarter / chunks;
-            double out = fmax(quarter / chunks, quarter - attention * (1.0 - 1.0 / chunks));
-            exposed = in + out + 2.0 * (chunks + 1.0) * latency;
-        } else if (strategy->ring) {
-            double turns = (double)devices / layout->ulysses;
-            double inside = sdt_exchanged_by_heads(layout) / devices / rates->link_bytes_per_second;
-            double around = exchange - inside;
-            exposed =
-                inside + fmax(0.0, around - attention * (1.0 - 1.0 / turns)) + turns * latency;
-        } else {
-            exposed = exchange + 4.0 * latency;
-        }
-    }
-    double computing = w->forwards * (linear + attention);
+    if (t.exchange > 0.0)
+        exposed = strategy->exposed ? strategy->exposed(&t) : t.exchange + 4.0 * t.latency;
+    double computing = w->forwards * (t.linear + t.attention);
     if (streams < w->forwards || w->forwards == 1)
         return (struct layer_time){computing + w->forwards * exposed, w->forwards * exposed};
-    double links = w->forwards * exchange, alone = linear + attention + exposed;
+    double links = w->forwards * t.exchange, alone = t.linear + t.attention + exposed;
     double seconds = fmax(fmax(computing, links), alone);
     return (struct layer_time){seconds, seconds - computing};
 }
@@ -140,17 +124,13 @@ static enum sdt_status predict(const struct work *w, const struct sdt_pipeline *
     bool two = p->dit_devices > 0;
     int dit = two ? p->dit_devices : w->rates->devices;
     int vae = two ? p->vae_devices : w->rates->devices;
-    struct sdt_parallel parallel = {.strategy = candidate->strategy,
-                                    .place = place,
-                                    .devices = dit,
-                                    .helpers = p->aco == SDT_ACO_OFF ? 0 : vae,
-                                    .ulysses_degree = p->ulysses_degree,
-                                    .chunk_heads = p->chunk_heads,
-                                    .aco = p->aco};
+    struct sdt_parallel parallel = sdt_parallel_of(candidate->strategy, p, dit, vae);
+    parallel.place = place;
     for (int d = 0; d < 2 * SDT_MAX_DEVICES; d++)
         place[d].workers = w->rates->workers_per_device;
-    enum sdt_status status = sdt_parallel_layout(&parallel, w->tokens, w->config->heads,
-                                                 w->config->head_dim, &layout, err);
+    enum sdt_status status =
+        sdt_run_layout(w->dit, &parallel, sdt__geometry(pipeline, request),
+                       request->max_sequence_length, &layout, err);
     if (status != SDT_OK) {
         sdt_layout_clear(&layout);
         return status;
@@ -158,7 +138,7 @@ static enum sdt_status predict(const struct work *w, const struct sdt_pipeline *
     int streams = sdt_streams(p->streams, w->forwards);
     struct layer_time layer = predict_layer(w, candidate->strategy, &layout, p->aco, streams);
     struct layer_time plain = predict_layer(w, candidate->strategy, &layout, SDT_ACO_OFF, streams);
-    double factor = w->config->layers;
+    double factor = w->dit->layers;
     double decode = w->vae_flops / rate(w, two ? 1 : vae);
     double text = w->text_flops / rate(w, 1);
     double work =
@@ -194,7 +174,7 @@ static enum sdt_status predict(const struct work *w, const struct sdt_pipeline *
         candidate->total_seconds = w->requests * (denoise + decode + load);
     }
     double bytes[SDT_MAX_DEVICES];
-    sdt__peak_bytes(pipeline, request, p, candidate->strategy, &layout, w->rates->devices, bytes);
+    sdt__peak_bytes(pipeline, request, p, &parallel, &layout, w->rates->devices, bytes);
     candidate->device_bytes = candidate->memory_bytes = 0.0;
     for (int d = 0; d < w->rates->devices; d++) {
         candidate->device_bytes = fmax(candidate->device_bytes, bytes[d]);
@@ -261,30 +241,20 @@ static enum sdt_status add(struct list *list, const struct work *w, struct sdt_c
     return status;
 }
 
-/* Every strategy on this split of the devices. */
+/* Every strategy on this split of the devices, in every way that it wants to be tried. */
 static enum sdt_status add_strategies(struct list *list, const struct work *w,
                                       struct sdt_placement placement, int devices,
                                       struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     for (int s = 0; sdt_strategies[s] && status == SDT_OK; s++) {
         const struct sdt_strategy *strategy = sdt_strategies[s];
-        struct sdt_candidate candidate = {.strategy = strategy, .placement = placement};
-        bool helps = placement.aco != SDT_ACO_OFF;
-        if (strategy->one_device != (devices == 1) || (helps && strategy->ring))
-            continue;
-        if (!strcmp(strategy->name, "pipesp")) {
-            for (int chunk = 1; chunk <= 4 && status == SDT_OK; chunk *= 2) {
-                candidate.placement.chunk_heads = chunk;
+        for (int i = 0; status == SDT_OK; i++) {
+            struct sdt_candidate candidate = {.strategy = strategy, .placement = placement};
+            if (strategy->variant ? !strategy->variant(i, devices, &candidate.placement) : i > 0)
+                break;
+            if (sdt_strategy_allows(strategy, &candidate.placement, w->rates->devices, w->dit,
+                                    NULL) == SDT_OK)
                 status = add(list, w, candidate, err);
-            }
-        } else if (strategy->ring && !strategy->whole_heads) {
-            for (int u = 2; u < devices && status == SDT_OK; u++)
-                if (devices % u == 0) {
-                    candidate.placement.ulysses_degree = u;
-                    status = add(list, w, candidate, err);
-                }
-        } else {
-            status = add(list, w, candidate, err);
         }
     }
     return status;
@@ -292,26 +262,24 @@ static enum sdt_status add_strategies(struct list *list, const struct work *w,
 
 static struct work work_of(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                            int count, const struct sdt_machine_rates *rates) {
-    struct sdt_wan_geometry g = sdt__geometry(pipeline, request);
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
-    const struct sdt_wan_config *c = sdt_wan_config(pipeline->transformer);
-    int keys = request->max_sequence_length;
-    double tokens =
-        (double)g.frames * g.height * g.width / ((double)c->patch[0] * c->patch[1] * c->patch[2]);
+    const struct sdt_dit *dit = pipeline->dit;
+    struct sdt_work work = sdt__work(pipeline, request);
     struct work w = {.rates = rates,
-                     .config = c,
-                     .tokens = (int64_t)tokens,
-                     .forwards = sdt__forwards(request),
+                     .dit = dit,
+                     .tokens = sdt_tokens(dit, sdt__geometry(pipeline, request)),
+                     .forwards = sdt__forwards(pipeline, request),
                      .steps = request->steps,
                      .requests = count,
-                     .attention_flops = 4.0 * c->layers * tokens * tokens * c->width,
-                     .vae_flops = sdt_wan_vae_flops(pipeline->vae, &job)};
+                     .linear_flops = work.linear,
+                     .attention_flops = work.attention,
+                     .vae_flops = pipeline->vae->kind->flops(pipeline->vae, &job)};
     w.weight_bytes = (rates->element_bytes > 0.0 ? rates->element_bytes : 4.0) *
-                     (double)(sdt_weights_parameters(sdt_wan_weights(pipeline->transformer)) +
-                              sdt_weights_parameters(sdt_wan_vae_weights(pipeline->vae)));
-    w.linear_flops = sdt_wan_flops(c, g, keys) - w.attention_flops;
-    if (pipeline->text_encoder)
-        w.text_flops = w.forwards * sdt_umt5_flops(pipeline->text_encoder, keys);
+                     (double)(sdt_weights_parameters(dit->weights) +
+                              sdt_weights_parameters(pipeline->vae->weights));
+    if (pipeline->text)
+        w.text_flops = w.forwards * pipeline->text->kind->flops(pipeline->text,
+                                                                request->max_sequence_length);
     return w;
 }
 

@@ -1,5 +1,5 @@
 /* The plan: is the request possible, who will do what, and what will it need? Before a weight is read. */
-#include "graph/opened.h"
+#include "graph/plan/plan.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -35,94 +35,13 @@ double sdt__measure_speed(void) {
     return best;
 }
 
-struct sdt_wan_geometry sdt__geometry(const struct sdt_pipeline *pipeline,
-                                      const struct sdt_request *request) {
-    int space = sdt_wan_vae_space_ratio(pipeline->vae);
-    int time = sdt_wan_vae_time_ratio(pipeline->vae);
-    return (struct sdt_wan_geometry){(request->num_frames - 1) / time + 1, request->height / space,
-                                     request->width / space};
-}
-
-struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
-                                const struct sdt_request *request) {
-    struct sdt_wan_geometry g = sdt__geometry(pipeline, request);
-    return (struct sdt_vae_job){.frames = g.frames,
-                                .height = g.height,
-                                .width = g.width,
-                                .scale = true,
-                                .tiling = request->tiling};
-}
-
-enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
-                                   const struct sdt_request *request, struct sdt_error *err) {
-    const struct sdt_wan_config *c = sdt_wan_config(pipeline->transformer);
-    int space = sdt_wan_vae_space_ratio(pipeline->vae);
-    int time = sdt_wan_vae_time_ratio(pipeline->vae);
-    int rows = space * c->patch[1], cols = space * c->patch[2];
-    int frames = request->num_frames;
-
-    if (request->height < rows || request->height % rows || request->width < cols ||
-        request->width % cols)
-        return sdt_fail(
-            err, SDT_ERROR_USAGE,
-            "%dx%d (height x width): the height must be a multiple of %d and the width of "
-            "%d; %dx%d would work",
-            request->height, request->width, rows, cols,
-            request->height < rows ? rows : request->height / rows * rows,
-            request->width < cols ? cols : request->width / cols * cols);
-    if (request->height > 16384 || request->width > 16384)
-        return sdt_fail(err, SDT_ERROR_USAGE, "%dx%d (height x width): at most 16384 pixels a side",
-                        request->height, request->width);
-    if (frames < 1 || (frames - 1) % time || ((frames - 1) / time + 1) % c->patch[0])
-        return sdt_fail(err, SDT_ERROR_USAGE, "%d frames: needs %d k + 1; %d or %d would work",
-                        frames, time, frames < 1 ? 1 : (frames - 1) / time * time + 1,
-                        frames < 1 ? 1 + time : ((frames - 1) / time + 1) * time + 1);
-    if (request->max_sequence_length < 1 || request->max_sequence_length > 4096)
-        return sdt_fail(err, SDT_ERROR_USAGE, "a maximum sequence length of %d; 1 to 4096 works",
-                        request->max_sequence_length);
-    if (!(request->fps > 0.0) || request->fps > 1000.0)
-        return sdt_fail(err, SDT_ERROR_USAGE, "%g frames per second; more than 0 to 1000 works",
-                        request->fps);
-    if (request->steps < 0 || request->steps > 1000)
-        return sdt_fail(err, SDT_ERROR_USAGE, "%d steps; 0 to 1000 work", request->steps);
-    if (request->steps == 0 && !request->latents)
-        return sdt_fail(err, SDT_ERROR_USAGE, "0 steps only decode: a latent is needed for that");
-    for (int i = 0; i < 2; i++) {
-        const struct sdt_stored *embeds =
-            i ? request->negative_prompt_embeds : request->prompt_embeds;
-        if (!embeds)
-            continue;
-        int rank = embeds->rank;
-        if (rank < 2 || rank > 3 || (rank == 3 && embeds->shape[0] != 1) ||
-            embeds->shape[rank - 1] != c->text_dim || embeds->shape[rank - 2] < 1 ||
-            embeds->shape[rank - 2] > 4096)
-            return sdt_fail(
-                err, SDT_ERROR_USAGE,
-                "prompt embeddings %s: the shape must be [rows, %d] or [1, rows, %d] with 1 "
-                "to 4096 rows",
-                embeds->name, c->text_dim, c->text_dim);
-    }
-    if (!request->prompt_embeds && request->token_ids &&
-        (request->token_count < 1 || request->token_count > request->max_sequence_length))
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "%d token ids; 1 to %d work, the maximum sequence length",
-                        request->token_count, request->max_sequence_length);
-    double values = 3.0 * frames * request->height * request->width;
-    if (values > UINT32_MAX)
-        return sdt_fail(err, SDT_ERROR_LIMIT,
-                        "a video of %d frames of %dx%d has %.3g values; at most 4294967295 work",
-                        frames, request->height, request->width, values);
-    struct sdt_vae_job job = sdt__vae_job(pipeline, request);
-    return sdt_wan_vae_check(pipeline->vae, &job, err);
-}
-
 void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                            int devices, struct sdt_placement *placement) {
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
-    double denoise = request->steps * sdt__forwards(request) *
-                     sdt_wan_flops(sdt_wan_config(pipeline->transformer),
-                                   sdt__geometry(pipeline, request), request->max_sequence_length);
-    double decode = sdt_wan_vae_flops(pipeline->vae, &job);
+    struct sdt_work work = sdt__work(pipeline, request);
+    double denoise =
+        request->steps * sdt__forwards(pipeline, request) * (work.linear + work.attention);
+    double decode = pipeline->vae->kind->flops(pipeline->vae, &job);
     int vae = (int)ceil(decode / (decode + denoise) * devices);
     vae = vae < 1 ? 1 : vae >= devices ? devices - 1 : vae;
     placement->dit_devices = devices - vae;
@@ -136,22 +55,6 @@ void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-struct sdt_need sdt__denoise_need(const struct sdt_wan *wan, const struct sdt_parallel *parallel,
-                                  const struct sdt_layout *layout, int device, int branches,
-                                  int text_keys) {
-    const struct sdt_weights *weights = sdt_wan_weights(wan);
-    double size = (double)sdt_dtype_size(parallel->dtype), blocks = 0.0;
-    int layers = sdt_wan_config(wan)->layers;
-    for (size_t i = 0; i < sdt_weights_count(weights); i++)
-        if (!strncmp(sdt_weights_at(weights, i)->name, "blocks.", 7))
-            blocks += size * (double)sdt_weights_at(weights, i)->count;
-    struct sdt_need need = {.all = sdt_wan_bytes(wan, parallel->strategy, layout, device, branches,
-                                                 parallel->streams, text_keys),
-                            .weights = size * (double)sdt_weights_parameters(weights)};
-    need.least = need.all - (layers > 2 ? blocks * (layers - 2) / layers : 0.0);
-    return need;
-}
-
 /* Weights that GPUs load from: converted and kept in the host's memory, where an eviction leaves them. */
 static double host_bytes(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                          const struct sdt_kinds *kinds) {
@@ -159,10 +62,10 @@ static double host_bytes(const struct sdt_pipeline *pipeline, const struct sdt_r
         4.0 * 3.0 * (double)request->num_frames * (double)request->height * (double)request->width;
     if (kinds->dit == SDT_DEVICE_CUDA)
         bytes += (double)sdt_dtype_size(kinds->dit_dtype) *
-                 (double)sdt_weights_parameters(sdt_wan_weights(pipeline->transformer));
+                 (double)sdt_weights_parameters(pipeline->dit->weights);
     if (kinds->vae == SDT_DEVICE_CUDA)
         bytes += (double)sdt_dtype_size(kinds->vae_dtype) *
-                 (double)sdt_weights_parameters(sdt_wan_vae_weights(pipeline->vae));
+                 (double)sdt_weights_parameters(pipeline->vae->weights);
     return bytes;
 }
 
@@ -237,25 +140,31 @@ static enum sdt_status check_memory(const struct sdt_request *request,
 }
 
 void sdt__peak_bytes(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                     const struct sdt_placement *placement, const struct sdt_strategy *strategy,
+                     const struct sdt_placement *placement, const struct sdt_parallel *parallel,
                      const struct sdt_layout *layout, int devices, double *bytes) {
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
     int keys = request->max_sequence_length; /* at most; the prompt is not tokenized yet */
     int vae = placement->vae_devices > 0 ? placement->vae_devices : devices;
     /* All VAE devices share one decode, or each runs its own. */
     bool shared = placement->dit_devices == 0 || request->tiling.size_rows;
-    double decode = sdt_wan_vae_bytes(pipeline->vae, &job, shared ? vae : 1);
+    double decode = pipeline->vae->kind->bytes(pipeline->vae, &job, shared ? vae : 1);
 
     for (int d = 0; d < devices; d++)
         bytes[d] = 0.0;
     for (int i = 0; i < layout->devices; i++)
         bytes[placement->dit_devices > 0 ? placement->dit[i] : i] =
-            sdt_wan_bytes(pipeline->transformer, strategy, layout, i, sdt__forwards(request),
-                          placement->streams, keys);
+            sdt_run_need(pipeline->dit, parallel, layout, i, sdt__forwards(pipeline, request), keys)
+                .all;
     for (int i = 0; i < vae; i++) {
         int d = placement->vae_devices > 0 ? placement->vae[i] : i;
         bytes[d] = fmax(bytes[d], decode);
     }
+}
+
+struct sdt_work sdt__work(const struct sdt_pipeline *pipeline, const struct sdt_request *request) {
+    const struct sdt_dit *dit = pipeline->dit;
+    return dit->kind->work(dit, sdt_tokens(dit, sdt__geometry(pipeline, request)),
+                           request->max_sequence_length);
 }
 
 /* ---- time ------------------------------------------------------------------------------------ */
@@ -287,8 +196,8 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
                               const struct sdt_placement *placement, int devices,
                               int workers_per_device, struct sdt_plan *plan,
                               struct sdt_error *err) {
-    const struct sdt_wan_config *c = sdt_wan_config(pipeline->transformer);
-    struct sdt_wan_geometry g = sdt__geometry(pipeline, request);
+    const struct sdt_dit *dit_model = pipeline->dit;
+    struct sdt_geometry g = sdt__geometry(pipeline, request);
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
     struct sdt_layout layout = {0};
     struct sdt_place *place = NULL;
@@ -299,7 +208,7 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
 
     *plan = (struct sdt_plan){0};
     enum sdt_status status = sdt__check_request(pipeline, request, err);
-    if (status == SDT_OK && pipeline->text_encoder)
+    if (status == SDT_OK && pipeline->text)
         status = sdt__prepare_text(pipeline, request, err);
     if (status == SDT_OK)
         status = sdt__devices_check(placement->device, devices, &gpus, err);
@@ -307,39 +216,29 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
         status = sdt__settle_kinds(placement, placement->device, devices, &kinds, err);
     if (status != SDT_OK)
         return status;
-    if (placement->streams < 0 || placement->streams > 2)
-        return sdt_fail(err, SDT_ERROR_USAGE, "%d streams; 1 or 2 work, and 0 for both forwards",
-                        placement->streams);
-    if (placement->transport == SDT_TRANSPORT_NCCL &&
-        (request->strategy->ring || placement->aco != SDT_ACO_OFF))
-        return sdt_fail(
-            err, SDT_ERROR_USAGE,
-            "transport nccl does not go with %s %s; strategies single, ulysses and pipesp "
-            "work, with aco off",
-            request->strategy->ring ? "strategy" : "aco",
-            request->strategy->ring ? request->strategy->name : sdt_aco_name(placement->aco));
+    status = sdt_strategy_allows(request->strategy, placement, devices, pipeline->dit, err);
+    if (status != SDT_OK)
+        return status;
     bool groups = placement->dit_devices > 0, mixed = sdt__has_gpus(placement->device, devices);
     int dit = groups ? placement->dit_devices : devices;
     int vae = placement->vae_devices > 0 ? placement->vae_devices : devices;
-    int used = request->strategy->one_device ? 1 : dit;
     int workers = workers_per_device > 0  ? workers_per_device
                   : devices == 1 || mixed ? (int)cores
                                           : 1;
     plan->frames = g.frames;
     plan->latent_height = g.height;
     plan->latent_width = g.width;
-    plan->channels = c->in_channels;
+    plan->channels = dit_model->channels;
     plan->devices = devices;
     plan->workers_per_device = workers;
     plan->dit_kind = kinds.dit;
     plan->vae_kind = kinds.vae;
     plan->dit_dtype = kinds.dit_dtype;
     plan->vae_dtype = kinds.vae_dtype;
-    plan->heads = c->heads;
-    plan->forwards = sdt__forwards(request);
+    plan->heads = dit_model->heads;
+    plan->forwards = sdt__forwards(pipeline, request);
     plan->streams = sdt_streams(placement->streams, plan->forwards);
-    plan->tokens =
-        (int64_t)(g.frames / c->patch[0]) * (g.height / c->patch[1]) * (g.width / c->patch[2]);
+    plan->tokens = sdt_tokens(dit_model, g);
     plan->device_tiles = calloc((size_t)devices, sizeof *plan->device_tiles);
     plan->device_heads = calloc((size_t)devices, sizeof *plan->device_heads);
     plan->device_bytes = calloc((size_t)devices, sizeof *plan->device_bytes);
@@ -356,54 +255,49 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     for (int d = 0; d < places; d++)
         place[d] = (struct sdt_place){
             .device = d, .kind = kinds.dit, .workers = kinds.dit == SDT_DEVICE_CUDA ? 1 : workers};
-    struct sdt_parallel parallel = {.strategy = request->strategy,
-                                    .place = place,
-                                    .devices = dit,
-                                    .helpers = placement->aco == SDT_ACO_OFF ? 0 : vae,
-                                    .aco = placement->aco,
-                                    .dtype = kinds.dit_dtype,
-                                    .ulysses_degree = placement->ulysses_degree,
-                                    .streams = placement->streams,
-                                    .chunk_heads = placement->chunk_heads};
-    status = sdt_parallel_layout(&parallel, plan->tokens, c->heads, c->head_dim, &layout, err);
+    struct sdt_parallel parallel = sdt_parallel_of(request->strategy, placement, dit, vae);
+    parallel.place = place;
+    parallel.dtype = kinds.dit_dtype;
+    int keys = request->max_sequence_length; /* at most; the prompt is not tokenized yet */
+    status = sdt_run_layout(dit_model, &parallel, g, keys, &layout, err);
     if (status != SDT_OK)
         goto out;
     plan->tile_rows = layout.rows;
     plan->tiles = layout.tiles;
-    int keys = request->max_sequence_length; /* at most; the prompt is not tokenized yet */
-    for (int i = 0; i < used; i++) {
+    for (int i = 0; i < layout.devices; i++) {
         int d = groups ? placement->dit[i] : i;
         plan->device_tiles[d] = layout.first_tile[i + 1] - layout.first_tile[i];
         for (int k = 0; k < layout.chunks; k++)
             if (layout.owner[k] == i % layout.ulysses)
                 plan->device_heads[d] += layout.head[k + 1] - layout.head[k];
         need[d].denoise =
-            sdt__denoise_need(pipeline->transformer, &parallel, &layout, i, plan->forwards, keys);
+            sdt_run_need(dit_model, &parallel, &layout, i, plan->forwards, keys);
     }
     /* Decoding: all VAE devices share one decode, or each runs its own. */
     bool shared = !groups || request->tiling.size_rows;
     job.dtype = kinds.vae_dtype;
-    double decode = sdt_wan_vae_bytes(pipeline->vae, &job, shared ? vae : 1);
+    double decode = pipeline->vae->kind->bytes(pipeline->vae, &job, shared ? vae : 1);
     for (int i = 0; i < vae; i++)
         need[placement->vae_devices > 0 ? placement->vae[i] : i].decode = decode;
     plan->host_bytes = mixed ? host_bytes(pipeline, request, &kinds) : 0.0;
     status = check_memory(request, placement, plan, &gpus, need, err);
     if (status != SDT_OK)
         goto out;
-    plan->weight_bytes = (double)sdt_weights_bytes(sdt_wan_weights(pipeline->transformer)) +
-                         (double)sdt_weights_bytes(sdt_wan_vae_weights(pipeline->vae));
-    if (pipeline->text_encoder) {
-        plan->weight_bytes += (double)sdt_weights_bytes(sdt_umt5_weights(pipeline->text_encoder));
+    plan->weight_bytes = (double)sdt_weights_bytes(dit_model->weights) +
+                         (double)sdt_weights_bytes(pipeline->vae->weights);
+    if (pipeline->text) {
+        plan->weight_bytes += (double)sdt_weights_bytes(pipeline->text->weights);
         if (!request->prompt_embeds)
-            plan->text_flops = plan->forwards * sdt_umt5_flops(pipeline->text_encoder, keys);
+            plan->text_flops = plan->forwards * pipeline->text->kind->flops(pipeline->text, keys);
     }
-    plan->step_flops = plan->forwards * sdt_wan_flops(c, g, keys);
-    plan->vae_flops = sdt_wan_vae_flops(pipeline->vae, &job);
+    struct sdt_work work = sdt__work(pipeline, request);
+    plan->step_flops = plan->forwards * (work.linear + work.attention);
+    plan->vae_flops = pipeline->vae->kind->flops(pipeline->vae, &job);
     plan->total_flops = plan->text_flops + request->steps * plan->step_flops + plan->vae_flops;
-    plan->exchanged_per_step = plan->forwards * sdt_wan_exchanged(c, request->strategy, &layout);
+    plan->exchanged_per_step = plan->forwards * sdt_run_exchanged(dit_model, request->strategy, &layout);
     if (placement->aco == SDT_ACO_STATIC) /* while nothing is being decoded */
         plan->exchanged_per_step +=
-            (double)plan->forwards * c->layers *
+            (double)plan->forwards * dit_model->layers *
             (sdt_exchanged_with_helpers(&layout) - sdt_exchanged_by_heads(&layout));
     plan->flops_per_second =
         speed_of(kinds.dit, kinds.dit_dtype, placement, dit, groups ? placement->dit : NULL, &gpus);
@@ -413,7 +307,7 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
                                 placement->vae_devices > 0 ? placement->vae : NULL, &gpus);
     plan->denoise_seconds =
         (plan->text_flops + request->steps * plan->step_flops) /
-        (plan->flops_per_second * workers_of(kinds.dit, used, plan, (double)cores));
+        (plan->flops_per_second * workers_of(kinds.dit, layout.devices, plan, (double)cores));
     plan->decode_seconds = plan->vae_flops / (decode_speed * workers_of(kinds.vae, shared ? vae : 1,
                                                                         plan, (double)cores));
     plan->seconds = plan->denoise_seconds + plan->decode_seconds;

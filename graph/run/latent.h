@@ -1,10 +1,10 @@
-/* Denoising: a latent as tiles on the devices, moved by solver steps. */
-#ifndef STARDIT_DENOISE_H
-#define STARDIT_DENOISE_H
+/* The latent as tiles on the devices, moved by solver steps. */
+#ifndef STARDIT_LATENT_H
+#define STARDIT_LATENT_H
 
 #include <stdatomic.h>
 
-#include "graph/models/wan.h"
+#include "graph/run/run.h"
 #include "graph/sampler/sampler.h"
 
 /* Called on a worker's thread when all tiles of a step are done; step counts from 1. */
@@ -36,9 +36,10 @@ void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent,
 void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent,
                        const struct sdt_place *host, int step, sdt_handle whole);
 
-/* Inserts all steps. guidance > 1: branch 1 holds the negative prompt and v = v_u + g (v_c - v_u). */
-void sdt_denoise(struct sdt_flow *flow, struct sdt_wan_run *run, const struct sdt_sampler *sampler,
-                 float guidance, struct sdt_latent *latent);
+/* Inserts step s: forwards of the branches, then a solver step per tile. guidance: the request's; with
+ * two branches, 1 holds the negative prompt and v = v_u + g (v_c - v_u). */
+void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
+                     float guidance, int s, struct sdt_latent *latent);
 /* Whole steps done so far: what a stopped run can keep. Call when no task is running. */
 int sdt_latent_steps_done(const struct sdt_latent *latent);
 #endif

@@ -57,13 +57,15 @@ enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layo
     *layout = (struct sdt_layout){.devices = o->devices,
                                   .helpers = o->helpers,
                                   .place = o->place,
-                                  .tokens = o->tokens,
+                                  .video = o->tokens,
+                                  .tokens = o->tokens + o->text,
                                   .rows = rows,
-                                  .tiles = (int)((o->tokens + rows - 1) / rows),
+                                  .video_tiles = (int)((o->tokens + rows - 1) / rows),
                                   .heads = o->heads,
                                   .e = o->e,
                                   .dtype = o->dtype,
                                   .ulysses = ulysses};
+    layout->tiles = layout->video_tiles + (int)((o->text + rows - 1) / rows);
     if (o->devices % ulysses)
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "a Ulysses degree of %d does not divide %d devices: Ulysses degree x ring "

@@ -16,8 +16,10 @@ struct sdt_layout {
     int devices; /* that hold tokens */
     int helpers; /* further ones that may take attention (Aco), after them in place */
     const struct sdt_place *place; /* [devices + helpers], owned by the group */
-    int64_t tokens;
-    int rows; /* tokens of a tile; the last tile is padded */
+    int64_t video;   /* tokens of the video */
+    int64_t tokens;  /* with those of the text that joins self attention behind them */
+    int rows;        /* tokens of a tile; the last tile of the video, and of the text, is padded */
+    int video_tiles; /* the first ones */
     int tiles;
     int *first_tile; /* [devices + 1]: device d holds first_tile[d]..first_tile[d+1]-1 */
     int *home;       /* [tiles]: the device of each tile */
@@ -34,7 +36,8 @@ struct sdt_layout_options {
     const struct sdt_place *place; /* [devices + helpers] */
     int devices, helpers;
     const double *speed; /* [devices + helpers]; NULL: equal */
-    int64_t tokens;
+    int64_t tokens;      /* of the video */
+    int64_t text;        /* of the text that joins self attention; 0: none */
     int heads, e;
     enum sdt_dtype dtype;
     int ulysses;     /* divides devices; 0: devices */
@@ -70,9 +73,17 @@ static inline int sdt_layout_owner(const struct sdt_layout *layout, int chunk, i
     return layout->home[tile] / layout->ulysses * layout->ulysses + layout->owner[chunk];
 }
 
+/* Tokens before a tile, padding not counted: keys stand in this order, video first. */
+static inline int64_t sdt_tile_first(const struct sdt_layout *layout, int tile) {
+    return tile < layout->video_tiles
+               ? (int64_t)tile * layout->rows
+               : layout->video + (int64_t)(tile - layout->video_tiles) * layout->rows;
+}
+
 /* Valid tokens of a tile. */
 static inline int sdt_tile_valid(const struct sdt_layout *layout, int tile) {
-    int64_t left = layout->tokens - (int64_t)tile * layout->rows;
+    int64_t end = tile < layout->video_tiles ? layout->video : layout->tokens;
+    int64_t left = end - sdt_tile_first(layout, tile);
     return left < layout->rows ? (int)left : layout->rows;
 }
 #endif

@@ -22,42 +22,89 @@ size_t sdt_piece_size(const struct sdt_layout *layout, int chunk) {
     return (size_t)sdt_chunk_heads(layout, chunk) * sdt_block_size(layout);
 }
 
-int sdt_ring_tiles(const struct sdt_layout *layout) {
-    int most = 0;
-    for (int i = 0; i < layout->devices / layout->ulysses; i++) {
-        int tiles = sdt_ring_first_tile(layout, i + 1) - sdt_ring_first_tile(layout, i);
-        most = tiles > most ? tiles : most;
-    }
-    return most;
+size_t sdt_gathered_size(const struct sdt_layout *layout, int chunk, int tiles) {
+    return sdt_piece_size(layout, chunk) * (size_t)tiles;
 }
 
-enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t tokens, int heads,
-                                    int e, struct sdt_layout *layout, struct sdt_error *err) {
-    const struct sdt_strategy *strategy = parallel->strategy;
-    struct sdt_layout_options options = {
-        .place = parallel->place,
-        .devices = strategy->one_device ? 1 : parallel->devices,
-        .helpers = parallel->aco == SDT_ACO_OFF || strategy->ring ? 0 : parallel->helpers,
-        .tokens = tokens,
-        .heads = heads,
-        .e = e,
-        .dtype = parallel->dtype,
-        .ulysses = strategy->whole_heads ? 1
-                   : strategy->ring      ? parallel->ulysses_degree
-                                         : 0,
-        .chunk_heads = parallel->chunk_heads ? parallel->chunk_heads : strategy->chunk_heads,
-        .tile_rows = parallel->tile_rows};
+struct sdt_gather sdt_gather_of(const struct sdt_layout *layout, int first, int64_t keys) {
+    size_t block = sdt_block_size(layout), e = (size_t)layout->e;
+    int64_t padded = (int64_t)layout->video_tiles * layout->rows - layout->video;
+    int64_t tiles = (keys + layout->rows - 1) / layout->rows;
+    int split = layout->tiles > layout->video_tiles ? layout->video_tiles - first : 0;
+    return (struct sdt_gather){.block = block,
+                               .stride = (size_t)tiles * block,
+                               .split = split,
+                               .skip = split > 0 ? (size_t)padded * e : 0};
+}
+
+struct sdt_parallel sdt_parallel_of(const struct sdt_strategy *strategy,
+                                    const struct sdt_placement *p, int devices, int helpers) {
+    return (struct sdt_parallel){.strategy = strategy,
+                                 .devices = devices,
+                                 .helpers = p->aco == SDT_ACO_OFF ? 0 : helpers,
+                                 .ulysses_degree = p->ulysses_degree,
+                                 .chunk_heads = p->chunk_heads,
+                                 .transport = p->transport,
+                                 .streams = p->streams,
+                                 .aco = p->aco};
+}
+
+enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t tokens,
+                                    int64_t text, int heads, int e, struct sdt_layout *layout,
+                                    struct sdt_error *err) {
+    struct sdt_layout_options options = {.place = parallel->place,
+                                         .devices = parallel->devices,
+                                         .helpers = parallel->helpers,
+                                         .tokens = tokens,
+                                         .text = text,
+                                         .heads = heads,
+                                         .e = e,
+                                         .dtype = parallel->dtype,
+                                         .chunk_heads = parallel->chunk_heads,
+                                         .tile_rows = parallel->tile_rows};
+    if (parallel->strategy->split)
+        parallel->strategy->split(parallel, &options);
     if (!options.tile_rows && parallel->place[0].kind == SDT_DEVICE_CUDA)
         options.tile_rows = sdt_cuda_tile_rows(tokens, options.devices);
     return sdt_layout_init(layout, &options, err);
 }
 
+/* ---- what is allowed -------------------------------------------------------------------------- */
+
+enum sdt_status sdt_strategy_allows(const struct sdt_strategy *strategy,
+                                    const struct sdt_placement *p, int devices,
+                                    const struct sdt_dit *dit, struct sdt_error *err) {
+    if (p->streams < 0 || p->streams > 2)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d streams; 1 or 2 work, and 0 for both forwards",
+                        p->streams);
+    if (p->aco != SDT_ACO_OFF && (p->dit_devices < 1 || p->vae_devices < 1))
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--aco %s needs two groups: --dit-devices and --vae-devices",
+                        sdt_aco_name(p->aco));
+    if (p->transport == SDT_TRANSPORT_NCCL && p->aco != SDT_ACO_OFF)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "transport nccl does not go with aco %s: its rounds know the DiT group only; "
+                        "aco off works",
+                        sdt_aco_name(p->aco));
+    if (!strategy->allow)
+        return SDT_OK;
+    return strategy->allow(strategy, p, p->dit_devices > 0 ? p->dit_devices : devices, dit, err);
+}
+
 /* ---- buffers ---------------------------------------------------------------------------------- */
 
-static sdt_handle *new_pieces(struct sdt_flow *flow, const struct sdt_layout *layout, bool per_row,
-                              const char *name) {
+static void no_memory(struct sdt_flow *flow, const struct sdt_layout *layout) {
+    if (flow->error.status == SDT_OK)
+        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for the pieces of %d tiles",
+                 layout->tiles);
+}
+
+sdt_handle *sdt_new_pieces(struct sdt_flow *flow, const struct sdt_layout *layout, bool per_row,
+                           const char *name) {
     int count = layout->tiles * layout->chunks;
     sdt_handle *piece = calloc((size_t)count, sizeof *piece);
+    if (!piece)
+        no_memory(flow, layout);
     for (int i = 0; piece && i < count; i++) {
         size_t size = sdt_piece_size(layout, i % layout->chunks);
         piece[i] = per_row ? sdt__vector(flow, size / (size_t)layout->e, name)
@@ -76,6 +123,8 @@ static sdt_handle *new_landings(struct sdt_flow *flow, const struct sdt_layout *
                                 const sdt_handle *piece, const char *name) {
     int count = layout->tiles * layout->chunks;
     sdt_handle *landed = calloc((size_t)count, sizeof *landed);
+    if (!landed)
+        no_memory(flow, layout);
     for (int i = 0; landed && piece && i < count; i++) {
         int chunk = i % layout->chunks;
         landed[i] = travels(layout, chunk, i / layout->chunks)
@@ -90,40 +139,33 @@ void sdt_attention_buffers_init(struct sdt_flow *flow, struct sdt_attention_buff
                                 const struct sdt_layout *layout,
                                 struct sdt_collective *collective) {
     static const char *const names[] = {"q piece", "k piece", "v piece"};
-    int tiles = strategy->ring ? sdt_ring_tiles(layout) : layout->tiles;
 
-    *buffers = (struct sdt_attention_buffers){
-        .collective = collective,
-        .pieces = layout->tiles * layout->chunks,
-        .gathered = strategy->ring ? layout->devices * 2 * layout->chunks : layout->chunks};
-    bool failed = false;
+    *buffers = (struct sdt_attention_buffers){.collective = collective,
+                                              .pieces = layout->tiles * layout->chunks};
     for (int p = 0; p < SDT_PROJECTIONS; p++)
-        failed |= !(buffers->piece[p] = new_pieces(flow, layout, false, names[p]));
-    failed |= !(buffers->output = new_pieces(flow, layout, false, "o piece"));
-    if (strategy->ring)
-        failed |= !(buffers->lse = new_pieces(flow, layout, true, "log-sum-exp"));
+        buffers->piece[p] = sdt_new_pieces(flow, layout, false, names[p]);
+    buffers->output = sdt_new_pieces(flow, layout, false, "o piece");
     for (int p = 0; collective && p < SDT_PROJECTIONS; p++)
-        failed |= !(buffers->landed[p] = new_landings(flow, layout, buffers->piece[p], "landed"));
+        buffers->landed[p] = new_landings(flow, layout, buffers->piece[p], "landed");
     if (collective)
-        failed |= !(buffers->landed_output =
-                        new_landings(flow, layout, buffers->output, "landed output"));
+        buffers->landed_output = new_landings(flow, layout, buffers->output, "landed output");
+    if (strategy->buffers)
+        strategy->buffers(flow, buffers, layout);
+}
+
+void sdt_buffers_by_chunk(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
+                          const struct sdt_layout *layout) {
+    buffers->gathered = layout->chunks;
     buffers->keys = calloc((size_t)buffers->gathered, sizeof *buffers->keys);
     buffers->values = calloc((size_t)buffers->gathered, sizeof *buffers->values);
-    failed |= !buffers->keys || !buffers->values;
-    if (failed) {
-        if (flow->error.status == SDT_OK)
-            sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for the pieces of %d tiles",
-                     layout->tiles);
+    if (!buffers->keys || !buffers->values) {
+        no_memory(flow, layout);
         return;
     }
-    for (int g = 0; g < buffers->gathered; g++) {
-        int chunk = g % layout->chunks;
-        /* A ring's device computes only the chunks of its part: the others get no memory. */
-        if (strategy->ring && layout->owner[chunk] != g / (2 * layout->chunks) % layout->ulysses)
-            continue;
-        size_t size = sdt_piece_size(layout, chunk) * (size_t)tiles;
-        buffers->keys[g] = sdt__tensor(flow, layout->dtype, size, "keys");
-        buffers->values[g] = sdt__tensor(flow, layout->dtype, size, "values");
+    for (int c = 0; c < layout->chunks; c++) {
+        size_t size = sdt_gathered_size(layout, c, layout->tiles);
+        buffers->keys[c] = sdt__tensor(flow, layout->dtype, size, "keys");
+        buffers->values[c] = sdt__tensor(flow, layout->dtype, size, "values");
     }
 }
 
@@ -155,8 +197,7 @@ void sdt_attention_buffers_clear(struct sdt_attention_buffers *buffers) {
     *buffers = (struct sdt_attention_buffers){0};
 }
 
-double sdt_attention_buffers_bytes(const struct sdt_strategy *strategy,
-                                   const struct sdt_layout *layout, int device) {
+double sdt_bytes_by_chunk(const struct sdt_layout *layout, int device) {
     bool several = layout->devices > 1;
     double tile = (double)sdt_dtype_size(layout->dtype) * layout->rows * layout->e, heads = 0.0;
     for (int c = 0; c < layout->chunks; c++)
@@ -167,9 +208,8 @@ double sdt_attention_buffers_bytes(const struct sdt_strategy *strategy,
     if (device < layout->devices)
         shard = layout->first_tile[device + 1] - layout->first_tile[device];
     /* as owner of heads: received q, k, v pieces, computed o, gathered keys and values */
-    double position = strategy->ring ? sdt_ring_tiles(layout) : layout->tiles;
-    return tile * (4.0 * shard * layout->heads + (several ? 4.0 : 0.0) * position * heads +
-                   (strategy->ring ? 4.0 : 2.0) * position * heads);
+    return tile * (4.0 * shard * layout->heads +
+                   ((several ? 4.0 : 0.0) + 2.0) * layout->tiles * heads);
 }
 
 /* ---- exchanges -------------------------------------------------------------------------------- */
@@ -189,32 +229,32 @@ static const struct sdt_place *owner_place(const struct sdt_self_attention *atte
     return &layout->place[sdt_layout_owner(layout, chunk, tile)];
 }
 
-/* A chunk's place among those of its owner, and the first and last chunk that has the same place with any owner:
- * chunks of one place travel in one round, so that all owners receive at a time. */
-static int place_of(const struct sdt_layout *layout, int chunk) {
-    int place = 0;
-    while (place < chunk && layout->owner[chunk - place - 1] == layout->owner[chunk])
-        place++;
-    return place;
+/* A chunk's number among those of its owner, and the first and last chunk that has the same number with
+ * any owner: chunks of one number travel in one round, so that all owners receive at a time. */
+static int number_of(const struct sdt_layout *layout, int chunk) {
+    int number = 0;
+    while (number < chunk && layout->owner[chunk - number - 1] == layout->owner[chunk])
+        number++;
+    return number;
 }
 
-static int first_of_round(const struct sdt_layout *layout, int place) {
+static int first_of_round(const struct sdt_layout *layout, int number) {
     int chunk = 0;
-    while (place_of(layout, chunk) != place)
+    while (number_of(layout, chunk) != number)
         chunk++;
     return chunk;
 }
 
-static int last_of_round(const struct sdt_layout *layout, int place) {
+static int last_of_round(const struct sdt_layout *layout, int number) {
     int chunk = layout->chunks - 1;
-    while (place_of(layout, chunk) != place)
+    while (number_of(layout, chunk) != number)
         chunk--;
     return chunk;
 }
 
-/* One round with the pieces of all chunks of that place (-1: of all chunks), to the owners or back. */
+/* One round with the pieces of all chunks of that number (-1: of all chunks), to the owners or back. */
 static void insert_round(struct sdt_flow *flow, const struct sdt_layout *layout,
-                         struct sdt_collective *collective, const char *name, int place, bool back,
+                         struct sdt_collective *collective, const char *name, int number, bool back,
                          const sdt_handle *piece, const sdt_handle *landed) {
     int most = layout->tiles * layout->chunks, count = 0;
     struct sdt_transfer *transfer = calloc((size_t)most, sizeof *transfer);
@@ -229,7 +269,7 @@ static void insert_round(struct sdt_flow *flow, const struct sdt_layout *layout,
         for (int t = 0; t < layout->tiles; t++) {
             int i = t * layout->chunks + c, home = layout->home[t];
             int owner = sdt_layout_owner(layout, c, t);
-            if ((place < 0 || place_of(layout, c) == place) && travels(layout, c, t))
+            if ((number < 0 || number_of(layout, c) == number) && travels(layout, c, t))
                 transfer[count++] = (struct sdt_transfer){.from = back ? owner : home,
                                                           .to = back ? home : owner,
                                                           .source = piece[i],
@@ -244,6 +284,12 @@ static void insert_round(struct sdt_flow *flow, const struct sdt_layout *layout,
     free(transfer);
 }
 
+void sdt_project(struct sdt_flow *flow, const struct sdt_self_attention *attention,
+                 enum sdt_projection which, int tile) {
+    attention->project(flow, attention->model, which, tile,
+                       attention->buffers->piece[which] + tile * attention->layout->chunks);
+}
+
 void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *attention,
                      enum sdt_projection which, int chunk) {
     const struct sdt_layout *layout = attention->layout;
@@ -253,14 +299,15 @@ void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *att
     flow->tag.chunk = chunk;
     if (buffers->collective) {
         static const char *const names[] = {"exchange_q", "exchange_k", "exchange_v"};
-        int place = place_of(layout, chunk);
-        if (chunk == first_of_round(layout, place))
-            insert_round(flow, layout, buffers->collective, names[which], place, false, pieces,
+        int number = number_of(layout, chunk);
+        if (chunk == first_of_round(layout, number))
+            insert_round(flow, layout, buffers->collective, names[which], number, false, pieces,
                          buffers->landed[which]);
         pieces = buffers->landed[which];
         if (which == SDT_PROJECT_Q) /* read where they landed */
             return;
     }
+    struct sdt_gather to = sdt_gather_of(layout, 0, attention->keys);
     pieces += chunk;
     flow->place = owner_place(attention, chunk, 0);
     flow->tag.role = SDT_ROLE_EXCHANGE;
@@ -269,11 +316,11 @@ void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *att
     if (which == SDT_PROJECT_Q)
         sdt_insert_receive(flow, "exchange_q", layout->tiles, pieces, layout->chunks);
     else if (which == SDT_PROJECT_V)
-        sdt_insert_gather(flow, "exchange_v", layout->tiles, sdt_chunk_heads(layout, chunk),
-                          sdt_block_size(layout), pieces, layout->chunks, buffers->values[chunk]);
+        sdt_insert_gather(flow, "exchange_v", layout->tiles, sdt_chunk_heads(layout, chunk), &to,
+                          pieces, layout->chunks, buffers->values[chunk]);
     else
-        sdt_insert_gather(flow, "exchange_k", layout->tiles, sdt_chunk_heads(layout, chunk),
-                          sdt_block_size(layout), pieces, layout->chunks, buffers->keys[chunk]);
+        sdt_insert_gather(flow, "exchange_k", layout->tiles, sdt_chunk_heads(layout, chunk), &to,
+                          pieces, layout->chunks, buffers->keys[chunk]);
     flow->priority = 0;
     flow->tag.chunk = -1;
 }
@@ -294,7 +341,7 @@ void sdt_attend(struct sdt_flow *flow, const struct sdt_self_attention *attentio
     flow->tag.tile = tile;
     flow->priority = 2;
     sdt_insert_attention(flow, "attention", sdt_chunk_heads(layout, chunk), layout->rows, layout->e,
-                         layout->rows, layout->tokens, 1.0f / sqrtf((float)layout->e), q[piece],
+                         layout->rows, attention->keys, 1.0f / sqrtf((float)layout->e), q[piece],
                          buffers->keys[chunk], buffers->values[chunk], buffers->output[piece], NULL,
                          false);
     flow->priority = 0;
@@ -317,7 +364,7 @@ void sdt_exchange_out(struct sdt_flow *flow, const struct sdt_self_attention *at
     at_home(flow, layout, -1, tile);
     sdt_insert_merge_heads(flow, "exchange_o", layout->rows, layout->heads, layout->e,
                            layout->chunks, layout->head, output + tile * layout->chunks, false,
-                           attention->merged(attention->model, tile));
+                           attention->z[tile]);
     flow->priority = 0;
     flow->tag.tile = -1;
 }
@@ -336,12 +383,12 @@ static void round_out(struct sdt_flow *flow, const struct sdt_self_attention *at
                       int tile) {
     const struct sdt_layout *layout = attention->layout;
     const struct sdt_attention_buffers *buffers = attention->buffers;
-    int place = place_of(layout, chunk);
+    int number = number_of(layout, chunk);
     int last_tile = (layout->first_tile[layout->owner[chunk]] + layout->tiles - 1) % layout->tiles;
 
     flow->tag.chunk = chunk;
-    if (chunk == last_of_round(layout, place) && tile == last_tile)
-        insert_round(flow, layout, buffers->collective, "exchange_o", place, true, buffers->output,
+    if (chunk == last_of_round(layout, number) && tile == last_tile)
+        insert_round(flow, layout, buffers->collective, "exchange_o", number, true, buffers->output,
                      buffers->landed_output);
     flow->tag.chunk = -1;
 }

@@ -6,9 +6,12 @@
 extern const struct sdt_strategy sdt__strategy_single, sdt__strategy_ulysses, sdt__strategy_pipesp,
     sdt__strategy_ring, sdt__strategy_usp;
 
-const struct sdt_strategy *const sdt_strategies[] = {&sdt__strategy_single, &sdt__strategy_ulysses,
-                                                     &sdt__strategy_pipesp, &sdt__strategy_ring,
-                                                     &sdt__strategy_usp,    NULL};
+const struct sdt_strategy *const sdt_strategies[] = {
+    &sdt__strategy_single, &sdt__strategy_ulysses, &sdt__strategy_pipesp,
+    &sdt__strategy_ring,   &sdt__strategy_usp,     &sdt__guest_strategy, /* or NULL */
+    NULL};
+
+const struct sdt_strategy *sdt_strategy_default(void) { return &sdt__strategy_ulysses; }
 
 const struct sdt_strategy *sdt_strategy_find(const char *name) {
     for (int i = 0; sdt_strategies[i]; i++)

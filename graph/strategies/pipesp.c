@@ -1,28 +1,31 @@
-/* PipeSP (PipeDiT, arXiv 2511.12056, algorithm 1): Ulysses in head
- * chunks, so that exchanges hide behind compute.
+/* PipeSP (PipeDiT, arXiv 2511.12056, algorithm 1): Ulysses in head chunks, so that exchanges hide
+ * behind compute.
  *
- * In:  V first, since it needs neither norm nor rotation; it travels while Q is being projected, Q while K
- *      is, and of K attention waits for the first chunk alone. Where V, Q and K come out of one task, it
- *      waits for the first chunk of each: chunks travel in the order in which attention needs them.
- * Out: a piece returns as soon as it is computed, while the next one is being computed. Every owner begins
- *      with the queries of its own tokens, which need not travel, and goes on with its right neighbour's:
- *      so owners do not all send to one home at a time, and only the last piece is waited for.
- *      When all are back, one step writes the heads at their final columns: the paper's concat,
+ * In:  V first, since it needs neither norm nor rotation; it travels while Q is being projected, Q
+ *      while K is, and of K attention waits for the first chunk alone. Where V, Q and K come out of
+ *      one task, it waits for the first chunk of each: chunks travel in the order in which attention
+ *      needs them.
+ * Out: a piece returns as soon as it is computed, while the next one is being computed. Every owner
+ *      begins with the queries of its own tokens, which need not travel, and goes on with its right
+ *      neighbour's: owners do not all send to one home at a time, and only the last piece is waited
+ *      for. When all are back, one step writes the heads at their final columns: the paper's concat,
  *      view, permute, view.
  *
- * An exchange is a task at its receiver, below everything that computes in priority: a waiting receive must
- * not hold up the device. tests/simulation measures all of this in simulated time. */
+ * An exchange is a task at its receiver, below everything that computes in priority: a waiting receive
+ * must not hold up the device. tests/simulation measures all of this in simulated time. */
 #include "graph/strategies/strategy.h"
+
+#include <math.h>
 
 static void pipesp(struct sdt_flow *flow, const struct sdt_self_attention *attention) {
     const struct sdt_layout *layout = attention->layout;
 
     for (int t = 0; t < layout->tiles; t++)
-        attention->project(flow, attention->model, SDT_PROJECT_V, t);
+        sdt_project(flow, attention, SDT_PROJECT_V, t);
     for (int t = 0; t < layout->tiles; t++)
-        attention->project(flow, attention->model, SDT_PROJECT_Q, t);
+        sdt_project(flow, attention, SDT_PROJECT_Q, t);
     for (int t = 0; t < layout->tiles; t++)
-        attention->project(flow, attention->model, SDT_PROJECT_K, t);
+        sdt_project(flow, attention, SDT_PROJECT_K, t);
     for (int c = 0; c < layout->chunks; c++) {
         sdt_exchange_in(flow, attention, SDT_PROJECT_V, c);
         /* A helper fetches the queries that it will really read. */
@@ -40,15 +43,39 @@ static void pipesp(struct sdt_flow *flow, const struct sdt_self_attention *atten
     }
     for (int t = 0; t < layout->tiles; t++) {
         sdt_exchange_out(flow, attention, t);
-        attention->output(flow, attention->model, t);
+        attention->join(flow, attention->model, t);
     }
+}
+
+/* One head a chunk, unless the plan says otherwise: the paper's. */
+static void in_chunks(const struct sdt_parallel *parallel, struct sdt_layout_options *options) {
+    options->chunk_heads = parallel->chunk_heads ? parallel->chunk_heads : 1;
+}
+
+/* V and Q hide behind the projections that follow, all chunks but one of K behind attention, and so
+ * does the way back, as far as there is attention to hide it behind. */
+static double exposed(const struct sdt_layer_times *t) {
+    double quarter = t->exchange / 4.0, projection = t->linear / 4.0;
+    double in = fmax(0.0, 2.0 * quarter - projection) + quarter / t->chunks;
+    double out = fmax(quarter / t->chunks, quarter - t->attention * (1.0 - 1.0 / t->chunks));
+    return in + out + 2.0 * (t->chunks + 1.0) * t->latency;
+}
+
+static bool chunk_sizes(int index, int devices, struct sdt_placement *placement) {
+    placement->chunk_heads = 1 << index;
+    return devices > 1 && index < 3;
 }
 
 const struct sdt_strategy sdt__strategy_pipesp = {
     .name = "pipesp",
     .summary =
         "ulysses in head chunks: each chunk's exchange hides behind the next one's attention",
-    .chunk_heads = 1,
+    .exact = true,
+    .split = in_chunks,
+    .buffers = sdt_buffers_by_chunk,
+    .buffer_bytes = sdt_bytes_by_chunk,
     .self_attention = pipesp,
     .exchanged = sdt_exchanged_by_heads,
+    .exposed = exposed,
+    .variant = chunk_sizes,
 };

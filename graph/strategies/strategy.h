@@ -1,72 +1,111 @@
-/* A parallel strategy: how self attention over a distributed sequence becomes tasks.
+/* A parallel strategy: how a step over a distributed sequence becomes tasks.
  *
- * A strategy is one file with one function that reads like the algorithm in its paper: a loop that
- * inserts tasks. StarPU derives what depends on what from the handles that the tasks share; the order of
- * insertion is the order in which the sequential program would do it. To add one: write the file, name
- * it in list.c.
+ * A strategy is one file with one loop that reads like the algorithm in its paper, and everything that
+ * depends on which strategy runs: what it allows, how it splits, what it keeps, what it costs. Nobody
+ * else asks for its name. StarPU derives what depends on what from the handles that the tasks share;
+ * the order of insertion is the order in which the sequential program would do it. To add one: write
+ * the file, name it in list.c.
  *
- * Vocabulary (layout.h): tile t of the tokens lives on device home[t]; chunk c of the heads is computed by
- * its owner. A piece (t, c) is what one of q, k, v, o holds of both: [heads of c, rows, e]. */
+ * Vocabulary (layout.h): tile t of the tokens lives on device home[t]; chunk c of the heads is
+ * computed by its owner. A piece (t, c) is what one of q, k, v, o holds of both:
+ * [heads of c, rows, e]. */
 #ifndef STARDIT_STRATEGY_H
 #define STARDIT_STRATEGY_H
 
+#include "graph/models/family.h"
 #include "runtime/collective.h"
-#include "graph/run/layout.h"
 #include "stardit/stardit.h"
 
-enum sdt_projection { SDT_PROJECT_Q, SDT_PROJECT_K, SDT_PROJECT_V, SDT_PROJECTIONS };
-
-/* The buffers of one stream's self attention, reused by all layers and steps. Gathered keys and values stand
- * per chunk, or, for rings, twice per device: while one is read, the next arrives in the other. */
+/* The buffers of one stream's self attention, reused by all layers and steps. Gathered keys and values
+ * stand as the strategy that made them wants them: one per chunk, or, for rings, twice per device. */
 struct sdt_attention_buffers {
     int pieces;                         /* tiles * chunks */
     sdt_handle *piece[SDT_PROJECTIONS]; /* [tiles, chunks] -> [heads of c, rows, e] */
     sdt_handle *output;                 /* [tiles, chunks] -> [heads of c, rows, e] */
     sdt_handle *lse; /* rings: [tiles, chunks] -> [heads of c, rows], float32; else NULL */
-    /* Collective transport: where pieces land that travel, elsewhere the piece itself; NULL: StarPU moves
-     * the pieces where they are read. */
+    /* Collective transport: where pieces land that travel, elsewhere the piece itself; NULL: StarPU
+     * moves the pieces where they are read. */
     struct sdt_collective *collective;   /* borrowed */
     sdt_handle *landed[SDT_PROJECTIONS]; /* as piece */
     sdt_handle *landed_output;           /* as output */
-    int gathered;                        /* chunks, or devices * 2 * chunks of a part */
-    sdt_handle *keys, *values;           /* [gathered] -> [heads of c, tiles, rows, e] */
+    int gathered;                        /* entries of the two that follow */
+    sdt_handle *keys, *values;           /* [gathered] -> [heads of c, tiles, rows, e], or NULL */
 };
 
 struct sdt_strategy;
-/* Failures stay in the flow. */
+/* The pieces, and what the strategy adds. Failures stay in the flow. */
 void sdt_attention_buffers_init(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
                                 const struct sdt_strategy *strategy,
                                 const struct sdt_layout *layout,
                                 struct sdt_collective *collective /* or NULL */);
 void sdt_attention_buffers_clear(struct sdt_attention_buffers *buffers);
-/* Bytes that these buffers take on one device of the group, predicted. */
-double sdt_attention_buffers_bytes(const struct sdt_strategy *strategy,
-                                   const struct sdt_layout *layout, int device);
 
-/* Self attention of one layer, as the model hands it to the strategy. */
+/* Self attention of one layer of one branch, as the run hands it to the strategy. */
 struct sdt_self_attention {
     const struct sdt_layout *layout;
     const struct sdt_attention_buffers *buffers;
     enum sdt_aco aco;                 /* for this layer: STATIC only while the helpers are free */
     const struct sdt_place *anywhere; /* DYNAMIC: owners and helpers together, [owners] */
-    /* The model's own parts, inserted at the tile's home device: projecting a tile (with norm and
-     * rotation) into its pieces; and, once the output pieces are merged into z, the output projection. */
+    int64_t keys; /* tokens that are seen, in the order of sdt_tile_first() */
+    const sdt_handle *z; /* [tiles] -> [rows, h*e], where o is put together */
+    int layers, layer;   /* of how many, and which */
+    /* The model's own parts, at the tile's home device: projecting a tile (with norm and rotation)
+     * into its pieces; and, once the output pieces are in z, the output projection. */
     void *model;
-    void (*project)(struct sdt_flow *flow, void *model, enum sdt_projection which, int tile);
-    sdt_handle (*merged)(void *model, int tile); /* -> [rows, h*e], where o is put together */
-    void (*output)(struct sdt_flow *flow, void *model, int tile);
+    void (*project)(struct sdt_flow *flow, void *model, enum sdt_projection which, int tile,
+                    const sdt_handle *piece /* [chunks] written */);
+    void (*join)(struct sdt_flow *flow, void *model, int tile);
 };
+
+/* What one layer of one forward takes on the busiest device, in seconds, before anything hides. */
+struct sdt_layer_times {
+    double linear, attention; /* computing */
+    double exchange;          /* everything that the strategy moves, over the device's link */
+    double latency;           /* of a transfer */
+    double chunks;            /* that one owner computes one after the other */
+    const struct sdt_layout *layout;
+    double link; /* bytes per second */
+};
+
+struct sdt_run;
+struct sdt_dit;
+struct sdt_parallel;
 
 struct sdt_strategy {
     const char *name, *summary;
-    bool one_device; /* the group's first device does everything */
-    bool ring; /* keys and values rotate: partial results are merged, so bits depend on the split */
-    bool whole_heads; /* one part of the heads: every device computes all of them (ring alone) */
-    int chunk_heads;  /* of a chunk, unless the plan says otherwise; 0: all heads of a device */
+    bool exact; /* one device's bits on any number of CPU devices */
+    /* May it run so? Asked by every plan and every run, in the same words: SDT_ERROR_USAGE. devices:
+     * that denoise. NULL: always. */
+    enum sdt_status (*allow)(const struct sdt_strategy *strategy,
+                             const struct sdt_placement *placement, int devices,
+                             const struct sdt_dit *dit, struct sdt_error *err);
+    /* Changes how tokens and heads are laid out; NULL: tokens over all devices, heads as well. */
+    void (*split)(const struct sdt_parallel *parallel, struct sdt_layout_options *options);
+    /* Where a layer of a tile is computed, an index of layout->place; NULL: at the tile's home.
+     * layer -1: before and after the layers. */
+    int (*device)(const struct sdt_layout *layout, int layers, int layer, int tile);
+    /* Adds to the pieces what the strategy keeps (keys, values, lse). */
+    void (*buffers)(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
+                    const struct sdt_layout *layout);
+    /* Bytes that all of this takes on one device of the group, predicted. */
+    double (*buffer_bytes)(const struct sdt_layout *layout, int device);
+    /* One step of all branches; NULL: layer by layer (sdt_run_layers). */
+    void (*step)(struct sdt_flow *flow, struct sdt_run *run, int branches, float t,
+                 const sdt_handle *latent /* [video tiles] */);
     void (*self_attention)(struct sdt_flow *flow, const struct sdt_self_attention *attention);
     /* Bytes that one layer of one forward moves between devices without helpers. */
     double (*exchanged)(const struct sdt_layout *layout);
+    /* Seconds of it that computing does not hide; NULL: all of it. */
+    double (*exposed)(const struct sdt_layer_times *times);
+    /* The index-th way (from 0) to run on so many devices that --plan auto should try: sets what
+     * differs in *placement; false: no more. NULL: one way. */
+    bool (*variant)(int index, int devices, struct sdt_placement *placement);
 };
+
+/* A strategy that a program brings along; programs without one leave it undefined. */
+extern const struct sdt_strategy sdt__guest_strategy __attribute__((weak));
+/* What runs where nobody says. */
+const struct sdt_strategy *sdt_strategy_default(void);
 
 /* How a model runs in parallel: the strategy, the devices, and what the plan decided. */
 struct sdt_parallel {
@@ -79,22 +118,33 @@ struct sdt_parallel {
     int tile_rows;        /* 0: as sdt_tile_rows() says, or sdt_cuda_tile_rows() for GPUs */
     enum sdt_dtype dtype; /* of activations and weights: SDT_F32, or SDT_BF16 on GPUs */
     enum sdt_transport transport;
-    bool offloads; /* weights do not all fit: the next layer's are fetched while one computes */
-    int streams;   /* forwards of a step in flight, each with buffers of its own; 0: all */
+    int streams; /* forwards of a step in flight, each with buffers of its own; 0: all */
     enum sdt_aco aco;
-    bool (*helpers_free)(void *arg); /* ACO_STATIC: asked before each layer; NULL: always */
-    void *helpers_arg;
 };
-/* Streams of a run with `branches` forwards a step, of which the plan allows `wanted` (0: any number). */
+/* What a placement says of it; places and dtype are the caller's to add. devices, helpers: of the
+ * groups; helpers count only with aco. */
+struct sdt_parallel sdt_parallel_of(const struct sdt_strategy *strategy,
+                                    const struct sdt_placement *placement, int devices,
+                                    int helpers);
+/* Streams of a run with `branches` forwards a step, of which the plan allows `wanted` (0: any). */
 static inline int sdt_streams(int wanted, int branches) {
     return wanted > 0 && wanted < branches ? wanted : branches;
 }
 /* The layout that this parallelism gives a sequence. Errors as sdt_layout_init. */
-enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t tokens, int heads,
-                                    int e, struct sdt_layout *layout, struct sdt_error *err);
+enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t tokens,
+                                    int64_t text, int heads, int e, struct sdt_layout *layout,
+                                    struct sdt_error *err);
+/* What every plan and every run refuses of a placement, whatever the strategy: streams, groups, aco,
+ * transport; then strategy->allow. devices: of the machine. SDT_ERROR_USAGE. */
+enum sdt_status sdt_strategy_allows(const struct sdt_strategy *strategy,
+                                    const struct sdt_placement *placement, int devices,
+                                    const struct sdt_dit *dit, struct sdt_error *err);
 
 /* ---- the building blocks of strategies (blocks.c) -------------------------------------------- */
 
+/* Projects a tile into its pieces. */
+void sdt_project(struct sdt_flow *flow, const struct sdt_self_attention *attention,
+                 enum sdt_projection which, int tile);
 /* At the owner: brings chunk c of the keys (or values) of all tiles together; of the queries, whose pieces
  * are read one by one, only brings it. */
 void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *attention,
@@ -120,6 +170,17 @@ int sdt_chunk_heads(const struct sdt_layout *layout, int chunk);
 /* Elements of one head of a piece (t, c), and of the piece; the same for every t. */
 size_t sdt_block_size(const struct sdt_layout *layout);
 size_t sdt_piece_size(const struct sdt_layout *layout, int chunk);
-/* Most tiles of one ring position. */
-int sdt_ring_tiles(const struct sdt_layout *layout);
+/* Gathered keys and values per chunk, and what they and the pieces take: `buffers` and `buffer_bytes`
+ * of strategies that exchange heads. */
+void sdt_buffers_by_chunk(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
+                          const struct sdt_layout *layout);
+double sdt_bytes_by_chunk(const struct sdt_layout *layout, int device);
+/* How the pieces of tiles from `first` on become keys in a row, of which `keys` are seen. */
+struct sdt_gather sdt_gather_of(const struct sdt_layout *layout, int first, int64_t keys);
+/* Elements of keys (or values) of a chunk for this many tiles. */
+size_t sdt_gathered_size(const struct sdt_layout *layout, int chunk, int tiles);
+/* Pieces without contents: [tiles, chunks], of their heads' rows, or of one float a row. NULL: out of
+ * memory, which the flow says. */
+sdt_handle *sdt_new_pieces(struct sdt_flow *flow, const struct sdt_layout *layout, bool per_row,
+                           const char *name);
 #endif

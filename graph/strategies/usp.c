@@ -1,16 +1,17 @@
 /* Ring attention (arXiv 2310.01889) and USP (arXiv 2405.07719), Ulysses inside and a ring outside.
  *
- * The devices form rings of `ulysses` devices a position. Inside a position the all-to-all of Ulysses gives
- * each device the position's tokens for its part of the heads; then keys and values rotate: in every round
- * a device computes attention of its queries to the block it holds, merges it into what it has by
- * log-sum-exp, and takes over the block of the next position. ring is the case of one device a position:
- * no all-to-all, all heads everywhere.
+ * The devices form rings of `ulysses` devices a position. Inside a position the all-to-all of Ulysses
+ * gives each device the position's tokens for its part of the heads; then keys and values rotate: in
+ * every round a device computes attention of its queries to the block it holds, merges it into what
+ * it has by log-sum-exp, and takes over the block of the next position. ring is the case of one device
+ * a position: no all-to-all, all heads everywhere.
  *
  * The rounds merge partial sums in an order that depends on the ring, so the bits differ from single's;
  * for one ring they are the same under every scheduler. */
 #include "graph/strategies/strategy.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* The ring, as the loops below speak of it. */
 struct ring {
@@ -23,8 +24,28 @@ static int first_tile(const struct ring *ring, int position) {
     return sdt_ring_first_tile(ring->layout, position);
 }
 
+/* Most tiles of one position. */
+static int longest(const struct sdt_layout *layout) {
+    int most = 0;
+    for (int i = 0; i < layout->devices / layout->ulysses; i++) {
+        int tiles = sdt_ring_first_tile(layout, i + 1) - sdt_ring_first_tile(layout, i);
+        most = tiles > most ? tiles : most;
+    }
+    return most;
+}
+
 static int tiles_of(const struct ring *ring, int position) {
     return first_tile(ring, position + 1) - first_tile(ring, position);
+}
+
+/* Keys of a position that are seen: its padding is not, nor text that this branch does not have. */
+static int64_t keys_of(const struct ring *ring, int position) {
+    const struct sdt_layout *layout = ring->layout;
+    int last = first_tile(ring, position + 1);
+    int64_t begin = sdt_tile_first(layout, first_tile(ring, position));
+    int64_t end = last < layout->tiles ? sdt_tile_first(layout, last) : layout->tokens;
+    end = end < ring->attention->keys ? end : ring->attention->keys;
+    return tiles_of(ring, position) && end > begin ? end - begin : 0;
 }
 
 /* Device p's block of chunk c in round r. */
@@ -49,15 +70,16 @@ static void gather(struct sdt_flow *flow, const struct ring *ring, int position,
     int tiles = tiles_of(ring, position);
     size_t from = (size_t)first_tile(ring, position) * (size_t)layout->chunks + (size_t)chunk;
 
-    if (!tiles)
+    if (!keys_of(ring, position))
         return;
+    int heads = sdt_chunk_heads(layout, chunk);
+    struct sdt_gather to =
+        sdt_gather_of(layout, first_tile(ring, position), keys_of(ring, position));
     at_device(flow, ring, position, chunk, SDT_ROLE_EXCHANGE, 1);
-    sdt_insert_gather(flow, "exchange_v", tiles, sdt_chunk_heads(layout, chunk),
-                      sdt_block_size(layout), buffers->piece[SDT_PROJECT_V] + from, layout->chunks,
-                      buffers->values[block(ring, position, chunk, 0)]);
-    sdt_insert_gather(flow, "exchange_k", tiles, sdt_chunk_heads(layout, chunk),
-                      sdt_block_size(layout), buffers->piece[SDT_PROJECT_K] + from, layout->chunks,
-                      buffers->keys[block(ring, position, chunk, 0)]);
+    sdt_insert_gather(flow, "exchange_v", tiles, heads, &to, buffers->piece[SDT_PROJECT_V] + from,
+                      layout->chunks, buffers->values[block(ring, position, chunk, 0)]);
+    sdt_insert_gather(flow, "exchange_k", tiles, heads, &to, buffers->piece[SDT_PROJECT_K] + from,
+                      layout->chunks, buffers->keys[block(ring, position, chunk, 0)]);
 }
 
 /* Later rounds: what the next position held in the round before. */
@@ -67,13 +89,15 @@ static void rotate(struct sdt_flow *flow, const struct ring *ring, int position,
     const struct sdt_attention_buffers *buffers = ring->attention->buffers;
     int next = (position + 1) % ring->positions;
     int from = block(ring, next, chunk, round - 1), to = block(ring, position, chunk, round);
-    size_t size = sdt_piece_size(layout, chunk) * (size_t)sdt_ring_tiles(layout);
+    size_t size = sdt_gathered_size(layout, chunk, longest(layout));
+    struct sdt_gather whole = {.block = size, .stride = size};
 
-    if (!tiles_of(ring, (position + round) % ring->positions))
+    if (!keys_of(ring, (position + round) % ring->positions))
         return;
     at_device(flow, ring, position, chunk, SDT_ROLE_EXCHANGE, 1);
-    sdt_insert_gather(flow, "rotate_v", 1, 1, size, &buffers->values[from], 1, buffers->values[to]);
-    sdt_insert_gather(flow, "rotate_k", 1, 1, size, &buffers->keys[from], 1, buffers->keys[to]);
+    sdt_insert_gather(flow, "rotate_v", 1, 1, &whole, &buffers->values[from], 1,
+                      buffers->values[to]);
+    sdt_insert_gather(flow, "rotate_k", 1, 1, &whole, &buffers->keys[from], 1, buffers->keys[to]);
 }
 
 /* All queries of the position against the block of this round. */
@@ -82,22 +106,22 @@ static void attend(struct sdt_flow *flow, const struct ring *ring, int position,
     const struct sdt_layout *layout = ring->layout;
     const struct sdt_attention_buffers *buffers = ring->attention->buffers;
     int origin = (position + round) % ring->positions, b = block(ring, position, chunk, round);
-    int64_t first = (int64_t)first_tile(ring, origin) * layout->rows;
-    int64_t keys = (int64_t)tiles_of(ring, origin) * layout->rows;
+    int64_t keys = keys_of(ring, origin);
+    bool merge = false; /* with what earlier rounds left */
 
     if (!keys)
         return;
-    if (keys > layout->tokens - first)
-        keys = layout->tokens - first; /* the last tile is padded */
+    for (int r = 0; r < round; r++)
+        merge |= keys_of(ring, (position + r) % ring->positions) > 0;
     for (int t = first_tile(ring, position); t < first_tile(ring, position + 1); t++) {
         int piece = t * layout->chunks + chunk;
         at_device(flow, ring, position, chunk, SDT_ROLE_ATTENTION, 2);
         flow->tag.tile = t;
         sdt_insert_attention(
-            flow, round ? "attention_merge" : "attention", sdt_chunk_heads(layout, chunk),
+            flow, merge ? "attention_merge" : "attention", sdt_chunk_heads(layout, chunk),
             layout->rows, layout->e, layout->rows, keys, 1.0f / sqrtf((float)layout->e),
             buffers->piece[SDT_PROJECT_Q][piece], buffers->keys[b], buffers->values[b],
-            buffers->output[piece], buffers->lse[piece], round > 0);
+            buffers->output[piece], buffers->lse[piece], merge);
     }
     flow->tag.tile = -1;
 }
@@ -107,9 +131,9 @@ static void usp(struct sdt_flow *flow, const struct sdt_self_attention *attentio
     struct ring ring = {attention, layout, layout->devices / layout->ulysses};
 
     for (int t = 0; t < layout->tiles; t++) {
-        attention->project(flow, attention->model, SDT_PROJECT_V, t);
-        attention->project(flow, attention->model, SDT_PROJECT_K, t);
-        attention->project(flow, attention->model, SDT_PROJECT_Q, t);
+        sdt_project(flow, attention, SDT_PROJECT_V, t);
+        sdt_project(flow, attention, SDT_PROJECT_K, t);
+        sdt_project(flow, attention, SDT_PROJECT_Q, t);
     }
     for (int round = 0; round < ring.positions; round++) {
         for (int p = 0; p < ring.positions; p++)
@@ -127,7 +151,7 @@ static void usp(struct sdt_flow *flow, const struct sdt_self_attention *attentio
     flow->tag.chunk = -1;
     for (int t = 0; t < layout->tiles; t++) {
         sdt_exchange_out(flow, attention, t);
-        attention->output(flow, attention->model, t);
+        attention->join(flow, attention->model, t);
     }
 }
 
@@ -143,24 +167,126 @@ static double exchanged(const struct sdt_layout *layout) {
                 continue;
             for (int c = 0; c < layout->chunks; c++)
                 bytes += 2.0 * (double)sdt_dtype_size(layout->dtype) *
-                         (double)sdt_piece_size(layout, c) * sdt_ring_tiles(layout);
+                         (double)sdt_piece_size(layout, c) * longest(layout);
         }
     return bytes;
+}
+
+/* ---- what the two are --------------------------------------------------------------------------- */
+
+/* ring: one part of the heads, every device computes all of them; partial results visit no helper. */
+static void one_part(const struct sdt_parallel *parallel, struct sdt_layout_options *options) {
+    (void)parallel;
+    options->ulysses = 1;
+    options->helpers = 0;
+}
+
+static void parts(const struct sdt_parallel *parallel, struct sdt_layout_options *options) {
+    options->ulysses = parallel->ulysses_degree;
+    options->helpers = 0;
+}
+
+static enum sdt_status allow(const struct sdt_strategy *strategy,
+                             const struct sdt_placement *placement, int devices,
+                             const struct sdt_dit *dit, struct sdt_error *err) {
+    int degree = placement->ulysses_degree;
+    (void)dit;
+    if (placement->transport == SDT_TRANSPORT_NCCL)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "transport nccl does not go with strategy %s, whose blocks rotate; ulysses "
+                        "and pipesp work",
+                        strategy->name);
+    if (placement->aco != SDT_ACO_OFF)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--aco %s does not go with --strategy %s; ulysses and pipesp work",
+                        sdt_aco_name(placement->aco), strategy->name);
+    if (strategy->split == parts && degree > 0 && devices % degree)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "a Ulysses degree of %d does not divide %d devices: Ulysses degree x ring "
+                        "degree must be the number of devices",
+                        degree, devices);
+    return SDT_OK;
+}
+
+/* Keys and values twice per device, of the longest shard: while one is read, the next arrives in the
+ * other. */
+static void blocks(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
+                   const struct sdt_layout *layout) {
+    buffers->lse = sdt_new_pieces(flow, layout, true, "log-sum-exp");
+    buffers->gathered = layout->devices * 2 * layout->chunks;
+    buffers->keys = calloc((size_t)buffers->gathered, sizeof *buffers->keys);
+    buffers->values = calloc((size_t)buffers->gathered, sizeof *buffers->values);
+    if (!buffers->keys || !buffers->values) {
+        if (flow->error.status == SDT_OK)
+            sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for the blocks of a ring");
+        return;
+    }
+    for (int g = 0; g < buffers->gathered; g++) {
+        int chunk = g % layout->chunks;
+        /* A device computes only the chunks of its part: the others get no memory. */
+        if (layout->owner[chunk] != g / (2 * layout->chunks) % layout->ulysses)
+            continue;
+        size_t size = sdt_gathered_size(layout, chunk, longest(layout));
+        buffers->keys[g] = sdt__tensor(flow, layout->dtype, size, "keys");
+        buffers->values[g] = sdt__tensor(flow, layout->dtype, size, "values");
+    }
+}
+
+static double buffer_bytes(const struct sdt_layout *layout, int device) {
+    double tile = (double)sdt_dtype_size(layout->dtype) * layout->rows * layout->e, heads = 0.0;
+    int tiles = layout->first_tile[device + 1] - layout->first_tile[device];
+    for (int c = 0; c < layout->chunks; c++)
+        if (layout->owner[c] == device % layout->ulysses)
+            heads += sdt_chunk_heads(layout, c);
+    /* the shard's pieces; received q, k, v and computed o; two blocks of keys and of values */
+    return tile * (4.0 * tiles * layout->heads +
+                   ((layout->devices > 1 ? 4.0 : 0.0) + 4.0) * longest(layout) * heads);
+}
+
+/* A round's blocks hide behind the attention of the round before. */
+static double exposed(const struct sdt_layer_times *t) {
+    double turns = (double)t->layout->devices / t->layout->ulysses;
+    double inside = sdt_exchanged_by_heads(t->layout) / t->layout->devices / t->link;
+    return inside + fmax(0.0, t->exchange - inside - t->attention * (1.0 - 1.0 / turns)) +
+           turns * t->latency;
+}
+
+static bool without_aco(int index, int devices, struct sdt_placement *placement) {
+    return index == 0 && devices > 1 && placement->aco == SDT_ACO_OFF;
+}
+
+/* Every degree that divides the devices, but 1 (ring) and all (ulysses). */
+static bool degrees(int index, int devices, struct sdt_placement *placement) {
+    for (int degree = 2; degree < devices && placement->aco == SDT_ACO_OFF; degree++)
+        if (devices % degree == 0 && index-- == 0) {
+            placement->ulysses_degree = degree;
+            return true;
+        }
+    return false;
 }
 
 const struct sdt_strategy sdt__strategy_ring = {
     .name = "ring",
     .summary = "every device keeps its queries; keys and values rotate, merged by log-sum-exp",
-    .ring = true,
-    .whole_heads = true,
+    .allow = allow,
+    .split = one_part,
+    .buffers = blocks,
+    .buffer_bytes = buffer_bytes,
     .self_attention = usp,
     .exchanged = exchanged,
+    .exposed = exposed,
+    .variant = without_aco,
 };
 
 const struct sdt_strategy sdt__strategy_usp = {
     .name = "usp",
     .summary = "ulysses inside, a ring outside (--ulysses-degree x --ring-degree)",
-    .ring = true,
+    .allow = allow,
+    .split = parts,
+    .buffers = blocks,
+    .buffer_bytes = buffer_bytes,
     .self_attention = usp,
     .exchanged = exchanged,
+    .exposed = exposed,
+    .variant = degrees,
 };

@@ -86,11 +86,11 @@ void sdt_insert_merge_heads(struct sdt_flow *flow, const char *name, int rows, i
 
 /* -- exchange.c: the receiving end of an all-to-all -- */
 /* Puts the pieces of all tiles, wherever they were produced, together on this device, each head's
- * blocks behind one another. */
+ * blocks behind one another: struct sdt_gather (stardit/kernels.h). */
 void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int heads,
-                       size_t block /* elements: rows * e */,
+                       const struct sdt_gather *to /* copied */,
                        const sdt_handle *pieces /* [tiles, stride] -> [heads, block] */, int stride,
-                       sdt_handle y /* [heads, tiles, block] written */);
+                       sdt_handle y /* [heads, to->stride] written */);
 
 /* Brings pieces to this device and leaves them as they are, for tasks here that will read them. */
 void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count,

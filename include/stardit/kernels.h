@@ -99,6 +99,24 @@ size_t sdt_rope_table_size(const struct sdt_rope *rope);
 void sdt_rope_table(const struct sdt_rope *rope, double theta,
                     float *table /* per axis [size, pairs, 2 (cos, sin)] */);
 
+/* How pieces [heads, block] of several tiles are put together as y [heads, stride], a head's blocks
+ * behind one another. Tiles from `split` on stand `skip` elements before their place, where the
+ * tile in front of them is padded so much; what lies beyond the stride is left out. */
+struct sdt_gather {
+    size_t block;  /* elements of a head's piece: rows * e */
+    size_t stride; /* elements of a head in y */
+    int split;
+    size_t skip; /* 0: none, whatever `split` */
+};
+/* Where tile t's block begins in a head, and how many of its elements are copied there. */
+static inline size_t sdt_gather_at(const struct sdt_gather *g, int t) {
+    return (size_t)t * g->block - (t >= g->split ? g->skip : 0);
+}
+static inline size_t sdt_gather_count(const struct sdt_gather *g, int t) {
+    size_t at = sdt_gather_at(g, t), count = t == g->split - 1 ? g->block - g->skip : g->block;
+    return at >= g->stride ? 0 : count < g->stride - at ? count : g->stride - at;
+}
+
 /* ---- heads: tokens <-> heads on one tile ---------------------------------------------------- */
 
 /* Splits a tile by heads into `pieces` contiguous ranges: piece p holds heads head[p]..head[p+1]-1

@@ -123,6 +123,18 @@ void sdt_pipeline_close(struct sdt_pipeline *pipeline); /* NULL is fine */
 /* Where it was found; owned by the pipeline. */
 const char *sdt_pipeline_folder(const struct sdt_pipeline *pipeline);
 
+/* What its components are, for those who prepare requests. */
+struct sdt_model {
+    const char *family;          /* "Wan 2.1"; static */
+    int channels;                /* of the latent */
+    int space_ratio, time_ratio; /* pixels per latent each way; frames = time_ratio (T - 1) + 1 */
+    int patch[3];                /* latent frames, rows, columns of a token */
+    int layers, heads, head_dim;
+    int text_dim;   /* width of prompt embeddings */
+    int vocabulary; /* token ids are 0..vocabulary-1; 0: the checkpoint has no text encoder */
+};
+struct sdt_model sdt_pipeline_model(const struct sdt_pipeline *pipeline);
+
 /* ---- a request ----------------------------------------------------------------------------- */
 
 #define SDT_MAX_RANK 8

@@ -802,17 +802,28 @@ SDT_BODY void body_merge_pack(const struct body_merge *a, enum sdt_dtype dtype, 
 
 /* The pieces of `count` tiles from tile `first` on, of `tiles`. */
 struct body_gather {
-    int tiles, first, count, heads;
-    size_t block;                   /* elements of a piece of one head */
+    int first, count, heads;
+    struct sdt_gather to;
     const void *x[SDT_CUDA_PIECES]; /* [count] -> [heads, block] */
-    void *y;                        /* [heads, tiles, block] */
+    void *y;                        /* [heads, stride] */
 };
+
+/* Do packs of elements fall on the same places in pieces and result? */
+SDT_BODY bool body_gather_whole(const struct sdt_gather *to, int pack) {
+    return to->block % (size_t)pack == 0 && to->stride % (size_t)pack == 0 &&
+           to->skip % (size_t)pack == 0;
+}
 
 /* The pack at element i of a block */
 SDT_BODY void body_gather_pack(const struct body_gather *a, enum sdt_dtype dtype, int pack, int t,
                                int h, size_t i) {
-    body_copy(dtype, pack, a->x[t], (size_t)h * a->block + i, a->y,
-              ((size_t)h * a->tiles + a->first + t) * a->block + i);
+    const struct sdt_gather *to = &a->to;
+    int tile = a->first + t;
+    size_t at = (size_t)tile * to->block - (tile >= to->split ? to->skip : 0);
+    size_t count = tile == to->split - 1 ? to->block - to->skip : to->block;
+    if (i < count && at + i < to->stride)
+        body_copy(dtype, pack, a->x[t], (size_t)h * to->block + i, a->y,
+                  (size_t)h * to->stride + at + i);
 }
 
 /* ---- latents and video; lines of elements ------------------------------------------------------ */

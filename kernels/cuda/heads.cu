@@ -108,28 +108,27 @@ enum sdt_status sdt_cuda_merge_heads(struct sdt_cuda *cuda, enum sdt_dtype dtype
 template <enum sdt_dtype T, int PACK>
 __global__ static void gather(const __grid_constant__ struct body_gather a) {
     for (int h = (int)blockIdx.y; h < a.heads; h += (int)gridDim.y)
-        for (size_t i = flat_first(PACK); i < a.block; i += flat_stride(PACK))
+        for (size_t i = flat_first(PACK); i < a.to.block; i += flat_stride(PACK))
             body_gather_pack(&a, T, PACK, (int)blockIdx.z, h, i);
 }
 
 enum sdt_status sdt_cuda_gather(struct sdt_cuda *cuda, enum sdt_dtype dtype, int tiles, int heads,
-                                size_t block, const void *const *x, void *y) {
-    if (heads <= 0 || block == 0)
+                                const struct sdt_gather *to, const void *const *x, void *y) {
+    if (heads <= 0 || to->block == 0)
         return SDT_OK;
     struct body_gather a = {};
-    a.tiles = tiles;
     a.heads = heads;
-    a.block = block;
+    a.to = *to;
     a.y = y;
     for (a.first = 0; a.first < tiles; a.first += SDT_CUDA_PIECES) {
         a.count = batch(tiles, a.first);
-        bool wide = block % body_pack(dtype, dtype, true) == 0 && body_aligned(y);
+        bool wide = body_gather_whole(to, body_pack(dtype, dtype, true)) && body_aligned(y);
         for (int t = 0; t < a.count; t++) {
             a.x[t] = x[a.first + t];
             wide = wide && body_aligned(a.x[t]);
         }
         auto kernel = SDT_PICK(gather, dtype, wide);
-        dim3 grid(flat_blocks(cuda, block, body_pack(dtype, dtype, wide)),
+        dim3 grid(flat_blocks(cuda, to->block, body_pack(dtype, dtype, wide)),
                   heads < 65535 ? heads : 65535, a.count);
         kernel<<<grid, SDT_FLAT_THREADS, 0, cuda->stream>>>(a);
         enum sdt_status status = sdt__cuda_launched(cuda, "gathering");

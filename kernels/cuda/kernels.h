@@ -122,10 +122,11 @@ enum sdt_status sdt_cuda_merge_heads(struct sdt_cuda *cuda, enum sdt_dtype dtype
                                      const int *head /* [pieces + 1], host */,
                                      const void *const *x /* host [pieces] -> [h_p, rows, e] */,
                                      void *y /* [rows, h*e], only the columns of these heads */);
-/* Pieces [heads, block] of several tiles to y [heads, tiles, block], block = rows * e elements. */
+/* Pieces [heads, block] of several tiles to y [heads, stride]. */
 enum sdt_status sdt_cuda_gather(struct sdt_cuda *cuda, enum sdt_dtype dtype, int tiles, int heads,
-                                size_t block, const void *const *x /* host [tiles] -> [heads, block] */,
-                                void *y /* [heads, tiles, block] */);
+                                const struct sdt_gather *to,
+                                const void *const *x /* host [tiles] -> [heads, block] */,
+                                void *y /* [heads, to->stride] */);
 
 /* ---- attention.cu ----------------------------------------------------------------------------- */
 

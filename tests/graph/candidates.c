@@ -80,7 +80,7 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
             least = fmin(least, c[i].memory_bytes);
         }
         printf("4 devices, %s: best %s with %d streams, %.1f MB of %.1f to %.1f\n",
-               short_of ? "short of memory" : "memory enough", c[0].strategy->name,
+               short_of ? "short of memory" : "memory enough", sdt_strategy_name(c[0].strategy),
                c[0].placement.streams, c[0].memory_bytes * 1e-6, least * 1e-6, most * 1e-6);
         check(c[0].placement.streams == (short_of ? 1 : 2) && c[0].fits, "wrong number of streams",
               4, 1e8);
@@ -144,9 +144,9 @@ int main(void) {
                         off = fmin(off, c[i].total_seconds);
                     if (c[i].placement.streams == 2)
                         continue; /* what a strategy hides by itself shows in one stream */
-                    if (!c[i].placement.dit_devices && !strcmp(c[i].strategy->name, "ulysses"))
+                    if (!c[i].placement.dit_devices && !strcmp(sdt_strategy_name(c[i].strategy), "ulysses"))
                         ulysses = c[i].exposed_seconds;
-                    if (!c[i].placement.dit_devices && !strcmp(c[i].strategy->name, "pipesp"))
+                    if (!c[i].placement.dit_devices && !strcmp(sdt_strategy_name(c[i].strategy), "pipesp"))
                         pipesp = fmin(pipesp, c[i].exposed_seconds);
                 }
                 check(c[0].total_seconds <= off * (1 + 1e-8), "aco chosen at a loss", devices,

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "graph/opened.h"
+#include "graph/pipeline.h"
 
 enum { REQUESTS = 3, DIT = 2, VAE = 1, SMALL = 48, LARGE = 208, FRAMES = 5, STEPS = 2 };
 
@@ -85,7 +85,7 @@ static int run(bool decoding, struct seen *seen) {
         request[r].steps = STEPS;
         request[r].strategy = sdt_strategy_find("pipesp");
         struct sdt_vae_job job = sdt__vae_job(pipeline, &request[r]);
-        bytes[r] = decoding ? sdt_wan_vae_bytes(pipeline->vae, &job, VAE)
+        bytes[r] = decoding ? pipeline->vae->kind->bytes(pipeline->vae, &job, VAE)
                             : denoise_bytes(pipeline, &request[r]);
     }
     /* StarPU counts in MB of 2^20 bytes; room for one small request, not for the large one. */

@@ -99,7 +99,7 @@ int main(void) {
         most = watch.used[r] > most ? watch.used[r] : most;
     }
     size_t dit_weights =
-        4 * sdt_weights_parameters(sdt_wan_weights(sdt_pipeline_transformer(pipeline)));
+        4 * sdt_weights_parameters(pipeline->dit->weights);
     size_t vae_peak = sdt__recorder_peak(machine->recorder, DIT + 1);
     printf("decode of k overlaps denoise of k + 1 for %d of %d: %s\n", overlaps, REQUESTS - 1,
            overlaps == REQUESTS - 1 ? "ok" : "FAIL");

@@ -142,37 +142,39 @@ static sdt_handle host_vector(float *values, size_t count) {
     return handle;
 }
 
-static enum sdt_status forward(struct sdt_machine *machine, struct sdt_wan *wan,
+static enum sdt_status forward(struct sdt_machine *machine, struct sdt_dit *dit,
                                const char *strategy, int request, struct sdt_error *err) {
-    struct sdt_wan_geometry geometry = {3, 16, 16};
-    const struct sdt_wan_config *config = sdt_wan_config(wan);
+    struct sdt_geometry geometry = {3, 16, 16};
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     struct sdt_parallel parallel = {.strategy = sdt_strategy_find(strategy),
                                     .place = machine->device,
                                     .devices = DEVICES,
                                     .chunk_heads = 1};
-    size_t size = (size_t)config->in_channels * 3 * 16 * 16;
+    size_t size = (size_t)dit->channels * 3 * 16 * 16;
     float *noise = malloc(size * sizeof *noise);
-    float *text = calloc(TEXT_ROWS * (size_t)config->text_dim, sizeof *text);
+    float *text = calloc(TEXT_ROWS * (size_t)dit->text_dim, sizeof *text);
     struct sdt_latent latent;
+    struct sdt_prompt prompt;
 
     flow.tag.request = request;
-    struct sdt_wan_run *run = sdt_wan_run_new(&flow, wan, machine, &parallel, geometry, 1);
+    struct sdt_run *run = sdt_run_new(&flow, dit, machine, &parallel, geometry, 1, TEXT_ROWS);
     if (!run || !noise || !text)
         return sdt_fail(err, SDT_ERROR_MEMORY, "no run: %s", flow.error.message);
     sdt_randn(1, size, noise);
     sdt_handle whole = host_vector(noise, size);
-    sdt_handle states = host_vector(text, TEXT_ROWS * (size_t)config->text_dim);
+    sdt_handle states = host_vector(text, TEXT_ROWS * (size_t)dit->text_dim);
     starpu_pause();
-    sdt_latent_init(&flow, &latent, sdt_wan_layout(run), sdt_wan_patch(wan, geometry), 0, NULL,
-                    NULL);
+    struct sdt_text_states words = {states, TEXT_ROWS, 0};
+    sdt_latent_init(&flow, &latent, &run->layout, sdt_patch_of(dit, geometry), 0, NULL, NULL);
     sdt_latent_scatter(&flow, &latent, &machine->host, whole);
-    sdt_wan_prompt(&flow, run, 0, states, TEXT_ROWS, 0);
-    sdt_wan_forward(&flow, run, 0, 500.0f, latent.x[0]);
+    sdt_run_prompt(&flow, run, 0, &words, &prompt);
+    run->branch[0].prompt = &prompt;
+    sdt_run_step(&flow, run, 1, 500.0f, latent.x[0]);
     starpu_resume();
     enum sdt_status status = sdt__flow_wait(&flow, err);
     sdt_latent_clear(&latent);
-    sdt_wan_run_free(run);
+    sdt_prompt_clear(&prompt);
+    sdt_run_free(run);
     starpu_data_unregister(whole);
     starpu_data_unregister(states);
     free(noise);
@@ -185,21 +187,22 @@ int main(void) {
     struct sdt_machine_options options = {
         .devices = DEVICES, .workers_per_device = 1, .keep_records = true};
     struct sdt_machine *machine = NULL;
-    struct sdt_wan *wan = NULL;
+    struct sdt_dit *dit = NULL;
     struct sdt_error err = {0};
     json_error_t json_error;
     char path[4096], trace[] = "/tmp/stardit-trace-XXXXXX";
 
-    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo/transformer", getenv("STARDIT_SOURCE_DIR"));
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo/transformer",
+             getenv("STARDIT_SOURCE_DIR"));
     int file = mkstemp(trace);
-    if (file < 0 || sdt_wan_open(path, &wan, &err) != SDT_OK ||
+    if (file < 0 || sdt_dit_open(path, SDT_OPEN_WEIGHTS, 0, &dit, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK) {
         printf("%s: FAIL\n", err.message);
         return 1;
     }
     close(file);
     for (int s = 0; s < 2; s++)
-        CHECK(forward(machine, wan, strategy[s], s, &err) == SDT_OK, "%s", err.message);
+        CHECK(forward(machine, dit, strategy[s], s, &err) == SDT_OK, "%s", err.message);
     CHECK(sdt_machine_write_trace(machine, trace, &err) == SDT_OK, "%s", err.message);
     sdt_machine_close(machine);
     json_t *root = json_load_file(trace, 0, &json_error);
@@ -220,7 +223,7 @@ int main(void) {
     }
     free(event);
     json_decref(root);
-    sdt_wan_close(wan);
+    sdt_dit_close(dit);
     printf("%s\n", failures ? "FAIL" : "ok");
     return failures ? 1 : 0;
 }

@@ -114,12 +114,12 @@ static void check_predictions(void) {
             .strategy = sdt_strategies[s], .place = place, .devices = 4};
         struct sdt_layout wide = {0}, narrow = {0}, gpus = {0};
         const char *name = sdt_strategies[s]->name;
-        bool laid = sdt_parallel_layout(&parallel, 5000, 12, 64, &wide, &err) == SDT_OK;
+        bool laid = sdt_parallel_layout(&parallel, 5000, 0, 12, 64, &wide, &err) == SDT_OK;
         parallel.dtype = SDT_BF16;
-        laid &= sdt_parallel_layout(&parallel, 5000, 12, 64, &narrow, &err) == SDT_OK;
+        laid &= sdt_parallel_layout(&parallel, 5000, 0, 12, 64, &narrow, &err) == SDT_OK;
         for (int d = 0; d < 4; d++)
             place[d].kind = SDT_DEVICE_CUDA;
-        laid &= sdt_parallel_layout(&parallel, 5000, 12, 64, &gpus, &err) == SDT_OK;
+        laid &= sdt_parallel_layout(&parallel, 5000, 0, 12, 64, &gpus, &err) == SDT_OK;
         for (int d = 0; d < 4; d++)
             place[d].kind = SDT_DEVICE_CPU;
         CHECK(laid, "%s: %s", name, err.message);
@@ -127,8 +127,8 @@ static void check_predictions(void) {
             CHECK(sdt_strategies[s]->exchanged(&wide) ==
                       2.0 * sdt_strategies[s]->exchanged(&narrow),
                   "%s: bytes that travel are not half", name);
-            CHECK(sdt_attention_buffers_bytes(sdt_strategies[s], &wide, 0) ==
-                      2.0 * sdt_attention_buffers_bytes(sdt_strategies[s], &narrow, 0),
+            CHECK(sdt_strategies[s]->buffer_bytes(&wide, 0) ==
+                      2.0 * sdt_strategies[s]->buffer_bytes(&narrow, 0),
                   "%s: bytes of buffers are not half", name);
             CHECK(wide.rows == 128 && narrow.rows == 128 &&
                       gpus.rows == sdt_cuda_tile_rows(5000, wide.devices),

@@ -83,8 +83,8 @@ static int run(bool two_groups, enum sdt_aco aco, struct seen *seen) {
         sdt_machine_open(&options, &machine, &err) != SDT_OK)
         goto failed;
     struct watch watch = {.machine = machine,
-                          .dit = sdt_wan_weights(sdt_pipeline_transformer(pipeline)),
-                          .vae = sdt_wan_vae_weights(sdt_pipeline_vae(pipeline)),
+                          .dit = pipeline->dit->weights,
+                          .vae = pipeline->vae->weights,
                           .seen = seen};
     machine->watch.task_ended_arg = &watch;
     machine->watch.task_ended = task_ended;

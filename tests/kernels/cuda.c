@@ -268,22 +268,24 @@ static void check_heads(enum sdt_dtype dtype, int rows, int valid, int heads, in
         free(arrays[i]);
 }
 
-static void check_gather(enum sdt_dtype dtype, int tiles, int heads, size_t block) {
-    size_t piece = (size_t)heads * block, n = (size_t)tiles * piece;
+static void check_gather(enum sdt_dtype dtype, int tiles, int heads, size_t block, int split,
+                         size_t skip) {
+    struct sdt_gather to = {block, (size_t)tiles * block - skip, split, skip};
+    size_t piece = (size_t)heads * block, n = (size_t)heads * to.stride;
     float *want = blank(n);
     const void *x[MOST_PIECES];
     void *y = on_device(dtype, n, NULL);
     for (int t = 0; t < tiles; t++) {
         float *host = values(dtype, piece, 1.f);
         for (int h = 0; h < heads; h++)
-            memcpy(want + ((size_t)h * (size_t)tiles + (size_t)t) * block, host + (size_t)h * block,
-                   block * sizeof *want);
+            memcpy(want + (size_t)h * to.stride + sdt_gather_at(&to, t), host + (size_t)h * block,
+                   sdt_gather_count(&to, t) * sizeof *want);
         x[t] = on_device(dtype, piece, host);
         free(host);
     }
-    done(sdt_cuda_gather(cuda, dtype, tiles, heads, block, x, y), "gather");
-    check_result(dtype, n, y, want, 0., 0., "gather %d tiles, %d heads of %zu", tiles, heads,
-                 block);
+    done(sdt_cuda_gather(cuda, dtype, tiles, heads, &to, x, y), "gather");
+    check_result(dtype, n, y, want, 0., 0., "gather %d tiles, %d heads of %zu less %zu", tiles, heads,
+                 block, skip);
     release("gather");
     free(want);
 }
@@ -677,10 +679,11 @@ static void run_heads(enum sdt_dtype dtype) {
     check_heads(dtype, 5, 4, 70, 8, MOST_PIECES, 1, 1);
     check_heads(dtype, 3, 3, 2, 5, 2, 1, 0);
     check_heads(dtype, 105, 105, 40, 128, 8, 1, 1);
-    check_gather(dtype, 1, 1, 1);
-    check_gather(dtype, 3, 2, 35);
-    check_gather(dtype, 5, 3, 128);
-    check_gather(dtype, MOST_PIECES, 2, 72);
+    check_gather(dtype, 1, 1, 1, 0, 0);
+    check_gather(dtype, 3, 2, 35, 0, 0);
+    check_gather(dtype, 5, 3, 128, 0, 0);
+    check_gather(dtype, 5, 3, 128, 3, 56);
+    check_gather(dtype, MOST_PIECES, 2, 72, 0, 0);
 }
 
 static void run_attention(enum sdt_dtype dtype, int small) {

@@ -655,19 +655,20 @@ static void check_heads(int rows, int valid, int heads, int e, enum sdt_dtype dt
     free(merge);
 }
 
-static void check_gather(int tiles, int heads, size_t block, enum sdt_dtype dtype, bool shifted) {
-    size_t one = heads * block;
+static void check_gather(int tiles, int heads, struct sdt_gather to, enum sdt_dtype dtype,
+                         bool shifted) {
+    size_t block = to.block, one = heads * block, all = heads * to.stride;
     struct array *x = calloc(tiles, sizeof *x);
-    float **number = calloc(tiles, sizeof *number), *want = blank(tiles * one);
-    struct array y = blank_array(dtype, tiles * one, shifted);
+    float **number = calloc(tiles, sizeof *number), *want = blank(all);
+    struct array y = blank_array(dtype, all, shifted);
     int pack = body_pack(dtype, dtype, true);
-    pack = !shifted && block % pack == 0 ? pack : 1;
+    pack = !shifted && body_gather_whole(&to, pack) ? pack : 1;
     if (!x || !number)
         abort();
     for (int t = 0; t < tiles; t++)
         x[t] = random_array(dtype, one, shifted, 1.f, &number[t]);
     for (int first = 0; first < tiles; first += SDT_CUDA_PIECES) {
-        struct body_gather a = {tiles, first, 0, heads, block, {0}, y.at};
+        struct body_gather a = {first, 0, heads, to, {0}, y.at};
         a.count = tiles - first < SDT_CUDA_PIECES ? tiles - first : SDT_CUDA_PIECES;
         for (int t = 0; t < a.count; t++)
             a.x[t] = x[first + t].at;
@@ -677,9 +678,10 @@ static void check_gather(int tiles, int heads, size_t block, enum sdt_dtype dtyp
     }
     for (int h = 0; h < heads; h++)
         for (int t = 0; t < tiles; t++)
-            memcpy(want + ((size_t)h * tiles + t) * block, number[t] + h * block,
-                   block * sizeof *want);
-    CHECK_ARRAY(&y, want, 0., "gather %d x %d x %zu", tiles, heads, block);
+            memcpy(want + h * to.stride + sdt_gather_at(&to, t), number[t] + h * block,
+                   sdt_gather_count(&to, t) * sizeof *want);
+    CHECK_ARRAY(&y, want, 0., "gather %d x %d x %zu to %zu, %zu less from %d on", tiles, heads, block,
+                to.stride, to.skip, to.split);
     for (int t = 0; t < tiles; t++) {
         free(x[t].base);
         free(number[t]);
@@ -921,10 +923,13 @@ static void check_all_heads(void) {
         check_heads(2, 2, 3, 16, dtypes[mode], false, true, true, MOST_PIECES);
         check_heads(2, 1, 200, 8, dtypes[mode], true, true, true, MOST_PIECES);
         for (int shifted = 0; shifted < 2; shifted++) {
-            check_gather(1, 1, 1, dtypes[mode], shifted);
-            check_gather(5, 3, 40, dtypes[mode], shifted);
-            check_gather(3, 2, 37, dtypes[mode], shifted);
-            check_gather(MOST_PIECES, 2, 16, dtypes[mode], shifted);
+            check_gather(1, 1, (struct sdt_gather){1, 1, 0, 0}, dtypes[mode], shifted);
+            check_gather(5, 3, (struct sdt_gather){40, 200, 0, 0}, dtypes[mode], shifted);
+            check_gather(5, 3, (struct sdt_gather){40, 160, 3, 24}, dtypes[mode], shifted);
+            check_gather(3, 2, (struct sdt_gather){37, 111, 0, 0}, dtypes[mode], shifted);
+            check_gather(3, 2, (struct sdt_gather){37, 74, 1, 30}, dtypes[mode], shifted);
+            check_gather(MOST_PIECES, 2, (struct sdt_gather){16, 16 * MOST_PIECES, 0, 0}, dtypes[mode],
+                         shifted);
         }
     }
 }

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "graph/models/umt5.h"
+#include "graph/models/family.h"
 
 enum { LAYERS = 24, D = 4096, HEADS = 64, E = 64, FF = 10240, VOCABULARY = 256384, TOKENS = 12 };
 static const double limit = 6e9;
@@ -89,7 +89,7 @@ int main(void) {
     struct sdt_error err = {0};
     struct sdt_machine_options options = {.devices = 1};
     struct sdt_machine *machine = NULL;
-    struct sdt_umt5 *encoder = NULL;
+    struct sdt_text *encoder = NULL;
     int32_t ids[TOKENS];
     int result = 1;
 
@@ -116,25 +116,25 @@ int main(void) {
     fclose(file);
     for (int t = 0; t < TOKENS; t++)
         ids[t] = t * (VOCABULARY / TOKENS);
-    if (sdt_umt5_open(folder, &encoder, &err) != SDT_OK ||
+    if (sdt_text_open(folder, SDT_OPEN_WEIGHTS, &encoder, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK)
         goto out;
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     sdt_handle states = sdt__vector(&flow, (size_t)TOKENS * D, "states");
-    if (sdt_umt5_encode(&flow, encoder, machine, &machine->device[0], SDT_F32, ids, TOKENS, states,
+    if (encoder->kind->encode(&flow, encoder, machine, &machine->device[0], SDT_F32, ids, TOKENS, states,
                         &err) != SDT_OK)
         goto out;
     starpu_data_unregister(states);
     double peak = peak_resident();
     printf("peak resident memory %.2f GB of a model of %.1f GB, limit %.1f GB: %s\n", peak / 1e9,
-           (double)sdt_weights_bytes(sdt_umt5_weights(encoder)) / 1e9, limit / 1e9,
+           (double)sdt_weights_bytes(encoder->weights) / 1e9, limit / 1e9,
            peak < limit ? "ok" : "FAIL");
     result = peak < limit ? 0 : 1;
 out:
     if (err.status != SDT_OK)
         printf("%s: FAIL\n", err.message);
     sdt_machine_close(machine);
-    sdt_umt5_close(encoder);
+    sdt_text_close(encoder);
     unlink(model);
     unlink(config);
     rmdir(folder);

@@ -62,10 +62,12 @@ static void at_home(struct sdt_flow *flow, const struct model *model, int tile,
     flow->tag.tile = tile;
 }
 
-static void project(struct sdt_flow *flow, void *arg, enum sdt_projection which, int tile) {
+static void project(struct sdt_flow *flow, void *arg, enum sdt_projection which, int tile,
+                    const sdt_handle *piece) {
     struct model *model = arg;
     int chunks = model->layout->chunks;
     struct sdt_task task;
+    (void)piece; /* of all projections: the buffers have them */
 
     if (model->joined && which != SDT_PROJECT_V) /* the first that strategies ask for does all */
         return;
@@ -79,12 +81,7 @@ static void project(struct sdt_flow *flow, void *arg, enum sdt_projection which,
     sdt__task_submit(&task, &work_codelet, "project", ms * 1e3, 0.0, NULL, 0);
 }
 
-static sdt_handle merged(void *arg, int tile) {
-    struct model *model = arg;
-    return model->z[tile];
-}
-
-static void output(struct sdt_flow *flow, void *arg, int tile) {
+static void join(struct sdt_flow *flow, void *arg, int tile) {
     struct model *model = arg;
     struct sdt_task task;
     at_home(flow, model, tile, SDT_ROLE_DENOISE);
@@ -166,7 +163,7 @@ int main(int argc, char **argv) {
     struct sdt_parallel parallel = {
         .strategy = strategy, .place = machine->device, .devices = GPUS, .tile_rows = ROWS};
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
-    if (sdt_parallel_layout(&parallel, (int64_t)ROWS * GPUS, HEADS, DIM, &layout, &err) != SDT_OK) {
+    if (sdt_parallel_layout(&parallel, (int64_t)ROWS * GPUS, 0, HEADS, DIM, &layout, &err) != SDT_OK) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
@@ -177,8 +174,10 @@ int main(int argc, char **argv) {
                                            .buffers = &buffers,
                                            .model = &model,
                                            .project = project,
-                                           .merged = merged,
-                                           .output = output};
+                                           .z = model.z,
+                                           .keys = layout.tokens,
+                                           .layers = 1,
+                                           .join = join};
 
     /* The difference of two runs: without their beginnings and ends. */
     double few = run_ms(&flow, strategy, &attention, SHORT);

@@ -1,0 +1,257 @@
+/* What a model family is: everything that the rest of stardit asks of a model.
+ *
+ * A family is the transformer, decoder and text encoder that a pipeline class names, each behind a
+ * struct of functions, and the defaults of a request. Its files stand in graph/models and nowhere
+ * else; list.c names them. Streams, branches, layouts, strategies, plans, jobs and programs know
+ * these structs and no model. To add one: write its files, add its lines to list.c.
+ *
+ * The functions that insert tasks return nothing: the flow keeps the first failure. */
+#ifndef STARDIT_FAMILY_H
+#define STARDIT_FAMILY_H
+
+#include "graph/models/tensors.h"
+#include "graph/run/layout.h"
+#include "runtime/machine.h"
+#include "stardit/stardit.h"
+
+struct sdt_config;
+struct sdt_run;
+struct sdt_stream;
+
+/* Of a latent, without its channels; divisible by the transformer's patch. */
+struct sdt_geometry {
+    int frames, height, width;
+};
+
+/* ---- transformer ----------------------------------------------------------------------------- */
+
+enum sdt_projection { SDT_PROJECT_Q, SDT_PROJECT_K, SDT_PROJECT_V, SDT_PROJECTIONS };
+
+/* Where in a forward a task stands. */
+struct sdt_at {
+    int branch;
+    int layer; /* -1: before or after the layers */
+    int tile;
+    struct sdt_stream *stream;
+};
+
+/* The prompt of one branch, as all steps use it: made once, and the same whatever devices it was
+ * made on. Owned by the job. */
+struct sdt_prompt {
+    sdt_handle *handle; /* [kind->prompt_handles] */
+    int count;
+    int rows;       /* keys of cross attention, or tokens that join self attention */
+    float pad_bias; /* log of the padding rows that the last row stands for; 0: none */
+};
+void sdt_prompt_clear(struct sdt_prompt *prompt); /* submitted tasks may still use it */
+
+/* States of one text encoder: [rows, width] at any device, and how many zero rows follow. */
+struct sdt_text_states {
+    sdt_handle handle;
+    int rows, pad_rows;
+};
+
+/* FLOPs of one forward of one branch, all layers. */
+struct sdt_work {
+    double linear;    /* everything but self attention */
+    double attention; /* self attention */
+};
+
+/* How many vectors of a step a stream has room for. */
+#define SDT_STREAM_VECTORS 8
+
+struct sdt_dit;
+struct sdt_dit_kind {
+    const char *class_name; /* config.json's _class_name */
+
+    /* The component that config describes, with the weights of `folder`, or imagined (then `folder`
+     * is a name for messages, and `layers` above 0: as if it had so many). SDT_ERROR_UNSUPPORTED for
+     * variants that the file does not run. */
+    enum sdt_status (*open)(const struct sdt_config *config, const char *folder,
+                            enum sdt_opening how, int layers, struct sdt_dit **dit,
+                            struct sdt_error *err);
+    void (*close)(struct sdt_dit *dit);
+
+    /* Names every tensor once. `bound` is what bind() returned, or NULL where nothing is bound. */
+    void (*tensors)(const struct sdt_dit *dit, struct sdt_tensor_visit *visit, void *bound);
+    size_t (*bound_size)(const struct sdt_dit *dit); /* bytes of the struct that `bound` is */
+
+    /* The prompt from the encoders' states; one place per call. */
+    void (*prompt)(struct sdt_flow *flow, struct sdt_run *run, int branch,
+                   const struct sdt_text_states *text /* [texts] */, struct sdt_prompt *prompt);
+
+    /* A step begins: from timestep and guidance to the stream's vectors. */
+    void (*condition)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_stream *stream,
+                      float t, float guidance);
+    /* latent -> x of a tile. latent: [rows, C*patch] float32; NULL for a tile of text. */
+    void (*embed)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, sdt_handle latent);
+    /* A layer of a tile, in four parts: x -> z, normalised; z -> q, k or v, cut into pieces; z, where
+     * attention has been put together -> x; the rest of the layer, x -> x. */
+    void (*begin)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at);
+    void (*project)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
+                    enum sdt_projection which, const sdt_handle *piece /* [chunks] written */);
+    void (*join)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at);
+    void (*finish)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at);
+    /* x -> velocity of a tile of video: [rows, C*patch] float32, C slowest, as the latent. */
+    void (*head)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, sdt_handle velocity);
+
+    struct sdt_work (*work)(const struct sdt_dit *dit, int64_t tokens, int text_rows);
+};
+
+/* An opened transformer. The first member of what a kind allocates. */
+struct sdt_dit {
+    const struct sdt_dit_kind *kind;
+    struct sdt_weights *weights;
+    struct sdt_tensor_count count;
+    int layers, heads, head_dim, width; /* width d = heads * head_dim */
+    int channels;                       /* of the latent, in and out */
+    int patch[3];                       /* frames, height, width */
+    int texts;                          /* encoders that it reads */
+    int text_dim;                       /* width of the first one's states */
+    int passes;     /* forwards of a guided step: 2, or 1 where guidance is an input */
+    bool text_joins; /* text tokens stand behind the video's in self attention */
+    int hidden;     /* widest row of work: feed-forward, or a patch */
+    int prompt_handles;
+    size_t prompt_elements_per_row; /* that a prompt keeps */
+    size_t vector[SDT_STREAM_VECTORS]; /* floats of each vector of a step; 0: none */
+    double shared_floats; /* of these, what each device with tokens reads in a forward */
+    int rope_pairs[3];    /* rotated pairs of a head by axis; all 0: no rotation */
+    double rope_theta;    /* base of their frequencies */
+};
+static inline int64_t sdt_tokens(const struct sdt_dit *dit, struct sdt_geometry g) {
+    return (int64_t)(g.frames / dit->patch[0]) * (g.height / dit->patch[1]) *
+           (g.width / dit->patch[2]);
+}
+/* Values of one token in the latent. */
+static inline size_t sdt_patch_values(const struct sdt_dit *dit) {
+    return (size_t)(dit->patch[0] * dit->patch[1] * dit->patch[2] * dit->channels);
+}
+struct sdt_patch sdt_patch_of(const struct sdt_dit *dit, struct sdt_geometry geometry);
+/* Forwards of a step with that guidance. */
+static inline int sdt_forwards(const struct sdt_dit *dit, double guidance_scale) {
+    return guidance_scale > 1.0 ? dit->passes : 1;
+}
+
+/* By the _class_name in the folder's config.json; of no known one: SDT_ERROR_UNSUPPORTED. layers:
+ * above 0, only where imagined: as if it had so many. */
+enum sdt_status sdt_dit_open(const char *folder, enum sdt_opening how, int layers,
+                             struct sdt_dit **dit, struct sdt_error *err);
+/* The same imagined from the text of a config.json; layers above 0: as if it had so many. */
+enum sdt_status sdt_dit_imagine(const char *config, int layers, struct sdt_dit **dit,
+                                struct sdt_error *err);
+void sdt_dit_close(struct sdt_dit *dit); /* NULL is fine; after all its runs are freed */
+
+/* ---- decoder --------------------------------------------------------------------------------- */
+
+/* Called on a worker's thread whenever a frame of a tile is done. */
+typedef void (*sdt_frame_done)(void *arg, int done, int total);
+
+struct sdt_vae_job {
+    int frames, height, width; /* of the latent [C, frames, height, width] */
+    bool scale; /* z = latent * std + mean first (a pipeline does, a golden case not) */
+    struct sdt_vae_tiling tiling;
+    enum sdt_dtype dtype;          /* of activations and matrices; CPUs know SDT_F32 only */
+    const struct sdt_place *place; /* [devices] that decode; NULL: all of the machine */
+    int devices;
+    struct sdt_parameters *parameters; /* weights to use and keep; NULL: loads its own */
+    sdt_frame_done frame_done;         /* or NULL */
+    void *frame_done_arg;
+};
+
+struct sdt_vae;
+struct sdt_vae_kind {
+    const char *class_name;
+    enum sdt_status (*open)(const struct sdt_config *config, const char *folder,
+                            enum sdt_opening how, struct sdt_vae **vae, struct sdt_error *err);
+    void (*close)(struct sdt_vae *vae);
+    /* Checks a job against the checkpoint and the tiling rules: SDT_ERROR_USAGE. */
+    enum sdt_status (*check)(const struct sdt_vae *vae, const struct sdt_vae_job *job,
+                             struct sdt_error *err);
+    /* Inserts the whole decode and waits for it. video: [frames, height, width, 3] in -1..1 of the
+     * size that the ratios give, registered at the host. */
+    enum sdt_status (*decode)(struct sdt_flow *flow, struct sdt_vae *vae,
+                              struct sdt_machine *machine, const struct sdt_vae_job *job,
+                              sdt_handle latent, sdt_handle video /* updated */,
+                              struct sdt_error *err);
+    double (*flops)(const struct sdt_vae *vae, const struct sdt_vae_job *job);
+    /* Predicted peak bytes of one device (weights and activations) of `devices`; at least what the
+     * largest task needs. */
+    double (*bytes)(const struct sdt_vae *vae, const struct sdt_vae_job *job, int devices);
+};
+
+/* An opened decoder. The first member of what a kind allocates. */
+struct sdt_vae {
+    const struct sdt_vae_kind *kind;
+    struct sdt_weights *weights;
+    int channels;               /* of the latent */
+    int space_ratio;            /* pixels per latent, each way */
+    int time_ratio;             /* frames = time_ratio (T - 1) + 1 */
+    struct sdt_vae_tiling tile; /* the family's, where tiling is asked for without sizes */
+};
+enum sdt_status sdt_vae_open(const char *folder, enum sdt_opening how, struct sdt_vae **vae,
+                             struct sdt_error *err);
+enum sdt_status sdt_vae_imagine(const char *config, struct sdt_vae **vae, struct sdt_error *err);
+void sdt_vae_close(struct sdt_vae *vae); /* NULL is fine */
+
+/* ---- text encoder ---------------------------------------------------------------------------- */
+
+struct sdt_text;
+struct sdt_text_kind {
+    const char *model_type; /* config.json's */
+    enum sdt_status (*open)(const struct sdt_config *config, const char *folder,
+                            enum sdt_opening how, struct sdt_text **text, struct sdt_error *err);
+    void (*close)(struct sdt_text *text);
+    /* A prompt as the tokenizer reads it: malloc'ed. */
+    enum sdt_status (*clean)(const char *prompt, char **cleaned, struct sdt_error *err);
+    /* states = encoder(ids), computed in dtype (bfloat16 on GPUs only). SDT_ERROR_USAGE for an id out
+     * of range. Waits for each layer; the result is there when it returns. */
+    enum sdt_status (*encode)(struct sdt_flow *flow, struct sdt_text *text,
+                              struct sdt_machine *machine, const struct sdt_place *place,
+                              enum sdt_dtype dtype, const int32_t *ids /* [tokens] */, int tokens,
+                              sdt_handle states /* [tokens, width] float32, written */,
+                              struct sdt_error *err);
+    double (*flops)(const struct sdt_text *text, int tokens);
+};
+
+/* An opened text encoder. The first member of what a kind allocates. */
+struct sdt_text {
+    const struct sdt_text_kind *kind;
+    struct sdt_weights *weights;
+    int width;
+    int vocabulary; /* ids are 0..vocabulary-1 */
+};
+enum sdt_status sdt_text_open(const char *folder, enum sdt_opening how, struct sdt_text **text,
+                              struct sdt_error *err);
+enum sdt_status sdt_text_imagine(const char *config, struct sdt_text **text, struct sdt_error *err);
+void sdt_text_close(struct sdt_text *text); /* NULL is fine */
+
+/* ---- families -------------------------------------------------------------------------------- */
+
+/* A published checkpoint by its configuration alone, for plans and simulations where it is not. */
+struct sdt_size {
+    const char *name; /* "wan-1.3b" */
+    const char *dit, *vae, *text[2]; /* texts of the config.json's */
+};
+
+struct sdt_family {
+    const char *pipeline_class; /* model_index.json's _class_name */
+    const char *name;           /* for people: "Wan 2.1" */
+    const struct sdt_dit_kind *dit;
+    const struct sdt_vae_kind *vae;
+    const struct sdt_text_kind *text[2]; /* folders text_encoder and text_encoder_2; NULL: none */
+    /* Whether the pipeline's other entries are what the family runs: SDT_ERROR_UNSUPPORTED. */
+    enum sdt_status (*check)(const struct sdt_config *index, struct sdt_error *err);
+    const struct sdt_size *sizes; /* up to one without a name */
+    struct sdt_request defaults;  /* where neither the checkpoint nor the caller says */
+};
+/* All of them, then NULL. */
+extern const struct sdt_family *const sdt_families[];
+/* A family that a program brings along; programs without one leave it undefined. */
+extern const struct sdt_family sdt__guest_family __attribute__((weak));
+/* The family and size of that name; false: there is none. */
+bool sdt_size_find(const char *name, const struct sdt_family **family,
+                   const struct sdt_size **size);
+/* By pipeline class: SDT_ERROR_UNSUPPORTED, which lists the known ones. */
+enum sdt_status sdt_family_find(const char *pipeline_class, const char *path,
+                                const struct sdt_family **family, struct sdt_error *err);
+#endif

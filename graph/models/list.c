@@ -1,0 +1,184 @@
+/* The families, one line each, and how a component finds its kind. */
+#include "graph/checkpoint/config.h"
+#include "graph/models/family.h"
+
+#include <stdio.h>
+#include <string.h>
+
+extern const struct sdt_family sdt__family_wan;
+
+const struct sdt_family *const sdt_families[] = {
+    &sdt__family_wan,
+    &sdt__guest_family, /* or NULL */
+    NULL,
+};
+
+enum sdt_status sdt_family_find(const char *pipeline_class, const char *path,
+                                const struct sdt_family **family, struct sdt_error *err) {
+    char names[200];
+    size_t length = 0;
+    names[0] = '\0';
+    for (int f = 0; sdt_families[f]; f++) {
+        const char *name = sdt_families[f]->pipeline_class;
+        if (!strcmp(name, pipeline_class)) {
+            *family = sdt_families[f];
+            return SDT_OK;
+        }
+        if (length < sizeof names)
+            length += (size_t)snprintf(names + length, sizeof names - length, "%s%s",
+                                       length ? ", " : "", name);
+    }
+    return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s: the pipeline is %s; this version runs %s",
+                    path, pipeline_class, names);
+}
+
+bool sdt_size_find(const char *name, const struct sdt_family **family,
+                   const struct sdt_size **size) {
+    for (int f = 0; sdt_families[f]; f++)
+        for (const struct sdt_size *z = sdt_families[f]->sizes; z && z->name; z++)
+            if (!strcmp(z->name, name)) {
+                *family = sdt_families[f];
+                *size = z;
+                return true;
+            }
+    return false;
+}
+
+/* ---- components ------------------------------------------------------------------------------ */
+
+/* Opens a folder's config.json, or parses the text of one. */
+static enum sdt_status open_config(const char *folder, const char *text,
+                                   struct sdt_config **config, struct sdt_error *err) {
+    char path[4096];
+    *config = NULL;
+    if (text)
+        return sdt_config_parse(folder, text, config, err);
+    if ((size_t)snprintf(path, sizeof path, "%s/config.json", folder) >= sizeof path)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%.80s...: the path is too long", folder);
+    return sdt_config_open(path, config, err);
+}
+
+/* What the config says under `key`; one that says nothing is taken for Wan's, whose reader says what
+ * else is wrong. */
+static enum sdt_status read_name(const struct sdt_config *config, const char *key,
+                                 const char *fallback, const char **name, struct sdt_error *err) {
+    *name = fallback;
+    return sdt_config_string(config, key, false, name, err);
+}
+
+static enum sdt_status unknown(const struct sdt_config *config, const char *key, const char *name,
+                               const char *one, struct sdt_error *err) {
+    return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                    "%s: %s is %s; this version runs %s and what its other families need",
+                    sdt_config_path(config), key, name, one);
+}
+
+static enum sdt_status open_dit(const char *folder, const char *text, enum sdt_opening how,
+                                int layers, struct sdt_dit **dit, struct sdt_error *err) {
+    const char *first = sdt__family_wan.dit->class_name, *name;
+    const struct sdt_dit_kind *kind = NULL;
+    struct sdt_config *config;
+    *dit = NULL;
+    enum sdt_status status = open_config(folder, text, &config, err);
+    if (status == SDT_OK)
+        status = read_name(config, "_class_name", first, &name, err);
+    for (int f = 0; status == SDT_OK && sdt_families[f] && !kind; f++)
+        if (!strcmp(name, sdt_families[f]->dit->class_name))
+            kind = sdt_families[f]->dit;
+    if (status == SDT_OK)
+        status = kind ? kind->open(config, folder, how, layers, dit, err)
+                      : unknown(config, "_class_name", name, first, err);
+    sdt_config_close(config);
+    return status;
+}
+
+enum sdt_status sdt_dit_open(const char *folder, enum sdt_opening how, int layers,
+                             struct sdt_dit **dit, struct sdt_error *err) {
+    return open_dit(folder, NULL, how, layers, dit, err);
+}
+
+enum sdt_status sdt_dit_imagine(const char *config, int layers, struct sdt_dit **dit,
+                                struct sdt_error *err) {
+    return open_dit("a transformer without weights", config, SDT_OPEN_IMAGINED, layers, dit, err);
+}
+
+void sdt_dit_close(struct sdt_dit *dit) {
+    if (dit)
+        dit->kind->close(dit);
+}
+
+struct sdt_patch sdt_patch_of(const struct sdt_dit *dit, struct sdt_geometry g) {
+    return (struct sdt_patch){.channels = dit->channels,
+                              .frames = g.frames,
+                              .height = g.height,
+                              .width = g.width,
+                              .size = {dit->patch[0], dit->patch[1], dit->patch[2]}};
+}
+
+static enum sdt_status open_vae(const char *folder, const char *text, enum sdt_opening how,
+                                struct sdt_vae **vae, struct sdt_error *err) {
+    const char *first = sdt__family_wan.vae->class_name, *name;
+    const struct sdt_vae_kind *kind = NULL;
+    struct sdt_config *config;
+    *vae = NULL;
+    enum sdt_status status = open_config(folder, text, &config, err);
+    if (status == SDT_OK)
+        status = read_name(config, "_class_name", first, &name, err);
+    for (int f = 0; status == SDT_OK && sdt_families[f] && !kind; f++)
+        if (!strcmp(name, sdt_families[f]->vae->class_name))
+            kind = sdt_families[f]->vae;
+    if (status == SDT_OK)
+        status = kind ? kind->open(config, folder, how, vae, err)
+                      : unknown(config, "_class_name", name, first, err);
+    sdt_config_close(config);
+    return status;
+}
+
+enum sdt_status sdt_vae_open(const char *folder, enum sdt_opening how, struct sdt_vae **vae,
+                             struct sdt_error *err) {
+    return open_vae(folder, NULL, how, vae, err);
+}
+
+enum sdt_status sdt_vae_imagine(const char *config, struct sdt_vae **vae, struct sdt_error *err) {
+    return open_vae("a decoder without weights", config, SDT_OPEN_IMAGINED, vae, err);
+}
+
+void sdt_vae_close(struct sdt_vae *vae) {
+    if (vae)
+        vae->kind->close(vae);
+}
+
+static enum sdt_status open_text(const char *folder, const char *json, enum sdt_opening how,
+                                 struct sdt_text **text, struct sdt_error *err) {
+    const char *first = sdt__family_wan.text[0]->model_type, *name;
+    const struct sdt_text_kind *kind = NULL;
+    struct sdt_config *config;
+    *text = NULL;
+    enum sdt_status status = open_config(folder, json, &config, err);
+    if (status == SDT_OK)
+        status = read_name(config, "model_type", first, &name, err);
+    for (int f = 0; status == SDT_OK && sdt_families[f]; f++)
+        for (int i = 0; i < 2 && !kind; i++)
+            if (sdt_families[f]->text[i] && !strcmp(name, sdt_families[f]->text[i]->model_type))
+                kind = sdt_families[f]->text[i];
+    if (status == SDT_OK)
+        status = kind ? kind->open(config, folder, how, text, err)
+                      : unknown(config, "model_type", name, first, err);
+    sdt_config_close(config);
+    return status;
+}
+
+enum sdt_status sdt_text_open(const char *folder, enum sdt_opening how, struct sdt_text **text,
+                              struct sdt_error *err) {
+    return open_text(folder, NULL, how, text, err);
+}
+
+enum sdt_status sdt_text_imagine(const char *config, struct sdt_text **text,
+                                 struct sdt_error *err) {
+    return open_text("a text encoder without weights", config, SDT_OPEN_IMAGINED, text, err);
+}
+
+void sdt_text_close(struct sdt_text *text) {
+    if (text)
+        text->kind->close(text);
+}

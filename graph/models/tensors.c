@@ -1,0 +1,77 @@
+/* What happens to a tensor when a model names it. */
+#include "graph/models/tensors.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void add_handle(struct sdt_tensor_visit *visit, sdt_handle handle) {
+    struct sdt_tensor_handles *list = &visit->layers[visit->layer];
+    if (list->count == list->capacity) {
+        int capacity = list->capacity ? 2 * list->capacity : 32;
+        sdt_handle *grown = realloc(list->handle, (size_t)capacity * sizeof *grown);
+        if (!grown) {
+            if (visit->flow->error.status == SDT_OK)
+                sdt_fail(&visit->flow->error, SDT_ERROR_MEMORY, "out of memory for %d handles",
+                         capacity);
+            return;
+        }
+        list->handle = grown;
+        list->capacity = capacity;
+    }
+    list->handle[list->count++] = handle;
+}
+
+void sdt_tensor(struct sdt_tensor_visit *visit, sdt_handle *handle, enum sdt_tensor_type type,
+                int rank, const int64_t *shape, const char *format, ...) {
+    char name[300];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    if (visit->count) {
+        double elements = 1.0;
+        for (int i = 0; i < rank; i++)
+            elements *= (double)shape[i];
+        visit->count->all += elements;
+        visit->count->floats += type == SDT_TENSOR_FLOAT ? elements : 0.0;
+        visit->count->layers += visit->layer >= 0 ? elements : 0.0;
+    }
+    if (visit->table)
+        sdt_tensor_table_add(visit->table, rank, shape, "%s", name);
+    if (visit->parameters) {
+        enum sdt_dtype dtype = type == SDT_TENSOR_FLOAT ? SDT_F32 : visit->dtype;
+        *handle = sdt_parameter(visit->flow, visit->parameters, dtype, "%s", name);
+        if (*handle && visit->layers && visit->layer >= 0)
+            add_handle(visit, *handle);
+    }
+}
+
+void sdt_tensor_linear(struct sdt_tensor_visit *visit, struct sdt_linear_handles *linear,
+                       enum sdt_tensor_type type, int64_t out, int64_t in, const char *prefix,
+                       const char *name) {
+    sdt_tensor(visit, &linear->weight, type, 2, (int64_t[]){out, in}, "%s%s.weight", prefix, name);
+    sdt_tensor(visit, &linear->bias, type, 1, (int64_t[]){out}, "%s%s.bias", prefix, name);
+}
+
+enum sdt_status sdt_tensors_open(struct sdt_tensor_table *table, const char *folder,
+                                 enum sdt_opening how, struct sdt_weights **weights,
+                                 struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    *weights = NULL;
+    if (!table)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", folder);
+    if (how == SDT_OPEN_IMAGINED) {
+        status = sdt_weights_imagine(table, folder, weights, err);
+    } else {
+        status = sdt_weights_open(folder, weights, err);
+        if (status == SDT_OK)
+            status = sdt_tensor_table_check(table, *weights, err);
+    }
+    sdt_tensor_table_free(table);
+    if (status != SDT_OK) {
+        sdt_weights_close(*weights);
+        *weights = NULL;
+    }
+    return status;
+}

@@ -1,0 +1,71 @@
+/* The list of a model's tensors, written once.
+ *
+ * A model has one function that names its tensors in order, each with its shape and the handle it
+ * becomes. What the naming does depends on the visitor: it fills the table that a checkpoint is
+ * checked against (and imagined from), it makes the handles of a run, or it counts. So no tensor is
+ * spelt twice, and no prediction can forget one. */
+#ifndef STARDIT_TENSORS_H
+#define STARDIT_TENSORS_H
+
+#include "codelets/codelets.h"
+#include "graph/checkpoint/weights.h"
+#include "graph/run/parameters.h"
+
+/* In which type a run holds a tensor. */
+enum sdt_tensor_type {
+    SDT_TENSOR_RUN,   /* the run's: matrices over tokens, and their biases */
+    SDT_TENSOR_FLOAT, /* float32 always: norms, tables, what a step is conditioned on */
+};
+
+/* Elements of a model's tensors. */
+struct sdt_tensor_count {
+    double all;    /* of the whole */
+    double floats; /* of them, those that are float32 always */
+    double layers; /* of `all`, those of layers (all layers together) */
+};
+/* Bytes of that many, held in `dtype`. */
+static inline double sdt_tensor_bytes(struct sdt_tensor_count count, enum sdt_dtype dtype) {
+    double size = (double)sdt_dtype_size(dtype);
+    return size * (count.all - count.floats) + 4.0 * count.floats;
+}
+
+/* Handles of one layer, in the order of their naming: what is fetched ahead. */
+struct sdt_tensor_handles {
+    sdt_handle *handle;
+    int count, capacity;
+};
+
+struct sdt_tensor_visit {
+    /* set by the model before it names tensors; -1: of no layer */
+    int layer;
+    /* either a table, or parameters with what follows them; `count` is filled where there is one */
+    struct sdt_tensor_table *table;
+    struct sdt_tensor_count *count;
+    struct sdt_flow *flow;
+    struct sdt_parameters *parameters;
+    enum sdt_dtype dtype;
+    struct sdt_tensor_handles *layers; /* [layers], or NULL */
+};
+
+/* Names a tensor [shape]. *handle is set where handles are made, and left alone otherwise. */
+void sdt_tensor(struct sdt_tensor_visit *visit, sdt_handle *handle, enum sdt_tensor_type type,
+                int rank, const int64_t *shape, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+
+/* A linear layer: PREFIXNAME.weight [out, in] and PREFIXNAME.bias [out]. */
+struct sdt_linear_handles {
+    sdt_handle weight, bias;
+};
+void sdt_tensor_linear(struct sdt_tensor_visit *visit, struct sdt_linear_handles *linear,
+                       enum sdt_tensor_type type, int64_t out, int64_t in, const char *prefix,
+                       const char *name);
+
+/* Whether a component is opened with its weights, or imagined from its config.json alone: such a one
+ * can be planned and simulated, not run (but see sdt_weights_randomize). */
+enum sdt_opening { SDT_OPEN_WEIGHTS, SDT_OPEN_IMAGINED };
+/* The weights of a component folder, checked against the table, or imagined from it. Frees the table
+ * (NULL: out of memory). */
+enum sdt_status sdt_tensors_open(struct sdt_tensor_table *table, const char *folder,
+                                 enum sdt_opening how, struct sdt_weights **weights,
+                                 struct sdt_error *err);
+#endif

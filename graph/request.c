@@ -1,0 +1,94 @@
+/* What a request means for an opened checkpoint: the size of its latent, and whether it can be run. */
+#include "graph/pipeline.h"
+
+int sdt__forwards(const struct sdt_pipeline *pipeline, const struct sdt_request *request) {
+    return sdt_forwards(pipeline->dit, request->guidance_scale);
+}
+
+struct sdt_geometry sdt__geometry(const struct sdt_pipeline *pipeline,
+                                      const struct sdt_request *request) {
+    int space = pipeline->vae->space_ratio, time = pipeline->vae->time_ratio;
+    return (struct sdt_geometry){(request->num_frames - 1) / time + 1, request->height / space,
+                                     request->width / space};
+}
+
+struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
+                                const struct sdt_request *request) {
+    struct sdt_geometry g = sdt__geometry(pipeline, request);
+    return (struct sdt_vae_job){.frames = g.frames,
+                                .height = g.height,
+                                .width = g.width,
+                                .scale = true,
+                                .tiling = request->tiling};
+}
+
+/* Given embeddings and token ids. */
+static enum sdt_status check_prompt(const struct sdt_dit *dit, const struct sdt_request *request,
+                                    struct sdt_error *err) {
+    for (int i = 0; i < 2; i++) {
+        const struct sdt_stored *embeds =
+            i ? request->negative_prompt_embeds : request->prompt_embeds;
+        if (!embeds)
+            continue;
+        int rank = embeds->rank;
+        if (rank < 2 || rank > 3 || (rank == 3 && embeds->shape[0] != 1) ||
+            embeds->shape[rank - 1] != dit->text_dim || embeds->shape[rank - 2] < 1 ||
+            embeds->shape[rank - 2] > 4096)
+            return sdt_fail(
+                err, SDT_ERROR_USAGE,
+                "prompt embeddings %s: the shape must be [rows, %d] or [1, rows, %d] with 1 "
+                "to 4096 rows",
+                embeds->name, dit->text_dim, dit->text_dim);
+    }
+    if (!request->prompt_embeds && request->token_ids &&
+        (request->token_count < 1 || request->token_count > request->max_sequence_length))
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%d token ids; 1 to %d work, the maximum sequence length",
+                        request->token_count, request->max_sequence_length);
+    return SDT_OK;
+}
+
+enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
+                                   const struct sdt_request *request, struct sdt_error *err) {
+    const struct sdt_dit *c = pipeline->dit;
+    int space = pipeline->vae->space_ratio, time = pipeline->vae->time_ratio;
+    int rows = space * c->patch[1], cols = space * c->patch[2];
+    int frames = request->num_frames;
+
+    if (request->height < rows || request->height % rows || request->width < cols ||
+        request->width % cols)
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "%dx%d (height x width): the height must be a multiple of %d and the width of "
+            "%d; %dx%d would work",
+            request->height, request->width, rows, cols,
+            request->height < rows ? rows : request->height / rows * rows,
+            request->width < cols ? cols : request->width / cols * cols);
+    if (request->height > 16384 || request->width > 16384)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%dx%d (height x width): at most 16384 pixels a side",
+                        request->height, request->width);
+    if (frames < 1 || (frames - 1) % time || ((frames - 1) / time + 1) % c->patch[0])
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d frames: needs %d k + 1; %d or %d would work",
+                        frames, time, frames < 1 ? 1 : (frames - 1) / time * time + 1,
+                        frames < 1 ? 1 + time : ((frames - 1) / time + 1) * time + 1);
+    if (request->max_sequence_length < 1 || request->max_sequence_length > 4096)
+        return sdt_fail(err, SDT_ERROR_USAGE, "a maximum sequence length of %d; 1 to 4096 works",
+                        request->max_sequence_length);
+    if (!(request->fps > 0.0) || request->fps > 1000.0)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%g frames per second; more than 0 to 1000 works",
+                        request->fps);
+    if (request->steps < 0 || request->steps > 1000)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d steps; 0 to 1000 work", request->steps);
+    if (request->steps == 0 && !request->latents)
+        return sdt_fail(err, SDT_ERROR_USAGE, "0 steps only decode: a latent is needed for that");
+    enum sdt_status status = check_prompt(c, request, err);
+    if (status != SDT_OK)
+        return status;
+    double values = 3.0 * frames * request->height * request->width;
+    if (values > UINT32_MAX)
+        return sdt_fail(err, SDT_ERROR_LIMIT,
+                        "a video of %d frames of %dx%d has %.3g values; at most 4294967295 work",
+                        frames, request->height, request->width, values);
+    struct sdt_vae_job job = sdt__vae_job(pipeline, request);
+    return pipeline->vae->kind->check(pipeline->vae, &job, err);
+}

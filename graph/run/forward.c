@@ -1,0 +1,66 @@
+/* Scatter, prompt, forward, gather. */
+#include "graph/run/forward.h"
+
+#include "graph/run/latent.h"
+
+static sdt_handle register_floats(float *values, size_t count) {
+    sdt_handle handle = NULL;
+    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
+                                sizeof(float));
+    return handle;
+}
+
+/* Inserts everything; what fails stays in the flow. */
+static void insert(struct sdt_flow *flow, const struct sdt_forward *f, struct sdt_run *run,
+                   struct sdt_latent *latent, struct sdt_prompt *prompt,
+                   const sdt_handle *handle /* latent, text, velocity */) {
+    const struct sdt_layout *layout = &run->layout;
+    struct sdt_text_states text = {handle[1], f->rows, f->pad_rows};
+
+    if (f->look)
+        f->look(f->look_arg, layout);
+    sdt_latent_init(flow, latent, layout, sdt_patch_of(f->dit, f->geometry), 0, NULL, NULL);
+    if (flow->error.status != SDT_OK)
+        return;
+    sdt_latent_scatter(flow, latent, flow->host, handle[0]);
+    sdt_run_prompt(flow, run, 0, &text, prompt);
+    run->branch[0].prompt = prompt;
+    run->guidance = f->guidance;
+    run->offloads = f->offloads;
+    sdt_run_step(flow, run, 1, f->t, latent->x[0]);
+    flow->place = flow->host;
+    flow->tag.role = SDT_ROLE_IO;
+    for (int i = 0; i < layout->video_tiles; i++)
+        sdt_insert_unpatchify(flow, "gather_velocity", &latent->patch, (int64_t)i * layout->rows,
+                              layout->rows, run->branch[0].velocity[i], handle[2]);
+}
+
+enum sdt_status sdt_forward_once(const struct sdt_forward *f, float *velocity,
+                                 struct sdt_error *err) {
+    const struct sdt_geometry *g = &f->geometry;
+    size_t count = (size_t)f->dit->channels * (size_t)g->frames * (size_t)g->height *
+                   (size_t)g->width;
+    struct sdt_flow flow = sdt_machine_flow(f->machine, SDT_LANE_DENOISE);
+    struct sdt_latent latent = {0};
+    struct sdt_prompt prompt = {0};
+    sdt_handle handle[3] = {
+        register_floats(f->latent, count),
+        register_floats(f->text, (size_t)f->rows * (size_t)f->dit->text_dim),
+        register_floats(velocity, count),
+    };
+
+    struct sdt_run *run =
+        sdt_run_new(&flow, f->dit, f->machine, &f->parallel, f->geometry, 1, f->rows);
+    if (run)
+        insert(&flow, f, run, &latent, &prompt, handle);
+    enum sdt_status status = sdt__flow_wait(&flow, err);
+    if (status == SDT_ERROR_STALLED)
+        return status;
+    sdt_prompt_clear(&prompt);
+    if (latent.layout)
+        sdt_latent_clear(&latent);
+    for (int i = 0; i < 3; i++)
+        starpu_data_unregister(handle[i]); /* brings the result home */
+    sdt_run_free(run);
+    return status;
+}

@@ -1,0 +1,459 @@
+/* Streams, branches and the loop over layers. */
+#include "graph/run/run.h"
+
+#include <stdlib.h>
+
+/* ---- buffers --------------------------------------------------------------------------------- */
+
+static sdt_handle *new_handles(struct sdt_flow *flow, enum sdt_dtype dtype, int count, size_t size,
+                               const char *name) {
+    sdt_handle *handle = calloc((size_t)count + 1, sizeof *handle);
+    if (!handle && flow->error.status == SDT_OK)
+        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for %d handles", count);
+    for (int i = 0; handle && i < count; i++)
+        handle[i] = sdt__tensor(flow, dtype, size, name);
+    return handle;
+}
+
+static void free_handles(sdt_handle *handle, int count) {
+    for (int i = 0; handle && i < count; i++)
+        if (handle[i])
+            starpu_data_unregister_submit(handle[i]);
+    free(handle);
+}
+
+void sdt_prompt_clear(struct sdt_prompt *prompt) {
+    free_handles(prompt->handle, prompt->count);
+    *prompt = (struct sdt_prompt){0};
+}
+
+/* Tiles that a device may have to work on: its own, or any where the strategy places layers. */
+static int tiles_of(const struct sdt_layout *layout, const struct sdt_strategy *strategy,
+                    int device) {
+    return strategy->device ? layout->tiles
+                            : layout->first_tile[device + 1] - layout->first_tile[device];
+}
+
+static int turns_of(const struct sdt_layout *layout, const struct sdt_strategy *strategy,
+                    int device) {
+    int tiles = tiles_of(layout, strategy, device);
+    int wanted = 4 * layout->place[device].workers + 4;
+    return tiles < wanted ? tiles : wanted;
+}
+
+static struct sdt_turns *new_turns(struct sdt_flow *flow, const struct sdt_run *run, size_t size,
+                                   const char *name) {
+    const struct sdt_layout *layout = &run->layout;
+    struct sdt_turns *turns = calloc((size_t)layout->devices, sizeof *turns);
+    if (!turns && flow->error.status == SDT_OK)
+        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for work buffers");
+    for (int d = 0; turns && d < layout->devices; d++) {
+        turns[d].count = turns_of(layout, run->parallel.strategy, d);
+        if (turns[d].count)
+            turns[d].handle = new_handles(flow, layout->dtype, turns[d].count, size, name);
+    }
+    return turns;
+}
+
+static void free_turns(struct sdt_turns *turns, int devices) {
+    for (int d = 0; turns && d < devices; d++)
+        free_handles(turns[d].handle, turns[d].count);
+    free(turns);
+}
+
+static sdt_handle next_of(struct sdt_turns *turns) {
+    if (!turns->handle)
+        return NULL;
+    sdt_handle handle = turns->handle[turns->next];
+    turns->next = (turns->next + 1) % turns->count;
+    return handle;
+}
+
+static void stream_init(struct sdt_flow *flow, struct sdt_run *run, struct sdt_stream *stream) {
+    static const char *const names[] = {"vector 0", "vector 1", "vector 2", "vector 3",
+                                        "vector 4", "vector 5", "vector 6", "vector 7"};
+    const struct sdt_dit *dit = run->dit;
+    const struct sdt_layout *layout = &run->layout;
+    size_t rows = (size_t)layout->rows, d = (size_t)dit->width;
+
+    stream->x = new_handles(flow, layout->dtype, layout->tiles, rows * d, "x");
+    stream->z = new_handles(flow, layout->dtype, layout->tiles, rows * d, "z");
+    stream->raw = new_turns(flow, run, rows * d, "raw");
+    stream->hidden = new_turns(flow, run, rows * (size_t)dit->hidden, "hidden");
+    sdt_attention_buffers_init(flow, &stream->attention, run->parallel.strategy, layout,
+                               run->collective);
+    for (int v = 0; v < SDT_STREAM_VECTORS; v++)
+        if (dit->vector[v])
+            stream->vector[v] = sdt__vector(flow, dit->vector[v], names[v]);
+}
+
+static void stream_clear(struct sdt_run *run, struct sdt_stream *stream) {
+    const struct sdt_layout *layout = &run->layout;
+
+    free_handles(stream->x, layout->tiles);
+    free_handles(stream->z, layout->tiles);
+    free_turns(stream->raw, layout->devices);
+    free_turns(stream->hidden, layout->devices);
+    sdt_attention_buffers_clear(&stream->attention);
+    for (int v = 0; v < SDT_STREAM_VECTORS; v++)
+        if (stream->vector[v])
+            starpu_data_unregister_submit(stream->vector[v]);
+}
+
+/* ---- a run ----------------------------------------------------------------------------------- */
+
+/* About how many tasks one layer of one forward has: per tile; per chunk; per piece. */
+static int layer_tasks(const struct sdt_layout *layout) {
+    return 16 * layout->tiles + 3 * layout->chunks + 2 * layout->tiles * layout->chunks;
+}
+
+static void bind(struct sdt_flow *flow, struct sdt_run *run) {
+    struct sdt_tensor_visit visit = {.layer = -1,
+                                     .flow = flow,
+                                     .parameters = run->parameters,
+                                     .dtype = run->layout.dtype,
+                                     .layers = run->layer};
+    run->dit->kind->tensors(run->dit, &visit, run->bound);
+}
+
+static bool check_geometry(struct sdt_flow *flow, const struct sdt_dit *dit,
+                           struct sdt_geometry g) {
+    int size[3] = {g.frames, g.height, g.width};
+    for (int a = 0; a < 3; a++)
+        if (size[a] < 1 || size[a] % dit->patch[a]) {
+            sdt_fail(
+                &flow->error, SDT_ERROR_USAGE,
+                "a latent of %dx%dx%d (frames, height, width) is not a whole number of patches "
+                "of %dx%dx%d",
+                size[0], size[1], size[2], dit->patch[0], dit->patch[1], dit->patch[2]);
+            return false;
+        }
+    return true;
+}
+
+static void rope_init(struct sdt_flow *flow, struct sdt_run *run) {
+    const struct sdt_dit *dit = run->dit;
+    int size[3] = {run->geometry.frames, run->geometry.height, run->geometry.width};
+    for (int a = 0; a < 3; a++) {
+        run->rope.size[a] = size[a] / dit->patch[a];
+        run->rope.pairs[a] = dit->rope_pairs[a];
+    }
+    size_t count = sdt_rope_table_size(&run->rope);
+    if (!count)
+        return;
+    run->rope_values = malloc(count * sizeof(float));
+    if (!run->rope_values) {
+        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a run of the transformer");
+        return;
+    }
+    sdt_rope_table(&run->rope, dit->rope_theta, run->rope_values);
+    starpu_vector_data_register(&run->rope_table, STARPU_MAIN_RAM, (uintptr_t)run->rope_values,
+                                (uint32_t)count, sizeof(float));
+}
+
+struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct sdt_machine *machine,
+                            const struct sdt_parallel *parallel, struct sdt_geometry geometry,
+                            int branches, int text) {
+    struct sdt_run *run = calloc(1, sizeof *run);
+
+    if (!run) {
+        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a run of the transformer");
+        return NULL;
+    }
+    *run = (struct sdt_run){.dit = dit,
+                            .machine = machine,
+                            .parallel = *parallel,
+                            .geometry = geometry,
+                            .branches = branches,
+                            .streams = sdt_streams(parallel->streams, branches),
+                            .helpers_free = true};
+    if (!check_geometry(flow, dit, geometry) ||
+        sdt_run_layout(dit, parallel, geometry, text, &run->layout, &flow->error) != SDT_OK)
+        goto failed;
+    if (parallel->transport == SDT_TRANSPORT_NCCL &&
+        sdt__collective_open(run->layout.place, run->layout.devices, machine->watch.stall_seconds,
+                             &run->collective, &flow->error) != SDT_OK)
+        goto failed;
+    run->parameters = sdt_parameters_new(dit->weights, machine);
+    run->bound = calloc(1, dit->kind->bound_size(dit));
+    run->layer = calloc((size_t)dit->layers, sizeof *run->layer);
+    if (!run->parameters || !run->bound || !run->layer) {
+        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a run of the transformer");
+        goto failed;
+    }
+    /* Streams overlap only if the next layer's tasks of each can be inserted while one computes. */
+    if (run->streams > 1)
+        sdt__lane_allow(flow->lane, 2 * run->streams * layer_tasks(&run->layout));
+    rope_init(flow, run);
+    bind(flow, run);
+    for (int s = 0; s < run->streams; s++)
+        stream_init(flow, run, &run->stream[s]);
+    for (int b = 0; b < branches; b++) {
+        run->branch[b].stream = &run->stream[b % run->streams];
+        run->branch[b].velocity =
+            new_handles(flow, SDT_F32, run->layout.video_tiles,
+                        (size_t)run->layout.rows * sdt_patch_values(dit), "velocity");
+    }
+    if (flow->error.status == SDT_OK)
+        return run;
+failed:
+    sdt_run_free(run);
+    return NULL;
+}
+
+void sdt_run_free(struct sdt_run *run) {
+    if (!run)
+        return;
+    for (int s = 0; s < run->streams; s++)
+        stream_clear(run, &run->stream[s]);
+    for (int b = 0; b < run->branches; b++)
+        free_handles(run->branch[b].velocity, run->layout.video_tiles);
+    if (run->rope_table)
+        starpu_data_unregister(run->rope_table);
+    sdt_parameters_free(run->parameters);
+    if (run->collective)
+        run->machine->collective_bytes += sdt__collective_bytes(run->collective);
+    sdt__collective_close(run->collective);
+    for (int l = 0; run->layer && l < run->dit->layers; l++)
+        free(run->layer[l].handle);
+    sdt_layout_clear(&run->layout);
+    free(run->rope_values);
+    free(run->layer);
+    free(run->bound);
+    free(run);
+}
+
+void sdt_run_prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
+                    const struct sdt_text_states *text, struct sdt_prompt *prompt) {
+    int count = run->dit->prompt_handles;
+
+    *prompt = (struct sdt_prompt){.count = count,
+                                  .handle = calloc((size_t)count, sizeof(sdt_handle))};
+    if (!prompt->handle) {
+        if (flow->error.status == SDT_OK)
+            sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a prompt");
+        return;
+    }
+    flow->place = &run->layout.place[0];
+    flow->tag.role = SDT_ROLE_TEXT;
+    flow->tag.stream = branch;
+    run->dit->kind->prompt(flow, run, branch, text, prompt);
+    flow->tag.layer = -1;
+}
+
+/* ---- where a task goes ----------------------------------------------------------------------- */
+
+static int device_of(const struct sdt_run *run, struct sdt_at at) {
+    const struct sdt_strategy *strategy = run->parallel.strategy;
+    return strategy->device ? strategy->device(&run->layout, run->dit->layers, at.layer, at.tile)
+                            : run->layout.home[at.tile];
+}
+
+void sdt_run_at(struct sdt_flow *flow, const struct sdt_run *run, struct sdt_at at,
+                enum sdt_role role) {
+    flow->place = &run->layout.place[device_of(run, at)];
+    flow->tag.role = role;
+    flow->tag.tile = at.tile;
+}
+
+sdt_handle sdt_run_raw(struct sdt_run *run, struct sdt_at at) {
+    return next_of(&at.stream->raw[device_of(run, at)]);
+}
+
+sdt_handle sdt_run_hidden(struct sdt_run *run, struct sdt_at at) {
+    return next_of(&at.stream->hidden[device_of(run, at)]);
+}
+
+/* ---- a step ---------------------------------------------------------------------------------- */
+
+static struct sdt_at at_tile(const struct sdt_run *run, int branch, int layer, int tile) {
+    return (struct sdt_at){branch, layer, tile, run->branch[branch].stream};
+}
+
+/* Weights come and go: while a device computes this layer, the next one's are on their way. */
+static void fetch_next(struct sdt_flow *flow, const struct sdt_run *run, int branch, int layer) {
+    const struct sdt_layout *layout = &run->layout;
+    int after = (layer + 1) % run->dit->layers;
+    const struct sdt_tensor_handles *next = &run->layer[after];
+    for (int d = 0; d < layout->devices; d++) {
+        int t = 0;
+        while (t < layout->tiles && device_of(run, at_tile(run, branch, after, t)) != d)
+            t++;
+        if (t == layout->tiles)
+            continue;
+        struct sdt_at at = at_tile(run, branch, after, t);
+        sdt_run_at(flow, run, at, SDT_ROLE_IO);
+        sdt_insert_prefetch(flow, "fetch_weights", at.stream->z[t], next->count, next->handle);
+    }
+}
+
+void sdt_run_begin(struct sdt_flow *flow, struct sdt_run *run, int branch, float t,
+                   const sdt_handle *latent) {
+    const struct sdt_dit_kind *kind = run->dit->kind;
+    const struct sdt_layout *layout = &run->layout;
+
+    flow->tag.stream = branch;
+    flow->place = &layout->place[0];
+    flow->tag.role = SDT_ROLE_DENOISE;
+    kind->condition(flow, run, run->branch[branch].stream, t, run->guidance);
+    for (int i = 0; i < layout->tiles; i++) {
+        struct sdt_at at = at_tile(run, branch, -1, i);
+        sdt_run_at(flow, run, at, SDT_ROLE_DENOISE);
+        kind->embed(flow, run, at, i < layout->video_tiles ? latent[i] : NULL);
+    }
+}
+
+/* What the strategy's self attention needs to know of the layer that it works on. */
+struct layer {
+    struct sdt_run *run;
+    int branch, layer;
+};
+
+static void project(struct sdt_flow *flow, void *model, enum sdt_projection which, int tile,
+                    const sdt_handle *piece) {
+    const struct layer *l = model;
+    struct sdt_at at = at_tile(l->run, l->branch, l->layer, tile);
+    sdt_run_at(flow, l->run, at, SDT_ROLE_PROJECT);
+    l->run->dit->kind->project(flow, l->run, at, which, piece);
+}
+
+static void join(struct sdt_flow *flow, void *model, int tile) {
+    const struct layer *l = model;
+    struct sdt_at at = at_tile(l->run, l->branch, l->layer, tile);
+    sdt_run_at(flow, l->run, at, SDT_ROLE_PROJECT);
+    l->run->dit->kind->join(flow, l->run, at);
+}
+
+/* Tokens that a branch's attention sees: all of the video, and its own text. */
+static int64_t keys_of(const struct sdt_run *run, int branch) {
+    const struct sdt_layout *layout = &run->layout;
+    return run->dit->text_joins ? layout->video + run->branch[branch].prompt->rows : layout->tokens;
+}
+
+void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, int layer) {
+    const struct sdt_dit_kind *kind = run->dit->kind;
+    const struct sdt_layout *layout = &run->layout;
+    const struct sdt_parallel *parallel = &run->parallel;
+    struct sdt_stream *stream = run->branch[branch].stream;
+    struct layer model = {run, branch, layer};
+    struct sdt_self_attention attention = {.layout = layout,
+                                           .buffers = &stream->attention,
+                                           .aco = layout->helpers ? parallel->aco : SDT_ACO_OFF,
+                                           .anywhere = parallel->anywhere,
+                                           .keys = keys_of(run, branch),
+                                           .z = stream->z,
+                                           .layers = run->dit->layers,
+                                           .layer = layer,
+                                           .model = &model,
+                                           .project = project,
+                                           .join = join};
+
+    flow->tag.stream = branch;
+    flow->tag.layer = layer;
+    for (int i = 0; i < layout->tiles; i++) {
+        struct sdt_at at = at_tile(run, branch, layer, i);
+        sdt_run_at(flow, run, at, SDT_ROLE_DENOISE);
+        kind->begin(flow, run, at);
+    }
+    if (run->offloads)
+        fetch_next(flow, run, branch, layer);
+    if (attention.aco == SDT_ACO_STATIC && !run->helpers_free)
+        attention.aco = SDT_ACO_OFF;
+    parallel->strategy->self_attention(flow, &attention);
+    for (int i = 0; i < layout->tiles; i++) {
+        struct sdt_at at = at_tile(run, branch, layer, i);
+        sdt_run_at(flow, run, at, SDT_ROLE_DENOISE);
+        kind->finish(flow, run, at);
+    }
+    flow->tag.layer = -1;
+}
+
+void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch) {
+    flow->tag.stream = branch;
+    for (int i = 0; i < run->layout.video_tiles; i++) {
+        struct sdt_at at = at_tile(run, branch, -1, i);
+        sdt_run_at(flow, run, at, SDT_ROLE_DENOISE);
+        run->dit->kind->head(flow, run, at, run->branch[branch].velocity[i]);
+    }
+    flow->tag.tile = -1;
+}
+
+void sdt_run_layers(struct sdt_flow *flow, struct sdt_run *run, int branches, float t,
+                    const sdt_handle *latent) {
+    int together = run->streams < branches ? 1 : branches;
+
+    /* Layer by layer in turn: the lane is bounded, so a branch that is inserted as a whole first
+     * would have ended before the other's tasks are there to fill its gaps. */
+    for (int first = 0; first < branches; first += together) {
+        for (int b = first; b < first + together; b++)
+            sdt_run_begin(flow, run, b, t, latent);
+        for (int l = 0; l < run->dit->layers; l++)
+            for (int b = first; b < first + together; b++)
+                sdt_run_layer(flow, run, b, l);
+        for (int b = first; b < first + together; b++)
+            sdt_run_end(flow, run, b);
+    }
+}
+
+void sdt_run_step(struct sdt_flow *flow, struct sdt_run *run, int branches, float t,
+                  const sdt_handle *latent) {
+    const struct sdt_strategy *strategy = run->parallel.strategy;
+    (strategy->step ? strategy->step : sdt_run_layers)(flow, run, branches, t, latent);
+}
+
+/* ---- predictions ----------------------------------------------------------------------------- */
+
+enum sdt_status sdt_run_layout(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
+                               struct sdt_geometry geometry, int text, struct sdt_layout *layout,
+                               struct sdt_error *err) {
+    return sdt_parallel_layout(parallel, sdt_tokens(dit, geometry), dit->text_joins ? text : 0,
+                               dit->heads, dit->head_dim, layout, err);
+}
+
+/* The share of the layers whose weights a device reads. */
+static double layer_share(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                          const struct sdt_layout *layout, int device) {
+    int here = 0;
+    if (!strategy->device)
+        return 1.0;
+    for (int l = 0; l < dit->layers; l++) {
+        bool reads = false;
+        for (int t = 0; !reads && t < layout->tiles; t++)
+            reads = strategy->device(layout, dit->layers, l, t) == device;
+        here += reads;
+    }
+    return (double)here / dit->layers;
+}
+
+struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
+                             const struct sdt_layout *layout, int device, int branches,
+                             int text_rows) {
+    const struct sdt_strategy *strategy = parallel->strategy;
+    double d = dit->width, size = (double)sdt_dtype_size(layout->dtype);
+    int tiles = layout->first_tile[device + 1] - layout->first_tile[device];
+    double worked = tiles_of(layout, strategy, device);
+    double turns = turns_of(layout, strategy, device);
+    double patch = (double)sdt_patch_values(dit);
+    double stream = size * layout->rows * (worked * 2.0 * d + turns * (d + dit->hidden)) +
+                    strategy->buffer_bytes(layout, device);
+    double branch = 4.0 * layout->rows * tiles * patch +
+                    size * (double)dit->prompt_elements_per_row * text_rows;
+    double latents = 4.0 * layout->rows * tiles * patch * 5.0; /* x twice, x_last, m0, m1 */
+    double share = layer_share(dit, strategy, layout, device);
+    struct sdt_tensor_count count = dit->count;
+    count.all -= (1.0 - share) * count.layers;
+    struct sdt_need need = {.all = sdt_tensor_bytes(count, layout->dtype) + branches * branch +
+                                   sdt_streams(parallel->streams, branches) * stream + latents};
+    double layers = share * dit->layers;
+    need.least = need.all -
+                 (layers > 2.0 ? size * share * count.layers * (layers - 2.0) / layers : 0.0);
+    return need;
+}
+
+double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                         const struct sdt_layout *layout) {
+    int others = 0; /* devices with tokens that do not compute the step's vectors themselves */
+    for (int d = 1; d < layout->devices; d++)
+        others += layout->first_tile[d + 1] > layout->first_tile[d];
+    return dit->layers * strategy->exchanged(layout) + 4.0 * dit->shared_floats * others;
+}

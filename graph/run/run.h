@@ -1,0 +1,114 @@
+/* One video geometry on one group of devices: what every transformer needs to run there, whatever
+ * model it is.
+ *
+ * A run holds the buffers that all layers, steps and requests of that geometry use: for each stream a
+ * residual x and a work row z per tile, rings of work buffers, and what the strategy's self attention
+ * keeps. A branch of guidance has a stream of its own or shares one; branches with streams of their
+ * own are interleaved layer by layer. The model (graph/models/family.h) fills in what happens to a
+ * tile; the strategy says in which order and where. */
+#ifndef STARDIT_RUN_H
+#define STARDIT_RUN_H
+
+#include "graph/models/family.h"
+#include "graph/strategies/strategy.h"
+
+/* Work buffers that a device's tiles take turns with: enough that its workers do not wait for one
+ * another, few enough that memory does not grow with the sequence. */
+struct sdt_turns {
+    int count, next;
+    sdt_handle *handle;
+};
+
+/* The buffers of one forward in flight. Branches that share a stream follow one another. */
+struct sdt_stream {
+    sdt_handle *x;            /* [tiles] -> [rows, d], the residual stream */
+    sdt_handle *z;            /* [tiles] -> [rows, d], normalised input, merged attention output */
+    struct sdt_turns *raw;    /* [devices] -> [rows, d] */
+    struct sdt_turns *hidden; /* [devices] -> [rows, dit->hidden] */
+    struct sdt_attention_buffers attention;
+    sdt_handle vector[SDT_STREAM_VECTORS]; /* of the step: dit->vector */
+};
+
+/* What a branch of guidance has of its own, whether it has a stream of its own or not. */
+struct sdt_branch {
+    struct sdt_stream *stream;
+    sdt_handle *velocity;            /* [video tiles] -> [rows, C*patch] float32 */
+    const struct sdt_prompt *prompt; /* borrowed from the job; set before a step */
+};
+
+struct sdt_run {
+    struct sdt_dit *dit;
+    struct sdt_machine *machine;
+    struct sdt_parallel parallel;
+    struct sdt_geometry geometry;
+    struct sdt_layout layout;
+    struct sdt_rope rope;
+    float *rope_values;
+    sdt_handle rope_table;
+    struct sdt_parameters *parameters;
+    struct sdt_collective *collective; /* NULL: StarPU's own transfers */
+    void *bound;                       /* the model's struct of weight handles */
+    struct sdt_tensor_handles *layer;  /* [layers]: the same, by layer */
+    int branches, streams;
+    struct sdt_branch branch[2];
+    struct sdt_stream stream[2];
+    /* Set at a step's boundary, by whoever inserts it. */
+    float guidance;
+    bool offloads;     /* weights do not all fit: the next layer's are fetched while one computes */
+    bool helpers_free; /* aco static: nothing is being decoded */
+};
+
+/* text: tokens that join self attention, of the longest branch; 0 where none do. The first failure is
+ * left in the flow and gives NULL. The machine outlives the run. */
+struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct sdt_machine *machine,
+                            const struct sdt_parallel *parallel, struct sdt_geometry geometry,
+                            int branches, int text);
+/* The run's tasks have been waited for. NULL is fine. */
+void sdt_run_free(struct sdt_run *run);
+/* Makes a prompt's handles, tagged as the branch's. The caller clears it. */
+void sdt_run_prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
+                    const struct sdt_text_states *text /* [dit->texts] */,
+                    struct sdt_prompt *prompt);
+
+/* velocity(b) = model(latent, t) of branches 0..branches-1, as the strategy orders it.
+ * latent: [video tiles] -> [rows, C*patch], at their home devices. */
+void sdt_run_step(struct sdt_flow *flow, struct sdt_run *run, int branches, float t,
+                  const sdt_handle *latent);
+/* The order of most strategies: layer by layer. */
+void sdt_run_layers(struct sdt_flow *flow, struct sdt_run *run, int branches, float t,
+                    const sdt_handle *latent);
+
+/* The parts of sdt_run_layers, for strategies that order them otherwise. */
+void sdt_run_begin(struct sdt_flow *flow, struct sdt_run *run, int branch, float t,
+                   const sdt_handle *latent);
+void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, int layer);
+void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch);
+
+/* ---- for models: where a task goes, and what it works in --------------------------------------- */
+
+/* The flow's next tasks run where the strategy puts this tile and layer. */
+void sdt_run_at(struct sdt_flow *flow, const struct sdt_run *run, struct sdt_at at,
+                enum sdt_role role);
+/* The next work buffer of the tile's device. */
+sdt_handle sdt_run_raw(struct sdt_run *run, struct sdt_at at);
+sdt_handle sdt_run_hidden(struct sdt_run *run, struct sdt_at at);
+
+/* ---- predictions ------------------------------------------------------------------------------- */
+
+/* The layout of a geometry. text as in sdt_run_new. Errors as sdt_layout_init. */
+enum sdt_status sdt_run_layout(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
+                               struct sdt_geometry geometry, int text, struct sdt_layout *layout,
+                               struct sdt_error *err);
+/* Bytes on device `device` of a group; text_rows: of a prompt. `least`: with weights that come and go
+ * layer by layer, two layers at a time, kept in the host's memory meanwhile. */
+struct sdt_need {
+    double all, least;
+};
+struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
+                             const struct sdt_layout *layout, int device, int branches,
+                             int text_rows);
+/* Bytes that one forward of one branch moves between devices, exactly: the strategy's exchanges, and
+ * the step's vectors to every device with tokens. */
+double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                         const struct sdt_layout *layout);
+#endif
