@@ -10,8 +10,9 @@
 #include "apps/devices.h"
 #include "apps/info_gpus.h"
 #include "apps/options.h"
-#include "runtime/devices.h"
 #include "graph/pipeline.h"
+#include "runtime/allowance.h"
+#include "runtime/devices.h"
 #include "schedulers/policies.h"
 
 #include "config.h"
@@ -39,11 +40,12 @@ static void print_topology(void) {
         hwloc_topology_destroy(topology);
         return;
     }
-    hwloc_obj_t root = hwloc_get_root_obj(topology);
     hwloc_obj_t package = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PACKAGE, 0);
     const char *model = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : NULL;
+    struct sdt_allowance allowance;
+    sdt__allowance_read("", &allowance);
     printf("Machine:      %s, %.1f GB of memory", model ? model : "unnamed CPU",
-           (double)root->total_memory * 1e-9);
+           allowance.total * 1e-9);
     print_count(topology, HWLOC_OBJ_PACKAGE, "package", "packages");
     print_count(topology, HWLOC_OBJ_NUMANODE, "NUMA node", "NUMA nodes");
     print_count(topology, HWLOC_OBJ_CORE, "core", "cores");
@@ -53,6 +55,10 @@ static void print_topology(void) {
     while ((numa = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, numa)))
         printf("              NUMA node %u: %d hardware threads, %.1f GB\n", numa->logical_index,
                hwloc_bitmap_weight(numa->cpuset), (double)numa->attr->numanode.local_memory * 1e-9);
+    printf("Allowed:      %d core%s", allowance.cores, allowance.cores == 1 ? "" : "s");
+    if (allowance.quota > 0.0)
+        printf(", %.3g CPUs by quota", allowance.quota);
+    printf(", %.2f GB of memory (%s)\n", allowance.memory * 1e-9, allowance.memory_limit);
     struct sdt_gpus gpus;
     sdt__gpus_find(&gpus);
     app_info_gpus(topology, &gpus);
@@ -108,7 +114,8 @@ static void print_policies(void) {
 
 static void print_strategies(void) {
     for (int i = 0; sdt_strategies[i]; i++)
-        printf("%s%s: %s\n", i ? "              " : "Strategies:   ", sdt_strategy_name(sdt_strategies[i]),
+        printf("%s%s: %s\n",
+               i ? "              " : "Strategies:   ", sdt_strategy_name(sdt_strategies[i]),
                sdt_strategy_summary(sdt_strategies[i]));
 }
 

@@ -10,6 +10,7 @@
 #include "apps/devices.h"
 #include "apps/progress.h"
 #include "graph/plan/candidates.h"
+#include "runtime/allowance.h"
 
 #define LONG_SECONDS 3600.0
 #define SHORT_SECONDS 600.0
@@ -25,21 +26,6 @@ static void print_bytes(double bytes) {
 static double flop_unit(double all, const char **name) {
     *name = all >= 1e12 ? "TFLOP" : "GFLOP";
     return all >= 1e12 ? 1e12 : 1e9;
-}
-
-/* Memory that programs can have without swapping, bytes. */
-static double available_memory(void) {
-    double available = (double)sysconf(_SC_AVPHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    char line[128];
-    long long kilobytes;
-    FILE *file = fopen("/proc/meminfo", "r");
-
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %lld kB", &kilobytes) == 1)
-            available = (double)kilobytes * 1024.0;
-    if (file)
-        fclose(file);
-    return available;
 }
 
 static int rounded(int value, double factor, int multiple) {
@@ -155,7 +141,9 @@ static void print_memory(const struct sdt_plan *plan, const struct sdt_placement
     }
     print_bytes(cpus);
     printf(" %s, ", count ? "in the host's" : "on all devices");
-    print_bytes(available_memory());
+    struct sdt_allowance allowance;
+    sdt__allowance_read("", &allowance);
+    print_bytes(allowance.available);
     printf(" available here%s\n", plan->devices > 1 && !count ? " (the devices share it)" : "");
 }
 
@@ -164,7 +152,8 @@ static void print_streams(const struct sdt_pipeline *pipeline, const struct sdt_
                           const struct sdt_placement *placement, int requests,
                           const struct sdt_plan *plan) {
     static const char *const how[] = {"one forward after the other", "two forwards side by side"};
-    struct sdt_machine_rates rates = sdt_measure_rates(placement->device, plan->devices, plan->workers_per_device, placement->precision);
+    struct sdt_machine_rates rates = sdt_measure_rates(
+        placement->device, plan->devices, plan->workers_per_device, placement->precision);
 
     if (plan->forwards < 2)
         return;
@@ -206,8 +195,8 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
                request->tiling.stride_cols);
     if (placement->device) {
         app_devices_name(placement->device, plan->devices, NULL, names, sizeof names);
-        printf("  devices        %s, strategy %s, policy %s\n", names, sdt_strategy_name(request->strategy),
-               scheduler);
+        printf("  devices        %s, strategy %s, policy %s\n", names,
+               sdt_strategy_name(request->strategy), scheduler);
     } else {
         printf("  devices        %d with %d worker%s each, strategy %s, policy %s\n", plan->devices,
                plan->workers_per_device, plan->workers_per_device == 1 ? "" : "s",

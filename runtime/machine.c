@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/folder.h"
+#include "runtime/allowance.h"
 #include "runtime/cuda.h"
 #include "runtime/devices.h"
 #include "kernels/kernels.h"
@@ -27,9 +28,12 @@
 /* What schedulers take a GPU's memory for, bytes per us. */
 #define GPU_BYTES_PER_US 1.5e6
 
-/* The cores of the real machine, and how many of them this process may use (as StarPU counts them): a
- * topology that an earlier machine of this process stood in with is forgotten first. */
-static int count_cores(int *usable) {
+/* Whether this process has told StarPU to bind no worker. */
+static bool unbound;
+
+/* The cores of the real machine: a topology that an earlier machine of this process stood in with is forgotten
+ * first. */
+static int count_cores(void) {
     int cores = 0;
     hwloc_topology_t topology;
     const char *synthetic = getenv("HWLOC_SYNTHETIC");
@@ -38,22 +42,15 @@ static int count_cores(int *usable) {
         unsetenv("STARPU_USE_NUMA");
         unsetenv("STARPU_WORKERS_NOBIND");
     }
-    *usable = 0;
+    if (unbound)
+        unsetenv("STARPU_WORKERS_NOBIND");
+    unbound = false;
     if (hwloc_topology_init(&topology) == 0) {
-        if (hwloc_topology_load(topology) == 0) {
+        if (hwloc_topology_load(topology) == 0)
             cores = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE);
-            int threads = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PU);
-            hwloc_bitmap_t bound = hwloc_bitmap_alloc();
-            *usable = cores;
-            if (bound && cores > 0 && hwloc_get_cpubind(topology, bound, 0) == 0)
-                *usable = hwloc_bitmap_weight(bound) / (threads / cores > 0 ? threads / cores : 1);
-            hwloc_bitmap_free(bound);
-        }
         hwloc_topology_destroy(topology);
     }
-    cores = cores > 0 ? cores : 1;
-    *usable = *usable > cores ? cores : *usable;
-    return cores;
+    return cores > 0 ? cores : 1;
 }
 
 static void remove_bus_folder(struct sdt_machine *machine) {
@@ -196,6 +193,12 @@ static enum sdt_status set_environment(struct sdt_machine *machine, bool stand_i
     setenv("STARPU_NCPU", number, 1);
     setenv("STARPU_NCUDA", "0", 1);
     setenv("STARPU_SILENT", "1", 0);
+    /* Bound, workers that are fewer than the cores would share the first ones with another run's. */
+    if (!stand_ins && workers < machine->cores && !getenv("STARPU_WORKERS_NOBIND") &&
+        !getenv("STARPU_WORKERS_CPUID") && !getenv("STARPU_WORKERS_COREID")) {
+        setenv("STARPU_WORKERS_NOBIND", "1", 1);
+        unbound = true;
+    }
     if (!stand_ins)
         return write_bus_files(machine, nodes, workers, link_mb_per_s, err);
     char topology[160];
@@ -347,8 +350,9 @@ static void set_gpu_rates(const struct sdt_machine *machine, const struct sdt_gp
 
 /* The devices as asked for, checked, and how many workers they have; gpus: filled where there are some. */
 static enum sdt_status settle_devices(struct sdt_machine *machine,
-                                      const struct sdt_machine_options *options, int cores,
-                                      int usable, struct sdt_gpus *gpus, struct sdt_error *err) {
+                                      const struct sdt_machine_options *options,
+                                      const struct sdt_allowance *allowance, struct sdt_gpus *gpus,
+                                      struct sdt_error *err) {
     int wanted = options->workers_per_device;
     enum sdt_status status = sdt__devices_check(options->device, options->devices, gpus, err);
     if (status != SDT_OK)
@@ -362,9 +366,9 @@ static enum sdt_status settle_devices(struct sdt_machine *machine,
         return sdt_fail(err, SDT_ERROR_USAGE, "free mapping is for CPU devices: kinds do not mix");
     if (machine->gpus) {
         set_gpu_rates(machine, gpus);
-        return count_host_workers(machine, wanted, usable, &machine->workers_per_device, err);
+        return count_host_workers(machine, wanted, allowance->cores, &machine->workers_per_device, err);
     }
-    machine->workers_per_device = wanted ? wanted : machine->devices == 1 ? cores : 1;
+    machine->workers_per_device = wanted ? wanted : machine->devices == 1 ? allowance->workers : 1;
     int nodes = host_is_apart(machine) ? machine->devices + 1 : 1;
     if (machine->workers_per_device < 1 || machine->workers_per_device > STARPU_MAXCPUS / nodes)
         return sdt_fail(err, SDT_ERROR_USAGE,
@@ -414,13 +418,15 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     struct starpu_conf conf;
     struct sdt_gpus gpus = {0};
     bool started = false;
-    int usable, cores = count_cores(&usable);
+    struct sdt_allowance allowance;
     struct sdt_machine *machine = calloc(1, sizeof *machine);
 
     *out = NULL;
     if (!machine)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting StarPU");
-    status = settle_devices(machine, options, cores, usable, &gpus, err);
+    machine->cores = count_cores();
+    sdt__allowance_read("", &allowance);
+    status = settle_devices(machine, options, &allowance, &gpus, err);
     if (status != SDT_OK)
         goto out;
     machine->free_mapping = options->free_mapping;
@@ -441,7 +447,7 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     conf.ncpus = 1;
     conf.ncuda = machine->devices;
 #else
-    bool stand_ins = machine->devices > 1 || machine->workers_per_device > cores;
+    bool stand_ins = machine->devices > 1 || machine->workers_per_device > machine->cores;
     sdt__cpu_flops_per_us = (options->worker_gflops > 0.0 ? options->worker_gflops : 25.0) * 1e3;
     status =
         machine->gpus

@@ -29,6 +29,7 @@ enum {
 
 struct sdt_machine {
     int devices, workers_per_device;
+    int cores; /* of the real machine, whoever may use them */
     struct sdt_device what[SDT_MAX_DEVICES]; /* [devices] */
     int gpus;                                /* among them */
     struct sdt_place host;    /* where input and output happen; with one CPU device, that device */

@@ -7,8 +7,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "runtime/devices.h"
 #include "graph/plan/plan.h"
+#include "runtime/allowance.h"
+#include "runtime/devices.h"
 
 /* One request on one group, before anything is placed. */
 struct work {
@@ -97,8 +98,8 @@ static struct layer_time predict_layer(const struct work *w, const struct sdt_st
     if (aco != SDT_ACO_OFF && layout->helpers) {
         /* The helpers' share of attention; their pieces travel to them and back. */
         double share = (double)layout->helpers / all;
-        double pieces = 4.0 * (double)sdt_dtype_size(layout->dtype) * (double)w->tokens *
-                        w->dit->width * share;
+        double pieces =
+            4.0 * (double)sdt_dtype_size(layout->dtype) * (double)w->tokens * w->dit->width * share;
         t.exchange += pieces / devices / rates->link_bytes_per_second;
         t.attention = w->attention_flops / layers / rate(w, all) *
                       head_imbalance(layout, layout->helped_owner, all);
@@ -128,9 +129,8 @@ static enum sdt_status predict(const struct work *w, const struct sdt_pipeline *
     parallel.place = place;
     for (int d = 0; d < 2 * SDT_MAX_DEVICES; d++)
         place[d].workers = w->rates->workers_per_device;
-    enum sdt_status status =
-        sdt_run_layout(w->dit, &parallel, sdt__geometry(pipeline, request),
-                       request->max_sequence_length, &layout, err);
+    enum sdt_status status = sdt_run_layout(w->dit, &parallel, sdt__geometry(pipeline, request),
+                                            request->max_sequence_length, &layout, err);
     if (status != SDT_OK) {
         sdt_layout_clear(&layout);
         return status;
@@ -278,8 +278,8 @@ static struct work work_of(const struct sdt_pipeline *pipeline, const struct sdt
                      (double)(sdt_weights_parameters(dit->weights) +
                               sdt_weights_parameters(pipeline->vae->weights));
     if (pipeline->text)
-        w.text_flops = w.forwards * pipeline->text->kind->flops(pipeline->text,
-                                                                request->max_sequence_length);
+        w.text_flops =
+            w.forwards * pipeline->text->kind->flops(pipeline->text, request->max_sequence_length);
     return w;
 }
 
@@ -355,7 +355,8 @@ struct sdt_machine_rates sdt_measure_rates(const struct sdt_device *device, int 
                                            int workers_per_device, enum sdt_precision precision) {
     if (sdt__has_gpus(device, devices))
         return gpu_rates(device, devices, precision);
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct sdt_allowance allowance;
+    sdt__allowance_read("", &allowance);
     size_t bytes = (size_t)8 << 20;
     double best = 1e9;
     char *from = calloc(1, bytes), *to = malloc(bytes);
@@ -369,13 +370,14 @@ struct sdt_machine_rates sdt_measure_rates(const struct sdt_device *device, int 
     }
     free(from);
     free(to);
-    int workers = workers_per_device > 0 ? workers_per_device : devices == 1 ? (int)cores : 1;
+    int workers = workers_per_device > 0 ? workers_per_device
+                  : devices == 1         ? allowance.workers
+                                         : 1;
     return (struct sdt_machine_rates){.devices = devices,
                                       .workers_per_device = workers,
-                                      .cores = (int)cores,
+                                      .cores = allowance.workers,
                                       .flops_per_second = sdt__measure_speed(),
                                       .link_bytes_per_second = best,
                                       .link_seconds = 10e-6,
-                                      .memory_bytes = (double)sysconf(_SC_PHYS_PAGES) *
-                                                      (double)sysconf(_SC_PAGESIZE)};
+                                      .memory_bytes = allowance.memory};
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/allowance.h"
 #include "runtime/devices.h"
 
 static double now(void) {
@@ -128,14 +129,16 @@ static enum sdt_status check_memory(const struct sdt_request *request,
             total += plan->device_bytes[d];
         }
     }
-    double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    if (status == SDT_OK && total > memory)
-        status = sdt_fail(err, SDT_ERROR_LIMIT,
-                          "the plan needs about %.1f GB on %d devices that share this machine's "
-                          "%.1f GB; a smaller size or number of frames%s%s would need less",
-                          total / 1e9, plan->devices, memory / 1e9,
-                          request->tiling.size_rows ? "" : ", or --enable-tiling,",
-                          plan->streams > 1 ? ", or --streams 1," : "");
+    struct sdt_allowance allowance;
+    sdt__allowance_read("", &allowance);
+    if (status == SDT_OK && total > allowance.memory)
+        status = sdt_fail(
+            err, SDT_ERROR_LIMIT,
+            "the plan needs about %.2f GB on %d device%s, of the %.2f GB %s that this "
+            "process may use; a smaller size or number of frames%s%s would need less",
+            total / 1e9, plan->devices, plan->devices == 1 ? "" : "s", allowance.memory / 1e9,
+            allowance.memory_limit, request->tiling.size_rows ? "" : ", or --enable-tiling,",
+            plan->streams > 1 ? ", or --streams 1," : "");
     return status;
 }
 
@@ -204,7 +207,8 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     struct device_need *need = NULL;
     struct sdt_gpus gpus = {0};
     struct sdt_kinds kinds;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct sdt_allowance allowance;
+    sdt__allowance_read("", &allowance);
 
     *plan = (struct sdt_plan){0};
     enum sdt_status status = sdt__check_request(pipeline, request, err);
@@ -223,7 +227,7 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     int dit = groups ? placement->dit_devices : devices;
     int vae = placement->vae_devices > 0 ? placement->vae_devices : devices;
     int workers = workers_per_device > 0  ? workers_per_device
-                  : devices == 1 || mixed ? (int)cores
+                  : devices == 1 || mixed ? allowance.workers
                                           : 1;
     plan->frames = g.frames;
     plan->latent_height = g.height;
@@ -270,8 +274,7 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
         for (int k = 0; k < layout.chunks; k++)
             if (layout.owner[k] == i % layout.ulysses)
                 plan->device_heads[d] += layout.head[k + 1] - layout.head[k];
-        need[d].denoise =
-            sdt_run_need(dit_model, &parallel, &layout, i, plan->forwards, keys);
+        need[d].denoise = sdt_run_need(dit_model, &parallel, &layout, i, plan->forwards, keys);
     }
     /* Decoding: all VAE devices share one decode, or each runs its own. */
     bool shared = !groups || request->tiling.size_rows;
@@ -294,7 +297,8 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
     plan->step_flops = plan->forwards * (work.linear + work.attention);
     plan->vae_flops = pipeline->vae->kind->flops(pipeline->vae, &job);
     plan->total_flops = plan->text_flops + request->steps * plan->step_flops + plan->vae_flops;
-    plan->exchanged_per_step = plan->forwards * sdt_run_exchanged(dit_model, request->strategy, &layout);
+    plan->exchanged_per_step =
+        plan->forwards * sdt_run_exchanged(dit_model, request->strategy, &layout);
     if (placement->aco == SDT_ACO_STATIC) /* while nothing is being decoded */
         plan->exchanged_per_step +=
             (double)plan->forwards * dit_model->layers *
@@ -307,9 +311,9 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
                                 placement->vae_devices > 0 ? placement->vae : NULL, &gpus);
     plan->denoise_seconds =
         (plan->text_flops + request->steps * plan->step_flops) /
-        (plan->flops_per_second * workers_of(kinds.dit, layout.devices, plan, (double)cores));
+        (plan->flops_per_second * workers_of(kinds.dit, layout.devices, plan, allowance.cpus));
     plan->decode_seconds = plan->vae_flops / (decode_speed * workers_of(kinds.vae, shared ? vae : 1,
-                                                                        plan, (double)cores));
+                                                                        plan, allowance.cpus));
     plan->seconds = plan->denoise_seconds + plan->decode_seconds;
 out:
     sdt_layout_clear(&layout);

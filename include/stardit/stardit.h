@@ -41,15 +41,16 @@ struct sdt_machine_options {
     /* [devices] what they are, in the order of their numbers; NULL: CPU devices. At most SDT_MAX_GPUS
      * GPUs, and beside them cpu:0 at most: the host's memory, with the cores that drive no GPU. */
     const struct sdt_device *device;
-    /* CPU workers of a CPU device; 0: all cores for one device, 1 for several. Beside GPUs: of the
-     * host; 0: all cores that drive no GPU, 8 at most unless cpu:0 is a device. */
+    /* CPU workers of a CPU device; 0: for one device all cores that the process may use, 1 for
+     * several. Beside GPUs: of the host; 0: all cores that drive no GPU, 8 at most unless cpu:0 is a
+     * device. */
     int workers_per_device;
     const char *scheduler; /* a policy's name; NULL: STARPU_SCHED, else "pipedit" */
     bool as_shipped;       /* for measurements: a stock policy whose idle workers spin */
     bool keep_records;     /* for a trace */
     bool keep_edges;       /* for a graph */
     bool free_mapping;     /* for tests: any worker may run any task; no result may change */
-    int max_pending;       /* most tasks of one lane inserted and not ended; 0: 4096, or two layers */
+    int max_pending; /* most tasks of one lane inserted and not ended; 0: 4096, or two layers */
     /* What schedulers are told about stand-in devices; 0: 25 GFLOP/s a worker, 8000 MB/s a link. */
     double worker_gflops, link_mb_per_s;
 };
