@@ -263,16 +263,16 @@ static void two_steps(struct sdt_flow *flow, const struct settings *s, struct sd
                       const struct inputs *inputs, struct measured *measured) {
     double each[2][SDT_MAX_DEVICES] = {{0}};
     struct sdt_text_states text = {inputs->text, s->request.max_sequence_length, 0};
-    sdt_latent_init(flow, latent, &run->layout, sdt_patch_of(run->dit, run->geometry), 0, NULL,
+    sdt_latent_init(flow, latent, &run->layout, sdt_patch_of(run->dit, run->geometry), 0, 0, NULL,
                     NULL);
-    sdt_latent_scatter(flow, latent, flow->host, inputs->latent);
+    sdt_latent_scatter(flow, latent, 0, SDT_SOLVER_X, inputs->latent);
     for (int i = 0; i < s->forwards; i++) {
         sdt_run_prompt(flow, run, i, &text, &prompt[i]);
         run->branch[i].prompt = &prompt[i];
     }
     *measured = (struct measured){0};
     for (int i = 0; i < 2; i++) {
-        sdt_run_step(flow, run, s->forwards, 500.0f, latent->x[0]);
+        sdt_run_step(flow, run, s->forwards, 500.0f, sdt_latent_tiles(latent, 0));
         if (sdt__flow_wait(flow, NULL) != SDT_OK)
             return;
         count(run->machine, each, measured);
@@ -321,13 +321,13 @@ static enum sdt_status simulate(const struct settings *s, struct sdt_machine *ma
         if (status != SDT_OK)
             goto out;
     }
-    run = sdt_run_new(&flow, pipeline->dit, machine, &parallel, g, s->forwards,
+    run = sdt_run_new(&flow, pipeline->dit, machine, NULL, &parallel, g, s->forwards,
                       s->request.max_sequence_length);
     if (run)
         two_steps(&flow, s, run, &latent, prompt, &inputs, measured);
     status = sdt__flow_wait(&flow, err);
 out:
-    if (latent.layout)
+    if (latent.tiles_done)
         sdt_latent_clear(&latent);
     for (int i = 0; i < 2; i++)
         sdt_prompt_clear(&prompt[i]);

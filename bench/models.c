@@ -146,10 +146,10 @@ static enum sdt_status run_steps(void *arg, int times, struct sdt_error *err) {
         sdt_sampler_init(&sampler, SDT_SAMPLER_UNIPC, SDT_SCHEDULE_NEW, times, 3.0, err);
     if (status != SDT_OK)
         return status;
-    sdt_latent_init(&flow, &latent, &s->run->layout, sdt_patch_of(s->run->dit, s->c->latent), times,
+    sdt_latent_init(&flow, &latent, &s->run->layout, sdt_patch_of(s->run->dit, s->c->latent), 0, times,
                     NULL, NULL);
     if (flow.error.status == SDT_OK) {
-        sdt_latent_scatter(&flow, &latent, &machine->host, s->latent);
+        sdt_latent_scatter(&flow, &latent, 0, SDT_SOLVER_X, s->latent);
         for (int i = 0; !s->has_prompt && i < s->c->forwards; i++) {
             sdt_run_prompt(&flow, s->run, i, &text, &s->prompt[i]);
             s->run->branch[i].prompt = &s->prompt[i];
@@ -197,7 +197,7 @@ static enum sdt_status bench_transformer(const struct bench *bench, const struct
     }
     steps.latent = registered(latent, size);
     steps.text = registered(text, text_size);
-    steps.run = sdt_run_new(&flow, dit, bench->machine, &parallel, c->latent, c->forwards,
+    steps.run = sdt_run_new(&flow, dit, bench->machine, NULL, &parallel, c->latent, c->forwards,
                             c->text_rows);
     status = steps.run ? measure(bench, run_steps, &steps, m, err) : sdt__flow_wait(&flow, err);
     if (status == SDT_ERROR_STALLED)

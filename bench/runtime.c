@@ -112,22 +112,22 @@ static void measure_step(const void *arg, struct app_measured *measured) {
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     struct sdt_parallel parallel = {
         .strategy = s->strategy, .place = machine->device, .devices = machine->devices};
-    run = sdt_run_new(&flow, dit, machine, &parallel, geometry, 1, s->text_rows);
+    run = sdt_run_new(&flow, dit, machine, NULL, &parallel, geometry, 1, s->text_rows);
     if (run) {
         struct sdt_text_states states = {handle[1], s->text_rows, 0};
-        sdt_latent_init(&flow, &latent, &run->layout, sdt_patch_of(dit, geometry), STEPS, step_done,
+        sdt_latent_init(&flow, &latent, &run->layout, sdt_patch_of(dit, geometry), 0, STEPS, step_done,
                         end);
         if (flow.error.status == SDT_OK) {
-            sdt_latent_scatter(&flow, &latent, &machine->host, handle[0]);
+            sdt_latent_scatter(&flow, &latent, 0, SDT_SOLVER_X, handle[0]);
             sdt_run_prompt(&flow, run, 0, &states, &prompt);
             run->branch[0].prompt = &prompt;
             for (int i = 0; i < STEPS; i++)
                 sdt_latent_step(&flow, run, &sampler, 1.0f, i, &latent);
-            sdt_latent_gather(&flow, &latent, &machine->host, STEPS, handle[2]);
+            sdt_latent_gather(&flow, &latent, STEPS, SDT_SOLVER_X, handle[2]);
         }
     }
     status = sdt__flow_wait(&flow, &err);
-    if (latent.layout)
+    if (latent.tiles_done)
         sdt_latent_clear(&latent);
     sdt_prompt_clear(&prompt);
     sdt_run_free(run);

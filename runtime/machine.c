@@ -484,7 +484,6 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     machine->watch.stall_seconds = stall ? atof(stall) : 1800.0;
     pthread_mutex_init(&machine->parameters_mutex, NULL);
     sdt__halt_init(&machine->halt, NULL);
-    sdt__halt_init(&machine->anyway, NULL);
     for (int l = 0; l < SDT_LANES; l++) {
         sdt__lane_init(&machine->lane[l], pending, &machine->watch);
         machine->lane[l].fixed = options->max_pending > 0;
@@ -519,7 +518,6 @@ void sdt_machine_close(struct sdt_machine *machine) {
     starpu_shutdown();
     pthread_mutex_destroy(&machine->parameters_mutex);
     sdt__halt_clear(&machine->halt);
-    sdt__halt_clear(&machine->anyway);
     remove_bus_folder(machine);
     sdt__recorder_free(machine->recorder);
     free(machine->device);

@@ -44,7 +44,7 @@ struct sdt_machine {
     bool free_mapping;
     atomic_uint flows; /* bit f: own flow f is in use */
     struct sdt_halt halt;   /* of all flows that have none of their own; its flag stops these too */
-    struct sdt_halt anyway; /* of work that a stop does not end: what is whole is kept */
+    atomic_bool serving;    /* a service has its lanes */
     char scheduler[64];
     char *bus_folder; /* temporary, removed at close; NULL: none, or StarPU's own */
 };

@@ -19,15 +19,16 @@ static void insert(struct sdt_flow *flow, const struct sdt_forward *f, struct sd
 
     if (f->look)
         f->look(f->look_arg, layout);
-    sdt_latent_init(flow, latent, layout, sdt_patch_of(f->dit, f->geometry), 0, NULL, NULL);
+    sdt_latent_init(flow, latent, layout, sdt_patch_of(f->dit, f->geometry), 0, 0, NULL,
+                    NULL);
     if (flow->error.status != SDT_OK)
         return;
-    sdt_latent_scatter(flow, latent, flow->host, handle[0]);
+    sdt_latent_scatter(flow, latent, 0, SDT_SOLVER_X, handle[0]);
     sdt_run_prompt(flow, run, 0, &text, prompt);
     run->branch[0].prompt = prompt;
     run->guidance = f->guidance;
     run->offloads = f->offloads;
-    sdt_run_step(flow, run, 1, f->t, latent->x[0]);
+    sdt_run_step(flow, run, 1, f->t, sdt_latent_tiles(latent, 0));
     flow->place = flow->host;
     flow->tag.role = SDT_ROLE_IO;
     for (int i = 0; i < layout->video_tiles; i++)
@@ -50,14 +51,14 @@ enum sdt_status sdt_forward_once(const struct sdt_forward *f, float *velocity,
     };
 
     struct sdt_run *run =
-        sdt_run_new(&flow, f->dit, f->machine, &f->parallel, f->geometry, 1, f->rows);
+        sdt_run_new(&flow, f->dit, f->machine, NULL, &f->parallel, f->geometry, 1, f->rows);
     if (run)
         insert(&flow, f, run, &latent, &prompt, handle);
     enum sdt_status status = sdt__flow_wait(&flow, err);
     if (status == SDT_ERROR_STALLED)
         return status;
     sdt_prompt_clear(&prompt);
-    if (latent.layout)
+    if (latent.tiles_done)
         sdt_latent_clear(&latent);
     for (int i = 0; i < 3; i++)
         starpu_data_unregister(handle[i]); /* brings the result home */

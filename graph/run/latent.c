@@ -5,68 +5,71 @@
 
 static size_t tile_size(const struct sdt_latent *latent) {
     const struct sdt_patch *p = &latent->patch;
-    return (size_t)latent->layout->rows *
-           (size_t)(p->channels * p->size[0] * p->size[1] * p->size[2]);
+    return (size_t)latent->rows * (size_t)(p->channels * p->size[0] * p->size[1] * p->size[2]);
 }
 
 void sdt_latent_init(struct sdt_flow *flow, struct sdt_latent *latent,
-                     const struct sdt_layout *layout, struct sdt_patch patch, int steps,
+                     const struct sdt_layout *layout, struct sdt_patch patch, int first, int steps,
                      sdt_step_done step_done, void *step_done_arg) {
-    *latent = (struct sdt_latent){.layout = layout,
-                                  .patch = patch,
+    static const char *const names[] = {"latent", "x_last", "m0", "m1"};
+    *latent = (struct sdt_latent){.patch = patch,
+                                  .rows = layout->rows,
+                                  .tiles = layout->video_tiles,
                                   .steps = steps,
                                   .step_done = step_done,
                                   .step_done_arg = step_done_arg};
-    sdt_handle **arrays[] = {&latent->x[0], &latent->x[1], &latent->x_last, &latent->m0,
-                             &latent->m1};
-    static const char *const names[] = {"latent", "latent", "x_last", "m0", "m1"};
     latent->tiles_done = calloc((size_t)steps + 1, sizeof *latent->tiles_done);
     bool failed = !latent->tiles_done;
-    for (size_t a = 0; a < sizeof arrays / sizeof arrays[0]; a++) {
-        *arrays[a] = calloc((size_t)layout->video_tiles, sizeof **arrays[a]);
-        failed |= !*arrays[a];
-        for (int t = 0; *arrays[a] && t < layout->video_tiles; t++)
-            (*arrays[a])[t] = sdt__vector(flow, tile_size(latent), names[a]);
+    for (int s = 0; latent->tiles_done && s < first; s++)
+        atomic_store(&latent->tiles_done[s], latent->tiles);
+    for (int a = 0; a < 2 * SDT_SOLVER_PARTS; a++) {
+        sdt_handle *tile = calloc((size_t)latent->tiles, sizeof *tile);
+        failed |= !tile;
+        for (int t = 0; tile && t < latent->tiles; t++)
+            tile[t] = sdt__vector(flow, tile_size(latent), names[a / 2]);
+        latent->state[a % 2][a / 2] = tile;
     }
     if (failed && flow->error.status == SDT_OK)
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a latent of %d tiles",
-                 layout->video_tiles);
+                 latent->tiles);
 }
 
 void sdt_latent_clear(struct sdt_latent *latent) {
-    sdt_handle *arrays[] = {latent->x[0], latent->x[1], latent->x_last, latent->m0, latent->m1};
-    for (size_t a = 0; a < sizeof arrays / sizeof arrays[0]; a++) {
-        for (int t = 0; arrays[a] && t < latent->layout->video_tiles; t++)
-            if (arrays[a][t])
-                starpu_data_unregister_submit(arrays[a][t]);
-        free(arrays[a]);
+    for (int a = 0; a < 2 * SDT_SOLVER_PARTS; a++) {
+        sdt_handle *tile = latent->state[a % 2][a / 2];
+        for (int t = 0; tile && t < latent->tiles; t++)
+            if (tile[t])
+                starpu_data_unregister_submit(tile[t]);
+        free(tile);
     }
     free(latent->tiles_done);
     *latent = (struct sdt_latent){0};
 }
 
-void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent,
-                        const struct sdt_place *host, sdt_handle whole) {
-    const struct sdt_layout *layout = latent->layout;
-    flow->place = host;
+bool sdt_latent_fits(const struct sdt_latent *latent, const struct sdt_layout *layout) {
+    return latent->rows == layout->rows && latent->tiles == layout->video_tiles;
+}
+
+void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent, int step,
+                        enum sdt_solver_part part, sdt_handle whole) {
+    flow->place = flow->host;
     flow->tag.role = SDT_ROLE_IO;
-    for (int t = 0; t < layout->video_tiles && flow->error.status == SDT_OK; t++) {
+    for (int t = 0; t < latent->tiles && flow->error.status == SDT_OK; t++) {
         flow->tag.tile = t;
-        sdt_insert_patchify(flow, "scatter_latent", &latent->patch, (int64_t)t * layout->rows,
-                            layout->rows, whole, latent->x[0][t]);
+        sdt_insert_patchify(flow, "scatter_latent", &latent->patch, (int64_t)t * latent->rows,
+                            latent->rows, whole, latent->state[step % 2][part][t]);
     }
     flow->tag.tile = -1;
 }
 
-void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent,
-                       const struct sdt_place *host, int step, sdt_handle whole) {
-    const struct sdt_layout *layout = latent->layout;
-    flow->place = host;
+void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent, int step,
+                       enum sdt_solver_part part, sdt_handle whole) {
+    flow->place = flow->host;
     flow->tag.role = SDT_ROLE_IO;
-    for (int t = 0; t < layout->video_tiles; t++) {
+    for (int t = 0; t < latent->tiles; t++) {
         flow->tag.tile = t;
-        sdt_insert_unpatchify(flow, "gather_latent", &latent->patch, (int64_t)t * layout->rows,
-                              layout->rows, latent->x[step % 2][t], whole);
+        sdt_insert_unpatchify(flow, "gather_latent", &latent->patch, (int64_t)t * latent->rows,
+                              latent->rows, latent->state[step % 2][part][t], whole);
     }
     flow->tag.tile = -1;
 }
@@ -74,37 +77,44 @@ void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent,
 static void tile_done(void *arg, int step) {
     struct sdt_latent *latent = arg;
     int done = atomic_fetch_add(&latent->tiles_done[step], 1) + 1;
-    if (done == latent->layout->video_tiles && latent->step_done)
+    if (done == latent->tiles && latent->step_done)
         latent->step_done(latent->step_done_arg, step + 1, latent->steps);
 }
 
 int sdt_latent_steps_done(const struct sdt_latent *latent) {
     int step = 0;
-    while (step < latent->steps && atomic_load(&latent->tiles_done[step]) == latent->layout->video_tiles)
+    while (latent->tiles_done && step < latent->steps &&
+           atomic_load(&latent->tiles_done[step]) == latent->tiles)
         step++;
     return step;
 }
 
+static struct sdt_solver_tile solver_tile(const struct sdt_latent *latent, int step, int tile) {
+    sdt_handle *const *state = latent->state[step % 2];
+    return (struct sdt_solver_tile){state[SDT_SOLVER_X][tile], state[SDT_SOLVER_X_LAST][tile],
+                                    state[SDT_SOLVER_M0][tile], state[SDT_SOLVER_M1][tile]};
+}
+
 void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
                      float guidance, int s, struct sdt_latent *latent) {
-    const struct sdt_layout *layout = latent->layout;
+    const struct sdt_layout *layout = &run->layout;
     int branches = sdt_forwards(run->dit, guidance);
     struct sdt_sampler_step step = sampler->step[s];
 
     flow->tag.step = s;
     run->guidance = guidance;
-    sdt_run_step(flow, run, branches, sampler->timesteps[s], latent->x[s % 2]);
+    sdt_run_step(flow, run, branches, sampler->timesteps[s], sdt_latent_tiles(latent, s));
     step.guidance = branches > 1 ? guidance : 1.0f;
     flow->tag.role = SDT_ROLE_DENOISE;
     flow->tag.stream = 0;
-    for (int i = 0; i < layout->video_tiles; i++) {
+    for (int i = 0; i < latent->tiles; i++) {
         flow->tag.tile = i;
         flow->place = &layout->place[layout->home[i]];
         sdt_insert_sampler_step(flow, "sampler_step", &step, tile_size(latent),
                                 run->branch[0].velocity[i],
                                 branches > 1 ? run->branch[1].velocity[i] : NULL,
-                                latent->x[s % 2][i], latent->x[(s + 1) % 2][i], latent->x_last[i],
-                                latent->m0[i], latent->m1[i], s == 0, tile_done, latent);
+                                solver_tile(latent, s, i), solver_tile(latent, s + 1, i), s == 0,
+                                tile_done, latent);
     }
     flow->tag.tile = flow->tag.step = -1;
 }

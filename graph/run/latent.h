@@ -10,36 +10,51 @@
 /* Called on a worker's thread when all tiles of a step are done; step counts from 1. */
 typedef void (*sdt_step_done)(void *arg, int step, int steps);
 
-/* One latent in flight, sharded like the tokens. x is kept twice, before and after the step in progress, so
- * that a run stopped anywhere still has a whole latent. */
+/* What the solver keeps of a latent between steps: [C, T, H, W] each. */
+enum sdt_solver_part {
+    SDT_SOLVER_X,      /* the latent */
+    SDT_SOLVER_X_LAST, /* the one before */
+    SDT_SOLVER_M0,     /* the last step's prediction */
+    SDT_SOLVER_M1,     /* the one before it */
+    SDT_SOLVER_PARTS
+};
+
+/* One latent in flight, in tiles of tokens. The state is kept twice, before and after the step in
+ * progress, so that a run stopped anywhere still has a whole one. It belongs to no layout: a tile's
+ * home is where the next step's task runs. */
 struct sdt_latent {
-    const struct sdt_layout *layout;
     struct sdt_patch patch;
-    sdt_handle *x[2];             /* [tiles] -> [rows, C*patch]; step s reads x[s % 2] */
-    sdt_handle *x_last, *m0, *m1; /* the solver's memory, same shape */
+    int rows, tiles;
+    sdt_handle *state[2][SDT_SOLVER_PARTS]; /* [tiles] -> [rows, C*patch]; step s reads s % 2 */
     int steps;
     atomic_int *tiles_done; /* [steps] */
     sdt_step_done step_done;
     void *step_done_arg;
 };
 
-/* Failures stay in the flow. */
+/* For a run of that layout, before step `first` (0: the start). Failures stay in the flow. */
 void sdt_latent_init(struct sdt_flow *flow, struct sdt_latent *latent,
-                     const struct sdt_layout *layout, struct sdt_patch patch, int steps,
+                     const struct sdt_layout *layout, struct sdt_patch patch, int first, int steps,
                      sdt_step_done step_done, void *step_done_arg);
 void sdt_latent_clear(struct sdt_latent *latent); /* submitted tasks may still be running */
+/* Are its tiles those of the layout? If not, it goes through the host: gather, init, scatter. */
+bool sdt_latent_fits(const struct sdt_latent *latent, const struct sdt_layout *layout);
 
-/* Distributes a whole latent [C, T, H, W] held by the host over the tiles. */
-void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent,
-                        const struct sdt_place *host, sdt_handle whole);
-/* Collects the latent as it stands after `step` steps (0: the start). */
-void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent,
-                       const struct sdt_place *host, int step, sdt_handle whole);
+/* Distributes one part of the state before `step`, a whole [C, T, H, W] held by the host. */
+void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent, int step,
+                        enum sdt_solver_part part, sdt_handle whole);
+/* Collects it, as it stands after `step` steps (0: the start). */
+void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent, int step,
+                       enum sdt_solver_part part, sdt_handle whole);
 
+/* The latent's tiles before step s. */
+static inline const sdt_handle *sdt_latent_tiles(const struct sdt_latent *latent, int s) {
+    return latent->state[s % 2][SDT_SOLVER_X];
+}
 /* Inserts step s: forwards of the branches, then a solver step per tile. guidance: the request's; with
  * two branches, 1 holds the negative prompt and v = v_u + g (v_c - v_u). */
 void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
                      float guidance, int s, struct sdt_latent *latent);
-/* Whole steps done so far: what a stopped run can keep. Call when no task is running. */
+/* Whole steps done so far: what a stopped run can keep. */
 int sdt_latent_steps_done(const struct sdt_latent *latent);
 #endif

@@ -152,8 +152,8 @@ static void rope_init(struct sdt_flow *flow, struct sdt_run *run) {
 }
 
 struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct sdt_machine *machine,
-                            const struct sdt_parallel *parallel, struct sdt_geometry geometry,
-                            int branches, int text) {
+                            struct sdt_parameters *parameters, const struct sdt_parallel *parallel,
+                            struct sdt_geometry geometry, int branches, int text) {
     struct sdt_run *run = calloc(1, sizeof *run);
 
     if (!run) {
@@ -174,7 +174,8 @@ struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct s
         sdt__collective_open(run->layout.place, run->layout.devices, machine->watch.stall_seconds,
                              &run->collective, &flow->error) != SDT_OK)
         goto failed;
-    run->parameters = sdt_parameters_new(dit->weights, machine);
+    run->parameters = parameters ? parameters : sdt_parameters_new(dit->weights, machine);
+    run->own_parameters = !parameters;
     run->bound = calloc(1, dit->kind->bound_size(dit));
     run->layer = calloc((size_t)dit->layers, sizeof *run->layer);
     if (!run->parameters || !run->bound || !run->layer) {
@@ -210,7 +211,8 @@ void sdt_run_free(struct sdt_run *run) {
         free_handles(run->branch[b].velocity, run->layout.video_tiles);
     if (run->rope_table)
         starpu_data_unregister(run->rope_table);
-    sdt_parameters_free(run->parameters);
+    if (run->own_parameters)
+        sdt_parameters_free(run->parameters);
     if (run->collective)
         run->machine->collective_bytes += sdt__collective_bytes(run->collective);
     sdt__collective_close(run->collective);
@@ -438,7 +440,7 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_paralle
                     strategy->buffer_bytes(layout, device);
     double branch = 4.0 * layout->rows * tiles * patch +
                     size * (double)dit->prompt_elements_per_row * text_rows;
-    double latents = 4.0 * layout->rows * tiles * patch * 5.0; /* x twice, x_last, m0, m1 */
+    double latents = 4.0 * layout->rows * tiles * patch * 8.0; /* x, x_last, m0, m1, all twice */
     double share = layer_share(dit, strategy, layout, device);
     struct sdt_tensor_count count = dit->count;
     count.all -= (1.0 - share) * count.layers;

@@ -46,6 +46,7 @@ struct sdt_run {
     float *rope_values;
     sdt_handle rope_table;
     struct sdt_parameters *parameters;
+    bool own_parameters;
     struct sdt_collective *collective; /* NULL: StarPU's own transfers */
     void *bound;                       /* the model's struct of weight handles */
     struct sdt_tensor_handles *layer;  /* [layers]: the same, by layer */
@@ -58,11 +59,12 @@ struct sdt_run {
     bool helpers_free; /* aco static: nothing is being decoded */
 };
 
-/* text: tokens that join self attention, of the longest branch; 0 where none do. The first failure is
+/* parameters: weights that several runs share, and that outlive them; NULL: the run has its own.
+ * text: tokens that join self attention, of the longest branch; 0 where none do. The first failure is
  * left in the flow and gives NULL. The machine outlives the run. */
 struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct sdt_machine *machine,
-                            const struct sdt_parallel *parallel, struct sdt_geometry geometry,
-                            int branches, int text);
+                            struct sdt_parameters *parameters, const struct sdt_parallel *parallel,
+                            struct sdt_geometry geometry, int branches, int text);
 /* The run's tasks have been waited for. NULL is fine. */
 void sdt_run_free(struct sdt_run *run);
 /* Makes a prompt's handles, tagged as the branch's. The caller clears it. */

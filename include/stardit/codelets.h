@@ -151,15 +151,19 @@ void sdt_insert_patch_order(struct sdt_flow *flow, const char *name, int rows, i
                             sdt_handle y /* [rows, C, patch] written */);
 
 /* -- sampler.c -- */
-/* x_next = one solver step from x. The previous latent stays in x, so that a stopped run still has
- * a whole latent. done (or NULL) is called with done_arg on the worker's thread when the task has
- * run. */
+/* What a solver keeps of one tile between steps, [n] each. */
+struct sdt_solver_tile {
+    sdt_handle x;      /* the latent */
+    sdt_handle x_last; /* the one before */
+    sdt_handle m0, m1; /* predictions of the last step, and of the one before */
+};
+/* One solver step. What was there stays in `from`, so that a run stopped anywhere still has a whole
+ * state to keep and to go on from. first: only from.x has been written. done (or NULL) is called with
+ * done_arg on the worker's thread when the task has run. */
 void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
                              const struct sdt_sampler_step *step, size_t n,
                              sdt_handle v_cond /* [n] */, sdt_handle v_uncond /* [n] or NULL */,
-                             sdt_handle x /* [n] */, sdt_handle x_next /* [n] written */,
-                             sdt_handle x_last /* [n] */, sdt_handle m0 /* [n] */,
-                             sdt_handle m1 /* [n]; these three updated, first written at step 0 */,
+                             struct sdt_solver_tile from, struct sdt_solver_tile to /* written */,
                              bool first, void (*done)(void *arg, int step), void *done_arg);
 
 /* -- conv.c: video convolutions, channel-last, one frame a task -- */

@@ -167,6 +167,13 @@ struct sdt_vae_tiling {
     int size_rows, size_cols, stride_rows, stride_cols;
 };
 
+/* What a solver keeps of a latent between two steps: enough to go on from there with the same bits. */
+struct sdt_solver_state {
+    int step; /* steps that have been done, of how many the request says */
+    const float *x, *x_last, *m0, *m1; /* [C, T, H, W] each: the latent, the one before, and the last
+                                        * two predictions */
+};
+
 /* What is wanted. Set to defaults by sdt_pipeline_defaults: the checkpoint's stardit.json, else the
  * family's; the prompt is NULL then. A prompt is needed: prompt_embeds count before token_ids,
  * these before prompt. Strings and arrays are borrowed. */
@@ -186,8 +193,9 @@ struct sdt_request {
     enum sdt_sampler_kind sampler;
     enum sdt_sampler_schedule schedule;
     const float *latents; /* [C, T, H, W] starting noise; NULL: from the seed */
+    const struct sdt_solver_state *resume; /* in its place: goes on from there; NULL: from the start */
     struct sdt_vae_tiling tiling;
-    const struct sdt_strategy *strategy; /* requests that run together use the first one's */
+    const struct sdt_strategy *strategy;
 };
 /* SDT_ERROR_FORMAT when the checkpoint's stardit.json is malformed. Strings belong to the
  * pipeline. */
@@ -271,6 +279,8 @@ struct sdt_result {
     float *video; /* [frames, height, width, 3], -1..1, malloc'ed; NULL when stopped before */
     int channels, latent_frames, latent_height, latent_width;
     float *latent; /* [C, T, H, W], malloc'ed, after steps_done steps; NULL when none was begun */
+    float *x_last, *m0, *m1; /* as latent: the rest of the solver's state where denoising ended early
+                              * (struct sdt_solver_state); else NULL */
     int steps, steps_done;
     int prompt_tokens;
     double text_seconds, denoise_seconds, decode_seconds;
@@ -294,9 +304,11 @@ struct sdt_run_options {
     void *deliver_arg;
 };
 /* Runs count >= 1 requests and returns when all have been delivered; they are denoised in their
- * order. After sdt_machine_stop, denoising ends at once (SDT_ERROR_INTERRUPTED, with the latent of
- * the last whole step) and, with two groups, latents that are ready are still decoded. Returns the
- * first failure. After SDT_ERROR_STALLED the process must end. */
+ * order: a service (below) with the queue "fcfs" over a closed list. After sdt_machine_stop, denoising
+ * ends at once (SDT_ERROR_INTERRUPTED, with the latent of the last whole step) and, with two groups,
+ * latents that are ready are still decoded. A failed request leaves the others alone; the first failure
+ * is returned. SDT_ERROR_USAGE, before anything is begun, for what sdt_plan_make refuses of the
+ * placement. After SDT_ERROR_STALLED the process must end. */
 enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                      const struct sdt_request *requests, int count,
                                      const struct sdt_run_options *options, struct sdt_error *err);
@@ -306,6 +318,87 @@ enum sdt_status sdt_pipeline_run(struct sdt_pipeline *pipeline, struct sdt_machi
                                  const struct sdt_request *request, const char *save_latent,
                                  sdt_progress progress, void *progress_arg,
                                  struct sdt_result *result, struct sdt_error *err);
+
+/* ---- jobs ------------------------------------------------------------------------------------ */
+
+/* A service carries requests out on a machine as they come. Each is a job that advances by its text,
+ * by ONE step, or by its decode; between two of these it can be paused, moved to other devices, or
+ * ended, while others go on. Which job advances next is a queue's to say. What a job computes does not
+ * depend on any of it: a job that was paused and moved has the bits of one that was not.
+ *
+ * One service per machine at a time. Its threads call progress and deliver. All calls below may come
+ * from any thread, also from a deliver or progress call, but for sdt_service_close. */
+struct sdt_service;
+struct sdt_job;
+
+struct sdt_service_options {
+    struct sdt_placement placement; /* of all jobs, until one is moved */
+    const char *queue; /* "fcfs": in the order of their coming (NULL); "priority": the highest first;
+                        * "edf": the earliest deadline first */
+};
+/* The queues' names by index; NULL: no more. */
+const char *sdt_queue_name(int index);
+
+/* SDT_ERROR_USAGE for a placement that sdt_plan_make refuses, an unknown queue, or a machine that has a
+ * service; SDT_ERROR_MEMORY. The pipeline and the machine outlive the service. */
+enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
+                                 const struct sdt_service_options *options,
+                                 struct sdt_service **service, struct sdt_error *err);
+/* Takes no more jobs, waits until all have been delivered (paused ones are resumed), and frees the
+ * service. Returns the first failure of a job. After SDT_ERROR_STALLED the process must end. */
+enum sdt_status sdt_service_close(struct sdt_service *service, struct sdt_error *err);
+
+struct sdt_job_options {
+    int number;       /* what progress, deliver, traces and statistics call it */
+    int priority;     /* larger ones first */
+    double deadline;  /* seconds from now; 0: none */
+    const char *save_latent; /* where the latent is written before decoding, or NULL */
+    sdt_progress progress;   /* or NULL */
+    void *progress_arg;
+    sdt_deliver deliver; /* or NULL */
+    void *deliver_arg;
+    /* Every so many steps: the state after `state->step` steps, borrowed for the call, from the service's
+     * thread. 0: never. */
+    int checkpoint_every;
+    void (*checkpoint)(void *arg, int number, const struct sdt_solver_state *state);
+    void *checkpoint_arg;
+};
+/* Takes a request, whose strings and arrays are borrowed until it is delivered. *job (NULL: not
+ * wanted) is the caller's to free. SDT_ERROR_USAGE for what this placement does not allow its strategy;
+ * SDT_ERROR_MISSING where its text cannot be encoded; SDT_ERROR_INTERRUPTED when the service closes;
+ * SDT_ERROR_MEMORY. What else is wrong with it is delivered. */
+enum sdt_status sdt_service_submit(struct sdt_service *service, const struct sdt_request *request,
+                                   const struct sdt_job_options *options, struct sdt_job **job,
+                                   struct sdt_error *err);
+/* Forgets the job, which goes on. NULL is fine. After its service has been closed, this is the one call
+ * that is left. */
+void sdt_job_free(struct sdt_job *job);
+
+/* At the next boundary: the job waits, with its state where it is, until it is resumed. */
+void sdt_job_pause(struct sdt_job *job);
+void sdt_job_resume(struct sdt_job *job);
+/* Ends it: what is running of it runs out, at most a step; delivered with SDT_ERROR_INTERRUPTED and the
+ * latent of the last whole step. */
+void sdt_job_cancel(struct sdt_job *job);
+void sdt_job_priority(struct sdt_job *job, int priority);
+void sdt_job_deadline(struct sdt_job *job, double deadline /* seconds from now; 0: none */);
+/* From the next step on it denoises on these devices of the machine, of the kind of those before.
+ * SDT_ERROR_USAGE for devices that are not there, stand twice, or do not go with the placement's aco or
+ * transport. */
+enum sdt_status sdt_job_move(struct sdt_job *job, const int *devices /* [count] */, int count,
+                             struct sdt_error *err);
+
+enum sdt_job_phase { SDT_JOB_TEXT, SDT_JOB_STEP, SDT_JOB_DECODE, SDT_JOB_DONE };
+struct sdt_job_state {
+    enum sdt_job_phase phase; /* what it does next, or does now */
+    bool paused, active;      /* active: a thread of the service is at it */
+    int steps_done, steps;
+    enum sdt_status status; /* when done: as delivered */
+    double waited;          /* seconds since it was submitted */
+};
+struct sdt_job_state sdt_job_poll(struct sdt_job *job);
+/* Returns when the job has been delivered. */
+void sdt_job_wait(struct sdt_job *job);
 
 #ifdef __cplusplus
 }

@@ -100,7 +100,9 @@ static void fails_in_a_run(void) {
     CHECK(atomic_load(&called) == 1, "a task of another lane ran after the failure");
 
     struct sdt_flow rescue = sdt_machine_flow(machine, SDT_LANE_DECODE);
-    rescue.halt = &machine->anyway;
+    struct sdt_halt own;
+    sdt__halt_init(&own, NULL);
+    rescue.halt = &own;
     insert_breaks(&rescue, SDT_OK, "", y, 10);
     expect(&rescue, SDT_OK, "", "a flow that goes on after a stop");
     CHECK(atomic_load(&called) == 11, "its task did not run");
@@ -122,7 +124,9 @@ static void fails_beside(void) {
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DECODE);
     struct sdt_flow other = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     sdt_handle x = sdt__vector(&flow, N, "x");
-    flow.halt = &machine->anyway;
+    struct sdt_halt own;
+    sdt__halt_init(&own, NULL);
+    flow.halt = &own;
     sdt_insert_load(&flow, "put", SDT_F32, zeros, N, 1, 1, 1, x);
     insert_breaks(&flow, SDT_ERROR_LIMIT, "no room", x, 1);
     expect(&flow, SDT_ERROR_LIMIT, failure, "a failing flow that goes on after a stop");

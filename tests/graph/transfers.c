@@ -157,7 +157,7 @@ static enum sdt_status forward(struct sdt_machine *machine, struct sdt_dit *dit,
     struct sdt_prompt prompt;
 
     flow.tag.request = request;
-    struct sdt_run *run = sdt_run_new(&flow, dit, machine, &parallel, geometry, 1, TEXT_ROWS);
+    struct sdt_run *run = sdt_run_new(&flow, dit, machine, NULL, &parallel, geometry, 1, TEXT_ROWS);
     if (!run || !noise || !text)
         return sdt_fail(err, SDT_ERROR_MEMORY, "no run: %s", flow.error.message);
     sdt_randn(1, size, noise);
@@ -165,11 +165,11 @@ static enum sdt_status forward(struct sdt_machine *machine, struct sdt_dit *dit,
     sdt_handle states = host_vector(text, TEXT_ROWS * (size_t)dit->text_dim);
     starpu_pause();
     struct sdt_text_states words = {states, TEXT_ROWS, 0};
-    sdt_latent_init(&flow, &latent, &run->layout, sdt_patch_of(dit, geometry), 0, NULL, NULL);
-    sdt_latent_scatter(&flow, &latent, &machine->host, whole);
+    sdt_latent_init(&flow, &latent, &run->layout, sdt_patch_of(dit, geometry), 0, 0, NULL, NULL);
+    sdt_latent_scatter(&flow, &latent, 0, SDT_SOLVER_X, whole);
     sdt_run_prompt(&flow, run, 0, &words, &prompt);
     run->branch[0].prompt = &prompt;
-    sdt_run_step(&flow, run, 1, 500.0f, latent.x[0]);
+    sdt_run_step(&flow, run, 1, 500.0f, sdt_latent_tiles(&latent, 0));
     starpu_resume();
     enum sdt_status status = sdt__flow_wait(&flow, err);
     sdt_latent_clear(&latent);

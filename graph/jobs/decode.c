@@ -1,0 +1,96 @@
+/* From a latent to frames. */
+#include "graph/jobs/job.h"
+
+#include <stdlib.h>
+
+#include "graph/checkpoint/finite.h"
+
+static void tell_frame(void *arg, int done, int total) { sdt__tell(arg, "decode", done, total); }
+
+static struct sdt_vae_job vae_job(const struct sdt_service *service,
+                                  const struct sdt_request *request, const struct sdt_place *place,
+                                  int devices) {
+    struct sdt_vae_job job = sdt__vae_job(service->pipeline, request);
+    job.dtype = service->kinds.vae_dtype;
+    job.place = place;
+    job.devices = devices;
+    return job;
+}
+
+double sdt__decode_bytes(const struct sdt_service *service, const struct sdt_request *request,
+                         const struct sdt_place *place, int devices) {
+    const struct sdt_vae *vae = service->pipeline->vae;
+    struct sdt_vae_job job = vae_job(service, request, place, devices);
+    return vae->kind->bytes(vae, &job, devices);
+}
+
+enum sdt_status sdt__check_room(const struct sdt_place *place, const char *what, double bytes,
+                                const struct sdt_request *request, struct sdt_error *err) {
+    starpu_ssize_t room = starpu_memory_get_total(place->node);
+    if (room <= 0 || bytes <= (double)room) /* not positive: no limit */
+        return SDT_OK;
+    return sdt_fail(
+        err, SDT_ERROR_LIMIT,
+        "%s %d frames of %dx%d (height x width) needs about %.1f MB on device %d, whose "
+        "limit is %.1f MB; a smaller size would need less",
+        what, request->num_frames, request->height, request->width, bytes / 1e6, place->device,
+        (double)room / 1e6);
+}
+
+static sdt_handle host_vector(float *values, size_t count) {
+    sdt_handle handle = NULL;
+    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
+                                sizeof(float));
+    return handle;
+}
+
+enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *d,
+                                struct sdt_error *err) {
+    struct sdt_service *service = job->service;
+    struct sdt_vae *vae = service->pipeline->vae;
+    struct sdt_flow flow = sdt_machine_flow(service->machine, d->lane);
+    struct sdt_vae_job task = vae_job(service, &job->request, d->place, d->devices);
+    struct sdt_result *result = &job->result;
+    size_t pixels = 3 * (size_t)result->frames * (size_t)result->height * (size_t)result->width;
+    double start = sdt__now();
+
+    flow.tag.request = job->options.number;
+    flow.halt = service->two ? &job->finish : &job->halt;
+    double bytes = vae->kind->bytes(vae, &task, d->devices);
+    for (int i = 0; i < d->devices; i++) {
+        enum sdt_status fits =
+            sdt__check_room(&d->place[i], "decoding", bytes, &job->request, err);
+        if (fits != SDT_OK)
+            return fits;
+    }
+    if (!d->parameters)
+        d->parameters = sdt_parameters_new(vae->weights, service->machine);
+    result->video = calloc(pixels, sizeof *result->video);
+    if (!result->video || !d->parameters)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a video of %.1f GB",
+                        (double)pixels * sizeof(float) / 1e9);
+    task.parameters = d->parameters;
+    task.frame_done = tell_frame;
+    task.frame_done_arg = job->teller;
+    sdt_handle latent = host_vector(result->latent, sdt__latent_size(result));
+    sdt_handle video = host_vector(result->video, pixels);
+    enum sdt_status status =
+        vae->kind->decode(&flow, vae, service->machine, &task, latent, video, err);
+    if (status == SDT_ERROR_STALLED)
+        return status; /* nothing can be freed any more */
+    starpu_data_unregister(latent);
+    starpu_data_unregister(video);
+    if (status == SDT_ERROR_NOT_FINITE && err)
+        status = sdt_checkpoint_blame(service->pipeline->folder, true, err);
+    if (status != SDT_OK) {
+        free(result->video);
+        result->video = NULL;
+    }
+    result->decode_seconds = sdt__now() - start;
+    return status;
+}
+
+void sdt__decode_unload(struct sdt_decoder *d) {
+    sdt_parameters_free(d->parameters);
+    d->parameters = NULL;
+}

@@ -1,0 +1,453 @@
+/* From a prompt to a latent, a step at a time. */
+#include "graph/jobs/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/checkpoint/finite.h"
+
+static sdt_handle host_vector(float *values, size_t count) {
+    sdt_handle handle = NULL;
+    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
+                                sizeof(float));
+    return handle;
+}
+
+static struct sdt_flow flow_of(struct sdt_job *job, struct sdt_halt *halt) {
+    struct sdt_flow flow = sdt_machine_flow(job->service->machine, SDT_LANE_DENOISE);
+    flow.halt = halt;
+    flow.tag.request = job->options.number;
+    return flow;
+}
+
+static void tell_step(void *arg, int step, int steps) { sdt__tell(arg, "denoise", step, steps); }
+
+/* ---- teams and their runs ---------------------------------------------------------------------- */
+
+enum sdt_status sdt__team_find(struct sdt_service *service, const int *devices, int count,
+                               struct sdt_team **out, struct sdt_error *err) {
+    const struct sdt_placement *p = &service->placement;
+    size_t size = (size_t)count * sizeof *devices;
+
+    for (*out = service->teams; *out; *out = (*out)->next)
+        if ((*out)->devices == count && !memcmp((*out)->device, devices, size))
+            return SDT_OK;
+    struct sdt_team *team = calloc(1, sizeof *team);
+    if (!team)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a group of %d devices", count);
+    bool help = service->two && p->aco != SDT_ACO_OFF;
+    team->devices = count;
+    memcpy(team->device, devices, size);
+    enum sdt_status status = sdt_group_init(&team->group, service->machine, count, devices,
+                                            help ? p->vae_devices : 0, p->vae, err);
+    if (status != SDT_OK) {
+        sdt_group_clear(&team->group);
+        free(team);
+        return status;
+    }
+    team->next = service->teams;
+    service->teams = *out = team;
+    return SDT_OK;
+}
+
+/* What runs of this request on the team are made of. */
+static struct sdt_parallel parallel_of(const struct sdt_service *service,
+                                       const struct sdt_team *team,
+                                       const struct sdt_request *request) {
+    const struct sdt_group *group = &team->group;
+    struct sdt_parallel parallel =
+        sdt_parallel_of(request->strategy, &service->placement, group->devices, group->helpers);
+    parallel.place = group->place;
+    parallel.anywhere = group->anywhere;
+    parallel.dtype = service->kinds.dit_dtype;
+    return parallel;
+}
+
+/* Teams are added by other threads, and stay. */
+static void free_runs(struct sdt_service *service) {
+    starpu_pthread_mutex_lock(&service->mutex);
+    struct sdt_team *teams = service->teams;
+    starpu_pthread_mutex_unlock(&service->mutex);
+    for (struct sdt_team *team = teams; team; team = team->next) {
+        sdt_run_free(team->run);
+        team->run = NULL;
+    }
+}
+
+/* The team's run for this job: the one before, if it fits. Other teams' that nobody needs are freed:
+ * their buffers take room. NULL: the flow's error says why. */
+static struct sdt_run *prepare(struct sdt_job *job, struct sdt_flow *flow) {
+    struct sdt_service *service = job->service;
+    struct sdt_dit *dit = service->pipeline->dit;
+    struct sdt_geometry g = sdt__geometry(service->pipeline, &job->request);
+    int branches = sdt__forwards(service->pipeline, &job->request);
+    struct sdt_team *team = job->team;
+    struct sdt_run *run = team->run;
+
+    if (run && run->branches >= branches && run->parallel.strategy == job->request.strategy &&
+        g.frames == run->geometry.frames && g.height == run->geometry.height &&
+        g.width == run->geometry.width &&
+        run->layout.tokens - run->layout.video == (dit->text_joins ? job->text_rows : 0))
+        return run;
+    if (!sdt__lane_drain(flow->lane, &flow->error))
+        return NULL;
+    free_runs(service);
+    if (!service->parameters)
+        service->parameters = sdt_parameters_new(dit->weights, service->machine);
+    if (!service->parameters) {
+        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a run of the transformer");
+        return NULL;
+    }
+    struct sdt_parallel parallel = parallel_of(service, team, &job->request);
+    team->run = sdt_run_new(flow, dit, service->machine, service->parameters, &parallel, g,
+                            branches, job->text_rows);
+    return team->run;
+}
+
+void sdt__denoise_unload(struct sdt_service *service) {
+    free_runs(service);
+    sdt_parameters_free(service->parameters);
+    service->parameters = NULL;
+}
+
+/* On GPUs weights may come and go, on CPU devices all is to stay. *offloads: they do on one. */
+static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
+                                    struct sdt_error *err) {
+    const struct sdt_service *service = job->service;
+    const struct sdt_pipeline *pipeline = service->pipeline;
+    const struct sdt_request *request = &job->request;
+    struct sdt_parallel parallel = parallel_of(service, job->team, request);
+    struct sdt_layout layout = {0};
+    double beside = 0.0; /* what decoding takes of devices that both groups have */
+
+    *offloads = false;
+    if (service->shared)
+        beside = sdt__decode_bytes(service, request, service->vae.place,
+                                   request->tiling.size_rows ? service->vae.devices : 1);
+    enum sdt_status status =
+        sdt_run_layout(pipeline->dit, &parallel, sdt__geometry(pipeline, request), job->text_rows,
+                       &layout, err);
+    for (int i = 0; status == SDT_OK && i < layout.devices; i++) {
+        const struct sdt_place *place = &layout.place[i];
+        struct sdt_need need = sdt_run_need(pipeline->dit, &parallel, &layout, i,
+                                            sdt__forwards(pipeline, request), job->text_rows);
+        bool gpu = place->kind == SDT_DEVICE_CUDA;
+        double room = (double)starpu_memory_get_total(place->node);
+        status =
+            sdt__check_room(place, "denoising", (gpu ? need.least : need.all) + beside, request, err);
+        *offloads |= gpu && room > 0.0 && need.all + beside > room;
+    }
+    sdt_layout_clear(&layout);
+    return status;
+}
+
+/* ---- the beginning ------------------------------------------------------------------------------ */
+
+/* The latent on the host: where denoising starts. */
+static enum sdt_status make_latent(struct sdt_job *job, struct sdt_error *err) {
+    const struct sdt_request *request = &job->request;
+    struct sdt_result *result = &job->result;
+    const struct sdt_solver_state *resume = request->resume;
+    const float *given = resume ? resume->x : request->latents;
+    size_t count = sdt__latent_size(result);
+
+    if (count > UINT32_MAX)
+        return sdt_fail(err, SDT_ERROR_LIMIT, "a latent of %zu values; at most 2^32 - 1 work",
+                        count);
+    if (resume && (resume->step < 0 || resume->step > request->steps || !resume->x ||
+                   (resume->step > 0 && (!resume->x_last || !resume->m0 || !resume->m1))))
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "a state after step %d of %d: it must be whole, and of a step that the "
+                        "request has",
+                        resume->step, request->steps);
+    result->latent = malloc(count * sizeof *result->latent);
+    if (!result->latent)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a latent of %zu values", count);
+    if (given && sdt_find_not_finite(count, given) < count)
+        return sdt_fail(err, SDT_ERROR_USAGE, "the given latent holds NaN or infinity");
+    if (given)
+        memcpy(result->latent, given, count * sizeof *result->latent);
+    else
+        sdt_randn(request->seed, count, result->latent);
+    return SDT_OK;
+}
+
+/* The text encoder's states of all branches' prompts. */
+static enum sdt_status make_states(struct sdt_job *job, struct sdt_flow *flow, int branches,
+                                   struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    sdt__tell(job->teller, "text", 0, branches);
+    for (int b = 0; status == SDT_OK && b < branches; b++) {
+        status = sdt__text_states(job, flow, b, err);
+        if (status == SDT_OK)
+            sdt__tell(job->teller, "text", b + 1, branches);
+        job->text_rows =
+            job->states[b].rows > job->text_rows ? job->states[b].rows : job->text_rows;
+    }
+    job->result.prompt_tokens = job->states[0].rows;
+    return status;
+}
+
+/* The state that denoising starts from, on the devices. */
+static void scatter_state(struct sdt_job *job, struct sdt_flow *flow, const struct sdt_run *run) {
+    const struct sdt_solver_state *resume = job->request.resume;
+    size_t count = sdt__latent_size(&job->result);
+    float *part[SDT_SOLVER_PARTS] = {job->result.latent};
+    int first = resume ? resume->step : 0;
+
+    sdt_latent_init(flow, job->latent, &run->layout, sdt_patch_of(run->dit, run->geometry), first,
+                    job->request.steps, tell_step, job->teller);
+    if (resume && first > 0) { /* only read, though StarPU takes no pointer to const */
+        part[SDT_SOLVER_X_LAST] = (float *)resume->x_last;
+        part[SDT_SOLVER_M0] = (float *)resume->m0;
+        part[SDT_SOLVER_M1] = (float *)resume->m1;
+    }
+    for (int p = 0; p < SDT_SOLVER_PARTS && flow->error.status == SDT_OK; p++)
+        if (part[p]) {
+            job->whole[p] = host_vector(part[p], count);
+            sdt_latent_scatter(flow, job->latent, first, (enum sdt_solver_part)p, job->whole[p]);
+        }
+    job->step = first;
+}
+
+static enum sdt_status set_up(struct sdt_job *job, struct sdt_flow *flow, struct sdt_error *err) {
+    const struct sdt_request *request = &job->request;
+    bool offloads;
+    enum sdt_status status = sdt_sampler_init(&job->sampler, request->sampler, request->schedule,
+                                              request->steps, request->flow_shift, err);
+    if (status == SDT_OK)
+        status = check_memory(job, &offloads, err);
+    if (status != SDT_OK)
+        return status;
+    job->latent = calloc(1, sizeof *job->latent);
+    if (!job->latent)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a request");
+    struct sdt_run *run = prepare(job, flow);
+    if (run) {
+        scatter_state(job, flow, run);
+        for (int b = 0; b < sdt__forwards(job->service->pipeline, request); b++)
+            sdt_run_prompt(flow, run, b, &job->states[b], &job->prompt[b]);
+    }
+    if (flow->error.status != SDT_OK && err)
+        *err = flow->error;
+    return flow->error.status;
+}
+
+enum sdt_status sdt__job_begin(struct sdt_job *job, struct sdt_error *err) {
+    struct sdt_pipeline *pipeline = job->service->pipeline;
+    const struct sdt_request *request = &job->request;
+    struct sdt_flow flow = flow_of(job, &job->halt);
+    double start = sdt__now();
+
+    enum sdt_status status = sdt__check_request(pipeline, request, err);
+    if (status == SDT_OK && request->steps > 0)
+        status = make_states(job, &flow, sdt__forwards(pipeline, request), err);
+    job->begun_at = sdt__now();
+    job->result.text_seconds = job->begun_at - start;
+    if (status == SDT_OK)
+        status = make_latent(job, err);
+    if (status == SDT_OK && request->steps > 0)
+        status = set_up(job, &flow, err);
+    job->mark = sdt__flow_mark(&flow);
+    return status;
+}
+
+/* ---- steps ------------------------------------------------------------------------------------- */
+
+/* The state after so many steps, [SDT_SOLVER_PARTS] arrays malloc'ed (NULL: not wanted, or no memory),
+ * by tasks that go on after a stop. */
+static enum sdt_status gather_state(struct sdt_job *job, int steps, bool whole,
+                                    float *array[SDT_SOLVER_PARTS], struct sdt_error *err) {
+    struct sdt_flow flow = flow_of(job, &job->keep);
+    sdt_handle handle[SDT_SOLVER_PARTS] = {NULL};
+    size_t count = sdt__latent_size(&job->result);
+
+    for (int p = 0; p < (whole ? SDT_SOLVER_PARTS : 1); p++) {
+        if (!array[p])
+            array[p] = malloc(count * sizeof *array[p]);
+        if (!array[p]) {
+            sdt_fail(&flow.error, SDT_ERROR_MEMORY, "no memory for a latent of %zu values", count);
+            break;
+        }
+        handle[p] = host_vector(array[p], count);
+        sdt_latent_gather(&flow, job->latent, steps, (enum sdt_solver_part)p, handle[p]);
+    }
+    if (flow.error.status != SDT_ERROR_STALLED)
+        sdt__flow_reach(&flow, sdt__flow_mark(&flow));
+    if (flow.error.status == SDT_OK)
+        sdt__halt_status(&job->keep, &flow.error);
+    for (int p = 0; flow.error.status != SDT_ERROR_STALLED && p < SDT_SOLVER_PARTS; p++)
+        if (handle[p])
+            starpu_data_unregister(handle[p]); /* brings it home */
+    if (flow.error.status != SDT_OK && err)
+        *err = flow.error;
+    return flow.error.status;
+}
+
+/* To a layout with other tiles (GPUs, another number of them): through the host. */
+static enum sdt_status move_state(struct sdt_job *job, struct sdt_flow *flow,
+                                  const struct sdt_run *run, struct sdt_error *err) {
+    float *array[SDT_SOLVER_PARTS] = {NULL};
+    size_t count = sdt__latent_size(&job->result);
+    if (!sdt__flow_reach(flow, job->mark))
+        return flow->error.status;
+    enum sdt_status status = gather_state(job, job->step, job->step > 0, array, err);
+    if (status == SDT_OK) {
+        struct sdt_latent *old = job->latent, *moved = calloc(1, sizeof *moved);
+        if (moved)
+            sdt_latent_init(flow, moved, &run->layout, old->patch, job->step, old->steps,
+                            old->step_done, old->step_done_arg);
+        else
+            status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a request");
+        for (int p = 0; moved && p < SDT_SOLVER_PARTS; p++)
+            if (array[p]) {
+                sdt_handle whole = host_vector(array[p], count);
+                sdt_latent_scatter(flow, moved, job->step, (enum sdt_solver_part)p, whole);
+                starpu_data_unregister(whole);
+            }
+        if (moved) {
+            job->latent = moved;
+            sdt_latent_clear(old);
+            free(old);
+        }
+    }
+    for (int p = 0; p < SDT_SOLVER_PARTS; p++)
+        free(array[p]);
+    return status;
+}
+
+/* Every so many steps: hands the state out. */
+static enum sdt_status checkpoint(struct sdt_job *job, struct sdt_error *err) {
+    const struct sdt_job_options *o = &job->options;
+    float *array[SDT_SOLVER_PARTS] = {NULL};
+    struct sdt_flow flow = flow_of(job, &job->halt);
+    if (!sdt__flow_reach(&flow, job->mark)) {
+        if (err)
+            *err = flow.error;
+        return flow.error.status;
+    }
+    if (sdt_latent_steps_done(job->latent) < job->step)
+        return SDT_OK; /* it has been stopped: the end keeps what is whole */
+    enum sdt_status status = gather_state(job, job->step, true, array, err);
+    if (status == SDT_OK) {
+        struct sdt_solver_state state = {job->step, array[SDT_SOLVER_X], array[SDT_SOLVER_X_LAST],
+                                         array[SDT_SOLVER_M0], array[SDT_SOLVER_M1]};
+        o->checkpoint(o->checkpoint_arg, o->number, &state);
+    }
+    for (int p = 0; status != SDT_ERROR_STALLED && p < SDT_SOLVER_PARTS; p++)
+        free(array[p]);
+    return status;
+}
+
+/* Aco, static: the helpers are free while no latent waits for decoding or is being decoded. */
+static bool nothing_to_decode(struct sdt_service *service) {
+    bool nothing = true;
+    starpu_pthread_mutex_lock(&service->mutex);
+    for (struct sdt_job *job = service->first; job; job = job->next)
+        nothing = nothing && job->phase != SDT_JOB_DECODE;
+    starpu_pthread_mutex_unlock(&service->mutex);
+    return nothing;
+}
+
+enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
+    struct sdt_service *service = job->service;
+    struct sdt_flow flow = flow_of(job, &job->halt);
+    const struct sdt_job_options *o = &job->options;
+    bool offloads = false;
+
+    enum sdt_status status = sdt__halt_status(&job->halt, err);
+    if (status == SDT_OK)
+        status = check_memory(job, &offloads, err);
+    struct sdt_run *run = status == SDT_OK ? prepare(job, &flow) : NULL;
+    if (run && !sdt_latent_fits(job->latent, &run->layout))
+        status = move_state(job, &flow, run, err);
+    if (status == SDT_OK && run) {
+        for (int b = 0; b < 2; b++)
+            run->branch[b].prompt = &job->prompt[b];
+        run->offloads = offloads;
+        run->helpers_free = nothing_to_decode(service);
+        sdt_latent_step(&flow, run, &job->sampler, (float)job->request.guidance_scale, job->step,
+                        job->latent);
+    }
+    if (status == SDT_OK && flow.error.status != SDT_OK) {
+        status = flow.error.status;
+        if (err)
+            *err = flow.error;
+    }
+    job->mark = sdt__flow_mark(&flow);
+    job->step += status == SDT_OK;
+    if (status == SDT_OK && o->checkpoint_every > 0 && job->step % o->checkpoint_every == 0 &&
+        job->step < job->request.steps)
+        status = checkpoint(job, err);
+    return status;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------ */
+
+/* What the first tasks have read. */
+static void free_inputs(struct sdt_job *job) {
+    for (int p = 0; p < SDT_SOLVER_PARTS; p++) {
+        if (job->whole[p])
+            starpu_data_unregister(job->whole[p]);
+        job->whole[p] = NULL;
+    }
+    for (int b = 0; b < 2; b++) {
+        if (job->states[b].handle)
+            starpu_data_unregister(job->states[b].handle);
+        free(job->text_values[b]);
+        job->states[b].handle = NULL;
+        job->text_values[b] = NULL;
+    }
+}
+
+static void free_state(struct sdt_job *job) {
+    if (job->latent)
+        sdt_latent_clear(job->latent);
+    free(job->latent);
+    job->latent = NULL;
+    for (int b = 0; b < 2; b++)
+        sdt_prompt_clear(&job->prompt[b]);
+    sdt_sampler_clear(&job->sampler);
+}
+
+enum sdt_status sdt__job_gather(struct sdt_job *job, enum sdt_status status,
+                                struct sdt_error *err) {
+    struct sdt_result *result = &job->result;
+    struct sdt_flow flow = flow_of(job, &job->halt);
+    struct sdt_error found;
+
+    if (status == SDT_ERROR_STALLED)
+        return status; /* nothing can be freed any more */
+    if (!sdt__flow_reach(&flow, job->mark)) {
+        *err = flow.error;
+        return SDT_ERROR_STALLED;
+    }
+    free_inputs(job);
+    /* A task's failure says more than a stop. */
+    if ((status == SDT_OK || status == SDT_ERROR_INTERRUPTED) &&
+        sdt__halt_status(&job->halt, &found) != SDT_OK) {
+        status = found.status;
+        *err = found;
+    }
+    result->steps_done = job->latent ? sdt_latent_steps_done(job->latent) : 0;
+    if (result->steps_done > 0) {
+        bool early = result->steps_done < result->steps;
+        float *array[SDT_SOLVER_PARTS] = {result->latent};
+        enum sdt_status gathered = gather_state(job, result->steps_done, early, array, &found);
+        result->x_last = array[SDT_SOLVER_X_LAST];
+        result->m0 = array[SDT_SOLVER_M0];
+        result->m1 = array[SDT_SOLVER_M1];
+        if (gathered != SDT_OK && (status == SDT_OK || gathered == SDT_ERROR_STALLED)) {
+            status = gathered;
+            *err = found;
+        }
+        if (gathered == SDT_ERROR_STALLED)
+            return gathered;
+    }
+    free_state(job);
+    if (status == SDT_ERROR_NOT_FINITE)
+        status = sdt_checkpoint_blame(job->service->pipeline->folder, false, err);
+    if (result->steps > 0)
+        result->denoise_seconds = sdt__now() - job->begun_at;
+    return status;
+}

@@ -1,0 +1,167 @@
+/* A job: a request that can stop at any boundary and go on from there.
+ *
+ * It advances by its text, by ONE step, or by its decode. Between steps its state is small: the
+ * latent's tiles and what the solver keeps of them, the prompt as all steps use it, the solver's
+ * coefficients. So preempting a job is not choosing it, moving it is running its next step elsewhere,
+ * and ending it frees these. A service has one thread that denoises, with two pieces on their way at
+ * a time, and threads that decode; a queue says which job goes on.
+ *
+ * With two groups of devices (DeDiVAE; PipeDiT, arXiv 2511.12056) request k + 1 is denoised while
+ * request k is decoded, weights stay where they are used, and the number of latents alive is bounded.
+ * With one group for both, the one thread decodes as well, and drops each phase's weights before it
+ * loads the other's: offloading, as the paper's baseline ran. */
+#ifndef STARDIT_JOB_H
+#define STARDIT_JOB_H
+
+#include <stdatomic.h>
+
+#include "graph/jobs/queues/queue.h"
+#include "graph/pipeline.h"
+#include "graph/run/latent.h"
+#include "runtime/clock.h"
+#include "runtime/devices.h"
+
+/* Devices that denoise together, and the run that is set up there. */
+struct sdt_team {
+    struct sdt_team *next;
+    int devices, device[SDT_MAX_DEVICES];
+    struct sdt_group group;
+    struct sdt_run *run; /* of the last job's geometry and strategy; NULL: none yet */
+};
+
+/* Through whom tasks report progress. On the heap: after a stall, tasks may still end and tell, and
+ * what they look at is left to them. The caller behind it is not: it may take its own things away. */
+struct sdt_teller {
+    sdt_progress call;
+    void *arg;
+    int number;
+    atomic_bool parted;  /* from the caller */
+    atomic_int speaking; /* calls in progress */
+};
+void sdt__tell(struct sdt_teller *teller, const char *phase, int done, int total);
+/* After a stall: nothing more is told; a call in progress gets a second to return, because it may be
+ * what stalls. */
+void sdt__teller_part(struct sdt_teller *teller);
+
+struct sdt_job {
+    struct sdt_service *service;
+    struct sdt_job *next; /* of the service's, in the order of their arrival */
+    atomic_int references;
+    struct sdt_request request;
+    struct sdt_job_options options;
+    unsigned long arrival;
+    double arrived;
+
+    /* Under the service's mutex. */
+    enum sdt_job_phase phase;
+    bool begun, paused, active, delivered;
+    int priority;
+    double deadline; /* on the service's clock; HUGE_VAL: none */
+    enum sdt_status status;
+    int steps_done;          /* as others are told */
+    struct sdt_team *wanted; /* where it denoises from the next step on */
+
+    struct sdt_halt halt;   /* of its text and its steps; the machine's stop ends them too */
+    struct sdt_halt finish; /* of its decode, which goes on after such a stop */
+    struct sdt_halt keep;   /* of what brings home a latent that has been stopped */
+
+    /* Of the thread that is at it. */
+    struct sdt_team *team; /* where it denoises now */
+    struct sdt_teller *teller;
+    int step; /* the next one to insert */
+    struct sdt_sampler sampler;
+    struct sdt_latent *latent; /* on the heap, as the teller; NULL: none yet */
+    struct sdt_prompt prompt[2];
+    int text_rows;      /* of the longest branch */
+    unsigned long mark; /* in the lane, behind its last piece */
+    double begun_at;    /* denoising; on the service's clock */
+    struct sdt_result result;
+    /* What the first tasks read, until they have ended. */
+    struct sdt_text_states states[2];
+    float *text_values[2]; /* given embeddings */
+    sdt_handle whole[SDT_SOLVER_PARTS];
+};
+static inline size_t sdt__latent_size(const struct sdt_result *r) {
+    return (size_t)r->channels * (size_t)r->latent_frames * (size_t)r->latent_height *
+           (size_t)r->latent_width;
+}
+
+/* A decoding thread's devices and weights. */
+struct sdt_decoder {
+    struct sdt_service *service;
+    const struct sdt_place *place; /* [devices] */
+    int devices, lane;
+    struct sdt_parameters *parameters;
+    starpu_pthread_t thread;
+};
+
+struct sdt_service {
+    struct sdt_pipeline *pipeline;
+    struct sdt_machine *machine;
+    struct sdt_placement placement;
+    struct sdt_kinds kinds;
+    const struct sdt_queue *queue;
+    bool two;    /* groups, each with threads of its own */
+    bool shared; /* the groups share devices */
+    struct sdt_group vae;
+    const struct sdt_place *text_place;
+    enum sdt_dtype text_dtype;
+
+    starpu_pthread_mutex_t mutex;
+    starpu_pthread_cond_t changed;
+    struct sdt_job *first, *last;
+    unsigned long arrivals;
+    int jobs, room;              /* in the list, and in the two that follow */
+    struct sdt_waiting *waiting; /* what the queue chooses from */
+    struct sdt_job **ready;      /* the same jobs */
+    int alive, most_alive; /* latents begun and not delivered yet, and their bound */
+    bool closed, given_up;
+    enum sdt_status status; /* the first failure */
+    struct sdt_error error;
+
+    struct sdt_team *teams; /* under the mutex; the placement's own is the last */
+    /* Of the denoising thread. */
+    struct sdt_parameters *parameters; /* the transformer's weights, of all teams */
+    unsigned long recent;             /* the lane's mark behind the piece before last */
+    starpu_pthread_t thread;
+    bool denoising; /* it was started */
+    struct sdt_decoder *decoder; /* [decoders]; with one group, the denoising thread's */
+    int decoders;
+};
+
+/* ---- denoise.c: text and steps, by the denoising thread ----------------------------------------- */
+
+/* Encodes the prompt and sets the latent up. The job's next phase is a step, or the decode. */
+enum sdt_status sdt__job_begin(struct sdt_job *job, struct sdt_error *err);
+/* Inserts ONE step. */
+enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err);
+/* Waits for what was inserted, brings the latent home, and frees what the job has on the devices.
+ * status, *err: how it went so far; returns how it ended. */
+enum sdt_status sdt__job_gather(struct sdt_job *job, enum sdt_status status, struct sdt_error *err);
+/* Drops buffers and weights. */
+void sdt__denoise_unload(struct sdt_service *service);
+/* The team of these devices, made if need be; under the mutex. SDT_ERROR_USAGE, SDT_ERROR_MEMORY. */
+enum sdt_status sdt__team_find(struct sdt_service *service, const int *devices, int count,
+                               struct sdt_team **team, struct sdt_error *err);
+
+/* ---- text.c: from a prompt to states ------------------------------------------------------------- */
+
+/* job->states of one branch's prompt (1: the negative one), in whichever form it was given. Given ones
+ * stay in job->text_values; computed ones are there when it returns. */
+enum sdt_status sdt__text_states(struct sdt_job *job, struct sdt_flow *flow, int branch,
+                                 struct sdt_error *err);
+
+/* ---- decode.c ------------------------------------------------------------------------------------ */
+
+enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *decoder,
+                                struct sdt_error *err);
+void sdt__decode_unload(struct sdt_decoder *decoder);
+/* What decoding this request takes on each of so many devices, bytes. */
+double sdt__decode_bytes(const struct sdt_service *service, const struct sdt_request *request,
+                         const struct sdt_place *place, int devices);
+
+/* Would this many bytes go into the place's memory? StarPU waits forever for room that can never be
+ * there, so what cannot fit is refused before its tasks are inserted. */
+enum sdt_status sdt__check_room(const struct sdt_place *place, const char *what, double bytes,
+                                const struct sdt_request *request, struct sdt_error *err);
+#endif

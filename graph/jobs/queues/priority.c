@@ -1,0 +1,13 @@
+/* The highest priority first, and first come, first served among equals. */
+#include "graph/jobs/queues/queue.h"
+
+static int choose(const struct sdt_waiting *job, int count, double now) {
+    int best = 0;
+    (void)now;
+    for (int i = 1; i < count; i++)
+        if (job[i].priority > job[best].priority)
+            best = i;
+    return best;
+}
+
+const struct sdt_queue sdt__queue_priority = {.name = "priority", .choose = choose};

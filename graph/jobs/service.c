@@ -1,0 +1,756 @@
+/* Threads that advance jobs, and the calls that steer them. */
+#include "graph/jobs/job.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- telling ----------------------------------------------------------------------------------- */
+
+void sdt__tell(struct sdt_teller *teller, const char *phase, int done, int total) {
+    atomic_fetch_add(&teller->speaking, 1);
+    if (teller->call && !atomic_load(&teller->parted))
+        teller->call(teller->arg, teller->number, phase, done, total);
+    atomic_fetch_sub(&teller->speaking, 1);
+}
+
+void sdt__teller_part(struct sdt_teller *teller) {
+    const struct timespec moment = {0, 10 * 1000 * 1000};
+    atomic_store(&teller->parted, true);
+    for (int i = 0; i < 100 && atomic_load(&teller->speaking) > 0; i++)
+        nanosleep(&moment, NULL);
+}
+
+/* ---- results ----------------------------------------------------------------------------------- */
+
+static void result_init(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                        struct sdt_result *result) {
+    struct sdt_geometry g = sdt__geometry(pipeline, request);
+    *result = (struct sdt_result){.frames = request->num_frames,
+                                  .height = request->height,
+                                  .width = request->width,
+                                  .channels = pipeline->vae->channels,
+                                  .latent_frames = g.frames,
+                                  .latent_height = g.height,
+                                  .latent_width = g.width,
+                                  .steps = request->steps};
+}
+
+void sdt_result_clear(struct sdt_result *result) {
+    free(result->video);
+    free(result->latent);
+    free(result->x_last);
+    free(result->m0);
+    free(result->m1);
+    *result = (struct sdt_result){0};
+}
+
+static enum sdt_status save_latent(const struct sdt_job *job, struct sdt_error *err) {
+    const struct sdt_result *r = &job->result;
+    if (!job->options.save_latent)
+        return SDT_OK;
+    struct sdt_stored tensor = {
+        .name = "latent",
+        .dtype = SDT_F32,
+        .rank = 5,
+        .shape = {1, r->channels, r->latent_frames, r->latent_height, r->latent_width},
+        .count = sdt__latent_size(r),
+        .data = r->latent};
+    tensor.bytes = tensor.count * sizeof(float);
+    return sdt_safetensors_write(job->options.save_latent, 1, &tensor, err);
+}
+
+static void job_release(struct sdt_job *job) {
+    if (atomic_fetch_sub(&job->references, 1) != 1)
+        return;
+    sdt__halt_clear(&job->halt);
+    sdt__halt_clear(&job->finish);
+    sdt__halt_clear(&job->keep);
+    free(job->teller);
+    free(job);
+}
+
+/* A copy of the latent: after a stall tasks may still use the job's. NULL: no step was finished, or no
+ * memory. */
+static float *copy_latent(const struct sdt_result *r) {
+    size_t count = sdt__latent_size(r);
+    float *copy = r->latent && r->steps_done > 0 ? malloc(count * sizeof *copy) : NULL;
+    if (copy)
+        memcpy(copy, r->latent, count * sizeof *copy);
+    return copy;
+}
+
+/* Takes it out of the service's list. Under the mutex. */
+static void forget(struct sdt_service *service, struct sdt_job *job) {
+    struct sdt_job **link = &service->first, *before = NULL;
+    while (*link != job) {
+        before = *link;
+        link = &before->next;
+    }
+    *link = job->next;
+    if (service->last == job)
+        service->last = before;
+    service->jobs--;
+}
+
+static void deliver(struct sdt_job *job, enum sdt_status status, const struct sdt_error *err) {
+    struct sdt_service *service = job->service;
+    struct sdt_result *result = &job->result, copy;
+    int steps_done = result->steps_done;
+
+    starpu_pthread_mutex_lock(&service->mutex);
+    if (status != SDT_OK && (service->status == SDT_OK || status == SDT_ERROR_STALLED)) {
+        service->status = status;
+        service->error = *err;
+    }
+    service->given_up |= status == SDT_ERROR_STALLED;
+    starpu_pthread_mutex_unlock(&service->mutex);
+    if (status == SDT_ERROR_STALLED) {
+        sdt__teller_part(job->teller);
+        copy = *result;
+        copy.video = copy.x_last = copy.m0 = copy.m1 = NULL;
+        copy.latent = copy_latent(result);
+        result = &copy;
+        atomic_fetch_add(&job->references, 1); /* left to the tasks that may still end */
+    }
+    if (job->options.deliver)
+        job->options.deliver(job->options.deliver_arg, job->options.number, status, err, result);
+    sdt_result_clear(result);
+    starpu_pthread_mutex_lock(&service->mutex);
+    forget(service, job);
+    job->phase = SDT_JOB_DONE;
+    job->active = false;
+    job->delivered = true;
+    job->status = status;
+    job->steps_done = steps_done;
+    service->alive -= job->begun;
+    starpu_pthread_cond_broadcast(&service->changed);
+    starpu_pthread_mutex_unlock(&service->mutex);
+    job_release(job);
+}
+
+/* ---- choosing ---------------------------------------------------------------------------------- */
+
+static bool ended(const struct sdt_job *job) {
+    return sdt__halted(job->phase == SDT_JOB_DECODE && job->service->two ? &job->finish
+                                                                         : &job->halt);
+}
+
+/* Could a thread that denoises or decodes advance it now? */
+static bool could_advance(const struct sdt_service *service, const struct sdt_job *job,
+                          bool denoises, bool decodes) {
+    bool mine = job->phase == SDT_JOB_DECODE ? decodes : denoises;
+    if (!mine || job->active || job->phase == SDT_JOB_DONE)
+        return false;
+    if (ended(job))
+        return true; /* to its end */
+    return (!job->paused || service->closed) &&
+           (job->begun || service->alive < service->most_alive);
+}
+
+/* Is there, or may there still come, anything for this thread? */
+static bool more_to_come(const struct sdt_service *service, bool denoises, bool decodes) {
+    if (!service->closed)
+        return true;
+    for (const struct sdt_job *job = service->first; job; job = job->next)
+        if (job->phase == SDT_JOB_DECODE ? decodes && !job->active : denoises || decodes)
+            return true;
+    return false;
+}
+
+/* Until something changes; at times of itself, because a signal's handler can only set a flag. */
+static void wait_a_while(struct sdt_service *service) {
+#ifdef STARPU_SIMGRID
+    starpu_pthread_cond_wait(&service->changed, &service->mutex);
+#else
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 200 * 1000 * 1000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&service->changed, &service->mutex, &until);
+#endif
+}
+
+/* Those that the thread could advance now, for the queue to choose from. One that has been ended stands
+ * alone: there is nothing to choose. */
+static int collect(struct sdt_service *service, bool denoises, bool decodes) {
+    int count = 0;
+    for (struct sdt_job *job = service->first; job; job = job->next) {
+        if (!could_advance(service, job, denoises, decodes))
+            continue;
+        bool alone = ended(job);
+        count = alone ? 0 : count;
+        service->ready[count] = job;
+        service->waiting[count++] =
+            (struct sdt_waiting){.arrival = job->arrival,
+                                 .phase = job->phase,
+                                 .priority = job->priority,
+                                 .arrived = job->arrived,
+                                 .deadline = job->deadline,
+                                 .steps_left = job->request.steps - job->steps_done};
+        if (alone)
+            break;
+    }
+    return count;
+}
+
+/* The job that the thread is to advance; NULL: there is nothing more for it. */
+static struct sdt_job *next_job(struct sdt_service *service, bool denoises, bool decodes) {
+    struct sdt_job *chosen = NULL;
+
+    starpu_pthread_mutex_lock(&service->mutex);
+    while (!chosen && !service->given_up && more_to_come(service, denoises, decodes)) {
+        int count = collect(service, denoises, decodes), best = 0;
+        if (count == 0) {
+            wait_a_while(service);
+            continue;
+        }
+        if (count > 1)
+            best = service->queue->choose(service->waiting, count, sdt__now());
+        chosen = service->ready[best >= 0 && best < count ? best : 0];
+        chosen->active = true;
+        service->alive += !chosen->begun;
+        chosen->begun = true;
+        chosen->team = chosen->wanted;
+    }
+    starpu_pthread_mutex_unlock(&service->mutex);
+    return chosen;
+}
+
+static void put_back(struct sdt_job *job, enum sdt_job_phase phase) {
+    struct sdt_service *service = job->service;
+    starpu_pthread_mutex_lock(&service->mutex);
+    job->steps_done = job->step;
+    job->phase = phase;
+    job->active = false;
+    starpu_pthread_cond_broadcast(&service->changed);
+    starpu_pthread_mutex_unlock(&service->mutex);
+}
+
+/* ---- threads ----------------------------------------------------------------------------------- */
+
+/* Denoising has ended, well or not. True: what follows is the decode. */
+static bool end_denoising(struct sdt_job *job, enum sdt_status status, struct sdt_error *err) {
+    status = sdt__job_gather(job, status, err);
+    if (status == SDT_OK)
+        status = save_latent(job, err);
+    if (status == SDT_OK)
+        return true;
+    deliver(job, status, err);
+    return false;
+}
+
+/* Text, or a step. Two pieces are on their way at a time: while one computes, the next is inserted. */
+static void denoise(struct sdt_service *service, struct sdt_job *job) {
+    struct sdt_lane *lane = &service->machine->lane[SDT_LANE_DENOISE];
+    struct sdt_error err = {0};
+    unsigned long before = lane->entered;
+    enum sdt_status status = sdt__halt_status(&job->halt, &err);
+
+    if (status == SDT_OK && !sdt__lane_reach(lane, service->recent, &err))
+        status = SDT_ERROR_STALLED;
+    if (status == SDT_OK)
+        status = job->phase == SDT_JOB_TEXT ? sdt__job_begin(job, &err)
+                                            : sdt__job_step(job, &err);
+    service->recent = before;
+    if (status == SDT_OK && job->step < job->request.steps) {
+        put_back(job, SDT_JOB_STEP);
+    } else if (end_denoising(job, status, &err)) {
+        put_back(job, SDT_JOB_DECODE);
+    }
+}
+
+static void decode(struct sdt_job *job, struct sdt_decoder *decoder) {
+    struct sdt_error err = {0};
+    enum sdt_status status =
+        sdt__halt_status(job->service->two ? &job->finish : &job->halt, &err);
+    if (status == SDT_OK)
+        status = sdt__job_decode(job, decoder, &err);
+    deliver(job, status, &err);
+}
+
+static bool given_up(struct sdt_service *service) {
+    starpu_pthread_mutex_lock(&service->mutex);
+    bool stalled = service->given_up;
+    starpu_pthread_mutex_unlock(&service->mutex);
+    return stalled;
+}
+
+static void *decode_all(void *arg) {
+    struct sdt_decoder *decoder = arg;
+    struct sdt_job *job;
+    while ((job = next_job(decoder->service, false, true)))
+        decode(job, decoder);
+    if (!given_up(decoder->service)) /* what waits for a stalled device would wait for ever */
+        sdt__decode_unload(decoder);
+    return NULL;
+}
+
+/* Starts decoding threads on a group: one per device, or one for all that shares out spatial tiles.
+ * Fewer than asked for is no failure if there is one. */
+static void start_decoding(struct sdt_service *service, const struct sdt_group *group, bool tiles) {
+    int threads = tiles ? 1 : group->devices;
+    for (int i = 0; i < threads; i++) {
+        struct sdt_decoder *decoder = &service->decoder[service->decoders];
+        *decoder = (struct sdt_decoder){.service = service,
+                                        .place = group->place + (tiles ? 0 : i),
+                                        .devices = tiles ? group->devices : 1,
+                                        .lane = SDT_LANE_DECODE + service->decoders};
+        if (starpu_pthread_create(&decoder->thread, NULL, decode_all, decoder))
+            break;
+        service->decoders++;
+    }
+}
+
+/* Latents that wait for a decoder. */
+static int waiting(struct sdt_service *service) {
+    int count = 0;
+    starpu_pthread_mutex_lock(&service->mutex);
+    for (struct sdt_job *job = service->first; job; job = job->next)
+        count += job->phase == SDT_JOB_DECODE && !job->active;
+    starpu_pthread_mutex_unlock(&service->mutex);
+    return count;
+}
+
+/* Can the transformer's weights stay on the GPUs while the decoder works? Converting them again would
+ * take long. */
+static bool room_to_decode(const struct sdt_service *service, const struct sdt_decoder *decoder,
+                           const struct sdt_request *request) {
+    double bytes = sdt__decode_bytes(service, request, decoder->place, decoder->devices);
+    bool room = true;
+    for (int i = 0; i < decoder->devices; i++)
+        room = room && decoder->place[i].kind == SDT_DEVICE_CUDA &&
+               (decoder->parameters || /* it has found room before */
+                bytes <= (double)starpu_memory_get_available(decoder->place[i].node));
+    return room;
+}
+
+/* One group: both phases, and of two only one's weights at a time, unless there is room. */
+static void take_turns(struct sdt_service *service) {
+    struct sdt_decoder *decoder = &service->decoder[0];
+    struct sdt_job *job;
+    bool keep = service->placement.keep_weights;
+
+    while ((job = next_job(service, true, true))) {
+        if (job->phase != SDT_JOB_DECODE) {
+            if (!keep && decoder->parameters)
+                sdt__decode_unload(decoder);
+            denoise(service, job);
+            continue;
+        }
+        keep = keep || room_to_decode(service, decoder, &job->request);
+        if (!keep) {
+            struct sdt_error err;
+            struct sdt_lane *lane = &service->machine->lane[SDT_LANE_DENOISE];
+            if (!sdt__lane_drain(lane, &err)) { /* of other jobs' steps */
+                deliver(job, SDT_ERROR_STALLED, &err);
+                break;
+            }
+            sdt__denoise_unload(service);
+        }
+        decode(job, decoder);
+    }
+    if (!given_up(service)) {
+        sdt__denoise_unload(service);
+        sdt__decode_unload(decoder);
+    }
+}
+
+static void *denoise_all(void *arg) {
+    struct sdt_service *service = arg;
+    struct sdt_job *job;
+
+    if (!service->two) {
+        take_turns(service);
+        return NULL;
+    }
+    while ((job = next_job(service, true, false)))
+        denoise(service, job);
+    /* Nothing is left to denoise. Where the groups share devices, all of them decode already. */
+    if (service->placement.vae_spill && !service->shared && !given_up(service) &&
+        waiting(service) > 0) {
+        sdt__denoise_unload(service); /* makes room for the VAE's weights */
+        const struct sdt_team *team = service->teams;
+        while (team->next)
+            team = team->next;
+        int first = service->decoders;
+        start_decoding(service, &team->group, false);
+        for (int i = first; i < service->decoders; i++)
+            starpu_pthread_join(service->decoder[i].thread, NULL);
+        service->decoders = first;
+    }
+    return NULL;
+}
+
+/* ---- a service --------------------------------------------------------------------------------- */
+
+static enum sdt_status check_placement(const struct sdt_machine *machine,
+                                       const struct sdt_placement *p, struct sdt_kinds *kinds,
+                                       struct sdt_error *err) {
+    if (p->dit_devices < 0 || p->dit_devices > SDT_MAX_DEVICES || p->vae_devices < 0 ||
+        p->vae_devices > SDT_MAX_DEVICES)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "groups of %d and %d devices; at most %d devices a group work",
+                        p->dit_devices, p->vae_devices, SDT_MAX_DEVICES);
+    return sdt__settle_kinds(p, machine->what, machine->devices, kinds, err);
+}
+
+static void service_free(struct sdt_service *service) {
+    for (struct sdt_team *team = service->teams, *next; team; team = next) {
+        next = team->next;
+        sdt_group_clear(&team->group);
+        free(team);
+    }
+    sdt_group_clear(&service->vae);
+    starpu_pthread_cond_destroy(&service->changed);
+    starpu_pthread_mutex_destroy(&service->mutex);
+    free(service->decoder);
+    free(service->waiting);
+    free(service->ready);
+    free(service);
+}
+
+static enum sdt_status make_groups(struct sdt_service *service, struct sdt_error *err) {
+    const struct sdt_placement *p = &service->placement;
+    struct sdt_machine *machine = service->machine;
+    int all[SDT_MAX_DEVICES];
+    for (int d = 0; d < SDT_MAX_DEVICES; d++)
+        all[d] = d;
+    struct sdt_team *team = NULL;
+    enum sdt_status status =
+        sdt__team_find(service, p->dit_devices ? p->dit : all,
+                       p->dit_devices ? p->dit_devices : machine->devices, &team, err);
+    if (status != SDT_OK)
+        return status;
+    status =
+        sdt_group_init(&service->vae, machine, p->vae_devices ? p->vae_devices : machine->devices,
+                       p->vae_devices ? p->vae : all, 0, NULL, err);
+    service->text_place = p->text_with_vae ? &service->vae.place[0] : &team->group.place[0];
+    service->text_dtype = p->text_with_vae ? service->kinds.vae_dtype : service->kinds.dit_dtype;
+    return status;
+}
+
+static enum sdt_status start_threads(struct sdt_service *service, struct sdt_error *err) {
+    int most = SDT_MAX_DEVICES + 1;
+    service->decoder = calloc((size_t)most, sizeof *service->decoder);
+    if (!service->decoder)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for decoding threads");
+    if (!service->two)
+        service->decoder[0] = (struct sdt_decoder){.service = service,
+                                                   .place = service->vae.place,
+                                                   .devices = service->vae.devices,
+                                                   .lane = SDT_LANE_DECODE};
+    if (starpu_pthread_create(&service->thread, NULL, denoise_all, service))
+        return sdt_fail(err, SDT_ERROR_MEMORY, "the denoising thread could not be started");
+    service->denoising = true;
+    return SDT_OK;
+}
+
+/* How requests are decoded is known when the first one is there: with spatial tiles, whole. */
+static enum sdt_status start_decoders(struct sdt_service *service, bool tiles,
+                                      struct sdt_error *err) {
+    if (!service->two || service->decoders > 0)
+        return SDT_OK;
+    start_decoding(service, &service->vae, tiles);
+    return service->decoders > 0
+               ? SDT_OK
+               : sdt_fail(err, SDT_ERROR_MEMORY, "a decoding thread could not be started");
+}
+
+enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
+                                 const struct sdt_service_options *options,
+                                 struct sdt_service **out, struct sdt_error *err) {
+    const struct sdt_placement *p = &options->placement;
+    const char *name = options->queue ? options->queue : sdt_queues[0]->name;
+    struct sdt_service *service = calloc(1, sizeof *service);
+    bool taken = false;
+
+    *out = NULL;
+    if (!service)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a service");
+    service->pipeline = pipeline;
+    service->machine = machine;
+    service->placement = *p;
+    service->queue = sdt_queue_find(name);
+    service->two = p->dit_devices > 0 && p->vae_devices > 0;
+    service->shared = service->two && sdt__groups_overlap(p);
+    service->most_alive = p->most_latents > 0 ? p->most_latents : 3;
+    starpu_pthread_mutex_init(&service->mutex, NULL);
+    starpu_pthread_cond_init(&service->changed, NULL);
+    enum sdt_status status = check_placement(machine, p, &service->kinds, err);
+    if (status == SDT_OK && !service->queue)
+        status = sdt_fail(err, SDT_ERROR_USAGE, "unknown queue '%s'; known: fcfs, priority, edf",
+                          name);
+    if (status == SDT_OK && atomic_exchange(&machine->serving, true))
+        status = sdt_fail(err, SDT_ERROR_USAGE, "this machine has a service already");
+    else
+        taken = status == SDT_OK;
+    if (status == SDT_OK)
+        status = make_groups(service, err);
+    if (status == SDT_OK)
+        status = start_threads(service, err);
+    if (status != SDT_OK) {
+        if (taken)
+            atomic_store(&machine->serving, false);
+        service_free(service);
+        return status;
+    }
+    *out = service;
+    return SDT_OK;
+}
+
+enum sdt_status sdt_service_close(struct sdt_service *service, struct sdt_error *err) {
+    starpu_pthread_mutex_lock(&service->mutex);
+    service->closed = true;
+    starpu_pthread_cond_broadcast(&service->changed);
+    starpu_pthread_mutex_unlock(&service->mutex);
+    starpu_pthread_join(service->thread, NULL);
+    for (int i = 0; service->two && i < service->decoders; i++)
+        starpu_pthread_join(service->decoder[i].thread, NULL);
+    enum sdt_status status = service->status;
+    if (status != SDT_OK && err)
+        *err = service->error;
+    if (!service->given_up)
+        sdt__denoise_unload(service);
+    atomic_store(&service->machine->serving, false);
+    if (!service->given_up) /* else tasks may still look at the groups */
+        service_free(service);
+    return status;
+}
+
+/* ---- jobs -------------------------------------------------------------------------------------- */
+
+static enum sdt_status check_submission(struct sdt_service *service,
+                                        const struct sdt_request *request, struct sdt_error *err) {
+    enum sdt_status status =
+        sdt_strategy_allows(request->strategy, &service->placement, service->machine->devices,
+                            service->pipeline->dit, err);
+    if (status == SDT_OK)
+        status = sdt__prepare_text(service->pipeline, request, err);
+    if (status == SDT_OK && service->closed)
+        status = sdt_fail(err, SDT_ERROR_INTERRUPTED, "the service takes no more requests");
+    if (status == SDT_OK)
+        status = start_decoders(service, request->tiling.size_rows > 0, err);
+    return status;
+}
+
+/* Room for one more in what the queue chooses from: threads that choose allocate nothing. */
+static bool make_room(struct sdt_service *service) {
+    if (service->jobs < service->room)
+        return true;
+    int room = 2 * service->room + 8;
+    struct sdt_waiting *waiting =
+        realloc(service->waiting, (size_t)room * sizeof *service->waiting);
+    service->waiting = waiting ? waiting : service->waiting;
+    struct sdt_job **ready = realloc(service->ready, (size_t)room * sizeof *service->ready);
+    service->ready = ready ? ready : service->ready;
+    service->room = waiting && ready ? room : service->room;
+    return waiting && ready;
+}
+
+static struct sdt_job *job_new(struct sdt_service *service, const struct sdt_request *request,
+                               const struct sdt_job_options *options) {
+    struct sdt_job *job = calloc(1, sizeof *job);
+    struct sdt_teller *teller = calloc(1, sizeof *teller);
+    if (!job || !teller) {
+        free(job);
+        free(teller);
+        return NULL;
+    }
+    *teller = (struct sdt_teller){
+        .call = options->progress, .arg = options->progress_arg, .number = options->number};
+    *job = (struct sdt_job){.service = service,
+                            .request = *request,
+                            .options = *options,
+                            .priority = options->priority,
+                            .teller = teller,
+                            .arrived = sdt__now()};
+    job->deadline = options->deadline > 0.0 ? job->arrived + options->deadline : HUGE_VAL;
+    job->phase = SDT_JOB_TEXT;
+    atomic_init(&job->references, 1);
+    sdt__halt_init(&job->halt, &service->machine->halt.stop);
+    sdt__halt_init(&job->finish, NULL);
+    sdt__halt_init(&job->keep, NULL);
+    result_init(service->pipeline, request, &job->result);
+    return job;
+}
+
+enum sdt_status sdt_service_submit(struct sdt_service *service, const struct sdt_request *request,
+                                   const struct sdt_job_options *options, struct sdt_job **out,
+                                   struct sdt_error *err) {
+    if (out)
+        *out = NULL;
+    starpu_pthread_mutex_lock(&service->mutex);
+    enum sdt_status status = check_submission(service, request, err);
+    struct sdt_job *job =
+        status == SDT_OK && make_room(service) ? job_new(service, request, options) : NULL;
+    if (status == SDT_OK && !job)
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a request");
+    if (job) {
+        job->arrival = service->arrivals++;
+        service->jobs++;
+        job->wanted = service->teams;
+        while (job->wanted->next)
+            job->wanted = job->wanted->next;
+        if (out) {
+            atomic_fetch_add(&job->references, 1);
+            *out = job;
+        }
+        if (service->last)
+            service->last->next = job;
+        else
+            service->first = job;
+        service->last = job;
+        starpu_pthread_cond_broadcast(&service->changed);
+    }
+    starpu_pthread_mutex_unlock(&service->mutex);
+    return status;
+}
+
+void sdt_job_free(struct sdt_job *job) {
+    if (job)
+        job_release(job);
+}
+
+/* Runs what is done to a job that has not been delivered: its service is there then. */
+#define WITH_JOB(job, what)                                                                        \
+    do {                                                                                           \
+        starpu_pthread_mutex_lock(&(job)->service->mutex);                                         \
+        if (!(job)->delivered) {                                                                   \
+            what;                                                                                  \
+            starpu_pthread_cond_broadcast(&(job)->service->changed);                               \
+        }                                                                                          \
+        starpu_pthread_mutex_unlock(&(job)->service->mutex);                                       \
+    } while (0)
+
+void sdt_job_pause(struct sdt_job *job) { WITH_JOB(job, job->paused = true); }
+
+void sdt_job_resume(struct sdt_job *job) { WITH_JOB(job, job->paused = false); }
+
+void sdt_job_cancel(struct sdt_job *job) {
+    WITH_JOB(job, atomic_store(&job->halt.stop, true); atomic_store(&job->finish.stop, true));
+}
+
+void sdt_job_priority(struct sdt_job *job, int priority) {
+    WITH_JOB(job, job->priority = priority);
+}
+
+void sdt_job_deadline(struct sdt_job *job, double deadline) {
+    double when = deadline > 0.0 ? sdt__now() + deadline : HUGE_VAL;
+    WITH_JOB(job, job->deadline = when);
+}
+
+enum sdt_status sdt_job_move(struct sdt_job *job, const int *devices, int count,
+                             struct sdt_error *err) {
+    struct sdt_service *service = job->service;
+    struct sdt_placement p = service->placement;
+    struct sdt_kinds kinds;
+
+    if (count < 1 || count > SDT_MAX_DEVICES)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d devices to move to; 1 to %d work", count,
+                        SDT_MAX_DEVICES);
+    p.dit_devices = count;
+    memcpy(p.dit, devices, (size_t)count * sizeof *devices);
+    enum sdt_status status =
+        sdt__settle_kinds(&p, service->machine->what, service->machine->devices, &kinds, err);
+    if (status == SDT_OK && kinds.dit != service->kinds.dit)
+        status = sdt_fail(err, SDT_ERROR_USAGE,
+                          "a job that denoises on %s cannot be moved to %s: its bits would change",
+                          sdt_device_kind_name(service->kinds.dit),
+                          sdt_device_kind_name(kinds.dit));
+    if (status == SDT_OK)
+        status = sdt_strategy_allows(job->request.strategy, &p, service->machine->devices,
+                                     service->pipeline->dit, err);
+    if (status != SDT_OK)
+        return status;
+    starpu_pthread_mutex_lock(&service->mutex);
+    struct sdt_team *team;
+    status = sdt__team_find(service, devices, count, &team, err);
+    if (status == SDT_OK && !job->delivered)
+        job->wanted = team;
+    starpu_pthread_mutex_unlock(&service->mutex);
+    return status;
+}
+
+struct sdt_job_state sdt_job_poll(struct sdt_job *job) {
+    struct sdt_job_state state = {.phase = SDT_JOB_DONE, .steps = job->request.steps};
+    starpu_pthread_mutex_lock(&job->service->mutex);
+    state.phase = job->phase;
+    state.paused = job->paused;
+    state.active = job->active;
+    state.status = job->status;
+    state.steps_done = job->steps_done;
+    state.waited = sdt__now() - job->arrived;
+    starpu_pthread_mutex_unlock(&job->service->mutex);
+    return state;
+}
+
+void sdt_job_wait(struct sdt_job *job) {
+    starpu_pthread_mutex_lock(&job->service->mutex);
+    while (!job->delivered)
+        starpu_pthread_cond_wait(&job->service->changed, &job->service->mutex);
+    starpu_pthread_mutex_unlock(&job->service->mutex);
+}
+
+/* ---- running a list ---------------------------------------------------------------------------- */
+
+enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
+                                     const struct sdt_request *requests, int count,
+                                     const struct sdt_run_options *options, struct sdt_error *err) {
+    const struct sdt_service_options service_options = {.placement = options->placement};
+    struct sdt_service *service = NULL;
+    enum sdt_status status = SDT_OK;
+
+    if (count < 1)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d requests; it takes at least one", count);
+    for (int r = 0; r < count && status == SDT_OK; r++) { /* before anything is begun */
+        status = sdt_strategy_allows(requests[r].strategy, &options->placement, machine->devices,
+                                     pipeline->dit, err);
+        if (status == SDT_OK)
+            status = sdt__prepare_text(pipeline, &requests[r], err);
+    }
+    if (status == SDT_OK)
+        status = sdt_service_open(pipeline, machine, &service_options, &service, err);
+    if (status != SDT_OK)
+        return status;
+    for (int r = 0; r < count && status == SDT_OK; r++) {
+        struct sdt_job_options job = {.number = r,
+                                      .save_latent =
+                                          options->save_latent ? options->save_latent[r] : NULL,
+                                      .progress = options->progress,
+                                      .progress_arg = options->progress_arg,
+                                      .deliver = options->deliver,
+                                      .deliver_arg = options->deliver_arg};
+        status = sdt_service_submit(service, &requests[r], &job, NULL, err);
+    }
+    enum sdt_status closed = sdt_service_close(service, status == SDT_OK ? err : NULL);
+    return status == SDT_OK ? closed : status;
+}
+
+/* ---- one request ------------------------------------------------------------------------------- */
+
+static void keep(void *arg, int request, enum sdt_status status, const struct sdt_error *err,
+                 struct sdt_result *result) {
+    (void)request;
+    (void)status;
+    (void)err;
+    struct sdt_result *kept = arg;
+    *kept = *result;
+    result->video = result->latent = result->x_last = result->m0 = result->m1 = NULL;
+}
+
+enum sdt_status sdt_pipeline_run(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
+                                 const struct sdt_request *request, const char *save_latent,
+                                 sdt_progress progress, void *progress_arg,
+                                 struct sdt_result *result, struct sdt_error *err) {
+    const char *const paths[] = {save_latent};
+    struct sdt_run_options options = {.save_latent = paths,
+                                      .progress = progress,
+                                      .progress_arg = progress_arg,
+                                      .deliver = keep,
+                                      .deliver_arg = result};
+    *result = (struct sdt_result){0};
+    return sdt_pipeline_run_all(pipeline, machine, request, 1, &options, err);
+}
