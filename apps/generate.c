@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "apps/inputs.h"
@@ -16,6 +15,7 @@
 #include "apps/progress.h"
 #include "apps/settings.h"
 #include "apps/stats.h"
+#include "base/clock.h"
 #include "graph/pipeline.h"
 #include "stardit/video.h"
 
@@ -28,9 +28,7 @@ static atomic_int signals;           /* that ask for an end, so far */
 static _Atomic int64_t first_signal; /* when the first one came, ns */
 
 static int64_t nanoseconds(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+    return (int64_t)(1e9 * sdt__host_now());
 }
 
 /* The first signal asks the run to end after the running tasks. A second Ctrl-C or SIGTERM ends the program,
@@ -246,12 +244,6 @@ static enum sdt_status write_stats(const struct app_settings *s, const struct sd
 
 /* ---- the run --------------------------------------------------------------------------------- */
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 static enum sdt_status write_video(const struct app_settings *s, const char *output,
                                    const char *sheet, const struct sdt_request *request,
                                    const struct sdt_result *result, struct sdt_error *err) {
@@ -286,7 +278,7 @@ static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_e
     struct delivery *d = arg;
     struct outcome *outcome = &d->outcome[r];
     struct sdt_error err = {0};
-    double start = now();
+    double start = sdt__host_now();
 
     if (status != SDT_OK)
         err = *error;
@@ -299,7 +291,7 @@ static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_e
                                 result->text_seconds,
                                 result->denoise_seconds,
                                 result->decode_seconds,
-                                now() - start};
+                                sdt__host_now() - start};
     app_progress_pause(d->progress);
     if (status == SDT_OK) {
         if (!d->s->quiet)
@@ -345,7 +337,7 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
     struct sdt_error err = {0};
     enum app_progress_mode mode =
         s->quiet ? APP_PROGRESS_NONE : app_progress_mode(s->progress ? s->progress : "auto");
-    double start = now();
+    double start = sdt__host_now();
     bool failed = false;
     int code = 1;
     struct delivery d = {.s = s,
@@ -389,7 +381,7 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
     status = SDT_OK;
     if (s->stats)
         status = write_stats(s, &requests[0], plan, placement, d.outcome, count, machine,
-                             now() - start, &err);
+                             sdt__host_now() - start, &err);
     if (status == SDT_OK && s->trace)
         status = sdt__recorder_write_trace(machine->recorder, s->trace, &err);
     if (status == SDT_OK && s->dot)
@@ -397,7 +389,7 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
     if (status != SDT_OK)
         code = app_report(name_of_program, &err);
     if (!code && count > 1 && !s->quiet)
-        fprintf(stderr, "%s: %d videos in %.1f s\n", name_of_program, count, now() - start);
+        fprintf(stderr, "%s: %d videos in %.1f s\n", name_of_program, count, sdt__host_now() - start);
     stop_on_signals(NULL);
     sdt_machine_close(machine);
 out:

@@ -3,12 +3,12 @@
 #define _GNU_SOURCE
 #endif
 #include "apps/progress.h"
+#include "base/clock.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PHASES 3
@@ -30,12 +30,6 @@ struct app_progress {
     int requests;
     int phase;
 };
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 enum app_progress_mode app_progress_mode(const char *word) {
     if (!strcmp(word, "none"))
@@ -64,7 +58,7 @@ struct app_progress *app_progress_start(enum app_progress_mode mode, const struc
     pthread_mutex_init(&progress->mutex, NULL);
     progress->mode = mode;
     progress->colour = !(no_colour && *no_colour);
-    progress->start = now();
+    progress->start = sdt__host_now();
     progress->phase = -1;
     progress->requests = requests;
     return progress;
@@ -97,7 +91,7 @@ void app_progress_update(void *arg, int request, const char *phase, int done, in
     if (p == PHASES)
         return;
     pthread_mutex_lock(&progress->mutex);
-    double time = now();
+    double time = sdt__host_now();
     /* Requests pass a phase one after the other, or nearly so: what counts is how far the last one is. */
     double reached = request + (double)done / total;
     if (reached > progress->done[p])

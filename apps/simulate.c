@@ -14,6 +14,7 @@
 #include "apps/strategy.h"
 #include "graph/pipeline.h"
 #include "graph/run/latent.h"
+#include "runtime/clock.h"
 #include "runtime/simulation.h"
 
 static const char name_of_program[] = "stardit-simulate";
@@ -245,7 +246,7 @@ static void count(struct sdt_machine *machine, double each[2][SDT_MAX_DEVICES],
     measured->busy_ms = busiest_ms(machine, false, each[0]);
     measured->exchange_ms = busiest_ms(machine, true, each[1]);
     measured->tasks = sdt__recorder_tasks(machine->recorder) - measured->tasks;
-    measured->ms = 1e-3 * starpu_timing_now() - measured->ms;
+    measured->ms = 1e3 * sdt__now() - measured->ms;
     measured->received = measured->moved = 0.0;
     sdt_machine_traffic(machine, traffic);
     for (int to = 1; to < n; to++) {
@@ -278,7 +279,7 @@ static void two_steps(struct sdt_flow *flow, const struct settings *s, struct sd
         count(run->machine, each, measured);
         if (i == 0) {
             measured->tasks = sdt__recorder_tasks(run->machine->recorder);
-            measured->ms = 1e-3 * starpu_timing_now();
+            measured->ms = 1e3 * sdt__now();
         }
     }
     measured->formula =

@@ -11,15 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
-static double seconds_of(clockid_t clock) {
+double app_cpu_now(void) {
     struct timespec time;
-    clock_gettime(clock, &time);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
-
-double app_now(void) { return seconds_of(CLOCK_MONOTONIC); }
-
-double app_cpu_now(void) { return seconds_of(CLOCK_PROCESS_CPUTIME_ID); }
 
 void app_failed(struct app_measured *measured, const struct sdt_error *err) {
     measured->status = err->status;

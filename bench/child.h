@@ -22,7 +22,6 @@ enum sdt_status app_in_child(void (*measure)(const void *arg, struct app_measure
 /* For measure(): what went wrong. */
 void app_failed(struct app_measured *measured, const struct sdt_error *err);
 
-double app_now(void);     /* seconds */
-double app_cpu_now(void); /* CPU time of the whole process so far */
+double app_cpu_now(void); /* CPU seconds of the whole process so far */
 
 #endif

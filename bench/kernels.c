@@ -9,6 +9,7 @@
 #include "bench/kernels.h"
 
 #include "apps/options.h"
+#include "base/clock.h"
 #include "bench/cuda.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/reference.h"
@@ -17,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { SGEMM = 1024, SLICES = 5, ARRAYS = 12 };
 
@@ -35,12 +35,6 @@ struct bench {
     int slices;             /* done */
     int rows;               /* printed */
 };
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* n random floats of -scale..scale, until the kernel's end; NULL remembers that memory ran out. */
 static float *numbers(struct bench *bench, size_t n, float scale) {
@@ -68,7 +62,7 @@ static int asked(struct bench *bench, const char *name) {
 }
 
 static void run_yardstick(struct bench *bench) {
-    double start = now();
+    double start = sdt__host_now();
     int calls = 0;
     if (bench->bytes > 0) { /* half is read, half written */
         size_t half = (size_t)(bench->bytes / 2), most = (size_t)SGEMM * SGEMM * sizeof(float);
@@ -76,19 +70,19 @@ static void run_yardstick(struct bench *bench) {
             for (size_t at = 0; at < half; at += most)
                 memcpy(bench->yard[calls % 2], bench->yard[2], half - at < most ? half - at : most);
             calls++;
-        } while (now() - start < 2e-3);
+        } while (sdt__host_now() - start < 2e-3);
     } else {
         sdt__gemm_nn(SGEMM, SGEMM, SGEMM, 1.f, bench->yard[0], SGEMM, bench->yard[1], SGEMM, 0.f,
                      bench->yard[2], SGEMM);
         calls = 1;
     }
-    double seconds = (now() - start) / calls;
+    double seconds = (sdt__host_now() - start) / calls;
     bench->yardstick = fmin(bench->yardstick, seconds);
 }
 
 /* The head of the loop round a kernel's call: while (race(bench)) kernel(...); times each pass. */
 static int race(struct bench *bench) {
-    double t = now();
+    double t = sdt__host_now();
     if (bench->call > 0)
         bench->best = fmin(bench->best, t - bench->call);
     if (bench->slice > 0 && t - bench->slice > 20e-3) {
@@ -97,7 +91,7 @@ static int race(struct bench *bench) {
         if (++bench->slices == SLICES)
             return 0;
     }
-    bench->call = now();
+    bench->call = sdt__host_now();
     if (bench->slice == 0)
         bench->slice = bench->call;
     return 1;

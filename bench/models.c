@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "bench/child.h"
 #include "apps/strategy.h"
 #include "graph/run/latent.h"
@@ -94,16 +95,16 @@ static enum sdt_status measure(const struct bench *bench,
     int repeats = bench->options->repeats, workers = 0;
     for (int d = 0; d < machine->devices; d++)
         workers += machine->device[d].workers;
-    double start = app_now();
+    double start = sdt__host_now();
     enum sdt_status status = run(arg, 1, err);
-    m->first = app_now() - start;
+    m->first = sdt__host_now() - start;
     if (status != SDT_OK)
         return status;
     moved_bytes(machine);
     double busy = busy_seconds(machine);
-    start = app_now();
+    start = sdt__host_now();
     status = run(arg, repeats, err);
-    double seconds = app_now() - start;
+    double seconds = sdt__host_now() - start;
     m->seconds = seconds / repeats;
     m->idle = 1.0 - (busy_seconds(machine) - busy) / (seconds * workers);
     m->moved = moved_bytes(machine) / repeats;

@@ -12,6 +12,7 @@
 
 #include "apps/options.h"
 #include "apps/strategy.h"
+#include "base/clock.h"
 #include "bench/child.h"
 #include "bench/models.h"
 #include "graph/run/latent.h"
@@ -60,7 +61,7 @@ struct clocks {
 static void step_done(void *arg, int step, int steps) {
     struct clocks *end = arg; /* [STEPS] */
     (void)steps;
-    end[step - 1] = (struct clocks){app_now(), app_cpu_now()};
+    end[step - 1] = (struct clocks){sdt__host_now(), app_cpu_now()};
 }
 
 /* FNV-1a over the bits. */

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "bench/child.h"
 #include "apps/options.h"
 #include "codelets/codelets.h"
@@ -91,13 +92,13 @@ static void measure_tasks(const void *arg, struct app_measured *measured) {
         sdt__task_submit(&task, &empty_codelet, "first", 0.0, 0.0, &i, sizeof i);
     }
     enum sdt_status status = sdt__flow_wait(&flow, &err);
-    double begin = app_now();
+    double begin = sdt__host_now();
     int t = 0;
     for (int round = 0; round < ROUNDS && status == SDT_OK; round++) {
-        double start = app_now();
+        double start = sdt__host_now();
         int first = t, last = (int)((int64_t)c->tasks * (round + 1) / ROUNDS);
         /* Each task updates one handle and reads its neighbours: short chains, as in a forward. */
-        for (; t < last && app_now() - begin < c->seconds; t++) {
+        for (; t < last && sdt__host_now() - begin < c->seconds; t++) {
             struct sdt_task task;
             sdt__task_begin(&task, &flow);
             for (int h = 0; h < c->handles; h++)
@@ -105,7 +106,7 @@ static void measure_tasks(const void *arg, struct app_measured *measured) {
             sdt__task_submit(&task, &empty_codelet, "empty", 0.0, 0.0, &t, sizeof t);
         }
         status = sdt__flow_wait(&flow, &err);
-        double speed = (t - first) / (app_now() - start);
+        double speed = (t - first) / (sdt__host_now() - start);
         if (speed > measured->speed)
             measured->speed = speed;
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "runtime/clock.h"
 #include "runtime/cuda.h"
 
 #if defined HAVE_CUDA && defined HAVE_NCCL
@@ -124,12 +125,6 @@ static void round_cpu(void *buffers[], void *cl_arg) {
 }
 
 #ifdef GPU_ROUNDS
-static double seconds_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static int device_of(const struct sdt_collective *collective, int rank) {
     return (int)starpu_worker_get_devid(collective->place[rank].first_worker);
 }
@@ -189,7 +184,7 @@ static void round_cuda(void *buffers[], void *cl_arg) {
     if (why)
         break_off(collective, round, why);
     else if (whole) {
-        round->since = seconds_now();
+        round->since = sdt__now();
         *collective->last = round;
         collective->last = &round->next;
         starpu_pthread_cond_signal(&collective->changed);
@@ -214,7 +209,7 @@ static bool over(struct sdt_collective *collective, const struct round *round) {
         return true;
     for (int r = 0; r < round->ranks && state == ncclSuccess; r++)
         ncclCommGetAsyncError(collective->comm[round->rank[r]], &state);
-    double waited = seconds_now() - round->since;
+    double waited = sdt__now() - round->since;
     if (error != cudaErrorNotReady)
         snprintf(text, sizeof text, "an NCCL round failed: %s", cudaGetErrorString(error));
     else if (state != ncclSuccess && state != ncclInProgress)

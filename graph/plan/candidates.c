@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "graph/plan/plan.h"
 #include "runtime/allowance.h"
 #include "runtime/devices.h"
@@ -361,12 +361,9 @@ struct sdt_machine_rates sdt_measure_rates(const struct sdt_device *device, int 
     double best = 1e9;
     char *from = calloc(1, bytes), *to = malloc(bytes);
     for (int i = 0; from && to && i < 4; i++) {
-        struct timespec a, b;
-        clock_gettime(CLOCK_MONOTONIC, &a);
+        double start = sdt__host_now();
         memcpy(to, from, bytes);
-        clock_gettime(CLOCK_MONOTONIC, &b);
-        double seconds = (double)(b.tv_sec - a.tv_sec) + 1e-9 * (double)(b.tv_nsec - a.tv_nsec);
-        best = fmax(best, (double)bytes / seconds);
+        best = fmax(best, (double)bytes / (sdt__host_now() - start));
     }
     free(from);
     free(to);

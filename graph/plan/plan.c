@@ -5,17 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "runtime/allowance.h"
 #include "runtime/devices.h"
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* FLOP/s of one worker: the best of a few products shaped like a tile's. */
 double sdt__measure_speed(void) {
@@ -25,9 +19,9 @@ double sdt__measure_speed(void) {
     double best = 1e9; /* a guess, should there be no memory */
     sdt_kernels_init();
     for (int i = 0; x && w && y && i < 8; i++) {
-        double start = now();
+        double start = sdt__host_now();
         sdt_linear(ROWS, WIDTH, WIDTH, x, w, NULL, SDT_EPILOGUE_NONE, y);
-        double speed = 2.0 * ROWS * WIDTH * WIDTH / (now() - start);
+        double speed = 2.0 * ROWS * WIDTH * WIDTH / (sdt__host_now() - start);
         best = speed > best ? speed : best;
     }
     free(x);

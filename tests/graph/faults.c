@@ -17,9 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "graph/pipeline.h"
 #include "tests/check.h"
 #include "tests/faults.h"
@@ -83,12 +83,6 @@ static void deliver(void *arg, int request, enum sdt_status status, const struct
         memcpy(d->video[request], result->video, sizeof d->video[request]);
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static enum sdt_status attempt(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                const struct test *test, struct delivered *d,
                                struct sdt_error *err) {
@@ -139,11 +133,11 @@ static long fail_each(const char *what, struct faults *f, double seconds,
 
     if (!got)
         abort();
-    double start = now();
+    double start = sdt__host_now();
     faults_arm(f, -1, false);
     attempt(pipeline, machine, test, got, &err);
     faults_disarm(f);
-    double each = now() - start;
+    double each = sdt__host_now() - start;
     const long calls = f->calls, blocks = faults.blocks;
     long wanted = (long)(seconds / each), stride = wanted > 0 ? calls / wanted + 1 : calls;
     /* In twos, because what repeats in the run has some few calls: a task has two allocations. */

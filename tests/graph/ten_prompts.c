@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "graph/pipeline.h"
+#include "runtime/clock.h"
 
 enum { REQUESTS = 10, DIT = 7, VAE = 1, BOUND = 2 };
 
@@ -23,24 +23,18 @@ struct watch {
     char message[600];
 };
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void progress(void *arg, int request, const char *phase, int done, int total) {
     struct watch *watch = arg;
     pthread_mutex_lock(&watch->mutex);
     if (!strcmp(phase, "text") && done == 0) {
         watch->begun++;
-        watch->denoise[request].begin = now();
+        watch->denoise[request].begin = sdt__now();
         if (watch->begun - watch->delivered > watch->most_alive)
             watch->most_alive = watch->begun - watch->delivered;
     }
     if (!strcmp(phase, "denoise") && done == total) {
-        watch->denoise[request].end = now();
-        watch->decode[request].begin = now(); /* or later: the queue is taken at once here */
+        watch->denoise[request].end = sdt__now();
+        watch->decode[request].begin = sdt__now(); /* or later: the queue is taken at once here */
     }
     pthread_mutex_unlock(&watch->mutex);
 }
@@ -51,7 +45,7 @@ static void deliver(void *arg, int request, enum sdt_status status, const struct
     (void)result;
     pthread_mutex_lock(&watch->mutex);
     watch->delivered++;
-    watch->decode[request].end = now();
+    watch->decode[request].end = sdt__now();
     for (unsigned node = 1; node <= DIT + VAE; node++)
         watch->used[request] += starpu_memory_get_used(node);
     if (status != SDT_OK)
