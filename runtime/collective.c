@@ -44,7 +44,7 @@ struct sdt_collective {
     /* of all that follows, of the rounds, and of every call of NCCL */
     starpu_pthread_mutex_t mutex;
     double bytes;
-    int nothing; /* what gate and tokens hold */
+    float nothing; /* what gate and tokens hold */
 #ifdef GPU_ROUNDS
     starpu_pthread_cond_t changed;
     struct round *first, **last; /* on their way, oldest first */
@@ -503,8 +503,9 @@ static void close_gpus(struct sdt_collective *collective) {
 }
 #endif
 
-enum sdt_status sdt__collective_open(const struct sdt_place *place, int ranks, double stall_seconds,
-                                     struct sdt_collective **out, struct sdt_error *err) {
+enum sdt_status sdt__collective_open(struct sdt_flow *flow, const struct sdt_place *place,
+                                     int ranks, double stall_seconds, struct sdt_collective **out,
+                                     struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     bool gpus = place[0].kind == SDT_DEVICE_CUDA;
     struct sdt_collective *collective = calloc(1, sizeof *collective);
@@ -541,13 +542,15 @@ enum sdt_status sdt__collective_open(const struct sdt_place *place, int ranks, d
                           "this build has no NCCL; --transport starpu works");
 #endif
     if (status == SDT_OK) {
-        starpu_variable_data_register(&collective->gate, STARPU_MAIN_RAM,
-                                      (uintptr_t)&collective->nothing, sizeof collective->nothing);
+        collective->gate = sdt__host_vector(flow, &collective->nothing, 1, "gate");
         for (int r = 0; r < ranks; r++)
-            starpu_variable_data_register(&collective->token[r], STARPU_MAIN_RAM,
-                                          (uintptr_t)&collective->nothing,
-                                          sizeof collective->nothing);
-    } else {
+            collective->token[r] =
+                sdt__register(flow, &place[r], SDT_F32, 1, &collective->nothing, "token");
+        status = flow->error.status;
+        if (status != SDT_OK && err != &flow->error)
+            *err = flow->error;
+    }
+    if (status != SDT_OK) {
         sdt__collective_close(collective);
         collective = NULL;
     }
@@ -566,10 +569,8 @@ void sdt__collective_close(struct sdt_collective *collective) {
     starpu_pthread_cond_destroy(&collective->changed);
 #endif
     for (int r = 0; collective->token && r < collective->ranks; r++)
-        if (collective->token[r])
-            starpu_data_unregister(collective->token[r]);
-    if (collective->gate)
-        starpu_data_unregister(collective->gate);
+        sdt__unregister(collective->token[r]);
+    sdt__unregister(collective->gate);
     free(collective->token);
     starpu_pthread_mutex_destroy(&collective->mutex);
     free(collective);

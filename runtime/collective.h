@@ -36,7 +36,8 @@ struct sdt_transfer {
 /* For ranks that are the devices place[0..ranks-1], all of one kind, each standing once. SDT_ERROR_DEVICE
  * with what NCCL said; SDT_ERROR_UNSUPPORTED for GPUs in a build without NCCL and in simulated time;
  * SDT_ERROR_MEMORY. *collective is NULL then. */
-enum sdt_status sdt__collective_open(const struct sdt_place *place /* [ranks], outlives it */,
+enum sdt_status sdt__collective_open(struct sdt_flow *flow,
+                                     const struct sdt_place *place /* [ranks], outlives it */,
                                      int ranks, double stall_seconds,
                                      struct sdt_collective **collective, struct sdt_error *err);
 /* When all tasks have ended; NULL is fine. */

@@ -90,8 +90,7 @@ sdt_handle sdt_vector_new(struct sdt_flow *flow, size_t floats, const char *name
 }
 
 void sdt_vector_free(sdt_handle vector) {
-    if (vector)
-        starpu_data_unregister_submit(vector);
+    sdt__unregister_submit(vector);
 }
 
 enum sdt_status sdt__vector_check(sdt_handle vector, size_t count, struct sdt_error *err) {

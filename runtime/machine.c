@@ -593,6 +593,7 @@ struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane) {
         .host = &machine->host,
         .tag = {.step = -1, .layer = -1, .chunk = -1, .tile = -1, .role = SDT_ROLE_IO},
         .recorder = machine->recorder,
+        .handles = &machine->handles,
         .halt = &machine->halt,
         .scratch = &machine->scratch[lane],
         .lane = &machine->lane[lane],

@@ -35,6 +35,7 @@ struct sdt_machine {
     struct sdt_place host;    /* where input and output happen; with one CPU device, that device */
     struct sdt_place *device; /* [devices] */
     struct sdt_recorder *recorder;
+    struct sdt_handles handles;
     struct sdt_scratch scratch[SDT_LANES];
     struct sdt_lane lane[SDT_LANES];
     struct sdt_progress_watch watch;

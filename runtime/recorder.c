@@ -9,7 +9,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include "base/target.h"
+#include "runtime/handles.h"
 
 #define MAX_DEVICES (STARPU_MAXNODES + 1) /* slot 0: the host */
 
@@ -100,7 +102,10 @@ static void add_edge(struct sdt_recorder *recorder, uint64_t from, uint64_t to) 
 
 static void add_access(struct sdt_recorder *recorder, starpu_data_handle_t handle, bool writes,
                        uint64_t id) {
-    struct touch *touch = starpu_data_get_user_data(handle);
+    void **slot = sdt__handle_touch(handle);
+    if (!slot) /* not one of ours: nobody else's tasks are in the graph either */
+        return;
+    struct touch *touch = *slot;
     if (!touch) {
         touch = calloc(1, sizeof *touch);
         if (!touch) {
@@ -109,7 +114,7 @@ static void add_access(struct sdt_recorder *recorder, starpu_data_handle_t handl
         }
         touch->next = recorder->touches;
         recorder->touches = touch;
-        starpu_data_set_user_data(handle, touch);
+        *slot = touch;
     }
     if (!writes) {
         if (touch->writer)

@@ -114,7 +114,7 @@ static int scratch_access(struct sdt_task *task, int which, size_t bytes) {
         size++;
     starpu_data_handle_t *handle = &flow->scratch->handle[which][size];
     if (!*handle) {
-        *handle = sdt__vector(flow, (size_t)1 << size, "scratch");
+        *handle = sdt__scratch_vector(flow, (size_t)1 << size);
         if (!*handle) {
             task->failed = true;
             return -1;
@@ -140,28 +140,9 @@ void sdt__scratch_clear(struct sdt_scratch *scratch) {
     starpu_data_handle_t *handle = scratch->handle[0];
     for (size_t i = 0; i < sizeof scratch->handle / sizeof *handle; i++)
         if (handle[i]) {
-            starpu_data_unregister(handle[i]);
+            sdt__unregister(handle[i]);
             handle[i] = NULL;
         }
-}
-
-starpu_data_handle_t sdt__tensor(struct sdt_flow *flow, enum sdt_dtype dtype, size_t count,
-                                 const char *name) {
-    starpu_data_handle_t handle = NULL;
-    if (flow->error.status != SDT_OK)
-        return NULL;
-    if (count == 0 || count > UINT32_MAX) {
-        sdt_fail(&flow->error, SDT_ERROR_LIMIT,
-                 "%s would hold %zu numbers; a StarPU vector holds 1 to 4294967295", name, count);
-        return NULL;
-    }
-    starpu_vector_data_register(&handle, -1, 0, (uint32_t)count, sdt_dtype_size(dtype));
-    starpu_data_set_name(handle, name);
-    return handle;
-}
-
-starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const char *name) {
-    return sdt__tensor(flow, SDT_F32, floats, name);
 }
 
 /* ---- submission ------------------------------------------------------------------------------ */

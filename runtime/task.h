@@ -19,6 +19,7 @@
 #include <starpu.h>
 
 #include "runtime/halt.h"
+#include "runtime/handles.h"
 #include "runtime/lane.h"
 #include "schedulers/tag.h"
 #include "stardit/device.h"
@@ -46,6 +47,7 @@ struct sdt_flow {
     struct sdt_tag tag; /* request, stream, step, layer, chunk, tile, role of the next tasks */
     int priority;       /* of the next tasks, -15..16 */
     struct sdt_recorder *recorder; /* statistics, trace, graph; NULL: none */
+    struct sdt_handles *handles;   /* that count what is born in it; NULL: none */
     struct sdt_halt *halt; /* why its tasks may have nothing to do any more */
     struct sdt_scratch *scratch; /* work space handles by size, shared by all tasks */
     bool free_mapping;           /* tasks get no worker mask: any worker may run them */
@@ -166,13 +168,6 @@ struct sdt_scratch {
     starpu_data_handle_t handle[2][48];
 };
 void sdt__scratch_clear(struct sdt_scratch *scratch);
-
-/* A vector of SDT_F32 or SDT_BF16 without a home: allocated by StarPU where it is first written. NULL
- * after a failure. Freed with starpu_data_unregister_submit(). */
-starpu_data_handle_t sdt__tensor(struct sdt_flow *flow, enum sdt_dtype dtype, size_t count,
-                                 const char *name);
-/* The same of floats. */
-starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const char *name);
 
 /* Waits until all tasks of the flow's lane have ended; returns the flow's error, that of a task that
  * failed, INTERRUPTED when its halt was set, or STALLED with the names of tasks that wait. After

@@ -171,8 +171,8 @@ struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct s
         sdt_run_layout(dit, parallel, geometry, text, &run->layout, &flow->error) != SDT_OK)
         goto failed;
     if (parallel->transport == SDT_TRANSPORT_NCCL &&
-        sdt__collective_open(run->layout.place, run->layout.devices, machine->watch.stall_seconds,
-                             &run->collective, &flow->error) != SDT_OK)
+        sdt__collective_open(flow, run->layout.place, run->layout.devices,
+                             machine->watch.stall_seconds, &run->collective, &flow->error) != SDT_OK)
         goto failed;
     run->parameters = parameters ? parameters : sdt_parameters_new(dit->weights, machine);
     run->own_parameters = !parameters;

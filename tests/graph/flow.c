@@ -1,5 +1,6 @@
 /* Flows and vectors of programs outside: what goes in comes out from any device, every mistake is
- * an error that stays in its flow, flows of several threads do not meet, and a stop ends them. */
+ * an error that stays in its flow, flows of several threads do not meet, and a stop ends them. And
+ * handles: each is counted while it lives. */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -108,6 +109,34 @@ static void mistakes(struct sdt_machine *machine) {
     sdt_flow_free(flow);
 }
 
+/* Every handle is counted from its birth to its end, with its bytes, by owner. */
+static void handles(struct sdt_machine *machine) {
+    const struct sdt_handles *all = &machine->handles;
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+    const struct sdt_place *place = &machine->device[1];
+    float x[N] = {0};
+    expect(sdt__handles_alive(all) == 0, "no handle is left", NULL);
+    sdt_handle nobody = sdt__tensor(&flow, SDT_BF16, N, "nobody's");
+    sdt_handle owned = sdt__register(&flow, place, SDT_F32, N, NULL, "owned");
+    sdt_handle host = sdt__host_vector(&flow, x, N, "host's");
+    sdt_insert_silu(&flow, "silu", N, host, owned);
+    expect(sdt__handles_alive(all) == 3 && sdt__handles_bytes(all, NULL) == 2 * N &&
+               sdt__handles_bytes(all, place) == 4 * N &&
+               sdt__handles_bytes(all, &machine->device[0]) == 0 &&
+               sdt__handles_bytes(all, &machine->host) == 4 * N,
+           "three handles and their bytes", NULL);
+    sdt__unregister_submit(owned);
+    sdt__unregister(host);
+    sdt__unregister(nobody);
+    sdt__unregister(NULL);
+    expect(sdt__flow_wait(&flow, NULL) == SDT_OK && sdt__handles_alive(all) == 0 &&
+               sdt__handles_bytes(all, place) + sdt__handles_bytes(all, &machine->host) == 0,
+           "all of them have ended", NULL);
+    expect(!sdt__register(&flow, place, SDT_F32, 0, NULL, "empty") &&
+               flow.error.status == SDT_ERROR_LIMIT && sdt__handles_alive(all) == 0,
+           "none is born of a mistake", &flow.error);
+}
+
 struct bound {
     struct sdt_machine *machine;
     atomic_int most;
@@ -179,6 +208,7 @@ int main(void) {
     }
     expect(same, "flows side by side", NULL);
     mistakes(machine);
+    handles(machine);
 
     same = true;
     for (int f = 0; f < SDT_MAX_FLOWS; f++)
