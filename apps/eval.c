@@ -160,13 +160,6 @@ static bool fits_int(const struct sdt_stored *tensor) {
     return true;
 }
 
-static sdt_handle register_floats(float *values, size_t count) {
-    sdt_handle handle = NULL;
-    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
-                                sizeof(float));
-    return handle;
-}
-
 static bool is_zero(const float *values, int count) {
     for (int i = 0; i < count; i++)
         if (values[i] != 0.0f)
@@ -306,13 +299,13 @@ static enum sdt_status decode(struct eval *eval, struct sdt_vae *vae, const char
     float *video = calloc(3 * pixels, sizeof *video);
     if (!video)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", name);
-    latent = register_floats(z, z_tensor->count);
-    frames = register_floats(video, 3 * pixels);
+    latent = sdt__host_vector(&flow, z, z_tensor->count, "latent");
+    frames = sdt__host_vector(&flow, video, 3 * pixels, "video");
     status = vae->kind->decode(&flow, vae, eval->machine, &job, latent, frames, err);
     if (status == SDT_ERROR_STALLED)
         return status;
-    starpu_data_unregister(latent);
-    starpu_data_unregister(frames);
+    sdt__unregister(latent);
+    sdt__unregister(frames);
     if (status == SDT_OK)
         status = add_result(results, name, 5, shape, channels_first(video, pixels), err);
     free(video);
@@ -392,12 +385,12 @@ static enum sdt_status encode(struct eval *eval, struct sdt_text *encoder,
         }
         ids[i] = (int32_t)id;
     }
-    sdt_handle handle = register_floats(states, size);
+    sdt_handle handle = sdt__host_vector(&flow, states, size, "states");
     status = encoder->kind->encode(&flow, encoder, eval->machine, &eval->machine->device[0],
                              eval->kinds.dit_dtype, ids, tokens, handle, err);
     if (status == SDT_ERROR_STALLED)
         return status;
-    starpu_data_unregister(handle);
+    sdt__unregister(handle);
     if (status == SDT_OK) {
         status = add_result(results, name, 3, result_shape, states, err);
         states = NULL;

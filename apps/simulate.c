@@ -191,13 +191,6 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
 
 /* ---- one forward ----------------------------------------------------------------------------- */
 
-static sdt_handle host_floats(float *values, size_t count) {
-    sdt_handle handle = NULL;
-    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
-                                sizeof(float));
-    return handle;
-}
-
 /* Busiest device's execution times so far, ms, of exchanges or of everything else. */
 static double busiest_ms(const struct sdt_machine *machine, bool exchanges, double *each) {
     double most = 0.0;
@@ -218,23 +211,21 @@ struct inputs {
     sdt_handle latent, text;
 };
 
-static bool inputs_init(struct inputs *inputs, const struct settings *s,
+static bool inputs_init(struct inputs *inputs, struct sdt_flow *flow, const struct settings *s,
                         const struct sdt_dit *dit, struct sdt_geometry g) {
     size_t pixels = (size_t)dit->channels * (size_t)(g.frames * g.height) * (size_t)g.width;
     size_t words = (size_t)s->request.max_sequence_length * (size_t)dit->text_dim;
     inputs->values = calloc(pixels > words ? pixels : words, sizeof *inputs->values);
     if (!inputs->values)
         return false;
-    inputs->latent = host_floats(inputs->values, pixels); /* both may lie in one place */
-    inputs->text = host_floats(inputs->values, words);
+    inputs->latent = sdt__host_vector(flow, inputs->values, pixels, "latent"); /* both in one place */
+    inputs->text = sdt__host_vector(flow, inputs->values, words, "text states");
     return true;
 }
 
 static void inputs_clear(struct inputs *inputs) {
-    if (inputs->latent)
-        starpu_data_unregister(inputs->latent);
-    if (inputs->text)
-        starpu_data_unregister(inputs->text);
+    sdt__unregister(inputs->latent);
+    sdt__unregister(inputs->text);
     free(inputs->values);
 }
 
@@ -308,7 +299,7 @@ static enum sdt_status simulate(const struct settings *s, struct sdt_machine *ma
     if (status != SDT_OK)
         return status;
     struct sdt_geometry g = sdt__geometry(pipeline, &s->request);
-    if (!inputs_init(&inputs, s, pipeline->dit, g)) {
+    if (!inputs_init(&inputs, &flow, s, pipeline->dit, g)) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the latent");
         goto out;
     }

@@ -118,13 +118,6 @@ static float *random_floats(uint64_t seed, size_t count) {
     return values;
 }
 
-static sdt_handle registered(float *values, size_t count) {
-    sdt_handle handle = NULL;
-    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
-                                sizeof(float));
-    return handle;
-}
-
 /* ---- transformer ----------------------------------------------------------------------------- */
 
 struct steps {
@@ -196,8 +189,8 @@ static enum sdt_status bench_transformer(const struct bench *bench, const struct
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a latent");
         goto out;
     }
-    steps.latent = registered(latent, size);
-    steps.text = registered(text, text_size);
+    steps.latent = sdt__host_vector(&flow, latent, size, "latent");
+    steps.text = sdt__host_vector(&flow, text, text_size, "text");
     steps.run = sdt_run_new(&flow, dit, bench->machine, NULL, &parallel, c->latent, c->forwards,
                             c->text_rows);
     status = steps.run ? measure(bench, run_steps, &steps, m, err) : sdt__flow_wait(&flow, err);
@@ -209,8 +202,8 @@ static enum sdt_status bench_transformer(const struct bench *bench, const struct
     for (int i = 0; i < c->forwards; i++)
         sdt_prompt_clear(&steps.prompt[i]);
     sdt_run_free(steps.run);
-    starpu_data_unregister(steps.latent);
-    starpu_data_unregister(steps.text);
+    sdt__unregister(steps.latent);
+    sdt__unregister(steps.text);
 out:
     sdt_dit_close(dit);
     free(latent);
@@ -264,14 +257,15 @@ static enum sdt_status bench_decoder(const struct bench *bench, const struct mod
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a video");
         goto out;
     }
-    d.latent = registered(latent, size);
-    d.video = registered(video, pixels);
+    struct sdt_flow flow = sdt_machine_flow(bench->machine, SDT_LANE_DECODE);
+    d.latent = sdt__host_vector(&flow, latent, size, "latent");
+    d.video = sdt__host_vector(&flow, video, pixels, "video");
     status = measure(bench, run_decodes, &d, m, err);
     if (status == SDT_ERROR_STALLED)
         return status;
     m->flops = d.vae->kind->flops(d.vae, &d.job);
-    starpu_data_unregister(d.latent);
-    starpu_data_unregister(d.video);
+    sdt__unregister(d.latent);
+    sdt__unregister(d.video);
 out:
     sdt_parameters_free(d.job.parameters);
     sdt_vae_close(d.vae);

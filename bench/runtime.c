@@ -107,10 +107,9 @@ static void measure_step(const void *arg, struct app_measured *measured) {
     sdt_randn(2, text_size, text);
     float *values[] = {x, text, y};
     size_t counts[] = {size, text_size, size};
-    for (int i = 0; i < 3; i++)
-        starpu_vector_data_register(&handle[i], STARPU_MAIN_RAM, (uintptr_t)values[i],
-                                    (uint32_t)counts[i], sizeof(float));
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+    for (int i = 0; i < 3; i++)
+        handle[i] = sdt__host_vector(&flow, values[i], counts[i], "bench");
     struct sdt_parallel parallel = {
         .strategy = s->strategy, .place = machine->device, .devices = machine->devices};
     run = sdt_run_new(&flow, dit, machine, NULL, &parallel, geometry, 1, s->text_rows);
@@ -134,8 +133,7 @@ static void measure_step(const void *arg, struct app_measured *measured) {
     sdt_run_free(run);
 out:
     for (int i = 0; i < 3; i++)
-        if (handle[i])
-            starpu_data_unregister(handle[i]);
+        sdt__unregister(handle[i]);
     sdt_machine_close(machine);
     sdt_dit_close(dit);
     if (status != SDT_OK)

@@ -113,8 +113,7 @@ static void measure_tasks(const void *arg, struct app_measured *measured) {
     if (status != SDT_OK)
         app_failed(measured, &err);
     for (int i = 0; i < SET; i++)
-        if (handle[i])
-            starpu_data_unregister(handle[i]);
+        sdt__unregister(handle[i]);
     sdt_machine_close(machine);
 }
 

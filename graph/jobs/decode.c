@@ -37,15 +37,7 @@ enum sdt_status sdt__check_room(const struct sdt_place *place, const char *what,
         (double)room / 1e6);
 }
 
-static sdt_handle host_vector(float *values, size_t count) {
-    sdt_handle handle = NULL;
-    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
-                                sizeof(float));
-    return handle;
-}
-
-enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *d,
-                                struct sdt_error *err) {
+enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *d, struct sdt_error *err) {
     struct sdt_service *service = job->service;
     struct sdt_vae *vae = service->pipeline->vae;
     struct sdt_flow flow = sdt_machine_flow(service->machine, d->lane);
@@ -58,8 +50,7 @@ enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *d,
     flow.halt = service->two ? &job->finish : &job->halt;
     double bytes = vae->kind->bytes(vae, &task, d->devices);
     for (int i = 0; i < d->devices; i++) {
-        enum sdt_status fits =
-            sdt__check_room(&d->place[i], "decoding", bytes, &job->request, err);
+        enum sdt_status fits = sdt__check_room(&d->place[i], "decoding", bytes, &job->request, err);
         if (fits != SDT_OK)
             return fits;
     }
@@ -72,14 +63,14 @@ enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *d,
     task.parameters = d->parameters;
     task.frame_done = tell_frame;
     task.frame_done_arg = job->teller;
-    sdt_handle latent = host_vector(result->latent, sdt__latent_size(result));
-    sdt_handle video = host_vector(result->video, pixels);
+    sdt_handle latent = sdt__host_vector(&flow, result->latent, sdt__latent_size(result), "latent");
+    sdt_handle video = sdt__host_vector(&flow, result->video, pixels, "video");
     enum sdt_status status =
         vae->kind->decode(&flow, vae, service->machine, &task, latent, video, err);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
-    starpu_data_unregister(latent);
-    starpu_data_unregister(video);
+    sdt__unregister(latent);
+    sdt__unregister(video);
     if (status == SDT_ERROR_NOT_FINITE && err)
         status = sdt_checkpoint_blame(service->pipeline->folder, true, err);
     if (status != SDT_OK) {

@@ -6,13 +6,6 @@
 
 #include "graph/checkpoint/finite.h"
 
-static sdt_handle host_vector(float *values, size_t count) {
-    sdt_handle handle = NULL;
-    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
-                                sizeof(float));
-    return handle;
-}
-
 static struct sdt_flow flow_of(struct sdt_job *job, struct sdt_halt *halt) {
     struct sdt_flow flow = sdt_machine_flow(job->service->machine, SDT_LANE_DENOISE);
     flow.halt = halt;
@@ -124,17 +117,16 @@ static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
     if (service->shared)
         beside = sdt__decode_bytes(service, request, service->vae.place,
                                    request->tiling.size_rows ? service->vae.devices : 1);
-    enum sdt_status status =
-        sdt_run_layout(pipeline->dit, &parallel, sdt__geometry(pipeline, request), job->text_rows,
-                       &layout, err);
+    enum sdt_status status = sdt_run_layout(
+        pipeline->dit, &parallel, sdt__geometry(pipeline, request), job->text_rows, &layout, err);
     for (int i = 0; status == SDT_OK && i < layout.devices; i++) {
         const struct sdt_place *place = &layout.place[i];
         struct sdt_need need = sdt_run_need(pipeline->dit, &parallel, &layout, i,
                                             sdt__forwards(pipeline, request), job->text_rows);
         bool gpu = place->kind == SDT_DEVICE_CUDA;
         double room = (double)starpu_memory_get_total(place->node);
-        status =
-            sdt__check_room(place, "denoising", (gpu ? need.least : need.all) + beside, request, err);
+        status = sdt__check_room(place, "denoising", (gpu ? need.least : need.all) + beside,
+                                 request, err);
         *offloads |= gpu && room > 0.0 && need.all + beside > room;
     }
     sdt_layout_clear(&layout);
@@ -204,7 +196,7 @@ static void scatter_state(struct sdt_job *job, struct sdt_flow *flow, const stru
     }
     for (int p = 0; p < SDT_SOLVER_PARTS && flow->error.status == SDT_OK; p++)
         if (part[p]) {
-            job->whole[p] = host_vector(part[p], count);
+            job->whole[p] = sdt__host_vector(flow, part[p], count, "latent");
             sdt_latent_scatter(flow, job->latent, first, (enum sdt_solver_part)p, job->whole[p]);
         }
     job->step = first;
@@ -269,7 +261,7 @@ static enum sdt_status gather_state(struct sdt_job *job, int steps, bool whole,
             sdt_fail(&flow.error, SDT_ERROR_MEMORY, "no memory for a latent of %zu values", count);
             break;
         }
-        handle[p] = host_vector(array[p], count);
+        handle[p] = sdt__host_vector(&flow, array[p], count, "latent");
         sdt_latent_gather(&flow, job->latent, steps, (enum sdt_solver_part)p, handle[p]);
     }
     if (flow.error.status != SDT_ERROR_STALLED)
@@ -277,8 +269,7 @@ static enum sdt_status gather_state(struct sdt_job *job, int steps, bool whole,
     if (flow.error.status == SDT_OK)
         sdt__halt_status(&job->keep, &flow.error);
     for (int p = 0; flow.error.status != SDT_ERROR_STALLED && p < SDT_SOLVER_PARTS; p++)
-        if (handle[p])
-            starpu_data_unregister(handle[p]); /* brings it home */
+        sdt__unregister(handle[p]); /* brings it home */
     if (flow.error.status != SDT_OK && err)
         *err = flow.error;
     return flow.error.status;
@@ -301,9 +292,9 @@ static enum sdt_status move_state(struct sdt_job *job, struct sdt_flow *flow,
             status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a request");
         for (int p = 0; moved && p < SDT_SOLVER_PARTS; p++)
             if (array[p]) {
-                sdt_handle whole = host_vector(array[p], count);
+                sdt_handle whole = sdt__host_vector(flow, array[p], count, "latent");
                 sdt_latent_scatter(flow, moved, job->step, (enum sdt_solver_part)p, whole);
-                starpu_data_unregister(whole);
+                sdt__unregister(whole);
             }
         if (moved) {
             job->latent = moved;
@@ -387,13 +378,11 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
 /* What the first tasks have read. */
 static void free_inputs(struct sdt_job *job) {
     for (int p = 0; p < SDT_SOLVER_PARTS; p++) {
-        if (job->whole[p])
-            starpu_data_unregister(job->whole[p]);
+        sdt__unregister(job->whole[p]);
         job->whole[p] = NULL;
     }
     for (int b = 0; b < 2; b++) {
-        if (job->states[b].handle)
-            starpu_data_unregister(job->states[b].handle);
+        sdt__unregister(job->states[b].handle);
         free(job->text_values[b]);
         job->states[b].handle = NULL;
         job->text_values[b] = NULL;

@@ -7,7 +7,7 @@
 #include "graph/text/tokenizer.h"
 
 /* Given embeddings: all-zero rows at the end are padding. */
-static enum sdt_status given(const struct sdt_stored *embeds, int width,
+static enum sdt_status given(struct sdt_flow *flow, const struct sdt_stored *embeds, int width,
                              struct sdt_text_states *states, float **values,
                              struct sdt_error *err) {
     enum sdt_status status = sdt_stored_check_finite("prompt embeddings", embeds, err);
@@ -24,9 +24,11 @@ static enum sdt_status given(const struct sdt_stored *embeds, int width,
         states->rows -= zero;
     }
     states->pad_rows = all - states->rows;
-    starpu_vector_data_register(&states->handle, STARPU_MAIN_RAM, (uintptr_t)*values,
-                                (uint32_t)((size_t)states->rows * (size_t)width), sizeof(float));
-    return SDT_OK;
+    states->handle =
+        sdt__host_vector(flow, *values, (size_t)states->rows * (size_t)width, "text states");
+    if (!states->handle && err)
+        *err = flow->error;
+    return flow->error.status;
 }
 
 static enum sdt_status encode(struct sdt_job *job, struct sdt_flow *flow, const int32_t *ids,
@@ -75,7 +77,7 @@ enum sdt_status sdt__text_states(struct sdt_job *job, struct sdt_flow *flow, int
 
     flow->tag.stream = branch;
     if (embeds)
-        return given(embeds, job->service->pipeline->dit->text_dim, states,
+        return given(flow, embeds, job->service->pipeline->dit->text_dim, states,
                      &job->text_values[branch], err);
     if (!branch && request->token_ids)
         return encode(job, flow, request->token_ids, request->token_count, states, err);

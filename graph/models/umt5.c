@@ -226,8 +226,7 @@ static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
         return status; /* nothing can be freed any more */
     sdt_handle temporary[] = {b.x, b.y, b.q, b.k, b.v, b.o, b.gate, b.up};
     for (size_t i = 0; i < sizeof temporary / sizeof temporary[0]; i++)
-        if (temporary[i])
-            starpu_data_unregister_submit(temporary[i]);
+        sdt__unregister_submit(temporary[i]);
     sdt_parameters_free(parameters);
     sdt_stored_release(shared);
     for (size_t i = 0; i < sdt_weights_count(text->weights); i++)

@@ -261,8 +261,7 @@ static void prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
     }
     sdt_handle temporary[] = {padded, hidden, y, raw};
     for (size_t i = 0; i < sizeof temporary / sizeof temporary[0]; i++)
-        if (temporary[i])
-            starpu_data_unregister_submit(temporary[i]);
+        sdt__unregister_submit(temporary[i]);
 }
 
 /* ---- forward -------------------------------------------------------------------------------- */

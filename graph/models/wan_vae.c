@@ -276,8 +276,7 @@ static void build(const struct wan_vae *vae, struct program *p) {
 static void program_clear(struct program *p) {
     for (int e = 0; e < p->edges; e++) {
         for (int i = 0; p->edge[e].handle && i < p->edge[e].count; i++)
-            if (p->edge[e].handle[i])
-                starpu_data_unregister_submit(p->edge[e].handle[i]);
+            sdt__unregister_submit(p->edge[e].handle[i]);
         free(p->edge[e].handle);
     }
     free(p->edge);
@@ -688,8 +687,7 @@ static enum sdt_status decode(struct sdt_flow *flow, struct sdt_vae *opened,
                           tile, (first + n) / t.cols, (first + n) % t.cols, video);
             program_clear(&decoder[n].program);
             for (int i = 0; i < 2; i++)
-                if (decoder[n].ready[i])
-                    starpu_data_unregister_submit(decoder[n].ready[i]);
+                sdt__unregister_submit(decoder[n].ready[i]);
         }
     }
     flow->tag.tile = flow->tag.layer = flow->tag.chunk = -1;
@@ -699,8 +697,7 @@ static enum sdt_status decode(struct sdt_flow *flow, struct sdt_vae *opened,
         return status; /* nothing can be freed any more */
 out:
     for (int n = 0; tile && n < tiles; n++)
-        if (tile[n])
-            starpu_data_unregister_submit(tile[n]);
+        sdt__unregister_submit(tile[n]);
     if (!job->parameters)
         sdt_parameters_free(parameters);
     free(decoder);

@@ -3,13 +3,6 @@
 
 #include "graph/run/latent.h"
 
-static sdt_handle register_floats(float *values, size_t count) {
-    sdt_handle handle = NULL;
-    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
-                                sizeof(float));
-    return handle;
-}
-
 /* Inserts everything; what fails stays in the flow. */
 static void insert(struct sdt_flow *flow, const struct sdt_forward *f, struct sdt_run *run,
                    struct sdt_latent *latent, struct sdt_prompt *prompt,
@@ -39,15 +32,15 @@ static void insert(struct sdt_flow *flow, const struct sdt_forward *f, struct sd
 enum sdt_status sdt_forward_once(const struct sdt_forward *f, float *velocity,
                                  struct sdt_error *err) {
     const struct sdt_geometry *g = &f->geometry;
-    size_t count = (size_t)f->dit->channels * (size_t)g->frames * (size_t)g->height *
-                   (size_t)g->width;
+    size_t count =
+        (size_t)f->dit->channels * (size_t)g->frames * (size_t)g->height * (size_t)g->width;
     struct sdt_flow flow = sdt_machine_flow(f->machine, SDT_LANE_DENOISE);
     struct sdt_latent latent = {0};
     struct sdt_prompt prompt = {0};
     sdt_handle handle[3] = {
-        register_floats(f->latent, count),
-        register_floats(f->text, (size_t)f->rows * (size_t)f->dit->text_dim),
-        register_floats(velocity, count),
+        sdt__host_vector(&flow, f->latent, count, "latent"),
+        sdt__host_vector(&flow, f->text, (size_t)f->rows * (size_t)f->dit->text_dim, "text states"),
+        sdt__host_vector(&flow, velocity, count, "velocity"),
     };
 
     struct sdt_run *run =
@@ -61,7 +54,7 @@ enum sdt_status sdt_forward_once(const struct sdt_forward *f, float *velocity,
     if (latent.tiles_done)
         sdt_latent_clear(&latent);
     for (int i = 0; i < 3; i++)
-        starpu_data_unregister(handle[i]); /* brings the result home */
+        sdt__unregister(handle[i]); /* brings the result home */
     sdt_run_free(run);
     return status;
 }

@@ -38,8 +38,7 @@ void sdt_latent_clear(struct sdt_latent *latent) {
     for (int a = 0; a < 2 * SDT_SOLVER_PARTS; a++) {
         sdt_handle *tile = latent->state[a % 2][a / 2];
         for (int t = 0; tile && t < latent->tiles; t++)
-            if (tile[t])
-                starpu_data_unregister_submit(tile[t]);
+            sdt__unregister_submit(tile[t]);
         free(tile);
     }
     free(latent->tiles_done);

@@ -47,7 +47,7 @@ void sdt_parameters_free(struct sdt_parameters *parameters) {
     *link = parameters->next;
     pthread_mutex_unlock(&parameters->machine->parameters_mutex);
     for (size_t i = 0; i < parameters->count; i++)
-        starpu_data_unregister(parameters->entry[i].handle);
+        sdt__unregister(parameters->entry[i].handle);
     free(parameters->entry);
     free(parameters);
 }
@@ -95,9 +95,9 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
     bool in_place = !parameters->machine->gpus;
     if (in_place && stored->dtype == dtype && (uintptr_t)stored->data % size == 0 && taps == 1 &&
         stored->count <= UINT32_MAX) {
-        starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)stored->data,
-                                    (uint32_t)stored->count, size);
-        starpu_data_set_name(handle, stored->name);
+        handle = sdt__register(flow, flow->host, dtype, stored->count, stored->data, stored->name);
+        if (!handle)
+            return NULL;
     } else {
         handle = sdt__tensor(flow, dtype, stored->count, stored->name);
         if (!handle)
@@ -112,7 +112,7 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
         flow->tag.role = role;
         if (flow->error.status !=
             SDT_OK) { /* nothing will ever write it: the next flow starts anew */
-            starpu_data_unregister(handle);
+            sdt__unregister(handle);
             return NULL;
         }
     }
@@ -153,7 +153,7 @@ void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix) 
         pthread_mutex_lock(mutex);
         parameters->entry[i] = parameters->entry[--parameters->count];
         pthread_mutex_unlock(mutex);
-        starpu_data_unregister(entry.handle);
+        sdt__unregister(entry.handle);
         sdt_stored_release(entry.stored);
     }
 }

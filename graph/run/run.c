@@ -17,8 +17,7 @@ static sdt_handle *new_handles(struct sdt_flow *flow, enum sdt_dtype dtype, int 
 
 static void free_handles(sdt_handle *handle, int count) {
     for (int i = 0; handle && i < count; i++)
-        if (handle[i])
-            starpu_data_unregister_submit(handle[i]);
+        sdt__unregister_submit(handle[i]);
     free(handle);
 }
 
@@ -96,8 +95,7 @@ static void stream_clear(struct sdt_run *run, struct sdt_stream *stream) {
     free_turns(stream->hidden, layout->devices);
     sdt_attention_buffers_clear(&stream->attention);
     for (int v = 0; v < SDT_STREAM_VECTORS; v++)
-        if (stream->vector[v])
-            starpu_data_unregister_submit(stream->vector[v]);
+        sdt__unregister_submit(stream->vector[v]);
 }
 
 /* ---- a run ----------------------------------------------------------------------------------- */
@@ -147,8 +145,7 @@ static void rope_init(struct sdt_flow *flow, struct sdt_run *run) {
         return;
     }
     sdt_rope_table(&run->rope, dit->rope_theta, run->rope_values);
-    starpu_vector_data_register(&run->rope_table, STARPU_MAIN_RAM, (uintptr_t)run->rope_values,
-                                (uint32_t)count, sizeof(float));
+    run->rope_table = sdt__host_vector(flow, run->rope_values, count, "rope");
 }
 
 struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct sdt_machine *machine,
@@ -209,8 +206,7 @@ void sdt_run_free(struct sdt_run *run) {
         stream_clear(run, &run->stream[s]);
     for (int b = 0; b < run->branches; b++)
         free_handles(run->branch[b].velocity, run->layout.video_tiles);
-    if (run->rope_table)
-        starpu_data_unregister(run->rope_table);
+    sdt__unregister(run->rope_table);
     if (run->own_parameters)
         sdt_parameters_free(run->parameters);
     if (run->collective)

@@ -171,8 +171,7 @@ void sdt_buffers_by_chunk(struct sdt_flow *flow, struct sdt_attention_buffers *b
 
 static void unregister(sdt_handle *handle, int count) {
     for (int i = 0; handle && i < count; i++)
-        if (handle[i])
-            starpu_data_unregister_submit(handle[i]);
+        sdt__unregister_submit(handle[i]);
     free(handle);
 }
 

@@ -109,8 +109,8 @@ static void fails_in_a_run(void) {
 
     struct sdt_flow again = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     expect(&again, SDT_ERROR_DEVICE, failure, "a flow that comes later");
-    starpu_data_unregister(x);
-    starpu_data_unregister(y);
+    sdt__unregister(x);
+    sdt__unregister(y);
     sdt_machine_close(machine);
 }
 
@@ -131,7 +131,7 @@ static void fails_beside(void) {
     insert_breaks(&flow, SDT_ERROR_LIMIT, "no room", x, 1);
     expect(&flow, SDT_ERROR_LIMIT, failure, "a failing flow that goes on after a stop");
     expect(&other, SDT_OK, "", "a flow beside it");
-    starpu_data_unregister(x);
+    sdt__unregister(x);
     sdt_machine_close(machine);
 }
 
@@ -148,7 +148,7 @@ static void stops(void) {
     sdt_machine_stop(machine);
     insert_breaks(&flow, SDT_ERROR_DEVICE, "never", x, 1);
     expect(&flow, SDT_ERROR_INTERRUPTED, "stopped on request", "after a stop");
-    starpu_data_unregister(x);
+    sdt__unregister(x);
     sdt_machine_close(machine);
 }
 

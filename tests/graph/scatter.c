@@ -23,7 +23,7 @@ static const struct sdt_stored *input(const struct sdt_safetensors *file, const 
 
 int main(int argc, char **argv) {
     static const char *const strategies[] = {"pipesp", "ulysses", "single"};
-    int runs = argc > 1 ? atoi(argv[1]) : 200, wrong = 0;
+    int runs = argc > 1 ? atoi(argv[1]) : 200, wrong = 0, left = 0;
     const char *source = getenv("STARDIT_SOURCE_DIR");
     struct sdt_error err = {0};
     struct sdt_machine_options options = {
@@ -64,6 +64,7 @@ int main(int argc, char **argv) {
         float *y = calloc(x->count, sizeof *y);
         if (!y || sdt_forward_once(&forward, y, &err) != SDT_OK)
             goto failed;
+        left += sdt__handles_alive(&machine->handles) != 0;
         if (!first)
             first = y;
         else if (memcmp(first, y, x->count * sizeof *y))
@@ -71,15 +72,15 @@ int main(int argc, char **argv) {
         if (y != first)
             free(y);
     }
-    printf("%d runs on %d devices, every task anywhere at random: %d differ: %s\n", runs, DEVICES,
-           wrong, wrong ? "FAIL" : "ok");
+    printf("%d runs on %d devices, every task anywhere at random: %d differ, %d leave handles: %s\n",
+           runs, DEVICES, wrong, left, wrong || left ? "FAIL" : "ok");
     free(first);
     free(latent_values);
     free(text_values);
     sdt_machine_close(machine);
     sdt_safetensors_close(file);
     sdt_dit_close(dit);
-    return wrong ? 1 : 0;
+    return wrong || left ? 1 : 0;
 failed:
     printf("%s: FAIL\n", err.message);
     return 1;

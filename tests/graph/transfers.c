@@ -135,13 +135,6 @@ static struct found examine(const struct event *event, size_t count, int request
 
 /* ---- the forwards -------------------------------------------------------------------------------- */
 
-static sdt_handle host_vector(float *values, size_t count) {
-    sdt_handle handle = NULL;
-    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
-                                sizeof(float));
-    return handle;
-}
-
 static enum sdt_status forward(struct sdt_machine *machine, struct sdt_dit *dit,
                                const char *strategy, int request, struct sdt_error *err) {
     struct sdt_geometry geometry = {3, 16, 16};
@@ -161,8 +154,9 @@ static enum sdt_status forward(struct sdt_machine *machine, struct sdt_dit *dit,
     if (!run || !noise || !text)
         return sdt_fail(err, SDT_ERROR_MEMORY, "no run: %s", flow.error.message);
     sdt_randn(1, size, noise);
-    sdt_handle whole = host_vector(noise, size);
-    sdt_handle states = host_vector(text, TEXT_ROWS * (size_t)dit->text_dim);
+    sdt_handle whole = sdt__host_vector(&flow, noise, size, "noise");
+    sdt_handle states = 
+        sdt__host_vector(&flow, text, TEXT_ROWS * (size_t)dit->text_dim, "text");
     starpu_pause();
     struct sdt_text_states words = {states, TEXT_ROWS, 0};
     sdt_latent_init(&flow, &latent, &run->layout, sdt_patch_of(dit, geometry), 0, 0, NULL, NULL);
@@ -175,8 +169,8 @@ static enum sdt_status forward(struct sdt_machine *machine, struct sdt_dit *dit,
     sdt_latent_clear(&latent);
     sdt_prompt_clear(&prompt);
     sdt_run_free(run);
-    starpu_data_unregister(whole);
-    starpu_data_unregister(states);
+    sdt__unregister(whole);
+    sdt__unregister(states);
     free(noise);
     free(text);
     return status;

@@ -85,9 +85,9 @@ static void check_parameters(struct sdt_machine *machine, const struct sdt_weigh
     expect(there, SDT_BF16, rounded, NULL, "to bfloat16");
     expect(back, SDT_F32, rounded, NULL, "to bfloat16 and back");
     expect(words, SDT_BF16, rows, NULL, "embeddings as bfloat16");
-    starpu_data_unregister(there);
-    starpu_data_unregister(back);
-    starpu_data_unregister(words);
+    sdt__unregister(there);
+    sdt__unregister(back);
+    sdt__unregister(words);
     sdt_parameters_free(parameters);
 }
 

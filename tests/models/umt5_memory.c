@@ -124,7 +124,7 @@ int main(void) {
     if (encoder->kind->encode(&flow, encoder, machine, &machine->device[0], SDT_F32, ids, TOKENS, states,
                         &err) != SDT_OK)
         goto out;
-    starpu_data_unregister(states);
+    sdt__unregister(states);
     double peak = peak_resident();
     printf("peak resident memory %.2f GB of a model of %.1f GB, limit %.1f GB: %s\n", peak / 1e9,
            (double)sdt_weights_bytes(encoder->weights) / 1e9, limit / 1e9,

@@ -196,7 +196,7 @@ int main(int argc, char **argv) {
     if (getenv("TRACE"))
         sdt__recorder_write_trace(machine->recorder, getenv("TRACE"), &err);
     for (int t = 0; t < layout.tiles; t++)
-        starpu_data_unregister_submit(model.z[t]);
+        sdt__unregister_submit(model.z[t]);
     sdt_attention_buffers_clear(&buffers);
     sdt_machine_close(machine);
     sdt_layout_clear(&layout);
