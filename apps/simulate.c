@@ -218,7 +218,8 @@ static bool inputs_init(struct inputs *inputs, struct sdt_flow *flow, const stru
     inputs->values = calloc(pixels > words ? pixels : words, sizeof *inputs->values);
     if (!inputs->values)
         return false;
-    inputs->latent = sdt__host_vector(flow, inputs->values, pixels, "latent"); /* both in one place */
+    /* both may lie in one place */
+    inputs->latent = sdt__host_vector(flow, inputs->values, pixels, "latent");
     inputs->text = sdt__host_vector(flow, inputs->values, words, "text states");
     return true;
 }
@@ -293,6 +294,7 @@ static enum sdt_status simulate(const struct settings *s, struct sdt_machine *ma
                                     .ulysses_degree = s->ulysses_degree,
                                     .chunk_heads = s->chunk_heads,
                                     .streams = s->streams,
+                                    .dtype = SDT_BF16,
                                     .tile_rows = s->tile_rows};
 
     enum sdt_status status = sdt_pipeline_imagine(s->model, layers, &pipeline, err);
@@ -396,7 +398,6 @@ int main(int argc, char **argv) {
     int code = parse(&s, argc, argv, &err);
     if (code >= 0)
         return code;
-    sdt_simulation_rates(&s.platform);
     struct sdt_machine_options options = {.devices = s.platform.devices,
                                           .workers_per_device = 1,
                                           .scheduler = s.scheduler,
@@ -404,6 +405,7 @@ int main(int argc, char **argv) {
     enum sdt_status status = sdt_machine_open(&options, &machine, &err);
     if (status != SDT_OK)
         return app_report(name_of_program, &err);
+    sdt_simulation_rates(machine, &s.platform);
     status = simulate(&s, machine, s.layers / 2, &few, &err);
     if (status == SDT_OK)
         status = simulate(&s, machine, s.layers, &many, &err);

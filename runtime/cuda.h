@@ -19,6 +19,7 @@
 #ifndef STARDIT_CODELETS_CUDA_H
 #define STARDIT_CODELETS_CUDA_H
 
+#include "kernels/cuda/kernels.h"
 #include "runtime/task.h" /* and with it starpu.h, which says whether this is simulated time */
 
 #ifdef HAVE_CONFIG_H
@@ -35,9 +36,19 @@
 enum sdt_status sdt__cuda_workers_open(struct sdt_error *err);
 void sdt__cuda_workers_close(void);
 
-/* Which wrapper runs where. Without CUDA, the second is not looked at and need not exist. */
-#ifdef HAVE_CUDA
-#include "kernels/cuda/kernels.h"
+/* Bytes of scratch that a task needs on a kind of device. */
+#define SDT_SCRATCH(kind, cpu_floats, cuda_bytes)                                                  \
+    ((kind) == SDT_DEVICE_CUDA ? (cuda_bytes) : sizeof(float) * (cpu_floats))
+
+/* Which wrapper runs where. The second is not looked at without CUDA and need not exist. In simulated
+ * time no wrapper is called: StarPU asks only whether there is one for GPUs. It is asynchronous there
+ * as everywhere, or the worker would serve no transfer while a task runs. */
+#if defined STARPU_SIMGRID
+#define SDT_ON_BOTH(cpu, cuda)                                                                     \
+    .cpu_funcs = {cpu}, .cuda_funcs = {cpu}, .cuda_flags = {STARPU_CUDA_ASYNC}
+#elif defined HAVE_CUDA
+#define SDT_ON_BOTH(cpu, cuda)                                                                     \
+    .cpu_funcs = {cpu}, .cuda_funcs = {cuda}, .cuda_flags = {STARPU_CUDA_ASYNC}
 
 /* In a wrapper: the calling worker's context. */
 struct sdt_cuda *sdt__cuda(void);
@@ -46,14 +57,7 @@ void sdt__cuda_done(void *cl_arg, enum sdt_status status);
 /* After it: queues a look at what was written, x [n] on the device. A number that is none ends the run
  * when the task has ended. */
 void sdt__cuda_check_finite(void *cl_arg, enum sdt_dtype dtype, size_t n, const void *x);
-
-#define SDT_ON_BOTH(cpu, cuda)                                                                     \
-    .cpu_funcs = {cpu}, .cuda_funcs = {cuda}, .cuda_flags = {STARPU_CUDA_ASYNC}
-/* Bytes of scratch that a task needs on a kind of device. */
-#define SDT_SCRATCH(kind, cpu_floats, cuda_bytes)                                                  \
-    ((kind) == SDT_DEVICE_CUDA ? (cuda_bytes) : sizeof(float) * (cpu_floats))
 #else
 #define SDT_ON_BOTH(cpu, cuda) SDT_ON_CPU(cpu)
-#define SDT_SCRATCH(kind, cpu_floats, cuda_bytes) (sizeof(float) * (cpu_floats))
 #endif
 #endif

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "runtime/task.h"
+
 /* What cuBLASLt, cuDNN and our own kernels take of a GPU once they run: their code and a workspace. */
 #define LIBRARY_BYTES 768e6
 
@@ -96,6 +98,51 @@ enum sdt_status sdt__devices_check(const struct sdt_device *device, int count,
         if (status != SDT_OK)
             return status;
     }
+    return SDT_OK;
+}
+
+/* ---- workers and speeds ---------------------------------------------------------------------- */
+
+enum sdt_status sdt__device_workers(const struct sdt_device *device, int count, int each,
+                                    const int *list, int cores, int *workers,
+                                    struct sdt_error *err) {
+    int most = 0, room = STARPU_MAXCPUS / (count > 1 ? count + 1 : 1);
+    bool gpus = sdt__has_gpus(device, count);
+    if (list && gpus)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "workers of each device: beside GPUs they are the host's, one number");
+    for (int d = 0; d < count; d++) {
+        bool gpu = sdt__device_at(device, d).kind == SDT_DEVICE_CUDA;
+        workers[d] = gpu ? 0 : list ? list[d] : each ? each : count == 1 ? cores : 1;
+        most = workers[d] > most ? workers[d] : most;
+        if (!gpu && workers[d] < 1)
+            return sdt_fail(err, SDT_ERROR_USAGE, "%d workers on device %d: each needs one",
+                            workers[d], d);
+    }
+    if (!gpus && most > room)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%d workers per device on %d devices; this StarPU has room for %d CPU "
+                        "workers in all, one device's worth of which serves the host",
+                        most, count, STARPU_MAXCPUS);
+    return SDT_OK;
+}
+
+enum sdt_status sdt__device_speeds(const struct sdt_device *device, int count, const int *workers,
+                                   const struct sdt_gpus *gpus, const double *given, double *speed,
+                                   struct sdt_error *err) {
+    for (int d = 0; d < count; d++) {
+        struct sdt_device this = sdt__device_at(device, d);
+        speed[d] = this.kind == SDT_DEVICE_CPU ? workers[d] * SDT_CPU_FLOPS
+                   : gpus                      ? sdt__gpu_guess(&gpus->gpu[this.index], SDT_BF16)
+                                               : 0.0;
+        if (speed[d] <= 0.0)
+            speed[d] = 1e13; /* CUDA does not tell its clock */
+        if (given && !(given[d] > 0.0 && given[d] < 1e30))
+            return sdt_fail(err, SDT_ERROR_USAGE, "a speed of %g for device %d; it must be above 0",
+                            given[d], d);
+    }
+    for (int d = count - 1; given && d >= 0; d--)
+        speed[d] = speed[0] / given[0] * given[d];
     return SDT_OK;
 }
 

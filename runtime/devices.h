@@ -22,6 +22,22 @@ bool sdt__has_gpus(const struct sdt_device *device /* [count] or NULL */, int co
 enum sdt_status sdt__devices_check(const struct sdt_device *device /* [count] or NULL */, int count,
                                    struct sdt_gpus *gpus, struct sdt_error *err);
 
+/* Workers of each CPU device, 0 for a GPU: `list`, else `each` of every one (0: all of `cores` for one
+ * device, 1 for several). SDT_ERROR_USAGE for more than this StarPU has room for, one of them serving
+ * the host, and for a list beside GPUs, where the host's workers are one number. */
+enum sdt_status sdt__device_workers(const struct sdt_device *device /* [count] or NULL */,
+                                    int count, int each, const int *list /* [count] or NULL */,
+                                    int cores, int *workers /* [count] written */,
+                                    struct sdt_error *err);
+/* FLOP/s of each device, of which only how they compare means something: CPU devices by their workers,
+ * GPUs by a guess from kind and clock, or as `given`, beside device 0. SDT_ERROR_USAGE for a given speed
+ * that is not above 0. */
+enum sdt_status sdt__device_speeds(const struct sdt_device *device /* [count] or NULL */, int count,
+                                   const int *workers /* [count] */,
+                                   const struct sdt_gpus *gpus /* NULL: without GPUs */,
+                                   const double *given /* [count] or NULL */,
+                                   double *speed /* [count] written */, struct sdt_error *err);
+
 /* What the two groups are made of, and in what they compute. */
 struct sdt_kinds {
     enum sdt_device_kind dit, vae;

@@ -89,9 +89,7 @@ sdt_handle sdt_vector_new(struct sdt_flow *flow, size_t floats, const char *name
     return sdt__vector(flow, floats, name);
 }
 
-void sdt_vector_free(sdt_handle vector) {
-    sdt__unregister_submit(vector);
-}
+void sdt_vector_free(sdt_handle vector) { sdt__unregister_submit(vector); }
 
 enum sdt_status sdt__vector_check(sdt_handle vector, size_t count, struct sdt_error *err) {
     if (!vector)

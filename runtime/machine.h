@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "runtime/places.h"
 #include "runtime/recorder.h"
 #include "runtime/task.h"
 #include "stardit/graph.h"
@@ -28,10 +29,13 @@ enum {
 };
 
 struct sdt_machine {
-    int devices, workers_per_device;
-    int cores; /* of the real machine, whoever may use them */
-    struct sdt_device what[SDT_MAX_DEVICES]; /* [devices] */
+    int devices;
     int gpus;                                /* among them */
+    struct sdt_device what[SDT_MAX_DEVICES]; /* [devices] */
+    int workers[SDT_MAX_DEVICES];            /* [devices] */
+    double speed[SDT_MAX_DEVICES];           /* [devices] FLOP/s, see struct sdt_place */
+    int workers_per_device;                  /* the most of a CPU device, and those of the host */
+    struct sdt_costs costs;                  /* what schedulers are told */
     struct sdt_place host;    /* where input and output happen; with one CPU device, that device */
     struct sdt_place *device; /* [devices] */
     struct sdt_recorder *recorder;
@@ -43,26 +47,13 @@ struct sdt_machine {
     struct sdt_parameters *parameters; /* all weights that are registered now (parameters.h) */
     double collective_bytes;           /* that finished runs moved by --transport nccl */
     bool free_mapping;
-    atomic_uint flows; /* bit f: own flow f is in use */
+    atomic_uint flows;      /* bit f: own flow f is in use */
     struct sdt_halt halt;   /* of all flows that have none of their own; its flag stops these too */
     atomic_bool serving;    /* a service has its lanes */
     char scheduler[64];
+    bool unbound;     /* StarPU has been told to bind no worker */
     char *bus_folder; /* temporary, removed at close; NULL: none, or StarPU's own */
 };
-
-/* Some of the machine's devices in an order: first those that hold tokens (or decode), then helpers. */
-struct sdt_group {
-    int devices, helpers;
-    struct sdt_place *place; /* [devices + helpers] */
-    struct sdt_place
-        *anywhere; /* [devices]: the device or any helper, for tasks that may go to either */
-};
-/* devices, helpers: indices of the machine's devices, [n] each. SDT_ERROR_USAGE for one that does not exist or
- * stands twice, SDT_ERROR_MEMORY. */
-enum sdt_status sdt_group_init(struct sdt_group *group, const struct sdt_machine *machine,
-                               int ndevices, const int *devices, int nhelpers, const int *helpers,
-                               struct sdt_error *err);
-void sdt_group_clear(struct sdt_group *group); /* after a failed init too */
 
 /* A flow on the machine, placed on the host, nothing set; one thread per lane at a time. */
 struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane);

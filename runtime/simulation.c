@@ -15,6 +15,9 @@
 #include <starpu.h>
 
 #include "base/folder.h"
+#include "runtime/bus.h"
+#include "runtime/devices.h"
+#include "runtime/start.h"
 
 #define FOLDER_VARIABLE "STARDIT_SIMULATION" /* the folder, in the process that simulates */
 
@@ -70,27 +73,14 @@ enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platfor
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* What schedulers predict transfers from; SimGrid does not read it. */
-static void write_matrix(FILE *file, int devices, double host, double between) {
-    fprintf(file, "# one row per memory node, the host first\n");
-    for (int from = 0; from < STARPU_MAXNODES; from++) {
-        for (int to = 0; to < STARPU_MAXNODES; to++) {
-            if (from > devices || to > devices)
-                fprintf(file, "nan\t");
-            else
-                fprintf(file, "%e\t", from == to ? 0.0 : from && to ? between : host);
-        }
-        fprintf(file, "\n");
-    }
-}
-
 static void write_link(FILE *file, const char *name, int gpu, double gbps, double latency_us) {
     fprintf(file, "  <link id=\"CUDA%d %s\" bandwidth=\"%.0fBps\" latency=\"%.9fs\"/>\n", gpu, name,
             gbps * 1e9, latency_us * 1e-6);
 }
 
 /* The factors make SimGrid's network model plain: time = latency + bytes / bandwidth, fairly shared. */
-static void write_xml(FILE *file, const struct sdt_platform *p) {
+static void write_xml(FILE *file, const void *arg) {
+    const struct sdt_platform *p = arg;
     static const char *const plain[][2] = {{"network/TCP-gamma", "-1"},
                                            {"network/latency-factor", "1"},
                                            {"network/bandwidth-factor", "1"},
@@ -140,37 +130,27 @@ static void write_xml(FILE *file, const struct sdt_platform *p) {
     fprintf(file, " </zone>\n</platform>\n");
 }
 
-static const char *const endings[] = {"config",   "bandwidth",    "latency",
-                                      "affinity", "platform.xml", "platform.v4.xml"};
-#define FILES (sizeof endings / sizeof endings[0])
+/* Folders in which StarPU looks for models of codelets; it makes none of them here. */
+static const char *const inside[] = {"/codelets", "/codelets/45", "/debug"};
 
-static enum sdt_status write_file(const struct sdt_platform *p, const char *folder, size_t which,
-                                  struct sdt_error *err) {
+static enum sdt_status make_folder(const struct sdt_platform *p, char **folder,
+                                   struct sdt_error *err) {
+    const struct sdt_bus bus = {.cpus = 1,
+                                .numa_nodes = 1,
+                                .gpus = p->devices,
+                                .host_mb_per_s = p->host_gbps * 1e3,
+                                .mb_per_s = p->link_gbps * 1e3,
+                                .latency_us = p->link_latency_us,
+                                .platform = write_xml,
+                                .platform_arg = p};
     char path[4200];
-    snprintf(path, sizeof path, "%s/bus/stardit.%s", folder, endings[which]);
-    FILE *file = fopen(path, "w");
-    if (!file)
-        return sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
-    if (which == 0) {
-        fprintf(file, "# Current configuration\n1 # CPUs\n1 # NUMA nodes\n%d # CUDA devices\n",
-                p->devices);
-        for (int other = 0; other < 7; other++)
-            fprintf(file, "0 # none\n");
-    } else if (which == 1) {
-        write_matrix(file, p->devices, p->host_gbps * 1e3, p->link_gbps * 1e3); /* MB/s */
-    } else if (which == 2) {
-        write_matrix(file, p->devices, p->link_latency_us, p->link_latency_us);
-    } else if (which == 3) {
-        fprintf(file, "# GPU\tNUMA0\t\n");
-        for (int d = 0; d < p->devices; d++)
-            fprintf(file, "%d\t0\t\n", d);
-    } else {
-        write_xml(file, p);
+    enum sdt_status status = sdt__bus_folder_make(folder, err);
+    for (size_t i = 0; i < sizeof inside / sizeof inside[0] && status == SDT_OK; i++) {
+        snprintf(path, sizeof path, "%s%s", *folder, inside[i]);
+        if (mkdir(path, 0700))
+            status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
     }
-    bool failed = ferror(file) != 0;
-    if (fclose(file) || failed)
-        return sdt_fail(err, SDT_ERROR_IO, "%s: cannot be written", path);
-    return SDT_OK;
+    return status == SDT_OK ? sdt__bus_write(*folder, &bus, err) : status;
 }
 
 /* ---- running --------------------------------------------------------------------------------- */
@@ -185,8 +165,7 @@ static void set_environment(const struct sdt_platform *p, const char *folder) {
     char text[64];
 
     setenv(FOLDER_VARIABLE, folder, 1);
-    setenv("STARPU_PERF_MODEL_DIR", folder, 1);
-    setenv("STARPU_HOSTNAME", "stardit", 1);
+    sdt__bus_folder_use(folder);
     for (size_t i = 0; i < sizeof costs / sizeof costs[0]; i++) {
         snprintf(text, sizeof text, "STARPU_SIMGRID_%s_COST", costs[i]);
         setenv(text, "0", 1);
@@ -205,23 +184,13 @@ static void set_environment(const struct sdt_platform *p, const char *folder) {
 
 enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char **argv, int *code,
                                       struct sdt_error *err) {
-    static const char *const inside[] = {"/bus", "/codelets", "/codelets/45", "/debug"};
     char *folder = NULL, path[4200];
     int state = 0, count = 0;
     char **quiet = NULL;
     pid_t child;
 
     *code = 1;
-    enum sdt_status status = sdt__folder_make(&folder, err);
-    if (status != SDT_OK)
-        return status;
-    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
-        snprintf(path, sizeof path, "%s%s", folder, inside[i]);
-        if (mkdir(path, 0700) && status == SDT_OK)
-            status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
-    }
-    for (size_t i = 0; i < FILES && status == SDT_OK; i++)
-        status = write_file(platform, folder, i, err);
+    enum sdt_status status = make_folder(platform, &folder, err);
     if (status != SDT_OK)
         goto out;
 
@@ -261,13 +230,17 @@ out:
     return status;
 }
 
-void sdt_simulation_rates(const struct sdt_platform *p) {
+void sdt_simulation_rates(struct sdt_machine *machine, const struct sdt_platform *p) {
     for (int role = 0; role < SDT_ROLES; role++) {
         double gflops = p->gflops;
         if (role == SDT_ROLE_ATTENTION && p->attention_gflops > 0.0)
             gflops = p->attention_gflops;
-        sdt__gpu_rates[role] = (struct sdt_rates){gflops * 1e3, p->memory_gbps * 1e3};
+        machine->costs.rate[SDT_DEVICE_CUDA][role] =
+            (struct sdt_rates){gflops * 1e3, p->memory_gbps * 1e3};
     }
+    for (int d = 0; d < machine->devices && p->gflops > 0.0; d++)
+        machine->device[d].speed =
+            p->gflops * 1e9 * machine->costs.factor[machine->device[d].first_worker];
 }
 
 void sdt_simulation_finish(void) {
@@ -276,4 +249,47 @@ void sdt_simulation_finish(void) {
     FILE *file = fopen(path, "w");
     if (file)
         fclose(file);
+}
+
+/* ---- the machine (runtime/start.h) ----------------------------------------------------------- */
+
+/* The platform's GPUs, which have been there since before main. */
+enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *machine,
+                                  const struct sdt_machine_options *options,
+                                  struct sdt_error *err) {
+    char name[SDT_DEVICE_NAME];
+    (void)start;
+    if (options->devices < 1 || options->devices > SDT_MAX_DEVICES)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d simulated GPUs; 1 to %d are supported",
+                        options->devices, SDT_MAX_DEVICES);
+    machine->devices = machine->gpus = options->devices;
+    machine->workers_per_device = 1;
+    for (int d = 0; d < machine->devices; d++) {
+        machine->what[d] = (struct sdt_device){SDT_DEVICE_CUDA, d};
+        if (options->device &&
+            (options->device[d].kind != SDT_DEVICE_CUDA || options->device[d].index != d))
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "%s as device %d: in simulated time devices are GPUs in their order",
+                            sdt__device_name(options->device[d], name), d);
+    }
+    for (int role = 0; role < SDT_ROLES; role++)
+        machine->costs.rate[SDT_DEVICE_CPU][role] =
+            (struct sdt_rates){SDT_CPU_FLOPS * 1e-6, SDT_CPU_BYTES_PER_US};
+    return sdt__device_speeds(machine->what, machine->devices, machine->workers, NULL,
+                              options->device_speed, machine->speed, err);
+}
+
+/* It was set before main as well. */
+enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt_machine *machine,
+                                       const struct sdt_machine_options *options,
+                                       struct sdt_error *err) {
+    (void)start, (void)machine, (void)options, (void)err;
+    return SDT_OK;
+}
+
+/* Nothing is shared but what the platform says. */
+void sdt__start_links(const struct sdt_machine *machine) {
+    (void)machine;
+    for (int bus = 0; bus < starpu_bus_get_count(); bus++)
+        starpu_bus_set_ngpus(bus, 1);
 }

@@ -14,7 +14,7 @@
 
 #include <stdbool.h>
 
-#include "runtime/task.h"
+#include "runtime/machine.h"
 #include "stardit/status.h"
 
 /* GPUs behind a non-blocking switch, each with one duplex link to it and one to the host. */
@@ -41,8 +41,9 @@ bool sdt_simulation_launched(void);
  * deadlock of the simulation exits with 0). SDT_ERROR_IO, SDT_ERROR_MEMORY before it could be run. */
 enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char **argv, int *code,
                                       struct sdt_error *err);
-/* In the process that simulates: sets what its GPUs achieve; before sdt_machine_open(). */
-void sdt_simulation_rates(const struct sdt_platform *platform);
+/* In the process that simulates: sets what its GPUs achieve, before the first task. Where the machine
+ * was opened with device_speed, the platform's rates are those of device 0. */
+void sdt_simulation_rates(struct sdt_machine *machine, const struct sdt_platform *platform);
 /* In the process that simulates, at the very end. */
 void sdt_simulation_finish(void);
 #endif

@@ -11,32 +11,33 @@
  * the task needs, then the operation's own arguments. */
 struct sdt__block {
     struct sdt_tag tag;
+    const struct sdt_costs *costs;
     struct sdt_recorder *recorder;
     struct sdt_halt *halt;
     struct sdt_lane *lane;
     void (*done)(void *arg, int index); /* at its end; or NULL */
     void *done_arg;
     int done_index;
-    bool idle;                 /* the wrapper did not do its work */
-    volatile int *found;       /* set by a device when a number is none; or NULL */
+    bool idle;                  /* the wrapper did not do its work */
+    volatile int *found;        /* set by a device when a number is none; or NULL */
     struct sdt_pending pending; /* in the lane's list */
     max_align_t args[];
 };
-
-double sdt__cpu_flops_per_us = 25000.0;
-struct sdt_rates sdt__gpu_rates[SDT_ROLES];
 
 static double part_us(double amount, double per_us) { return per_us > 0.0 ? amount / per_us : 0.0; }
 
 static double cost_us(struct starpu_task *task, unsigned worker, unsigned implementation) {
     (void)implementation;
-    const struct sdt_tag *tag = sdt_task_tag(task);
+    const struct sdt__block *block = (const struct sdt__block *)sdt_task_tag(task);
+    bool gpu = starpu_worker_get_type((int)worker) == STARPU_CUDA_WORKER;
     double us = 0.0;
-    if (tag && starpu_worker_get_type((int)worker) == STARPU_CUDA_WORKER)
-        us = part_us(tag->flops, sdt__gpu_rates[tag->role].flops_per_us) +
-             part_us(tag->bytes, sdt__gpu_rates[tag->role].bytes_per_us);
-    else if (tag)
-        us = tag->flops / sdt__cpu_flops_per_us + tag->bytes / SDT_CPU_BYTES_PER_US;
+    if (block && block->costs) {
+        const struct sdt_tag *tag = &block->tag;
+        const struct sdt_rates *rate =
+            &block->costs->rate[gpu ? SDT_DEVICE_CUDA : SDT_DEVICE_CPU][tag->role];
+        us = (part_us(tag->flops, rate->flops_per_us) + part_us(tag->bytes, rate->bytes_per_us)) /
+             block->costs->factor[worker];
+    }
     return us < 0.001 ? 0.001 : us; /* StarPU takes 0 for "unknown" */
 }
 
@@ -186,6 +187,7 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     block->tag.worker = flow->place->first_worker;
     block->tag.flops = flops;
     block->tag.bytes = bytes;
+    block->costs = flow->costs;
     block->recorder = flow->recorder;
     block->halt = flow->halt;
     block->lane = flow->lane;
@@ -262,7 +264,8 @@ void sdt__task_not_finite(void *cl_arg) {
     const struct sdt_tag *tag = &block->tag;
     char where[80];
     if (tag->step >= 0)
-        snprintf(where, sizeof where, "step %d made numbers that are NaN or infinite", tag->step + 1);
+        snprintf(where, sizeof where, "step %d made numbers that are NaN or infinite",
+                 tag->step + 1);
     else
         snprintf(where, sizeof where, "the result is NaN or infinite");
     sdt__task_fail(cl_arg, SDT_ERROR_NOT_FINITE, where);

@@ -33,6 +33,7 @@ struct sdt_place {
     int device; /* index in the machine; -1: the host */
     enum sdt_device_kind kind;
     unsigned node; /* StarPU memory node */
+    double speed;  /* FLOP/s; only how it compares with others' means something */
     int workers, first_worker;
     unsigned mask_length;
     uint32_t mask[(STARPU_NMAXWORKERS + 31) / 32]; /* StarPU worker mask */
@@ -47,11 +48,12 @@ struct sdt_flow {
     struct sdt_tag tag; /* request, stream, step, layer, chunk, tile, role of the next tasks */
     int priority;       /* of the next tasks, -15..16 */
     struct sdt_recorder *recorder; /* statistics, trace, graph; NULL: none */
+    const struct sdt_costs *costs; /* what its tasks are taken to last */
     struct sdt_handles *handles;   /* that count what is born in it; NULL: none */
-    struct sdt_halt *halt; /* why its tasks may have nothing to do any more */
-    struct sdt_scratch *scratch; /* work space handles by size, shared by all tasks */
-    bool free_mapping;           /* tasks get no worker mask: any worker may run them */
-    struct sdt_lane *lane;       /* bounds the pending tasks; insertion blocks when it is full */
+    struct sdt_halt *halt;         /* why its tasks may have nothing to do any more */
+    struct sdt_scratch *scratch;   /* work space handles by size, shared by all tasks */
+    bool free_mapping;             /* tasks get no worker mask: any worker may run them */
+    struct sdt_lane *lane;         /* bounds the pending tasks; insertion blocks when it is full */
 };
 
 /* A task under construction. */
@@ -142,25 +144,22 @@ static inline float *sdt__row(void *const *buffers, int index, int row, int widt
 /* The performance model of every codelet: the cost in the tag over the worker's rates. */
 extern struct starpu_perfmodel sdt__cost_model;
 
-/* The first line of a codelet: its CPU wrapper. In simulated time no wrapper is ever called, and every
- * operation runs on GPUs too: StarPU asks only whether there is an entry. Asynchronous, as a real wrapper is:
- * otherwise the worker would serve no transfer while a task runs. */
-#ifdef STARPU_SIMGRID
-#define SDT_ON_CPU(wrapper)                                                                        \
-    .cpu_funcs = {wrapper}, .cuda_funcs = {wrapper}, .cuda_flags = {STARPU_CUDA_ASYNC}
-#else
+/* In a codelet, for an operation that only CPUs have; SDT_ON_BOTH is in runtime/cuda.h. */
 #define SDT_ON_CPU(wrapper) .cpu_funcs = {wrapper}
-#endif
 
-/* What a simulated GPU achieves in tasks of a role; 0: that part costs nothing. A task takes the sum of
- * both parts, as on a CPU, and at least 1 ns. Set before StarPU starts. */
+/* What a worker is taken to achieve in tasks of a role; 0: that part costs nothing. A task takes the
+ * sum of both parts, and at least 1 ns. */
 struct sdt_rates {
     double flops_per_us, bytes_per_us;
 };
-extern struct sdt_rates sdt__gpu_rates[SDT_ROLES];
 
-/* What a CPU worker is taken to achieve, for schedulers that ask; set before StarPU starts. */
-extern double sdt__cpu_flops_per_us;
+/* What schedulers are told, and what tasks take in simulated time. Of one machine. */
+struct sdt_costs {
+    struct sdt_rates rate[SDT_DEVICE_KINDS][SDT_ROLES];
+    double factor[STARPU_NMAXWORKERS]; /* how fast a worker is: the rates are those of 1 */
+};
+/* A CPU worker, where nobody says otherwise: FLOP/s and bytes per us. */
+#define SDT_CPU_FLOPS 25e9
 #define SDT_CPU_BYTES_PER_US 5000.0
 
 /* Work space handles, one per power of two, registered on first use. */

@@ -12,8 +12,10 @@ extern "C" {
 #define SDT_MAX_GPUS 8     /* of them: StarPU is built for 8 CUDA devices */
 
 enum sdt_device_kind {
-    SDT_DEVICE_CPU, /* CPU workers on a memory of their own, standing in for a GPU; beside GPUs, the host */
-    SDT_DEVICE_CUDA /* an NVIDIA GPU */
+    SDT_DEVICE_CPU, /* CPU workers on a memory of their own, standing in for a GPU; beside GPUs, the
+                     * host */
+    SDT_DEVICE_CUDA, /* an NVIDIA GPU */
+    SDT_DEVICE_KINDS /* how many kinds there are */
 };
 
 struct sdt_device {

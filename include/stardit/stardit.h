@@ -45,6 +45,12 @@ struct sdt_machine_options {
      * several. Beside GPUs: of the host; 0: all cores that drive no GPU, 8 at most unless cpu:0 is a
      * device. */
     int workers_per_device;
+    /* [devices], without GPUs: how many workers each device has, in place of workers_per_device;
+     * NULL: all alike. The host has as many as the largest. */
+    const int *workers;
+    /* [devices] how fast they are beside one another, above 0; NULL: CPU devices as they have workers,
+     * GPUs as their kind and clock say. Shares of the work follow it. */
+    const double *device_speed;
     const char *scheduler; /* a policy's name; NULL: STARPU_SCHED, else "pipedit" */
     bool as_shipped;       /* for measurements: a stock policy whose idle workers spin */
     bool keep_records;     /* for a trace */

@@ -5,6 +5,7 @@
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/conv_tile.h"
 #include "kernels/cuda/convolve.h"
+#include "kernels/cuda/scratch.h"
 
 namespace {
 
@@ -431,27 +432,12 @@ extern "C" enum sdt_status sdt_cuda_conv_frame(struct sdt_cuda *cuda, enum sdt_d
     return convolve(cuda, dtype, conv, conv->out, x, arrays, "convolution");
 }
 
-extern "C" size_t sdt_cuda_conv_frame_scratch(enum sdt_dtype dtype, const struct sdt_conv *conv) {
-    return dtype == SDT_BF16 ? sdt__cudnn_clip_bytes(conv) : 0;
-}
-
-/* The convolution that makes one of the two frames. */
-static struct sdt_conv half_of(int height, int width, int channels) {
-    struct sdt_conv conv = {};
-    conv.in = conv.out = channels;
-    conv.kt = 3;
-    conv.ks = 1;
-    conv.height = height;
-    conv.width = width;
-    return conv;
-}
-
 extern "C" enum sdt_status sdt_cuda_time_upsample(struct sdt_cuda *cuda, enum sdt_dtype dtype,
                                                   int height, int width, int channels,
                                                   const void *const *x, const void *w,
                                                   const float *bias, void *first, void *second,
                                                   void *scratch) {
-    struct sdt_conv half = half_of(height, width, channels), both = half;
+    struct sdt_conv half = sdt__time_half(height, width, channels), both = half;
     conv_arrays arrays = {};
     arrays.w = w;
     arrays.bias = bias;
@@ -466,10 +452,4 @@ extern "C" enum sdt_status sdt_cuda_time_upsample(struct sdt_cuda *cuda, enum sd
     }
     both.out = 2 * channels;
     return convolve(cuda, dtype, &both, channels, x, arrays, "upsampling in time");
-}
-
-extern "C" size_t sdt_cuda_time_upsample_scratch(enum sdt_dtype dtype, int height, int width,
-                                                 int channels) {
-    struct sdt_conv half = half_of(height, width, channels);
-    return dtype == SDT_BF16 ? sdt__cudnn_clip_bytes(&half) : 0;
 }

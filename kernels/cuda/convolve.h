@@ -14,7 +14,7 @@ struct conv_call {
     const float *bias;    /* [outputs, out] */
     const void *residual; /* as y[0], or NULL */
     void *y[2];           /* [outputs] -> [rows, cols, out] */
-    void *scratch;        /* sdt__cudnn_clip_bytes() */
+    void *scratch;        /* sdt_cuda_conv_frame_scratch() of BF16 */
 };
 
 extern "C" { /* C names, as all that the library exports */
@@ -26,8 +26,5 @@ enum sdt_status sdt__cudnn_convolve(struct sdt_cuda *cuda, const struct conv_cal
 struct sdt__cudnn_graph;
 struct sdt__cudnn_graph *sdt__cudnn_convolution_of(struct sdt_cuda *cuda,
                                                    const struct sdt_conv *conv, bool residual);
-/* Bytes of the clip that cuDNN reads; 0 where a frame is read where it lies, where the channels rule
- * cuDNN out, and without it. */
-size_t sdt__cudnn_clip_bytes(const struct sdt_conv *conv);
 }
 #endif

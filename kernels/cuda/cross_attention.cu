@@ -35,10 +35,6 @@ enum sdt_status sdt_cuda_cross_attention(struct sdt_cuda *cuda, enum sdt_dtype d
     return sdt__cuda_attend(cuda, dtype, &call);
 }
 
-size_t sdt_cuda_cross_attention_scratch(enum sdt_dtype dtype, int rows, int heads, int e) {
-    return (size_t)rows * (size_t)heads * (size_t)e * sdt_dtype_size(dtype);
-}
-
 enum sdt_status sdt_cuda_text_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int tokens,
                                         int heads, int e, const void *q, const void *k,
                                         const void *v, const float *table, void *o) {

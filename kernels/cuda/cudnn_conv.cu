@@ -8,6 +8,7 @@
 #include "kernels/cuda/convolve.h"
 #include "kernels/cuda/cudnn.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/scratch.h"
 
 #include <stdio.h>
 
@@ -23,24 +24,10 @@ struct sdt__cudnn_graph *sdt__cudnn_convolution_of(struct sdt_cuda *, const stru
     return NULL;
 }
 
-size_t sdt__cudnn_clip_bytes(const struct sdt_conv *) { return 0; }
-
 #else
 
 /* Tensors of the graph; those up to Y get memory. */
 enum { X = 1, W, BIAS, RESIDUAL, Y, PRODUCT, SUM };
-
-static bool able(const struct sdt_conv *conv) {
-    return conv->in > 0 && conv->out > 0 && conv->in % 8 == 0 && conv->out % 8 == 0;
-}
-
-static bool copied(const struct sdt_conv *conv) { return conv->kt > 1 || conv->upsample; }
-
-size_t sdt__cudnn_clip_bytes(const struct sdt_conv *conv) {
-    const void *const none[3] = {NULL, NULL, NULL};
-    struct body_clip clip = body_clip_of(conv, none);
-    return able(conv) && copied(conv) ? 2 * body_clip_elements(&clip) : 0;
-}
 
 __global__ static void make_clip(const __grid_constant__ struct body_clip clip, void *y) {
     size_t n = body_clip_elements(&clip);
@@ -103,7 +90,7 @@ struct sdt__cudnn_graph *sdt__cudnn_convolution_of(struct sdt_cuda *cuda, const 
                                                    bool residual) {
     const void *const none[3] = {NULL, NULL, NULL};
     struct body_clip clip = body_clip_of(c, none);
-    if (!able(c) || body_clip_elements(&clip) == 0)
+    if (!sdt__cudnn_takes(c) || body_clip_elements(&clip) == 0)
         return NULL;
     const int64_t key[SDT__CUDNN_KEY] = {
         SDT__CUDNN_CONVOLUTION, c->in, c->out, c->kt, c->ks, clip.rows, clip.cols, residual};
@@ -119,12 +106,12 @@ enum sdt_status sdt__cudnn_convolve(struct sdt_cuda *cuda, const struct conv_cal
     const struct sdt_conv *c = call->conv;
     const void *x = call->x[0];
     *done = false;
-    if (!aligned(call) || (!copied(c) && !x)) /* of nothing but zeros there is nothing to compute */
+    if (!aligned(call) || (!sdt__cudnn_copies(c) && !x)) /* of nothing but zeros there is nothing to compute */
         return SDT_OK;
     struct sdt__cudnn_graph *graph = sdt__cudnn_convolution_of(cuda, c, call->residual != NULL);
     if (!graph)
         return SDT_OK;
-    if (copied(c)) {
+    if (sdt__cudnn_copies(c)) {
         struct body_clip clip = body_clip_of(c, call->x);
         unsigned blocks = flat_blocks(cuda, body_clip_elements(&clip), 8);
         make_clip<<<blocks, SDT_FLAT_THREADS, 0, cuda->stream>>>(clip, call->scratch);

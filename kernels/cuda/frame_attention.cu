@@ -4,28 +4,9 @@
 #include "kernels/cuda/attend.h"
 #include "kernels/cuda/plain.h"
 #include "kernels/cuda/product.h"
+#include "kernels/cuda/scratch.h"
 
 #include <string.h>
-
-/* Scores of one turn, in bytes, about: bounds the scratch memory. */
-static const size_t SCORES = (size_t)64 << 20;
-
-/* Elements between rows of scores: whole 16-byte packs in either type. */
-static size_t row_length(int pixels) { return ((size_t)pixels + 7) / 8 * 8; }
-
-static int rows_of_turn(int pixels) {
-    size_t rows = SCORES / (row_length(pixels) * sizeof(float)) / 128 * 128;
-    rows = rows < 128 ? 128 : rows;
-    return rows < (size_t)pixels ? (int)rows : pixels;
-}
-
-/* [rows, row_length] float32 scores, then, in bf16, the same of weights: both starts are aligned to 16
- * bytes and more. float32 weights replace their scores. */
-size_t sdt_cuda_frame_attention_scratch(enum sdt_dtype dtype, int pixels, int channels) {
-    (void)channels;
-    size_t scores = (size_t)rows_of_turn(pixels) * row_length(pixels);
-    return scores * (sizeof(float) + (dtype == SDT_BF16 ? 2 : 0));
-}
 
 template <enum sdt_dtype dtype>
 __global__ static void __launch_bounds__(SOFTMAX_THREADS)
@@ -44,14 +25,14 @@ static void describe(enum sdt_dtype dtype, int rows, int pixels, int channels,
     scores->n = pixels;
     scores->k = channels;
     scores->ldx = scores->ldw = 3 * channels;
-    scores->ldy = (int)row_length(pixels);
+    scores->ldy = (int)sdt__score_row(pixels);
     scores->dtype = dtype;
     scores->y_dtype = SDT_F32;
     memset(values, 0, sizeof *values);
     values->rows = rows;
     values->n = channels;
     values->k = pixels;
-    values->ldx = (int)row_length(pixels);
+    values->ldx = (int)sdt__score_row(pixels);
     values->ldw = 3 * channels;
     values->w_by_row = 1;
     values->ldy = channels;
@@ -79,10 +60,10 @@ enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *cuda, enum sdt_dtype d
                                          int channels, const void *qkv, void *o, void *scratch) {
     if (pixels < 1)
         return SDT_OK;
-    size_t size = body_size(dtype), length = row_length(pixels);
+    size_t size = body_size(dtype), length = sdt__score_row(pixels);
     const char *q = (const char *)qkv, *k = q + (size_t)channels * size;
     const char *v = k + (size_t)channels * size;
-    int most = rows_of_turn(pixels);
+    int most = sdt__score_rows(pixels);
     void *weights = dtype == SDT_BF16 ? (float *)scratch + (size_t)most * length : (float *)scratch;
     float scale = 1.f / sqrtf((float)channels);
     for (int first = 0; first < pixels; first += most) {

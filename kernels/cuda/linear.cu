@@ -363,7 +363,3 @@ enum sdt_status sdt_cuda_linear_residual(struct sdt_cuda *cuda, enum sdt_dtype d
     struct plain_call call = {rows, n, k, x, w, bias, gate_a, gate_b, SDT_EPILOGUE_NONE, true, y};
     return launch_plain(cuda, dtype, call);
 }
-
-size_t sdt_cuda_linear_residual_scratch(enum sdt_dtype dtype, int rows, int n) {
-    return (size_t)rows * (size_t)n * sdt_dtype_size(dtype);
-}

@@ -13,10 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/strategies/strategy.h"
 #include "runtime/clock.h"
+#include "runtime/cuda.h"
+#include "runtime/devices.h"
 #include "runtime/machine.h"
 #include "runtime/simulation.h"
-#include "graph/strategies/strategy.h"
 
 enum { GPUS = 8, HEADS = 24, ROWS = 1024, DIM = 128, CHUNKS = HEADS / GPUS };
 #define PROJECT_MS 4.0
@@ -51,7 +53,7 @@ static void never(void *buffers[], void *cl_arg) {
 
 static struct starpu_codelet work_codelet = {
     .name = "work",
-    SDT_ON_CPU(never),
+    SDT_ON_BOTH(never, never),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_model,
 };
@@ -125,6 +127,33 @@ static double expected_ms(const struct sdt_strategy *strategy, bool joined) {
     return WORK_MS + (joined ? 4.0 : 2.0) * tensor;
 }
 
+/* A simulated GPU is a GPU: its kind, the type it computes in unless told otherwise, its tiles, and the
+ * scratch memory of its kernels. */
+static bool are_gpus(const struct sdt_machine *machine) {
+    struct sdt_placement placement = {0};
+    struct sdt_kinds kinds;
+    struct sdt_parallel parallel = {
+        .strategy = sdt_strategy_find("ulysses"), .place = machine->device, .devices = GPUS};
+    struct sdt_layout layout = {0};
+    struct sdt_error err = {0};
+    const int64_t tokens = 32760;
+    bool right = machine->host.kind == SDT_DEVICE_CPU && machine->host.device == -1;
+    for (int d = 0; d < GPUS; d++) {
+        struct sdt_device what = sdt_machine_device(machine, d);
+        right &= what.kind == SDT_DEVICE_CUDA && what.index == d &&
+                 machine->device[d].kind == SDT_DEVICE_CUDA && machine->device[d].workers == 1;
+    }
+    right &= sdt__settle_kinds(&placement, machine->what, GPUS, &kinds, &err) == SDT_OK &&
+             kinds.dit == SDT_DEVICE_CUDA && kinds.dit_dtype == SDT_BF16;
+    right &= sdt_parallel_layout(&parallel, tokens, 0, HEADS, DIM, &layout, &err) == SDT_OK &&
+             layout.rows == sdt_cuda_tile_rows(tokens, GPUS);
+    right &= SDT_SCRATCH(machine->device[0].kind, 1000, (size_t)7) == 7;
+    sdt_layout_clear(&layout);
+    if (!right)
+        fprintf(stderr, "a simulated GPU is not taken for one\n");
+    return right;
+}
+
 /* Before libstarpu's main: see runtime/simulation.h. */
 __attribute__((constructor)) static void launch(int argc, char **argv) {
     struct sdt_error err;
@@ -153,16 +182,22 @@ int main(int argc, char **argv) {
         return 2;
     }
     struct model model = {&layout, &buffers, {NULL}, !strcmp(argv[2], "joined")};
-    for (int role = 0; role < SDT_ROLES; role++)
-        sdt__gpu_rates[role].flops_per_us = 1.0;
-    sdt__gpu_rates[SDT_ROLE_ATTENTION].flops_per_us =
-        CHUNKS * 4.0 * DIM * ROWS * GPUS * ROWS * GPUS / (ATTENTION_MS * 1e3);
     if (sdt_machine_open(&options, &machine, &err) != SDT_OK) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
-    struct sdt_parallel parallel = {
-        .strategy = strategy, .place = machine->device, .devices = GPUS, .tile_rows = ROWS};
+    if (!are_gpus(machine))
+        return 1;
+    struct sdt_rates *rate = machine->costs.rate[SDT_DEVICE_CUDA];
+    for (int role = 0; role < SDT_ROLES; role++)
+        rate[role].flops_per_us = 1.0;
+    rate[SDT_ROLE_ATTENTION].flops_per_us =
+        CHUNKS * 4.0 * DIM * ROWS * GPUS * ROWS * GPUS / (ATTENTION_MS * 1e3);
+    struct sdt_parallel parallel = {.strategy = strategy,
+                                    .place = machine->device,
+                                    .devices = GPUS,
+                                    .tile_rows = ROWS,
+                                    .dtype = SDT_F32};
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     if (sdt_parallel_layout(&parallel, (int64_t)ROWS * GPUS, 0, HEADS, DIM, &layout, &err) != SDT_OK) {
         fprintf(stderr, "%s\n", err.message);

@@ -40,7 +40,7 @@ less() {
 
 # A link so slow that exchanges matter; one forward, so that no other one hides them.
 for strategy in single ulysses ring pipesp; do
-    passes "$simulate" --platform "$source/platforms/nvswitch-8" --link-gbps 100 --forwards 1 \
+    passes "$simulate" --platform "$source/platforms/nvswitch-8" --link-gbps 50 --forwards 1 \
         --model wan-14b --num-frames 17 --layers 4 --strategy $strategy || continue
     step=$(value Step: 2) computing=$(value computing 2) wire=$(value exchanging 7)
     exposed=$(value exposed 2)

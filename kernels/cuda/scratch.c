@@ -1,0 +1,46 @@
+/* Bytes of scratch by kernel. A build without CUDA answers for one with CUDA and cuDNN. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "kernels/cuda/scratch.h"
+
+#if defined HAVE_CUDA && !defined HAVE_CUDNN
+enum { CUDNN = false };
+#else
+enum { CUDNN = true };
+#endif
+
+/* Of the clip that cuDNN reads, bf16; 0 where a frame is read where it lies, where the channels rule
+ * cuDNN out, and without it. */
+static size_t clip_bytes(enum sdt_dtype dtype, const struct sdt_conv *conv) {
+    const void *const none[3] = {NULL, NULL, NULL};
+    struct body_clip clip = body_clip_of(conv, none);
+    bool used = CUDNN && dtype == SDT_BF16 && sdt__cudnn_takes(conv) && sdt__cudnn_copies(conv);
+    return used ? 2 * body_clip_elements(&clip) : 0;
+}
+
+size_t sdt_cuda_conv_frame_scratch(enum sdt_dtype dtype, const struct sdt_conv *conv) {
+    return clip_bytes(dtype, conv);
+}
+
+size_t sdt_cuda_time_upsample_scratch(enum sdt_dtype dtype, int height, int width, int channels) {
+    struct sdt_conv half = sdt__time_half(height, width, channels);
+    return clip_bytes(dtype, &half);
+}
+
+/* [rows, score row] float32 scores, then, in bf16, the same of weights: both starts are aligned to 16
+ * bytes and more. float32 weights replace their scores. */
+size_t sdt_cuda_frame_attention_scratch(enum sdt_dtype dtype, int pixels, int channels) {
+    (void)channels;
+    size_t scores = (size_t)sdt__score_rows(pixels) * sdt__score_row(pixels);
+    return scores * (sizeof(float) + (dtype == SDT_BF16 ? 2 : 0));
+}
+
+size_t sdt_cuda_cross_attention_scratch(enum sdt_dtype dtype, int rows, int heads, int e) {
+    return (size_t)rows * (size_t)heads * (size_t)e * sdt_dtype_size(dtype);
+}
+
+size_t sdt_cuda_linear_residual_scratch(enum sdt_dtype dtype, int rows, int n) {
+    return (size_t)rows * (size_t)n * sdt_dtype_size(dtype);
+}

@@ -1,0 +1,243 @@
+/* The start of a machine in real time: GPUs with their links, or CPU devices that stand in for them. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <hwloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/bus.h"
+#include "runtime/devices.h"
+#include "runtime/start.h"
+
+/* Room that the synthetic topology claims per node. StarPU never asks the system whether it is there; it
+ * is so large that StarPU never waits for memory that would come only by an eviction. */
+#define NODE_BYTES "274877906944"
+
+/* CPU workers that serve GPUs where nobody says how many: they load and convert weights. */
+#define HOST_WORKERS 8
+/* What schedulers take a GPU's memory for, bytes per us. */
+#define GPU_BYTES_PER_US 1.5e6
+
+/* ---- what is there --------------------------------------------------------------------------- */
+
+/* Forgets the topology that an earlier machine of this process stood in with. */
+static void forget_stand_ins(void) {
+    static const char *const names[] = {"HWLOC_SYNTHETIC", "STARPU_USE_NUMA",
+                                        "STARPU_WORKERS_NOBIND", "STARPU_WORKERS_CPUID"};
+    const char *synthetic = getenv("HWLOC_SYNTHETIC");
+    if (synthetic && strstr(synthetic, NODE_BYTES))
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+            unsetenv(names[i]);
+}
+
+/* The cores of the real machine, whoever may use them. */
+static int count_cores(void) {
+    int cores = 0;
+    hwloc_topology_t topology;
+    if (hwloc_topology_init(&topology) == 0) {
+        if (hwloc_topology_load(topology) == 0)
+            cores = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE);
+        hwloc_topology_destroy(topology);
+    }
+    return cores > 0 ? cores : 1;
+}
+
+/* Workers of the host beside GPUs: StarPU gives each GPU's thread a core, and starts no more CPU workers
+ * than there are cores left. */
+static enum sdt_status count_host_workers(const struct sdt_start *start,
+                                          struct sdt_machine *machine, int wanted,
+                                          struct sdt_error *err) {
+    int left = start->allowance.cores - machine->gpus;
+    bool device = machine->gpus < machine->devices;
+    if (left > STARPU_MAXCPUS)
+        left = STARPU_MAXCPUS;
+    if (left < 1 || wanted > left)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%d GPUs with %d CPU workers for the host: each takes a core, and there "
+                        "are %d; %s",
+                        machine->gpus, wanted > 0 ? wanted : 1, start->allowance.cores,
+                        left < 1 ? "fewer GPUs would work" : "fewer workers would work");
+    machine->workers_per_device = wanted > 0                      ? wanted
+                                  : device || left < HOST_WORKERS ? left
+                                                                  : HOST_WORKERS;
+    for (int d = 0; d < machine->devices; d++)
+        if (machine->what[d].kind == SDT_DEVICE_CPU)
+            machine->workers[d] = machine->workers_per_device;
+    return SDT_OK;
+}
+
+/* A GPU's rate is a guess (docs/numbers.md), that of the first one; places know how others compare. */
+static void set_rates(struct sdt_machine *machine, double worker_flops) {
+    double gpu = 0.0;
+    for (int d = 0; d < machine->devices && gpu == 0.0; d++)
+        if (machine->what[d].kind == SDT_DEVICE_CUDA)
+            gpu = machine->speed[d];
+    for (int r = 0; r < SDT_ROLES; r++) {
+        machine->costs.rate[SDT_DEVICE_CPU][r] =
+            (struct sdt_rates){worker_flops * 1e-6, SDT_CPU_BYTES_PER_US};
+        machine->costs.rate[SDT_DEVICE_CUDA][r] = (struct sdt_rates){gpu * 1e-6, GPU_BYTES_PER_US};
+    }
+}
+
+enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *machine,
+                                  const struct sdt_machine_options *options,
+                                  struct sdt_error *err) {
+    int count = options->devices;
+    forget_stand_ins();
+    start->cores = count_cores();
+    sdt__allowance_read("", &start->allowance);
+    enum sdt_status status = sdt__devices_check(options->device, count, &start->gpus, err);
+    if (status != SDT_OK)
+        return status;
+    machine->devices = count;
+    for (int d = 0; d < count; d++) {
+        machine->what[d] = sdt__device_at(options->device, d);
+        machine->gpus += machine->what[d].kind == SDT_DEVICE_CUDA;
+    }
+    if (machine->gpus && options->free_mapping)
+        return sdt_fail(err, SDT_ERROR_USAGE, "free mapping is for CPU devices: kinds do not mix");
+    status = sdt__device_workers(options->device, count, options->workers_per_device,
+                                 options->workers, start->allowance.workers, machine->workers, err);
+    if (status == SDT_OK && machine->gpus)
+        status = count_host_workers(start, machine, options->workers_per_device, err);
+    if (status == SDT_OK)
+        status = sdt__device_speeds(options->device, count, machine->workers, &start->gpus,
+                                    options->device_speed, machine->speed, err);
+    for (int d = 0; status == SDT_OK && d < count && !machine->gpus; d++)
+        if (machine->workers[d] > machine->workers_per_device)
+            machine->workers_per_device = machine->workers[d];
+    if (status == SDT_OK)
+        set_rates(machine,
+                  options->worker_gflops > 0.0 ? options->worker_gflops * 1e9 : SDT_CPU_FLOPS);
+    return status;
+}
+
+/* ---- the environment ------------------------------------------------------------------------- */
+
+static void set_number(const char *name, int number) {
+    char text[16];
+    snprintf(text, sizeof text, "%d", number);
+    setenv(name, text, 1);
+}
+
+/* Bus files for CPU devices. The numbers are what one core's memcpy does here; only schedulers that
+ * predict read them. GPUs that stay unused are listed all the same: where their number is not the
+ * machine's, StarPU measures. */
+static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, int workers,
+                                       double link_mb_per_s, struct sdt_error *err) {
+    struct sdt_gpus gpus;
+    enum sdt_status status = sdt__bus_folder_make(&machine->bus_folder, err);
+    if (status != SDT_OK)
+        return status;
+    sdt__gpus_find(&gpus);
+    struct sdt_bus bus = {.cpus = workers,
+                          .numa_nodes = nodes,
+                          .gpus = gpus.all < SDT_MAX_GPUS ? gpus.all : SDT_MAX_GPUS,
+                          .host_mb_per_s = link_mb_per_s,
+                          .mb_per_s = link_mb_per_s,
+                          .latency_us = 1.0};
+    sdt__bus_folder_use(machine->bus_folder);
+    return sdt__bus_write(machine->bus_folder, &bus, err);
+}
+
+/* Where StarPU keeps what it has measured: the first of these that is set. It aborts where it cannot
+ * write. */
+static bool home_is_writable(void) {
+    static const char *const names[] = {"STARPU_PERF_MODEL_DIR", "XDG_CACHE_HOME", "STARPU_HOME",
+                                        "HOME"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *path = getenv(names[i]);
+        if (path)
+            return access(path, W_OK) == 0;
+    }
+    return false;
+}
+
+/* GPUs: the real topology, one worker a GPU, and the links as StarPU has measured them. The variables
+ * win over starpu_conf, so they are set, whatever they were. */
+static enum sdt_status set_gpus(struct sdt_machine *machine, struct sdt_error *err) {
+    char list[8 * SDT_MAX_GPUS] = "";
+    size_t length = 0;
+
+    for (int d = 0; d < machine->devices; d++)
+        if (machine->what[d].kind == SDT_DEVICE_CUDA)
+            length += (size_t)snprintf(list + length, sizeof list - length, "%s%d",
+                                       length ? " " : "", machine->what[d].index);
+    set_number("STARPU_NCPU", machine->workers_per_device);
+    set_number("STARPU_NCUDA", machine->gpus);
+    setenv("STARPU_WORKERS_CUDAID", list, 1);
+    setenv("STARPU_NWORKER_PER_CUDA", "1", 1);
+    setenv("STARPU_USE_NUMA", "0", 1); /* the host is one memory, node 0 */
+    if (home_is_writable())
+        return SDT_OK;
+    enum sdt_status status = sdt__bus_folder_make(&machine->bus_folder, err);
+    if (status == SDT_OK)
+        sdt__bus_folder_use(machine->bus_folder);
+    return status;
+}
+
+/* A topology of equal nodes, since hwloc's synthetic ones are regular trees: each has the cores of the
+ * largest device, and a smaller one leaves some without a worker. Node 0 is the host. */
+static void set_stand_ins(const struct sdt_machine *machine, int nodes) {
+    int most = machine->workers_per_device;
+    char topology[160], list[8 * STARPU_MAXCPUS] = "";
+    size_t length = 0;
+    bool unequal = false;
+
+    snprintf(topology, sizeof topology, "numanode:%d(memory=" NODE_BYTES ") core:%d pu:1", nodes,
+             most);
+    setenv("HWLOC_SYNTHETIC", topology, 1);
+    setenv("STARPU_USE_NUMA", nodes > 1 ? "1" : "0", 1);
+    setenv("STARPU_WORKERS_NOBIND", "1", 1);
+    for (int node = 0; node < nodes; node++) {
+        int workers = node ? machine->workers[node - 1] : most;
+        unequal |= workers < most;
+        for (int w = 0; w < workers && length < sizeof list; w++)
+            length += (size_t)snprintf(list + length, sizeof list - length, "%s%d",
+                                       length ? " " : "", node * most + w);
+    }
+    if (unequal)
+        setenv("STARPU_WORKERS_CPUID", list, 1);
+}
+
+enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt_machine *machine,
+                                       const struct sdt_machine_options *options,
+                                       struct sdt_error *err) {
+    int nodes = machine->devices > 1 ? machine->devices + 1 : 1;
+    int workers = machine->workers_per_device; /* the host's */
+
+    setenv("STARPU_SILENT", "1", 0);
+    if (machine->gpus)
+        return set_gpus(machine, err);
+    for (int d = 0; d < machine->devices && nodes > 1; d++)
+        workers += machine->workers[d];
+    set_number("STARPU_NCPU", workers);
+    set_number("STARPU_NCUDA", 0);
+    if (nodes > 1 || workers > start->cores) {
+        set_stand_ins(machine, nodes);
+    } else if (workers < start->cores && !getenv("STARPU_WORKERS_NOBIND") &&
+               !getenv("STARPU_WORKERS_CPUID") && !getenv("STARPU_WORKERS_COREID")) {
+        /* Bound, workers that are fewer than the cores would share the first ones with another run's. */
+        setenv("STARPU_WORKERS_NOBIND", "1", 1);
+        machine->unbound = true;
+    }
+    return write_bus_files(machine, nodes, workers,
+                           options->link_mb_per_s > 0.0 ? options->link_mb_per_s : 8000.0, err);
+}
+
+/* StarPU multiplies a predicted transfer by the number of GPUs that share the link. It takes that for 0
+ * between NUMA nodes, where transfers would be predicted to take no time; and between GPUs that reach
+ * each other it knows of NVLink only where it was built with NVML. */
+void sdt__start_links(const struct sdt_machine *machine) {
+    for (int bus = 0; bus < starpu_bus_get_count(); bus++) {
+        unsigned from = (unsigned)starpu_bus_get_src(bus), to = (unsigned)starpu_bus_get_dst(bus);
+        if (!machine->gpus || (starpu_node_get_kind(from) == STARPU_CUDA_RAM &&
+                               starpu_node_get_kind(to) == STARPU_CUDA_RAM &&
+                               sdt__gpu_reaches(starpu_memory_node_get_devid(to),
+                                                starpu_memory_node_get_devid(from))))
+            starpu_bus_set_ngpus(bus, 1);
+    }
+}
