@@ -1,11 +1,13 @@
 /* Reading and naming lists of devices. */
 #include "apps/devices.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/devices.h"
+#include "runtime/task.h"
 
 /* "cpu:" or "cuda:" at *at, which moves behind it. */
 static bool read_kind(const char **at, enum sdt_device_kind *kind) {
@@ -60,6 +62,77 @@ enum sdt_status app_devices_parse(const char *option, const char *text,
             return SDT_OK;
         at = end + 1;
     }
+}
+
+/* Numbers between commas; *count at most SDT_MAX_DEVICES. */
+static enum sdt_status read_numbers(const char *option, const char *text, double *number,
+                                    int *count, struct sdt_error *err) {
+    const char *at = text;
+    *count = 0;
+    for (;;) {
+        char *end = NULL;
+        bool fine = (*at >= '0' && *at <= '9') || *at == '.';
+        double value = strtod(at, &end);
+        if (!fine || end == at || (*end && *end != ',') || !(value > 0.0) || !isfinite(value))
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--%s %s: must be numbers above 0, one a device, as 2,1,1", option,
+                            text);
+        if (*count == SDT_MAX_DEVICES)
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: more than %d numbers", option, text,
+                            SDT_MAX_DEVICES);
+        number[(*count)++] = value;
+        if (!*end)
+            return SDT_OK;
+        at = end + 1;
+    }
+}
+
+/* One number for each device. */
+static enum sdt_status check_count(const char *option, const char *text, int numbers, int devices,
+                                   struct sdt_error *err) {
+    if (numbers == devices)
+        return SDT_OK;
+    return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: %d number%s for %d device%s", option, text,
+                    numbers, numbers == 1 ? "" : "s", devices, devices == 1 ? "" : "s");
+}
+
+enum sdt_status app_devices_shares(struct app_devices *devices, const char *workers,
+                                   const char *speed, struct sdt_error *err) {
+    double number[SDT_MAX_DEVICES];
+    int count = 0;
+    enum sdt_status status = SDT_OK;
+
+    if (workers) {
+        status = read_numbers("workers-per-device", workers, number, &count, err);
+        for (int i = 0; status == SDT_OK && i < count; i++)
+            if (number[i] != floor(number[i]) || number[i] > STARPU_MAXCPUS)
+                status = sdt_fail(err, SDT_ERROR_USAGE,
+                                  "--workers-per-device %s: out of range: whole numbers, 1 to %d",
+                                  workers, STARPU_MAXCPUS);
+        if (status == SDT_OK && count > 1)
+            status = check_count("workers-per-device", workers, count, devices->count, err);
+        if (status != SDT_OK)
+            return status;
+        devices->has_workers = count > 1;
+        devices->workers_each = count > 1 ? 0 : (int)number[0];
+        for (int i = 0; i < count; i++)
+            devices->workers[i] = (int)number[i];
+    }
+    if (speed) {
+        status = read_numbers("device-speed", speed, devices->speed, &count, err);
+        if (status == SDT_OK)
+            status = check_count("device-speed", speed, count, devices->count, err);
+        devices->has_speed = status == SDT_OK;
+    }
+    return status;
+}
+
+void app_devices_options(const struct app_devices *devices, struct sdt_machine_options *options) {
+    options->devices = devices->count;
+    options->device = app_devices_list(devices);
+    options->workers_per_device = devices->workers_each;
+    options->workers = devices->has_workers ? devices->workers : NULL;
+    options->device_speed = devices->has_speed ? devices->speed : NULL;
 }
 
 void app_devices_stand_ins(struct app_devices *devices, int count) {

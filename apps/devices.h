@@ -8,14 +8,31 @@
     "number of devices, on CPUs stand-ins with memories of their own, or a list, as cuda:0-3 or "  \
     "cuda:0-6,cpu:0 (default 1)"
 
+#define APP_WORKERS_HELP                                                                           \
+    "CPU workers of each CPU device (default: all cores for one device, else 1), or one number a " \
+    "device, as 2,1,1; with GPUs, of the host"
+#define APP_SPEED_HELP                                                                             \
+    "how fast each device is beside the others, as 1,1,0.5: work is shared out accordingly "       \
+    "(default: by workers, and GPUs by kind and clock)"
+
 /* A machine's devices, in the order of their numbers. */
 struct app_devices {
     int count; /* 0: not given */
     struct sdt_device device[SDT_MAX_DEVICES];
+    int workers_each;              /* 0: not given */
+    bool has_workers, has_speed;   /* the lists were given */
+    int workers[SDT_MAX_DEVICES];  /* [count] */
+    double speed[SDT_MAX_DEVICES]; /* [count] */
 };
 /* --devices; text NULL: none given. SDT_ERROR_USAGE; that the devices exist is not checked. */
 enum sdt_status app_devices_read(const char *text, struct app_devices *devices,
                                  struct sdt_error *err);
+/* --workers-per-device "2" or "2,1,1" and --device-speed "1,1,0.5", once the devices are known; NULL: not
+ * given. SDT_ERROR_USAGE. */
+enum sdt_status app_devices_shares(struct app_devices *devices, const char *workers,
+                                   const char *speed, struct sdt_error *err);
+/* Fills devices, workers and speeds; borrows from `devices`. */
+void app_devices_options(const struct app_devices *devices, struct sdt_machine_options *options);
 /* N stand-ins on CPUs. */
 void app_devices_stand_ins(struct app_devices *devices, int count);
 /* For sdt_machine_options and sdt_placement: [count], or NULL where all are CPUs. */

@@ -29,7 +29,7 @@ struct eval {
     struct sdt_kinds kinds;
     bool compare, force;
     double atol;
-    int workers;
+    const char *workers, *speed;
     const struct sdt_strategy *strategy;
     int ulysses_degree, chunk_heads;
     const struct sdt_safetensors *file;
@@ -633,6 +633,8 @@ static enum sdt_status settle_devices(struct eval *eval, struct sdt_error *err) 
     if (status == SDT_OK)
         status = sdt__devices_check(device, eval->list.count, NULL, err);
     if (status == SDT_OK)
+        status = app_devices_shares(&eval->list, eval->workers, eval->speed, err);
+    if (status == SDT_OK)
         status = sdt__settle_kinds(&together, device, eval->list.count, &eval->kinds, err);
     return status;
 }
@@ -684,10 +686,8 @@ static enum sdt_status evaluate(struct eval *eval, const struct component *compo
     if (eval->model)
         status = find_folder(eval, &folder, err);
     if (status == SDT_OK && component->needs_machine) {
-        struct sdt_machine_options options = {.devices = eval->list.count,
-                                              .device = app_devices_list(&eval->list),
-                                              .workers_per_device = eval->workers,
-                                              .scheduler = eval->scheduler};
+        struct sdt_machine_options options = {.scheduler = eval->scheduler};
+        app_devices_options(&eval->list, &options);
         status = sdt_machine_open(&options, &eval->machine, err);
     }
     if (status == SDT_OK)
@@ -731,8 +731,8 @@ int main(int argc, char **argv) {
         APP_HEADING("Where to run"),
         APP_STRING_OPTION("devices", "N|LIST", &eval.devices_text, APP_DEVICES_HELP),
         APP_CHOICE_OPTION("dtype", APP_DTYPES, &eval.dtype_text, APP_DTYPE_HELP),
-        APP_INT_OPTION("workers-per-device", "W", &eval.workers, 1, STARPU_MAXCPUS,
-                       "CPU workers of each device (default: all cores for one device, else 1)"),
+        APP_STRING_OPTION("workers-per-device", "W|LIST", &eval.workers, APP_WORKERS_HELP),
+        APP_STRING_OPTION("device-speed", "LIST", &eval.speed, APP_SPEED_HELP),
         APP_STRING_OPTION("strategy", "NAME", &eval.strategy_name, strategy_help),
         APP_INT_OPTION("chunk-heads", "K", &eval.chunk_heads, 1, 1024,
                        "most heads of one exchange (default: 1 for pipesp, else all of a device)"),

@@ -327,10 +327,7 @@ static char **names(const char *name, int count, bool *failed) {
 static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
                const struct sdt_request *requests, int count, const struct sdt_placement *placement,
                const struct sdt_plan *plan) {
-    struct sdt_machine_options options = {.devices = s->place.machine.count,
-                                          .device = placement->device,
-                                          .workers_per_device = s->place.workers,
-                                          .scheduler = s->scheduler,
+    struct sdt_machine_options options = {.scheduler = s->scheduler,
                                           .keep_records = s->trace,
                                           .keep_edges = s->dot};
     struct sdt_machine *machine = NULL;
@@ -339,6 +336,8 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
         s->quiet ? APP_PROGRESS_NONE : app_progress_mode(s->progress ? s->progress : "auto");
     double start = sdt__host_now();
     bool failed = false;
+
+    app_devices_options(&s->place.machine, &options);
     int code = 1;
     struct delivery d = {.s = s,
                          .requests = requests,
@@ -436,7 +435,7 @@ int main(int argc, char **argv) {
         status = app_place(&s.place, pipeline, &request, inputs.count, s.dry_run, &placement, &err);
     if (status == SDT_OK)
         status = sdt_plan_make(pipeline, &request, &placement, s.place.machine.count,
-                               s.place.workers, &plan, &err);
+                               s.place.machine.workers_each, &plan, &err);
     if (status == SDT_OK && s.dry_run) {
         status = print_plan(&s, pipeline, &request, &placement, inputs.count, &plan, &err);
     } else if (status == SDT_OK) {

@@ -136,12 +136,11 @@ static void print_workers(const char *title, const struct sdt_place *place) {
 
 /* `text`: what --devices says. */
 static enum sdt_status print_machine(const char *text, const struct app_devices *devices,
-                                     int workers, struct sdt_error *err) {
+                                     struct sdt_error *err) {
     struct sdt_machine *machine = NULL;
-    struct sdt_machine_options options = {.devices = devices->count,
-                                          .device = app_devices_list(devices),
-                                          .workers_per_device = workers};
+    struct sdt_machine_options options = {0};
 
+    app_devices_options(devices, &options);
     print_topology();
     print_starpu();
     enum sdt_status status = sdt_machine_open(&options, &machine, err);
@@ -281,7 +280,7 @@ int main(int argc, char **argv) {
     struct size size = {0};
     const char *text = NULL;
     struct app_devices devices;
-    int workers = 0;
+    const char *workers = NULL, *speed = NULL;
     struct app_option options[] = {
         APP_HEADING("What to print (default: the machine, StarPU, policies and strategies)"),
         APP_FLAG_OPTION("codelets", &codelets, "every codelet and where it has an implementation"),
@@ -296,8 +295,8 @@ int main(int argc, char **argv) {
                        "of the video (default: the checkpoint's)"),
         APP_HEADING("Without --model"),
         APP_STRING_OPTION("devices", "N|LIST", &text, "open and show these: " APP_DEVICES_HELP),
-        APP_INT_OPTION("workers-per-device", "W", &workers, 1, STARPU_MAXCPUS,
-                       "CPU workers of each device (default: all cores for one device, else 1)"),
+        APP_STRING_OPTION("workers-per-device", "W|LIST", &workers, APP_WORKERS_HELP),
+        APP_STRING_OPTION("device-speed", "LIST", &speed, APP_SPEED_HELP),
     };
     struct app_program program = {
         .name = name_of_program,
@@ -317,6 +316,8 @@ int main(int argc, char **argv) {
         app_devices_stand_ins(&devices, 1);
     if (status == SDT_OK)
         status = sdt__devices_check(app_devices_list(&devices), devices.count, NULL, &err);
+    if (status == SDT_OK)
+        status = app_devices_shares(&devices, workers, speed, &err);
     if (status != SDT_OK)
         return app_report(name_of_program, &err);
     if (codelets)
@@ -324,7 +325,7 @@ int main(int argc, char **argv) {
     if (model)
         status = print_model(model, &size, &program, &err);
     if (!codelets && !model)
-        status = print_machine(text, &devices, workers, &err);
+        status = print_machine(text, &devices, &err);
     if (status != SDT_OK)
         return app_report(name_of_program, &err);
     if (fflush(stdout) || ferror(stdout)) {

@@ -191,7 +191,8 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
                               const struct sdt_strategy *strategy, struct sdt_placement *placement,
                               struct sdt_error *err) {
     struct sdt_machine_rates rates =
-        sdt_measure_rates(placement->device, o->machine.count, o->workers, placement->precision);
+        sdt_measure_rates(placement->device, o->machine.count, o->machine.workers_each,
+                          placement->precision);
     struct sdt_candidate *candidate = NULL;
     int number = 0, shown = 0, best = -1;
     enum sdt_status status =
@@ -229,7 +230,8 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
 static enum sdt_status choose_streams(const struct app_placement *o, struct sdt_pipeline *pipeline,
                                       const struct sdt_request *request, int count,
                                       struct sdt_placement *placement, struct sdt_error *err) {
-    struct sdt_machine_rates rates = sdt_measure_rates(placement->device, o->machine.count, o->workers, placement->precision);
+    struct sdt_machine_rates rates = sdt_measure_rates(
+        placement->device, o->machine.count, o->machine.workers_each, placement->precision);
     struct sdt_candidate candidate[2];
     enum sdt_status status = SDT_OK;
     for (int s = 0; s < 2 && status == SDT_OK; s++) {
@@ -265,6 +267,8 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
     placement->precision = app_precision(o->dtype);
     if (status == SDT_OK)
         status = sdt__devices_check(placement->device, o->machine.count, NULL, err);
+    if (status == SDT_OK)
+        status = app_devices_shares(&o->machine, o->workers, o->speed, err);
     if (status != SDT_OK)
         return status;
     int dit = placement->dit_devices ? placement->dit_devices : o->machine.count;

@@ -79,9 +79,8 @@ static struct app_option options[] = {
     APP_FLAG_OPTION("force", AT(force), "replace files that are there"),
     APP_HEADING("Where and how to run"),
     APP_STRING_OPTION("devices", "N|LIST", AT(place.devices), APP_DEVICES_HELP),
-    APP_INT_OPTION("workers-per-device", "W", AT(place.workers), 1, STARPU_MAXCPUS,
-                   "CPU workers of each CPU device (default: all cores for one device, else 1); "
-                   "with GPUs, of the host"),
+    APP_STRING_OPTION("workers-per-device", "W|LIST", AT(place.workers), APP_WORKERS_HELP),
+    APP_STRING_OPTION("device-speed", "LIST", AT(place.speed), APP_SPEED_HELP),
     APP_STRING_OPTION("strategy", "NAME", AT(place.strategy), strategy_help),
     APP_INT_OPTION("chunk-heads", "K", AT(place.chunk_heads), 1, 1024,
                    "most heads of one exchange (default: 1 for pipesp, else all of a device)"),

@@ -97,6 +97,8 @@ void app_stats_machine(json_t *stats, const struct sdt_machine *machine, const i
         char name[SDT_DEVICE_NAME];
         json_object_set_new(device, "device", json_integer(d));
         json_object_set_new(device, "name", json_string(sdt__device_name(machine->what[d], name)));
+        json_object_set_new(device, "workers", json_integer(machine->device[d].workers));
+        json_object_set_new(device, "speed", json_real(machine->device[d].speed));
         if (tiles)
             json_object_set_new(device, "tiles", json_integer(tiles[d]));
         if (heads)

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/strategy.h"
 #include "base/clock.h"
 #include "bench/child.h"
-#include "apps/strategy.h"
 #include "graph/run/latent.h"
 #include "runtime/devices.h"
 
@@ -319,13 +319,13 @@ enum sdt_status app_bench_models(const struct app_bench_models *o, struct sdt_er
     if (status == SDT_OK)
         status = sdt__devices_check(device, list.count, NULL, err);
     if (status == SDT_OK)
+        status = app_devices_shares(&list, o->workers, o->speed, err);
+    if (status == SDT_OK)
         status = sdt__settle_kinds(&together, device, list.count, &kinds, err);
     if (status != SDT_OK)
         return status;
-    struct sdt_machine_options options = {.devices = list.count,
-                                          .device = device,
-                                          .workers_per_device = o->workers,
-                                          .scheduler = o->scheduler};
+    struct sdt_machine_options options = {.scheduler = o->scheduler};
+    app_devices_options(&list, &options);
     status = sdt_machine_open(&options, &bench.machine, err);
     if (status != SDT_OK)
         return status;

@@ -10,7 +10,8 @@ struct app_bench_models {
     const char *name;    /* one of APP_BENCH_CASES; all: the first four */
     const char *devices; /* --devices */
     const char *dtype, *strategy, *scheduler;
-    int workers, repeats;
+    const char *workers, *speed;
+    int repeats;
 };
 
 /* Prints one line a case. */

@@ -233,10 +233,8 @@ int app_bench_runtime(int argc, char **argv) {
                           "ulysses); without --case pipesp or ulysses (default pipesp)"),
         APP_STRING_OPTION("scheduler", "NAME", &models.scheduler,
                           "StarPU policy (default STARPU_SCHED, else pipedit)"),
-        APP_INT_OPTION(
-            "workers-per-device", "W", &models.workers, 1, STARPU_MAXCPUS,
-            "CPU workers of each CPU device (default: all cores for one device, else 1); "
-            "with GPUs, of the host"),
+        APP_STRING_OPTION("workers-per-device", "W|LIST", &models.workers, APP_WORKERS_HELP),
+        APP_STRING_OPTION("device-speed", "LIST", &models.speed, APP_SPEED_HELP),
         APP_HEADING("Without --case: two workers against one, on one CPU device and on two"),
         APP_INT_OPTION("layers", "N", &s.layers, 1, 1000, "of the transformer (default 2)"),
         APP_INT_OPTION("heads", "N", &s.heads, 1, 1024, "attention heads (default 12)"),
@@ -267,9 +265,10 @@ int app_bench_runtime(int argc, char **argv) {
     if (code >= 0)
         return code;
     models.repeats = s.repeats;
-    if (!models.name && (models.devices || models.dtype || models.scheduler || models.workers))
-        return app_usage(program.name, "--devices, --dtype, --scheduler and --workers-per-device "
-                                       "go with --case");
+    if (!models.name &&
+        (models.devices || models.dtype || models.scheduler || models.workers || models.speed))
+        return app_usage(program.name, "--devices, --dtype, --scheduler, --workers-per-device and "
+                                       "--device-speed go with --case");
     static const char *const without[] = {"layers",        "heads",         "head-dim",    "ffn",
                                           "latent-frames", "latent-height", "latent-width"};
     for (size_t i = 0; models.name && i < sizeof without / sizeof without[0]; i++)

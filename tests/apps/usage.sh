@@ -69,6 +69,12 @@ unknown strategy|--model $demo --token-ids 1 --output v.y4m --strategy rings
 unknown scheduler|--model $demo --token-ids 1 --output v.y4m --scheduler fastest
 16: out of range|--model $demo --token-ids 1 --output v.y4m --devices 16
 workers per device|--model $demo --token-ids 1 --output v.y4m --devices 15 --workers-per-device 9
+workers per device|--model $demo --token-ids 1 --output v.y4m --devices 2 --workers-per-device 1,40
+3 numbers for 2 devices|--model $demo --token-ids 1 --output v.y4m --devices 2 --workers-per-device 2,1,1
+whole numbers|--model $demo --token-ids 1 --output v.y4m --devices 2 --workers-per-device 1.5
+numbers above 0|--model $demo --token-ids 1 --output v.y4m --devices 2 --workers-per-device 2,
+2 numbers for 3 devices|--model $demo --token-ids 1 --output v.y4m --devices 3 --device-speed 1,0.5
+numbers above 0|--model $demo --token-ids 1 --output v.y4m --devices 2 --device-speed 1,0
 must be numbers|--model $demo --token-ids 1,x --output v.y4m
 is not 0 to|--model $demo --token-ids 1,100000 --output v.y4m
 must be one number of pixels|--model $demo --token-ids 1 --output v.y4m --tile-size 32x
