@@ -1,0 +1,389 @@
+/* Jobs: requests that are paused, preempted, moved and cancelled while others go on, and whose bits
+ * are those of requests that nobody disturbed.
+ *
+ * What happens when is decided by the steps that are told, not by a clock: a job submits the other one,
+ * pauses or cancels itself when it reaches a step. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/machine.h"
+#include "stardit/stardit.h"
+#include "tests/check.h"
+
+enum { DEVICES = 3, SIZE = 32, FRAMES = 5, STEPS = 8, LOG = 400, JOBS = 3 };
+#define VALUES (3 * FRAMES * SIZE * SIZE)
+
+static struct sdt_pipeline *pipeline;
+static struct sdt_machine *machine;
+
+/* ---- what a job did ---------------------------------------------------------------------------- */
+
+struct event {
+    int job, done;
+    char phase; /* t, d (denoise), v (decode) */
+};
+
+struct scene;
+/* Called at each event of job `job`, on the thread that tells. */
+typedef void (*act)(struct scene *scene, int job, char phase, int done);
+
+struct scene {
+    pthread_mutex_t mutex;
+    struct event log[LOG];
+    int events;
+    struct sdt_service *service;
+    struct sdt_request request[JOBS];
+    struct sdt_job *job[JOBS];
+    act act;
+    atomic_int acted;
+    enum sdt_status status[JOBS];
+    int delivered[JOBS], steps_done[JOBS];
+    float *video[JOBS];
+    int states; /* checkpoints seen */
+    struct sdt_solver_state state;
+    float *array[4];
+};
+
+static void progress(void *arg, int job, const char *phase, int done, int total) {
+    struct scene *s = arg;
+    char letter = phase[0] == 't' ? 't' : phase[1] == 'e' && phase[2] == 'n' ? 'd' : 'v';
+    (void)total;
+    pthread_mutex_lock(&s->mutex);
+    if (s->events < LOG)
+        s->log[s->events++] = (struct event){job, done, letter};
+    pthread_mutex_unlock(&s->mutex);
+    if (s->act)
+        s->act(s, job, letter, done);
+}
+
+static void deliver(void *arg, int job, enum sdt_status status, const struct sdt_error *err,
+                    struct sdt_result *result) {
+    struct scene *s = arg;
+    pthread_mutex_lock(&s->mutex);
+    s->status[job] = status;
+    s->delivered[job]++;
+    s->steps_done[job] = result->steps_done;
+    free(s->video[job]);
+    s->video[job] = result->video;
+    result->video = NULL;
+    pthread_mutex_unlock(&s->mutex);
+    if (status != SDT_OK && status != SDT_ERROR_INTERRUPTED)
+        CHECK(false, "job %d: %s", job, err->message);
+}
+
+static void scene_init(struct scene *s, act act) {
+    static const char *const prompt[JOBS] = {"a red circle moving right over a blue background",
+                                             "a green square over a white background",
+                                             "a yellow triangle over a black background"};
+    struct sdt_error err;
+    *s = (struct scene){.act = act};
+    pthread_mutex_init(&s->mutex, NULL);
+    for (int j = 0; j < JOBS; j++) {
+        CHECK(sdt_pipeline_defaults(pipeline, &s->request[j], &err) == SDT_OK, "%s", err.message);
+        s->request[j].prompt = prompt[j];
+        s->request[j].height = s->request[j].width = SIZE;
+        s->request[j].num_frames = FRAMES;
+        s->request[j].steps = STEPS - 2 * j;
+        s->request[j].seed = 10 + (uint64_t)j;
+        s->request[j].strategy = sdt_strategy_find("pipesp");
+    }
+}
+
+static void scene_clear(struct scene *s) {
+    for (int j = 0; j < JOBS; j++)
+        free(s->video[j]);
+    for (int i = 0; i < 4; i++)
+        free(s->array[i]);
+    pthread_mutex_destroy(&s->mutex);
+}
+
+static void submit(struct scene *s, int job, int priority) {
+    struct sdt_job_options options = {.number = job,
+                                      .priority = priority,
+                                      .progress = progress,
+                                      .progress_arg = s,
+                                      .deliver = deliver,
+                                      .deliver_arg = s};
+    struct sdt_error err;
+    CHECK(sdt_service_submit(s->service, &s->request[job], &options, &s->job[job], &err) == SDT_OK,
+          "%s", err.message);
+}
+
+static void open_service(struct scene *s, const char *queue, int dit, int vae) {
+    struct sdt_service_options options = {
+        .placement = {.dit_devices = dit, .vae_devices = vae}, .queue = queue};
+    struct sdt_error err;
+    for (int d = 0; d < dit; d++)
+        options.placement.dit[d] = d;
+    for (int d = 0; d < vae; d++)
+        options.placement.vae[d] = dit + d;
+    if (sdt_service_open(pipeline, machine, &options, &s->service, &err) != SDT_OK) {
+        printf("%s: FAIL\n", err.message);
+        exit(1);
+    }
+}
+
+/* Every job delivered once, nothing left of it. */
+static void close_service(struct scene *s, int jobs) {
+    struct sdt_error err;
+    sdt_service_close(s->service, &err);
+    for (int j = 0; j < jobs; j++) {
+        CHECK(s->delivered[j] == 1, "job %d delivered %d times", j, s->delivered[j]);
+        sdt_job_free(s->job[j]);
+    }
+    CHECK(sdt__handles_alive(&machine->handles) == 0, "%ld handles are left",
+          sdt__handles_alive(&machine->handles));
+}
+
+static int at(const struct scene *s, int job, char phase, int done) {
+    for (int e = 0; e < s->events; e++)
+        if (s->log[e].job == job && s->log[e].phase == phase && s->log[e].done == done)
+            return e;
+    return -1;
+}
+
+/* ---- the scenes -------------------------------------------------------------------------------- */
+
+static float *want[JOBS];
+
+static void same_bits(const struct scene *s, int job, const char *what) {
+    CHECK(s->status[job] == SDT_OK && s->video[job] &&
+              !memcmp(s->video[job], want[job], VALUES * sizeof(float)),
+          "%s: job %d has other bits (%s)", what, job, sdt_status_name(s->status[job]));
+}
+
+/* One after the other, undisturbed, on one device. */
+static void undisturbed(void) {
+    struct scene s;
+    scene_init(&s, NULL);
+    open_service(&s, NULL, 1, 1);
+    for (int j = 0; j < JOBS; j++)
+        submit(&s, j, 0);
+    for (int j = 0; j < JOBS; j++)
+        sdt_job_wait(s.job[j]);
+    close_service(&s, JOBS);
+    for (int j = 0; j < JOBS; j++) {
+        CHECK(s.status[j] == SDT_OK, "job %d: %s", j, sdt_status_name(s.status[j]));
+        want[j] = s.video[j];
+        s.video[j] = NULL;
+    }
+    scene_clear(&s);
+}
+
+static void send_the_other(struct scene *s, int job, char phase, int done) {
+    if (job == 0 && phase == 'd' && done == 2 && !atomic_exchange(&s->acted, 1))
+        submit(s, 1, 5);
+}
+
+/* A job of higher priority arrives in the middle: the first waits at a step's boundary. */
+static void preempted(int dit, int vae) {
+    struct scene s;
+    scene_init(&s, send_the_other);
+    open_service(&s, "priority", dit, vae);
+    submit(&s, 0, 0);
+    sdt_job_wait(s.job[0]);
+    close_service(&s, 2);
+    int urgent = at(&s, 1, 'd', s.request[1].steps), last = at(&s, 0, 'd', STEPS), between = 0;
+    for (int e = 0; e < urgent; e++)
+        between += s.log[e].job == 0 && s.log[e].phase == 'd';
+    printf("%d + %d devices, priority: the first job stood at step %d of %d when the urgent one was "
+           "denoised\n",
+           dit, vae, between, STEPS);
+    CHECK(urgent >= 0 && urgent < last && between < STEPS - 1, "the urgent job waited");
+    same_bits(&s, 0, "preempted");
+    same_bits(&s, 1, "urgent");
+    scene_clear(&s);
+}
+
+static void pause_first(struct scene *s, int job, char phase, int done) {
+    if (job == 0 && phase == 'd' && done == 3) {
+        sdt_job_pause(s->job[0]);
+        submit(s, 1, 0);
+    }
+    if (job == 1 && phase == 'd' && done == s->request[1].steps) {
+        struct sdt_job_state state = sdt_job_poll(s->job[0]);
+        CHECK(state.paused && !state.active && state.phase == SDT_JOB_STEP &&
+                  state.steps_done < STEPS,
+              "a paused job: phase %d at step %d", state.phase, state.steps_done);
+        sdt_job_resume(s->job[0]);
+    }
+}
+
+static void paused(void) {
+    struct scene s;
+    scene_init(&s, pause_first);
+    open_service(&s, "fcfs", 2, 1);
+    submit(&s, 0, 0);
+    sdt_job_wait(s.job[0]);
+    sdt_job_wait(s.job[1]);
+    close_service(&s, 2);
+    CHECK(at(&s, 1, 'd', s.request[1].steps) < at(&s, 0, 'd', STEPS), "it was not paused");
+    same_bits(&s, 0, "paused");
+    same_bits(&s, 1, "meanwhile");
+    scene_clear(&s);
+}
+
+static char cancel_phase;
+static void cancel_second(struct scene *s, int job, char phase, int done) {
+    int when = cancel_phase == 't' ? 0 : cancel_phase == 'd' ? 2 : 1;
+    if (job == 1 && phase == cancel_phase && done == when && !atomic_exchange(&s->acted, 1))
+        sdt_job_cancel(s->job[1]);
+}
+
+/* The one in the middle of three ends in each of its phases; its neighbours do not notice. */
+static void cancelled(char phase, int dit, int vae) {
+    struct scene s;
+    cancel_phase = phase;
+    scene_init(&s, cancel_second);
+    open_service(&s, NULL, dit, vae);
+    for (int j = 0; j < 3; j++)
+        submit(&s, j, 0);
+    for (int j = 0; j < 3; j++)
+        sdt_job_wait(s.job[j]);
+    close_service(&s, 3);
+    printf("%d + %d devices, cancelled in its %s: %d of %d steps done, %s\n", dit, vae,
+           phase == 't' ? "text" : phase == 'd' ? "steps" : "decode", s.steps_done[1],
+           s.request[1].steps, sdt_status_name(s.status[1]));
+    CHECK(s.status[1] == SDT_ERROR_INTERRUPTED && !s.video[1], "the cancelled job: %s",
+          sdt_status_name(s.status[1]));
+    if (phase == 'd') /* step 2 was told; one more is on its way, and one is inserted */
+        CHECK(s.steps_done[1] >= 2 && s.steps_done[1] <= 4, "it went on to step %d",
+              s.steps_done[1]);
+    same_bits(&s, 0, "before a cancelled job");
+    same_bits(&s, 2, "after a cancelled job");
+    scene_clear(&s);
+}
+
+static void move_it(struct scene *s, int job, char phase, int done) {
+    static const int more[] = {0, 1, 2}, fewer[] = {2};
+    struct sdt_error err;
+    if (job != 0 || phase != 'd')
+        return;
+    if (done == 2)
+        CHECK(sdt_job_move(s->job[0], more, 3, &err) == SDT_OK, "%s", err.message);
+    if (done == 5)
+        CHECK(sdt_job_move(s->job[0], fewer, 1, &err) == SDT_OK, "%s", err.message);
+}
+
+/* From two devices to three, and on to one, in the middle of its steps. */
+static void moved(void) {
+    static const int twice[] = {1, 1}, nowhere[] = {DEVICES};
+    struct sdt_error err;
+    struct scene s;
+    scene_init(&s, move_it);
+    open_service(&s, NULL, 2, 1);
+    submit(&s, 0, 0);
+    submit(&s, 1, 0);
+    CHECK(sdt_job_move(s.job[1], twice, 2, &err) == SDT_ERROR_USAGE, "a device twice");
+    CHECK(sdt_job_move(s.job[1], nowhere, 1, &err) == SDT_ERROR_USAGE, "a device that is not");
+    CHECK(sdt_job_move(s.job[1], nowhere, 0, &err) == SDT_ERROR_USAGE, "no device");
+    sdt_job_wait(s.job[0]);
+    sdt_job_wait(s.job[1]);
+    close_service(&s, 2);
+    same_bits(&s, 0, "moved");
+    same_bits(&s, 1, "beside it");
+    scene_clear(&s);
+}
+
+static void keep_state(void *arg, int number, const struct sdt_solver_state *state) {
+    struct scene *s = arg;
+    struct sdt_model model = sdt_pipeline_model(pipeline);
+    size_t count = (size_t)model.channels * ((FRAMES - 1) / (size_t)model.time_ratio + 1) *
+                   (SIZE / (size_t)model.space_ratio) * (SIZE / (size_t)model.space_ratio);
+    const float *array[] = {state->x, state->x_last, state->m0, state->m1};
+    (void)number;
+    if (s->states++ != 1)
+        return;
+    for (int i = 0; i < 4; i++) {
+        s->array[i] = malloc(count * sizeof(float));
+        memcpy(s->array[i], array[i], count * sizeof(float));
+    }
+    s->state = (struct sdt_solver_state){state->step, s->array[0], s->array[1], s->array[2],
+                                         s->array[3]};
+}
+
+/* From a state that was handed out, another job goes on, on other devices. */
+static void resumed(void) {
+    struct sdt_job_options options = {.checkpoint_every = 2, .checkpoint = keep_state};
+    struct sdt_error err;
+    struct scene s;
+    scene_init(&s, NULL);
+    open_service(&s, NULL, 2, 1);
+    options.deliver = deliver;
+    options.deliver_arg = options.checkpoint_arg = &s;
+    CHECK(sdt_service_submit(s.service, &s.request[0], &options, &s.job[0], &err) == SDT_OK, "%s",
+          err.message);
+    sdt_job_wait(s.job[0]);
+    close_service(&s, 1);
+    same_bits(&s, 0, "with checkpoints");
+    CHECK(s.states == 3 && s.state.step == 4, "%d states, the second after step %d", s.states,
+          s.state.step);
+    s.request[0].resume = &s.state;
+    s.delivered[0] = 0;
+    open_service(&s, NULL, 1, 1);
+    submit(&s, 0, 0);
+    sdt_job_wait(s.job[0]);
+    close_service(&s, 1);
+    CHECK(at(&s, 0, 'd', 4) < 0 && at(&s, 0, 'd', 5) >= 0, "it did not go on from step 4");
+    same_bits(&s, 0, "resumed");
+    scene_clear(&s);
+}
+
+/* What is refused, and what a deadline does. */
+static void refused(void) {
+    struct sdt_service_options options = {.queue = "lifo"};
+    struct sdt_service *second;
+    struct sdt_error err;
+    struct scene s;
+    CHECK(sdt_service_open(pipeline, machine, &options, &second, &err) == SDT_ERROR_USAGE,
+          "an unknown queue");
+    scene_init(&s, NULL);
+    open_service(&s, "edf", 2, 1);
+    options.queue = NULL;
+    CHECK(sdt_service_open(pipeline, machine, &options, &second, &err) == SDT_ERROR_USAGE,
+          "a second service");
+    submit(&s, 0, 0);
+    submit(&s, 1, 0);
+    submit(&s, 2, 0);
+    sdt_job_deadline(s.job[2], 1.0);
+    for (int j = 0; j < 3; j++)
+        sdt_job_wait(s.job[j]);
+    close_service(&s, 3);
+    CHECK(at(&s, 2, 'd', s.request[2].steps) < at(&s, 1, 'd', 1), "the deadline did not count");
+    for (int j = 0; j < 3; j++)
+        same_bits(&s, j, "with a deadline");
+    scene_clear(&s);
+}
+
+int main(void) {
+    struct sdt_machine_options options = {.devices = DEVICES, .workers_per_device = 1};
+    struct sdt_error err = {0};
+    char path[4096];
+
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+    if (sdt_pipeline_open(path, &pipeline, &err) != SDT_OK ||
+        sdt_machine_open(&options, &machine, &err) != SDT_OK) {
+        printf("%s: FAIL\n", err.message);
+        return 1;
+    }
+    undisturbed();
+    preempted(2, 1);
+    preempted(0, 0);
+    paused();
+    for (int p = 0; p < 3; p++) {
+        cancelled("tdv"[p], 2, 1);
+        cancelled("tdv"[p], 0, 0);
+    }
+    moved();
+    resumed();
+    refused();
+    for (int j = 0; j < JOBS; j++)
+        free(want[j]);
+    sdt_machine_close(machine);
+    sdt_pipeline_close(pipeline);
+    printf("%s\n", failures ? "FAIL" : "ok");
+    return failures ? 1 : 0;
+}
