@@ -399,6 +399,7 @@ struct decoder {
     const struct sdt_vae_job *job;
     struct sdt_machine *machine;
     int y0, x0, rows, cols; /* of the tile in the latent */
+    int device;             /* of the job's; -1: all, in stages */
     sdt_handle latent, out;
     const struct sdt_place *put; /* where frames are stored */
     /* On a GPU, frames become float32 here before they travel to the host; else NULL. */
@@ -422,15 +423,23 @@ static void frame_done(void *arg, int frame) {
         progress->call(progress->arg, done, progress->total);
 }
 
-/* Contiguous stages of about equal work over `devices` devices, or everything on one. */
-static void place_layers(struct program *p, int devices, int only) {
-    double total = 0.0, before = 0.0;
+static double speed_of(const struct sdt_place *place) {
+    return place->speed > 0.0 ? place->speed : 1.0;
+}
+
+/* Contiguous stages over `devices` devices, in proportion to their speeds, or everything on one. */
+static void place_layers(struct program *p, const struct sdt_place *place, int devices, int only) {
+    double total = 0.0, before = 0.0, speeds = 0.0;
     for (int i = 0; i < p->layers; i++)
         total += p->layer[i].flops;
+    for (int d = 0; d < devices; d++)
+        speeds += speed_of(&place[d]);
     for (int i = 0; i < p->layers; i++) {
-        double middle = before + p->layer[i].flops / 2.0;
-        int device = total > 0.0 ? (int)(middle / total * devices) : 0;
-        p->layer[i].device = only >= 0 ? only : at_most(device, devices - 1);
+        double middle = before + p->layer[i].flops / 2.0, end = 0.0;
+        int device = -1;
+        while (device < devices - 1 && (device < 0 || end * total <= middle * speeds))
+            end += speed_of(&place[++device]);
+        p->layer[i].device = only >= 0 ? only : device;
         before += p->layer[i].flops;
     }
 }
@@ -446,7 +455,7 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
             sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory while decoding");
         return;
     }
-    place_layers(p, devices, only);
+    place_layers(p, d->job->place, devices, only);
     for (int e = 0; e < p->edges; e++) {
         struct edge *edge = &p->edge[e];
         edge->count = edge->window - 1 + slack;
@@ -580,6 +589,17 @@ static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
     push(flow, d, layer + 1, t);
 }
 
+/* The device that would end one more tile first; counts it. */
+static int next_device(const struct sdt_vae_job *job, int *tiles /* [devices] so far */) {
+    int best = 0;
+    for (int d = 1; d < job->devices; d++)
+        if ((tiles[d] + 1) / speed_of(&job->place[d]) <
+            (tiles[best] + 1) / speed_of(&job->place[best]))
+            best = d;
+    tiles[best]++;
+    return best;
+}
+
 /* The seams of tile (i, j): first with the tile above, then with the one to the left, both already
  * blended; then its share of the video. In this order: the result depends on it. */
 static void join_tile(struct sdt_flow *flow, const struct tiling *t, const struct sdt_vae_job *job,
@@ -647,6 +667,7 @@ static enum sdt_status decode(struct sdt_flow *flow, struct sdt_vae *opened,
     progress->arg = job->frame_done_arg;
     flow->tag.role = SDT_ROLE_VAE;
     flow->priority = 3; /* above attention that visits (Aco): decoding is what this group is for */
+    int taken[SDT_MAX_DEVICES] = {0};
     for (int first = 0; first < tiles; first += together) {
         int count = at_most(together, tiles - first);
         for (int n = 0; n < count; n++) {
@@ -661,6 +682,7 @@ static enum sdt_status decode(struct sdt_flow *flow, struct sdt_vae *opened,
                                   .out = video,
                                   .put = &machine->host,
                                   .clamp = true,
+                                  .device = whole ? -1 : next_device(job, taken),
                                   .progress = progress};
             d->rows = at_most(t.size_rows, job->height - d->y0);
             d->cols = at_most(t.size_cols, job->width - d->x0);
@@ -670,10 +692,10 @@ static enum sdt_status decode(struct sdt_flow *flow, struct sdt_vae *opened,
                                                   (size_t)(d->cols * ratio) * 3,
                                               "vae tile");
                 d->out = tile[first + n];
-                d->put = &job->place[n];
+                d->put = &job->place[d->device];
                 d->clamp = false; /* seams are blended first */
             }
-            decoder_init(flow, d, parameters, job->devices, whole ? -1 : n);
+            decoder_init(flow, d, parameters, job->devices, d->device);
         }
         for (int f = 0; f < job->frames && flow->error.status == SDT_OK; f++)
             for (int n = 0; n < count; n++) {
@@ -683,8 +705,8 @@ static enum sdt_status decode(struct sdt_flow *flow, struct sdt_vae *opened,
         for (int n = 0; n < count; n++) {
             flow->tag.tile = first + n;
             if (!whole)
-                join_tile(flow, &t, job, &decoder[n], ratio, frames, &job->place[n], &machine->host,
-                          tile, (first + n) / t.cols, (first + n) % t.cols, video);
+                join_tile(flow, &t, job, &decoder[n], ratio, frames, &job->place[decoder[n].device],
+                          &machine->host, tile, (first + n) / t.cols, (first + n) % t.cols, video);
             program_clear(&decoder[n].program);
             for (int i = 0; i < 2; i++)
                 sdt__unregister_submit(decoder[n].ready[i]);

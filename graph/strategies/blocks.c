@@ -52,7 +52,15 @@ struct sdt_parallel sdt_parallel_of(const struct sdt_strategy *strategy,
 enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t tokens,
                                     int64_t text, int heads, int e, struct sdt_layout *layout,
                                     struct sdt_error *err) {
+    double speed[2 * SDT_MAX_DEVICES];
+    int places = parallel->devices + parallel->helpers;
+    bool known = true; /* places without a machine may have none */
+    for (int i = 0; i < places; i++) {
+        speed[i] = parallel->place[i].speed;
+        known = known && speed[i] > 0.0;
+    }
     struct sdt_layout_options options = {.place = parallel->place,
+                                         .speed = known ? speed : NULL,
                                          .devices = parallel->devices,
                                          .helpers = parallel->helpers,
                                          .tokens = tokens,

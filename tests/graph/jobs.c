@@ -74,12 +74,12 @@ static void deliver(void *arg, int job, enum sdt_status status, const struct sdt
         CHECK(false, "job %d: %s", job, err->message);
 }
 
-static void scene_init(struct scene *s, act act) {
+static void scene_init(struct scene *s, act what) {
     static const char *const prompt[JOBS] = {"a red circle moving right over a blue background",
                                              "a green square over a white background",
                                              "a yellow triangle over a black background"};
     struct sdt_error err;
-    *s = (struct scene){.act = act};
+    *s = (struct scene){.act = what};
     pthread_mutex_init(&s->mutex, NULL);
     for (int j = 0; j < JOBS; j++) {
         CHECK(sdt_pipeline_defaults(pipeline, &s->request[j], &err) == SDT_OK, "%s", err.message);
