@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "apps/devices.h"
 #include "apps/options.h"
 #include "apps/strategy.h"
 #include "graph/pipeline.h"
@@ -20,7 +21,8 @@
 static const char name_of_program[] = "stardit-simulate";
 
 struct settings {
-    const char *platform_path, *model, *strategy_name, *scheduler, *trace;
+    const char *platform_path, *model, *strategy_name, *scheduler, *trace, *speed, *split;
+    struct app_devices devices; /* with their speeds */
     int height, width, num_frames, text_keys, forwards, streams; /* 0: the model's */
     int chunk_heads, ulysses_degree, tile_rows, layers;
     struct sdt_platform platform; /* from options; the file's where they are not given */
@@ -121,6 +123,10 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
                           "microseconds of a transfer's latency"),
         APP_DOUBLE_OPTION("host-gbps", "X", &given.host_gbps, 1e-3, 1e6,
                           "GB/s between the host and a GPU, each direction"),
+        APP_STRING_OPTION("device-speed", "LIST", &s->speed,
+                          "speeds of the GPUs beside the first one's, as 1,1,0.5 (default: all equal)"),
+        APP_CHOICE_OPTION("split", "speed|equal", &s->split,
+                          "tokens and heads in proportion to the speeds, or equally (default speed)"),
         APP_HEADING("Output"),
         APP_STRING_OPTION("trace", "FILE", &s->trace,
                           "Chrome trace of all that was simulated: both numbers of layers, "
@@ -183,6 +189,9 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
         !(s->platform.memory_gb > 0.0))
         return app_usage(name_of_program, "the platform needs link-gbps, host-gbps and memory-gb");
 
+    app_devices_stand_ins(&s->devices, s->platform.devices);
+    if (app_devices_shares(&s->devices, NULL, s->speed, err) != SDT_OK)
+        return app_report(name_of_program, err);
     s->strategy = app_strategy(s->strategy_name, err);
     if (!s->strategy)
         return app_report(name_of_program, err);
@@ -288,8 +297,14 @@ static enum sdt_status simulate(const struct settings *s, struct sdt_machine *ma
     struct sdt_prompt prompt[2] = {{0}};
     struct inputs inputs = {0};
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+    struct sdt_place place[SDT_MAX_DEVICES];
+    for (int d = 0; d < machine->devices; d++) {
+        place[d] = machine->device[d];
+        if (s->split && !strcmp(s->split, "equal"))
+            place[d].speed = 1.0;
+    }
     struct sdt_parallel parallel = {.strategy = s->strategy,
-                                    .place = machine->device,
+                                    .place = place,
                                     .devices = machine->devices,
                                     .ulysses_degree = s->ulysses_degree,
                                     .chunk_heads = s->chunk_heads,
@@ -400,6 +415,7 @@ int main(int argc, char **argv) {
         return code;
     struct sdt_machine_options options = {.devices = s.platform.devices,
                                           .workers_per_device = 1,
+                                          .device_speed = s.devices.has_speed ? s.devices.speed : NULL,
                                           .scheduler = s.scheduler,
                                           .keep_records = s.trace != NULL};
     enum sdt_status status = sdt_machine_open(&options, &machine, &err);

@@ -129,6 +129,18 @@ struct sdt_service {
     int decoders;
 };
 
+/* ---- service.c: threads -------------------------------------------------------------------------- */
+
+/* How requests are decoded is known when the first one is there: with spatial tiles, one thread shares
+ * them out. Under the mutex. SDT_ERROR_MEMORY. */
+enum sdt_status sdt__start_decoders(struct sdt_service *service, bool tiles,
+                                    struct sdt_error *err);
+/* An empty result of that request. */
+void sdt__result_init(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                      struct sdt_result *result);
+/* One of its holders lets it go: the service, or whoever submitted it. */
+void sdt__job_release(struct sdt_job *job);
+
 /* ---- denoise.c: text and steps, by the denoising thread ----------------------------------------- */
 
 /* Encodes the prompt and sets the latent up. The job's next phase is a step, or the decode. */

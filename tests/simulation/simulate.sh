@@ -51,6 +51,20 @@ for strategy in single ulysses ring pipesp; do
     eval "$strategy=\$exposed"
 done
 less "$pipesp" "$ulysses" || fail "pipesp exposes $pipesp s, ulysses $ulysses s"
+# Unequal GPUs: splits that follow speed come near the sum of the speeds, equal ones wait for the slow.
+for split in speed equal; do
+    passes "$simulate" --model wan-1.3b --num-frames 17 --layers 2 --devices 3 --device-speed 1,1,0.5 \
+        --strategy ulysses --tile-rows 128 --link-latency-us 1 --split $split || continue
+    eval "unequal_$split=\$(value Step: 2)"
+done
+passes "$simulate" --model wan-1.3b --num-frames 17 --layers 2 --devices 1 --strategy single \
+    --tile-rows 128
+ideal=$(value Step: 2 | awk '{ print $1 / 2.5 }')
+echo "speeds 1, 1, 0.5: by speed $unequal_speed s, equally $unequal_equal s, ideal $ideal s"
+less "$unequal_speed" "$unequal_equal" || fail "a split by speed is slower than an equal one"
+awk -v a="$unequal_speed" -v b="$ideal" 'BEGIN { exit !(a < 1.1 * b) }' ||
+    fail "a split by speed takes $unequal_speed s, the ideal is $ideal s"
+
 passes "$simulate" --model "$demo" --devices 2 --height 64 --width 64 --num-frames 17 \
     --trace "$tmp/trace.json"
 grep -q '"name":"attention"' "$tmp/trace.json" || fail "no attention in the trace"
