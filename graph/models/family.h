@@ -76,7 +76,8 @@ struct sdt_dit_kind {
     void (*tensors)(const struct sdt_dit *dit, struct sdt_tensor_visit *visit, void *bound);
     size_t (*bound_size)(const struct sdt_dit *dit); /* bytes of the struct that `bound` is */
 
-    /* The prompt from the encoders' states; one place per call. */
+    /* The prompt from the encoders' states. What only one layer reads is made where that layer is:
+     * sdt_run_at_prompt(). */
     void (*prompt)(struct sdt_flow *flow, struct sdt_run *run, int branch,
                    const struct sdt_text_states *text /* [texts] */, struct sdt_prompt *prompt);
 
@@ -108,11 +109,11 @@ struct sdt_dit {
     int patch[3];                       /* frames, height, width */
     int texts;                          /* encoders that it reads */
     int text_dim;                       /* width of the first one's states */
-    int passes;     /* forwards of a guided step: 2, or 1 where guidance is an input */
+    int passes;      /* forwards of a guided step: 2, or 1 where guidance is an input */
     bool text_joins; /* text tokens stand behind the video's in self attention */
-    int hidden;     /* widest row of work: feed-forward, or a patch */
+    int hidden;      /* widest row of work: feed-forward, or a patch */
     int prompt_handles;
-    size_t prompt_elements_per_row; /* that a prompt keeps */
+    size_t prompt_elements_per_row;    /* that a prompt keeps */
     size_t vector[SDT_STREAM_VECTORS]; /* floats of each vector of a step; 0: none */
     double shared_floats; /* of these, what each device with tokens reads in a forward */
     int rope_pairs[3];    /* rotated pairs of a head by axis; all 0: no rotation */
@@ -229,7 +230,7 @@ void sdt_text_close(struct sdt_text *text); /* NULL is fine */
 
 /* A published checkpoint by its configuration alone, for plans and simulations where it is not. */
 struct sdt_size {
-    const char *name; /* "wan-1.3b" */
+    const char *name;                /* "wan-1.3b" */
     const char *dit, *vae, *text[2]; /* texts of the config.json's */
 };
 

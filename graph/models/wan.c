@@ -249,7 +249,7 @@ static void prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
     for (int l = 0; l < dit->layers; l++) {
         const struct attention *cross = &bound->block[l].cross;
         sdt_handle *k = &prompt->handle[2 * l], *v = k + 1;
-        flow->tag.layer = l;
+        sdt_run_at_prompt(flow, run, l);
         *k = sdt__tensor(flow, dtype, size, "text keys");
         *v = sdt__tensor(flow, dtype, size, "text values");
         sdt_insert_linear(flow, "cross_k", keys, d, d, y, cross->k.weight, cross->k.bias,

@@ -225,8 +225,8 @@ void sdt_run_prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
                     const struct sdt_text_states *text, struct sdt_prompt *prompt) {
     int count = run->dit->prompt_handles;
 
-    *prompt = (struct sdt_prompt){.count = count,
-                                  .handle = calloc((size_t)count, sizeof(sdt_handle))};
+    *prompt =
+        (struct sdt_prompt){.count = count, .handle = calloc((size_t)count, sizeof(sdt_handle))};
     if (!prompt->handle) {
         if (flow->error.status == SDT_OK)
             sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a prompt");
@@ -260,6 +260,13 @@ sdt_handle sdt_run_raw(struct sdt_run *run, struct sdt_at at) {
 
 sdt_handle sdt_run_hidden(struct sdt_run *run, struct sdt_at at) {
     return next_of(&at.stream->hidden[device_of(run, at)]);
+}
+
+void sdt_run_at_prompt(struct sdt_flow *flow, const struct sdt_run *run, int layer) {
+    const struct sdt_strategy *strategy = run->parallel.strategy;
+    int device = strategy->device ? strategy->device(&run->layout, run->dit->layers, layer, 0) : 0;
+    flow->place = &run->layout.place[device];
+    flow->tag.layer = layer;
 }
 
 /* ---- a step ---------------------------------------------------------------------------------- */
@@ -428,30 +435,64 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_paralle
                              int text_rows) {
     const struct sdt_strategy *strategy = parallel->strategy;
     double d = dit->width, size = (double)sdt_dtype_size(layout->dtype);
-    int tiles = layout->first_tile[device + 1] - layout->first_tile[device];
+    int video = 0; /* tiles that have a latent */
+    for (int t = layout->first_tile[device]; t < layout->first_tile[device + 1]; t++)
+        video += t < layout->video_tiles;
     double worked = tiles_of(layout, strategy, device);
     double turns = turns_of(layout, strategy, device);
     double patch = (double)sdt_patch_values(dit);
     double stream = size * layout->rows * (worked * 2.0 * d + turns * (d + dit->hidden)) +
                     strategy->buffer_bytes(layout, device);
-    double branch = 4.0 * layout->rows * tiles * patch +
+    double branch = 4.0 * layout->rows * video * patch +
                     size * (double)dit->prompt_elements_per_row * text_rows;
-    double latents = 4.0 * layout->rows * tiles * patch * 8.0; /* x, x_last, m0, m1, all twice */
+    double latents = 4.0 * layout->rows * video * patch * 8.0; /* x, x_last, m0, m1, all twice */
     double share = layer_share(dit, strategy, layout, device);
     struct sdt_tensor_count count = dit->count;
     count.all -= (1.0 - share) * count.layers;
     struct sdt_need need = {.all = sdt_tensor_bytes(count, layout->dtype) + branches * branch +
                                    sdt_streams(parallel->streams, branches) * stream + latents};
     double layers = share * dit->layers;
-    need.least = need.all -
-                 (layers > 2.0 ? size * share * count.layers * (layers - 2.0) / layers : 0.0);
+    need.least =
+        need.all - (layers > 2.0 ? size * share * count.layers * (layers - 2.0) / layers : 0.0);
     return need;
+}
+
+/* Rows of x that go from device to device, where the strategy puts layers of a tile on several. */
+static double handed_on(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                        const struct sdt_layout *layout) {
+    double tiles = 0.0;
+    if (!strategy->device)
+        return 0.0;
+    for (int t = 0; t < layout->tiles; t++) {
+        int end = t < layout->video_tiles ? dit->layers : dit->layers - 1; /* text has no head */
+        int at = strategy->device(layout, dit->layers, -1, t);
+        for (int l = 0; l <= end; l++) {
+            int next = strategy->device(layout, dit->layers, l < dit->layers ? l : -1, t);
+            tiles += next != at;
+            at = next;
+        }
+    }
+    return tiles * layout->rows;
+}
+
+/* Does any task of a forward run there? */
+static bool takes_part(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                       const struct sdt_layout *layout, int device) {
+    if (!strategy->device)
+        return layout->first_tile[device + 1] > layout->first_tile[device];
+    for (int t = 0; t < layout->tiles; t++)
+        for (int l = -1; l < dit->layers; l++)
+            if (strategy->device(layout, dit->layers, l, t) == device)
+                return true;
+    return false;
 }
 
 double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
                          const struct sdt_layout *layout) {
-    int others = 0; /* devices with tokens that do not compute the step's vectors themselves */
+    int others = 0; /* devices that read the step's vectors and do not compute them */
     for (int d = 1; d < layout->devices; d++)
-        others += layout->first_tile[d + 1] > layout->first_tile[d];
-    return dit->layers * strategy->exchanged(layout) + 4.0 * dit->shared_floats * others;
+        others += takes_part(dit, strategy, layout, d);
+    return dit->layers * strategy->exchanged(layout) +
+           (double)sdt_dtype_size(layout->dtype) * dit->width * handed_on(dit, strategy, layout) +
+           4.0 * dit->shared_floats * others;
 }

@@ -94,6 +94,8 @@ void sdt_run_at(struct sdt_flow *flow, const struct sdt_run *run, struct sdt_at 
 /* The next work buffer of the tile's device. */
 sdt_handle sdt_run_raw(struct sdt_run *run, struct sdt_at at);
 sdt_handle sdt_run_hidden(struct sdt_run *run, struct sdt_at at);
+/* The flow's next tasks make what layer `layer` of a prompt keeps. */
+void sdt_run_at_prompt(struct sdt_flow *flow, const struct sdt_run *run, int layer);
 
 /* ---- predictions ------------------------------------------------------------------------------- */
 
@@ -109,8 +111,9 @@ struct sdt_need {
 struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
                              const struct sdt_layout *layout, int device, int branches,
                              int text_rows);
-/* Bytes that one forward of one branch moves between devices, exactly: the strategy's exchanges, and
- * the step's vectors to every device with tokens. */
+/* Bytes that one forward of one branch moves between devices, exactly: the strategy's exchanges,
+ * tiles between layers on different devices, and the step's vectors to every device that takes part.
+ * For a branch that has all of the layout's text. */
 double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
                          const struct sdt_layout *layout);
 #endif
