@@ -105,7 +105,7 @@ static struct layer_time predict_layer(const struct work *w, const struct sdt_st
                       head_imbalance(layout, layout->helped_owner, all);
     }
     double exposed = 0.0;
-    if (t.exchange > 0.0)
+    if (devices > 1)
         exposed = strategy->exposed ? strategy->exposed(&t) : t.exchange + 4.0 * t.latency;
     double computing = w->forwards * (t.linear + t.attention);
     if (streams < w->forwards || w->forwards == 1)
