@@ -292,11 +292,21 @@ static void fetch_next(struct sdt_flow *flow, const struct sdt_run *run, int bra
     }
 }
 
+/* Tokens that a branch's attention sees: all of the video, and its own text. */
+static int64_t keys_of(const struct sdt_run *run, int branch) {
+    const struct sdt_layout *layout = &run->layout;
+    return run->dit->text_joins ? layout->video + run->branch[branch].prompt->rows : layout->tokens;
+}
+
 void sdt_run_begin(struct sdt_flow *flow, struct sdt_run *run, int branch, float t,
                    const sdt_handle *latent) {
     const struct sdt_dit_kind *kind = run->dit->kind;
     const struct sdt_layout *layout = &run->layout;
 
+    if (keys_of(run, branch) > layout->tokens && flow->error.status == SDT_OK)
+        sdt_fail(&flow->error, SDT_ERROR_USAGE,
+                 "a prompt of %d tokens; the run has room for %lld beside the video's",
+                 run->branch[branch].prompt->rows, (long long)(layout->tokens - layout->video));
     flow->tag.stream = branch;
     flow->place = &layout->place[0];
     flow->tag.role = SDT_ROLE_DENOISE;
@@ -327,12 +337,6 @@ static void join(struct sdt_flow *flow, void *model, int tile) {
     struct sdt_at at = at_tile(l->run, l->branch, l->layer, tile);
     sdt_run_at(flow, l->run, at, SDT_ROLE_PROJECT);
     l->run->dit->kind->join(flow, l->run, at);
-}
-
-/* Tokens that a branch's attention sees: all of the video, and its own text. */
-static int64_t keys_of(const struct sdt_run *run, int branch) {
-    const struct sdt_layout *layout = &run->layout;
-    return run->dit->text_joins ? layout->video + run->branch[branch].prompt->rows : layout->tokens;
 }
 
 void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, int layer) {
