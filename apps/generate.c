@@ -413,6 +413,14 @@ static enum sdt_status print_plan(const struct app_settings *s, struct sdt_pipel
     return SDT_OK;
 }
 
+/* A published size can be planned without a checkpoint. */
+static bool is_size(const char *model) {
+    for (int i = 0; sdt_size_name(i); i++)
+        if (!strcmp(sdt_size_name(i), model))
+            return true;
+    return false;
+}
+
 int main(int argc, char **argv) {
     struct app_settings s;
     struct sdt_pipeline *pipeline = NULL;
@@ -426,7 +434,9 @@ int main(int argc, char **argv) {
     if (code >= 0)
         return code;
     code = 0;
-    enum sdt_status status = sdt_pipeline_open(s.model, &pipeline, &err);
+    bool imagined = s.dry_run && is_size(s.model);
+    enum sdt_status status = imagined ? sdt_pipeline_imagine(s.model, &pipeline, &err)
+                                      : sdt_pipeline_open(s.model, &pipeline, &err);
     if (status == SDT_OK)
         status = app_make_request(&s, pipeline, &request, &inputs, &err);
     if (status == SDT_OK && !s.dry_run)

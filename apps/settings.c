@@ -23,7 +23,7 @@ static struct app_option options[] = {
     APP_HEADING("What to generate"),
     APP_STRING_OPTION("model", "DIR", AT(model),
                       "checkpoint in diffusers layout: a folder, or org/name to look for in "
-                      "$HF_HOME"),
+                      "$HF_HOME; with --dry-run also a published size: wan-1.3b, wan-14b"),
     APP_STRINGS_OPTION("prompt", "TEXT", AT(prompts),
                        "what to show; @FILE reads it from a file; several make several videos"),
     APP_STRING_OPTION("prompt-file", "FILE", AT(prompt_file), "one prompt a line"),

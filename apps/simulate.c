@@ -49,7 +49,7 @@ static enum sdt_status read_model(struct settings *s, struct sdt_error *err) {
     struct sdt_placement together = {.ulysses_degree = s->ulysses_degree,
                                      .chunk_heads = s->chunk_heads,
                                      .streams = s->streams};
-    enum sdt_status status = sdt_pipeline_imagine(s->model, 0, &pipeline, err);
+    enum sdt_status status = sdt_pipeline_imagine(s->model, &pipeline, err);
     if (status == SDT_OK)
         status = sdt_pipeline_defaults(pipeline, request, err);
     if (status != SDT_OK)
@@ -312,7 +312,7 @@ static enum sdt_status simulate(const struct settings *s, struct sdt_machine *ma
                                     .dtype = SDT_BF16,
                                     .tile_rows = s->tile_rows};
 
-    enum sdt_status status = sdt_pipeline_imagine(s->model, layers, &pipeline, err);
+    enum sdt_status status = sdt__pipeline_imagine(s->model, layers, &pipeline, err);
     if (status != SDT_OK)
         return status;
     struct sdt_geometry g = sdt__geometry(pipeline, &s->request);

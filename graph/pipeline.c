@@ -73,6 +73,7 @@ static enum sdt_status open_as(const char *model, enum sdt_opening how, int laye
     *out = NULL;
     if (!pipeline)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
+    pipeline->imagined = how == SDT_OPEN_IMAGINED;
     status = sdt_checkpoint_find(model, &pipeline->folder, err);
     if (status != SDT_OK)
         goto out;
@@ -115,6 +116,7 @@ static enum sdt_status imagine_size(const struct sdt_family *family, const struc
         goto out;
     }
     pipeline->family = family;
+    pipeline->imagined = true;
     pipeline->sampler = family->defaults.sampler;
     pipeline->flow_shift = family->defaults.flow_shift;
     status = sdt_dit_imagine(size->dit, layers, &pipeline->dit, err);
@@ -132,8 +134,13 @@ out:
     return status;
 }
 
-enum sdt_status sdt_pipeline_imagine(const char *model, int layers,
-                                     struct sdt_pipeline **pipeline, struct sdt_error *err) {
+enum sdt_status sdt_pipeline_imagine(const char *model, struct sdt_pipeline **pipeline,
+                                     struct sdt_error *err) {
+    return sdt__pipeline_imagine(model, 0, pipeline, err);
+}
+
+enum sdt_status sdt__pipeline_imagine(const char *model, int layers,
+                                      struct sdt_pipeline **pipeline, struct sdt_error *err) {
     const struct sdt_family *family;
     const struct sdt_size *size;
     if (sdt_size_find(model, &family, &size))
@@ -146,7 +153,7 @@ enum sdt_status sdt__prepare_text(struct sdt_pipeline *pipeline, const struct sd
     bool negative = sdt__forwards(pipeline, request) == 2 && !request->negative_prompt_embeds;
     bool text = !request->prompt_embeds && !request->token_ids;
 
-    if (request->steps == 0 || (request->prompt_embeds && !negative))
+    if (request->steps == 0 || (request->prompt_embeds && !negative) || pipeline->imagined)
         return SDT_OK;
     if (!pipeline->text)
         return sdt_fail(err, SDT_ERROR_MISSING,

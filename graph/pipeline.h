@@ -10,7 +10,8 @@ struct sdt_config;
 struct sdt_tokenizer;
 
 struct sdt_pipeline {
-    char *folder;
+    char *folder; /* of an imagined size, its name */
+    bool imagined;
     const struct sdt_family *family;
     struct sdt_config *defaults; /* stardit.json, NULL: none */
     struct sdt_dit *dit;
@@ -21,11 +22,9 @@ struct sdt_pipeline {
     double flow_shift;
 };
 
-/* A checkpoint whose components are imagined from their config.json alone, or a published size
- * ("wan-14b"): to be planned and simulated. layers above 0: as if the transformer had so many. Errors
- * as sdt_pipeline_open. */
-enum sdt_status sdt_pipeline_imagine(const char *model, int layers,
-                                     struct sdt_pipeline **pipeline, struct sdt_error *err);
+/* sdt_pipeline_imagine with a transformer as if it had so many layers; 0: its own. */
+enum sdt_status sdt__pipeline_imagine(const char *model, int layers,
+                                      struct sdt_pipeline **pipeline, struct sdt_error *err);
 
 /* The latent of a request, and its decoding, without a place. */
 struct sdt_geometry sdt__geometry(const struct sdt_pipeline *pipeline,

@@ -32,6 +32,14 @@ enum sdt_status sdt_family_find(const char *pipeline_class, const char *path,
                     path, pipeline_class, names);
 }
 
+const char *sdt_size_name(int index) {
+    for (int f = 0; sdt_families[f]; f++)
+        for (const struct sdt_size *z = sdt_families[f]->sizes; z && z->name; z++)
+            if (index-- == 0)
+                return z->name;
+    return NULL;
+}
+
 bool sdt_size_find(const char *name, const struct sdt_family **family,
                    const struct sdt_size **size) {
     for (int f = 0; sdt_families[f]; f++)

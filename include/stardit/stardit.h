@@ -126,6 +126,12 @@ struct sdt_pipeline; /* an opened checkpoint */
  * SDT_ERROR_UNSUPPORTED, SDT_ERROR_IO, SDT_ERROR_MEMORY. */
 enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **pipeline,
                                   struct sdt_error *err);
+/* The same from the config.json files alone, or a published size by its name ("wan-14b"): without
+ * weights, to be planned and simulated, not to be run. Errors as sdt_pipeline_open. */
+enum sdt_status sdt_pipeline_imagine(const char *model, struct sdt_pipeline **pipeline,
+                                     struct sdt_error *err);
+/* The names of published sizes by index; NULL: no more. */
+const char *sdt_size_name(int index);
 void sdt_pipeline_close(struct sdt_pipeline *pipeline); /* NULL is fine */
 /* Where it was found; owned by the pipeline. */
 const char *sdt_pipeline_folder(const struct sdt_pipeline *pipeline);
