@@ -202,10 +202,14 @@ static void print_component(const char *name, const struct sdt_weights *weights)
 /* What --vae-devices auto makes of this machine's GPUs for the request. */
 static void print_groups(const struct sdt_pipeline *pipeline, const struct sdt_request *request) {
     struct sdt_gpus gpus;
+    struct sdt_device device[SDT_MAX_GPUS];
     struct sdt_placement p = {0};
     sdt__gpus_find(&gpus);
     if (gpus.count < 2)
         return;
+    for (int i = 0; i < gpus.count; i++)
+        device[i] = (struct sdt_device){SDT_DEVICE_CUDA, i};
+    p.device = device;
     sdt_placement_balance(pipeline, request, gpus.count, &p);
     printf("Groups:       --devices cuda:0-%d --vae-devices auto denoises on cuda:0-%d and decodes "
            "on cuda:%d-%d\n",

@@ -108,6 +108,8 @@ static enum sdt_status read_groups(struct app_placement *o, struct sdt_pipeline 
                             "--vae-devices auto divides --devices; it excludes --dit-devices");
         if (o->machine.count < 2)
             return sdt_fail(err, SDT_ERROR_USAGE, "--vae-devices auto needs --devices 2 or more");
+        p->device = app_devices_list(&o->machine);
+        p->precision = app_precision(o->dtype);
         sdt_placement_balance(pipeline, request, o->machine.count, p);
         return SDT_OK;
     }
@@ -180,9 +182,9 @@ static void print_candidate(const struct sdt_candidate *c, int rank) {
         snprintf(groups, sizeof groups, "%d+%d", p->dit_devices, p->vae_devices);
     printf("  %4d  %-8s chunk %-3d degree %-3d %-9s aco %-8s streams %d  step %.4g s (exposed %.3g "
            "s) decode %.4g s total %.4g s memory %.1f MB%s\n",
-           rank, sdt_strategy_name(c->strategy), p->chunk_heads, p->ulysses_degree, groups, sdt_aco_name(p->aco),
-           p->streams, c->step_seconds, c->exposed_seconds, c->decode_seconds, c->total_seconds,
-           c->memory_bytes * 1e-6, c->fits ? "" : ", which is not there");
+           rank, sdt_strategy_name(c->strategy), p->chunk_heads, p->ulysses_degree, groups,
+           sdt_aco_name(p->aco), p->streams, c->step_seconds, c->exposed_seconds, c->decode_seconds,
+           c->total_seconds, c->memory_bytes * 1e-6, c->fits ? "" : ", which is not there");
 }
 
 /* The best candidate that is allowed. */
@@ -191,7 +193,7 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
                               const struct sdt_strategy *strategy, struct sdt_placement *placement,
                               struct sdt_error *err) {
     struct sdt_machine_rates rates =
-        sdt_measure_rates(placement->device, o->machine.count, o->machine.workers_each,
+        sdt_measure_rates(pipeline, placement->device, o->machine.count, o->machine.workers_each,
                           placement->precision);
     struct sdt_candidate *candidate = NULL;
     int number = 0, shown = 0, best = -1;
@@ -231,7 +233,7 @@ static enum sdt_status choose_streams(const struct app_placement *o, struct sdt_
                                       const struct sdt_request *request, int count,
                                       struct sdt_placement *placement, struct sdt_error *err) {
     struct sdt_machine_rates rates = sdt_measure_rates(
-        placement->device, o->machine.count, o->machine.workers_each, placement->precision);
+        pipeline, placement->device, o->machine.count, o->machine.workers_each, placement->precision);
     struct sdt_candidate candidate[2];
     enum sdt_status status = SDT_OK;
     for (int s = 0; s < 2 && status == SDT_OK; s++) {

@@ -153,7 +153,7 @@ static void print_streams(const struct sdt_pipeline *pipeline, const struct sdt_
                           const struct sdt_plan *plan) {
     static const char *const how[] = {"one forward after the other", "two forwards side by side"};
     struct sdt_machine_rates rates = sdt_measure_rates(
-        placement->device, plan->devices, plan->workers_per_device, placement->precision);
+        pipeline, placement->device, plan->devices, plan->workers_per_device, placement->precision);
 
     if (plan->forwards < 2)
         return;

@@ -8,6 +8,7 @@
 
 #include "graph/checkpoint/config.h"
 #include "graph/checkpoint/folder.h"
+#include "graph/plan/rates.h"
 #include "graph/sampler/sampler.h"
 #include "graph/strategies/strategy.h"
 #include "graph/text/tokenizer.h"
@@ -74,6 +75,11 @@ static enum sdt_status open_as(const char *model, enum sdt_opening how, int laye
     if (!pipeline)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
     pipeline->imagined = how == SDT_OPEN_IMAGINED;
+    pipeline->times = sdt__kernel_times_new();
+    if (!pipeline->times) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
+        goto out;
+    }
     status = sdt_checkpoint_find(model, &pipeline->folder, err);
     if (status != SDT_OK)
         goto out;
@@ -109,9 +115,11 @@ static enum sdt_status imagine_size(const struct sdt_family *family, const struc
     enum sdt_status status = SDT_OK;
 
     *out = NULL;
-    if (pipeline)
+    if (pipeline) {
         pipeline->folder = strdup(size->name);
-    if (!pipeline || !pipeline->folder) {
+        pipeline->times = sdt__kernel_times_new();
+    }
+    if (!pipeline || !pipeline->folder || !pipeline->times) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", size->name);
         goto out;
     }
@@ -178,6 +186,7 @@ void sdt_pipeline_close(struct sdt_pipeline *pipeline) {
     sdt_vae_close(pipeline->vae);
     sdt_text_close(pipeline->text);
     sdt_tokenizer_close(pipeline->tokenizer);
+    sdt__kernel_times_free(pipeline->times);
     free(pipeline->folder);
     free(pipeline);
 }

@@ -7,6 +7,7 @@
 #include "stardit/stardit.h"
 
 struct sdt_config;
+struct sdt_kernel_times;
 struct sdt_tokenizer;
 
 struct sdt_pipeline {
@@ -20,6 +21,7 @@ struct sdt_pipeline {
     struct sdt_tokenizer *tokenizer; /* opened when the first text needs it */
     enum sdt_sampler_kind sampler;   /* what the checkpoint's scheduler folder says */
     double flow_shift;
+    struct sdt_kernel_times *times; /* of this model's kernels here (graph/plan/rates.h) */
 };
 
 /* sdt_pipeline_imagine with a transformer as if it had so many layers; 0: its own. */

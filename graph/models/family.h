@@ -9,6 +9,7 @@
 #ifndef STARDIT_FAMILY_H
 #define STARDIT_FAMILY_H
 
+#include "graph/models/operations.h"
 #include "graph/models/tensors.h"
 #include "graph/run/layout.h"
 #include "runtime/machine.h"
@@ -97,6 +98,10 @@ struct sdt_dit_kind {
     void (*head)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, sdt_handle velocity);
 
     struct sdt_work (*work)(const struct sdt_dit *dit, int64_t tokens, int text_rows);
+    /* The tasks of a tile of `rows` tokens but for self attention and its exchanges, q, k and v first.
+     * NULL: predicted from `work`. */
+    void (*operations)(const struct sdt_dit *dit, int rows, int text_rows,
+                       struct sdt_operations *list);
 };
 
 /* An opened transformer. The first member of what a kind allocates. */
@@ -175,6 +180,9 @@ struct sdt_vae_kind {
                               sdt_handle latent, sdt_handle video /* updated */,
                               struct sdt_error *err);
     double (*flops)(const struct sdt_vae *vae, const struct sdt_vae_job *job);
+    /* The tasks of a decode on `devices` devices. NULL: predicted from `flops`. */
+    void (*operations)(const struct sdt_vae *vae, const struct sdt_vae_job *job, int devices,
+                       struct sdt_operations *list);
     /* Predicted peak bytes of one device (weights and activations) of `devices`; at least what the
      * largest task needs. */
     double (*bytes)(const struct sdt_vae *vae, const struct sdt_vae_job *job, int devices);

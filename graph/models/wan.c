@@ -429,6 +429,60 @@ static struct sdt_work work(const struct sdt_dit *dit, int64_t tokens, int text_
         .attention = dit->layers * 4.0 * s * s * d};
 }
 
+static void add_linear(struct sdt_operations *list, enum sdt_operation_when when, double tasks,
+                       int rows, int n, int k, enum sdt_epilogue epilogue) {
+    sdt_operations_add(list, (struct sdt_operation){.kind = SDT_OPERATION_LINEAR,
+                                                    .when = when,
+                                                    .tasks = tasks,
+                                                    .rows = rows,
+                                                    .n = n,
+                                                    .k = k,
+                                                    .epilogue = epilogue});
+}
+
+static void operations(const struct sdt_dit *dit, int rows, int text_rows,
+                       struct sdt_operations *list) {
+    const struct wan *wan = wan_of(dit);
+    int d = dit->width, values = (int)sdt_patch_values(dit);
+    struct sdt_operation heads = {.kind = SDT_OPERATION_SPLIT_HEADS,
+                                  .tasks = 3,
+                                  .rows = rows,
+                                  .heads = dit->heads,
+                                  .e = dit->head_dim};
+    struct sdt_operation norm = {
+        .kind = SDT_OPERATION_NORM, .tasks = wan->cross_attn_norm ? 3 : 2, .rows = rows, .n = d};
+
+    add_linear(list, SDT_EACH_LAYER, 6, rows, d, d, SDT_EPILOGUE_NONE);
+    sdt_operations_add(list, heads);
+    sdt_operations_add(list, norm);
+    heads.kind = SDT_OPERATION_CROSS_ATTENTION;
+    heads.tasks = 1;
+    heads.keys = text_rows;
+    sdt_operations_add(list, heads);
+    add_linear(list, SDT_EACH_LAYER, 1, rows, wan->ffn_dim, d, SDT_EPILOGUE_GELU_TANH);
+    add_linear(list, SDT_EACH_LAYER, 1, rows, d, wan->ffn_dim, SDT_EPILOGUE_NONE);
+
+    add_linear(list, SDT_EACH_TILE, 1, rows, d, values, SDT_EPILOGUE_NONE);
+    add_linear(list, SDT_EACH_TILE, 1, rows, values, d, SDT_EPILOGUE_NONE);
+    norm.when = SDT_EACH_TILE;
+    norm.tasks = 1;
+    sdt_operations_add(list, norm);
+    sdt_operations_add(list, (struct sdt_operation){.kind = SDT_OPERATION_ELEMENTS,
+                                                    .when = SDT_EACH_TILE,
+                                                    .tasks = 1,
+                                                    .rows = rows,
+                                                    .n = 2 * values});
+
+    add_linear(list, SDT_EACH_FORWARD, 1, 1, d, wan->freq_dim, SDT_EPILOGUE_SILU);
+    add_linear(list, SDT_EACH_FORWARD, 1, 1, d, d, SDT_EPILOGUE_NONE);
+    add_linear(list, SDT_EACH_FORWARD, 1, 1, 6 * d, d, SDT_EPILOGUE_NONE);
+    sdt_operations_add(list, (struct sdt_operation){.kind = SDT_OPERATION_ELEMENTS,
+                                                    .when = SDT_EACH_FORWARD,
+                                                    .tasks = 2,
+                                                    .rows = 1,
+                                                    .n = 2 * d});
+}
+
 const struct sdt_dit_kind sdt__wan_dit = {
     .class_name = "WanTransformer3DModel",
     .open = wan_open,
@@ -444,6 +498,7 @@ const struct sdt_dit_kind sdt__wan_dit = {
     .finish = finish,
     .head = head,
     .work = work,
+    .operations = operations,
 };
 
 /* ---- the pipeline ---------------------------------------------------------------------------- */

@@ -750,6 +750,70 @@ static double flops_of(const struct sdt_vae *opened, const struct sdt_vae_job *j
     return flops;
 }
 
+/* The task of a layer for one frame of a tile of rows x cols; tasks 0: there is none. */
+static struct sdt_operation operation_of(const struct program *p, const struct layer *l, int rows,
+                                         int cols) {
+    const struct edge *in = l->in < 0 ? NULL : &p->edge[l->in];
+    const struct edge *at = in ? in : &p->edge[l->out];
+    int height = rows * at->space, width = cols * at->space;
+    struct sdt_operation o = {.tasks = 1, .rows = height * width, .n = at->channels};
+    switch (l->kind) {
+    case CONV:
+        o.kind = SDT_OPERATION_CONV;
+        o.conv = l->conv;
+        o.conv.height = height;
+        o.conv.width = width;
+        break;
+    case TIME: /* as a product: the neighbours in time of a pixel, and two pixels out of it */
+        o.kind = SDT_OPERATION_LINEAR;
+        o.n = 2 * at->channels;
+        o.k = 3 * at->channels;
+        break;
+    case NORM:
+        o.kind = SDT_OPERATION_CHANNEL_NORM;
+        break;
+    case ATTEND:
+        o.kind = SDT_OPERATION_ATTENTION;
+        o.heads = 1;
+        o.e = p->edge[l->out].channels;
+        o.keys = o.rows;
+        break;
+    default: /* into the first layer, out of the last */
+        o.kind = SDT_OPERATION_ELEMENTS;
+        o.n = 2 * at->channels;
+        break;
+    }
+    return o;
+}
+
+static void operations_of(const struct sdt_vae *opened, const struct sdt_vae_job *job, int devices,
+                          struct sdt_operations *list) {
+    const struct wan_vae *vae = wan_of(opened);
+    struct program p;
+    struct tiling t = tiling_of(vae, job);
+    int tiles = t.rows * t.cols;
+    struct sdt_place alike[SDT_MAX_DEVICES] = {{.speed = 1.0}};
+    for (int d = 1; d < devices; d++)
+        alike[d] = alike[0];
+    build(vae, &p);
+    place_layers(&p, job->place ? job->place : alike, devices, -1);
+    for (int n = 0; n < tiles && !p.failed; n++) {
+        int rows = at_most(t.size_rows, job->height - n / t.cols * t.stride_rows);
+        int cols = at_most(t.size_cols, job->width - n % t.cols * t.stride_cols);
+        for (int i = 0; i < p.layers; i++) {
+            struct sdt_operation o = operation_of(&p, &p.layer[i], rows, cols);
+            double frames = p.layer[i].time * (job->frames - 1.0) + 1.0;
+            if (p.layer[i].kind == TIME)
+                frames -= 1.0; /* the first passes by */
+            o.tasks *= frames;
+            o.device = tiles == 1 ? p.layer[i].device : n % devices;
+            sdt_operations_add(list, o);
+        }
+    }
+    list->failed |= p.failed;
+    program_clear(&p);
+}
+
 /* Bytes of the largest task of a tile of rows x cols: what one device must hold at once. */
 static double largest_task(const struct program *p, const struct sdt_vae_job *job, int rows,
                            int cols) {
@@ -804,5 +868,6 @@ const struct sdt_vae_kind sdt__wan_vae = {
     .check = check,
     .decode = decode,
     .flops = flops_of,
+    .operations = operations_of,
     .bytes = bytes_of,
 };

@@ -52,13 +52,22 @@ static void in_chunks(const struct sdt_parallel *parallel, struct sdt_layout_opt
     options->chunk_heads = parallel->chunk_heads ? parallel->chunk_heads : 1;
 }
 
-/* V and Q hide behind the projections that follow, all chunks but one of K behind attention, and so
+/* V and Q hide behind the projections of Q and K, all chunks but one of K behind attention, and so
  * does the way back, as far as there is attention to hide it behind. */
 static double exposed(const struct sdt_layer_times *t) {
-    double quarter = t->exchange / 4.0, projection = t->linear / 4.0;
-    double in = fmax(0.0, 2.0 * quarter - projection) + quarter / t->chunks;
+    double quarter = t->exchange / 4.0;
+    double in = fmax(0.0, 2.0 * quarter - 2.0 * t->projection) + quarter / t->chunks;
     double out = fmax(quarter / t->chunks, quarter - t->attention * (1.0 - 1.0 / t->chunks));
     return in + out + 2.0 * (t->chunks + 1.0) * t->latency;
+}
+
+/* A piece that travels back has a task of its own. */
+static double exchange_tasks(const struct sdt_layout *layout) {
+    double tasks = 3.0 * layout->chunks + layout->tiles;
+    for (int t = 0; t < layout->tiles; t++)
+        for (int c = 0; c < layout->chunks; c++)
+            tasks += sdt_layout_owner(layout, c, t) != layout->home[t];
+    return tasks;
 }
 
 static bool chunk_sizes(int index, int devices, struct sdt_placement *placement) {
@@ -77,5 +86,6 @@ const struct sdt_strategy sdt__strategy_pipesp = {
     .self_attention = pipesp,
     .exchanged = sdt_exchanged_by_heads,
     .exposed = exposed,
+    .exchange_tasks = exchange_tasks,
     .variant = chunk_sizes,
 };

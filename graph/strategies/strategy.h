@@ -60,11 +60,41 @@ struct sdt_self_attention {
 /* What one layer of one forward takes on the busiest device, in seconds, before anything hides. */
 struct sdt_layer_times {
     double linear, attention; /* computing */
+    double projection;        /* of linear: q, or k, or v */
     double exchange;          /* everything that the strategy moves, over the device's link */
     double latency;           /* of a transfer */
     double chunks;            /* that one owner computes one after the other */
     const struct sdt_layout *layout;
     double link; /* bytes per second */
+};
+
+/* What a step is made of, for predictions. Seconds are of one worker, with what its tasks cost
+ * beyond arithmetic. */
+struct sdt_step_load {
+    const struct sdt_strategy *strategy;
+    const struct sdt_layout *layout;
+    enum sdt_aco aco; /* OFF: as if there were no helpers */
+    int layers, forwards, streams;
+    int workers;       /* of each device */
+    double tile;       /* a tile in a layer, but for self attention */
+    double projection; /* of it: q, or k, or v */
+    double ends;       /* a tile in a forward, before and after the layers */
+    double condition;  /* of a forward, before its tiles */
+    double attention;  /* of a head of a tile, over all keys */
+    double task;       /* of any task beyond its arithmetic */
+    double link;       /* bytes per second, of a device each way */
+    double latency;    /* of a transfer */
+    double transfer;   /* of each piece that travels, of a core */
+};
+
+/* What a step takes. */
+struct sdt_cost {
+    double seconds;
+    double computing;      /* the same if exchanges took no time */
+    double worker_seconds; /* of all workers together, exchanges not counted */
+    double bytes;          /* that move between devices in attention */
+    double pieces;         /* that they move in */
+    double tasks;          /* of attention and its exchanges */
 };
 
 struct sdt_run;
@@ -97,10 +127,19 @@ struct sdt_strategy {
     double (*exchanged)(const struct sdt_layout *layout);
     /* Seconds of it that computing does not hide; NULL: all of it. */
     double (*exposed)(const struct sdt_layer_times *times);
+    /* Tasks that exchange, of one layer of one forward; NULL: whole, by chunks and tiles. */
+    double (*exchange_tasks)(const struct sdt_layout *layout);
+    /* What a step takes; NULL: sdt_cost_by_layers(). */
+    struct sdt_cost (*cost)(const struct sdt_step_load *load);
     /* The index-th way (from 0) to run on so many devices that --plan auto should try: sets what
      * differs in *placement; false: no more. NULL: one way. */
     bool (*variant)(int index, int devices, struct sdt_placement *placement);
 };
+
+/* The cost of strategies that go layer by layer, all devices through the same layer or, where the
+ * strategy says so (device), some of them. */
+struct sdt_cost sdt_cost_by_layers(const struct sdt_step_load *load);
+struct sdt_cost sdt_cost_of_step(const struct sdt_step_load *load);
 
 /* A strategy that a program brings along; programs without one leave it undefined. */
 extern const struct sdt_strategy sdt__guest_strategy __attribute__((weak));

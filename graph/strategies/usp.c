@@ -251,6 +251,12 @@ static double exposed(const struct sdt_layer_times *t) {
            turns * t->latency;
 }
 
+/* In every round each position brings its next block of keys, and of values. */
+static double exchange_tasks(const struct sdt_layout *layout) {
+    double positions = (double)layout->devices / layout->ulysses;
+    return layout->tiles + 2.0 * layout->chunks * positions * positions;
+}
+
 static bool without_aco(int index, int devices, struct sdt_placement *placement) {
     return index == 0 && devices > 1 && placement->aco == SDT_ACO_OFF;
 }
@@ -275,6 +281,7 @@ const struct sdt_strategy sdt__strategy_ring = {
     .self_attention = usp,
     .exchanged = exchanged,
     .exposed = exposed,
+    .exchange_tasks = exchange_tasks,
     .variant = without_aco,
 };
 
@@ -288,5 +295,6 @@ const struct sdt_strategy sdt__strategy_usp = {
     .self_attention = usp,
     .exchanged = exchanged,
     .exposed = exposed,
+    .exchange_tasks = exchange_tasks,
     .variant = degrees,
 };

@@ -260,13 +260,15 @@ struct sdt_plan {
     double text_flops, step_flops, vae_flops, total_flops;
     double exchanged_per_step; /* bytes between devices */
     double weight_bytes;       /* stored, all components */
-    /* Of one request, predicted at `flops_per_second` a CPU worker, or a GPU that denoises. */
-    double denoise_seconds, decode_seconds, seconds;
-    double flops_per_second; /* measured on CPUs; on GPUs a guess from the kind of GPU */
+    /* Of one request. denoise: its text and all its steps; seconds: with weights that move. */
+    double text_seconds, step_seconds, denoise_seconds, decode_seconds, seconds;
+    /* Of a CPU worker, or of a GPU, in the kernels of a step. On CPUs kernels are measured; GPUs are
+     * guessed from their kind. */
+    double flops_per_second;
 };
 /* Checks the request (sizes, text length, tiling, memory against the machine's; a tokenizer that it
- * needs can be opened) and predicts. flops_per_second is measured with a small matrix product on
- * CPUs. workers_per_device as in sdt_machine_options. Needs no machine. SDT_ERROR_USAGE or
+ * needs can be opened) and predicts. On CPUs the kernels are measured for that,
+ * once in a process and model, in some hundredths of a second. workers_per_device as in sdt_machine_options. Needs no machine. SDT_ERROR_USAGE or
  * SDT_ERROR_LIMIT with the numbers; SDT_ERROR_DEVICE where GPUs are asked for and there is none;
  * SDT_ERROR_MISSING, SDT_ERROR_FORMAT or SDT_ERROR_UNSUPPORTED for the tokenizer; SDT_ERROR_MEMORY. */
 enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_request *request,
@@ -275,8 +277,8 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
 void sdt_plan_clear(struct sdt_plan *plan); /* of one that is all zeros, or of a failed one, too */
 
 /* Splits `devices` devices (at least 2) by PipeDiT's balance: decoding gets
- * ceil(T_decode / (T_decode + T_denoise) N) of them, from the FLOPs of a request; at least one
- * each. */
+ * ceil(T_decode / (T_decode + T_denoise) N) of them, from the predicted seconds of a request on one
+ * device; at least one each. placement->device and precision are read, the groups written. */
 void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                            int devices, struct sdt_placement *placement);
 

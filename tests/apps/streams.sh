@@ -49,8 +49,10 @@ grep -q "streams 2 .* memory " "$tmp/out" || fail "no second stream among the ca
 passes "$generate" --model "$demo" $size --devices 1 --workers-per-device 1 --streams auto --dry-run
 grep -q "^  streams        1, " "$tmp/out" || fail "--streams auto: $(cat "$tmp/out")"
 passes "$generate" --model "$demo" $size --devices 4 --strategy ulysses --streams auto --dry-run
-grep -q "^  streams        2, " "$tmp/out" || fail "--streams auto: $(cat "$tmp/out")"
 grep -q "^    1  *predicted .* s a step, .* exposed, .* MB" "$tmp/out" || fail "no prediction"
+# Where devices share a few cores, a second stream may gain nothing: then one is enough.
+faster=$(awk '/^    [12]  *predicted/ { t[$1] = $3 } END { print t[2] < t[1] ? 2 : 1 }' "$tmp/out")
+grep -q "^  streams        $faster, " "$tmp/out" || fail "--streams auto: $(cat "$tmp/out")"
 for streams in 1 2; do
     run auto --devices 4 --plan auto --strategy ulysses --streams $streams
     [ "$(value auto placement streams)" -eq $streams ] || fail "--plan auto --streams $streams"

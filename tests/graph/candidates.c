@@ -1,11 +1,13 @@
-/* The planner: candidates are sorted, every number is sane, and what it would choose is never predicted to be
- * slower than the best plan without aco, without groups, without chunks or with one stream. */
+/* The planner: candidates are sorted, every number is sane, and what it would choose is never
+ * predicted to be slower than the best plan without aco, without groups, without chunks or with one
+ * stream. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/plan/candidates.h"
+#include "graph/plan/cost.h"
 
 static int failures;
 
@@ -30,12 +32,12 @@ static struct sdt_candidate predicted(const struct sdt_pipeline *pipeline,
     return c;
 }
 
-/* Streams: two are chosen where they hide exchanges, one where that gains nothing or memory is short, and the
- * memory predicted is the plan's. */
+/* Streams: two are chosen where they hide exchanges, one where that gains nothing or memory is
+ * short, and the memory predicted is the plan's. */
 static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_request *request) {
     struct sdt_machine_rates rates = {.devices = 4,
                                       .workers_per_device = 1,
-                                      .flops_per_second = 2.5e10,
+                                      .cpu.flops_per_second = 2.5e10,
                                       .link_bytes_per_second = 1e8,
                                       .link_seconds = 1e-5};
     struct sdt_request plain = *request;
@@ -88,7 +90,7 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
     }
     check(seen[1] > 0 && seen[2] > 0, "not both numbers of streams", 4, 1e8);
     rates = (struct sdt_machine_rates){
-        .devices = 1, .workers_per_device = 1, .flops_per_second = 2.5e10};
+        .devices = 1, .workers_per_device = 1, .cpu.flops_per_second = 2.5e10};
     if (sdt_plan_candidates(pipeline, request, 1, &rates, &c, &n, &err) == SDT_OK) {
         check(c[0].placement.streams == 1, "a second stream for nothing", 1, 0);
         free(c);
@@ -98,6 +100,127 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
         for (int i = 0; i < n; i++)
             check(c[i].placement.streams == 1, "two streams for one forward", 1, 0);
         free(c);
+    }
+}
+
+/* A plan says what a prediction says, to the last bit; its memory is the run's; parts make up the
+ * whole. */
+static void check_plan(struct sdt_pipeline *pipeline, const struct sdt_request *request) {
+    static const char *const strategies[] = {"ulysses", "pipesp", "ring"};
+    struct sdt_error err = {0};
+    for (int i = 0; i < 6; i++) {
+        struct sdt_placement placement = {0};
+        struct sdt_request asked = *request;
+        struct sdt_plan plan;
+        struct sdt_draft draft;
+        struct sdt_times t;
+        asked.strategy = sdt_strategy_find(strategies[i % 3]);
+        if (i >= 3)
+            sdt_placement_split(4, 1, &placement);
+        struct sdt_machine_rates rates =
+            sdt_measure_rates(pipeline, NULL, 4, 1, SDT_PRECISION_AUTO);
+        struct sdt_candidate c = {.strategy = asked.strategy, .placement = placement};
+        if (sdt_plan_make(pipeline, &asked, &placement, 4, 1, &plan, &err) != SDT_OK ||
+            sdt_plan_predict(pipeline, &asked, 1, &rates, &c, &err) != SDT_OK ||
+            sdt_draft_init(&draft, pipeline, &asked, &placement, asked.strategy, 4, 1, &err) !=
+                SDT_OK ||
+            sdt_draft_times(&draft, &rates, 1, &t, &err) != SDT_OK) {
+            check(0, err.message, 4, 0);
+            return;
+        }
+        check(plan.step_seconds == c.step_seconds && plan.decode_seconds == c.decode_seconds &&
+                  plan.seconds == c.total_seconds,
+              "plan and prediction differ in time", 4, 0);
+        double sum = t.text + asked.steps * t.step + t.decode + t.load;
+        check(fabs(sum - c.total_seconds) < 1e-9 * sum, "parts are not the whole", 4, 0);
+        for (int d = 0; d < draft.dit; d++) {
+            double need = sdt_run_need(pipeline->dit, &draft.parallel, &draft.layout, d,
+                                       draft.forwards, draft.text_rows)
+                              .all;
+            double decode =
+                pipeline->vae->kind->bytes(pipeline->vae, &draft.job, sdt_draft_decoders(&draft));
+            check(plan.device_bytes[d] == (draft.groups ? need : fmax(need, decode)),
+                  "the plan's memory is not the run's", 4, 0);
+        }
+        sdt_draft_clear(&draft);
+        sdt_plan_clear(&plan);
+    }
+}
+
+/* What a family lists as tasks is what it says of its FLOPs; more work takes longer. */
+static void check_work(struct sdt_pipeline *pipeline, const struct sdt_request *request) {
+    enum { TOKENS = 4096, ROWS = 128 };
+    const struct sdt_dit *dit = pipeline->dit;
+    struct sdt_machine_rates rates = {
+        .devices = 1, .workers_per_device = 2, .cpu.flops_per_second = 2.5e10};
+    struct sdt_request larger = *request;
+    struct sdt_operations list = {0};
+    double flops = 0.0, decode = 0.0;
+
+    dit->kind->operations(dit, ROWS, 100, &list);
+    for (int i = 0; i < list.count; i++)
+        if (list.item[i].when == SDT_EACH_LAYER)
+            flops += list.item[i].tasks * sdt_operation_flops(&list.item[i]);
+    double said = dit->kind->work(dit, TOKENS, 100).linear;
+    check(fabs(flops * TOKENS / ROWS * dit->layers - said) < 1e-9 * said,
+          "a layer's tasks have other FLOPs than the work", 1, 0);
+    sdt_operations_clear(&list);
+    struct sdt_vae_job job = sdt__vae_job(pipeline, request);
+    pipeline->vae->kind->operations(pipeline->vae, &job, 2, &list);
+    for (int i = 0; i < list.count; i++)
+        decode += list.item[i].tasks * sdt_operation_flops(&list.item[i]);
+    said = pipeline->vae->kind->flops(pipeline->vae, &job);
+    printf("decode: %.3f GFLOP listed, %.3f said\n", decode * 1e-9, said * 1e-9);
+    check(fabs(decode - said) < 0.05 * said, "a decode's tasks have other FLOPs", 1, 0);
+    sdt_operations_clear(&list);
+
+    struct sdt_candidate small = predicted(pipeline, request, &rates, "single", 2);
+    larger.height *= 2;
+    struct sdt_candidate large = predicted(pipeline, &larger, &rates, "single", 2);
+    rates.overheads = (struct sdt_overheads){1e-6, 1e-6, 1e-6};
+    struct sdt_candidate burdened = predicted(pipeline, request, &rates, "single", 2);
+    check(large.step_seconds > 2.0 * small.step_seconds &&
+              large.decode_seconds > 1.9 * small.decode_seconds,
+          "twice the tokens do not take twice the time", 1, 0);
+    check(burdened.step_seconds > small.step_seconds, "tasks cost nothing", 1, 0);
+}
+
+/* GPUs that are not here: bfloat16, tiles of GPUs, and memory of each. */
+static void check_gpus(struct sdt_pipeline *pipeline, const struct sdt_request *request) {
+    const struct sdt_device device[] = {{SDT_DEVICE_CUDA, 0}, {SDT_DEVICE_CUDA, 1}};
+    struct sdt_machine_rates rates = {.devices = 2,
+                                      .workers_per_device = 1,
+                                      .device = device,
+                                      .link_bytes_per_second = 1e11,
+                                      .link_seconds = 1e-5};
+    struct sdt_request large = *request;
+    large.height = large.width = 256;
+    for (int d = 0; d < 2; d++)
+        rates.gpu[d] =
+            (struct sdt_worker_rates){.flops_per_second = 1e14, .bytes_per_second = 1e12};
+    struct sdt_candidate half = {0};
+    for (int pass = 0; pass < 2; pass++) {
+        struct sdt_candidate c = {
+            .strategy = sdt_strategy_find("ulysses"),
+            .placement = {.device = device,
+                          .precision = pass ? SDT_PRECISION_FLOAT32 : SDT_PRECISION_AUTO,
+                          .streams = 2}};
+        struct sdt_error err;
+        if (sdt_plan_predict(pipeline, &large, 1, &rates, &c, &err) != SDT_OK) {
+            check(0, err.message, 2, 1e11);
+            return;
+        }
+        printf("2 GPUs in %s: %.1f MB, step %.3g s\n", pass ? "float32" : "bfloat16",
+               c.memory_bytes * 1e-6, c.step_seconds);
+        if (pass)
+            check(half.memory_bytes < 0.6 * c.memory_bytes, "bfloat16 needs as much", 2, 1e11);
+        else
+            half = c;
+        check(c.fits, "no limit, and does not fit", 2, 1e11);
+        rates.room[1] = 1e6; /* on one of them */
+        if (sdt_plan_predict(pipeline, &large, 1, &rates, &c, &err) == SDT_OK)
+            check(!c.fits, "fits into a megabyte", 2, 1e11);
+        rates.room[1] = 0.0;
     }
 }
 
@@ -120,7 +243,7 @@ int main(void) {
             for (int requests = 1; requests <= 10; requests += 9) {
                 struct sdt_machine_rates rates = {.devices = devices,
                                                   .workers_per_device = 1,
-                                                  .flops_per_second = 2.5e10,
+                                                  .cpu.flops_per_second = 2.5e10,
                                                   .link_bytes_per_second = links[l],
                                                   .link_seconds = 1e-5};
                 struct sdt_candidate *c = NULL;
@@ -144,9 +267,11 @@ int main(void) {
                         off = fmin(off, c[i].total_seconds);
                     if (c[i].placement.streams == 2)
                         continue; /* what a strategy hides by itself shows in one stream */
-                    if (!c[i].placement.dit_devices && !strcmp(sdt_strategy_name(c[i].strategy), "ulysses"))
+                    if (!c[i].placement.dit_devices &&
+                        !strcmp(sdt_strategy_name(c[i].strategy), "ulysses"))
                         ulysses = c[i].exposed_seconds;
-                    if (!c[i].placement.dit_devices && !strcmp(sdt_strategy_name(c[i].strategy), "pipesp"))
+                    if (!c[i].placement.dit_devices &&
+                        !strcmp(sdt_strategy_name(c[i].strategy), "pipesp"))
                         pipesp = fmin(pipesp, c[i].exposed_seconds);
                 }
                 check(c[0].total_seconds <= off * (1 + 1e-8), "aco chosen at a loss", devices,
@@ -156,6 +281,9 @@ int main(void) {
                 free(c);
             }
     check_streams(pipeline, &request);
+    check_plan(pipeline, &request);
+    check_work(pipeline, &request);
+    check_gpus(pipeline, &request);
     printf("%d plans predicted: %s\n", plans, failures ? "FAIL" : "ok");
     sdt_pipeline_close(pipeline);
     return failures ? 1 : 0;

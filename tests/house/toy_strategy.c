@@ -78,11 +78,6 @@ static double exchanged(const struct sdt_layout *layout) {
     return 0.0;
 }
 
-/* Devices compute one after the other: what the others do meanwhile is wait. */
-static double exposed(const struct sdt_layer_times *t) {
-    return (t->layout->devices - 1) * (t->linear + t->attention);
-}
-
 static bool variant(int index, int devices, struct sdt_placement *placement) {
     return index == 0 && devices > 1 && placement->aco == SDT_ACO_OFF;
 }
@@ -97,5 +92,4 @@ const struct sdt_strategy sdt__guest_strategy = {.name = "layers",
                                                  .buffer_bytes = buffer_bytes,
                                                  .self_attention = attention,
                                                  .exchanged = exchanged,
-                                                 .exposed = exposed,
                                                  .variant = variant};

@@ -1,0 +1,291 @@
+/* Times of text, step, decode and run. */
+#include "graph/plan/cost.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A worker of a group: the slowest of its devices. */
+static struct sdt_worker_rates worker_of(const struct sdt_draft *d,
+                                         const struct sdt_machine_rates *rates, bool vae) {
+    struct sdt_worker_rates worst = {0};
+    if ((vae ? d->kinds.vae : d->kinds.dit) == SDT_DEVICE_CPU)
+        return rates->cpu;
+    for (int i = 0; i < (vae ? d->vae : d->dit); i++) {
+        const struct sdt_worker_rates *gpu =
+            &rates->gpu[vae ? sdt_draft_vae(d, i) : sdt_draft_dit(d, i)];
+        if (i == 0 || gpu->flops_per_second < worst.flops_per_second)
+            worst = *gpu;
+    }
+    return worst;
+}
+
+/* Queuing tasks on a GPU's stream overlaps with what it computes; on a CPU the worker does both. */
+static double task_seconds(const struct sdt_machine_rates *rates, enum sdt_device_kind kind) {
+    return kind == SDT_DEVICE_CUDA ? 0.0 : rates->overheads.run;
+}
+
+/* No phase is shorter than all its work over the cores, nor than its insertion. cores: seconds. */
+static double bounded(const struct sdt_machine_rates *rates, double seconds, double cores,
+                      double tasks) {
+    double all = rates->cores > 0.0 ? cores / rates->cores : 0.0;
+    return fmax(seconds, fmax(all, tasks * rates->overheads.insert));
+}
+
+/* ---- text --------------------------------------------------------------------------------------
+ */
+
+/* Its layers follow one another on one worker. Weights are read once. */
+static void text_times(const struct sdt_draft *d, const struct sdt_machine_rates *rates,
+                       struct sdt_times *t) {
+    const struct sdt_text *text = d->pipeline->text;
+    if (!text || d->request->prompt_embeds)
+        return;
+    bool vae = d->groups && d->placement->text_with_vae;
+    struct sdt_worker_rates worker = worker_of(d, rates, vae);
+    enum sdt_dtype dtype = vae ? d->kinds.vae_dtype : d->kinds.dit_dtype;
+    struct sdt_operation product = {.kind = SDT_OPERATION_LINEAR,
+                                    .tasks = 1,
+                                    .rows = d->words < 512 ? d->words : 512,
+                                    .n = text->width,
+                                    .k = text->width};
+    double speed = sdt_operation_flops(&product) / sdt_operation_seconds(&worker, dtype, &product);
+    double flops = d->forwards * text->kind->flops(text, d->words);
+    double bytes = (double)sdt_weights_bytes(text->weights);
+    t->text = flops / speed + bytes / rates->link_bytes_per_second;
+    t->text_core = t->text;
+}
+
+/* ---- a step ------------------------------------------------------------------------------------
+ */
+
+/* The families' lists, or what their FLOPs say of such lists. */
+static void operations_of(const struct sdt_draft *d, struct sdt_operations *list) {
+    const struct sdt_dit *dit = d->pipeline->dit;
+    int64_t tokens = d->layout.video;
+    if (dit->kind->operations) {
+        dit->kind->operations(dit, d->layout.rows, d->words, list);
+        return;
+    }
+    struct sdt_work work = dit->kind->work(dit, tokens, d->words);
+    double products = work.linear / (2.0 * (double)tokens * dit->width * dit->width) / dit->layers;
+    struct sdt_operation product = {.kind = SDT_OPERATION_LINEAR,
+                                    .tasks = products,
+                                    .rows = d->layout.rows,
+                                    .n = dit->width,
+                                    .k = dit->width};
+    struct sdt_operation norm = {.kind = SDT_OPERATION_NORM,
+                                 .tasks = fmax(4.0, products),
+                                 .rows = d->layout.rows,
+                                 .n = dit->width};
+    sdt_operations_add(list, product);
+    sdt_operations_add(list, norm);
+}
+
+/* Seconds and tasks of operations by when they happen. */
+struct sums {
+    double seconds[SDT_EACH_FORWARD + 1], tasks[SDT_EACH_FORWARD + 1];
+};
+
+static struct sums sum_of(const struct sdt_operations *list, const struct sdt_worker_rates *worker,
+                          enum sdt_dtype dtype) {
+    struct sums s = {0};
+    for (int i = 0; i < list->count; i++) {
+        const struct sdt_operation *o = &list->item[i];
+        s.seconds[o->when] += o->tasks * sdt_operation_seconds(worker, dtype, o);
+        s.tasks[o->when] += o->tasks;
+    }
+    return s;
+}
+
+/* One projection: a product of the model's width, and its way into pieces. */
+static double projection_of(const struct sdt_draft *d, const struct sdt_worker_rates *worker,
+                            double task) {
+    const struct sdt_dit *dit = d->pipeline->dit;
+    struct sdt_operation o = {
+        .kind = SDT_OPERATION_LINEAR, .rows = d->layout.rows, .n = dit->width, .k = dit->width};
+    double seconds = sdt_operation_seconds(worker, d->layout.dtype, &o);
+    o = (struct sdt_operation){.kind = SDT_OPERATION_SPLIT_HEADS,
+                               .rows = d->layout.rows,
+                               .heads = dit->heads,
+                               .e = dit->head_dim};
+    return seconds + sdt_operation_seconds(worker, d->layout.dtype, &o) + 2.0 * task;
+}
+
+/* With helpers, aco says how far they help. */
+static struct sdt_cost cost_of(const struct sdt_draft *d, struct sdt_step_load load,
+                               double decode) {
+    struct sdt_cost alone, helped;
+    load.aco = SDT_ACO_OFF;
+    alone = sdt_cost_of_step(&load);
+    if (d->placement->aco == SDT_ACO_OFF)
+        return alone;
+    load.aco = d->placement->aco;
+    helped = sdt_cost_of_step(&load);
+    /* static helps while nothing is decoded; dynamic helps only where it gains */
+    if (d->placement->aco == SDT_ACO_DYNAMIC && helped.seconds > alone.seconds)
+        return alone;
+    double busy = fmin(1.0, decode / fmax(1e-30, d->request->steps * alone.seconds) / d->vae);
+    helped.seconds = (1.0 - busy) * helped.seconds + busy * alone.seconds;
+    helped.computing = (1.0 - busy) * helped.computing + busy * alone.computing;
+    return helped;
+}
+
+static enum sdt_status step_times(const struct sdt_draft *d, const struct sdt_machine_rates *rates,
+                                  int requests, struct sdt_times *t, struct sdt_error *err) {
+    const struct sdt_dit *dit = d->pipeline->dit;
+    const struct sdt_layout *layout = &d->layout;
+    struct sdt_worker_rates worker = worker_of(d, rates, false);
+    double task = task_seconds(rates, d->kinds.dit);
+    struct sdt_operations list = {0};
+    struct sdt_operation attention = {.kind = SDT_OPERATION_ATTENTION,
+                                      .tasks = 1,
+                                      .rows = layout->rows,
+                                      .heads = 1,
+                                      .e = layout->e,
+                                      .keys = layout->tokens};
+    struct sdt_operation solver = {
+        .kind = SDT_OPERATION_ELEMENTS, .rows = layout->rows, .n = 10 * (int)sdt_patch_values(dit)};
+
+    operations_of(d, &list);
+    struct sums s = sum_of(&list, &worker, layout->dtype);
+    bool failed = list.failed;
+    sdt_operations_clear(&list);
+    if (failed)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while planning");
+    struct sdt_step_load load = {
+        .strategy = d->strategy,
+        .layout = layout,
+        .layers = dit->layers,
+        .forwards = d->forwards,
+        .streams = d->streams,
+        .workers = d->place[0].workers,
+        .tile = s.seconds[SDT_EACH_LAYER] + s.tasks[SDT_EACH_LAYER] * task,
+        .projection = projection_of(d, &worker, task),
+        .ends = s.seconds[SDT_EACH_TILE] + s.tasks[SDT_EACH_TILE] * task +
+                sdt_operation_seconds(&worker, SDT_F32, &solver) / d->forwards + task / d->forwards,
+        .condition = s.seconds[SDT_EACH_FORWARD] + s.tasks[SDT_EACH_FORWARD] * task,
+        .attention = sdt_operation_seconds(&worker, layout->dtype, &attention),
+        .task = task,
+        .link = rates->link_bytes_per_second,
+        .latency = rates->link_seconds,
+        .transfer = rates->overheads.transfer};
+    struct sdt_cost cost = cost_of(d, load, requests > 1 && d->groups ? t->decode : 0.0);
+    double forwards = d->forwards, tiles = layout->tiles;
+    t->step_tasks =
+        cost.tasks + tiles +
+        forwards * (tiles * (dit->layers * s.tasks[SDT_EACH_LAYER] + s.tasks[SDT_EACH_TILE]) +
+                    s.tasks[SDT_EACH_FORWARD]);
+    t->step_alone = cost.worker_seconds;
+    t->kernels = cost.worker_seconds - t->step_tasks * task;
+    /* Copies between the memories of stand-ins are made by their cores. */
+    bool gpu = d->kinds.dit == SDT_DEVICE_CUDA;
+    t->step_core = (gpu ? 0.0 : cost.worker_seconds) + t->step_tasks * rates->overheads.insert;
+    double computing = bounded(rates, cost.computing, t->step_core, t->step_tasks);
+    t->step_core += cost.pieces * rates->overheads.transfer +
+                    (gpu ? 0.0 : cost.bytes / rates->link_bytes_per_second);
+    t->step = bounded(rates, cost.seconds, t->step_core, t->step_tasks);
+    t->exposed = fmax(0.0, t->step - computing);
+    return SDT_OK;
+}
+
+/* Weights that do not fit come again with every forward. */
+static void add_offloading(const struct sdt_draft *d, const struct sdt_machine_rates *rates,
+                           struct sdt_times *t) {
+    struct sdt_device_need need[SDT_MAX_DEVICES];
+    double most = 0.0;
+    sdt_draft_needs(d, need);
+    for (int i = 0; i < d->devices; i++)
+        if (rates->room[i] > 0.0 && need[i].denoise.all > 0.0)
+            most = fmax(most, fmin(sdt_device_peak(d, &need[i]) - rates->room[i],
+                                   need[i].denoise.all - need[i].denoise.least));
+    double seconds = (d->streams > 1 ? 1.0 : d->forwards) * most / SDT_HOST_LINK_BYTES_PER_SECOND;
+    if (most > 0.0 && seconds > t->step) {
+        t->exposed += seconds - t->step;
+        t->step = seconds;
+    }
+}
+
+/* ---- decoding ----------------------------------------------------------------------------------
+ */
+
+static enum sdt_status decode_times(const struct sdt_draft *d,
+                                    const struct sdt_machine_rates *rates, struct sdt_times *t,
+                                    struct sdt_error *err) {
+    const struct sdt_vae *vae = d->pipeline->vae;
+    struct sdt_worker_rates worker = worker_of(d, rates, true);
+    double task = task_seconds(rates, d->kinds.vae), stage[SDT_MAX_DEVICES] = {0.0}, most = 0.0;
+    double workers = d->kinds.vae == SDT_DEVICE_CUDA ? 1 : d->workers;
+    int devices = sdt_draft_decoders(d);
+    struct sdt_operations list = {0};
+
+    if (vae->kind->operations) {
+        vae->kind->operations(vae, &d->job, devices, &list);
+    } else {
+        struct sdt_operation product = {
+            .kind = SDT_OPERATION_LINEAR, .rows = 256, .n = 256, .k = 256};
+        product.tasks = vae->kind->flops(vae, &d->job) / sdt_operation_flops(&product) / devices;
+        for (product.device = 0; product.device < devices; product.device++)
+            sdt_operations_add(&list, product);
+    }
+    for (int i = 0; i < list.count; i++) {
+        const struct sdt_operation *o = &list.item[i];
+        stage[o->device] +=
+            o->tasks * (sdt_operation_seconds(&worker, d->kinds.vae_dtype, o) + task);
+        t->decode_tasks += o->tasks;
+    }
+    bool failed = list.failed;
+    sdt_operations_clear(&list);
+    if (failed)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while planning");
+    double all = 0.0;
+    for (int i = 0; i < devices; i++) {
+        all += stage[i];
+        most = fmax(most, stage[i]);
+    }
+    /* Frames follow one another through the stages: the others wait for the first, and the last for
+     * them. Tiles do not. */
+    double frame = all / d->job.frames;
+    t->decode_alone = all;
+    t->decode = most / workers;
+    if (!d->request->tiling.size_rows)
+        t->decode = fmax(frame, t->decode + frame * (1.0 - most / all));
+    t->decode_core =
+        (d->kinds.vae == SDT_DEVICE_CUDA ? 0.0 : all) + t->decode_tasks * rates->overheads.insert;
+    t->decode = bounded(rates, t->decode, t->decode_core, t->decode_tasks);
+    return SDT_OK;
+}
+
+/* ---- a run -------------------------------------------------------------------------------------
+ */
+
+static double load_seconds(const struct sdt_draft *d, const struct sdt_machine_rates *rates) {
+    double bytes = (double)sdt_dtype_size(d->kinds.dit_dtype) *
+                       (double)sdt_weights_parameters(d->pipeline->dit->weights) +
+                   (double)sdt_dtype_size(d->kinds.vae_dtype) *
+                       (double)sdt_weights_parameters(d->pipeline->vae->weights);
+    return d->devices > 1 ? bytes / rates->link_bytes_per_second : 0.0;
+}
+
+enum sdt_status sdt_draft_times(const struct sdt_draft *d, const struct sdt_machine_rates *rates,
+                                int requests, struct sdt_times *t, struct sdt_error *err) {
+    *t = (struct sdt_times){0};
+    enum sdt_status status = decode_times(d, rates, t, err);
+    if (status == SDT_OK)
+        status = step_times(d, rates, requests, t, err);
+    if (status != SDT_OK)
+        return status;
+    text_times(d, rates, t);
+    add_offloading(d, rates, t);
+    double denoise = t->text + d->request->steps * t->step;
+    if (!d->groups) {
+        /* One group: each phase's weights are loaded again for every request. */
+        t->load = load_seconds(d, rates);
+        t->total = requests * (denoise + t->decode + t->load);
+        return SDT_OK;
+    }
+    double each = fmax(denoise, t->decode / (d->shared ? 1 : d->vae));
+    t->total = (requests - 1) * each + denoise + t->decode;
+    double cores = t->text_core + d->request->steps * t->step_core + t->decode_core;
+    t->total = bounded(rates, t->total, requests * cores, 0.0);
+    return SDT_OK;
+}

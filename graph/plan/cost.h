@@ -1,0 +1,29 @@
+/* What a request takes: the one model behind plans, predictions and --plan auto.
+ *
+ * Each task takes its kernel's time (rates.h) and StarPU's; a strategy says how a step's tasks
+ * share the devices and what of their exchanges shows (sdt_cost_of_step); a decode's layers are
+ * stages or tiles on their devices. No phase takes less than all that it keeps busy over the cores
+ * that there are, nor than its tasks take to insert. It is arithmetic on a few numbers;
+ * stardit-simulate runs the graph. */
+#ifndef STARDIT_COST_H
+#define STARDIT_COST_H
+
+#include "graph/plan/draft.h"
+#include "graph/plan/rates.h"
+
+struct sdt_times {
+    double text;                     /* of one request */
+    double step, exposed;            /* of one request; exposed: of it, waiting for exchanges */
+    double decode, load;             /* load: weights that come with each phase */
+    double step_alone, decode_alone; /* worker seconds: as if one worker did it */
+    double step_core, text_core, decode_core; /* seconds of all cores together */
+    double step_tasks, decode_tasks;
+    double kernels; /* of step_core, in kernels */
+    double total;   /* all requests */
+};
+
+/* SDT_ERROR_MEMORY. */
+enum sdt_status sdt_draft_times(const struct sdt_draft *draft,
+                                const struct sdt_machine_rates *rates, int requests,
+                                struct sdt_times *times, struct sdt_error *err);
+#endif

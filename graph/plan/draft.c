@@ -1,0 +1,109 @@
+/* From a placement to layout, types and memory. */
+#include "graph/plan/draft.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Tokens that a branch's prompt will have, with one row for all padding. Text has about four bytes
+ * a token; it is not tokenized yet. */
+static double words_of(const struct sdt_request *request, bool negative) {
+    const struct sdt_stored *embeds =
+        negative ? request->negative_prompt_embeds : request->prompt_embeds;
+    const char *text = negative ? request->negative_prompt : request->prompt;
+    double words = request->max_sequence_length;
+    if (embeds && embeds->rank >= 2)
+        return (double)embeds->shape[embeds->rank - 2];
+    if (!negative && request->token_ids)
+        words = request->token_count + 1.0;
+    else if (text)
+        words = (double)strlen(text) / 4.0 + 2.0;
+    return fmin(words, request->max_sequence_length);
+}
+
+enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *pipeline,
+                               const struct sdt_request *request,
+                               const struct sdt_placement *placement,
+                               const struct sdt_strategy *strategy, int devices, int workers,
+                               struct sdt_error *err) {
+    bool groups = placement->dit_devices > 0;
+    *d = (struct sdt_draft){.pipeline = pipeline,
+                            .request = request,
+                            .placement = placement,
+                            .strategy = strategy,
+                            .devices = devices,
+                            .workers = workers,
+                            .groups = groups,
+                            .dit = groups ? placement->dit_devices : devices,
+                            .vae = placement->vae_devices > 0 ? placement->vae_devices : devices,
+                            .shared = !groups || request->tiling.size_rows,
+                            .forwards = sdt__forwards(pipeline, request),
+                            /* at most; the prompt is not tokenized yet */
+                            .text_rows = request->max_sequence_length,
+                            .job = sdt__vae_job(pipeline, request)};
+    enum sdt_status status =
+        sdt__settle_kinds(placement, placement->device, devices, &d->kinds, err);
+    if (status != SDT_OK)
+        return status;
+    d->words = (int)words_of(request, false);
+    if (d->forwards > 1)
+        d->words = (int)((d->words + words_of(request, true)) / 2.0);
+    d->streams = sdt_streams(placement->streams, d->forwards);
+    d->job.dtype = d->kinds.vae_dtype;
+    for (int i = 0; i < 2 * SDT_MAX_DEVICES; i++)
+        d->place[i] = (struct sdt_place){.device = i,
+                                         .kind = d->kinds.dit,
+                                         .workers = d->kinds.dit == SDT_DEVICE_CUDA ? 1 : workers};
+    for (int i = 0; i < d->vae; i++)
+        d->decoder[i] =
+            (struct sdt_place){.device = i,
+                               .kind = d->kinds.vae,
+                               .workers = d->kinds.vae == SDT_DEVICE_CUDA ? 1 : workers};
+    d->job.place = d->decoder;
+    d->job.devices = sdt_draft_decoders(d);
+    d->parallel = sdt_parallel_of(strategy, placement, d->dit, d->vae);
+    d->parallel.place = d->place;
+    d->parallel.dtype = d->kinds.dit_dtype;
+    return sdt_run_layout(pipeline->dit, &d->parallel, sdt__geometry(pipeline, request),
+                          d->text_rows, &d->layout, err);
+}
+
+void sdt_draft_clear(struct sdt_draft *d) { sdt_layout_clear(&d->layout); }
+
+/* ---- memory ------------------------------------------------------------------------------------
+ */
+
+void sdt_draft_needs(const struct sdt_draft *d, struct sdt_device_need *need) {
+    const struct sdt_vae *vae = d->pipeline->vae;
+    double decode = vae->kind->bytes(vae, &d->job, sdt_draft_decoders(d));
+    for (int i = 0; i < d->devices; i++)
+        need[i] = (struct sdt_device_need){0};
+    for (int i = 0; i < d->layout.devices; i++)
+        need[sdt_draft_dit(d, i)].denoise =
+            sdt_run_need(d->pipeline->dit, &d->parallel, &d->layout, i, d->forwards, d->text_rows);
+    for (int i = 0; i < d->vae; i++)
+        need[sdt_draft_vae(d, i)].decode = decode;
+}
+
+bool sdt_device_does_both(const struct sdt_draft *d, const struct sdt_device_need *need) {
+    return d->groups && need->denoise.all > 0.0 && need->decode > 0.0;
+}
+
+double sdt_device_peak(const struct sdt_draft *d, const struct sdt_device_need *need) {
+    return sdt_device_does_both(d, need) ? need->denoise.all + need->decode
+                                         : fmax(need->denoise.all, need->decode);
+}
+
+double sdt_draft_host_bytes(const struct sdt_draft *d) {
+    const struct sdt_request *request = d->request;
+    double bytes =
+        4.0 * 3.0 * (double)request->num_frames * (double)request->height * (double)request->width;
+    if (!sdt__has_gpus(d->placement->device, d->devices))
+        return 0.0;
+    if (d->kinds.dit == SDT_DEVICE_CUDA)
+        bytes += (double)sdt_dtype_size(d->kinds.dit_dtype) *
+                 (double)sdt_weights_parameters(d->pipeline->dit->weights);
+    if (d->kinds.vae == SDT_DEVICE_CUDA)
+        bytes += (double)sdt_dtype_size(d->kinds.vae_dtype) *
+                 (double)sdt_weights_parameters(d->pipeline->vae->weights);
+    return bytes;
+}

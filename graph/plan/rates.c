@@ -1,0 +1,394 @@
+/* Measuring kernels, links and what a task costs. */
+#include "graph/plan/rates.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "runtime/allowance.h"
+
+/* ---- constants, and where they come from ------------------------------------------------------
+ */
+
+/* The share of flops_per_second that a kernel reaches where nothing is measured. GPUs: of half the
+ * data sheet's rate, which is what sdt__gpu_guess() gives; published figures of cuBLASLt, cuDNN's
+ * attention and its convolutions on Ampere to Hopper, not compared with a run on a GPU yet. */
+static const double reached[SDT_OPERATIONS] = {
+    [SDT_OPERATION_LINEAR] = 1.0,
+    [SDT_OPERATION_ATTENTION] = 1.0,
+    [SDT_OPERATION_CROSS_ATTENTION] = 0.5,
+    [SDT_OPERATION_CONV] = 0.6,
+    [SDT_OPERATION_NORM] = 1.0,
+    [SDT_OPERATION_SPLIT_HEADS] = 1.0,
+    [SDT_OPERATION_CHANNEL_NORM] = 1.0,
+    [SDT_OPERATION_ELEMENTS] = 1.0,
+};
+/* From cudaLaunchKernel to the kernel's first instruction, as CUDA's documents give it. */
+#define LAUNCH_SECONDS 4e-6
+/* Of the slowest GPU that is supported (A4000's data sheet), since CUDA does not tell it. */
+#define GPU_BYTES_PER_SECOND 4.5e11
+/* NVLink of one GPU each way (A100: 300 GB/s, half of it reached). */
+#define NVLINK_BYTES_PER_SECOND 150e9
+#define LINK_SECONDS 10e-6
+/* Overheads of a task on the machine on which `stardit-bench predict` was last fitted: the demo's
+ * 60 thousand tasks with one worker, whose time less its kernels' is what running them costs; with
+ * two, where inserting them takes a share of the cores; and on two devices, whose pieces travel.
+ * Other machines: by the time of the probe below, which was PROBE_SECONDS there. */
+static const struct sdt_overheads fitted = {.insert = 4.3e-6, .run = 5.3e-6, .transfer = 12e-6};
+#define PROBE_SECONDS 1.3e-8
+
+/* ---- measuring ---------------------------------------------------------------------------------
+ */
+
+/* Of this thread alone: what else the machine does does not count. */
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+struct kernel_time {
+    struct sdt_operation operation;
+    double seconds;
+};
+
+enum { MOST_TIMES = 128, SAMPLES = 3 };
+/* A measured call has at most so many FLOPs; more take longer in proportion. */
+#define MOST_FLOPS 2e8
+#define SHORTEST_SAMPLE 100e-6
+
+struct sdt_kernel_times {
+    pthread_mutex_t mutex;
+    int count;
+    struct kernel_time time[MOST_TIMES];
+    double copy_bytes_per_second; /* 0: not measured yet */
+    double probe_seconds;
+};
+
+struct sdt_kernel_times *sdt__kernel_times_new(void) {
+    struct sdt_kernel_times *times = calloc(1, sizeof *times);
+    if (times)
+        pthread_mutex_init(&times->mutex, NULL);
+    return times;
+}
+
+void sdt__kernel_times_free(struct sdt_kernel_times *times) {
+    if (times)
+        pthread_mutex_destroy(&times->mutex);
+    free(times);
+}
+
+static int at_most(double most, int value) { return value > most ? (int)most : value; }
+static int at_least(int least, int value) { return value < least ? least : value; }
+
+/* The same kernel in a size that takes milliseconds at most. */
+static struct sdt_operation reduced(struct sdt_operation o) {
+    double work;
+    o.tasks = 1;
+    o.when = SDT_EACH_LAYER;
+    o.device = 0;
+    switch (o.kind) {
+    case SDT_OPERATION_LINEAR:
+        o.rows = at_most(1024, o.rows);
+        o.k = at_most(4096, o.k);
+        work = 2.0 * o.rows * o.k;
+        o.n = at_most(at_least(256, (int)(MOST_FLOPS / work)), o.n);
+        break;
+    case SDT_OPERATION_ATTENTION:
+        o.heads = 1;
+        o.rows = at_most(256, o.rows);
+        work = 4.0 * o.rows * o.e;
+        o.keys = at_most(at_least(4 * o.rows, (int)(MOST_FLOPS / work)), (int)o.keys);
+        break;
+    case SDT_OPERATION_CONV: {
+        struct sdt_conv *c = &o.conv;
+        work = 2.0 * c->in * c->out * c->kt * c->ks * c->ks * c->width * (c->upsample ? 4.0 : 1.0);
+        c->height = at_most(at_least(4, (int)(MOST_FLOPS / work)), c->height);
+        break;
+    }
+    case SDT_OPERATION_CHANNEL_NORM:
+    case SDT_OPERATION_ELEMENTS:
+        o.rows = at_most(at_least(1, (1 << 20) / o.n), o.rows);
+        break;
+    case SDT_OPERATION_CROSS_ATTENTION:
+    case SDT_OPERATION_NORM:
+    case SDT_OPERATION_SPLIT_HEADS:
+    case SDT_OPERATIONS:
+        o.rows = at_most(256, o.rows);
+        break;
+    }
+    return o;
+}
+
+/* How much more than its reduced form an operation is. */
+static double ratio(const struct sdt_operation *all, const struct sdt_operation *part) {
+    double flops = sdt_operation_flops(part);
+    return flops > 0.0 ? sdt_operation_flops(all) / flops
+                       : sdt_operation_elements(all) / sdt_operation_elements(part);
+}
+
+/* Inputs, weights and outputs: vectors of the sizes that the kernel wants. */
+struct vectors {
+    float *x, *w, *bias, *y, *scratch;
+};
+
+static void call(const struct sdt_operation *o, const struct vectors *v) {
+    float *piece[1] = {v->y};
+    int head[2] = {0, o->heads};
+    struct sdt_rope rope = {.size = {1, 1, o->rows}, .pairs = {0, 0, o->e / 2}};
+    const float *x[3] = {v->x, v->x, v->x};
+    switch (o->kind) {
+    case SDT_OPERATION_LINEAR:
+        sdt_linear(o->rows, o->n, o->k, v->x, v->w, v->bias, o->epilogue, v->y);
+        break;
+    case SDT_OPERATION_ATTENTION:
+        sdt_attention(o->heads, o->rows, o->e, v->x, o->rows, o->keys, v->w, v->w, 0.1f, v->y, NULL,
+                      v->scratch);
+        break;
+    case SDT_OPERATION_CROSS_ATTENTION:
+        sdt_cross_attention(o->rows, o->heads, o->e, v->x, v->bias, 1e-6f, (int)o->keys, v->w, v->w,
+                            0.0f, v->y, v->scratch);
+        break;
+    case SDT_OPERATION_NORM:
+        sdt_layer_norm(o->rows, o->n, v->x, 1e-6f, NULL, NULL, v->bias, v->bias, v->bias, v->bias,
+                       v->y);
+        break;
+    case SDT_OPERATION_SPLIT_HEADS:
+        sdt_split_heads(o->rows, o->rows, o->heads, o->e, v->x, v->bias, 1e-6f, &rope, v->w, 0, 1,
+                        head, piece);
+        break;
+    case SDT_OPERATION_CONV:
+        sdt_conv_frame(&o->conv, x, v->w, v->bias, NULL, v->y, v->scratch);
+        break;
+    case SDT_OPERATION_CHANNEL_NORM:
+        sdt_channel_norm((size_t)o->rows, o->n, v->x, v->bias, 1, v->y);
+        break;
+    case SDT_OPERATION_ELEMENTS:
+    case SDT_OPERATIONS:
+        memcpy(v->y, v->x, (size_t)o->rows * (size_t)o->n / 2 * sizeof(float));
+        break;
+    }
+}
+
+/* Floats of each of the vectors. */
+static void sizes(const struct sdt_operation *o, size_t size[5]) {
+    size_t rows = (size_t)o->rows, n = (size_t)o->n, d = (size_t)o->heads * (size_t)o->e;
+    size_t keys = (size_t)o->keys, tiles = rows ? (keys + rows - 1) / rows : 0;
+    const struct sdt_conv *c = &o->conv;
+    size_t pixels = (size_t)c->height * (size_t)c->width;
+    switch (o->kind) {
+    case SDT_OPERATION_LINEAR:
+        memcpy(size, (size_t[]){rows * (size_t)o->k, n * (size_t)o->k, n, rows * n, 0},
+               5 * sizeof *size);
+        return;
+    case SDT_OPERATION_ATTENTION:
+        memcpy(size,
+               (size_t[]){rows * d, tiles * rows * d, 0, rows * d,
+                          sdt_attention_scratch(o->rows, o->e, o->rows)},
+               5 * sizeof *size);
+        return;
+    case SDT_OPERATION_CROSS_ATTENTION:
+        memcpy(size,
+               (size_t[]){rows * d, keys * d, d, rows * d,
+                          sdt_cross_attention_scratch(o->rows, o->heads, o->e, (int)o->keys)},
+               5 * sizeof *size);
+        return;
+    case SDT_OPERATION_SPLIT_HEADS:
+        memcpy(size, (size_t[]){rows * d, rows * (size_t)o->e, d, rows * d, 0}, 5 * sizeof *size);
+        return;
+    case SDT_OPERATION_CONV:
+        memcpy(size,
+               (size_t[]){pixels * (size_t)c->in,
+                          (size_t)c->in * (size_t)c->out * (size_t)(c->kt * c->ks * c->ks),
+                          (size_t)c->out, pixels * (size_t)c->out * (c->upsample ? 4 : 1),
+                          sdt_conv_frame_scratch(c)},
+               5 * sizeof *size);
+        return;
+    default:
+        memcpy(size, (size_t[]){rows * n, 0, n, rows * n, 0}, 5 * sizeof *size);
+    }
+}
+
+/* Seconds of a call; 0: out of memory. */
+static double measure(const struct sdt_operation *o) {
+    size_t size[5], all = 0, at = 0;
+    double best = INFINITY;
+    struct vectors v;
+    float **vector[5] = {&v.x, &v.w, &v.bias, &v.y, &v.scratch};
+    sizes(o, size);
+    for (int i = 0; i < 5; i++)
+        all += (size[i] + 31) / 16 * 16;
+    float *room = aligned_alloc(64, (all * sizeof(float) + 63) / 64 * 64);
+    if (!room)
+        return 0.0;
+    for (size_t i = 0; i < all; i++)
+        room[i] = 0.01f;
+    for (int i = 0; i < 5; i++) {
+        *vector[i] = room + at;
+        at += (size[i] + 31) / 16 * 16;
+    }
+    call(o, &v);
+    for (int sample = 0; sample < SAMPLES; sample++) {
+        double start = now(), seconds = 0.0;
+        int calls = 0;
+        while (seconds < SHORTEST_SAMPLE) {
+            call(o, &v);
+            calls++;
+            seconds = now() - start;
+        }
+        best = fmin(best, seconds / calls);
+    }
+    free(room);
+    return best;
+}
+
+static bool same(const struct sdt_operation *a, const struct sdt_operation *b) {
+    const struct sdt_conv *p = &a->conv, *q = &b->conv;
+    return a->kind == b->kind && a->rows == b->rows && a->n == b->n && a->k == b->k &&
+           a->epilogue == b->epilogue && a->heads == b->heads && a->e == b->e &&
+           a->keys == b->keys && p->in == q->in && p->out == q->out && p->kt == q->kt &&
+           p->ks == q->ks && p->height == q->height && p->width == q->width &&
+           p->upsample == q->upsample;
+}
+
+static double measured(struct sdt_kernel_times *times, const struct sdt_operation *operation) {
+    struct sdt_operation o = reduced(*operation);
+    double seconds = 0.0;
+    pthread_mutex_lock(&times->mutex);
+    int i = 0;
+    while (i < times->count && !same(&times->time[i].operation, &o))
+        i++;
+    if (i == times->count) {
+        sdt_kernels_init();
+        seconds = measure(&o);
+        if (seconds > 0.0 && i < MOST_TIMES)
+            times->time[times->count++] = (struct kernel_time){o, seconds};
+    } else {
+        seconds = times->time[i].seconds;
+    }
+    pthread_mutex_unlock(&times->mutex);
+    return seconds * ratio(operation, &o);
+}
+
+double sdt_operation_seconds(const struct sdt_worker_rates *rates, enum sdt_dtype dtype,
+                             const struct sdt_operation *o) {
+    double seconds = rates->times ? measured(rates->times, o) : 0.0;
+    if (seconds > 0.0)
+        return seconds;
+    double arithmetic = sdt_operation_flops(o) / (rates->flops_per_second * reached[o->kind]);
+    double bytes = (double)sdt_dtype_size(dtype) * sdt_operation_elements(o);
+    double memory = rates->bytes_per_second > 0.0 ? bytes / rates->bytes_per_second : 0.0;
+    return fmax(arithmetic, memory) + rates->launch_seconds;
+}
+
+/* ---- the machine -------------------------------------------------------------------------------
+ */
+
+/* Bytes per second of memcpy from memory that no cache holds. */
+static double copy_speed(void) {
+    size_t bytes = (size_t)8 << 20;
+    double best = 1e9; /* a guess, should there be no memory */
+    char *from = calloc(1, bytes), *to = malloc(bytes);
+    for (int i = 0; from && to && i < 4; i++) {
+        double start = now();
+        memcpy(to, from, bytes);
+        best = fmax(best, (double)bytes / (now() - start));
+    }
+    free(from);
+    free(to);
+    return best;
+}
+
+/* What a task is made of, less StarPU: memory taken and given back, a lock, some words written. */
+static double probe(void) {
+    enum { TURNS = 2000 };
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    void *kept[16] = {NULL};
+    double best = INFINITY;
+    for (int sample = 0; sample < SAMPLES; sample++) {
+        double start = now();
+        for (int i = 0; i < TURNS; i++) {
+            void **slot = &kept[i % 16];
+            pthread_mutex_lock(&mutex);
+            free(*slot);
+            *slot = malloc((size_t)(200 + i % 7 * 100));
+            if (*slot)
+                memset(*slot, i, 200);
+            pthread_mutex_unlock(&mutex);
+        }
+        best = fmin(best, (now() - start) / TURNS);
+    }
+    for (int i = 0; i < 16; i++)
+        free(kept[i]);
+    return best;
+}
+
+static void measure_machine(struct sdt_kernel_times *times, struct sdt_machine_rates *rates) {
+    struct sdt_operation product = {
+        .kind = SDT_OPERATION_LINEAR, .tasks = 1, .rows = 128, .n = 512, .k = 512};
+    double scale = 1.0;
+    if (times) {
+        pthread_mutex_lock(&times->mutex);
+        if (times->copy_bytes_per_second == 0.0) {
+            times->copy_bytes_per_second = copy_speed();
+            times->probe_seconds = probe();
+        }
+        rates->link_bytes_per_second = times->copy_bytes_per_second;
+        scale = times->probe_seconds / PROBE_SECONDS;
+        pthread_mutex_unlock(&times->mutex);
+        double seconds = measured(times, &product);
+        rates->cpu.flops_per_second = seconds > 0.0 ? sdt_operation_flops(&product) / seconds : 1e9;
+        rates->cpu.bytes_per_second = rates->link_bytes_per_second;
+    }
+    rates->cpu.times = times;
+    rates->overheads =
+        (struct sdt_overheads){scale * fitted.insert, scale * fitted.run, scale * fitted.transfer};
+}
+
+/* GPUs share nothing but links. Between GPUs that reach each other's memory a link is taken for
+ * NVLink. */
+static void guess_gpus(struct sdt_machine_rates *rates) {
+    enum sdt_dtype dtype = rates->precision == SDT_PRECISION_FLOAT32 ? SDT_F32 : SDT_BF16;
+    struct sdt_gpus gpus;
+    sdt__gpus_find(&gpus);
+    rates->link_bytes_per_second = NVLINK_BYTES_PER_SECOND;
+    for (int d = 0; d < rates->devices; d++) {
+        struct sdt_device device = rates->device[d];
+        if (device.kind != SDT_DEVICE_CUDA || device.index >= gpus.count)
+            continue;
+        double guess = sdt__gpu_guess(&gpus.gpu[device.index], dtype);
+        rates->gpu[d] = (struct sdt_worker_rates){
+            .flops_per_second = guess > 0.0 ? guess : 1e13, /* CUDA does not tell its clock */
+            .bytes_per_second = GPU_BYTES_PER_SECOND,
+            .launch_seconds = LAUNCH_SECONDS};
+        rates->room[d] = sdt__gpu_room(&gpus, device.index);
+        for (int e = 0; e < d; e++)
+            if (rates->device[e].kind == SDT_DEVICE_CUDA &&
+                !sdt__gpu_reaches(device.index, rates->device[e].index))
+                rates->link_bytes_per_second = SDT_HOST_LINK_BYTES_PER_SECOND;
+    }
+}
+
+struct sdt_machine_rates sdt_measure_rates(const struct sdt_pipeline *pipeline,
+                                           const struct sdt_device *device, int devices,
+                                           int workers_per_device, enum sdt_precision precision) {
+    bool gpus = sdt__has_gpus(device, devices);
+    struct sdt_allowance allowance;
+    sdt__allowance_read("", &allowance);
+    struct sdt_machine_rates rates = {.devices = devices,
+                                      .workers_per_device =
+                                          workers_per_device > 0 ? workers_per_device
+                                          : devices == 1 || gpus ? allowance.workers
+                                                                 : 1,
+                                      .device = device,
+                                      .precision = precision,
+                                      .cores = allowance.cpus,
+                                      .link_seconds = LINK_SECONDS,
+                                      .memory_bytes = allowance.memory};
+    measure_machine(pipeline->times, &rates);
+    if (gpus)
+        guess_gpus(&rates);
+    return rates;
+}

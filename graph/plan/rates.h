@@ -1,0 +1,55 @@
+/* What the machine is taken to be: measured on CPUs, with the kernels and shapes of the model that
+ * is planned; guessed from the kind of GPU. docs/numbers.md says where each constant comes from. */
+#ifndef STARDIT_RATES_H
+#define STARDIT_RATES_H
+
+#include "graph/pipeline.h"
+#include "runtime/devices.h"
+
+/* From the host's memory to a GPU, half of what PCIe 4.0 x16 is made for. */
+#define SDT_HOST_LINK_BYTES_PER_SECOND 12e9
+
+/* Of one worker. */
+struct sdt_worker_rates {
+    double flops_per_second; /* in large products */
+    double bytes_per_second; /* of its memory; 0: not counted */
+    double launch_seconds;   /* of each kernel, GPUs */
+    /* CPUs: times of operations, measured when first asked for and kept by the pipeline. NULL: by
+     * the three rates above and the table in rates.c. */
+    struct sdt_kernel_times *times;
+};
+
+/* What a task costs beyond its arithmetic, seconds of a core. */
+struct sdt_overheads {
+    double insert;   /* by the thread that inserts */
+    double run;      /* by the worker that runs it: StarPU's and the policy's parts */
+    double transfer; /* of one piece between memories, beside its bytes */
+};
+
+struct sdt_machine_rates {
+    int devices, workers_per_device;
+    const struct sdt_device *device; /* [devices], borrowed; NULL: CPUs */
+    enum sdt_precision precision;
+    double cores; /* that CPU devices and inserting share; 0: each has its own */
+    struct sdt_worker_rates cpu, gpu[SDT_MAX_DEVICES];
+    struct sdt_overheads overheads;
+    double link_bytes_per_second; /* of a device, each way */
+    double link_seconds;          /* latency of a transfer */
+    double memory_bytes;          /* the host's, which CPU devices share; 0: no limit */
+    double room[SDT_MAX_DEVICES]; /* GPUs: bytes that StarPU may use; 0: no limit */
+};
+
+/* The rates of these devices. workers_per_device as in sdt_machine_options. Links are measured in
+ * some milliseconds, kernels when a prediction asks for them. */
+struct sdt_machine_rates sdt_measure_rates(const struct sdt_pipeline *pipeline,
+                                           const struct sdt_device *device, int devices,
+                                           int workers_per_device, enum sdt_precision precision);
+
+/* Seconds of one task of the operation on a worker, its overheads not counted. */
+double sdt_operation_seconds(const struct sdt_worker_rates *rates, enum sdt_dtype dtype,
+                             const struct sdt_operation *operation);
+
+/* Measured times, by operation. Safe from several threads. NULL: out of memory. */
+struct sdt_kernel_times *sdt__kernel_times_new(void);
+void sdt__kernel_times_free(struct sdt_kernel_times *times); /* NULL is fine */
+#endif

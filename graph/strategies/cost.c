@@ -1,0 +1,134 @@
+/* What a step takes under a strategy: computing on the busiest device, and what of its exchanges
+ * shows. */
+#include "graph/strategies/strategy.h"
+
+#include <math.h>
+
+/* The share of the heads that the busiest part has, times the number of parts: 1 is a perfect
+ * split. */
+static double head_imbalance(const struct sdt_layout *layout, const int *owner, int parts) {
+    int heads[2 * SDT_MAX_DEVICES] = {0}, most = 0;
+    for (int c = 0; c < layout->chunks; c++)
+        heads[owner[c]] += sdt_chunk_heads(layout, c);
+    for (int p = 0; p < parts; p++)
+        most = heads[p] > most ? heads[p] : most;
+    return (double)most * parts / layout->heads;
+}
+
+static int most_tiles(const struct sdt_layout *layout) {
+    int most = 0;
+    for (int d = 0; d < layout->devices; d++) {
+        int tiles = layout->first_tile[d + 1] - layout->first_tile[d];
+        most = tiles > most ? tiles : most;
+    }
+    return most;
+}
+
+/* Tiles that the busiest device computes in a layer. */
+static double busiest(const struct sdt_step_load *load, int layer) {
+    const struct sdt_layout *layout = load->layout;
+    int tiles[2 * SDT_MAX_DEVICES] = {0}, most = 0;
+    if (!load->strategy->device)
+        return most_tiles(layout);
+    for (int t = 0; t < layout->tiles; t++) {
+        int d = load->strategy->device(layout, load->layers, layer, t);
+        most = ++tiles[d] > most ? tiles[d] : most;
+    }
+    return most;
+}
+
+/* Turns that a device's workers take for so many tiles of each stream: whole tiles go to them, and
+ * each stream waits for all of its tiles before it goes on. In tiles of one stream. */
+static double turns(const struct sdt_step_load *load, double tiles) {
+    double together = load->streams * tiles;
+    return load->workers > 1 ? ceil(together / load->workers) / load->streams : tiles;
+}
+
+/* How a layer divides over the devices. */
+struct layer {
+    double computing, exposed, exchange;
+};
+
+static struct layer layer_of(const struct sdt_step_load *load, int number) {
+    const struct sdt_layout *layout = load->layout;
+    const struct sdt_strategy *strategy = load->strategy;
+    bool helped = load->aco != SDT_ACO_OFF && layout->helpers > 0;
+    int devices = layout->devices, all = devices + (helped ? layout->helpers : 0);
+    double tiles = busiest(load, number), chunks = (double)layout->chunks / layout->ulysses;
+    double exchange_tasks = strategy->exchange_tasks ? strategy->exchange_tasks(layout)
+                                                     : 3.0 * layout->chunks + layout->tiles;
+    double rounds = (double)devices / layout->ulysses;
+    double attention =
+        layout->tiles * (layout->heads * load->attention + layout->chunks * rounds * load->task);
+    double split = helped ? head_imbalance(layout, layout->helped_owner, all)
+                   : layout->ulysses == devices
+                       ? head_imbalance(layout, layout->owner, devices)
+                       : (double)most_tiles(layout) * devices / layout->tiles;
+    struct sdt_layer_times t = {.latency = load->latency,
+                                .chunks = fmax(chunks, 1.0),
+                                .layout = layout,
+                                .link = load->link};
+
+    t.linear = turns(load, tiles) * load->tile;
+    t.linear += exchange_tasks * load->task / (devices * load->workers);
+    t.projection = turns(load, tiles) * load->projection;
+    if (strategy->device) /* one device after the other */
+        t.attention = attention * tiles / layout->tiles / load->workers;
+    else
+        t.attention = attention / (all * load->workers) * split;
+    double bytes = strategy->exchanged(layout);
+    double piece = (double)sdt_dtype_size(layout->dtype) * (double)sdt_block_size(layout) *
+                   layout->heads / layout->chunks;
+    if (helped) /* the helpers' pieces travel to them and back */
+        bytes += 4.0 * (double)sdt_dtype_size(layout->dtype) * (double)layout->tiles *
+                 (double)sdt_block_size(layout) * layout->heads * layout->helpers / all;
+    if (devices > 1 || helped)
+        t.exchange = bytes / devices / load->link + bytes / piece / devices * load->transfer;
+    struct layer layer = {t.linear + t.attention, 0.0, t.exchange};
+    if (devices > 1 || t.exchange > 0.0)
+        layer.exposed = strategy->exposed  ? strategy->exposed(&t)
+                        : t.exchange > 0.0 ? t.exchange + 4.0 * t.latency
+                                           : 0.0;
+    return layer;
+}
+
+struct sdt_cost sdt_cost_by_layers(const struct sdt_step_load *load) {
+    const struct sdt_layout *layout = load->layout;
+    double rounds = (double)layout->devices / layout->ulysses, one = 0.0, alone = 0.0, links = 0.0;
+    double bytes = load->strategy->exchanged(layout);
+    double exchange_tasks = load->strategy->exchange_tasks ? load->strategy->exchange_tasks(layout)
+                                                           : 3.0 * layout->chunks + layout->tiles;
+    struct layer layer = {0};
+    for (int l = 0; l < load->layers; l++) {
+        if (l == 0 || load->strategy->device)
+            layer = layer_of(load, l);
+        one += layer.computing;
+        alone += layer.computing + layer.exposed;
+        links += layer.exchange;
+    }
+    double ends = load->condition + turns(load, busiest(load, -1)) * load->ends;
+    double layers = (double)load->forwards * load->layers,
+           piece = (double)sdt_block_size(layout) * layout->heads / layout->chunks;
+    struct sdt_cost cost = {
+        .computing = load->forwards * (one + ends),
+        .bytes = layers * bytes,
+        .pieces = layers * bytes / ((double)sdt_dtype_size(layout->dtype) * piece),
+        .tasks = layers * (layout->tiles * layout->chunks * rounds + exchange_tasks)};
+    cost.worker_seconds = layers * layout->tiles * (load->tile + layout->heads * load->attention) +
+                          load->forwards * (layout->tiles * load->ends + load->condition) +
+                          cost.tasks * load->task;
+    /* Forwards that share buffers follow one another. With buffers of their own, two of them hide
+     * each other's exchanges, as far as the links can carry them meanwhile and one alone is not
+     * longer. */
+    cost.seconds = load->forwards * (alone + ends);
+    if (load->streams == load->forwards && load->forwards > 1)
+        cost.seconds = fmax(fmax(cost.computing, load->forwards * links), alone + ends);
+    /* Where layers lie on several devices, these wait for one another. */
+    if (load->strategy->device)
+        cost.computing = fmin(cost.seconds, cost.worker_seconds / (layout->devices * load->workers));
+    return cost;
+}
+
+struct sdt_cost sdt_cost_of_step(const struct sdt_step_load *load) {
+    return load->strategy->cost ? load->strategy->cost(load) : sdt_cost_by_layers(load);
+}
