@@ -33,9 +33,15 @@ static char *parent_of(const char *path) {
     return strndup(path, length);
 }
 
-/* `path` without slashes at its end: lstat and rename then mean the entry itself. */
-static char *without_slash(const char *path) {
+/* `path` without slashes at its end: lstat and rename then mean the entry itself. Of a symbolic link to a file,
+ * what it points to. */
+static char *entry_of(const char *path) {
+    struct stat info;
     size_t length = strlen(path);
+
+    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode) && stat(path, &info) == 0 &&
+        S_ISREG(info.st_mode))
+        return realpath(path, NULL);
 
     while (length > 1 && path[length - 1] == '/')
         length--;
@@ -108,8 +114,8 @@ static enum sdt_status check_present(const char *path, const char *parent,
     if (kind == SDT__TARGET_FILE) {
         if (S_ISREG(info.st_mode))
             return SDT_OK;
-        if (S_ISLNK(info.st_mode) && (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)))
-            return SDT_OK; /* the link is replaced, not what it points to */
+        if (S_ISLNK(info.st_mode) && stat(path, &info) != 0)
+            return SDT_OK; /* a link to nothing is replaced */
         return sdt_fail(err, SDT_ERROR_USAGE, "%s: not replaced, it is not a file", path);
     }
     if (!S_ISDIR(info.st_mode))
@@ -153,7 +159,7 @@ static void sweep_parts(const char *parent) {
 enum sdt_status sdt__target_begin(const char *path, enum sdt__target_kind kind, char **partial,
                                   struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
-    char *parent = parent_of(path), *name = NULL;
+    char *plain = entry_of(path), *parent = plain ? parent_of(plain) : NULL, *name = NULL;
     const size_t size = (parent ? strlen(parent) : 0) + 64;
 
     *partial = NULL;
@@ -183,6 +189,7 @@ enum sdt_status sdt__target_begin(const char *path, enum sdt__target_kind kind, 
         name = NULL;
     }
 end:
+    free(plain);
     free(parent);
     free(name);
     return status;
@@ -191,7 +198,7 @@ end:
 enum sdt_status sdt__target_check(const char *path, enum sdt__target_kind kind, bool force,
                                   struct sdt_error *err) {
     enum sdt_status status;
-    char *plain = without_slash(path), *parent = parent_of(path), *partial = NULL;
+    char *plain = entry_of(path), *parent = plain ? parent_of(plain) : NULL, *partial = NULL;
     struct stat info;
 
     if (!plain || !parent) {
@@ -266,7 +273,7 @@ static enum sdt_status replace_folder(const char *partial, const char *path,
 enum sdt_status sdt__target_commit(char *partial, const char *path, enum sdt__target_kind kind,
                                    bool force, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
-    char *plain = without_slash(path), *parent = parent_of(path);
+    char *plain = entry_of(path), *parent = plain ? parent_of(plain) : NULL;
     struct stat info;
     int renamed;
 

@@ -1,4 +1,5 @@
-/* mp4 through libav: H.264 by libx264, or MPEG-4 part 2 where libav was built without it.
+/* Films through libav: mp4 (H.264 by libx264, or MPEG-4 part 2 where libav was built without it), webm, gif,
+ * webp.
  *
  * One thread and the bit-exact flags, so that the same frames give the same bytes; the index is put
  * in front, so that the file plays while it loads. */
@@ -10,17 +11,19 @@
 
 #ifndef HAVE_LIBAV
 
-enum sdt_status sdt__check_mp4(const char *name, struct sdt_error *err) {
+enum sdt_status sdt__check_film(enum sdt__film film, const char *name, struct sdt_error *err) {
+    (void)film;
     return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
                     "%s: this stardit was built without libav (configure --with-libav); write .y4m "
                     "or a folder of PNG files",
                     name);
 }
 
-enum sdt_status sdt__write_mp4(const struct sdt_video *video, const char *encoder, const char *file,
-                               const char *name, struct sdt_error *err) {
+enum sdt_status sdt__write_film(const struct sdt_video *video, enum sdt__film film,
+                                const char *encoder, const char *file, const char *name,
+                                struct sdt_error *err) {
     (void)video, (void)encoder, (void)file;
-    return sdt__check_mp4(name, err);
+    return sdt__check_film(film, name, err);
 }
 
 #else
@@ -63,11 +66,21 @@ static void capture_log(bool active) {
 
 /* ---- the file ------------------------------------------------------------------------------- */
 
-/* libx264's limit; MPEG-4 part 2 has a lower one and says so itself. */
-static const int longest_side = 16384;
+/* What each film is made by. */
+static const struct recipe {
+    const char *muxer, *encoder, *otherwise; /* libav's names; otherwise: or NULL */
+    enum AVPixelFormat pixels;
+    int longest_side; /* the encoder's limit; MPEG-4 part 2 has a lower one and says so itself */
+} recipes[] = {
+    [SDT__FILM_MP4] = {"mp4", "libx264", "mpeg4", AV_PIX_FMT_YUV420P, 16384},
+    [SDT__FILM_WEBM] = {"webm", "libvpx-vp9", NULL, AV_PIX_FMT_YUV420P, 16384},
+    [SDT__FILM_GIF] = {"gif", "gif", NULL, AV_PIX_FMT_PAL8, 65535},
+    [SDT__FILM_WEBP] = {"webp", "libwebp_anim", NULL, AV_PIX_FMT_YUV420P, 16383},
+};
 
 struct mp4 {
     const char *name;
+    const struct recipe *recipe;
     AVFormatContext *format;
     AVCodecContext *codec;
     AVStream *stream;
@@ -87,22 +100,56 @@ static enum sdt_status fail_av(const struct mp4 *mp4, enum sdt_status status, in
                     capture.text, capture.text[0] ? ")" : "");
 }
 
-static enum sdt_status find_encoder(const char *wanted, const char *name, const AVCodec **encoder,
+static enum sdt_status find_encoder(const struct recipe *recipe, const char *wanted,
+                                    const char *name, const AVCodec **encoder,
                                     struct sdt_error *err) {
-    *encoder = avcodec_find_encoder_by_name(wanted ? wanted : "libx264");
-    if (!*encoder && !wanted)
-        *encoder = avcodec_find_encoder_by_name("mpeg4");
-    if (!*encoder)
-        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                        "%s: libav has no encoder %s here; write .y4m or a folder of PNG files",
-                        name, wanted ? wanted : "libx264 or mpeg4");
-    return SDT_OK;
+    *encoder = avcodec_find_encoder_by_name(wanted ? wanted : recipe->encoder);
+    if (!*encoder && !wanted && recipe->otherwise)
+        *encoder = avcodec_find_encoder_by_name(recipe->otherwise);
+    if (*encoder && av_guess_format(recipe->muxer, NULL, NULL))
+        return SDT_OK;
+    return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                    "%s: libav has no encoder %s%s%s here; write .y4m or a folder of PNG files",
+                    name, wanted ? wanted : recipe->encoder,
+                    !wanted && recipe->otherwise ? " or " : "",
+                    !wanted && recipe->otherwise ? recipe->otherwise : "");
 }
 
-enum sdt_status sdt__check_mp4(const char *name, struct sdt_error *err) {
+enum sdt_status sdt__check_film(enum sdt__film film, const char *name, struct sdt_error *err) {
     const AVCodec *encoder;
 
-    return find_encoder(NULL, name, &encoder, err);
+    return find_encoder(&recipes[film], NULL, name, &encoder, err);
+}
+
+/* ---- pictures -------------------------------------------------------------------------------- */
+
+enum { LEVELS = 6 }; /* of each colour in a palette of 216 */
+
+/* Colours of a palette, evenly spaced, as 0xffRRGGBB. */
+static void fill_palette(uint32_t *palette /* [256] */) {
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t c = i < LEVELS * LEVELS * LEVELS ? i : 0;
+        palette[i] = UINT32_C(0xff000000) | c / (LEVELS * LEVELS) * 51 << 16 |
+                     c / LEVELS % LEVELS * 51 << 8 | c % LEVELS * 51;
+    }
+}
+
+/* Ordered dithering: the same frame gives the same bytes, and what stands still does not flicker. */
+static void rgb_to_palette(int height, int width, const uint8_t *rgb /* [height, width, 3] */,
+                           AVFrame *picture) {
+    static const int threshold[4][4] = {
+        {0, 8, 2, 10}, {12, 4, 14, 6}, {3, 11, 1, 9}, {15, 7, 13, 5}};
+    for (int y = 0; y < height; y++) {
+        uint8_t *row = picture->data[0] + (ptrdiff_t)y * picture->linesize[0];
+        for (int x = 0; x < width; x++, rgb += 3) {
+            int index = 0;
+            for (int c = 0; c < 3; c++) /* 51 between two levels, in sixteenths */
+                index =
+                    index * LEVELS + (rgb[c] * 16 + threshold[y % 4][x % 4] * 51 + 25) / (51 * 16);
+            row[x] = (uint8_t)index;
+        }
+    }
+    fill_palette((uint32_t *)(void *)picture->data[1]);
 }
 
 static enum sdt_status open_encoder(struct mp4 *mp4, const AVCodec *encoder,
@@ -113,23 +160,26 @@ static enum sdt_status open_encoder(struct mp4 *mp4, const AVCodec *encoder,
 
     if (status != SDT_OK)
         return status;
-    if (video->width > longest_side || video->height > longest_side)
+    if (video->width > mp4->recipe->longest_side || video->height > mp4->recipe->longest_side)
         return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                        "%s: %dx%d pixels; mp4 takes at most %d a side: write .y4m or a folder of "
+                        "%s: %dx%d pixels; %s takes at most %d a side: write .y4m or a folder of "
                         "PNG files",
-                        mp4->name, video->width, video->height, longest_side);
+                        mp4->name, video->width, video->height, mp4->recipe->muxer,
+                        mp4->recipe->longest_side);
     AVCodecContext *codec = mp4->codec = avcodec_alloc_context3(encoder);
     if (!codec)
         return fail_av(mp4, SDT_ERROR_MEMORY, AVERROR(ENOMEM), err);
-    /* 4:2:0 halves both sides. */
-    codec->width = video->width + video->width % 2;
-    codec->height = video->height + video->height % 2;
-    codec->pix_fmt = AV_PIX_FMT_YUV420P;
-    codec->color_range = AVCOL_RANGE_MPEG;
-    codec->color_primaries = AVCOL_PRI_BT709;
-    codec->color_trc = AVCOL_TRC_BT709;
-    codec->colorspace = AVCOL_SPC_BT709;
-    codec->chroma_sample_location = AVCHROMA_LOC_CENTER;
+    bool yuv = mp4->recipe->pixels == AV_PIX_FMT_YUV420P; /* which halves both sides */
+    codec->width = video->width + (yuv ? video->width % 2 : 0);
+    codec->height = video->height + (yuv ? video->height % 2 : 0);
+    codec->pix_fmt = mp4->recipe->pixels;
+    if (yuv) {
+        codec->color_range = AVCOL_RANGE_MPEG;
+        codec->color_primaries = AVCOL_PRI_BT709;
+        codec->color_trc = AVCOL_TRC_BT709;
+        codec->colorspace = AVCOL_SPC_BT709;
+        codec->chroma_sample_location = AVCHROMA_LOC_CENTER;
+    }
     codec->sample_aspect_ratio = (AVRational){1, 1};
     codec->time_base = (AVRational){base, rate};
     codec->framerate = (AVRational){rate, base};
@@ -142,7 +192,13 @@ static enum sdt_status open_encoder(struct mp4 *mp4, const AVCodec *encoder,
         av_dict_set(&options, "crf", "18", 0);
         /* The same decisions whichever vector instructions the machine has. */
         av_dict_set(&options, "x264-params", "cpu-independent=1", 0);
-    } else {
+    } else if (strcmp(encoder->name, "libvpx-vp9") == 0) {
+        av_dict_set(&options, "crf", "24", 0);
+        av_dict_set(&options, "b", "0", 0);
+        av_dict_set(&options, "row-mt", "0", 0);
+    } else if (strcmp(encoder->name, "libwebp_anim") == 0) {
+        av_dict_set(&options, "quality", "90", 0);
+    } else if (strcmp(encoder->name, "gif") != 0) {
         codec->flags |= AV_CODEC_FLAG_QSCALE;
         codec->global_quality = 2 * FF_QP2LAMBDA;
     }
@@ -169,7 +225,10 @@ static enum sdt_status open_file(struct mp4 *mp4, struct sdt_error *err) {
     code = avio_open(&mp4->format->pb, mp4->format->url, AVIO_FLAG_WRITE);
     if (code < 0)
         return fail_av(mp4, SDT_ERROR_IO, code, err);
-    av_dict_set(&options, "movflags", "+faststart", 0);
+    if (mp4->recipe == &recipes[SDT__FILM_MP4])
+        av_dict_set(&options, "movflags", "+faststart", 0);
+    if (mp4->recipe == &recipes[SDT__FILM_WEBP])
+        av_dict_set(&options, "loop", "0", 0);
     code = avformat_write_header(mp4->format, &options);
     av_dict_free(&options);
     if (code < 0)
@@ -204,29 +263,33 @@ static enum sdt_status encode_frames(struct mp4 *mp4, const struct sdt_video *vi
         if (code < 0)
             return fail_av(mp4, SDT_ERROR_MEMORY, code, err);
         struct sdt__yuv420 yuv = {.height = mp4->codec->height, .width = mp4->codec->width};
-        for (int c = 0; c < 3; c++) {
+        for (int c = 0; c < 3 && mp4->recipe->pixels == AV_PIX_FMT_YUV420P; c++) {
             yuv.plane[c] = mp4->picture->data[c];
             yuv.row_stride[c] = mp4->picture->linesize[c];
         }
         sdt__frame_rgb(video, i, mp4->rgb);
-        sdt__rgb_to_yuv420(video->height, video->width, mp4->rgb, &yuv);
+        if (mp4->recipe->pixels == AV_PIX_FMT_PAL8)
+            rgb_to_palette(video->height, video->width, mp4->rgb, mp4->picture);
+        else
+            sdt__rgb_to_yuv420(video->height, video->width, mp4->rgb, &yuv);
         mp4->picture->pts = i;
         status = encode(mp4, mp4->picture, err);
     }
     return status == SDT_OK ? encode(mp4, NULL, err) : status;
 }
 
-enum sdt_status sdt__write_mp4(const struct sdt_video *video, const char *encoder, const char *file,
-                               const char *name, struct sdt_error *err) {
+enum sdt_status sdt__write_film(const struct sdt_video *video, enum sdt__film film,
+                                const char *encoder, const char *file, const char *name,
+                                struct sdt_error *err) {
     enum sdt_status status;
-    struct mp4 mp4 = {.name = name};
+    struct mp4 mp4 = {.name = name, .recipe = &recipes[film]};
     const AVCodec *found;
     char *url = NULL;
     const size_t size = strlen(file) + sizeof "file:";
     int code;
 
     capture_log(true);
-    status = find_encoder(encoder, name, &found, err);
+    status = find_encoder(mp4.recipe, encoder, name, &found, err);
     if (status != SDT_OK)
         goto end;
     url = malloc(size);
@@ -239,12 +302,16 @@ enum sdt_status sdt__write_mp4(const struct sdt_video *video, const char *encode
         goto end;
     }
     snprintf(url, size, "file:%s", file); /* a colon in a folder's name would read as a protocol */
-    code = avformat_alloc_output_context2(&mp4.format, NULL, "mp4", url);
+    code = avformat_alloc_output_context2(&mp4.format, NULL, mp4.recipe->muxer, url);
     if (code < 0) {
         status = fail_av(&mp4, SDT_ERROR_UNSUPPORTED, code, err);
         goto end;
     }
     mp4.format->flags |= AVFMT_FLAG_BITEXACT;
+    if (video->title)
+        av_dict_set(&mp4.format->metadata, "title", video->title, 0);
+    if (video->comment)
+        av_dict_set(&mp4.format->metadata, "comment", video->comment, 0);
 
     status = open_encoder(&mp4, found, video, err);
     if (status != SDT_OK)

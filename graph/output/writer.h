@@ -38,6 +38,7 @@ enum sdt_status sdt__frame_rate(double fps, int *numerator, int *denominator,
 
 /* ---- the writers --------------------------------------------------------------------------- */
 
+/* file NULL: standard output. */
 enum sdt_status sdt__write_y4m(const struct sdt_video *video, const char *file, const char *name,
                                struct sdt_error *err);
 /* 00000.png and so on in the folder. */
@@ -49,9 +50,12 @@ enum sdt_status sdt__write_png(int height, int width, const uint8_t *rgb /* [hei
 enum sdt_status sdt__write_tensor(const struct sdt_video *video, const char *path,
                                   struct sdt_error *err);
 
-/* SDT_ERROR_UNSUPPORTED in a build without libav. */
-enum sdt_status sdt__check_mp4(const char *name, struct sdt_error *err);
-/* encoder: libav's name of one, NULL: libx264, or mpeg4 where that is missing. */
-enum sdt_status sdt__write_mp4(const struct sdt_video *video, const char *encoder, const char *file,
-                               const char *name, struct sdt_error *err);
+/* What libav writes: H.264 (or MPEG-4 part 2) in mp4, VP9 in webm, GIF, WebP. */
+enum sdt__film { SDT__FILM_MP4, SDT__FILM_WEBM, SDT__FILM_GIF, SDT__FILM_WEBP };
+/* SDT_ERROR_UNSUPPORTED in a build without libav, or where libav has no encoder for it. */
+enum sdt_status sdt__check_film(enum sdt__film film, const char *name, struct sdt_error *err);
+/* encoder: libav's name of one, NULL: the film's own. */
+enum sdt_status sdt__write_film(const struct sdt_video *video, enum sdt__film film,
+                                const char *encoder, const char *file, const char *name,
+                                struct sdt_error *err);
 #endif

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum sdt_status sdt__write_y4m(const struct sdt_video *video, const char *file, const char *name,
                                struct sdt_error *err) {
@@ -32,7 +33,7 @@ enum sdt_status sdt__write_y4m(const struct sdt_video *video, const char *file, 
         .row_stride = {(ptrdiff_t)width, chroma_row, chroma_row},
     };
 
-    out = fopen(file, "wb");
+    out = file ? fopen(file, "wb") : fdopen(dup(STDOUT_FILENO), "wb");
     if (!out)
         goto failed;
     if (fprintf(out, "YUV4MPEG2 W%d H%d F%d:%d Ip A1:1 C420jpeg\n", video->width, video->height,

@@ -1,4 +1,4 @@
-/* Writing a video: .mp4 (libav), .y4m, a folder of PNG files, or .safetensors.
+/* Writing a video: .mp4, .webm, .gif, .webp (libav), .y4m, PNG, or .safetensors.
  *
  * Every writer writes to a temporary name beside the target and renames at the end, so that `path`
  * holds the whole video or nothing, whatever happens. The same frames give the same bytes. */
@@ -16,14 +16,16 @@ extern "C" {
 struct sdt_video {
     int frames, height, width;
     double fps;
-    const float *pixels; /* [frames, height, width, 3], RGB, -1..1 */
+    const float *pixels;         /* [frames, height, width, 3], RGB, -1..1 */
+    const char *title, *comment; /* UTF-8, for formats that hold such (mp4, webm); NULL: none */
 };
 
-/* Finds the writer for `path` from its ending: ".mp4", ".y4m", ".safetensors" (in any case), or a
- * folder (ends in "/" or has no ending: PNG files 00000.png ..). SDT_ERROR_USAGE for another ending
- * or where the folder to write into does not exist or is not writable, SDT_ERROR_UNSUPPORTED for
- * .mp4 in a build without libav, SDT_ERROR_USAGE when something is there already and `force` is not
- * set. With `force` only a thing of the same kind is replaced: a file, or a folder that holds
+/* Finds the writer for `path` from its ending: ".mp4", ".webm", ".gif", ".webp", ".y4m", ".safetensors",
+ * ".png" (one frame) in any case; a folder (ends in "/" or has no ending: PNG files 00000.png ..); or
+ * "-": y4m on standard output. SDT_ERROR_USAGE for another ending
+ * or where the folder to write into does not exist or is not writable, SDT_ERROR_UNSUPPORTED
+ * where libav, or its encoder for this ending, is missing, SDT_ERROR_USAGE when something is there already and `force` is not
+ * set. With `force` only a thing of the same kind is replaced (of a symbolic link, what it points to): a file, or a folder that holds
  * nothing but numbered PNG files. Called before any work starts, so that a long run cannot fail on
  * its last line. */
 enum sdt_status sdt_video_check_path(const char *path, bool force, struct sdt_error *err);
@@ -31,7 +33,8 @@ enum sdt_status sdt_video_check_path(const char *path, bool force, struct sdt_er
 /* Pixel = clamp(x/2 + 1/2, 0, 1) (NaN: 0), 8-bit values round to nearest. mp4: H.264 yuv420p
  * (BT.709, limited range, single-threaded, bit-exact flags; odd sizes padded by one pixel), MPEG-4
  * part 2 where libav has no libx264; what libav logs in this thread meanwhile goes into the error.
- * y4m: C420jpeg, BT.709, limited range. .safetensors: one tensor `video`, F32 [3, frames, height,
+ * webm: VP9, the same colours. gif: a fixed palette of 216 colours, dithered. webp: lossy, repeated for
+ * ever. y4m: C420jpeg, BT.709, limited range. .safetensors: one tensor `video`, F32 [3, frames, height,
  * width], values 0..1. Besides what sdt_video_check_path says: SDT_ERROR_USAGE for an empty video
  * or a rate outside 0.01 to 1000 (mp4, y4m), SDT_ERROR_IO, SDT_ERROR_MEMORY, SDT_ERROR_UNSUPPORTED
  * for a size that the encoder does not take. */

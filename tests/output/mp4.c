@@ -156,7 +156,8 @@ int main(void) {
 
         /* What is used where libx264 is missing. */
         snprintf(path, sizeof path, "%zu-part2.mp4", i);
-        CHECK(sdt__write_mp4(&video, "mpeg4", path, path, &err) == SDT_OK, "%s", err.message);
+        CHECK(sdt__write_film(&video, SDT__FILM_MP4, "mpeg4", path, path, &err) == SDT_OK, "%s",
+              err.message);
         read_back(path, &video, "mpeg4", cases[i].numerator, cases[i].denominator);
         free((float *)video.pixels);
     }
@@ -167,7 +168,8 @@ int main(void) {
     const int saved = dup(STDERR_FILENO);
     if (saved < 0 || !freopen("stderr.txt", "w", stderr))
         return 99;
-    const enum sdt_status status = sdt__write_mp4(&video, "mpeg4", "wide.mp4", "wide.mp4", &err);
+    const enum sdt_status status =
+        sdt__write_film(&video, SDT__FILM_MP4, "mpeg4", "wide.mp4", "wide.mp4", &err);
     fflush(stderr);
     dup2(saved, STDERR_FILENO);
     close(saved);
@@ -183,7 +185,7 @@ int main(void) {
     CHECK(sdt_video_write(&video, "wide.mp4", false, &err) == SDT_ERROR_UNSUPPORTED &&
               strstr(err.message, "20000") && access("wide.mp4", F_OK) != 0,
           "a video of 20000 columns: %s", err.message);
-    CHECK(sdt__write_mp4(&video, "no-such-encoder", "x.mp4", "x.mp4", &err) ==
+    CHECK(sdt__write_film(&video, SDT__FILM_MP4, "no-such-encoder", "x.mp4", "x.mp4", &err) ==
                   SDT_ERROR_UNSUPPORTED &&
               strstr(err.message, "no-such-encoder"),
           "an unknown encoder: %s", err.message);
