@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #endif
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,13 +11,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config.h"
+
 #include "apps/inputs.h"
 #include "apps/plan.h"
 #include "apps/progress.h"
 #include "apps/settings.h"
 #include "apps/stats.h"
 #include "base/clock.h"
+#include "graph/checkpoint/weights.h"
 #include "graph/pipeline.h"
+#include "graph/text/tokenizer.h"
 #include "stardit/video.h"
 
 static const char name_of_program[] = "stardit-generate";
@@ -247,10 +252,19 @@ static enum sdt_status write_stats(const struct app_settings *s, const struct sd
 static enum sdt_status write_video(const struct app_settings *s, const char *output,
                                    const char *sheet, const struct sdt_request *request,
                                    const struct sdt_result *result, struct sdt_error *err) {
+    char comment[400];
+    int length = snprintf(comment, sizeof comment, "stardit %s", PACKAGE_VERSION);
+    if (request->steps > 0)
+        snprintf(comment + length, sizeof comment - (size_t)length,
+                 ", seed %llu, %d steps, guidance %g, flow shift %g, %s",
+                 (unsigned long long)request->seed, request->steps, request->guidance_scale,
+                 request->flow_shift, request->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc");
     struct sdt_video video = {.frames = result->frames,
                               .height = result->height,
                               .width = result->width,
                               .fps = request->fps,
+                              .title = request->prompt,
+                              .comment = comment,
                               .pixels = result->video};
     enum sdt_status status = sdt_video_write(&video, output, s->force, err);
     if (status == SDT_OK && sheet) {
@@ -296,8 +310,10 @@ static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_e
     if (status == SDT_OK) {
         if (!d->s->quiet)
             fprintf(stderr,
-                    "%s: %s: %d frames of %dx%d (text %.1f s, denoise %.1f s, decode %.1f s)\n",
-                    name_of_program, d->output[r], result->frames, result->width, result->height,
+                    "%s: %s: %d frame%s of %dx%d, seed %llu (text %.1f s, denoise %.1f s, decode "
+                    "%.1f s)\n",
+                    name_of_program, d->output[r], result->frames, result->frames == 1 ? "" : "s",
+                    result->width, result->height, (unsigned long long)d->requests[r].seed,
                     result->text_seconds, result->denoise_seconds, result->decode_seconds);
         return;
     }
@@ -321,6 +337,88 @@ static char **names(const char *name, int count, bool *failed) {
     for (int r = 0; list && r < count; r++)
         *failed |= !(list[r] = app_numbered(name, r, count));
     return list;
+}
+
+/* Tokens of a prompt, 0 where that is not known. */
+static int count_tokens(const struct sdt_pipeline *pipeline, const char *prompt) {
+    int32_t ids[2];
+    int count, total = 0;
+    char *cleaned = NULL;
+    if (prompt && pipeline->tokenizer && sdt_prompt_clean(prompt, &cleaned, NULL) == SDT_OK &&
+        sdt_tokenize(pipeline->tokenizer, cleaned, 2, ids, &count, &total, NULL) != SDT_OK)
+        total = 0;
+    free(cleaned);
+    return total;
+}
+
+/* Says which prompts are longer than what is read of them. */
+static void tell_cuts(struct sdt_pipeline *pipeline, const struct sdt_request *requests,
+                      int count) {
+    for (int r = 0; r < count; r++) {
+        int given = count_tokens(pipeline, requests[r].prompt);
+        if (requests[r].steps > 0 && !requests[r].prompt_embeds && !requests[r].token_ids &&
+            given > requests[r].max_sequence_length)
+            fprintf(stderr,
+                    "%s: prompt %d has %d tokens, of which %d are read (--max-sequence-length)\n",
+                    name_of_program, r + 1, given, requests[r].max_sequence_length);
+    }
+}
+
+/* Options that are taken and do nothing here: hints for other placements, so that a script may have them. */
+static void tell_idle(const struct app_settings *s, const struct sdt_placement *placement) {
+    const bool groups = placement->dit_devices > 0;
+    const int dit = groups ? placement->dit_devices : s->place.machine.count;
+    const struct {
+        bool idle;
+        const char *text;
+    } notices[] = {
+        {s->place.max_latents && !groups, "--max-latents does nothing without two groups"},
+        {s->place.vae_spill && !groups, "--vae-spill does nothing without two groups"},
+        {s->place.chunk_heads && dit == 1, "--chunk-heads does nothing where one device denoises"},
+    };
+    for (size_t i = 0; i < sizeof notices / sizeof notices[0]; i++)
+        if (notices[i].idle)
+            fprintf(stderr, "%s: %s\n", name_of_program, notices[i].text);
+}
+
+/* What is said when work begins, and then how far it is. */
+struct news {
+    const struct app_settings *s;
+    struct sdt_pipeline *pipeline;
+    const struct sdt_request *requests;
+    int count;
+    const struct sdt_placement *placement;
+    const struct sdt_plan *plan;
+    struct app_progress *progress;
+};
+
+/* Of the run that has begun; pthread_once() takes no argument. */
+static const struct news *beginning;
+static pthread_once_t begun = PTHREAD_ONCE_INIT;
+
+/* The first line: what will be made, and how long that is expected to take. */
+static void announce(void) {
+    const struct news *n = beginning;
+    const struct sdt_request *request = &n->requests[0];
+    char duration[32], several[32] = "";
+    app_duration(n->plan->seconds * n->count, duration);
+    if (n->count > 1)
+        snprintf(several, sizeof several, "%d videos of ", n->count);
+    fprintf(stderr, "%s: %s%d frame%s of %dx%d, %d step%s, seed %llu: about %s\n", name_of_program,
+            several, request->num_frames, request->num_frames == 1 ? "" : "s", request->width,
+            request->height, request->steps, request->steps == 1 ? "" : "s",
+            (unsigned long long)request->seed, duration);
+    tell_cuts(n->pipeline, n->requests, n->count);
+    tell_idle(n->s, n->placement);
+}
+
+/* An sdt_progress: nothing is announced that is refused before it begins. */
+static void tell_news(void *arg, int request, const char *phase, int done, int total) {
+    struct news *news = arg;
+    if (!news->s->quiet)
+        pthread_once(&begun, announce);
+    if (news->progress)
+        app_progress_update(news->progress, request, phase, done, total);
 }
 
 /* Carries the plan out; returns the exit code, after a message where it is not 0. */
@@ -361,10 +459,10 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
     }
     stop_on_signals(machine);
     d.progress = app_progress_start(mode, plan, requests[0].steps, count);
-    if (d.progress) {
-        run.progress = app_progress_update;
-        run.progress_arg = d.progress;
-    }
+    struct news news = {s, pipeline, requests, count, placement, plan, d.progress};
+    beginning = &news;
+    run.progress = tell_news;
+    run.progress_arg = &news;
     for (int r = 0; r < count; r++)
         d.outcome[r].status = SDT_ERROR_INTERRUPTED; /* until it is delivered */
     status = sdt_pipeline_run_all(pipeline, machine, requests, count, &run, &err);
@@ -421,6 +519,29 @@ static bool is_size(const char *model) {
     return false;
 }
 
+/* The checkpoint, of the revision and variant that were asked for. */
+static enum sdt_status open_model(const struct app_settings *s, struct sdt_pipeline **pipeline,
+                                  struct sdt_error *err) {
+    char *model = NULL;
+    if (s->revision && (strchr(s->model, '@') || access(s->model, F_OK) == 0))
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--revision %s: goes with --model org/name, and %s %s", s->revision,
+                        s->model,
+                        strchr(s->model, '@') ? "names one already" : "is there as it is");
+    if (asprintf(&model, "%s%s%s", s->model, s->revision ? "@" : "",
+                 s->revision ? s->revision : "") < 0)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a name");
+    enum sdt_status status = sdt_weights_want_variant(s->variant, err);
+    if (status == SDT_OK)
+        status = sdt_pipeline_open(model, pipeline, err);
+    if (status == SDT_OK && s->variant && sdt_weights_variants_taken() == 0)
+        status = sdt_fail(err, SDT_ERROR_MISSING,
+                          "--variant %s: no component of %s has files of this variant", s->variant,
+                          model);
+    free(model);
+    return status;
+}
+
 int main(int argc, char **argv) {
     struct app_settings s;
     struct sdt_pipeline *pipeline = NULL;
@@ -436,11 +557,11 @@ int main(int argc, char **argv) {
     code = 0;
     bool imagined = s.dry_run && is_size(s.model);
     enum sdt_status status = imagined ? sdt_pipeline_imagine(s.model, &pipeline, &err)
-                                      : sdt_pipeline_open(s.model, &pipeline, &err);
+                                      : open_model(&s, &pipeline, &err);
     if (status == SDT_OK)
         status = app_make_request(&s, pipeline, &request, &inputs, &err);
     if (status == SDT_OK && !s.dry_run)
-        status = app_check_names(&s, inputs.count, &err);
+        status = app_check_names(&s, inputs.count, request.num_frames, &err);
     if (status == SDT_OK)
         status = app_place(&s.place, pipeline, &request, inputs.count, s.dry_run, &placement, &err);
     if (status == SDT_OK)

@@ -36,26 +36,13 @@ static enum sdt_status read_prompts(const struct app_settings *s, struct app_inp
                                  &inputs->prompts[inputs->count++], err);
     if (status != SDT_OK || !s->prompt_file)
         return status;
-    char *path = NULL, *state = NULL;
-    const char *text;
-    char **file_text = &inputs->file_text[APP_MOST_STRINGS];
-    if (asprintf(&path, "@%s", s->prompt_file) < 0)
-        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the prompts");
-    status = app_read_prompt("prompt-file", path, file_text, &text, err);
-    free(path);
+    int read = 0;
+    status = app_read_lines("prompt-file", s->prompt_file, APP_MOST_STRINGS - inputs->count,
+                            &inputs->file_text[APP_MOST_STRINGS], &inputs->prompts[inputs->count],
+                            &read, err);
     if (status != SDT_OK)
         return status;
-    for (char *line = strtok_r(*file_text, "\r\n", &state); line;
-         line = strtok_r(NULL, "\r\n", &state)) {
-        if (!line[strspn(line, " \t")])
-            continue;
-        if (inputs->count == APP_MOST_STRINGS)
-            return sdt_fail(err, SDT_ERROR_USAGE, "--prompt-file %s: more than %d prompts",
-                            s->prompt_file, APP_MOST_STRINGS);
-        inputs->prompts[inputs->count++] = line;
-    }
-    if (!inputs->count)
-        return sdt_fail(err, SDT_ERROR_USAGE, "--prompt-file %s: holds no prompt", s->prompt_file);
+    inputs->count += read;
     return SDT_OK;
 }
 
@@ -161,6 +148,11 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
         status = read_latents(s, pipeline, request, inputs, err);
     if (status == SDT_OK)
         status = read_prompts(s, inputs, err);
+    if (status == SDT_OK && request->steps > 0 && request->guidance_scale <= 1.0 &&
+        (s->negative_prompt || s->negative_embeds))
+        status = sdt_fail(err, SDT_ERROR_USAGE,
+                          "--negative-prompt: a guidance scale of %g takes none; one above 1 does",
+                          request->guidance_scale);
     request->prompt = inputs->prompts[0];
     inputs->count += inputs->count == 0; /* token ids, embeddings or a latent alone */
     if (status == SDT_OK && s->negative_prompt)
@@ -172,8 +164,8 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
                               "--token-ids: %s has no text_encoder; --prompt-embeds would work",
                               sdt_pipeline_folder(pipeline));
         else
-            status = app_read_ids(s->token_ids, vocabulary, &inputs->ids,
-                                  &request->token_count, err);
+            status =
+                app_read_ids(s->token_ids, vocabulary, &inputs->ids, &request->token_count, err);
         request->token_ids = inputs->ids;
     }
     const char *paths[] = {s->prompt_embeds, s->negative_embeds};

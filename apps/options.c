@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,8 +72,13 @@ static void print_wrapped(const char *text, int at, int indent) {
     printf("\n");
 }
 
-static void print_option(const char *name, const char *operand, const char *help) {
-    int at = printf("  --%s%s%s", name, operand ? " " : "", operand ? operand : "");
+static void print_option(const struct app_program *program, const char *name, const char *operand,
+                         const char *help) {
+    int at = printf("  --%s", name);
+    for (const struct app_alias *a = program->aliases; a && a->alias; a++)
+        if (!strcmp(a->name, name))
+            at += printf(", -%s%s", a->alias[1] ? "-" : "", a->alias);
+    at += printf("%s%s", operand ? " " : "", operand ? operand : "");
     if (at > HELP_COLUMN - 2) {
         printf("\n");
         at = 0;
@@ -89,11 +95,11 @@ static void print_help(const struct app_program *program) {
         if (option->type == APP_SECTION)
             printf("\n%s:\n", option->help);
         else
-            print_option(option->name, option->operand, option->help);
+            print_option(program, option->name, option->operand, option->help);
     }
     printf("\nHelp:\n");
-    print_option("help", NULL, "print this text");
-    print_option("version", NULL, "print the versions of stardit and StarPU");
+    print_option(program, "help", NULL, "print this text");
+    print_option(program, "version", NULL, "print the versions of stardit and StarPU");
     if (program->notes) {
         printf("\n");
         print_wrapped(program->notes, 0, 0);
@@ -134,6 +140,9 @@ static int distance(const char *a, const char *b) {
 }
 
 static int unknown_option(const struct app_program *program, const char *name) {
+    for (const struct app_alias *hint = program->hints; hint && hint->alias; hint++)
+        if (!strcmp(name, hint->alias))
+            return app_usage(program->name, "unknown option --%s; %s", name, hint->name);
     const char *nearest = NULL;
     int best = (int)strlen(name) / 3 + 2;
 
@@ -218,11 +227,20 @@ static int set_value(const struct app_program *program, const struct app_option 
         return -1;
     }
     case APP_SEED: {
+        if (!strcmp(text, "-1")) {
+            uint32_t seed = 0;
+            if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+                return app_usage(program->name, "--%s -1: the system has no random number",
+                                 option->name);
+            *(uint64_t *)place = seed;
+            return -1;
+        }
         bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
         unsigned long long value = strtoull(text, &end, hex ? 16 : 10);
         if (end == text || *end || errno || text[0] < '0' || text[0] > '9')
-            return app_usage(program->name, "--%s %s: must be an integer, 0 to %llu", option->name,
-                             text, (unsigned long long)UINT64_MAX);
+            return app_usage(program->name,
+                             "--%s %s: must be an integer, 0 to %llu, or -1 for one at random",
+                             option->name, text, (unsigned long long)UINT64_MAX);
         *(uint64_t *)place = value;
         return -1;
     }
@@ -232,10 +250,24 @@ static int set_value(const struct app_program *program, const struct app_option 
 }
 
 static struct app_option *find_option(const struct app_program *program, const char *name) {
+    for (const struct app_alias *a = program->aliases; a && a->alias; a++)
+        if (!strcmp(a->alias, name))
+            name = a->name;
     for (size_t i = 0; i < program->count; i++)
         if (program->options[i].name && !strcmp(program->options[i].name, name))
             return &program->options[i];
     return NULL;
+}
+
+/* "-p TEXT" and "-pTEXT": the letter as a name, and the value behind it, if there is one. */
+static bool is_letter(const struct app_program *program, const char *argument, char name[2],
+                      const char **value) {
+    if (argument[0] != '-' || !argument[1] || argument[1] == '-')
+        return false;
+    name[0] = argument[1];
+    name[1] = '\0';
+    *value = argument[2] ? argument + 2 + (argument[2] == '=') : NULL;
+    return find_option(program, name);
 }
 
 int app_parse(const struct app_program *program, int argc, char **argv) {
@@ -243,21 +275,24 @@ int app_parse(const struct app_program *program, int argc, char **argv) {
         const char *argument = argv[i];
         char name[NAME_LENGTH];
 
+        const char *value = NULL;
         if (!strcmp(argument, "-h"))
             argument = "--help";
-        if (argument[0] != '-' || argument[1] != '-')
-            return app_usage(program->name, "unexpected argument '%s' (usage: %s %s)", argument,
-                             program->name, program->usage);
-        size_t length = strcspn(argument + 2, "=");
-        const char *value = argument[2 + length] ? argument + 2 + length + 1 : NULL;
-        if (length == 0 || length >= sizeof name)
-            return app_usage(program->name, "'%.80s' is not an option (--help lists all)",
-                             argument);
-        memcpy(name, argument + 2, length);
-        name[length] = 0;
-        for (size_t c = 0; c < length; c++)
-            if (name[c] == '_')
-                name[c] = '-';
+        if (!is_letter(program, argument, name, &value)) {
+            if (argument[0] != '-' || argument[1] != '-')
+                return app_usage(program->name, "unexpected argument '%s' (usage: %s %s)", argument,
+                                 program->name, program->usage);
+            size_t length = strcspn(argument + 2, "=");
+            value = argument[2 + length] ? argument + 2 + length + 1 : NULL;
+            if (length < 2 || length >= sizeof name)
+                return app_usage(program->name, "'%.80s' is not an option (--help lists all)",
+                                 argument);
+            memcpy(name, argument + 2, length);
+            name[length] = 0;
+            for (size_t c = 0; c < length; c++)
+                if (name[c] == '_')
+                    name[c] = '-';
+        }
 
         struct app_option *option = find_option(program, name);
         bool own = !strcmp(name, "help") || !strcmp(name, "version");
@@ -276,8 +311,8 @@ int app_parse(const struct app_program *program, int argc, char **argv) {
             *(bool *)place_of(program, option) = true;
         } else {
             if (!value && i + 1 == argc)
-                return app_usage(program->name, "--%s needs a value: --%s %s", name, name,
-                                 option->operand);
+                return app_usage(program->name, "--%s needs a value: --%s %s", option->name,
+                                 option->name, option->operand);
             if (!value && !strncmp(argv[i + 1], "--", 2))
                 return app_usage(program->name,
                                  "--%s needs a value before %s (--%s=%s if it is one)", name,

@@ -16,7 +16,7 @@ enum app_type {
     APP_STRINGS, /* struct app_strings: each time the option is given adds one */
     APP_INT,     /* int within min..max */
     APP_DOUBLE,  /* double within min..max */
-    APP_SEED     /* uint64_t, decimal or 0x hexadecimal */
+    APP_SEED     /* uint64_t, decimal or 0x hexadecimal; -1: one of 2^32 at random */
 };
 
 #define APP_MOST_STRINGS 256
@@ -54,14 +54,21 @@ struct app_option {
     APP_OPTION(APP_DOUBLE, n, o, v, h, .min = (low), .max = (high))
 #define APP_SEED_OPTION(n, o, v, h) APP_OPTION(APP_SEED, n, o, v, h)
 
+/* Another name of an option, as other programs call it; of one letter: "-p". */
+struct app_alias {
+    const char *alias, *name;
+};
+
 struct app_program {
     const char *name;    /* "stardit-info" */
     const char *usage;   /* behind the name in "Usage:" */
     const char *summary; /* a sentence or two */
     struct app_option *options;
     size_t count;
-    void *settings;    /* what the options' values are offsets into; NULL: they are pointers */
-    const char *notes; /* below the options, or NULL */
+    void *settings; /* what the options' values are offsets into; NULL: they are pointers */
+    const struct app_alias *aliases; /* up to one without a name; or NULL */
+    const struct app_alias *hints;   /* names that people try, and what to say to them; likewise */
+    const char *notes;               /* below the options, or NULL */
 };
 
 /* Reads argv[1..]; --help and --version are known to every program. -1: go on. Otherwise the exit

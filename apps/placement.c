@@ -274,6 +274,17 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
     if (status != SDT_OK)
         return status;
     int dit = placement->dit_devices ? placement->dit_devices : o->machine.count;
+    if ((o->ulysses_degree || o->ring_degree) && !strategy) /* as xDiT takes them */
+        strategy = request->strategy = sdt_strategy_find("usp");
+    if ((o->ulysses_degree || o->ring_degree) && strcmp(strategy->name, "usp"))
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "--%s-degree does not go with --strategy %s; usp has a ring of Ulysses groups",
+            o->ring_degree ? "ring" : "ulysses", strategy->name);
+    if (given_streams(o) == 2 && request->guidance_scale <= 1.0)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--streams 2: a guidance scale of %g takes one forward a step",
+                        request->guidance_scale);
     if (o->ring_degree) {
         int ulysses = o->ulysses_degree ? o->ulysses_degree : dit / o->ring_degree;
         if (ulysses * o->ring_degree != dit)

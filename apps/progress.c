@@ -5,10 +5,12 @@
 #include "apps/progress.h"
 #include "base/clock.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define PHASES 3
@@ -25,8 +27,10 @@ struct app_progress {
     enum app_progress_mode mode;
     bool colour, drawn;
     double start, last;
-    double work[PHASES]; /* share of a request, sum 1 */
-    double done[PHASES]; /* of each phase, in requests */
+    double planned[PHASES];              /* seconds of a request, from the plan */
+    double done[PHASES];                 /* of each phase, in requests */
+    double begun[PHASES], ended[PHASES]; /* first and last news of each phase; 0: none yet */
+    double first[PHASES];                /* what was done at the first news */
     int requests;
     int phase;
 };
@@ -50,11 +54,12 @@ struct app_progress *app_progress_start(enum app_progress_mode mode, const struc
 
     if (!progress)
         return NULL;
-    double work[PHASES] = {steps ? plan->text_flops : 0.0, plan->step_flops * steps,
-                           plan->vae_flops};
-    double all = work[0] + work[1] + work[2];
-    for (int p = 0; p < PHASES; p++)
-        progress->work[p] = all > 0.0 ? work[p] / all : 1.0 / PHASES;
+    double text = steps && plan->total_flops > 0.0
+                      ? plan->seconds * plan->text_flops / plan->total_flops
+                      : 0.0;
+    progress->planned[0] = text;
+    progress->planned[1] = steps ? fmax(plan->denoise_seconds - text, 0.0) : 0.0;
+    progress->planned[2] = plan->decode_seconds;
     pthread_mutex_init(&progress->mutex, NULL);
     progress->mode = mode;
     progress->colour = !(no_colour && *no_colour);
@@ -78,6 +83,62 @@ void app_duration(double seconds, char text[32]) {
         snprintf(text, 32, "%.0f days", seconds / 86400.0);
 }
 
+/* Seconds that a phase takes of a request: measured once it has come some way, planned before. */
+static double rate_of(const struct app_progress *progress, int p) {
+    double done = progress->done[p] - progress->first[p];
+    double seconds = progress->ended[p] - progress->begun[p];
+    return done > 0.0 && seconds > 0.0 ? seconds / done : progress->planned[p];
+}
+
+/* Seconds until all is done, and the share that is, 0 to 1. Phases of several requests may run side by side on
+ * two groups; then the slowest one counts. */
+static double remaining(const struct app_progress *progress, double *fraction) {
+    double left = 0.0, all = 0.0;
+    for (int p = 0; p < PHASES; p++) {
+        double seconds = rate_of(progress, p);
+        all += seconds * progress->requests;
+        left += seconds * fmax(progress->requests - progress->done[p], 0.0);
+    }
+    *fraction = all > 0.0 ? fmin(fmax(1.0 - left / all, 0.0), 1.0) : 0.0;
+    return left;
+}
+
+/* Columns of the terminal now: it may have been resized since the last line. */
+static int columns(void) {
+    struct winsize size;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        return size.ws_col;
+    const char *text = getenv("COLUMNS");
+    int width = text ? atoi(text) : 0;
+    return width > 0 ? width : 80;
+}
+
+/* One line that fits: what there is no room for goes, the bar first. */
+static void draw(const struct app_progress *progress, const char *which, const char *phase,
+                 int done, int total, double fraction, const char *elapsed, const char *left) {
+    char head[80], tail[80], bar[BAR_WIDTH + 1];
+    int width = columns() - 1; /* the last column would wrap */
+    int at = snprintf(head, sizeof head, "%s%s %d/%d", which, phase, done, total);
+    int behind = snprintf(tail, sizeof tail, " %3.0f%% %s%s%s%s", 100.0 * fraction, elapsed,
+                          *left ? ", " : "", left, *left ? " left" : "");
+    if (at < 17) /* so that the bar stays in its place */
+        at += snprintf(head + at, sizeof head - (size_t)at, "%*s", 17 - at, "");
+    if (at + behind > width)
+        behind = snprintf(tail, sizeof tail, " %3.0f%%", 100.0 * fraction);
+    int room = width - at - behind - 3; /* two brackets and a space */
+    room = room > BAR_WIDTH ? BAR_WIDTH : room;
+    int full = room > 0 ? (int)(fraction * room + 0.5) : 0;
+    memset(bar, '#', sizeof bar - 1);
+    bar[sizeof bar - 1] = '\0';
+    fprintf(stderr, "\r%.*s", width > 0 ? width : 0, head);
+    if (room >= 4)
+        fprintf(stderr, " [%s%.*s%s%*s]", progress->colour ? "\033[32m" : "", full, bar,
+                progress->colour ? "\033[0m" : "", room - full, "");
+    if (at + behind <= width)
+        fputs(tail, stderr);
+    fputs("\033[K", stderr);
+}
+
 void app_progress_update(void *arg, int request, const char *phase, int done, int total) {
     struct app_progress *progress = arg;
     double fraction = 0.0;
@@ -96,8 +157,14 @@ void app_progress_update(void *arg, int request, const char *phase, int done, in
     double reached = request + (double)done / total;
     if (reached > progress->done[p])
         progress->done[p] = reached;
-    for (int q = 0; q < PHASES; q++)
-        fraction += progress->work[q] * progress->done[q] / progress->requests;
+    progress->ended[p] = time;
+    if (progress->begun[p] == 0.0) {
+        /* What is told first may be the end of a first part, which began when the phase before ended. */
+        double before =
+            p > 0 && progress->ended[p - 1] > 0.0 ? progress->ended[p - 1] : progress->start;
+        progress->begun[p] = done > 0 && progress->requests == 1 ? before : time;
+        progress->first[p] = done > 0 && progress->requests == 1 ? 0.0 : progress->done[p];
+    }
     if (progress->requests > 1)
         snprintf(which, sizeof which, "%d/%d ", request + 1, progress->requests);
     bool due = time - progress->last >=
@@ -108,18 +175,14 @@ void app_progress_update(void *arg, int request, const char *phase, int done, in
     progress->phase = p;
     progress->last = time;
     app_duration(time - progress->start, elapsed);
+    double seconds = remaining(progress, &fraction);
     if (fraction > 0.0 && time - progress->start > 0.5)
-        app_duration((time - progress->start) * (1.0 - fraction) / fraction, left);
+        app_duration(seconds, left);
     if (progress->mode == APP_PROGRESS_PLAIN) {
         fprintf(stderr, "%s%s %d/%d, %s elapsed%s%s%s\n", which, phase, done, total, elapsed,
                 *left ? ", " : "", left, *left ? " left" : "");
     } else {
-        int full = (int)(fraction * BAR_WIDTH + 0.5);
-        fprintf(stderr, "\r%s%-7s %4d/%-4d [%s%.*s%s%*s] %3.0f%% %s%s%s%s\033[K", which, phase,
-                done, total, progress->colour ? "\033[32m" : "", full,
-                "##############################", progress->colour ? "\033[0m" : "",
-                BAR_WIDTH - full, "", 100.0 * fraction, elapsed, *left ? ", " : "", left,
-                *left ? " left" : "");
+        draw(progress, which, phase, done, total, fraction, elapsed, left);
         progress->drawn = true;
     }
     fflush(stderr);

@@ -11,8 +11,8 @@ struct app_progress;
 /* "auto" is a bar where stderr is a terminal that can redraw a line, else plain lines. */
 enum app_progress_mode app_progress_mode(const char *word);
 
-/* The plan's FLOPs say which share of the time each phase is expected to take. NULL: out of memory.
- */
+/* What is left is told from each phase's own rate, measured as soon as it has come some way; from the plan
+ * before. NULL: out of memory. */
 struct app_progress *app_progress_start(enum app_progress_mode mode, const struct sdt_plan *plan,
                                         int steps, int requests);
 /* An sdt_progress; arg is the struct app_progress. Any thread. */

@@ -11,49 +11,55 @@
 
 #define MAX_PROMPT_FILE 65536
 
-enum sdt_status app_read_prompt(const char *option, const char *text, char **file_text,
-                                const char **prompt, struct sdt_error *err) {
+enum sdt_status app_read_text(const char *option, const char *path, char **text,
+                              struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
+    FILE *file = fopen(path, "re");
 
-    *prompt = text;
-    if (text[0] != '@')
-        return SDT_OK;
-    FILE *file = fopen(text + 1, "r");
     if (!file)
-        return sdt_fail(err, SDT_ERROR_IO, "--%s %s: %s", option, text, strerror(errno));
-    *file_text = malloc(MAX_PROMPT_FILE + 1);
-    if (!*file_text) {
+        return sdt_fail(err, SDT_ERROR_USAGE, "--%s: %s: %s", option, path, strerror(errno));
+    *text = malloc(MAX_PROMPT_FILE + 1);
+    if (!*text) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the prompt");
         goto out;
     }
-    size_t length = fread(*file_text, 1, MAX_PROMPT_FILE + 1, file);
+    size_t length = fread(*text, 1, MAX_PROMPT_FILE + 1, file);
     if (ferror(file))
-        status = sdt_fail(err, SDT_ERROR_IO, "--%s %s: cannot be read", option, text);
+        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s: %s: cannot be read", option, path);
     else if (length > MAX_PROMPT_FILE)
-        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: more than %d bytes", option, text,
+        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s: %s: more than %d bytes", option, path,
                           MAX_PROMPT_FILE);
-    else if (memchr(*file_text, 0, length))
-        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: not a text file (it holds a zero byte)",
-                          option, text);
-    else {
-        (*file_text)[length] = 0;
-        *prompt = *file_text;
-    }
+    else if (memchr(*text, 0, length))
+        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s: %s: not a text file (it holds a zero byte)",
+                          option, path);
+    else
+        (*text)[length] = 0;
 out:
     fclose(file);
     return status;
 }
 
+enum sdt_status app_read_prompt(const char *option, const char *text, char **file_text,
+                                const char **prompt, struct sdt_error *err) {
+    *prompt = text;
+    if (text[0] != '@')
+        return SDT_OK;
+    if (text[1] == '@') { /* an @ that is meant */
+        *prompt = text + 1;
+        return SDT_OK;
+    }
+    enum sdt_status status = app_read_text(option, text + 1, file_text, err);
+    if (status == SDT_OK)
+        *prompt = *file_text;
+    return status;
+}
+
 enum sdt_status app_read_lines(const char *option, const char *path, int most, char **file_text,
                                const char **lines, int *count, struct sdt_error *err) {
-    char *name = NULL, *state = NULL;
-    const char *text;
+    char *state = NULL;
 
     *count = 0;
-    if (asprintf(&name, "@%s", path) < 0)
-        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for --%s", option);
-    enum sdt_status status = app_read_prompt(option, name, file_text, &text, err);
-    free(name);
+    enum sdt_status status = app_read_text(option, path, file_text, err);
     if (status != SDT_OK)
         return status;
     for (char *line = strtok_r(*file_text, "\r\n", &state); line;

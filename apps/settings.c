@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include <starpu.h>
 
@@ -23,9 +24,16 @@ static struct app_option options[] = {
     APP_HEADING("What to generate"),
     APP_STRING_OPTION("model", "DIR", AT(model),
                       "checkpoint in diffusers layout: a folder, or org/name to look for in "
-                      "$HF_HOME; with --dry-run also a published size: wan-1.3b, wan-14b"),
-    APP_STRINGS_OPTION("prompt", "TEXT", AT(prompts),
-                       "what to show; @FILE reads it from a file; several make several videos"),
+                      "the Hugging Face cache; with --dry-run also a published size: wan-1.3b, "
+                      "wan-14b"),
+    APP_STRING_OPTION("revision", "REV", AT(revision),
+                      "of org/name: a branch, a tag or a commit, as org/name@REV (default main)"),
+    APP_STRING_OPTION("variant", "NAME", AT(variant),
+                      "weights whose files have this word in their names, as fp16, where there are "
+                      "some"),
+    APP_STRINGS_OPTION(
+        "prompt", "TEXT", AT(prompts),
+        "what to show; @FILE reads it from a file, @@ is an @; several make several videos"),
     APP_STRING_OPTION("prompt-file", "FILE", AT(prompt_file), "one prompt a line"),
     APP_STRING_OPTION("negative-prompt", "TEXT", AT(negative_prompt),
                       "what not to show; @FILE reads it from a file (default: the checkpoint's)"),
@@ -57,16 +65,19 @@ static struct app_option options[] = {
     APP_INT_OPTION("max-sequence-length", "N", AT(max_sequence_length), 1, APP_MOST_TOKENS,
                    "tokens that a prompt is cut or padded to (default: the checkpoint's, else "
                    "512)"),
-    APP_SEED_OPTION("seed", "N", AT(seed),
-                    "of the starting noise, the same as torch's on a CPU (default 0)"),
+    APP_SEED_OPTION(
+        "seed", "N", AT(seed),
+        "of the starting noise, the same as torch's on a CPU (default 0); -1: a random one"),
     APP_STRING_OPTION("latents", "FILE", AT(latents),
                       "starting latent in place of noise: a safetensors file with the tensor "
                       "latent [1, channels, frames, height, width]"),
     APP_CHOICE_OPTION("dtype", APP_DTYPES, AT(place.dtype), APP_DTYPE_HELP),
     APP_HEADING("What to write"),
-    APP_STRING_OPTION("output", "PATH", AT(output),
-                      "the video: .mp4, .y4m, .safetensors, or a folder of PNG files; with "
-                      "several prompts a name as out-%03d.mp4, numbered from 1"),
+    APP_STRING_OPTION(
+        "output", "PATH", AT(output),
+        "the video: .mp4, .webm, .gif, .webp, .y4m, .safetensors, .png for one frame, a "
+        "folder of PNG files, or - for y4m on standard output; with several prompts a "
+        "name as out-%03d.mp4, numbered from 1"),
     APP_DOUBLE_OPTION("fps", "F", AT(fps), 0.01, 1000.0,
                       "frames per second of the video (default: the checkpoint's, else 16)"),
     APP_STRING_OPTION("save-latent", "FILE", AT(save_latent),
@@ -136,12 +147,38 @@ static struct app_option options[] = {
     APP_FLAG_OPTION("quiet", AT(quiet), "print errors only"),
 };
 
+/* As stable-diffusion.cpp and others call them. */
+static const struct app_alias aliases[] = {
+    {"m", "model"},
+    {"p", "prompt"},
+    {"n", "negative-prompt"},
+    {"o", "output"},
+    {"s", "seed"},
+    {"H", "height"},
+    {"W", "width"},
+    {"t", "workers-per-device"},
+    {"steps", "num-inference-steps"},
+    {"cfg-scale", "guidance-scale"},
+    {"threads", "workers-per-device"},
+    {NULL, NULL},
+};
+static const struct app_alias hints[] = {
+    {"size", "--height and --width say it"},
+    {"vae-tiling", "did you mean --enable-tiling?"},
+    {"num-videos-per-prompt", "give --prompt several times, or call with several seeds"},
+    {"batch-count", "give --prompt several times, or call with several seeds"},
+    {"negative", "did you mean --negative-prompt?"},
+    {NULL, NULL},
+};
+
 static struct app_program program = {
     .name = "stardit-generate",
     .usage = "--model DIR --prompt TEXT --output PATH [options]",
     .summary = "Makes a video from a prompt with a Wan 2.1 checkpoint; all the work runs as "
                "StarPU tasks on one or several devices.",
     .options = options,
+    .aliases = aliases,
+    .hints = hints,
     .count = sizeof options / sizeof options[0],
     .notes = "Exit status: 0 done, 1 failed or interrupted, 2 wrong command line. Ctrl-C ends the "
              "run after the running tasks and keeps the latent.",
@@ -176,12 +213,20 @@ char *app_numbered(const char *name, int r, int count) {
                : text;
 }
 
-enum sdt_status app_check_names(const struct app_settings *s, int count, struct sdt_error *err) {
+enum sdt_status app_check_names(const struct app_settings *s, int count, int frames,
+                                struct sdt_error *err) {
     const char *const option[] = {"output", "save-latent", "contact-sheet"};
     const char *const name[] = {s->output, s->save_latent, s->sheet};
     enum sdt_status status = SDT_OK;
     int width, length;
 
+    size_t ending = s->output ? strlen(s->output) : 0;
+    if (frames > 1 && ending > 4 && !strcasecmp(s->output + ending - 4, ".png"))
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "--output %s: one .png holds one frame, not %d; a folder (%.*s/) would hold "
+            "them",
+            s->output, frames, (int)ending - 4, s->output);
     for (int i = 0; i < 3 && count > 1; i++) {
         if (!name[i])
             continue;
@@ -202,6 +247,32 @@ enum sdt_status app_check_names(const struct app_settings *s, int count, struct 
 }
 
 /* ---- checks ---------------------------------------------------------------------------------- */
+
+/* Options that would be ignored beside others: -1, or the exit code after a message. */
+static int check_idle(const struct app_settings *s) {
+    const char *name = program.name;
+    const char *dot = s->output ? strrchr(s->output, '.') : NULL;
+    bool timed =
+        !s->output ||
+        (dot && !strchr(dot, '/') && strcasecmp(dot, ".safetensors") && strcasecmp(dot, ".png")) ||
+        !strcmp(s->output, "-");
+    const struct {
+        const char *option;
+        bool idle;
+        const char *why;
+    } checks[] = {
+        {"sheet-columns", !s->sheet, "goes with --contact-sheet"},
+        {"sheet-scale", !s->sheet, "goes with --contact-sheet"},
+        {"seed", s->latents, "--latents takes the place of its noise"},
+        {"progress", s->quiet && strcmp(s->progress ? s->progress : "none", "none"),
+         "--quiet prints no progress"},
+        {"fps", !timed, "this output has no frame rate; .mp4, .webm, .gif, .webp and .y4m have"},
+    };
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
+        if (checks[i].idle && app_given(&program, checks[i].option))
+            return app_usage(name, "--%s: %s", checks[i].option, checks[i].why);
+    return -1;
+}
 
 /* What can be told without opening the checkpoint. */
 static int check_settings(const struct app_settings *s) {
@@ -234,11 +305,13 @@ static int check_settings(const struct app_settings *s) {
                          "--negative-prompt and --negative-prompt-embeds exclude one another");
     if (!s->output && !s->dry_run)
         return app_usage(name,
-                         "--output is needed: a name that ends in .mp4, .y4m or .safetensors, "
-                         "or a folder for PNG files");
+                         "--output is needed: a name that ends in .mp4, .webm, .gif, .webp, .y4m, "
+                         ".png or .safetensors, or a folder for PNG files");
     bool several = s->prompts.count > 1 || s->prompt_file; /* names are checked one by one later */
     if (s->output && !several && sdt_video_check_path(s->output, s->force, &err) != SDT_OK)
         return app_report(name, &err);
+    if (s->output && !strcmp(s->output, "-") && s->stats && !strcmp(s->stats, "-"))
+        return app_usage(name, "--output - and --stats - both take standard output");
     for (size_t i = 0; i < count; i++) {
         if (app_check_target(targets[i].option, targets[i].path, s->force, &err) != SDT_OK)
             return app_report(name, &err);
@@ -254,7 +327,7 @@ static int check_settings(const struct app_settings *s) {
         if (length < 5 || strcasecmp(s->sheet + length - 4, ".png"))
             return app_usage(name, "--contact-sheet %s: the name must end in .png", s->sheet);
     }
-    return -1;
+    return check_idle(s);
 }
 
 bool app_settings_given(const char *name) { return app_given(&program, name); }

@@ -10,7 +10,8 @@
 /* What the command line says, as it stands there. */
 struct app_settings {
     struct app_strings prompts;
-    const char *model, *prompt_file, *negative_prompt, *token_ids, *prompt_embeds, *negative_embeds;
+    const char *model, *revision, *variant, *prompt_file, *negative_prompt, *token_ids,
+        *prompt_embeds, *negative_embeds;
     int height, width, num_frames, steps, max_sequence_length;
     double guidance_scale, flow_shift, fps;
     const char *sampler, *schedule;
@@ -37,7 +38,7 @@ bool app_settings_given(const char *name);
 /* The name of request r's file, malloc'ed: with several requests, numbered from 1. NULL: no name was
  * given, or out of memory. */
 char *app_numbered(const char *name, int r, int count);
-/* Several requests need names that differ, and none of them may be taken. */
-enum sdt_status app_check_names(const struct app_settings *settings, int count,
+/* Several requests need names that differ, and none of them may be taken; one .png holds one frame. */
+enum sdt_status app_check_names(const struct app_settings *settings, int count, int frames,
                                 struct sdt_error *err);
 #endif

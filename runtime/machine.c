@@ -4,6 +4,8 @@
 #endif
 #include "runtime/machine.h"
 
+#include <errno.h>
+#include <unistd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +21,15 @@
 static enum sdt_status set_policy(struct sdt_machine *machine, const char *wanted, bool as_shipped,
                                   struct starpu_conf *conf, struct sdt_error *err) {
     const char *name = wanted;
-    if (!name && getenv("STARPU_SCHED_LIB")) {
-        snprintf(machine->scheduler, sizeof machine->scheduler, "%s",
-                 getenv("STARPU_SCHED") ? getenv("STARPU_SCHED") : "STARPU_SCHED_LIB");
+    const char *library = getenv("STARPU_SCHED_LIB"), *named = getenv("STARPU_SCHED");
+    if (!name && library && (!named || !*named))
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "STARPU_SCHED_LIB=%s: STARPU_SCHED must name the scheduler in there",
+                        library);
+    if (!name && library && access(library, R_OK) != 0)
+        return sdt_fail(err, SDT_ERROR_USAGE, "STARPU_SCHED_LIB=%s: %s", library, strerror(errno));
+    if (!name && library) {
+        snprintf(machine->scheduler, sizeof machine->scheduler, "%s", named);
         return SDT_OK; /* StarPU loads it itself */
     }
     if (!name)
@@ -62,10 +70,26 @@ static enum sdt_status check_policy(struct sdt_machine *machine, const struct st
     return SDT_OK;
 }
 
+/* STARDIT_STALL_SECONDS, where it is set. */
+static enum sdt_status read_stall_seconds(double *seconds, struct sdt_error *err) {
+    const char *text = getenv("STARDIT_STALL_SECONDS");
+    char *end;
+    *seconds = 1800.0;
+    if (!text || !*text)
+        return SDT_OK;
+    *seconds = strtod(text, &end);
+    if (end == text || *end || !(*seconds >= 0.0) || *seconds > 1e9)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "STARDIT_STALL_SECONDS=%s: must be a number of seconds, 0 for never", text);
+    return SDT_OK;
+}
+
 /* What has the machine's lifetime and needs no StarPU. */
 static enum sdt_status prepare(struct sdt_start *start, struct sdt_machine *machine,
                                const struct sdt_machine_options *options, struct sdt_error *err) {
-    enum sdt_status status = sdt__start_settle(start, machine, options, err);
+    enum sdt_status status = read_stall_seconds(&machine->watch.stall_seconds, err);
+    if (status == SDT_OK)
+        status = sdt__start_settle(start, machine, options, err);
     if (status != SDT_OK)
         return status;
     machine->free_mapping = options->free_mapping;
@@ -93,8 +117,6 @@ static enum sdt_status look_around(struct sdt_machine *machine, const struct sta
 }
 
 static void open_lanes(struct sdt_machine *machine, int max_pending) {
-    const char *stall = getenv("STARDIT_STALL_SECONDS");
-    machine->watch.stall_seconds = stall ? atof(stall) : 1800.0;
     pthread_mutex_init(&machine->parameters_mutex, NULL);
     sdt__halt_init(&machine->halt, NULL);
     for (int l = 0; l < SDT_LANES; l++) {

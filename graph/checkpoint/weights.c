@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,10 +55,37 @@ static void keep_name(struct names *names, const char *name) {
     names->count++;
 }
 
+/* Of weights that this process opens: "" or a variant that is taken where it is there, and how often it was. */
+static char wanted_variant[64];
+static atomic_int taken;
+
+enum sdt_status sdt_weights_want_variant(const char *variant, struct sdt_error *err) {
+    if (variant &&
+        (!*variant || strlen(variant) >= sizeof wanted_variant || strpbrk(variant, "./\\")))
+        return sdt_fail(err, SDT_ERROR_USAGE, "variant '%.80s': is a word as fp16", variant);
+    snprintf(wanted_variant, sizeof wanted_variant, "%s", variant ? variant : "");
+    taken = 0;
+    return SDT_OK;
+}
+
+int sdt_weights_variants_taken(void) { return taken; }
+
+/* Is `rest`, behind a model's stem, of the variant that is wanted? */
+static bool is_wanted(const char *rest) {
+    char name[3][128];
+    if (!*wanted_variant)
+        return false;
+    snprintf(name[0], sizeof name[0], ".%s.safetensors", wanted_variant);
+    snprintf(name[1], sizeof name[1], ".%s.safetensors.index.json", wanted_variant);
+    snprintf(name[2], sizeof name[2], ".safetensors.index.%s.json", wanted_variant);
+    return !strcmp(rest, name[0]) || !strcmp(rest, name[1]) || !strcmp(rest, name[2]);
+}
+
 /* What a folder holds, sorted by what stardit makes of it. */
 struct contents {
     struct names plain;   /* MODEL.safetensors, MODEL.safetensors.index.json */
-    struct names variant; /* the same with .fp16 or the like */
+    struct names wanted;  /* the same with .fp16 or the like: the one that is wanted, */
+    struct names variant; /* and others */
     struct names shard;   /* MODEL-00001-of-00002.safetensors */
     struct names other;   /* any other .safetensors */
     struct names pickle;  /* .pth, .pt, .bin, .ckpt */
@@ -96,7 +124,7 @@ static void classify(struct contents *contents, const char *name) {
         if (rest[0] == '.' &&
             (ends_with(rest, ".safetensors") || ends_with(rest, ".safetensors.index.json") ||
              (strncmp(rest, ".safetensors.index.", 19) == 0 && ends_with(rest, ".json")))) {
-            keep_name(&contents->variant, name);
+            keep_name(is_wanted(rest) ? &contents->wanted : &contents->variant, name);
             return;
         }
     }
@@ -151,15 +179,20 @@ static enum sdt_status choose_file(const char *folder, char chosen[NAME_MAX + 1]
     if (reason != 0)
         return fail_folder(folder, reason, err);
 
-    found = contents.plain.count > 0 ? &contents.plain : &contents.variant;
+    found = contents.wanted.count > 0  ? &contents.wanted
+            : contents.plain.count > 0 ? &contents.plain
+                                       : &contents.variant;
+    taken += contents.wanted.count > 0;
     if (found->count == 1) {
         memcpy(chosen, found->first, sizeof found->first);
         return SDT_OK;
     }
     if (found->count > 1)
         return sdt_fail(err, SDT_ERROR_FORMAT,
-                        "%s: %d candidates for the weights (%.80s, %.80s%s); keep one", shown,
-                        found->count, found->first, found->second, found->count > 2 ? ", .." : "");
+                        "%s: %d candidates for the weights (%.80s, %.80s%s); keep one, or name a "
+                        "variant",
+                        shown, found->count, found->first, found->second,
+                        found->count > 2 ? ", .." : "");
     if (contents.shard.count > 0)
         return sdt_fail(err, SDT_ERROR_MISSING, "%s: shards such as %.120s, but no index.json",
                         shown, contents.shard.first);

@@ -11,6 +11,13 @@
 
 struct sdt_weights;
 
+/* For weights that this process opens from now on (set it before other threads open some): files of
+ * this variant ("fp16"; NULL: none) are taken where a component has some, else what is there, as
+ * diffusers does. SDT_ERROR_USAGE for what is no word. */
+enum sdt_status sdt_weights_want_variant(const char *variant, struct sdt_error *err);
+/* For how many components, since then. */
+int sdt_weights_variants_taken(void);
+
 enum sdt_status sdt_weights_open(const char *folder, struct sdt_weights **weights,
                                  struct sdt_error *err);
 void sdt_weights_close(struct sdt_weights *weights); /* NULL is fine */

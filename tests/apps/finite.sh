@@ -3,7 +3,7 @@
 # the step, exit 1 (2 for an input), no video; a latent that was denoised before is kept and decodes.
 . "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
 
-size="--height 32 --width 32 --num-frames 5 --num-inference-steps 3 --progress none"
+size="--height 32 --width 32 --num-frames 5 --num-inference-steps 3 --quiet"
 
 # poisoned NAME COMPONENT FILE TENSOR nan|inf: a checkpoint of links, but for one file.
 poisoned() {

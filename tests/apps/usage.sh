@@ -30,7 +30,11 @@ while IFS='|' read -r words arguments; do
     says "$words"
 done <<EOF
 did you mean --num-inference-steps|--num-inference-step 4
-did you mean --num-inference-steps|--steps 4
+--height and --width|--size 64x64
+did you mean --enable-tiling|--vae-tiling
+--prompt several times|--num-videos-per-prompt 2
+unexpected argument|-q
+--seed needs a value|--model x -s
 did you mean --guidance-scale|--guidance_scal=3
 --transport mpi: must be one of starpu|--model $demo --token-ids 1 --output v.y4m --transport mpi
 unexpected argument|model
@@ -46,7 +50,7 @@ exclude one another|--model $demo --token-ids 1 --negative-prompt x --negative-p
 --height needs a value|--height --width 64
 --guidance-scale nan: must be a number|--guidance-scale nan
 --guidance-scale -1: out of range|--guidance-scale -1
---seed -1: must be an integer|--seed -1
+--seed -2: must be an integer|--seed -2
 --seed 99999999999999999999: must be|--seed 99999999999999999999
 --sampler heun: must be one of unipc|--sampler heun
 schedule old is one of UniPC|--model $demo --token-ids 1 --output v.y4m --sampler euler --sampler-schedule old
@@ -62,6 +66,18 @@ no folder|--model $demo --token-ids 1 --output v.y4m --trace $tmp/none/t.json
 are one file|--model $demo --token-ids 1 --output v.safetensors --save-latent v.safetensors
 must end in .png|--model $demo --token-ids 1 --output v.y4m --contact-sheet sheet.jpg
 avi|--model $demo --token-ids 1 --output v.avi
+one .png holds one frame|--model $demo --token-ids 1 --output v.png
+both take standard output|--model $demo --token-ids 1 --output - --stats -
+goes with --contact-sheet|--model $demo --token-ids 1 --output v.y4m --sheet-columns 2
+takes the place of its noise|--model $demo --token-ids 1 --output v.y4m --latents x --seed 2
+prints no progress|--model $demo --token-ids 1 --output v.y4m --quiet --progress bar
+has no frame rate|--model $demo --token-ids 1 --output v.safetensors --fps 8
+takes one forward|--model $demo --token-ids 1 --output v.y4m --streams 2 --guidance-scale 1
+scale of 1 takes none|--model $demo --token-ids 1 --output v.y4m --negative-prompt x --guidance-scale 1
+usp has a ring|--model $demo --token-ids 1 --output v.y4m --devices 2 --strategy pipesp --ring-degree 2
+usp has a ring|--model $demo --token-ids 1 --output v.y4m --devices 2 --strategy ulysses --ulysses-degree 2
+^stardit-generate: --prompt-file: nope.txt: No such file|--model $demo --output v%d.y4m --prompt-file nope.txt
+^stardit-generate: --prompt: nope.txt: No such file|--model $demo --output v.y4m --prompt @nope.txt
 none|--model $demo --token-ids 1 --output $tmp/none/v.y4m
 multiple of 16|--model $demo --token-ids 1 --output v.y4m --height 100
 4 k + 1|--model $demo --token-ids 1 --output v.y4m --num-frames 16
@@ -110,7 +126,26 @@ passes "$generate" --model="$demo" --token_ids=5,1 --num_frames=5 --num-frames=9
 grep -q "9 frames" "$tmp/out" || fail "the last --num-frames does not count"
 passes $g --dry-run --stats "$tmp/s.json" --trace "$tmp/t.json"
 passes "$generate" --model "$demo" --prompt "@$say" --dry-run
-refuses 1 "$generate" --model "$demo" --prompt "@$tmp/none" --dry-run
+refuses 2 "$generate" --model "$demo" --prompt "@$tmp/none" --dry-run
+
+# As other programs call them; xDiT's degrees mean its strategy.
+passes "$generate" -m "$demo" -p a -H 32 -W48 --steps 2 --cfg-scale 2 -t 1 -s=-1 --num-frames 5 --dry-run
+grep -q "5 frames" "$tmp/out" || fail "short options: $(cat "$tmp/out")"
+passes "$generate" --model "$demo" --token-ids 5,1 --devices 2 --ring-degree 2 --dry-run
+grep -q "usp" "$tmp/out" || fail "--ring-degree alone: $(cat "$tmp/out")"
+
+# Variables that would be ignored.
+run="$generate --model $demo --token-ids 5,1 --height 32 --width 32 --num-frames 5 --steps 1 --quiet --output $tmp/v.y4m"
+refuses 2 env STARPU_SCHED_LIB=/nonexistent.so $run
+says "STARPU_SCHED must name"
+refuses 2 env STARPU_SCHED_LIB=/nonexistent.so STARPU_SCHED=mine $run
+says "STARPU_SCHED_LIB=/nonexistent.so: No such file"
+refuses 2 env STARPU_SCHED=mine $run
+says "unknown scheduler"
+for value in soon -1 1e30 5s; do
+    refuses 2 env STARDIT_STALL_SECONDS=$value $run
+    says "STARDIT_STALL_SECONDS=$value: must be a number"
+done
 
 rm -f "$tmp/out" "$tmp/err"
 left=$(ls "$tmp")

@@ -1,0 +1,99 @@
+#!/bin/sh
+# Outputs beyond one file of mp4: a stream, other films, one picture, links; what people see and find again:
+# seed and prompt in the file, lines that fit a terminal, prompts that are cut.
+. "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
+
+g="$generate --model $demo --height 48 --width 80 --num-frames 5 --num-inference-steps 2 --token-ids 5,6,7,1"
+
+# Standard output is what the file would be, in a pipe as well.
+# shellcheck disable=SC2086
+passes $g --quiet --output "$tmp/v.y4m"
+# shellcheck disable=SC2086
+$g --output - 2>"$tmp/err" </dev/null | cat >"$tmp/stream" || fail "--output -: $(cat "$tmp/err")"
+same "$tmp/stream" "$tmp/v.y4m"
+[ ! -e ./- ] || fail "a file named -"
+
+# Films: the same bytes twice; what they are, by their first bytes.
+if "$info" | grep -q "(libav) yes"; then
+    for film in mp4 webm gif webp; do
+        # shellcheck disable=SC2086
+        $g --quiet --output "$tmp/1.$film" --seed 5 2>"$tmp/err" || {
+            grep -q "libav has no encoder" "$tmp/err" || fail "$film: $(cat "$tmp/err")"
+            echo "$film: no encoder here"
+            continue
+        }
+        # shellcheck disable=SC2086
+        passes $g --quiet --output "$tmp/2.$film" --seed 5 --devices 2
+        same "$tmp/1.$film" "$tmp/2.$film"
+        case $film in
+        mp4) grep -q -a ftyp "$tmp/1.mp4" || fail mp4 ;;
+        webm) grep -q -a "webm" "$tmp/1.webm" || fail webm ;;
+        gif) [ "$(head -c 6 "$tmp/1.gif")" = GIF89a ] || fail gif ;;
+        webp) [ "$(head -c 4 "$tmp/1.webp")" = RIFF ] && grep -q -a ANIM "$tmp/1.webp" || fail webp ;;
+        esac
+        case $film in mp4 | webm)
+            grep -q -a "seed 5, 2 steps, guidance" "$tmp/1.$film" || fail "$film does not name its seed" ;;
+        esac
+    done
+fi
+
+# One frame is a picture.
+# shellcheck disable=SC2086
+passes $g --num-frames 1 --output "$tmp/one.png"
+grep -q "1 frame of 80x48, seed 0 (" "$tmp/err" || fail "the last line: $(cat "$tmp/err")"
+grep -q "^stardit-generate: 1 frame of 80x48, 2 steps, seed 0: about" "$tmp/err" ||
+    fail "the first line: $(cat "$tmp/err")"
+# shellcheck disable=SC2086
+passes $g --num-frames 1 --quiet --output "$tmp/frames/"
+same "$tmp/one.png" "$tmp/frames/00000.png"
+
+# A link stays one; what it leads to is replaced, in its folder.
+mkdir "$tmp/far"
+echo old >"$tmp/far/v.y4m"
+ln -s far/v.y4m "$tmp/link.y4m"
+refuses 2 $g --output "$tmp/link.y4m"
+# shellcheck disable=SC2086
+passes $g --quiet --output "$tmp/link.y4m" --force
+[ -L "$tmp/link.y4m" ] || fail "the link is gone"
+same "$tmp/far/v.y4m" "$tmp/v.y4m"
+ln -s far/l.safetensors "$tmp/l.safetensors"
+# shellcheck disable=SC2086
+passes $g --quiet --output "$tmp/v.y4m" --force --save-latent "$tmp/l.safetensors"
+
+# A random seed is told, and another one each time.
+for i in 1 2; do
+    # shellcheck disable=SC2086
+    passes $g --seed -1 --output "$tmp/random$i.y4m"
+    sed -n 's/.*random.*seed \([0-9]*\) .*/\1/p' "$tmp/err" >"$tmp/seed$i"
+done
+cmp -s "$tmp/seed1" "$tmp/seed2" && fail "two random seeds are $(cat "$tmp/seed1")"
+# shellcheck disable=SC2086
+passes $g --seed "$(cat "$tmp/seed1")" --quiet --output "$tmp/again.y4m"
+same "$tmp/again.y4m" "$tmp/random1.y4m"
+
+if "$info" | grep -q "SentencePiece) yes"; then
+    p="$generate --model $demo --height 32 --width 32 --num-frames 1 --num-inference-steps 1"
+    # shellcheck disable=SC2086
+    passes $p --prompt "a red ball rolls over the grass" --max-sequence-length 4 --output "$tmp/cut.png"
+    grep -q "prompt 1 has [0-9]* tokens, of which 4 are read" "$tmp/err" || fail "cut: $(cat "$tmp/err")"
+    # shellcheck disable=SC2086
+    passes $p --prompt "@@home" --output "$tmp/at.png"
+    printf @home >"$tmp/at"
+    # shellcheck disable=SC2086
+    passes $p --prompt "@$tmp/at" --quiet --output "$tmp/at2.png"
+    same "$tmp/at.png" "$tmp/at2.png"
+fi
+
+# Lines that fit the terminal, also where it is narrow.
+if command -v script >/dev/null; then
+    for width in 20 40 60 100; do
+        script -qec "stty cols $width; $g --num-inference-steps 30 --progress bar --output $tmp/w$width.y4m" \
+            /dev/null >"$tmp/typed" 2>&1 </dev/null || fail "script: $(cat "$tmp/typed")"
+        tr '\r' '\n' <"$tmp/typed" | grep -a 'K$' | sed 's/\x1b\[[0-9;]*[mK]//g' >"$tmp/bars"
+        [ -s "$tmp/bars" ] || fail "no bar at $width columns"
+        widest=$(awk '{ if (length > most) most = length } END { print most + 0 }' "$tmp/bars")
+        echo "$width columns: lines of at most $widest"
+        [ "$widest" -lt "$width" ] || fail "$width columns: a line of $widest"
+    done
+fi
+finish
