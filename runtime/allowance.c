@@ -116,12 +116,11 @@ static void unescape(char *text) {
  * (controller NULL). */
 static bool find_mount(const char *root, const char *controller, char *mount /* [PATH_MAX] */,
                        char *top /* [PATH_MAX] */) {
-    char path[PATH_MAX], *line = NULL;
-    size_t size = 0;
+    char path[PATH_MAX], line[3 * PATH_MAX];
     bool found = false;
     snprintf(path, sizeof path, "%s/proc/self/mountinfo", root);
     FILE *file = fopen(path, "re");
-    while (file && !found && getline(&line, &size, file) > 0) {
+    while (file && !found && fgets(line, sizeof line, file)) {
         char *save, *field[6] = {NULL}, *behind = strstr(line, " - ");
         if (!behind)
             continue;
@@ -145,18 +144,16 @@ static bool find_mount(const char *root, const char *controller, char *mount /* 
     }
     if (file)
         fclose(file);
-    free(line);
     return found;
 }
 
 /* This process's group of a controller: "/docker/abc". */
 static bool find_group(const char *root, const char *controller, char *group /* [PATH_MAX] */) {
-    char path[PATH_MAX], *line = NULL;
-    size_t size = 0;
+    char path[PATH_MAX], line[3 * PATH_MAX];
     bool found = false;
     snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
     FILE *file = fopen(path, "re");
-    while (file && !found && getline(&line, &size, file) > 0) {
+    while (file && !found && fgets(line, sizeof line, file)) {
         char *controllers = strchr(line, ':');
         char *at = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!at)
@@ -170,7 +167,6 @@ static bool find_group(const char *root, const char *controller, char *group /* 
     }
     if (file)
         fclose(file);
-    free(line);
     return found;
 }
 
