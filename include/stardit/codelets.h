@@ -23,6 +23,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct sdt_flow;
 
@@ -216,6 +217,7 @@ void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dty
                      const void *data, size_t count, int out, int in, int taps,
                      sdt_handle y /* [count] written */);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -7,6 +7,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define SDT_MAX_DEVICES 15 /* plus the host: StarPU is built with 16 NUMA nodes */
 #define SDT_MAX_GPUS 8     /* of them: StarPU is built for 8 CUDA devices */
@@ -33,6 +34,7 @@ enum sdt_precision {
     SDT_PRECISION_BFLOAT16 /* GPUs only */
 };
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -21,6 +21,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- flows --------------------------------------------------------------------------------- */
 
@@ -79,6 +80,7 @@ enum sdt_status sdt_vector_get(struct sdt_flow *flow, sdt_handle vector,
                                float *data /* [count] written */, size_t count,
                                struct sdt_error *err);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -23,6 +23,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* Call once before any other kernel (sdt_machine_open does): makes BLAS run each product in the calling
  * thread. BLAS must be safe to call from several threads at once; OpenBLAS built without threads is
@@ -288,6 +289,7 @@ void sdt_blend_columns(int frames, int rows, int extent, int a_width,
                        const float *a /* [frames, rows, a_width, 3] */, int b_width,
                        float *b /* [frames, rows, b_width, 3] in place */);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -31,6 +31,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- the machine: StarPU with a number of devices ------------------------------------------ */
 
@@ -414,6 +415,7 @@ struct sdt_job_state sdt_job_poll(struct sdt_job *job);
 /* Returns when the job has been delivered. */
 void sdt_job_wait(struct sdt_job *job);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -10,6 +10,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* name, exit code of a program that fails with it, what it means */
 #define SDT_STATUS_TABLE(X)                                                                        \
@@ -49,6 +50,7 @@ int sdt_status_exit_code(enum sdt_status status);
 enum sdt_status sdt_fail(struct sdt_error *err, enum sdt_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

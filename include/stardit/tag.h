@@ -14,6 +14,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct starpu_task;
 
@@ -56,6 +57,7 @@ struct sdt_tag {
 /* The task's tag, NULL if it is not one of ours. */
 const struct sdt_tag *sdt_task_tag(const struct starpu_task *task);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -12,6 +12,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct sdt_video {
     int frames, height, width;
@@ -47,6 +48,7 @@ enum sdt_status sdt_video_write(const struct sdt_video *video, const char *path,
 enum sdt_status sdt_video_write_sheet(const struct sdt_video *video, const char *path, int columns,
                                       int rows, int scale, bool force, struct sdt_error *err);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
