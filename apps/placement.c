@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "apps/strategy.h"
+#include "graph/strategies/strategy.h"
 #include "runtime/devices.h"
 
 /* The number of a device that a group names; -1: the machine has no such device. */
@@ -25,8 +26,8 @@ static bool names_gpus(const struct app_named_device *list, int count) {
     return false;
 }
 
-/* Without --devices, the machine has the devices that the groups name: with GPUs just these, in their order;
- * CPU devices are stand-ins, of which there are as many as the highest number says. */
+/* Without --devices, the machine has the devices that the groups name: with GPUs just these, in
+ * their order; CPU devices are stand-ins, of which there are as many as the highest number says. */
 static enum sdt_status gather_devices(struct app_devices *machine,
                                       const struct app_named_device *list, int count,
                                       struct sdt_error *err) {
@@ -147,6 +148,11 @@ static int given_streams(const struct app_placement *o) {
     return o->streams && strcmp(o->streams, "auto") ? atoi(o->streams) : 0;
 }
 
+/* The chunk size that was given, if one was. */
+static int given_chunk(const struct app_placement *o) {
+    return o->chunk_heads && strcmp(o->chunk_heads, "auto") ? atoi(o->chunk_heads) : 0;
+}
+
 /* Does the candidate keep to everything that was given? */
 static bool allowed(const struct sdt_candidate *c, const struct app_placement *o,
                     const struct sdt_placement *given, const struct sdt_strategy *strategy,
@@ -170,21 +176,62 @@ static bool allowed(const struct sdt_candidate *c, const struct app_placement *o
         return false; /* --aco auto alone does not make groups */
     if (o->aco && strcmp(o->aco, "auto") && strcmp(o->aco, sdt_aco_name(p->aco)))
         return false;
-    if (o->chunk_heads && p->chunk_heads && p->chunk_heads != o->chunk_heads)
+    if (given_chunk(o) && p->chunk_heads && p->chunk_heads != given_chunk(o))
         return false;
     return !o->ulysses_degree || !p->ulysses_degree || p->ulysses_degree == o->ulysses_degree;
 }
 
-static void print_candidate(const struct sdt_candidate *c, int rank) {
+static void print_candidate(const struct sdt_candidate *c, int rank, int heads) {
     const struct sdt_placement *p = &c->placement;
-    char groups[40] = "together";
+    char groups[40] = "together", chunk[16] = "all";
     if (p->dit_devices)
         snprintf(groups, sizeof groups, "%d+%d", p->dit_devices, p->vae_devices);
-    printf("  %4d  %-8s chunk %-3d degree %-3d %-9s aco %-8s streams %d  step %.4g s (exposed %.3g "
-           "s) decode %.4g s total %.4g s memory %.1f MB%s\n",
-           rank, sdt_strategy_name(c->strategy), p->chunk_heads, p->ulysses_degree, groups,
+    if (p->chunk_heads < heads)
+        snprintf(chunk, sizeof chunk, "%d", p->chunk_heads);
+    printf("  %4d  %-8s chunk %-3s degree %-3d %-9s aco %-8s streams %d  step %.4g s (exposed %.3g "
+           "s) decode %.4g s total %.4g s memory %.1f MB%s",
+           rank, sdt_strategy_name(c->strategy), chunk, p->ulysses_degree, groups,
            sdt_aco_name(p->aco), p->streams, c->step_seconds, c->exposed_seconds, c->decode_seconds,
            c->total_seconds, c->memory_bytes * 1e-6, c->fits ? "" : ", which is not there");
+}
+
+/* What another one that predicts the same has of its own. */
+static void print_twin(const struct sdt_candidate *c, const struct sdt_candidate *shown, bool first,
+                       int heads) {
+    const struct sdt_placement *p = &c->placement, *q = &shown->placement;
+    printf("%s", first ? "; the same: " : ", ");
+    printf("%s", sdt_strategy_name(c->strategy));
+    if (p->chunk_heads != q->chunk_heads && p->chunk_heads >= heads)
+        printf(" chunk all");
+    else if (p->chunk_heads != q->chunk_heads)
+        printf(" chunk %d", p->chunk_heads);
+    if (p->dit_devices != q->dit_devices)
+        printf(" %d+%d", p->dit_devices, p->vae_devices);
+    if (p->aco != q->aco)
+        printf(" aco %s", sdt_aco_name(p->aco));
+    if (p->streams != q->streams)
+        printf(" streams %d", p->streams);
+}
+
+/* The first rows of a sorted list; candidates that predict the same are one row. */
+static void print_candidates(const struct sdt_candidate *candidate, int count, int heads) {
+    enum { ROWS = 12, TWINS = 4 };
+    int rows = 0;
+    for (int i = 0; i < count && rows < ROWS; i++) {
+        int twins = 0;
+        bool told = false;
+        for (int j = 0; j < i && !told; j++)
+            told = sdt_candidate_equal(&candidate[j], &candidate[i]);
+        if (told)
+            continue;
+        print_candidate(&candidate[i], ++rows, heads);
+        for (int j = i + 1; j < count; j++)
+            if (sdt_candidate_equal(&candidate[i], &candidate[j]) && twins++ < TWINS)
+                print_twin(&candidate[j], &candidate[i], twins == 1, heads);
+        if (twins > TWINS)
+            printf(" and %d more", twins - TWINS);
+        printf("\n");
+    }
 }
 
 /* The best candidate that is allowed. */
@@ -196,7 +243,7 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
         sdt_measure_rates(pipeline, placement->device, o->machine.count, o->machine.workers_each,
                           placement->precision);
     struct sdt_candidate *candidate = NULL;
-    int number = 0, shown = 0, best = -1;
+    int number = 0, kept = 0;
     enum sdt_status status =
         sdt_plan_candidates(pipeline, request, count, &rates, &candidate, &number, err);
 
@@ -208,19 +255,18 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
     for (int i = 0; i < number; i++) {
         if (!allowed(&candidate[i], o, placement, strategy, sdt__forwards(pipeline, request)))
             continue;
-        if (best < 0)
-            best = i;
-        if (table && shown++ < 12)
-            print_candidate(&candidate[i], shown);
+        candidate[kept++] = candidate[i];
     }
-    if (best < 0) {
+    if (table)
+        print_candidates(candidate, kept, pipeline->dit->heads);
+    if (kept == 0) {
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "no plan for %d devices keeps to the given strategy, groups and aco",
                           o->machine.count);
     } else {
         struct sdt_placement given = *placement;
-        request->strategy = candidate[best].strategy;
-        *placement = candidate[best].placement;
+        request->strategy = candidate[0].strategy;
+        *placement = candidate[0].placement;
         placement->device = given.device;
         placement->precision = given.precision;
     }
@@ -232,8 +278,9 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
 static enum sdt_status choose_streams(const struct app_placement *o, struct sdt_pipeline *pipeline,
                                       const struct sdt_request *request, int count,
                                       struct sdt_placement *placement, struct sdt_error *err) {
-    struct sdt_machine_rates rates = sdt_measure_rates(
-        pipeline, placement->device, o->machine.count, o->machine.workers_each, placement->precision);
+    struct sdt_machine_rates rates =
+        sdt_measure_rates(pipeline, placement->device, o->machine.count, o->machine.workers_each,
+                          placement->precision);
     struct sdt_candidate candidate[2];
     enum sdt_status status = SDT_OK;
     for (int s = 0; s < 2 && status == SDT_OK; s++) {
@@ -245,6 +292,39 @@ static enum sdt_status choose_streams(const struct app_placement *o, struct sdt_
     if (status == SDT_OK)
         placement->streams = sdt_candidate_compare(&candidate[0], &candidate[1]) <= 0 ? 1 : 2;
     return status;
+}
+
+/* --chunk-heads auto without --plan auto: everything else stays. */
+static enum sdt_status choose_chunks(const struct app_placement *o, struct sdt_pipeline *pipeline,
+                                     const struct sdt_request *request, int count,
+                                     struct sdt_placement *placement, struct sdt_error *err) {
+    const struct sdt_strategy *strategy = request->strategy;
+    struct sdt_machine_rates rates =
+        sdt_measure_rates(pipeline, placement->device, o->machine.count, o->machine.workers_each,
+                          placement->precision);
+    struct sdt_candidate best = {.strategy = strategy, .placement = *placement}, next = best;
+    int devices = placement->dit_devices ? placement->dit_devices : o->machine.count;
+    enum sdt_status status = sdt_plan_predict(pipeline, request, count, &rates, &best, err);
+    for (int i = 0; status == SDT_OK && strategy->variant; i++) {
+        next.placement = *placement;
+        if (!strategy->variant(i, devices, &next.placement))
+            break;
+        next.placement.ulysses_degree = placement->ulysses_degree;
+        status = sdt_plan_predict(pipeline, request, count, &rates, &next, err);
+        if (status == SDT_OK && sdt_candidate_compare(&next, &best) < 0)
+            best = next;
+    }
+    placement->chunk_heads = best.placement.chunk_heads;
+    return status;
+}
+
+static enum sdt_status check_chunk(const char *chunk, struct sdt_error *err) {
+    char *end;
+    long heads = chunk && strcmp(chunk, "auto") ? strtol(chunk, &end, 10) : 1;
+    if (heads < 1 || heads > SDT_WHOLE_CHUNKS || (chunk && strcmp(chunk, "auto") && *end))
+        return sdt_fail(err, SDT_ERROR_USAGE, "--chunk-heads %s: 1 to %d work, and auto", chunk,
+                        SDT_WHOLE_CHUNKS);
+    return SDT_OK;
 }
 
 enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline,
@@ -260,7 +340,9 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
         if (!strategy)
             return SDT_ERROR_USAGE;
     }
-    enum sdt_status status = app_devices_read(o->devices, &o->machine, err);
+    enum sdt_status status = check_chunk(o->chunk_heads, err);
+    if (status == SDT_OK)
+        status = app_devices_read(o->devices, &o->machine, err);
     if (status == SDT_OK)
         status = read_groups(o, pipeline, request, placement, err);
     if (status == SDT_OK && o->machine.count == 0)
@@ -305,8 +387,8 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
                          : !strcmp(o->aco, "dynamic") ? SDT_ACO_DYNAMIC
                                                       : SDT_ACO_OFF;
     }
-    if (o->chunk_heads)
-        placement->chunk_heads = o->chunk_heads;
+    if (given_chunk(o))
+        placement->chunk_heads = given_chunk(o);
     if (o->ulysses_degree)
         placement->ulysses_degree = o->ulysses_degree;
     if (o->transport && !strcmp(o->transport, "nccl"))
@@ -320,6 +402,10 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
         return sdt_fail(
             err, SDT_ERROR_USAGE,
             "--text-encoder-group vae needs two groups: --dit-devices and --vae-devices");
+    if (!automatic && o->chunk_heads && !strcmp(o->chunk_heads, "auto"))
+        status = choose_chunks(o, pipeline, request, count, placement, err);
+    if (status != SDT_OK)
+        return status;
     if (!automatic && o->streams && !strcmp(o->streams, "auto"))
         return choose_streams(o, pipeline, request, count, placement, err);
     return SDT_OK;

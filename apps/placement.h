@@ -20,7 +20,8 @@ struct app_placement {
     const char *plan;                      /* "auto" or "given" */
     const char *streams;                   /* "1", "2", "auto" */
     const char *strategy;
-    int chunk_heads, ulysses_degree, ring_degree, max_latents;
+    const char *chunk_heads; /* "2", "auto" */
+    int ulysses_degree, ring_degree, max_latents;
     bool vae_spill;
 };
 

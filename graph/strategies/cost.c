@@ -124,8 +124,9 @@ struct sdt_cost sdt_cost_by_layers(const struct sdt_step_load *load) {
     if (load->streams == load->forwards && load->forwards > 1)
         cost.seconds = fmax(fmax(cost.computing, load->forwards * links), alone + ends);
     /* Where layers lie on several devices, these wait for one another. */
+    double workers = (double)layout->devices * load->workers;
     if (load->strategy->device)
-        cost.computing = fmin(cost.seconds, cost.worker_seconds / (layout->devices * load->workers));
+        cost.computing = fmin(cost.seconds, cost.worker_seconds / workers);
     return cost;
 }
 

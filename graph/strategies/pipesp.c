@@ -17,6 +17,12 @@
 
 #include <math.h>
 
+/* An owner with one chunk has no other to hide its way back behind: it goes as Ulysses's does. So
+ * pipesp is never slower than ulysses, given the right chunks. */
+static bool all_in_one(const struct sdt_layout *layout) {
+    return layout->chunks <= layout->ulysses;
+}
+
 static void pipesp(struct sdt_flow *flow, const struct sdt_self_attention *attention) {
     const struct sdt_layout *layout = attention->layout;
 
@@ -33,14 +39,18 @@ static void pipesp(struct sdt_flow *flow, const struct sdt_self_attention *atten
             sdt_exchange_in(flow, attention, SDT_PROJECT_Q, c);
         sdt_exchange_in(flow, attention, SDT_PROJECT_K, c);
     }
+    bool whole = all_in_one(layout);
     for (int c = 0; c < layout->chunks; c++) {
         int own = layout->first_tile[layout->owner[c]];
         for (int i = 0; i < layout->tiles; i++) {
             int t = (own + i) % layout->tiles;
             sdt_attend(flow, attention, c, t);
-            sdt_exchange_out_chunk(flow, attention, c, t);
+            if (!whole)
+                sdt_exchange_out_chunk(flow, attention, c, t);
         }
     }
+    if (whole)
+        sdt_exchange_out_whole(flow, attention);
     for (int t = 0; t < layout->tiles; t++) {
         sdt_exchange_out(flow, attention, t);
         attention->join(flow, attention->model, t);
@@ -64,15 +74,17 @@ static double exposed(const struct sdt_layer_times *t) {
 /* A piece that travels back has a task of its own. */
 static double exchange_tasks(const struct sdt_layout *layout) {
     double tasks = 3.0 * layout->chunks + layout->tiles;
-    for (int t = 0; t < layout->tiles; t++)
+    for (int t = 0; t < layout->tiles && !all_in_one(layout); t++)
         for (int c = 0; c < layout->chunks; c++)
             tasks += sdt_layout_owner(layout, c, t) != layout->home[t];
     return tasks;
 }
 
 static bool chunk_sizes(int index, int devices, struct sdt_placement *placement) {
-    placement->chunk_heads = 1 << index;
-    return devices > 1 && index < 3;
+    static const int sizes[] = {1, 2, 4, SDT_WHOLE_CHUNKS};
+    int count = (int)(sizeof sizes / sizeof sizes[0]);
+    placement->chunk_heads = index < count ? sizes[index] : 0;
+    return devices > 1 && index < count;
 }
 
 const struct sdt_strategy sdt__strategy_pipesp = {

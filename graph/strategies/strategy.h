@@ -32,6 +32,9 @@ struct sdt_attention_buffers {
     sdt_handle *keys, *values;           /* [gathered] -> [heads of c, tiles, rows, e], or NULL */
 };
 
+/* As placement.chunk_heads: all heads of an owner in one chunk. */
+#define SDT_WHOLE_CHUNKS 1024
+
 struct sdt_strategy;
 /* The pieces, and what the strategy adds. Failures stay in the flow. */
 void sdt_attention_buffers_init(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,

@@ -45,7 +45,9 @@ done
 # One worker has nothing to hide; several devices have.
 passes "$generate" --model "$demo" $size --devices 1 --workers-per-device 1 --plan auto --dry-run
 grep -q "^  streams        1, one forward after the other" "$tmp/out" || fail "$(cat "$tmp/out")"
-grep -q "streams 2 .* memory " "$tmp/out" || fail "no second stream among the candidates"
+# Both may predict the same, and are one row then.
+grep -Eq "streams 2 .* memory |the same: single streams 2" "$tmp/out" ||
+    fail "no second stream among the candidates"
 passes "$generate" --model "$demo" $size --devices 1 --workers-per-device 1 --streams auto --dry-run
 grep -q "^  streams        1, " "$tmp/out" || fail "--streams auto: $(cat "$tmp/out")"
 passes "$generate" --model "$demo" $size --devices 4 --strategy ulysses --streams auto --dry-run

@@ -224,6 +224,35 @@ static void check_gpus(struct sdt_pipeline *pipeline, const struct sdt_request *
     }
 }
 
+/* With the chunks that the model would choose, pipesp is never predicted slower than ulysses,
+ * whatever tasks cost; and two candidates that are equal say so of each other. */
+static void check_pipesp(struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                         const struct sdt_machine_rates *given) {
+    struct sdt_machine_rates rates = *given;
+    struct sdt_error err;
+    if (rates.devices < 2)
+        return;
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass)
+            rates.overheads = (struct sdt_overheads){4e-6, 5e-6, 12e-6};
+        for (int streams = 1; streams <= 2; streams++) {
+            struct sdt_candidate c = predicted(pipeline, request, &rates, "ulysses", streams);
+            double ulysses = c.step_seconds, best = INFINITY;
+            c.strategy = sdt_strategy_find("pipesp");
+            for (int i = 0; c.strategy->variant(i, rates.devices, &c.placement); i++)
+                if (sdt_plan_predict(pipeline, request, 1, &rates, &c, &err) == SDT_OK)
+                    best = fmin(best, c.step_seconds);
+            check(best <= ulysses * (1.0 + 1e-12), "pipesp slower than ulysses", rates.devices,
+                  rates.link_bytes_per_second);
+        }
+    }
+    struct sdt_candidate same = predicted(pipeline, request, &rates, "pipesp", 1), other = same;
+    other.total_seconds *= 1.0 + 1e-10;
+    check(sdt_candidate_equal(&same, &other), "equal ones differ", rates.devices, 0);
+    other.memory_bytes += 1.0;
+    check(!sdt_candidate_equal(&same, &other), "unequal memory is equal", rates.devices, 0);
+}
+
 int main(void) {
     static const double links[] = {1e5, 1e8, 1e11};
     struct sdt_error err = {0};
@@ -276,6 +305,7 @@ int main(void) {
                 }
                 check(c[0].total_seconds <= off * (1 + 1e-8), "aco chosen at a loss", devices,
                       links[l]);
+                check_pipesp(pipeline, &request, &rates);
                 if (devices > 1 && links[l] < 1e9)
                     check(pipesp < ulysses, "pipesp hides nothing", devices, links[l]);
                 free(c);
