@@ -444,10 +444,17 @@ static void place_layers(struct program *p, const struct sdt_place *place, int d
     }
 }
 
+/* Frames in flight beside those that are looked at: enough that workers do not wait for one
+ * another. */
+static int slack_of(const struct sdt_vae_job *job) {
+    int workers = job->place ? job->place->workers : 4;
+    return workers < 2 ? 2 : at_most(workers, 4);
+}
+
 static void decoder_init(struct sdt_flow *flow, struct decoder *d,
                          struct sdt_parameters *parameters, int devices, int only) {
     struct program *p = &d->program;
-    int slack = d->machine->workers_per_device < 2 ? 2 : at_most(d->machine->workers_per_device, 4);
+    int slack = slack_of(d->job);
 
     build(d->vae, p);
     if (p->failed) {
@@ -850,8 +857,8 @@ static double bytes_of(const struct sdt_vae *opened, const struct sdt_vae_job *j
     double cols = at_most(t.size_cols, job->width);
     build(vae, &p);
     for (int e = 0; e < p.edges; e++)
-        frames += (p.edge[e].window + 1.0) * p.edge[e].channels * p.edge[e].space *
-                  p.edge[e].space * rows * cols;
+        frames += (p.edge[e].window - 1.0 + slack_of(job)) * p.edge[e].channels *
+                  p.edge[e].space * p.edge[e].space * rows * cols;
     double largest = largest_task(&p, job, (int)rows, (int)cols);
     program_clear(&p);
     double size = (double)sdt_dtype_size(job->dtype);
