@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "apps/devices.h"
 #include "apps/info_gpus.h"
@@ -261,7 +262,8 @@ static enum sdt_status print_model(const char *model, const struct size *size,
     printf("Size:         %d frames of %dx%d (width x height): latent %dx%dx%d, %lld tokens in "
            "tiles of %d\n",
            request.num_frames, request.width, request.height, geometry.frames, geometry.height,
-           geometry.width, (long long)tokens, sdt_tile_rows(tokens));
+           geometry.width, (long long)tokens,
+           sdt_tile_rows(tokens, (int)sysconf(_SC_NPROCESSORS_ONLN)));
     printf("Work:         %.4g TFLOP a step (%d forward%s of %.4g, %d text keys), %.4g TFLOP to "
            "decode, %d steps\n",
            forward * forwards * 1e-12, forwards, forwards == 1 ? "" : "s", forward * 1e-12,

@@ -1,38 +1,41 @@
 /* stardit-bench kernels: each kernel at a realistic size on one core, checked against its plain
  * version and timed.
  *
- * A kernel's rate alone says little on a machine that does other things too, so each one races a
- * yardstick on the spot: a plain sgemm of 1024^3 where arithmetic is the work, a memcpy of as many
- * bytes as the kernel must at least move where memory is. Slices of both alternate, the best time
- * of each counts. The error is max |kernel - reference| / max |reference| over a part of the output
- * that the double-precision version can compute in reasonable time. */
+ * A kernel's rate alone says little on a machine that does other things too, so each one takes turns with a
+ * yardstick on the spot: multiply-adds in registers where arithmetic is the work (bench/peak.h), a memcpy of
+ * as many bytes as the kernel must at least move where memory is. The thread's CPU time counts; the share is
+ * median over median, and beside it that of the kernel's best twentieth: nearer to what a processor without
+ * neighbours gives. The error is
+ * max |kernel - reference| / max |reference| over a part of the output that the double-precision version
+ * can compute in reasonable time. */
 #include "bench/kernels.h"
 
 #include "apps/options.h"
-#include "base/clock.h"
 #include "bench/cuda.h"
-#include "kernels/cpu/blas.h"
+#include "bench/peak.h"
 #include "kernels/reference.h"
 
+#include <cblas.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SGEMM = 1024, SLICES = 5, ARRAYS = 12 };
+enum { COPY = 1 << 20, ARRAYS = 12, LEAST = 9, MOST = 400, COPIES = 8 };
 
 struct bench {
     int argc;
     char **argv;
     int *used; /* [argc]: a kernel has that name */
     int failed, no_memory;
-    float *yard[3];       /* [SGEMM, SGEMM] */
+    float *yard[3];       /* [COPY] */
     float *array[ARRAYS]; /* of the kernel at hand */
     int arrays;
-    double bytes;           /* of the memcpy to race; 0: race the sgemm */
-    double best, yardstick; /* seconds of one call */
-    double call, slice;     /* when the call and the slice at hand began; 0: none */
-    int slices;             /* done */
+    double bytes;           /* of the memcpy to take turns with; 0: the multiply-adds */
+    double seconds[MOST];   /* of a call, in each turn */
+    double yardstick[MOST]; /* GFLOP/s or GB/s, in each turn */
+    double turn, spent;     /* when the turn at hand began; seconds of all */
+    int calls, turns;       /* of the turn at hand; that are done */
     int rows;               /* printed */
 };
 
@@ -61,48 +64,49 @@ static int asked(struct bench *bench, const char *name) {
     return all;
 }
 
-static void run_yardstick(struct bench *bench) {
-    double start = sdt__host_now();
+/* GB/s of a memcpy of the kernel's bytes: half is read, half written. */
+static double copy_rate(struct bench *bench) {
+    size_t half = (size_t)(bench->bytes / 2), most = (size_t)COPY * sizeof(float);
+    double start = bench_cpu_time(), seconds;
     int calls = 0;
-    if (bench->bytes > 0) { /* half is read, half written */
-        size_t half = (size_t)(bench->bytes / 2), most = (size_t)SGEMM * SGEMM * sizeof(float);
-        do {
-            for (size_t at = 0; at < half; at += most)
-                memcpy(bench->yard[calls % 2], bench->yard[2], half - at < most ? half - at : most);
-            calls++;
-        } while (sdt__host_now() - start < 2e-3);
-    } else {
-        sdt__gemm_nn(SGEMM, SGEMM, SGEMM, 1.f, bench->yard[0], SGEMM, bench->yard[1], SGEMM, 0.f,
-                     bench->yard[2], SGEMM);
-        calls = 1;
-    }
-    double seconds = (sdt__host_now() - start) / calls;
-    bench->yardstick = fmin(bench->yardstick, seconds);
+    do {
+        for (size_t at = 0; at < half; at += most)
+            memcpy(bench->yard[calls % 2], bench->yard[2], half - at < most ? half - at : most);
+        calls++;
+        seconds = bench_cpu_time() - start;
+    } while (seconds < 0.5e-3);
+    return 1e-9 * bench->bytes * calls / seconds;
 }
 
-/* The head of the loop round a kernel's call: while (race(bench)) kernel(...); times each pass. */
+/* The head of the loop round a kernel's call: while (race(bench)) kernel(...). A turn is the calls of a
+ * millisecond, then a slice of the yardstick. The first call warms up. */
 static int race(struct bench *bench) {
-    double t = sdt__host_now();
-    if (bench->call > 0)
-        bench->best = fmin(bench->best, t - bench->call);
-    if (bench->slice > 0 && t - bench->slice > 20e-3) {
-        run_yardstick(bench);
-        bench->slice = 0;
-        if (++bench->slices == SLICES)
+    double length = bench_cpu_time() - bench->turn;
+    if (bench->calls++ >= 0) {
+        if (length < 1e-3)
+            return 1;
+        bench->seconds[bench->turns] = length / bench->calls;
+        bench->yardstick[bench->turns++] = bench->bytes > 0 ? copy_rate(bench) : bench_fma_peak();
+        bench->spent += length;
+        if (bench->turns == MOST || (bench->turns >= LEAST && bench->spent > 0.4))
             return 0;
+        bench->calls = 0;
     }
-    bench->call = sdt__host_now();
-    if (bench->slice == 0)
-        bench->slice = bench->call;
+    bench->turn = bench_cpu_time();
     return 1;
 }
 
-/* The start of each kernel's function: gets its arrays freed and a fresh clock. bytes 0: sgemm. */
+/* The start of each kernel's function: a fresh clock. bytes 0: arithmetic. */
 static void begin(struct bench *bench, double bytes) {
     bench->bytes = bytes;
-    bench->best = bench->yardstick = INFINITY;
-    bench->call = bench->slice = 0;
-    bench->slices = 0;
+    bench->calls = -2;
+    bench->turns = 0;
+    bench->spent = 0;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
 static double error_of(size_t n, const float *got /* [n] */, const float *want /* [n] */) {
@@ -116,35 +120,81 @@ static double error_of(size_t n, const float *got /* [n] */, const float *want /
     return worst / scale;
 }
 
-/* work: FLOPs against sgemm, bytes against memcpy */
+/* work: FLOPs, or bytes */
 static void end(struct bench *bench, const char *name, const char *size, double work, double error,
                 double tolerance) {
-    double yard_work = bench->bytes > 0 ? bench->bytes : 2. * SGEMM * SGEMM * SGEMM;
-    double rate = 1e-9 * work / bench->best, yard_rate = 1e-9 * yard_work / bench->yardstick;
-    int good = error <= tolerance;
+    int n = bench->turns, good = error <= tolerance;
+    qsort(bench->seconds, (size_t)n, sizeof *bench->seconds, ascending);
+    qsort(bench->yardstick, (size_t)n, sizeof *bench->yardstick, ascending);
+    double rate = 1e-9 * work / bench->seconds[n / 2];
+    double share = 100. * rate / bench->yardstick[n / 2];
+    double best = 1e-7 * work / bench->seconds[n / 20] / bench->yardstick[n / 2];
     if (!bench->rows++)
-        printf("%-16s %-38s %9s %9s %16s\n", "kernel", "size", "error", "allowed", "rate");
-    printf("%-16s %-38s %9.1e %9.1e %8.1f %s %5.0f%% of %s%s\n", name, size, error, tolerance, rate,
-           bench->bytes > 0 ? "GB/s   " : "GFLOP/s", 100. * rate / yard_rate,
-           bench->bytes > 0 ? "memcpy" : "sgemm", good ? "" : "  WRONG");
+        printf("%-16s %-38s %9s %9s %16s %7s %5s\n", "kernel", "size", "error", "allowed", "rate",
+               "median", "best");
+    printf("%-16s %-38s %9.1e %9.1e %8.1f %s %6.0f%% %4.0f%% of %s%s\n", name, size, error,
+           tolerance, rate, bench->bytes > 0 ? "GB/s   " : "GFLOP/s", share, best,
+           bench->bytes > 0 ? "memcpy" : "peak", good ? "" : "  WRONG");
     fflush(stdout);
     bench->failed |= !good;
 }
 
-static void bench_linear(struct bench *bench, int rows, int n, int k, enum sdt_epilogue epilogue) {
+/* Packed weights as a run finds them: another layer's each time, from the third cache or from memory. */
+struct weights {
+    struct sdt_weight weight[COPIES];
+    int count, next;
+};
+
+static struct sdt_weight next_of(struct weights *weights) {
+    return weights->weight[weights->next++ % weights->count];
+}
+
+/* w[n, k] in the order of the kernels, in runs of k, until the kernel's end; as often as fills 64 MB. */
+static struct weights packed(struct bench *bench, enum sdt_dtype dtype, int n, int k, int run,
+                             const void *w) {
+    size_t size = sdt_packed_size(dtype, n, k), one = (size + 63) / 64 * 64;
+    size_t count = ((size_t)64 << 20) / one;
+    struct weights weights = {.count = count < 1 ? 1 : count > COPIES ? COPIES : (int)count};
+    char *to = (char *)numbers(bench, (size_t)weights.count * one / sizeof(float), 0.f);
+    for (int i = 0; to && i < weights.count; i++, to += one) {
+        sdt_pack_weight(dtype, n, k, run, w, to);
+        weights.weight[i] = (struct sdt_weight){to, dtype, 1};
+    }
+    return weights;
+}
+
+/* How the weights of a layer are stored. */
+enum store { PACKED, PACKED_BF16, MAPPED };
+
+static void bench_linear(struct bench *bench, int rows, int n, int k, enum sdt_epilogue epilogue,
+                         enum store store) {
     enum { CHECKED = 2 };
-    float *x = numbers(bench, (size_t)rows * k, 1.f), *w = numbers(bench, (size_t)n * k, 0.1f);
+    static const char *const names[] = {"", ", bf16", ", not packed"};
+    size_t count = (size_t)n * (size_t)k;
+    float *x = numbers(bench, (size_t)rows * k, 1.f), *w = numbers(bench, count, 0.1f);
     float *bias = numbers(bench, n, 1.f), *y = numbers(bench, (size_t)rows * n, 1.f);
-    float *want = numbers(bench, (size_t)CHECKED * n, 0.f);
+    float *want = numbers(bench, (size_t)CHECKED * n, 0.f),
+          *narrow = numbers(bench, count / 2, 0.f);
     char size[64];
+    if (bench->no_memory)
+        return;
+    if (store == PACKED_BF16) {
+        sdt_convert_to(SDT_F32, count, w, SDT_BF16, narrow);
+        sdt_convert(SDT_BF16, count, narrow, w);
+    }
+    struct weights weights = packed(bench, store == PACKED_BF16 ? SDT_BF16 : SDT_F32, n, k, k,
+                                    store == PACKED_BF16 ? (void *)narrow : w);
     if (bench->no_memory)
         return;
     begin(bench, 0);
     while (race(bench))
-        sdt_linear(rows, n, k, x, w, bias, epilogue, y);
-    sdt_linear_reference(CHECKED, n, k, x, w, bias, epilogue, want);
-    snprintf(size, sizeof size, "%d rows, %d -> %d%s", rows, k, n, epilogue ? ", gelu" : "");
-    end(bench, "linear", size, 2. * rows * n * k, error_of((size_t)CHECKED * n, y, want), 3e-6);
+        sdt_linear(rows, n, k, x, store == MAPPED ? sdt_plain_weight(w) : next_of(&weights), bias,
+                   epilogue, y);
+    int checked = rows < CHECKED ? rows : CHECKED;
+    sdt_linear_reference(checked, n, k, x, w, bias, epilogue, want);
+    snprintf(size, sizeof size, "%d row%s, %d -> %d%s%s", rows, rows == 1 ? "" : "s", k, n,
+             epilogue ? ", gelu" : "", names[store]);
+    end(bench, "linear", size, 2. * rows * n * k, error_of((size_t)checked * n, y, want), 3e-6);
 }
 
 static void bench_residual(struct bench *bench, int rows, int n, int k) {
@@ -153,19 +203,38 @@ static void bench_residual(struct bench *bench, int rows, int n, int k) {
     float *x = numbers(bench, (size_t)rows * k, 1.f), *w = numbers(bench, (size_t)n * k, 0.1f);
     float *bias = numbers(bench, n, 1.f), *gate = numbers(bench, n, 1.f);
     float *y = numbers(bench, all, 1.f), *want = numbers(bench, part, 0.f);
-    float *scratch = numbers(bench, all, 0.f);
+    float *scratch = numbers(bench, sdt_linear_residual_scratch(rows), 0.f);
+    char size[64];
+    if (bench->no_memory)
+        return;
+    struct weights weights = packed(bench, SDT_F32, n, k, k, w);
+    if (bench->no_memory)
+        return;
+    begin(bench, 0);
+    while (race(bench))
+        sdt_linear_residual(rows, n, k, x, next_of(&weights), bias, gate, gate, y, scratch);
+    memcpy(y, x, part * sizeof *y); /* it grew with each pass */
+    memcpy(want, x, part * sizeof *y);
+    sdt_linear_residual(rows, n, k, x, next_of(&weights), bias, gate, gate, y, scratch);
+    sdt_linear_residual_reference(CHECKED, n, k, x, w, bias, gate, gate, want);
+    snprintf(size, sizeof size, "%d rows, %d -> %d, gated", rows, k, n);
+    end(bench, "linear_residual", size, 2. * rows * n * k, error_of(part, y, want), 3e-6);
+}
+
+/* What BLAS makes of the same product, for comparison: nothing of stardit's. */
+static void bench_blas(struct bench *bench, int rows, int n, int k) {
+    float *x = numbers(bench, (size_t)rows * k, 1.f), *w = numbers(bench, (size_t)n * k, 0.1f);
+    float *y = numbers(bench, (size_t)rows * n, 1.f), *want = numbers(bench, n, 1.f);
     char size[64];
     if (bench->no_memory)
         return;
     begin(bench, 0);
     while (race(bench))
-        sdt_linear_residual(rows, n, k, x, w, bias, gate, gate, y, scratch);
-    memcpy(y, x, part * sizeof *y); /* it grew with each pass */
-    memcpy(want, x, part * sizeof *y);
-    sdt_linear_residual(rows, n, k, x, w, bias, gate, gate, y, scratch);
-    sdt_linear_residual_reference(CHECKED, n, k, x, w, bias, gate, gate, want);
-    snprintf(size, sizeof size, "%d rows, %d -> %d, gated", rows, k, n);
-    end(bench, "linear_residual", size, 2. * rows * n * k, error_of(part, y, want), 3e-6);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, n, k, 1.f, x, k, w, k, 0.f, y,
+                    n);
+    sdt_linear_reference(1, n, k, x, w, NULL, SDT_EPILOGUE_NONE, want);
+    snprintf(size, sizeof size, "%d rows, %d -> %d", rows, k, n);
+    end(bench, "blas", size, 2. * rows * n * k, error_of((size_t)n, y, want), 3e-6);
 }
 
 static void bench_norms(struct bench *bench, int rows, int d) {
@@ -264,7 +333,7 @@ static void bench_attention(struct bench *bench, int rows, int e, int tile, int 
     float *q = numbers(bench, (size_t)rows * e, 3.f), *k = numbers(bench, nk, 1.f);
     float *v = numbers(bench, nk, 1.f), *o = numbers(bench, (size_t)rows * e, 0.f);
     float *want = numbers(bench, (size_t)CHECKED * e, 0.f), scale = 1.f / sqrtf((float)e);
-    float *scratch = numbers(bench, sdt_attention_scratch(rows, e, tile), 0.f);
+    float *scratch = numbers(bench, sdt_attention_scratch(rows, e, keys), 0.f);
     char size[64];
     if (bench->no_memory)
         return;
@@ -301,13 +370,15 @@ static void bench_text(struct bench *bench, int tokens, int heads, int e) {
     float *q = numbers(bench, n, 0.5f), *k = numbers(bench, n, 0.5f), *v = numbers(bench, n, 1.f);
     float *table = numbers(bench, (size_t)32 * heads, 2.f), *o = numbers(bench, n, 0.f);
     float *want = numbers(bench, n, 0.f);
-    float *scratch = numbers(bench, sdt_text_attention_scratch(tokens), 0.f);
+    float *scratch = numbers(bench, sdt_text_attention_scratch(tokens, tokens, e), 0.f);
     char size[64];
     if (bench->no_memory)
         return;
+    const float *keys = k, *values = v;
     begin(bench, 0);
     while (race(bench))
-        sdt_text_attention(tokens, width, 0, heads, e, q, k, v, table, heads, o, scratch);
+        sdt_text_attention(tokens, heads, e, 0, tokens, q, tokens, &keys, &values, table, o,
+                           scratch);
     sdt_text_attention_reference(tokens, width, 0, heads, e, q, k, v, table, heads, want);
     snprintf(size, sizeof size, "%d tokens, %d heads x %d", tokens, heads, e);
     end(bench, "text_attention", size, 4. * tokens * tokens * width, error_of(n, o, want), 5e-6);
@@ -325,7 +396,7 @@ static void bench_frame_attention(struct bench *bench, int pixels, int channels)
         return;
     begin(bench, 0);
     while (race(bench))
-        sdt_frame_attention(pixels, channels, qkv, o, scratch);
+        sdt_frame_attention(pixels, channels, 0, pixels, qkv, o, scratch);
     float *to[] = {q, k, v}; /* apart, so that the reference can do the first pixels only */
     for (int i = 0; i < 3 * pixels; i++)
         memcpy(to[i % 3] + (size_t)(i / 3) * channels, qkv + (size_t)i * channels,
@@ -342,7 +413,7 @@ static void bench_conv(struct bench *bench, struct sdt_conv conv) {
     size_t in_pixels = (size_t)conv.height * conv.width, pixels = in_pixels * scale * scale;
     size_t depth = (size_t)conv.kt * conv.ks * conv.ks * conv.in, part = pixels * CHECKED;
     float *w = numbers(bench, conv.out * depth, 0.1f), *bias = numbers(bench, conv.out, 1.f);
-    float *scratch = numbers(bench, sdt_conv_frame_scratch(&conv), 0.f);
+    float *scratch = numbers(bench, sdt_conv_scratch(&conv), 0.f);
     float *y = numbers(bench, pixels * conv.out, 0.f);
     float *got = numbers(bench, part, 0.f), *want = numbers(bench, part, 0.f);
     const float *x[3] = {NULL};
@@ -351,9 +422,14 @@ static void bench_conv(struct bench *bench, struct sdt_conv conv) {
         x[t] = numbers(bench, in_pixels * conv.in, 1.f);
     if (bench->no_memory)
         return;
+    struct weights weights = packed(bench, SDT_F32, conv.out, (int)depth, conv.ks * conv.in, w);
+    struct sdt_conv_input input = {x, 1, 0, conv.height};
+    if (bench->no_memory)
+        return;
     begin(bench, 0);
     while (race(bench))
-        sdt_conv_frame(&conv, x, w, bias, NULL, y, scratch);
+        sdt_conv_rows(&conv, 0, conv.height * scale, &input, next_of(&weights), bias, NULL, y,
+                      scratch);
     struct sdt_conv checked = conv;
     checked.out = CHECKED;
     sdt_conv_frame_reference(&checked, x, w, bias, NULL, want);
@@ -362,7 +438,7 @@ static void bench_conv(struct bench *bench, struct sdt_conv conv) {
     snprintf(size, sizeof size, "%d -> %d, (%d,%d,%d), %d x %d%s", conv.in, conv.out, conv.kt,
              conv.ks, conv.ks, conv.height * scale, conv.width * scale,
              conv.upsample ? " enlarged" : "");
-    end(bench, "conv_frame", size, 2. * pixels * conv.out * depth, error_of(part, got, want), 3e-6);
+    end(bench, "conv_rows", size, 2. * pixels * conv.out * depth, error_of(part, got, want), 3e-6);
 }
 
 static void bench_time_upsample(struct bench *bench, int height, int width, int channels) {
@@ -371,16 +447,20 @@ static void bench_time_upsample(struct bench *bench, int height, int width, int 
     float *bias = numbers(bench, 2 * channels, 1.f);
     float *y[2] = {numbers(bench, frame, 0.f), numbers(bench, frame, 0.f)};
     float *want[2] = {numbers(bench, frame, 0.f), numbers(bench, frame, 0.f)};
-    float *scratch = numbers(bench, sdt_time_upsample_scratch(width, channels), 0.f);
+    float *scratch = numbers(bench, sdt_time_upsample_scratch((size_t)height * width), 0.f);
     const float *x[3];
     char size[64];
     for (int t = 0; t < 3; t++)
         x[t] = numbers(bench, frame, 1.f);
     if (bench->no_memory)
         return;
+    struct weights weights = packed(bench, SDT_F32, 2 * channels, 3 * channels, channels, w);
+    if (bench->no_memory)
+        return;
     begin(bench, 0);
     while (race(bench))
-        sdt_time_upsample(height, width, channels, x, w, bias, y[0], y[1], scratch);
+        sdt_time_upsample((size_t)height * width, channels, x, next_of(&weights), bias, y[0], y[1],
+                          scratch);
     int rows = height < 2 ? height : 2; /* a pixel sees only itself in the three frames */
     size_t part = (size_t)rows * width * channels;
     sdt_time_upsample_reference(rows, width, channels, x, w, bias, want[0], want[1]);
@@ -485,28 +565,42 @@ static void finish_kernel(struct bench *bench) {
 
 static void run_all(struct bench *bench) {
     enum { D = 1536, HEADS = 12, E = 128, FFN = 8960 };
-    static const int rows[] = {128, 256};
+    /* Tiles have 64 to 256 rows, or what a worker's share of a short sequence is; conditioning has 1, and prompts
+     * have up to 512, whose weights are used once. */
+    static const int rows[] = {1, 16, 64, 128, 256};
+    static const int lengths[] = {1024, 4100};
     static const struct sdt_conv convs[] = {
-        {96, 96, 3, 3, 24, 832, 0},   {384, 384, 3, 3, 30, 104, 0}, {384, 192, 1, 3, 30, 104, 1},
-        {192, 384, 1, 1, 60, 104, 0}, {96, 3, 3, 3, 24, 832, 0},
+        {96, 96, 3, 3, 24, 832, 0},   {192, 192, 3, 3, 24, 416, 0}, {384, 384, 3, 3, 30, 104, 0},
+        {384, 192, 1, 3, 30, 104, 1}, {192, 384, 1, 1, 60, 104, 0}, {96, 3, 3, 3, 24, 832, 0},
     };
-    for (int i = 0; i < 2; i++)
-        if (asked(bench, "linear")) {
-            bench_linear(bench, rows[i], D, D, SDT_EPILOGUE_NONE);
-            finish_kernel(bench);
-            bench_linear(bench, rows[i], FFN, D, SDT_EPILOGUE_GELU_TANH);
-            finish_kernel(bench);
-        }
-    for (int i = 0; i < 2; i++)
-        if (asked(bench, "linear_residual")) {
-            bench_residual(bench, rows[i], D, FFN);
-            finish_kernel(bench);
-        }
-    for (int i = 0; i < 2; i++)
-        if (asked(bench, "attention")) {
-            bench_attention(bench, rows[i], E, rows[i], 4100);
-            finish_kernel(bench);
-        }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && asked(bench, "linear"); i++) {
+        bench_linear(bench, rows[i], D, D, SDT_EPILOGUE_NONE, PACKED);
+        finish_kernel(bench);
+        bench_linear(bench, rows[i], FFN, D, SDT_EPILOGUE_GELU_TANH, PACKED);
+        finish_kernel(bench);
+        bench_linear(bench, rows[i], FFN, D, SDT_EPILOGUE_GELU_TANH, PACKED_BF16);
+        finish_kernel(bench);
+    }
+    for (int i = 120; i <= 512 && asked(bench, "linear"); i += 392) {
+        bench_linear(bench, i, 10240, 4096, SDT_EPILOGUE_NONE, MAPPED);
+        finish_kernel(bench);
+    }
+    for (size_t i = 1; i < sizeof rows / sizeof *rows && asked(bench, "linear_residual"); i++) {
+        bench_residual(bench, rows[i], D, FFN);
+        finish_kernel(bench);
+    }
+    for (int i = 16; i <= 128 && asked(bench, "blas"); i += 112) {
+        bench_blas(bench, i, D, D);
+        finish_kernel(bench);
+        bench_blas(bench, i, FFN, D);
+        finish_kernel(bench);
+    }
+    for (int i = 0; i < 2 && asked(bench, "attention"); i++) {
+        bench_attention(bench, 128, E, 128, lengths[i]);
+        finish_kernel(bench);
+        bench_attention(bench, 128, E / 2, 128, lengths[i]);
+        finish_kernel(bench);
+    }
     if (asked(bench, "cross_attention"))
         bench_cross(bench, 128, HEADS, E, 512);
     finish_kernel(bench);
@@ -517,7 +611,7 @@ static void run_all(struct bench *bench) {
         bench_frame_attention(bench, 1560, 384);
     finish_kernel(bench);
     for (size_t i = 0; i < sizeof convs / sizeof *convs; i++)
-        if (asked(bench, "conv_frame")) {
+        if (asked(bench, "conv_rows")) {
             bench_conv(bench, convs[i]);
             finish_kernel(bench);
         }
@@ -554,8 +648,9 @@ static int bench_cpu(int argc, char **argv) {
     struct bench bench = {.argc = argc, .argv = argv, .used = calloc(argc + 1, sizeof(int))};
     int result = 0;
     for (int i = 0; i < 3; i++)
-        bench.yard[i] = numbers(&bench, (size_t)SGEMM * SGEMM, 1.f);
-    bench.arrays = 0; /* the yardsticks stay */
+        bench.yard[i] = numbers(&bench, COPY, 1.f);
+    bench.arrays = 0;   /* the yardsticks stay */
+    sdt_kernels_init(); /* BLAS on one core too */
     if (bench.used && !bench.no_memory)
         run_all(&bench);
     if (!bench.used || bench.no_memory) {

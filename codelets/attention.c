@@ -82,7 +82,7 @@ void sdt_insert_attention(struct sdt_flow *flow, const char *name, int heads, in
                           .lse = sdt__task_access(&task, lse, mode),
                           .scratch = -1,
                           .partial = -1};
-    size_t scratch = SDT_SCRATCH(flow->place->kind, sdt_attention_scratch(rows, e, tile), 0);
+    size_t scratch = SDT_SCRATCH(flow->place->kind, sdt_attention_scratch(rows, e, keys), 0);
     if (scratch > 0)
         a.scratch = sdt__task_scratch(&task, scratch);
     if (merge)

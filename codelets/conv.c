@@ -6,27 +6,30 @@ size_t sdt__conv_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype,
                          const struct sdt_conv *conv) {
     (void)kind; /* without CUDA neither matters */
     (void)dtype;
-    return SDT_SCRATCH(kind, sdt_conv_frame_scratch(conv),
-                       sdt_cuda_conv_frame_scratch(dtype, conv));
+    return SDT_SCRATCH(kind, sdt_conv_scratch(conv), sdt_cuda_conv_frame_scratch(dtype, conv));
 }
 
 /* ---- sdt_insert_conv ------------------------------------------------------------------------ */
 
+enum { MOST_BANDS = 3 * SDT_MOST_CONV_BANDS };
+
 struct conv {
     struct sdt_conv conv;
-    int x[3], w, bias, residual, y, scratch;
+    struct sdt_conv_part part;
+    int x[MOST_BANDS], w, bias, residual, y, scratch;
 };
 
 static void conv_cpu(void *buffers[], void *cl_arg) {
     const struct conv *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    const float *x[3];
-    for (int i = 0; i < 3; i++)
+    const float *x[MOST_BANDS];
+    for (int i = 0; i < a->conv.kt * a->part.bands; i++)
         x[i] = sdt__floats(buffers, a->x[i]);
-    sdt_conv_frame(&a->conv, x, sdt__floats(buffers, a->w), sdt__floats(buffers, a->bias),
-                   sdt__floats(buffers, a->residual), sdt__floats(buffers, a->y),
-                   sdt__floats(buffers, a->scratch));
+    struct sdt_conv_input input = {x, a->part.bands, a->part.first_band, a->part.band_rows};
+    sdt_conv_rows(&a->conv, a->part.y0, a->part.rows, &input, sdt__weight(buffers, a->w),
+                  sdt__floats(buffers, a->bias), sdt__floats(buffers, a->residual),
+                  sdt__floats(buffers, a->y), sdt__floats(buffers, a->scratch));
 }
 
 #ifdef HAVE_CUDA
@@ -34,9 +37,9 @@ static void conv_cuda(void *buffers[], void *cl_arg) {
     const struct conv *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    const void *x[3];
+    const void *x[3]; /* whole frames: sdt_insert_conv refuses others */
     for (int i = 0; i < 3; i++)
-        x[i] = sdt__pointer(buffers, a->x[i]);
+        x[i] = i < a->conv.kt ? sdt__pointer(buffers, a->x[i]) : NULL;
     sdt__cuda_done(
         cl_arg, sdt_cuda_conv_frame(sdt__cuda(), sdt__dtype(buffers, a->y), &a->conv, x,
                                     sdt__pointer(buffers, a->w), sdt__floats(buffers, a->bias),
@@ -53,20 +56,34 @@ struct starpu_codelet sdt__conv_codelet = {
 };
 
 void sdt_insert_conv(struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
-                     const sdt_handle *x, sdt_handle w, sdt_handle bias, sdt_handle residual,
-                     sdt_handle y) {
+                     const struct sdt_conv_part *part, const sdt_handle *x, sdt_handle w,
+                     sdt_handle bias, sdt_handle residual, sdt_handle y) {
+    int height = conv->height * (conv->upsample ? 2 : 1);
+    struct sdt_conv_part whole = {.rows = height, .bands = 1, .band_rows = conv->height};
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct conv a = {*conv, .x = {-1, -1, -1}};
-    for (int i = 0; i < conv->kt; i++)
-        a.x[i] = sdt__task_read(&task, x[i]);
+    if (!part)
+        part = &whole;
+    if (part->bands > SDT_MOST_CONV_BANDS ||
+        (flow->place->kind == SDT_DEVICE_CUDA && (part->rows != height || part->bands != 1))) {
+        if (flow->error.status == SDT_OK)
+            sdt_fail(&flow->error, SDT_ERROR_LIMIT,
+                     "%s: a convolution of %d of %d rows over %d bands; at most %d bands work, and "
+                     "on GPUs whole frames",
+                     name, part->rows, height, part->bands, SDT_MOST_CONV_BANDS);
+        return;
+    }
+    struct conv a = {.conv = *conv, .part = *part};
+    for (int i = 0; i < MOST_BANDS; i++)
+        a.x[i] = i < conv->kt * part->bands ? sdt__task_read(&task, x[i]) : -1;
     a.w = sdt__task_read(&task, w);
     a.bias = sdt__task_read(&task, bias);
     a.residual = sdt__task_read(&task, residual);
     a.y = sdt__task_write(&task, y);
     a.scratch =
         sdt__task_scratch(&task, sdt__conv_scratch(flow->place->kind, sdt__handle_dtype(y), conv));
-    double in = (double)conv->height * conv->width, out = conv->upsample ? 4.0 * in : in;
+    double out = (double)part->rows * conv->width * (conv->upsample ? 2.0 : 1.0);
+    double in = conv->upsample ? out / 4.0 : out;
     double taps = (double)conv->kt * conv->ks * conv->ks;
     double bytes =
         sdt__element(y) * (in * conv->kt * conv->in + out * conv->out * (residual ? 2.0 : 1.0) +
@@ -89,9 +106,10 @@ static void time_upsample_cpu(void *buffers[], void *cl_arg) {
     const float *x[3];
     for (int i = 0; i < 3; i++)
         x[i] = sdt__floats(buffers, a->x[i]);
-    sdt_time_upsample(a->height, a->width, a->channels, x, sdt__floats(buffers, a->w),
-                      sdt__floats(buffers, a->bias), sdt__floats(buffers, a->first),
-                      sdt__floats(buffers, a->second), sdt__floats(buffers, a->scratch));
+    sdt_time_upsample((size_t)a->height * (size_t)a->width, a->channels, x,
+                      sdt__weight(buffers, a->w), sdt__floats(buffers, a->bias),
+                      sdt__floats(buffers, a->first), sdt__floats(buffers, a->second),
+                      sdt__floats(buffers, a->scratch));
 }
 
 #ifdef HAVE_CUDA
@@ -131,9 +149,10 @@ void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int heigh
     a.first = sdt__task_write(&task, first);
     a.second = sdt__task_write(&task, second);
     a.scratch = sdt__task_scratch(
-        &task, SDT_SCRATCH(flow->place->kind, sdt_time_upsample_scratch(width, channels),
-                           sdt_cuda_time_upsample_scratch(sdt__handle_dtype(first), height, width,
-                                                          channels)));
+        &task,
+        SDT_SCRATCH(
+            flow->place->kind, sdt_time_upsample_scratch((size_t)height * (size_t)width),
+            sdt_cuda_time_upsample_scratch(sdt__handle_dtype(first), height, width, channels)));
     double pixels = (double)height * width;
     sdt__task_submit(&task, &sdt__time_upsample_codelet, name, 12.0 * pixels * channels * channels,
                      5.0 * sdt__element(first) * pixels * channels, &a, sizeof a);
@@ -193,7 +212,7 @@ void sdt_insert_channel_norm(struct sdt_flow *flow, const char *name, size_t pix
 /* ---- sdt_insert_frame_attention ------------------------------------------------------------- */
 
 struct frame_attention {
-    int pixels, channels;
+    int pixels, channels, first, rows;
     int qkv, o, scratch;
 };
 
@@ -201,7 +220,7 @@ static void frame_attention_cpu(void *buffers[], void *cl_arg) {
     const struct frame_attention *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    sdt_frame_attention(a->pixels, a->channels, sdt__floats(buffers, a->qkv),
+    sdt_frame_attention(a->pixels, a->channels, a->first, a->rows, sdt__floats(buffers, a->qkv),
                         sdt__floats(buffers, a->o), sdt__floats(buffers, a->scratch));
 }
 
@@ -225,16 +244,28 @@ struct starpu_codelet sdt__frame_attention_codelet = {
 };
 
 void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pixels, int channels,
-                                sdt_handle qkv, sdt_handle o) {
+                                int first, int rows, sdt_handle qkv, sdt_handle o) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
+    if (flow->place->kind == SDT_DEVICE_CUDA && rows != pixels) {
+        if (flow->error.status == SDT_OK)
+            sdt_fail(&flow->error, SDT_ERROR_LIMIT,
+                     "%s: attention of %d of %d pixels; on GPUs frames are whole", name, rows,
+                     pixels);
+        return;
+    }
     struct frame_attention a = {
-        pixels, channels, sdt__task_read(&task, qkv), sdt__task_write(&task, o),
+        pixels,
+        channels,
+        first,
+        rows,
+        sdt__task_read(&task, qkv),
+        sdt__task_write(&task, o),
         sdt__task_scratch(
             &task, SDT_SCRATCH(flow->place->kind, sdt_frame_attention_scratch(pixels, channels),
                                sdt_cuda_frame_attention_scratch(sdt__handle_dtype(qkv), pixels,
                                                                 channels)))};
     double p = (double)pixels;
-    sdt__task_submit(&task, &sdt__frame_attention_codelet, name, 4.0 * p * p * channels,
-                     4.0 * sdt__element(qkv) * p * channels, &a, sizeof a);
+    sdt__task_submit(&task, &sdt__frame_attention_codelet, name, 4.0 * rows * p * channels,
+                     sdt__element(qkv) * (2.0 * p + 2.0 * rows) * channels, &a, sizeof a);
 }

@@ -107,17 +107,18 @@ struct starpu_codelet sdt__put_frame_codelet = {
 };
 
 void sdt_insert_put_frame(struct sdt_flow *flow, const char *name, int height, int width, int frame,
-                          bool clamp, sdt_handle x, sdt_handle out, bool first,
+                          int y0, int rows, bool clamp, sdt_handle x, sdt_handle out, bool first,
                           void (*done)(void *arg, int frame), void *done_arg) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    size_t count = (size_t)height * (size_t)width * 3;
+    size_t line = (size_t)width * 3, count = (size_t)rows * line;
     struct put_frame a = {.count = count,
-                          .offset = count * (size_t)frame,
+                          .offset = ((size_t)frame * (size_t)height + (size_t)y0) * line,
                           .x = sdt__task_read(&task, x),
                           .out = sdt__task_access(&task, out, first ? STARPU_W : STARPU_RW),
                           .clamp = clamp};
-    sdt__task_done(&task, done, done_arg, frame);
+    if (done)
+        sdt__task_done(&task, done, done_arg, frame);
     sdt__task_submit(&task, &sdt__put_frame_codelet, name, 0.0,
                      (4.0 + sdt__element(x)) * (double)count, &a, sizeof a);
 }

@@ -14,7 +14,7 @@ static void linear_cpu(void *buffers[], void *cl_arg) {
     const struct linear *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    sdt_linear(a->rows, a->n, a->k, sdt__floats(buffers, a->x), sdt__floats(buffers, a->w),
+    sdt_linear(a->rows, a->n, a->k, sdt__floats(buffers, a->x), sdt__weight(buffers, a->w),
                sdt__floats(buffers, a->bias), a->epilogue, sdt__floats(buffers, a->y));
 }
 
@@ -67,7 +67,7 @@ static void residual_cpu(void *buffers[], void *cl_arg) {
     const struct residual *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    sdt_linear_residual(a->rows, a->n, a->k, sdt__floats(buffers, a->x), sdt__floats(buffers, a->w),
+    sdt_linear_residual(a->rows, a->n, a->k, sdt__floats(buffers, a->x), sdt__weight(buffers, a->w),
                         sdt__floats(buffers, a->bias), sdt__row(buffers, a->gate_a, a->row_a, a->n),
                         sdt__row(buffers, a->gate_b, a->row_b, a->n), sdt__floats(buffers, a->y),
                         sdt__floats(buffers, a->scratch));
@@ -113,7 +113,7 @@ void sdt_insert_linear_residual(struct sdt_flow *flow, const char *name, int row
         .gate_b = sdt__task_read(&task, gate.b),
         .y = sdt__task_update(&task, y),
         .scratch = sdt__task_scratch(
-            &task, SDT_SCRATCH(flow->place->kind, (size_t)rows * (size_t)n,
+            &task, SDT_SCRATCH(flow->place->kind, sdt_linear_residual_scratch(rows),
                                sdt_cuda_linear_residual_scratch(sdt__handle_dtype(x), rows, n)))};
     double flops = 2.0 * rows * n * k;
     double bytes = sdt__element(x) * ((double)rows * k + (double)n * k + 2.0 * rows * n);

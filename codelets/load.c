@@ -1,8 +1,10 @@
-/* Weights from the checkpoint's mapping into a handle: converted to its type, convolutions packed.
+/* Weights from the checkpoint's mapping into a handle: converted to its type, or packed for CPUs.
  *
  * Tensors that are stored as they are wanted need no task: graph/run/parameters.c registers the mapping itself. */
 #include "codelets/codelets.h"
 #include "stardit/graph.h"
+
+/* ---- sdt_insert_load ------------------------------------------------------------------------ */
 
 struct load {
     enum sdt_dtype dtype;
@@ -67,4 +69,58 @@ void sdt_vector_put(struct sdt_flow *flow, sdt_handle vector, const float *data,
     sdt_insert_load(flow, "put", SDT_F32, data, count, 1, 1, 1, vector);
     flow->tag.role = role;
     flow->place = place;
+}
+
+/* ---- sdt_insert_pack_weight ----------------------------------------------------------------- */
+
+struct pack_weight {
+    enum sdt_dtype dtype;
+    const void *data;
+    int n, k, taps, run;
+    int y, stored, ordered; /* the last two for convolutions: [n * k] floats each */
+};
+
+static void pack_weight_cpu(void *buffers[], void *cl_arg) {
+    const struct pack_weight *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    float *stored = sdt__floats(buffers, a->stored), *ordered = sdt__floats(buffers, a->ordered);
+    void *y = sdt__pointer(buffers, a->y);
+    if (!stored) {
+        sdt_pack_weight(a->dtype, a->n, a->k, a->run, a->data, y);
+        return;
+    }
+    size_t count = (size_t)a->n * (size_t)a->k;
+    sdt_convert(a->dtype, count, a->data, stored);
+    /* Of a matrix, the step's result shows it; a frame's norms may hide it. */
+    if (sdt_find_not_finite(count, stored) < count)
+        sdt__task_not_finite(cl_arg);
+    sdt_conv_pack(a->n, a->k / a->taps, a->taps, stored, ordered);
+    sdt_pack_weight(SDT_F32, a->n, a->k, a->run, ordered, y);
+}
+
+struct starpu_codelet sdt__pack_weight_codelet = {
+    .name = "pack_weight",
+    SDT_ON_CPU(pack_weight_cpu),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
+                            const void *data, int n, int k, int taps, int run, sdt_handle y,
+                            void (*done)(void *arg, int index), void *done_arg) {
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct pack_weight a = {
+        dtype, data, n, k, taps, run, .y = sdt__task_write(&task, y), .stored = -1, .ordered = -1};
+    if (taps > 1) {
+        size_t bytes = (size_t)n * (size_t)k * sizeof(float);
+        a.stored = sdt__task_scratch(&task, bytes);
+        a.ordered = sdt__task_work(&task, bytes);
+    }
+    if (done)
+        sdt__task_done(&task, done, done_arg, 0);
+    sdt__task_submit(&task, &sdt__pack_weight_codelet, name, 0.0,
+                     (double)n * k * sdt_dtype_size(dtype) + (double)sdt_packed_size(dtype, n, k),
+                     &a, sizeof a);
 }

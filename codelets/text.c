@@ -64,18 +64,22 @@ void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dt
 /* ---- sdt_insert_text_attention -------------------------------------------------------------- */
 
 struct text_attention {
-    int tokens, heads, e;
-    int q, k, v, bias, o, scratch;
+    int tokens, heads, e, first, rows, tile_rows;
+    int q, k[SDT_MOST_TEXT_TILES], v[SDT_MOST_TEXT_TILES], bias, o, scratch;
 };
 
 static void text_attention_cpu(void *buffers[], void *cl_arg) {
     const struct text_attention *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    sdt_text_attention(a->tokens, a->heads * a->e, 0, a->heads, a->e, sdt__floats(buffers, a->q),
-                       sdt__floats(buffers, a->k), sdt__floats(buffers, a->v),
-                       sdt__floats(buffers, a->bias), a->heads, sdt__floats(buffers, a->o),
-                       sdt__floats(buffers, a->scratch));
+    const float *k[SDT_MOST_TEXT_TILES], *v[SDT_MOST_TEXT_TILES];
+    for (int t = 0; t < SDT_MOST_TEXT_TILES; t++) {
+        k[t] = sdt__floats(buffers, a->k[t]);
+        v[t] = sdt__floats(buffers, a->v[t]);
+    }
+    sdt_text_attention(a->tokens, a->heads, a->e, a->first, a->rows, sdt__floats(buffers, a->q),
+                       a->tile_rows, k, v, sdt__floats(buffers, a->bias),
+                       sdt__floats(buffers, a->o), sdt__floats(buffers, a->scratch));
 }
 
 #ifdef HAVE_CUDA
@@ -85,8 +89,8 @@ static void text_attention_cuda(void *buffers[], void *cl_arg) {
         return;
     sdt__cuda_done(cl_arg, sdt_cuda_text_attention(
                                sdt__cuda(), sdt__dtype(buffers, a->q), a->tokens, a->heads, a->e,
-                               sdt__pointer(buffers, a->q), sdt__pointer(buffers, a->k),
-                               sdt__pointer(buffers, a->v), sdt__floats(buffers, a->bias),
+                               sdt__pointer(buffers, a->q), sdt__pointer(buffers, a->k[0]),
+                               sdt__pointer(buffers, a->v[0]), sdt__floats(buffers, a->bias),
                                sdt__pointer(buffers, a->o)));
 }
 #endif
@@ -99,25 +103,73 @@ struct starpu_codelet sdt__text_attention_codelet = {
 };
 
 void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int tokens, int heads,
-                               int e, sdt_handle q, sdt_handle k, sdt_handle v, sdt_handle bias,
+                               int e, int first, int rows, sdt_handle q, int tile_rows,
+                               const sdt_handle *k, const sdt_handle *v, sdt_handle bias,
                                sdt_handle o) {
+    int tiles = (tokens + tile_rows - 1) / tile_rows;
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct text_attention a = {tokens,
-                               heads,
-                               e,
-                               .q = sdt__task_read(&task, q),
-                               .k = sdt__task_read(&task, k),
-                               .v = sdt__task_read(&task, v),
-                               .bias = sdt__task_read(&task, bias),
-                               .o = sdt__task_write(&task, o),
-                               .scratch = -1};
-    size_t scratch = SDT_SCRATCH(flow->place->kind, sdt_text_attention_scratch(tokens), 0);
+    if (tiles > SDT_MOST_TEXT_TILES || (flow->place->kind == SDT_DEVICE_CUDA && tiles > 1)) {
+        if (flow->error.status == SDT_OK)
+            sdt_fail(&flow->error, SDT_ERROR_LIMIT,
+                     "%s: %d tiles of text; at most %d work, and on GPUs one", name, tiles,
+                     SDT_MOST_TEXT_TILES);
+        return;
+    }
+    struct text_attention a = {
+        tokens, heads, e, first, rows, tile_rows, .q = sdt__task_read(&task, q)};
+    for (int t = 0; t < SDT_MOST_TEXT_TILES; t++) {
+        a.k[t] = t < tiles ? sdt__task_read(&task, k[t]) : -1;
+        a.v[t] = t < tiles ? sdt__task_read(&task, v[t]) : -1;
+    }
+    a.bias = sdt__task_read(&task, bias);
+    a.o = sdt__task_write(&task, o);
+    a.scratch = -1;
+    size_t scratch = SDT_SCRATCH(flow->place->kind, sdt_text_attention_scratch(tokens, rows, e), 0);
     if (scratch > 0)
         a.scratch = sdt__task_scratch(&task, scratch);
     double width = (double)heads * e;
-    sdt__task_submit(&task, &sdt__text_attention_codelet, name, 4.0 * tokens * tokens * width,
-                     4.0 * sdt__element(q) * tokens * width, &a, sizeof a);
+    sdt__task_submit(&task, &sdt__text_attention_codelet, name, 4.0 * rows * tokens * width,
+                     2.0 * sdt__element(q) * ((double)rows + tokens) * width, &a, sizeof a);
+}
+
+/* ---- sdt_insert_join_rows ------------------------------------------------------------------- */
+
+struct join_rows {
+    int rows, tile_rows, d;
+    int x[SDT_MOST_TEXT_TILES], y;
+};
+
+static void join_rows_cpu(void *buffers[], void *cl_arg) {
+    const struct join_rows *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    size_t line = (size_t)a->d;
+    float *y = sdt__floats(buffers, a->y); /* [rows, d] */
+    for (int row = 0, t = 0; row < a->rows; row += a->tile_rows, t++) {
+        int rows = a->rows - row < a->tile_rows ? a->rows - row : a->tile_rows;
+        memcpy(y + (size_t)row * line, sdt__floats(buffers, a->x[t]),
+               (size_t)rows * line * sizeof *y);
+    }
+}
+
+struct starpu_codelet sdt__join_rows_codelet = {
+    .name = "join_rows",
+    SDT_ON_CPU(join_rows_cpu),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_join_rows(struct sdt_flow *flow, const char *name, int rows, int tile_rows, int d,
+                          const sdt_handle *x, sdt_handle y) {
+    int tiles = (rows + tile_rows - 1) / tile_rows;
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct join_rows a = {rows, tile_rows, d, .y = -1};
+    for (int t = 0; t < SDT_MOST_TEXT_TILES; t++)
+        a.x[t] = t < tiles ? sdt__task_read(&task, x[t]) : -1;
+    a.y = sdt__task_write(&task, y);
+    sdt__task_submit(&task, &sdt__join_rows_codelet, name, 0.0, 8.0 * rows * d, &a, sizeof a);
 }
 
 /* ---- sdt_insert_gated_gelu ------------------------------------------------------------------ */

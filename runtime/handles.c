@@ -26,10 +26,8 @@ static int owner_index(const struct sdt_place *owner) {
 }
 
 static starpu_data_handle_t make(struct sdt_flow *flow, struct sdt_handles *handles, int owner,
-                                 enum sdt_dtype dtype, size_t count, const void *host,
-                                 const char *name) {
+                                 size_t size, size_t count, const void *host, const char *name) {
     starpu_data_handle_t handle = NULL;
-    size_t size = sdt_dtype_size(dtype);
     if (flow->error.status != SDT_OK)
         return NULL;
     if (count == 0 || count > UINT32_MAX) {
@@ -57,7 +55,7 @@ static starpu_data_handle_t make(struct sdt_flow *flow, struct sdt_handles *hand
 starpu_data_handle_t sdt__register(struct sdt_flow *flow, const struct sdt_place *owner,
                                    enum sdt_dtype dtype, size_t count, const void *host,
                                    const char *name) {
-    return make(flow, flow->handles, owner_index(owner), dtype, count, host, name);
+    return make(flow, flow->handles, owner_index(owner), sdt_dtype_size(dtype), count, host, name);
 }
 
 /* Nothing of ours looks at the handle after this. */
@@ -96,13 +94,18 @@ starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const cha
     return sdt__register(flow, NULL, SDT_F32, floats, NULL, name);
 }
 
+starpu_data_handle_t sdt__packed(struct sdt_flow *flow, size_t bytes, const char *name) {
+    return make(flow, flow->handles, owner_index(NULL), SDT_PACKED_ELEMENT,
+                bytes / SDT_PACKED_ELEMENT, NULL, name);
+}
+
 starpu_data_handle_t sdt__host_vector(struct sdt_flow *flow, float *values, size_t floats,
                                       const char *name) {
     return sdt__register(flow, flow->host, SDT_F32, floats, values, name);
 }
 
 starpu_data_handle_t sdt__scratch_vector(struct sdt_flow *flow, size_t floats) {
-    return make(flow, NULL, 0, SDT_F32, floats, NULL, "scratch");
+    return make(flow, NULL, 0, sizeof(float), floats, NULL, "scratch");
 }
 
 long sdt__handles_alive(const struct sdt_handles *handles) { return atomic_load(&handles->alive); }

@@ -48,6 +48,8 @@ starpu_data_handle_t sdt__tensor(struct sdt_flow *flow, enum sdt_dtype dtype, si
 starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const char *name);
 starpu_data_handle_t sdt__host_vector(struct sdt_flow *flow, float *values /* [floats] */,
                                       size_t floats, const char *name);
+/* Packed weights (sdt_pack_weight), which have elements of their own; bytes: of sdt_packed_size. */
+starpu_data_handle_t sdt__packed(struct sdt_flow *flow, size_t bytes, const char *name);
 /* Work space of floats, for runtime/task.c. */
 starpu_data_handle_t sdt__scratch_vector(struct sdt_flow *flow, size_t floats);
 

@@ -120,7 +120,8 @@ static inline float *sdt__floats(void *const *buffers, int index) {
     return (float *)sdt__pointer(buffers, index);
 }
 
-/* The element type of a vector is the size of its elements. */
+/* The element type of a vector is the size of its elements. Packed weights have elements of their own
+ * (SDT_PACKED_ELEMENT), which only CPUs read. */
 static inline enum sdt_dtype sdt__dtype_of_size(size_t size) {
     return size == 2 ? SDT_BF16 : SDT_F32;
 }
@@ -133,6 +134,14 @@ static inline enum sdt_dtype sdt__handle_dtype(starpu_data_handle_t handle) {
 }
 static inline double sdt__element(starpu_data_handle_t handle) {
     return (double)sdt_dtype_size(sdt__handle_dtype(handle));
+}
+
+/* Buffer `index` as a matrix of weights, for CPU wrappers. */
+static inline struct sdt_weight sdt__weight(void *const *buffers, int index) {
+    size_t element = STARPU_VECTOR_GET_ELEMSIZE(buffers[index]);
+    struct sdt_weight weight = {sdt__pointer(buffers, index), sdt__dtype_of_size(element),
+                                element == SDT_PACKED_ELEMENT};
+    return weight;
 }
 
 /* Row `row` of buffer `index` seen as [.., width]; NULL for index -1. */

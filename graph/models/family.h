@@ -109,6 +109,7 @@ struct sdt_dit {
     const struct sdt_dit_kind *kind;
     struct sdt_weights *weights;
     struct sdt_tensor_count count;
+    struct sdt_tensor_held held; /* on CPUs; filled by sdt_dit_open */
     int layers, heads, head_dim, width; /* width d = heads * head_dim */
     int channels;                       /* of the latent, in and out */
     int patch[3];                       /* frames, height, width */

@@ -55,8 +55,8 @@ bool sdt_size_find(const char *name, const struct sdt_family **family,
 /* ---- components ------------------------------------------------------------------------------ */
 
 /* Opens a folder's config.json, or parses the text of one. */
-static enum sdt_status open_config(const char *folder, const char *text,
-                                   struct sdt_config **config, struct sdt_error *err) {
+static enum sdt_status open_config(const char *folder, const char *text, struct sdt_config **config,
+                                   struct sdt_error *err) {
     char path[4096];
     *config = NULL;
     if (text)
@@ -96,6 +96,11 @@ static enum sdt_status open_dit(const char *folder, const char *text, enum sdt_o
     if (status == SDT_OK)
         status = kind ? kind->open(config, folder, how, layers, dit, err)
                       : unknown(config, "_class_name", name, first, err);
+    if (status == SDT_OK) {
+        struct sdt_tensor_visit visit = {
+            .layer = -1, .weights = (*dit)->weights, .held = &(*dit)->held};
+        kind->tensors(*dit, &visit, NULL);
+    }
     sdt_config_close(config);
     return status;
 }

@@ -34,14 +34,28 @@ void sdt_tensor(struct sdt_tensor_visit *visit, sdt_handle *handle, enum sdt_ten
         for (int i = 0; i < rank; i++)
             elements *= (double)shape[i];
         visit->count->all += elements;
-        visit->count->floats += type == SDT_TENSOR_FLOAT ? elements : 0.0;
+        visit->count->floats += sdt_tensor_is_float(type) ? elements : 0.0;
         visit->count->layers += visit->layer >= 0 ? elements : 0.0;
     }
     if (visit->table)
         sdt_tensor_table_add(visit->table, rank, shape, "%s", name);
+    const struct sdt_stored *stored =
+        visit->weights ? sdt_weights_find(visit->weights, name) : NULL;
+    if (stored) {
+        bool often = type != SDT_TENSOR_PROMPT_MATRIX;
+        double bytes = sdt_tensor_is_matrix(type)
+                           ? (double)sdt_weight_size(stored, SDT_DEVICE_CPU, SDT_F32, often)
+                           : (double)stored->count * sizeof(float);
+        visit->held->all += bytes;
+        visit->held->layers += visit->layer >= 0 ? bytes : 0.0;
+    }
     if (visit->parameters) {
-        enum sdt_dtype dtype = type == SDT_TENSOR_FLOAT ? SDT_F32 : visit->dtype;
-        *handle = sdt_parameter(visit->flow, visit->parameters, dtype, "%s", name);
+        enum sdt_dtype dtype = sdt_tensor_is_float(type) ? SDT_F32 : visit->dtype;
+        if (sdt_tensor_is_matrix(type))
+            *handle = sdt_weight_parameter(visit->flow, visit->parameters, visit->kind, dtype,
+                                           type != SDT_TENSOR_PROMPT_MATRIX, "%s", name);
+        else
+            *handle = sdt_parameter(visit->flow, visit->parameters, dtype, "%s", name);
         if (*handle && visit->layers && visit->layer >= 0)
             add_handle(visit, *handle);
     }
@@ -51,7 +65,8 @@ void sdt_tensor_linear(struct sdt_tensor_visit *visit, struct sdt_linear_handles
                        enum sdt_tensor_type type, int64_t out, int64_t in, const char *prefix,
                        const char *name) {
     sdt_tensor(visit, &linear->weight, type, 2, (int64_t[]){out, in}, "%s%s.weight", prefix, name);
-    sdt_tensor(visit, &linear->bias, type, 1, (int64_t[]){out}, "%s%s.bias", prefix, name);
+    sdt_tensor(visit, &linear->bias, sdt_tensor_is_float(type) ? SDT_TENSOR_FLOAT : SDT_TENSOR_RUN,
+               1, (int64_t[]){out}, "%s%s.bias", prefix, name);
 }
 
 enum sdt_status sdt_tensors_open(struct sdt_tensor_table *table, const char *folder,

@@ -13,15 +13,30 @@
 
 /* In which type a run holds a tensor. */
 enum sdt_tensor_type {
-    SDT_TENSOR_RUN,   /* the run's: matrices over tokens, and their biases */
-    SDT_TENSOR_FLOAT, /* float32 always: norms, tables, what a step is conditioned on */
+    SDT_TENSOR_RUN,           /* the run's: biases of what is over tokens */
+    SDT_TENSOR_FLOAT,         /* float32 always: norms, tables, what a step is conditioned on */
+    SDT_TENSOR_MATRIX,        /* a matrix over tokens that every step uses: the run's; CPUs as below */
+    SDT_TENSOR_PROMPT_MATRIX, /* the same that is used once for a prompt */
+    SDT_TENSOR_FLOAT_MATRIX,  /* a matrix that every step uses, float32 always */
 };
+/* On CPUs a matrix is held as sdt_weight_parameter says: in the type that is stored. */
+static inline bool sdt_tensor_is_matrix(enum sdt_tensor_type type) {
+    return type == SDT_TENSOR_MATRIX || type == SDT_TENSOR_PROMPT_MATRIX ||
+           type == SDT_TENSOR_FLOAT_MATRIX;
+}
+static inline bool sdt_tensor_is_float(enum sdt_tensor_type type) {
+    return type == SDT_TENSOR_FLOAT || type == SDT_TENSOR_FLOAT_MATRIX;
+}
 
 /* Elements of a model's tensors. */
 struct sdt_tensor_count {
     double all;    /* of the whole */
     double floats; /* of them, those that are float32 always */
     double layers; /* of `all`, those of layers (all layers together) */
+};
+/* Bytes of a model's tensors as CPUs hold them. */
+struct sdt_tensor_held {
+    double all, layers; /* of the whole; of them, those of layers */
 };
 /* Bytes of that many, held in `dtype`. */
 static inline double sdt_tensor_bytes(struct sdt_tensor_count count, enum sdt_dtype dtype) {
@@ -38,11 +53,15 @@ struct sdt_tensor_handles {
 struct sdt_tensor_visit {
     /* set by the model before it names tensors; -1: of no layer */
     int layer;
-    /* either a table, or parameters with what follows them; `count` is filled where there is one */
+    /* either a table, or weights and what is added up of them, or parameters with what follows them; `count` is
+     * filled where there is one */
     struct sdt_tensor_table *table;
     struct sdt_tensor_count *count;
+    const struct sdt_weights *weights;
+    struct sdt_tensor_held *held;
     struct sdt_flow *flow;
     struct sdt_parameters *parameters;
+    enum sdt_device_kind kind; /* of the devices that compute */
     enum sdt_dtype dtype;
     struct sdt_tensor_handles *layers; /* [layers], or NULL */
 };
@@ -52,7 +71,7 @@ void sdt_tensor(struct sdt_tensor_visit *visit, sdt_handle *handle, enum sdt_ten
                 int rank, const int64_t *shape, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
 
-/* A linear layer: PREFIXNAME.weight [out, in] and PREFIXNAME.bias [out]. */
+/* A linear layer: PREFIXNAME.weight [out, in] of that type, and PREFIXNAME.bias [out]. */
 struct sdt_linear_handles {
     sdt_handle weight, bias;
 };

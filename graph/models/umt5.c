@@ -21,9 +21,7 @@ struct umt5 {
     float eps;
 };
 
-static const struct umt5 *umt5_of(const struct sdt_text *text) {
-    return (const struct umt5 *)text;
-}
+static const struct umt5 *umt5_of(const struct sdt_text *text) { return (const struct umt5 *)text; }
 
 static enum sdt_status read_config(const struct sdt_config *json, struct umt5 *encoder,
                                    struct sdt_error *err) {
@@ -46,8 +44,8 @@ static enum sdt_status read_config(const struct sdt_config *json, struct umt5 *e
     NEXT(sdt_config_only(json, "relative_attention_max_distance", "128", err));
 #undef NEXT
     encoder->layers = (int)layers;
-    encoder->text = (struct sdt_text){
-        .kind = &sdt__umt5, .width = (int)d, .vocabulary = (int)vocabulary};
+    encoder->text =
+        (struct sdt_text){.kind = &sdt__umt5, .width = (int)d, .vocabulary = (int)vocabulary};
     encoder->heads = (int)heads;
     encoder->e = (int)e;
     encoder->ff = (int)ff;
@@ -70,7 +68,8 @@ static void visit_block(struct sdt_tensor_visit *v, const struct umt5 *encoder, 
     snprintf(dense, sizeof dense, "encoder.block.%d.layer.1.", layer);
     v->layer = layer;
 #define MATRIX(handle, rows, columns, prefix, name)                                                \
-    sdt_tensor(v, handle, SDT_TENSOR_RUN, 2, (int64_t[]){rows, columns}, "%s" name ".weight", prefix)
+    sdt_tensor(v, handle, SDT_TENSOR_PROMPT_MATRIX, 2, (int64_t[]){rows, columns},                 \
+               "%s" name ".weight", prefix)
 #define NORM(handle, prefix)                                                                       \
     sdt_tensor(v, handle, SDT_TENSOR_FLOAT, 1, (int64_t[]){d}, "%slayer_norm.weight", prefix)
     MATRIX(&b->q, inner, d, attention, "SelfAttention.q");
@@ -139,32 +138,103 @@ static double umt5_flops(const struct sdt_text *text, int tokens) {
     return encoder->layers * (m * (8.0 * d * inner + 6.0 * d * encoder->ff) + 4.0 * m * m * inner);
 }
 
-/* The activations of one prompt; a layer reads and updates x. */
+/* The activations of one prompt, in tiles of tokens; a layer reads and updates x. */
 struct buffers {
-    enum sdt_dtype dtype; /* of all, and of the matrices */
-    sdt_handle x, y, q, k, v, o, gate, up;
+    int tiles, tile_rows;
+    struct tile {
+        int first, rows;
+        sdt_handle x, y, q, o, gate, up;
+    } tile[SDT_MOST_TEXT_TILES];
+    sdt_handle k[SDT_MOST_TEXT_TILES], v[SDT_MOST_TEXT_TILES];
 };
 
-static void insert_layer(struct sdt_flow *flow, const struct umt5 *encoder,
-                         const struct block *w, int tokens, const struct buffers *b) {
+/* Tokens of a tile: on CPUs a worker's share, since a product is one task, but not so few that the weights, read
+ * anew for each tile, cost more than the work. Bits do not depend on it. */
+static int tile_rows(const struct sdt_place *place, int tokens) {
+    enum { LEAST = 32 };
+    int tiles = place->kind == SDT_DEVICE_CPU ? place->workers : 1;
+    if (tiles > tokens / LEAST)
+        tiles = tokens / LEAST;
+    if (tiles > SDT_MOST_TEXT_TILES)
+        tiles = SDT_MOST_TEXT_TILES;
+    return tiles < 2 ? tokens : (tokens + tiles - 1) / tiles;
+}
+
+static void buffers_init(struct sdt_flow *flow, struct buffers *b, const struct umt5 *encoder,
+                         const struct sdt_place *place, enum sdt_dtype dtype, int tokens) {
+    size_t d = (size_t)encoder->text.width, ff = (size_t)encoder->ff;
+    size_t inner = (size_t)encoder->heads * (size_t)encoder->e;
+    *b = (struct buffers){.tile_rows = tile_rows(place, tokens)};
+    for (int first = 0; first < tokens; first += b->tile_rows, b->tiles++) {
+        int rows = tokens - first < b->tile_rows ? tokens - first : b->tile_rows;
+        size_t m = (size_t)rows;
+        b->tile[b->tiles] = (struct tile){first,
+                                          rows,
+                                          .x = sdt__tensor(flow, dtype, m * d, "text x"),
+                                          .y = sdt__tensor(flow, dtype, m * d, "text y"),
+                                          .q = sdt__tensor(flow, dtype, m * inner, "text q"),
+                                          .o = sdt__tensor(flow, dtype, m * inner, "text o"),
+                                          .gate = sdt__tensor(flow, dtype, m * ff, "text gate"),
+                                          .up = sdt__tensor(flow, dtype, m * ff, "text up")};
+        b->k[b->tiles] = sdt__tensor(flow, dtype, m * inner, "text k");
+        b->v[b->tiles] = sdt__tensor(flow, dtype, m * inner, "text v");
+    }
+}
+
+static void buffers_clear(const struct buffers *b) {
+    for (int t = 0; t < b->tiles; t++) {
+        const struct tile *a = &b->tile[t];
+        sdt_handle all[] = {a->x, a->y, a->q, b->k[t], b->v[t], a->o, a->gate, a->up};
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+            sdt__unregister_submit(all[i]);
+    }
+}
+
+static void insert_layer(struct sdt_flow *flow, const struct umt5 *encoder, const struct block *w,
+                         int tokens, const struct buffers *b) {
     int d = encoder->text.width, inner = encoder->heads * encoder->e, ff = encoder->ff;
     struct sdt_row_sum none = {0};
 
-    sdt_insert_rms_norm(flow, "text_norm1", tokens, d, encoder->eps, b->x, w->norm_1, b->y);
-    sdt_insert_linear(flow, "text_q", tokens, inner, d, b->y, w->q, NULL, SDT_EPILOGUE_NONE, b->q);
-    sdt_insert_linear(flow, "text_k", tokens, inner, d, b->y, w->k, NULL, SDT_EPILOGUE_NONE, b->k);
-    sdt_insert_linear(flow, "text_v", tokens, inner, d, b->y, w->v, NULL, SDT_EPILOGUE_NONE, b->v);
-    sdt_insert_text_attention(flow, "text_attention", tokens, encoder->heads, encoder->e, b->q,
-                              b->k, b->v, w->bias, b->o);
-    sdt_insert_linear_residual(flow, "text_o", tokens, d, inner, b->o, w->o, NULL, none, b->x);
+    for (int t = 0; t < b->tiles; t++) {
+        const struct tile *a = &b->tile[t];
+        sdt_insert_rms_norm(flow, "text_norm1", a->rows, d, encoder->eps, a->x, w->norm_1, a->y);
+        sdt_insert_linear(flow, "text_k", a->rows, inner, d, a->y, w->k, NULL, SDT_EPILOGUE_NONE,
+                          b->k[t]);
+        sdt_insert_linear(flow, "text_v", a->rows, inner, d, a->y, w->v, NULL, SDT_EPILOGUE_NONE,
+                          b->v[t]);
+        sdt_insert_linear(flow, "text_q", a->rows, inner, d, a->y, w->q, NULL, SDT_EPILOGUE_NONE,
+                          a->q);
+    }
+    for (int t = 0; t < b->tiles; t++) {
+        const struct tile *a = &b->tile[t];
+        sdt_insert_text_attention(flow, "text_attention", tokens, encoder->heads, encoder->e,
+                                  a->first, a->rows, a->q, b->tile_rows, b->k, b->v, w->bias, a->o);
+        sdt_insert_linear_residual(flow, "text_o", a->rows, d, inner, a->o, w->o, NULL, none, a->x);
+        sdt_insert_rms_norm(flow, "text_norm2", a->rows, d, encoder->eps, a->x, w->norm_2, a->y);
+        sdt_insert_linear(flow, "text_gate", a->rows, ff, d, a->y, w->gate, NULL, SDT_EPILOGUE_NONE,
+                          a->gate);
+        sdt_insert_linear(flow, "text_up", a->rows, ff, d, a->y, w->up, NULL, SDT_EPILOGUE_NONE,
+                          a->up);
+        sdt_insert_gated_gelu(flow, "text_gelu", (size_t)a->rows * (size_t)ff, a->gate, a->up);
+        sdt_insert_linear_residual(flow, "text_down", a->rows, d, ff, a->gate, w->down, NULL, none,
+                                   a->x);
+    }
+}
 
-    sdt_insert_rms_norm(flow, "text_norm2", tokens, d, encoder->eps, b->x, w->norm_2, b->y);
-    sdt_insert_linear(flow, "text_gate", tokens, ff, d, b->y, w->gate, NULL, SDT_EPILOGUE_NONE,
-                      b->gate);
-    sdt_insert_linear(flow, "text_up", tokens, ff, d, b->y, w->up, NULL, SDT_EPILOGUE_NONE, b->up);
-    sdt_insert_gated_gelu(flow, "text_gelu", (size_t)tokens * (size_t)ff, b->gate, b->up);
-    sdt_insert_linear_residual(flow, "text_down", tokens, d, ff, b->gate, w->down, NULL, none,
-                               b->x);
+/* The last norm, of all tokens at once. */
+static void insert_states(struct sdt_flow *flow, const struct umt5 *encoder, int tokens,
+                          const struct buffers *b, sdt_handle norm, sdt_handle states) {
+    int d = encoder->text.width;
+    sdt_handle x[SDT_MOST_TEXT_TILES], whole = b->tile[0].x;
+    if (b->tiles > 1) {
+        for (int t = 0; t < b->tiles; t++)
+            x[t] = b->tile[t].x;
+        whole = sdt__vector(flow, (size_t)tokens * (size_t)d, "text x");
+        sdt_insert_join_rows(flow, "text_join", tokens, b->tile_rows, d, x, whole);
+    }
+    sdt_insert_rms_norm(flow, "text_norm", tokens, d, encoder->eps, whole, norm, states);
+    if (b->tiles > 1)
+        sdt__unregister_submit(whole);
 }
 
 static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
@@ -172,35 +242,27 @@ static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
                                    enum sdt_dtype dtype, const int32_t *ids, int tokens,
                                    sdt_handle states, struct sdt_error *err) {
     const struct umt5 *encoder = umt5_of(text);
-    size_t m = (size_t)tokens, d = (size_t)text->width;
-    size_t inner = (size_t)encoder->heads * (size_t)encoder->e, ff = (size_t)encoder->ff;
-
     if (tokens < 1)
         return sdt_fail(err, SDT_ERROR_USAGE, "no text tokens to encode");
     for (int t = 0; t < tokens; t++)
         if (ids[t] < 0 || ids[t] >= text->vocabulary)
             return sdt_fail(err, SDT_ERROR_USAGE, "token %d has id %d; %s has ids 0 to %d", t,
-                            (int)ids[t], sdt_weights_folder(text->weights),
-                            text->vocabulary - 1);
+                            (int)ids[t], sdt_weights_folder(text->weights), text->vocabulary - 1);
     struct sdt_parameters *parameters = sdt_parameters_new(text->weights, machine);
     if (!parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
     const struct sdt_stored *shared = sdt_weights_find(text->weights, table_name);
-    struct buffers b = {.dtype = dtype,
-                        .x = sdt__tensor(flow, dtype, m * d, "text x"),
-                        .y = sdt__tensor(flow, dtype, m * d, "text y"),
-                        .q = sdt__tensor(flow, dtype, m * inner, "text q"),
-                        .k = sdt__tensor(flow, dtype, m * inner, "text k"),
-                        .v = sdt__tensor(flow, dtype, m * inner, "text v"),
-                        .o = sdt__tensor(flow, dtype, m * inner, "text o"),
-                        .gate = sdt__tensor(flow, dtype, m * ff, "text gate"),
-                        .up = sdt__tensor(flow, dtype, m * ff, "text up")};
+    struct buffers b;
+    buffers_init(flow, &b, encoder, place, dtype, tokens);
 
     flow->tag.role = SDT_ROLE_TEXT;
     flow->place = &machine->host;
-    sdt_insert_embed(flow, "embed", shared->dtype, shared->data, text->width, tokens, ids, b.x);
+    for (int t = 0; t < b.tiles; t++)
+        sdt_insert_embed(flow, "embed", shared->dtype, shared->data, text->width, b.tile[t].rows,
+                         ids + b.tile[t].first, b.tile[t].x);
     flow->place = place;
-    struct sdt_tensor_visit visit = {.flow = flow, .parameters = parameters, .dtype = dtype};
+    struct sdt_tensor_visit visit = {
+        .flow = flow, .parameters = parameters, .kind = place->kind, .dtype = dtype};
     struct block block;
     sdt_handle norm = NULL;
     unsigned long end_of_layer = 0;
@@ -220,13 +282,11 @@ static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
     }
     flow->tag.layer = -1;
     visit_last(&visit, encoder, &norm);
-    sdt_insert_rms_norm(flow, "text_norm", tokens, text->width, encoder->eps, b.x, norm, states);
+    insert_states(flow, encoder, tokens, &b, norm, states);
     enum sdt_status status = sdt__flow_wait(flow, err);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
-    sdt_handle temporary[] = {b.x, b.y, b.q, b.k, b.v, b.o, b.gate, b.up};
-    for (size_t i = 0; i < sizeof temporary / sizeof temporary[0]; i++)
-        sdt__unregister_submit(temporary[i]);
+    buffers_clear(&b);
     sdt_parameters_free(parameters);
     sdt_stored_release(shared);
     for (size_t i = 0; i < sdt_weights_count(text->weights); i++)

@@ -126,12 +126,13 @@ static size_t bound_size(const struct sdt_dit *dit) {
     return sizeof(struct bound) + (size_t)dit->layers * sizeof(struct block);
 }
 
+/* keys: the type of what makes keys and values */
 static void visit_attention(struct sdt_tensor_visit *v, struct attention *a, int64_t d,
-                            const char *prefix) {
-    sdt_tensor_linear(v, &a->q, SDT_TENSOR_RUN, d, d, prefix, "to_q");
-    sdt_tensor_linear(v, &a->k, SDT_TENSOR_RUN, d, d, prefix, "to_k");
-    sdt_tensor_linear(v, &a->v, SDT_TENSOR_RUN, d, d, prefix, "to_v");
-    sdt_tensor_linear(v, &a->out, SDT_TENSOR_RUN, d, d, prefix, "to_out.0");
+                            enum sdt_tensor_type keys, const char *prefix) {
+    sdt_tensor_linear(v, &a->q, SDT_TENSOR_MATRIX, d, d, prefix, "to_q");
+    sdt_tensor_linear(v, &a->k, keys, d, d, prefix, "to_k");
+    sdt_tensor_linear(v, &a->v, keys, d, d, prefix, "to_v");
+    sdt_tensor_linear(v, &a->out, SDT_TENSOR_MATRIX, d, d, prefix, "to_out.0");
     sdt_tensor(v, &a->norm_q, SDT_TENSOR_FLOAT, 1, (int64_t[]){d}, "%snorm_q.weight", prefix);
     sdt_tensor(v, &a->norm_k, SDT_TENSOR_FLOAT, 1, (int64_t[]){d}, "%snorm_k.weight", prefix);
 }
@@ -146,16 +147,16 @@ static void visit_block(struct sdt_tensor_visit *v, const struct wan *wan, struc
     sdt_tensor(v, &b->table, SDT_TENSOR_FLOAT, 3, (int64_t[]){1, 6, d}, "%sscale_shift_table",
                prefix);
     snprintf(attention, sizeof attention, "%sattn1.", prefix);
-    visit_attention(v, &b->self, d, attention);
+    visit_attention(v, &b->self, d, SDT_TENSOR_MATRIX, attention);
     snprintf(attention, sizeof attention, "%sattn2.", prefix);
-    visit_attention(v, &b->cross, d, attention);
+    visit_attention(v, &b->cross, d, SDT_TENSOR_PROMPT_MATRIX, attention);
     if (wan->cross_attn_norm) {
         sdt_tensor(v, &b->norm2_weight, SDT_TENSOR_FLOAT, 1, (int64_t[]){d}, "%snorm2.weight",
                    prefix);
         sdt_tensor(v, &b->norm2_bias, SDT_TENSOR_FLOAT, 1, (int64_t[]){d}, "%snorm2.bias", prefix);
     }
-    sdt_tensor_linear(v, &b->up, SDT_TENSOR_RUN, wan->ffn_dim, d, prefix, "ffn.net.0.proj");
-    sdt_tensor_linear(v, &b->down, SDT_TENSOR_RUN, d, wan->ffn_dim, prefix, "ffn.net.2");
+    sdt_tensor_linear(v, &b->up, SDT_TENSOR_MATRIX, wan->ffn_dim, d, prefix, "ffn.net.0.proj");
+    sdt_tensor_linear(v, &b->down, SDT_TENSOR_MATRIX, d, wan->ffn_dim, prefix, "ffn.net.2");
     v->layer = -1;
 }
 
@@ -171,20 +172,22 @@ static void tensors(const struct sdt_dit *dit, struct sdt_tensor_visit *v, void 
     struct bound *b = bound ? bound : &none;
 
     sdt_tensor(v, &b->table, SDT_TENSOR_FLOAT, 3, (int64_t[]){1, 2, d}, "scale_shift_table");
-    sdt_tensor(v, &b->patch_weight, SDT_TENSOR_RUN, 5,
+    sdt_tensor(v, &b->patch_weight, SDT_TENSOR_MATRIX, 5,
                (int64_t[]){d, dit->channels, patch[0], patch[1], patch[2]},
                "patch_embedding.weight");
     sdt_tensor(v, &b->patch_bias, SDT_TENSOR_RUN, 1, (int64_t[]){d}, "patch_embedding.bias");
-    sdt_tensor_linear(v, &b->time_1, SDT_TENSOR_FLOAT, d, wan->freq_dim, condition,
+    sdt_tensor_linear(v, &b->time_1, SDT_TENSOR_FLOAT_MATRIX, d, wan->freq_dim, condition,
                       "time_embedder.linear_1");
-    sdt_tensor_linear(v, &b->time_2, SDT_TENSOR_FLOAT, d, d, condition, "time_embedder.linear_2");
-    sdt_tensor_linear(v, &b->time_proj, SDT_TENSOR_FLOAT, 6 * d, d, condition, "time_proj");
-    sdt_tensor_linear(v, &b->text_1, SDT_TENSOR_RUN, d, dit->text_dim, condition,
+    sdt_tensor_linear(v, &b->time_2, SDT_TENSOR_FLOAT_MATRIX, d, d, condition,
+                      "time_embedder.linear_2");
+    sdt_tensor_linear(v, &b->time_proj, SDT_TENSOR_FLOAT_MATRIX, 6 * d, d, condition, "time_proj");
+    sdt_tensor_linear(v, &b->text_1, SDT_TENSOR_PROMPT_MATRIX, d, dit->text_dim, condition,
                       "text_embedder.linear_1");
-    sdt_tensor_linear(v, &b->text_2, SDT_TENSOR_RUN, d, d, condition, "text_embedder.linear_2");
+    sdt_tensor_linear(v, &b->text_2, SDT_TENSOR_PROMPT_MATRIX, d, d, condition,
+                      "text_embedder.linear_2");
     for (int i = 0; i < dit->layers; i++)
         visit_block(v, wan, bound ? &b->block[i] : &no_block, i);
-    sdt_tensor_linear(v, &b->proj_out, SDT_TENSOR_RUN, (int64_t)sdt_patch_values(dit), d, "",
+    sdt_tensor_linear(v, &b->proj_out, SDT_TENSOR_MATRIX, (int64_t)sdt_patch_values(dit), d, "",
                       "proj_out");
 }
 
@@ -285,8 +288,7 @@ static void condition(struct sdt_flow *flow, struct sdt_run *run, struct sdt_str
                       bound->time_proj.bias, SDT_EPILOGUE_NONE, v[MODULATION]);
 }
 
-static void embed(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
-                  sdt_handle latent) {
+static void embed(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, sdt_handle latent) {
     const struct bound *bound = run->bound;
     const struct sdt_layout *layout = &run->layout;
     int values = (int)sdt_patch_values(run->dit);
@@ -424,9 +426,9 @@ static void head(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
 
 static struct sdt_work work(const struct sdt_dit *dit, int64_t tokens, int text_rows) {
     double s = (double)tokens, d = dit->width, f = wan_of(dit)->ffn_dim;
-    return (struct sdt_work){
-        .linear = dit->layers * (s * (12.0 * d * d + 4.0 * d * f) + 4.0 * s * text_rows * d),
-        .attention = dit->layers * 4.0 * s * s * d};
+    return (struct sdt_work){.linear = dit->layers *
+                                       (s * (12.0 * d * d + 4.0 * d * f) + 4.0 * s * text_rows * d),
+                             .attention = dit->layers * 4.0 * s * s * d};
 }
 
 static void add_linear(struct sdt_operations *list, enum sdt_operation_when when, double tasks,
@@ -526,9 +528,9 @@ static enum sdt_status check_index(const struct sdt_config *index, struct sdt_er
 /* ---- published sizes ------------------------------------------------------------------------- */
 
 #define DIT(layers, heads, ffn)                                                                    \
-    "{\"_class_name\": \"WanTransformer3DModel\", \"num_layers\": " #layers                            \
-    ", \"num_attention_heads\": " #heads ", \"attention_head_dim\": 128, \"in_channels\": 16, "        \
-    "\"out_channels\": 16, \"text_dim\": 4096, \"freq_dim\": 256, \"ffn_dim\": " #ffn                  \
+    "{\"_class_name\": \"WanTransformer3DModel\", \"num_layers\": " #layers                        \
+    ", \"num_attention_heads\": " #heads ", \"attention_head_dim\": 128, \"in_channels\": 16, "    \
+    "\"out_channels\": 16, \"text_dim\": 4096, \"freq_dim\": 256, \"ffn_dim\": " #ffn              \
     ", \"patch_size\": [1, 2, 2], \"cross_attn_norm\": true, \"eps\": 1e-06}"
 
 #define SIXTEEN(number)                                                                            \
@@ -538,12 +540,14 @@ static enum sdt_status check_index(const struct sdt_config *index, struct sdt_er
 
 /* The channels' mean and deviation do not change how long anything takes. */
 static const char vae[] =
-    "{\"_class_name\": \"AutoencoderKLWan\", \"base_dim\": 96, \"z_dim\": 16, \"dim_mult\": [1, 2, 4, "
-    "4], \"num_res_blocks\": 2, \"temperal_downsample\": [false, true, true], \"latents_mean\": ["
-    SIXTEEN("0.0") "], \"latents_std\": [" SIXTEEN("1.0") "]}";
+    "{\"_class_name\": \"AutoencoderKLWan\", \"base_dim\": 96, \"z_dim\": 16, \"dim_mult\": [1, 2, "
+    "4, "
+    "4], \"num_res_blocks\": 2, \"temperal_downsample\": [false, true, true], \"latents_mean\": "
+    "[" SIXTEEN("0.0") "], \"latents_std\": [" SIXTEEN("1.0") "]}";
 
 static const char umt5_xxl[] =
-    "{\"model_type\": \"umt5\", \"num_layers\": 24, \"d_model\": 4096, \"num_heads\": 64, \"d_kv\": 64, "
+    "{\"model_type\": \"umt5\", \"num_layers\": 24, \"d_model\": 4096, \"num_heads\": 64, "
+    "\"d_kv\": 64, "
     "\"d_ff\": 10240, \"vocab_size\": 256384, \"feed_forward_proj\": \"gated-gelu\"}";
 
 static const struct sdt_size sizes[] = {

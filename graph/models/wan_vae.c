@@ -98,15 +98,17 @@ static enum sdt_status read_config(const struct sdt_config *json, struct wan_vae
 
 /* ---- the layers ------------------------------------------------------------------------------ */
 
-/* An edge carries the frames between two layers: a ring of handles, of which a layer that looks back sees the
- * last three. */
+/* An edge carries the frames between two layers: a ring of frames, of which a layer that looks back sees the
+ * last three. A frame is a handle for each band of rows, or, where the next layer reads it whole, one. */
 struct edge {
     int channels;
-    int space;  /* pixels per latent, each way: 1, 2, 4, 8 */
-    int window; /* frames that its readers look at: 1 or 3 */
-    int alias;  /* edge whose frame 0 is this edge's frame 0; -1: none */
-    int count;  /* of the ring */
-    sdt_handle *handle;
+    bool whole;         /* one band, on any device */
+    int space;          /* pixels per latent, each way: 1, 2, 4, 8 */
+    int window;         /* frames that its readers look at: 1 or 3 */
+    int alias;          /* edge whose frame 0 is this edge's frame 0; -1: none */
+    int count;          /* of the ring */
+    int bands;          /* of a frame */
+    sdt_handle *handle; /* [count, bands] */
 };
 
 enum kind { WINDOW, CONV, NORM, ATTEND, TIME, PUT };
@@ -218,6 +220,7 @@ static int attention(struct program *p, int in, int time, const char *prefix) {
     y = conv(p, y, 3 * channels, 1, 1, false, -1, time, prefix, "to_qkv");
     if (p->failed)
         return 0;
+    p->edge[y].whole = true;
     int o = add_edge(p, channels, p->edge[y].space);
     add_layer(p, ATTEND, y, o, time, "attention");
     return conv(p, o, channels, 1, 1, false, in, time, prefix, "proj");
@@ -247,6 +250,8 @@ static void build(const struct wan_vae *vae, struct program *p) {
 
     *p = (struct program){0};
     int x = add_edge(p, vae->z_dim, 1);
+    if (!p->failed)
+        p->edge[x].whole = true;
     add_layer(p, WINDOW, -1, x, time, "latent");
     x = conv(p, x, vae->z_dim, 1, 1, false, -1, time, "", "post_quant_conv");
     x = conv(p, x, channels, 3, 3, false, -1, time, "decoder.", "conv_in");
@@ -275,7 +280,7 @@ static void build(const struct wan_vae *vae, struct program *p) {
 
 static void program_clear(struct program *p) {
     for (int e = 0; e < p->edges; e++) {
-        for (int i = 0; p->edge[e].handle && i < p->edge[e].count; i++)
+        for (int i = 0; p->edge[e].handle && i < p->edge[e].count * p->edge[e].bands; i++)
             sdt__unregister_submit(p->edge[e].handle[i]);
         free(p->edge[e].handle);
     }
@@ -400,6 +405,7 @@ struct decoder {
     struct sdt_machine *machine;
     int y0, x0, rows, cols; /* of the tile in the latent */
     int device;             /* of the job's; -1: all, in stages */
+    int band_rows;          /* of a band of frames, in latents; the last one may have less */
     sdt_handle latent, out;
     const struct sdt_place *put; /* where frames are stored */
     /* On a GPU, frames become float32 here before they travel to the host; else NULL. */
@@ -444,17 +450,46 @@ static void place_layers(struct program *p, const struct sdt_place *place, int d
     }
 }
 
+enum { MOST_BANDS = SDT_MOST_CONV_BANDS, LEAST_BAND = 2, UNKNOWN_WORKERS = 4 };
+
+static int workers_of(const struct sdt_vae_job *job) {
+    return job->place ? job->place->workers : UNKNOWN_WORKERS;
+}
+
+/* Latent rows of a band, of `rows` in a frame. On CPUs a frame is cut for all workers of a device,
+ * so that one frame keeps them busy; bits do not depend on it. */
+static int band_rows_of(const struct sdt_vae_job *job, int rows) {
+    int bands = rows / LEAST_BAND;
+    if (job->dtype != SDT_F32)
+        return rows;
+    for (int i = 0; job->place && i < job->devices; i++)
+        if (job->place[i].kind != SDT_DEVICE_CPU)
+            return rows;
+    bands = at_most(at_most(bands, workers_of(job)), MOST_BANDS);
+    return bands < 2 ? rows : (rows + bands - 1) / bands;
+}
+
 /* Frames in flight beside those that are looked at: enough that workers do not wait for one
  * another. */
-static int slack_of(const struct sdt_vae_job *job) {
-    int workers = job->place ? job->place->workers : 4;
-    return workers < 2 ? 2 : at_most(workers, 4);
+static int slack_of(const struct sdt_vae_job *job, int rows) {
+    int band = band_rows_of(job, rows);
+    int bands = (rows + band - 1) / band;
+    int slack = at_most(workers_of(job) / bands + 1, 4);
+    return slack < 2 ? 2 : slack;
+}
+
+/* The band's rows on an edge, in pixels. */
+static int rows_of(const struct decoder *d, const struct edge *edge, int band) {
+    int rows = edge->bands == 1 ? d->rows : at_most(d->band_rows, d->rows - band * d->band_rows);
+    return rows * edge->space;
 }
 
 static void decoder_init(struct sdt_flow *flow, struct decoder *d,
                          struct sdt_parameters *parameters, int devices, int only) {
     struct program *p = &d->program;
-    int slack = slack_of(d->job);
+    d->band_rows = band_rows_of(d->job, d->rows);
+    int bands = (d->rows + d->band_rows - 1) / d->band_rows;
+    int slack = slack_of(d->job, d->rows);
 
     build(d->vae, p);
     if (p->failed) {
@@ -466,30 +501,33 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
     for (int e = 0; e < p->edges; e++) {
         struct edge *edge = &p->edge[e];
         edge->count = edge->window - 1 + slack;
-        edge->handle = calloc((size_t)edge->count, sizeof *edge->handle);
+        edge->bands = edge->whole ? 1 : bands;
+        edge->handle = calloc((size_t)edge->count * (size_t)edge->bands, sizeof *edge->handle);
         if (!edge->handle) {
             if (flow->error.status == SDT_OK)
                 sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory while decoding");
             return;
         }
-        for (int i = 0; i < edge->count; i++)
-            edge->handle[i] = sdt__tensor(flow, d->job->dtype,
-                                          (size_t)edge->channels * (size_t)(d->rows * edge->space) *
-                                              (size_t)(d->cols * edge->space),
-                                          "frame");
+        for (int i = 0; i < edge->count * edge->bands; i++)
+            edge->handle[i] =
+                sdt__tensor(flow, d->job->dtype,
+                            (size_t)edge->channels * (size_t)rows_of(d, edge, i % edge->bands) *
+                                (size_t)(d->cols * edge->space),
+                            "frame");
     }
     for (int i = 0; i < p->layers; i++) {
         struct layer *l = &p->layer[i];
+        enum sdt_device_kind kind = d->job->place[l->device].kind;
         if (l->kind == CONV) {
             l->conv.height = d->rows * p->edge[l->in].space;
             l->conv.width = d->cols * p->edge[l->in].space;
-            l->weight =
-                sdt_conv_parameter(flow, parameters, d->job->dtype, l->conv.out, l->conv.in,
-                                   l->conv.kt * l->conv.ks * l->conv.ks, "%s.weight", l->name);
+            l->weight = sdt_conv_parameter(flow, parameters, kind, d->job->dtype, l->conv.out,
+                                           l->conv.in, l->conv.kt * l->conv.ks * l->conv.ks,
+                                           l->conv.ks, "%s.weight", l->name);
         } else if (l->kind == TIME) {
             int channels = p->edge[l->in].channels;
-            l->weight = sdt_conv_parameter(flow, parameters, d->job->dtype, 2 * channels, channels,
-                                           3, "%s.weight", l->name);
+            l->weight = sdt_conv_parameter(flow, parameters, kind, d->job->dtype, 2 * channels,
+                                           channels, 3, 1, "%s.weight", l->name);
         } else if (l->kind == NORM) {
             l->weight = sdt_parameter(flow, parameters, SDT_F32, "%s.gamma", l->name);
         }
@@ -504,13 +542,39 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
     }
 }
 
-/* Frame t of an edge; NULL before frame `start`. */
-static sdt_handle frame_of(const struct program *p, int edge, int t, int start) {
+/* A band of frame t of an edge; NULL before frame `start`. */
+static sdt_handle band_of(const struct program *p, int edge, int t, int start, int band) {
     if (t < start)
         return NULL;
     if (t == 0 && p->edge[edge].alias >= 0)
         edge = p->edge[edge].alias;
-    return p->edge[edge].handle[t % p->edge[edge].count];
+    return p->edge[edge].handle[t % p->edge[edge].count * p->edge[edge].bands + band];
+}
+
+/* A convolution, band by band, from the bands of its input that each looks at. */
+static void push_conv(struct sdt_flow *flow, const struct decoder *d, const struct layer *l,
+                      int t) {
+    const struct program *p = &d->program;
+    const struct edge *in = &p->edge[l->in], *out = &p->edge[l->out];
+    int scale = l->conv.upsample ? 2 : 1, reach = l->conv.ks / 2;
+    int height = l->conv.height * scale;
+    for (int b = 0, y0 = 0; b < out->bands; b++) {
+        struct sdt_conv_part part = {
+            .y0 = y0, .rows = rows_of(d, out, b), .band_rows = rows_of(d, in, 0)};
+        int first = y0 - reach, last = y0 + part.rows - 1 + reach;
+        first = first < 0 ? 0 : first / scale / part.band_rows;
+        last = (last < height ? last : height - 1) / scale / part.band_rows;
+        part.first_band = first;
+        part.bands = last - first + 1;
+        sdt_handle x[3 * MOST_BANDS];
+        for (int i = 0; i < l->conv.kt * part.bands; i++)
+            x[i] =
+                band_of(p, l->in, t - (l->conv.kt - 1) + i / part.bands, 0, first + i % part.bands);
+        sdt_insert_conv(flow, "vae_conv", &l->conv, &part, x, l->weight, l->bias,
+                        l->residual < 0 ? NULL : band_of(p, l->residual, t, 0, b),
+                        band_of(p, l->out, t, 0, b));
+        y0 += part.rows;
+    }
 }
 
 /* Sends frame t, which stands on the input edge of `layer`, through this layer and all that follow. So a
@@ -518,7 +582,6 @@ static sdt_handle frame_of(const struct program *p, int edge, int t, int start) 
 static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
     struct program *p = &d->program;
     struct layer *l = &p->layer[layer];
-    sdt_handle x[3];
 
     flow->place = &d->job->place[l->device];
     flow->tag.layer = layer;
@@ -539,29 +602,28 @@ static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
             flow->place = &d->machine->host; /* the latent stays; a frame of it travels */
         sdt_insert_latent_window(flow, "latent_window", &window, d->job->scale ? d->vae->std : NULL,
                                  d->job->scale ? d->vae->mean : NULL, d->latent,
-                                 frame_of(p, l->out, t, 0));
+                                 band_of(p, l->out, t, 0, 0));
         break;
     }
     case CONV:
-        for (int i = 0; i < l->conv.kt; i++)
-            x[i] = frame_of(p, l->in, t - (l->conv.kt - 1) + i, 0);
-        sdt_insert_conv(flow, "vae_conv", &l->conv, x, l->weight, l->bias,
-                        l->residual < 0 ? NULL : frame_of(p, l->residual, t, 0),
-                        frame_of(p, l->out, t, 0));
+        push_conv(flow, d, l, t);
         break;
     case NORM: {
         const struct edge *edge = &p->edge[l->in];
-        sdt_insert_channel_norm(flow, "vae_norm",
-                                (size_t)(d->rows * edge->space) * (size_t)(d->cols * edge->space),
-                                edge->channels, l->silu, frame_of(p, l->in, t, 0), l->weight,
-                                frame_of(p, l->out, t, 0));
+        for (int b = 0; b < edge->bands; b++)
+            sdt_insert_channel_norm(flow, "vae_norm",
+                                    (size_t)rows_of(d, edge, b) * (size_t)(d->cols * edge->space),
+                                    edge->channels, l->silu, band_of(p, l->in, t, 0, b), l->weight,
+                                    band_of(p, l->out, t, 0, b));
         break;
     }
     case ATTEND: {
         const struct edge *edge = &p->edge[l->out];
-        sdt_insert_frame_attention(flow, "vae_attention",
-                                   d->rows * edge->space * d->cols * edge->space, edge->channels,
-                                   frame_of(p, l->in, t, 0), frame_of(p, l->out, t, 0));
+        int line = d->cols * edge->space;
+        for (int b = 0, y0 = 0; b < edge->bands; y0 += rows_of(d, edge, b), b++)
+            sdt_insert_frame_attention(flow, "vae_attention", d->rows * edge->space * line,
+                                       edge->channels, y0 * line, rows_of(d, edge, b) * line,
+                                       band_of(p, l->in, t, 0, 0), band_of(p, l->out, t, 0, b));
         break;
     }
     case TIME: {
@@ -570,26 +632,35 @@ static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
             push(flow, d, layer + 1, 0);
             return;
         }
-        for (int i = 0; i < 3; i++)
-            x[i] = frame_of(p, l->in, t - 2 + i, 1); /* frame 0 is not seen */
-        sdt_insert_time_upsample(flow, "vae_time_conv", d->rows * edge->space,
-                                 d->cols * edge->space, edge->channels, x, l->weight, l->bias,
-                                 frame_of(p, l->out, 2 * t - 1, 0), frame_of(p, l->out, 2 * t, 0));
+        for (int b = 0; b < edge->bands; b++) {
+            sdt_handle x[3];
+            for (int i = 0; i < 3; i++)
+                x[i] = band_of(p, l->in, t - 2 + i, 1, b); /* frame 0 is not seen */
+            sdt_insert_time_upsample(flow, "vae_time_conv", rows_of(d, edge, b),
+                                     d->cols * edge->space, edge->channels, x, l->weight, l->bias,
+                                     band_of(p, l->out, 2 * t - 1, 0, b),
+                                     band_of(p, l->out, 2 * t, 0, b));
+        }
         push(flow, d, layer + 1, 2 * t - 1);
         push(flow, d, layer + 1, 2 * t);
         return;
     }
     case PUT: {
-        int space = p->edge[l->in].space;
-        sdt_handle frame = frame_of(p, l->in, t, 0);
-        if (d->ready[t % 2]) {
-            sdt_insert_put_frame(flow, "frame_ready", d->rows * space, d->cols * space, 0, d->clamp,
-                                 frame, d->ready[t % 2], true, NULL, NULL);
-            frame = d->ready[t % 2];
+        const struct edge *edge = &p->edge[l->in];
+        int height = d->rows * edge->space, width = d->cols * edge->space;
+        for (int b = 0, y0 = 0; b < edge->bands; y0 += rows_of(d, edge, b), b++) {
+            sdt_handle rows = band_of(p, l->in, t, 0, b);
+            bool last = b + 1 == edge->bands;
+            if (d->ready[t % 2]) { /* of GPUs: whole frames */
+                sdt_insert_put_frame(flow, "frame_ready", height, width, 0, 0, height, d->clamp,
+                                     rows, d->ready[t % 2], true, NULL, NULL);
+                rows = d->ready[t % 2];
+            }
+            flow->place = d->put;
+            sdt_insert_put_frame(flow, "put_frame", height, width, t, y0, rows_of(d, edge, b),
+                                 d->clamp, rows, d->out, t == 0 && b == 0 && !d->clamp,
+                                 last ? frame_done : NULL, last ? d->progress : NULL);
         }
-        flow->place = d->put;
-        sdt_insert_put_frame(flow, "put_frame", d->rows * space, d->cols * space, t, d->clamp,
-                             frame, d->out, t == 0 && !d->clamp, frame_done, d->progress);
         return;
     }
     }
@@ -757,13 +828,16 @@ static double flops_of(const struct sdt_vae *opened, const struct sdt_vae_job *j
     return flops;
 }
 
-/* The task of a layer for one frame of a tile of rows x cols; tasks 0: there is none. */
+/* The tasks of a layer for one frame of a tile of rows x cols, cut into bands of `band` rows; a
+ * part of a task stands for a shorter last band. */
 static struct sdt_operation operation_of(const struct program *p, const struct layer *l, int rows,
-                                         int cols) {
+                                         int band, int cols) {
     const struct edge *in = l->in < 0 ? NULL : &p->edge[l->in];
     const struct edge *at = in ? in : &p->edge[l->out];
-    int height = rows * at->space, width = cols * at->space;
-    struct sdt_operation o = {.tasks = 1, .rows = height * width, .n = at->channels};
+    int looked_at = at->whole ? rows : band;
+    int height = looked_at * at->space, width = cols * at->space;
+    struct sdt_operation o = {
+        .tasks = (double)rows / looked_at, .rows = height * width, .n = at->channels};
     switch (l->kind) {
     case CONV:
         o.kind = SDT_OPERATION_CONV;
@@ -807,8 +881,9 @@ static void operations_of(const struct sdt_vae *opened, const struct sdt_vae_job
     for (int n = 0; n < tiles && !p.failed; n++) {
         int rows = at_most(t.size_rows, job->height - n / t.cols * t.stride_rows);
         int cols = at_most(t.size_cols, job->width - n % t.cols * t.stride_cols);
+        int band = band_rows_of(job, rows);
         for (int i = 0; i < p.layers; i++) {
-            struct sdt_operation o = operation_of(&p, &p.layer[i], rows, cols);
+            struct sdt_operation o = operation_of(&p, &p.layer[i], rows, band, cols);
             double frames = p.layer[i].time * (job->frames - 1.0) + 1.0;
             if (p.layer[i].kind == TIME)
                 frames -= 1.0; /* the first passes by */
@@ -857,7 +932,7 @@ static double bytes_of(const struct sdt_vae *opened, const struct sdt_vae_job *j
     double cols = at_most(t.size_cols, job->width);
     build(vae, &p);
     for (int e = 0; e < p.edges; e++)
-        frames += (p.edge[e].window - 1.0 + slack_of(job)) * p.edge[e].channels *
+        frames += (p.edge[e].window - 1.0 + slack_of(job, (int)rows)) * p.edge[e].channels *
                   p.edge[e].space * p.edge[e].space * rows * cols;
     double largest = largest_task(&p, job, (int)rows, (int)cols);
     program_clear(&p);

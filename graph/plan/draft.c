@@ -93,12 +93,20 @@ double sdt_device_peak(const struct sdt_draft *d, const struct sdt_device_need *
                                          : fmax(need->denoise.all, need->decode);
 }
 
+/* Of several stand-ins on CPUs: what the host has brought into the kernels' order, from which it is
+ * copied to each. A single device is the host. */
+static double packed_bytes(const struct sdt_draft *d) {
+    double dit = d->pipeline->dit->held.all;
+    double vae = sizeof(float) * (double)sdt_weights_parameters(d->pipeline->vae->weights);
+    return d->placement->dit_devices > 0 ? dit + vae : fmax(dit, vae);
+}
+
 double sdt_draft_host_bytes(const struct sdt_draft *d) {
     const struct sdt_request *request = d->request;
     double bytes =
         4.0 * 3.0 * (double)request->num_frames * (double)request->height * (double)request->width;
     if (!sdt__has_gpus(d->placement->device, d->devices))
-        return 0.0;
+        return d->devices > 1 ? packed_bytes(d) : 0.0;
     if (d->kinds.dit == SDT_DEVICE_CUDA)
         bytes += (double)sdt_dtype_size(d->kinds.dit_dtype) *
                  (double)sdt_weights_parameters(d->pipeline->dit->weights);

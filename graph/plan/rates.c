@@ -132,7 +132,20 @@ static double ratio(const struct sdt_operation *all, const struct sdt_operation 
 /* Inputs, weights and outputs: vectors of the sizes that the kernel wants. */
 struct vectors {
     float *x, *w, *bias, *y, *scratch;
+    struct sdt_weight packed; /* w as a run has it, for linear layers and convolutions */
 };
+
+/* w [n, k] of such a kernel; sums may start anew after each run. False: it has none. */
+static bool weight_shape(const struct sdt_operation *o, int *n, int *k, int *run) {
+    const struct sdt_conv *c = &o->conv;
+    if (o->kind != SDT_OPERATION_LINEAR && o->kind != SDT_OPERATION_CONV)
+        return false;
+    bool conv = o->kind == SDT_OPERATION_CONV;
+    *n = conv ? c->out : o->n;
+    *k = conv ? c->kt * c->ks * c->ks * c->in : o->k;
+    *run = conv ? c->ks * c->in : o->k;
+    return true;
+}
 
 static void call(const struct sdt_operation *o, const struct vectors *v) {
     float *piece[1] = {v->y};
@@ -141,7 +154,7 @@ static void call(const struct sdt_operation *o, const struct vectors *v) {
     const float *x[3] = {v->x, v->x, v->x};
     switch (o->kind) {
     case SDT_OPERATION_LINEAR:
-        sdt_linear(o->rows, o->n, o->k, v->x, v->w, v->bias, o->epilogue, v->y);
+        sdt_linear(o->rows, o->n, o->k, v->x, v->packed, v->bias, o->epilogue, v->y);
         break;
     case SDT_OPERATION_ATTENTION:
         sdt_attention(o->heads, o->rows, o->e, v->x, o->rows, o->keys, v->w, v->w, 0.1f, v->y, NULL,
@@ -159,9 +172,13 @@ static void call(const struct sdt_operation *o, const struct vectors *v) {
         sdt_split_heads(o->rows, o->rows, o->heads, o->e, v->x, v->bias, 1e-6f, &rope, v->w, 0, 1,
                         head, piece);
         break;
-    case SDT_OPERATION_CONV:
-        sdt_conv_frame(&o->conv, x, v->w, v->bias, NULL, v->y, v->scratch);
+    case SDT_OPERATION_CONV: {
+        const struct sdt_conv *c = &o->conv;
+        struct sdt_conv_input whole = {x, 1, 0, c->height};
+        sdt_conv_rows(c, 0, c->height * (c->upsample ? 2 : 1), &whole, v->packed, v->bias, NULL,
+                      v->y, v->scratch);
         break;
+    }
     case SDT_OPERATION_CHANNEL_NORM:
         sdt_channel_norm((size_t)o->rows, o->n, v->x, v->bias, 1, v->y);
         break;
@@ -186,7 +203,7 @@ static void sizes(const struct sdt_operation *o, size_t size[5]) {
     case SDT_OPERATION_ATTENTION:
         memcpy(size,
                (size_t[]){rows * d, tiles * rows * d, 0, rows * d,
-                          sdt_attention_scratch(o->rows, o->e, o->rows)},
+                          sdt_attention_scratch(o->rows, o->e, o->keys)},
                5 * sizeof *size);
         return;
     case SDT_OPERATION_CROSS_ATTENTION:
@@ -203,7 +220,7 @@ static void sizes(const struct sdt_operation *o, size_t size[5]) {
                (size_t[]){pixels * (size_t)c->in,
                           (size_t)c->in * (size_t)c->out * (size_t)(c->kt * c->ks * c->ks),
                           (size_t)c->out, pixels * (size_t)c->out * (c->upsample ? 4 : 1),
-                          sdt_conv_frame_scratch(c)},
+                          sdt_conv_scratch(c)},
                5 * sizeof *size);
         return;
     default:
@@ -216,6 +233,8 @@ static double measure(const struct sdt_operation *o) {
     size_t size[5], all = 0, at = 0;
     double best = INFINITY;
     struct vectors v;
+    void *packed = NULL;
+    int n, k, run;
     float **vector[5] = {&v.x, &v.w, &v.bias, &v.y, &v.scratch};
     sizes(o, size);
     for (int i = 0; i < 5; i++)
@@ -229,6 +248,15 @@ static double measure(const struct sdt_operation *o) {
         *vector[i] = room + at;
         at += (size[i] + 31) / 16 * 16;
     }
+    if (weight_shape(o, &n, &k, &run)) {
+        packed = malloc(sdt_packed_size(SDT_F32, n, k));
+        if (!packed) {
+            free(room);
+            return 0.0;
+        }
+        sdt_pack_weight(SDT_F32, n, k, run, v.w, packed);
+        v.packed = (struct sdt_weight){packed, SDT_F32, 1};
+    }
     call(o, &v);
     for (int sample = 0; sample < SAMPLES; sample++) {
         double start = now(), seconds = 0.0;
@@ -240,6 +268,7 @@ static double measure(const struct sdt_operation *o) {
         }
         best = fmin(best, seconds / calls);
     }
+    free(packed);
     free(room);
     return best;
 }

@@ -3,15 +3,18 @@
 
 #include <stdlib.h>
 
-int sdt_tile_rows(int64_t tokens) {
-    if (tokens >= 16384)
-        return 256;
-    if (tokens >= 2048)
-        return 128;
-    int rows = 4;
-    while (rows < 64 && rows * 32 <= tokens)
-        rows *= 2;
-    return rows;
+int sdt_tile_rows(int64_t tokens, int workers) {
+    int64_t most = tokens >= 16384 ? 256 : 128, least = 64;
+    int64_t share = (tokens + workers - 1) / workers, rows = share / 2;
+    if (rows < least)
+        rows = share < least ? share : least;
+    if (rows > most)
+        rows = most;
+    rows = (rows + 3) / 4 * 4;
+    /* Rounded up, there may be a tile too few. */
+    if (rows > 4 && (tokens + rows - 1) / rows < workers)
+        rows -= 4;
+    return (int)rows;
 }
 
 int sdt_cuda_tile_rows(int64_t tokens, int devices) {
@@ -49,11 +52,13 @@ static int part_of(int h, int parts, const int *bounds) {
 enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layout_options *o,
                                 struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
-    int all = o->devices + o->helpers, rows = o->tile_rows;
+    int all = o->devices + o->helpers, rows = o->tile_rows, workers = 0;
     int ulysses = o->ulysses > 0 ? o->ulysses : o->devices;
 
+    for (int d = 0; d < o->devices; d++)
+        workers += o->place[d].workers;
     if (rows <= 0)
-        rows = sdt_tile_rows(o->tokens);
+        rows = sdt_tile_rows(o->tokens, workers > o->devices ? workers : o->devices);
     *layout = (struct sdt_layout){.devices = o->devices,
                                   .helpers = o->helpers,
                                   .place = o->place,

@@ -1,7 +1,7 @@
 /* Who holds which tokens and which heads: the distribution that every strategy starts from.
  *
- * Tokens are cut into tiles whose size depends on the number of tokens only (on GPUs, on the number of
- * devices as well); each device holds a contiguous run of whole tiles (its shard, perhaps empty). Heads
+ * Tokens are cut into tiles whose size depends on their number and on the workers (on GPUs, on the number of
+ * devices); each device holds a contiguous run of whole tiles (its shard, perhaps empty). Heads
  * are cut into chunks, each owned by one device. Both splits follow the devices' speeds; neither needs to
  * come out even. */
 #ifndef STARDIT_LAYOUT_H
@@ -42,12 +42,13 @@ struct sdt_layout_options {
     enum sdt_dtype dtype;
     int ulysses;     /* divides devices; 0: devices */
     int chunk_heads; /* most heads of one chunk; 0: all of a device in one */
-    int tile_rows;   /* 0: sdt_tile_rows(tokens). Bits depend on it: for simulations */
+    int tile_rows;   /* 0: sdt_tile_rows(); else for tests and simulations */
 };
 
-/* Rows of a tile for a sequence: 256 or 128 for real ones, 64 down to 4 for short ones, so that small
- * tests are split as well. */
-int sdt_tile_rows(int64_t tokens);
+/* Rows of a tile for a sequence on so many workers of CPUs: 128 or 256, or half of a worker's share, but not
+ * less than 64; if that is more than the whole share, the share, a multiple of 4. A result's bits do
+ * not depend on it (but with the strategies that merge partial results: their blocks end where tiles do). */
+int sdt_tile_rows(int64_t tokens, int workers);
 /* The same on GPUs, which need more rows at a time: about a quarter of a device's share, a multiple of 128,
  * 256 to 8192. */
 int sdt_cuda_tile_rows(int64_t tokens, int devices);

@@ -10,7 +10,16 @@
 struct entry {
     const struct sdt_stored *stored;
     enum sdt_dtype dtype; /* of the handle */
+    bool packed;
     sdt_handle handle;
+};
+
+/* How a tensor is wanted. */
+struct form {
+    enum sdt_dtype dtype;
+    bool packed;       /* as sdt_pack_weight does, with the run: */
+    int run;           /* 0: all */
+    int out, in, taps; /* of a convolution; else 1 */
 };
 
 struct sdt_parameters {
@@ -67,21 +76,72 @@ static bool reserve(struct sdt_parameters *parameters) {
     return entry;
 }
 
-static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
-                       enum sdt_dtype dtype, int out, int in, int taps, const char *format,
-                       va_list args) {
+static void release(void *stored, int index) {
+    (void)index;
+    sdt_stored_release(stored);
+}
+
+static int rows_of(const struct sdt_stored *stored) { return (int)stored->shape[0]; }
+
+static int columns_of(const struct sdt_stored *stored) {
+    return (int)(stored->count / (size_t)stored->shape[0]);
+}
+
+/* The type in which packed values are. Convolutions are reordered as floats. */
+static enum sdt_dtype packed_dtype(const struct sdt_stored *stored, struct form form) {
+    return form.taps > 1 ? SDT_F32 : stored->dtype;
+}
+
+/* A handle whose values a task on the host brings. */
+static sdt_handle load(struct sdt_flow *flow, const struct sdt_stored *stored, struct form form) {
+    sdt_handle handle = form.packed
+                            ? sdt__packed(flow,
+                                          sdt_packed_size(packed_dtype(stored, form),
+                                                          rows_of(stored), columns_of(stored)),
+                                          stored->name)
+                            : sdt__tensor(flow, form.dtype, stored->count, stored->name);
+    if (!handle)
+        return NULL;
+    const struct sdt_place *place = flow->place;
+    enum sdt_role role = flow->tag.role;
+    flow->place = flow->host;
+    flow->tag.role = SDT_ROLE_IO;
+    if (form.packed)
+        sdt_insert_pack_weight(
+            flow, "load", stored->dtype, stored->data, rows_of(stored), columns_of(stored),
+            form.taps, form.run ? form.run : columns_of(stored), handle, release, (void *)stored);
+    else
+        sdt_insert_load(flow, "load", stored->dtype, stored->data, stored->count, form.out, form.in,
+                        form.taps, handle);
+    flow->place = place;
+    flow->tag.role = role;
+    if (flow->error.status != SDT_OK) { /* nothing will ever write it: the next flow starts anew */
+        sdt__unregister(handle);
+        return NULL;
+    }
+    return handle;
+}
+
+static const struct sdt_stored *stored_of(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                                          const char *format, va_list args) {
     char name[300];
     vsnprintf(name, sizeof name, format, args);
     if (flow->error.status != SDT_OK)
         return NULL;
     const struct sdt_stored *stored = sdt_weights_find(parameters->weights, name);
-    if (!stored) {
+    if (!stored)
         sdt_fail(&flow->error, SDT_ERROR_MISSING, "%s: tensor %s is missing",
                  sdt_weights_folder(parameters->weights), name);
+    return stored;
+}
+
+static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                       const struct sdt_stored *stored, struct form form) {
+    if (!stored)
         return NULL;
-    }
     for (size_t i = 0; i < parameters->count; i++)
-        if (parameters->entry[i].stored == stored && parameters->entry[i].dtype == dtype)
+        if (parameters->entry[i].stored == stored && parameters->entry[i].dtype == form.dtype &&
+            parameters->entry[i].packed == form.packed)
             return parameters->entry[i].handle;
     if (!reserve(parameters)) {
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for the weights of %s",
@@ -89,35 +149,21 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
         return NULL;
     }
     sdt_handle handle = NULL;
-    size_t size = sdt_dtype_size(dtype);
+    size_t size = sdt_dtype_size(form.dtype);
     /* With GPUs it is copied once into memory that StarPU has pinned: from a mapping, transfers would be slow, and
      * nothing would overlap with them. */
-    bool in_place = !parameters->machine->gpus;
-    if (in_place && stored->dtype == dtype && (uintptr_t)stored->data % size == 0 && taps == 1 &&
-        stored->count <= UINT32_MAX) {
-        handle = sdt__register(flow, flow->host, dtype, stored->count, stored->data, stored->name);
-        if (!handle)
-            return NULL;
-    } else {
-        handle = sdt__tensor(flow, dtype, stored->count, stored->name);
-        if (!handle)
-            return NULL;
-        const struct sdt_place *place = flow->place;
-        enum sdt_role role = flow->tag.role;
-        flow->place = flow->host;
-        flow->tag.role = SDT_ROLE_IO;
-        sdt_insert_load(flow, "load", stored->dtype, stored->data, stored->count, out, in, taps,
-                        handle);
-        flow->place = place;
-        flow->tag.role = role;
-        if (flow->error.status !=
-            SDT_OK) { /* nothing will ever write it: the next flow starts anew */
-            sdt__unregister(handle);
-            return NULL;
-        }
-    }
+    bool in_place = !parameters->machine->gpus && !form.packed;
+    if (in_place && stored->dtype == form.dtype && (uintptr_t)stored->data % size == 0 &&
+        form.taps == 1 && stored->count <= UINT32_MAX)
+        handle =
+            sdt__register(flow, flow->host, form.dtype, stored->count, stored->data, stored->name);
+    else
+        handle = load(flow, stored, form);
+    if (!handle)
+        return NULL;
     pthread_mutex_lock(&parameters->machine->parameters_mutex);
-    parameters->entry[parameters->count++] = (struct entry){stored, dtype, handle};
+    parameters->entry[parameters->count++] =
+        (struct entry){stored, form.dtype, form.packed, handle};
     pthread_mutex_unlock(&parameters->machine->parameters_mutex);
     return handle;
 }
@@ -126,19 +172,51 @@ sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameter
                          enum sdt_dtype dtype, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    sdt_handle handle = find(flow, parameters, dtype, 1, 1, 1, format, args);
+    const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
     va_end(args);
-    return handle;
+    return find(flow, parameters, stored, (struct form){dtype, false, 0, 1, 1, 1});
 }
 
 sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
-                              enum sdt_dtype dtype, int out, int in, int taps, const char *format,
-                              ...) {
+                              enum sdt_device_kind kind, enum sdt_dtype dtype, int out, int in,
+                              int taps, int across, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    sdt_handle handle = find(flow, parameters, dtype, out, in, taps, format, args);
+    const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
     va_end(args);
-    return handle;
+    bool packed = kind == SDT_DEVICE_CPU;
+    return find(flow, parameters, stored, (struct form){dtype, packed, across * in, out, in, taps});
+}
+
+/* Halves that are used once become floats, not bfloat16, which would round them. */
+static struct form weight_form(const struct sdt_stored *stored, enum sdt_device_kind kind,
+                               enum sdt_dtype dtype, bool often) {
+    struct form form = {dtype, false, 0, 1, 1, 1};
+    if (kind == SDT_DEVICE_CPU) {
+        form.dtype = stored->dtype == SDT_BF16 ? SDT_BF16 : SDT_F32;
+        form.packed = often;
+    }
+    return form;
+}
+
+sdt_handle sdt_weight_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                                enum sdt_device_kind kind, enum sdt_dtype dtype, bool often,
+                                const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
+    va_end(args);
+    if (!stored)
+        return NULL;
+    return find(flow, parameters, stored, weight_form(stored, kind, dtype, often));
+}
+
+size_t sdt_weight_size(const struct sdt_stored *stored, enum sdt_device_kind kind,
+                       enum sdt_dtype dtype, bool often) {
+    struct form form = weight_form(stored, kind, dtype, often);
+    if (form.packed)
+        return sdt_packed_size(stored->dtype, rows_of(stored), columns_of(stored));
+    return stored->count * sdt_dtype_size(form.dtype);
 }
 
 void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix) {

@@ -1,8 +1,8 @@
 /* A component's weights as StarPU handles, made when first asked for.
  *
  * Tensors that are stored in the type that is wanted are registered where the checkpoint is mapped: nothing
- * is copied until a device with a memory of its own needs them. Others, convolutions (which kernels read in
- * another order), and all on machines with GPUs (whose transfers want pinned memory) are brought into
+ * is copied until a device with a memory of its own needs them. Others, those that kernels read in another
+ * order (convolutions; on CPUs, matrices that are used often), and all on machines with GPUs (whose transfers want pinned memory) are brought into
  * StarPU's memory by a task on the host, once. */
 #ifndef STARDIT_PARAMETERS_H
 #define STARDIT_PARAMETERS_H
@@ -24,10 +24,20 @@ void sdt_parameters_free(struct sdt_parameters *parameters);
 sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
                          enum sdt_dtype dtype, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* A convolution's weight [out, in, taps], as [out, taps, in]. */
+/* A linear layer's weight [n, k] for devices of a kind. GPUs get it as above. CPUs read BF16 where it is
+ * mapped as well as F32, whatever dtype says, since they widen it themselves; and when it will be used
+ * often, packed (sdt_pack_weight), its mapped pages given back. */
+sdt_handle sdt_weight_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                                enum sdt_device_kind kind, enum sdt_dtype dtype, bool often,
+                                const char *format, ...) __attribute__((format(printf, 6, 7)));
+/* Bytes of such a handle. */
+size_t sdt_weight_size(const struct sdt_stored *stored, enum sdt_device_kind kind,
+                       enum sdt_dtype dtype, bool often);
+/* A convolution's weight [out, in, taps], as [out, taps, in]; for CPUs packed, in runs of `across` taps. */
 sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
-                              enum sdt_dtype dtype, int out, int in, int taps, const char *format,
-                              ...) __attribute__((format(printf, 7, 8)));
+                              enum sdt_device_kind kind, enum sdt_dtype dtype, int out, int in,
+                              int taps, int across, const char *format, ...)
+    __attribute__((format(printf, 9, 10)));
 
 /* Drops every handle whose tensor's name starts with prefix, and gives the mapped pages back. The tasks that use
  * them have ended (sdt__flow_reach): StarPU would wait for them here, where no watchdog looks. */

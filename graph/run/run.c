@@ -109,6 +109,7 @@ static void bind(struct sdt_flow *flow, struct sdt_run *run) {
     struct sdt_tensor_visit visit = {.layer = -1,
                                      .flow = flow,
                                      .parameters = run->parameters,
+                                     .kind = run->layout.place[0].kind,
                                      .dtype = run->layout.dtype,
                                      .layers = run->layer};
     run->dit->kind->tensors(run->dit, &visit, run->bound);
@@ -453,7 +454,10 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_paralle
     double share = layer_share(dit, strategy, layout, device);
     struct sdt_tensor_count count = dit->count;
     count.all -= (1.0 - share) * count.layers;
-    struct sdt_need need = {.all = sdt_tensor_bytes(count, layout->dtype) + branches * branch +
+    double weights = layout->place[device].kind == SDT_DEVICE_CPU
+                         ? dit->held.all - (1.0 - share) * dit->held.layers
+                         : sdt_tensor_bytes(count, layout->dtype);
+    struct sdt_need need = {.all = weights + branches * branch +
                                    sdt_streams(parallel->streams, branches) * stream + latents};
     double layers = share * dit->layers;
     need.least =

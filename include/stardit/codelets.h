@@ -37,7 +37,8 @@ struct sdt_row_sum {
     int row_a, row_b;
 };
 
-/* -- linear.c -- */
+/* -- linear.c -- w: a vector of floats, on GPUs also of bfloat16; on CPUs of either, or packed
+ * (sdt_insert_pack_weight) -- */
 void sdt_insert_linear(struct sdt_flow *flow, const char *name, int rows, int n, int k,
                        sdt_handle x /* [rows, k] */, sdt_handle w /* [n, k] */,
                        sdt_handle bias /* [n] or NULL */, enum sdt_epilogue epilogue,
@@ -125,10 +126,17 @@ void sdt_insert_cross_attention(struct sdt_flow *flow, const char *name, int row
 void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
                       const void *table /* [vocabulary, d], stays mapped */, int d, int tokens,
                       const int32_t *ids /* [tokens] */, sdt_handle y /* [tokens, d] written */);
+/* Of queries first..first+rows-1, over keys in tiles; on GPUs all in one. */
+enum { SDT_MOST_TEXT_TILES = 8 };
 void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int tokens, int heads,
-                               int e, sdt_handle q /* [tokens, h*e] */, sdt_handle k, sdt_handle v,
-                               sdt_handle bias /* [32, heads] */,
-                               sdt_handle o /* [tokens, h*e] written */);
+                               int e, int first, int rows, sdt_handle q /* [rows, h*e] */,
+                               int tile_rows, const sdt_handle *k /* [tiles] -> [tile_rows, h*e] */,
+                               const sdt_handle *v, sdt_handle bias /* [32, h] */,
+                               sdt_handle o /* [rows, h*e] written */);
+/* Tiles of rows, floats on CPUs, as one. */
+void sdt_insert_join_rows(struct sdt_flow *flow, const char *name, int rows, int tile_rows, int d,
+                          const sdt_handle *x /* [tiles] -> [tile_rows, d] */,
+                          sdt_handle y /* [rows, d] written */);
 void sdt_insert_gated_gelu(struct sdt_flow *flow, const char *name, size_t n,
                            sdt_handle a /* [n] updated: gelu(a) * b */, sdt_handle b /* [n] */);
 /* The prompt's rows followed by one zero row, which stands for all padding rows. */
@@ -167,23 +175,33 @@ void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
                              struct sdt_solver_tile from, struct sdt_solver_tile to /* written */,
                              bool first, void (*done)(void *arg, int step), void *done_arg);
 
-/* -- conv.c: video convolutions, channel-last, one frame a task -- */
+/* -- conv.c: video convolutions, channel-last, one frame a task, or a part of one -- */
+/* A part of the output frame, and the bands of the input frames that it looks at (sdt_conv_input). On GPUs
+ * frames are whole. */
+enum { SDT_MOST_CONV_BANDS = 8 };
+struct sdt_conv_part {
+    int y0, rows;
+    int bands, first_band, band_rows;
+};
 void sdt_insert_conv(
     struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
-    const sdt_handle *x /* [kt] -> [height, width, in], oldest first; NULL: zeros */,
-    sdt_handle w /* [out, kt, ks, ks, in] */, sdt_handle bias /* [out] */,
-    sdt_handle residual /* as y, or NULL */, sdt_handle y /* [H', W', out] written */);
+    const struct sdt_conv_part *part /* NULL: the whole frame, from whole frames */,
+    const sdt_handle *x /* [kt, bands] -> [rows, width, in] or NULL: zeros */,
+    sdt_handle w /* [out, kt, ks, ks, in]; on CPUs also packed */, sdt_handle bias /* [out] */,
+    sdt_handle residual /* as y, or NULL */, sdt_handle y /* [part's rows, W', out] written */);
 void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int height, int width,
                               int channels,
                               const sdt_handle *x /* [3] -> [height, width, C] or NULL: zeros */,
-                              sdt_handle w /* [2C, 3, C] */, sdt_handle bias /* [2C] */,
-                              sdt_handle first, sdt_handle second /* [height, width, C] written */);
+                              sdt_handle w /* [2C, 3, C]; on CPUs also packed */,
+                              sdt_handle bias /* [2C] */, sdt_handle first,
+                              sdt_handle second /* [height, width, C] written */);
 void sdt_insert_channel_norm(struct sdt_flow *flow, const char *name, size_t pixels, int channels,
                              bool silu, sdt_handle x /* [pixels, C] */, sdt_handle gamma /* [C] */,
                              sdt_handle y /* [pixels, C] written; may be x */);
+/* Of queries first..first+rows-1; on GPUs of all. */
 void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pixels, int channels,
-                                sdt_handle qkv /* [pixels, 3C] */,
-                                sdt_handle o /* [pixels, C] written */);
+                                int first, int rows, sdt_handle qkv /* [pixels, 3C] */,
+                                sdt_handle o /* [rows, C] written */);
 
 /* -- frames.c: between latents, tiles and the video -- */
 /* std, mean: [C], copied; NULL: the latent as it is. */
@@ -191,10 +209,10 @@ void sdt_insert_latent_window(struct sdt_flow *flow, const char *name,
                               const struct sdt_window *window, const float *std, const float *mean,
                               sdt_handle latent /* [C, T, H, W] */,
                               sdt_handle y /* [nframes, rows, cols, C] written */);
-/* Stores one frame, clamped to -1..1 if asked. first: out was never written. done (or NULL) is
- * called on the worker's thread. */
+/* Stores rows y0..y0+rows-1 of one frame, clamped to -1..1 if asked. first: out was never written. done (or
+ * NULL) is called on the worker's thread. */
 void sdt_insert_put_frame(struct sdt_flow *flow, const char *name, int height, int width, int frame,
-                          bool clamp, sdt_handle x /* [height, width, 3] */,
+                          int y0, int rows, bool clamp, sdt_handle x /* [rows, width, 3] */,
                           sdt_handle out /* [F, height, width, 3] updated */, bool first,
                           void (*done)(void *arg, int frame), void *done_arg);
 /* Cross-fades b's first rows with a's last ones (columns: b's first columns with a's last). */
@@ -216,6 +234,13 @@ void sdt_insert_place_tile(struct sdt_flow *flow, const char *name, int frames, 
 void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
                      const void *data, size_t count, int out, int in, int taps,
                      sdt_handle y /* [count] written */);
+/* y = the stored matrix as CPUs read it often (sdt_pack_weight). done(done_arg, 0) (or NULL) is called when
+ * data is no longer read. */
+void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
+                            const void *data /* [n, k]; with taps > 1 [n, k / taps, taps] */, int n,
+                            int k, int taps, int run /* see sdt_pack_weight */,
+                            sdt_handle y /* sdt_packed_size bytes, written */,
+                            void (*done)(void *arg, int index), void *done_arg);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

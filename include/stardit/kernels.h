@@ -7,8 +7,8 @@
  *  - Kernels on CPUs cannot fail: whoever inserts the task has settled the sizes. A CUDA kernel that fails
  *    stops the run with SDT_ERROR_DEVICE, its task and its device (sdt__task_fail).
  *  - **A row's bits do not depend on how many rows, heads, frames or devices come in one call.**
- *    Tiles have a fixed number of rows (the last one is zero-padded), so every BLAS call has the
- *    same M, N, K and leading dimensions wherever it runs. No sum is split differently.
+ *    Matrix products are made of blocks whose sums run in one order whatever the number of rows
+ *    (kernels/cpu/product.h). No sum is split differently.
  *  - Outputs do not overlap inputs unless a comment says "in place".
  * A plain version with the same arguments less the scratch, `<name>_reference` (kernels/reference.h), in
  * double precision, stands beside each kernel that computes; tests/kernels holds the tolerances.
@@ -50,18 +50,41 @@ void sdt_convert_to(enum sdt_dtype from, size_t n, const void *src, enum sdt_dty
 
 enum sdt_epilogue { SDT_EPILOGUE_NONE, SDT_EPILOGUE_GELU_TANH, SDT_EPILOGUE_SILU };
 
+/* A matrix of weights [n, k], borrowed. */
+struct sdt_weight {
+    const void *data; /* [n, k], row-major, need not be aligned; or as sdt_pack_weight wrote it */
+    enum sdt_dtype dtype; /* F32, BF16, F16 or F64; not looked at if packed */
+    int packed;           /* 1: by sdt_pack_weight */
+};
+
+static inline struct sdt_weight sdt_plain_weight(const float *w /* [n, k] */) {
+    struct sdt_weight weight = {w, SDT_F32, 0};
+    return weight;
+}
+
+/* Weights in the order in which products on this processor read them, for those that are used often: the
+ * same bits, only faster. BF16 and F16 stay so (and are widened in the kernel, exactly: the bits are
+ * those of the same values in F32); F64 becomes F32. `packed` has sdt_packed_size bytes, a multiple of
+ * SDT_PACKED_ELEMENT, and is of use in this process only. Sums may start anew where a run of k ends
+ * (k = n runs); run = k for linear layers. */
+enum { SDT_PACKED_ELEMENT = 64 };
+size_t sdt_packed_size(enum sdt_dtype stored, int n, int k);
+void sdt_pack_weight(enum sdt_dtype stored, int n, int k, int run, const void *w /* [n, k] */,
+                     void *packed);
+
 /* y = epilogue(x w^T + bias) */
-void sdt_linear(int rows, int n, int k, const float *x /* [rows, k] */, const float *w /* [n, k] */,
-                const float *bias /* [n] or NULL */, enum sdt_epilogue epilogue,
-                float *y /* [rows, n] */);
+void sdt_linear(int rows, int n, int k, const float *x /* [rows, k] */,
+                struct sdt_weight w /* [n, k] */, const float *bias /* [n] or NULL */,
+                enum sdt_epilogue epilogue, float *y /* [rows, n] */);
 
 /* y += gate * (x w^T + bias), the gated residual; gate = gate_a + gate_b (either may be NULL, both
  * NULL: gate is 1). Two addends because Wan adds a per-layer table to a per-step vector. */
 void sdt_linear_residual(int rows, int n, int k, const float *x /* [rows, k] */,
-                         const float *w /* [n, k] */, const float *bias /* [n] or NULL */,
+                         struct sdt_weight w /* [n, k] */, const float *bias /* [n] or NULL */,
                          const float *gate_a /* [n] or NULL */,
                          const float *gate_b /* [n] or NULL */, float *y /* [rows, n] in place */,
-                         float *scratch /* [rows, n] */);
+                         float *scratch);
+size_t sdt_linear_residual_scratch(int rows);
 
 /* ---- norms and small element-wise kernels --------------------------------------------------- */
 
@@ -139,16 +162,16 @@ void sdt_merge_heads(int rows, int heads, int e, int pieces, const int *head /* 
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
-/* o = softmax(scale q k^T) v per head over `keys` valid keys, online softmax over key tiles in
- * their order: no S x S matrix. A head's keys follow one another, in whole tiles.
+/* o = softmax(scale q k^T) v per head over `keys` valid keys, online softmax over blocks of keys in
+ * their order: no S x S matrix. A head's keys follow one another, in whole tiles; a query's bits do
+ * not depend on `tile`.
  * With lse, the log-sum-exp of the scaled scores per query is written too (ring attention merges
- * partial results by it). The scores of one (query tile, key tile) pair go through two BLAS calls
- * of fixed size. */
+ * partial results by it). */
 void sdt_attention(int heads, int rows, int e, const float *q /* [heads, rows, e] */, int tile,
                    int64_t keys, const float *k /* [heads, ceil(keys/tile), tile, e] */,
                    const float *v /* as k */, float scale, float *o /* [heads, rows, e] */,
                    float *lse /* [heads, rows] or NULL */, float *scratch);
-size_t sdt_attention_scratch(int rows, int e, int tile);
+size_t sdt_attention_scratch(int rows, int e, int64_t keys);
 
 /* Merges attention over a second set of keys into attention over a first one, by their log-sum-exps (ring
  * attention): o = (e^lse o + e^lse2 o2) / (e^lse + e^lse2), lse = log(e^lse + e^lse2). */
@@ -166,14 +189,15 @@ void sdt_cross_attention(int rows, int heads, int e, const float *q /* [rows, h*
                          float last_key_bias, float *o /* [rows, h*e] */, float *scratch);
 size_t sdt_cross_attention_scratch(int rows, int heads, int e, int keys);
 
-/* T5 self attention of heads head0..head1-1: no scaling, a relative position bias
- * table[bucket(j - i), head]. `width` is the row length h*e of q, k, v and o; only the columns of the
- * given heads are read and written. */
-void sdt_text_attention(int tokens, int width, int head0, int head1, int e,
-                        const float *q /* [tokens, width] */, const float *k /* [tokens, width] */,
-                        const float *v /* [tokens, width] */, const float *table /* [32, heads] */,
-                        int heads, float *o /* [tokens, width] */, float *scratch);
-size_t sdt_text_attention_scratch(int tokens);
+/* T5 self attention: no scaling, a relative position bias table[bucket(j - i), head]. Of queries
+ * first..first+rows-1, over the keys of all tokens, which lie in tiles of tile_rows tokens (the last may have
+ * less). */
+void sdt_text_attention(int tokens, int heads, int e, int first, int rows,
+                        const float *q /* [rows, h*e] */, int tile_rows,
+                        const float *const *k /* [tiles] -> [tile_rows, h*e] */,
+                        const float *const *v /* as k */, const float *table /* [32, heads] */,
+                        float *o /* [rows, h*e] */, float *scratch);
+size_t sdt_text_attention_scratch(int tokens, int rows, int e);
 /* The bucket of relative position rel = j - i, 0..31 (32 buckets, distance 128, both ways). */
 int sdt_t5_bucket(int rel);
 
@@ -226,42 +250,51 @@ size_t sdt_find_not_finite(size_t n, const float *x /* [n] */);
 
 /* ---- causal video convolutions; activations are channel-last ---------------------- */
 
-/* [out, in, taps] as stored to [out, taps, in] as the kernels read it. */
+/* [out, in, taps] as stored to [out, taps, in] as the kernels read it. On CPUs then packed (sdt_pack_weight),
+ * with the run of one row of the kernel: ks * in, or C for the upsampling in time. */
 void sdt_conv_pack(int out, int in, int taps, const float *w, float *packed);
 
-/* One output frame of a causal conv: kernel (kt, ks, ks), ks 1 or 3, kt 1 or 3, stride 1, zero padding
- * in space. The input frames stand in `x`, oldest first; NULL is a frame of zeros (before the start). With
- * upsample the input is first enlarged x2 in height and width, nearest. With residual,
- * y = conv + residual. */
+/* A causal conv: kernel (kt, ks, ks), ks 1 or 3, kt 1 or 3, stride 1, zero padding in space. With upsample
+ * the input is first enlarged x2 in height and width, nearest. */
 struct sdt_conv {
     int in, out;       /* channels */
     int kt, ks;        /* kernel in time and space */
-    int height, width; /* of the input */
+    int height, width; /* of the input frame */
     int upsample;      /* 1: output is [2 height, 2 width, out] */
 };
-void sdt_conv_frame(const struct sdt_conv *conv,
-                    const float *const *x /* [kt] -> [height, width, in] or NULL */,
-                    const float *w /* [out, kt, ks, ks, in] */, const float *bias /* [out] */,
-                    const float *residual /* as y, or NULL */, float *y /* [H', W', out] */,
-                    float *scratch);
-size_t sdt_conv_frame_scratch(const struct sdt_conv *conv);
+/* The input frames, oldest first, each in bands of whole rows one below the other, of which those are here
+ * that the output's rows look at. */
+struct sdt_conv_input {
+    const float *const *x; /* [kt, bands] -> [rows of the band, width, in]; NULL: zeros (before the start) */
+    int bands, first_band; /* that are here */
+    int band_rows;         /* of a band; the last one of the frame may have less */
+};
+/* Rows y0..y0+rows-1 of one output frame. With residual, y = conv + residual. */
+void sdt_conv_rows(const struct sdt_conv *conv, int y0, int rows,
+                   const struct sdt_conv_input *input,
+                   struct sdt_weight w /* [out, kt, ks, ks, in] */, const float *bias /* [out] */,
+                   const float *residual /* as y, or NULL */, float *y /* [rows, W', out] */,
+                   float *scratch);
+size_t sdt_conv_scratch(const struct sdt_conv *conv);
 
 /* Wan up3d's time_conv: kernel (3,1,1), C -> 2C; an input frame becomes two output frames, channels
  * [0,C) and then [C,2C). */
-void sdt_time_upsample(int height, int width, int channels,
-                       const float *const *x /* [3] -> [height, width, C] or NULL: zeros */,
-                       const float *w /* [2C, 3, C] */, const float *bias /* [2C] */,
-                       float *first /* [height, width, C] */,
-                       float *second /* [height, width, C] */, float *scratch);
-size_t sdt_time_upsample_scratch(int width, int channels);
+void sdt_time_upsample(size_t pixels, int channels,
+                       const float *const *x /* [3] -> [pixels, C] or NULL: zeros */,
+                       struct sdt_weight w /* [2C, 3, C] */, const float *bias /* [2C] */,
+                       float *first /* [pixels, C] */, float *second /* [pixels, C] */,
+                       float *scratch);
+size_t sdt_time_upsample_scratch(size_t pixels);
 
 /* Wan's per-pixel channel norm: x / max(||x||_2, 1e-12) * sqrt(C) * gamma, then silu if asked. */
 void sdt_channel_norm(size_t pixels, int channels, const float *x /* [pixels, C] */,
                       const float *gamma /* [C] */, int silu, float *y /* [pixels, C], may be x */);
 
-/* Single-head attention over the pixels of one frame, e = C, scale 1/sqrt(C), online softmax. */
-void sdt_frame_attention(int pixels, int channels, const float *qkv /* [pixels, 3C] */,
-                         float *o /* [pixels, C] */, float *scratch);
+/* Single-head attention over the pixels of one frame, e = C, scale 1/sqrt(C), online softmax; of queries
+ * first..first+rows-1. */
+void sdt_frame_attention(int pixels, int channels, int first, int rows,
+                         const float *qkv /* [pixels, 3C] */, float *o /* [rows, C] */,
+                         float *scratch);
 size_t sdt_frame_attention_scratch(int pixels, int channels);
 
 /* A window of the latent as channel-last frames, z = latent * std + mean per channel

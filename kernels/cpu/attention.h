@@ -1,17 +1,28 @@
-/* The inner loop that token attention and the VAE's frame attention share. */
+/* The inner loop that all attention shares. */
 #ifndef STARDIT_KERNELS_CPU_ATTENTION_H
 #define STARDIT_KERNELS_CPU_ATTENTION_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* o = softmax(scale q k^T) v for one head and one tile of queries. Key tile j starts at
- * j * tile_stride in k and in v; rows of k and v are ldk apart. */
-void sdt__attend(int rows, int e, const float *q /* [rows, e], ld ldq */, int ldq, int tile,
-                 int64_t keys, const float *k /* [keys, e] */, const float *v /* [keys, e] */,
-                 int ldk, size_t tile_stride, float scale, float *o /* [rows, e], ld ldo */,
-                 int ldo, float *lse /* [rows] or NULL */, float *scratch);
-/* Floats of scratch: scores [rows, tile], then each row's maximum and sum. */
-size_t sdt__attend_scratch(int rows, int tile);
+/* One head: o = softmax(scale q k^T + bias) v. */
+struct sdt__attend {
+    int rows, e;
+    const float *q; /* [rows, e], ldq apart */
+    ptrdiff_t ldq;
+    int64_t keys;
+    const float *k, *v; /* [keys, e], ldk apart */
+    ptrdiff_t ldk;
+    float scale;
+    const float *bias;   /* row r's scores get bias[j - r] for key j; NULL: none */
+    float last_key_bias; /* and that of the last key this */
+    float *o;            /* [rows, e], ldo apart */
+    ptrdiff_t ldo;
+    float *lse;     /* [rows] log-sum-exps, or NULL */
+    float *scratch; /* [sdt__attend_scratch] */
+};
+void sdt__attend(const struct sdt__attend *attend);
+/* For at most so many rows and keys. */
+size_t sdt__attend_scratch(int rows, int e, int64_t keys);
 
 #endif

@@ -1,4 +1,4 @@
-/* The two row-major matrix products the kernels are made of, by BLAS.
+/* The two row-major matrix products that attention and convolutions are made of, by BLAS.
  *
  * C[m,n] = alpha A[m,k] B + beta C, B stored [n,k] (nt) or [k,n] (nn); ld* is the row length of the
  * stored matrix. One call per tile, always with that tile's sizes: a split of m, n or k would

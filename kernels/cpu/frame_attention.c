@@ -5,19 +5,31 @@
 
 #include <math.h>
 
-/* Queries and keys of one pair of tiles: its scores are 256 kB. */
-enum { TILE = 256 };
+/* Queries that share the keys' way into the cache. */
+enum { QUERIES = 256 };
 
-void sdt_frame_attention(int pixels, int channels, const float *qkv, float *o, float *scratch) {
-    int ld = 3 * channels;
-    for (int first = 0; first < pixels; first += TILE)
-        sdt__attend(pixels - first < TILE ? pixels - first : TILE, channels,
-                    qkv + (size_t)first * ld, ld, TILE, pixels, qkv + channels, qkv + 2 * channels,
-                    ld, (size_t)TILE * ld, 1.f / sqrtf((float)channels),
-                    o + (size_t)first * channels, channels, NULL, scratch);
+static int queries_of(int pixels) { return pixels < QUERIES ? pixels : QUERIES; }
+
+void sdt_frame_attention(int pixels, int channels, int first, int rows, const float *qkv, float *o,
+                         float *scratch) {
+    ptrdiff_t ld = 3 * (ptrdiff_t)channels;
+    for (int row = 0; row < rows; row += QUERIES) {
+        struct sdt__attend attend = {.rows = queries_of(rows - row),
+                                     .e = channels,
+                                     .q = qkv + (first + row) * ld,
+                                     .ldq = ld,
+                                     .keys = pixels,
+                                     .k = qkv + channels,
+                                     .v = qkv + 2 * channels,
+                                     .ldk = ld,
+                                     .scale = 1.f / sqrtf((float)channels),
+                                     .o = o + (ptrdiff_t)row * channels,
+                                     .ldo = channels,
+                                     .scratch = scratch};
+        sdt__attend(&attend);
+    }
 }
 
 size_t sdt_frame_attention_scratch(int pixels, int channels) {
-    (void)channels;
-    return sdt__attend_scratch(pixels < TILE ? pixels : TILE, TILE);
+    return sdt__attend_scratch(queries_of(pixels), channels, pixels);
 }

@@ -1,46 +1,121 @@
-/* Linear layers on one tile of tokens: a matrix product with its bias, and what always follows it
- * in a transformer: an activation, or the gated residual. */
-#include "kernels/cpu/blas.h"
+/* Linear layers: a matrix product with its bias, and what always follows it in a transformer: an activation,
+ * or the gated residual. Both are done on sums that are still in the cache. */
+#include "kernels/cpu/product.h"
 #include "kernels/cpu/vector_math.h"
 #include "kernels/kernels.h"
 
-/* Every row of y becomes bias: the product is added to it. */
-static void set_rows(int rows, int n, const float *bias /* [n] or NULL */,
-                     float *y /* [rows, n] */) {
-    for (int r = 0; r < rows; r++)
-        if (bias)
-            memcpy(y + (size_t)r * n, bias, n * sizeof(float));
-        else
-            memset(y + (size_t)r * n, 0, n * sizeof(float));
+static int at_most(int a, int b) { return a < b ? a : b; }
+
+struct tokens {
+    const float *x; /* [rows, k] */
+};
+
+static const float *tokens_at(const void *arg, int segment, int first) {
+    const struct tokens *tokens = arg;
+    (void)segment;
+    return tokens->x + first;
 }
 
-void sdt_linear(int rows, int n, int k, const float *x, const float *w, const float *bias,
-                enum sdt_epilogue epilogue, float *y) {
-    size_t all = (size_t)rows * n;
-    set_rows(rows, n, bias, y);
-    sdt__gemm_nt(rows, n, k, 1.f, x, k, w, k, 1.f, y, n);
+/* ---- sdt_linear ------------------------------------------------------------------------------- */
+
+struct layer {
+    int rows, n;
+    const float *bias; /* [n] or NULL */
+    enum sdt_epilogue epilogue;
+};
+
+V8_INLINE v8 activate(enum sdt_epilogue epilogue, v8 x) {
     if (epilogue == SDT_EPILOGUE_GELU_TANH)
-        for (size_t i = 0; i < all; i += 8)
-            v8_store(y + i, all - i, v8_gelu_tanh(v8_load(y + i, all - i)));
-    else if (epilogue == SDT_EPILOGUE_SILU)
-        for (size_t i = 0; i < all; i += 8)
-            v8_store(y + i, all - i, v8_silu(v8_load(y + i, all - i)));
+        return v8_gelu_tanh(x);
+    return epilogue == SDT_EPILOGUE_SILU ? v8_silu(x) : x;
 }
 
-void sdt_linear_residual(int rows, int n, int k, const float *x, const float *w, const float *bias,
-                         const float *gate_a, const float *gate_b, float *y, float *scratch) {
-    set_rows(rows, n, bias, scratch);
-    sdt__gemm_nt(rows, n, k, 1.f, x, k, w, k, 1.f, scratch, n);
-    for (int r = 0; r < rows; r++) {
-        const float *s = scratch + (size_t)r * n;
-        float *row = y + (size_t)r * n;
-        for (int i = 0; i < n; i += 8) {
-            v8 gate = v8_set(gate_a || gate_b ? 0.f : 1.f);
-            if (gate_a)
-                gate += v8_load(gate_a + i, n - i);
-            if (gate_b)
-                gate += v8_load(gate_b + i, n - i);
-            v8_store(row + i, n - i, v8_load(row + i, n - i) + gate * v8_load(s + i, n - i));
+V8_INLINE void finish_rows(enum sdt_epilogue epilogue, int rows, int cols, const float *bias,
+                           float *z, ptrdiff_t ldz) {
+    for (int r = 0; r < rows; r++, z += ldz)
+        for (int i = 0; i < cols; i += 8) {
+            size_t left = (size_t)(cols - i);
+            v8 x = v8_load(z + i, left);
+            if (bias)
+                x += v8_load(bias + i, left);
+            v8_store(z + i, left, activate(epilogue, x));
         }
+}
+
+static void finish_layer(const void *arg, int segment, int first_col, int cols, float *z) {
+    const struct layer *layer = arg;
+    const float *bias = layer->bias ? layer->bias + first_col : NULL;
+    (void)segment;
+    if (layer->epilogue == SDT_EPILOGUE_GELU_TANH)
+        finish_rows(SDT_EPILOGUE_GELU_TANH, layer->rows, cols, bias, z, layer->n);
+    else if (layer->epilogue == SDT_EPILOGUE_SILU)
+        finish_rows(SDT_EPILOGUE_SILU, layer->rows, cols, bias, z, layer->n);
+    else if (bias)
+        finish_rows(SDT_EPILOGUE_NONE, layer->rows, cols, bias, z, layer->n);
+}
+
+void sdt_linear(int rows, int n, int k, const float *x, struct sdt_weight w, const float *bias,
+                enum sdt_epilogue epilogue, float *y) {
+    for (int row = 0; row < rows; row += SDT__ROWS_AT_ONCE) {
+        struct tokens tokens = {x + (size_t)row * (size_t)k};
+        struct layer layer = {at_most(SDT__ROWS_AT_ONCE, rows - row), n, bias, epilogue};
+        struct sdt__rows left = {1, layer.rows, k, tokens_at, &tokens};
+        struct sdt__sums sums = {
+            .y = y + (size_t)row * (size_t)n, .ld = n, .finish = finish_layer, .arg = &layer};
+        sdt__multiply(&left, n, k, k, w, &sums);
     }
+}
+
+/* ---- sdt_linear_residual ---------------------------------------------------------------------- */
+
+struct residual {
+    int rows, n;
+    const float *bias, *gate_a, *gate_b; /* [n] or NULL */
+    float *y;                            /* [rows, n] */
+};
+
+static void finish_residual(const void *arg, int segment, int first_col, int cols, float *z) {
+    const struct residual *a = arg;
+    const float *bias = a->bias ? a->bias + first_col : NULL;
+    const float *gate_a = a->gate_a ? a->gate_a + first_col : NULL;
+    const float *gate_b = a->gate_b ? a->gate_b + first_col : NULL;
+    float *y = a->y + first_col;
+    (void)segment;
+    for (int r = 0; r < a->rows; r++, z += SDT__GROUP_WIDTH, y += a->n)
+        for (int i = 0; i < cols; i += 8) {
+            size_t left = (size_t)(cols - i);
+            v8 x = v8_load(z + i, left), gate = v8_set(gate_a || gate_b ? 0.f : 1.f);
+            if (bias)
+                x += v8_load(bias + i, left);
+            if (gate_a)
+                gate += v8_load(gate_a + i, left);
+            if (gate_b)
+                gate += v8_load(gate_b + i, left);
+            v8_store(y + i, left, v8_load(y + i, left) + gate * x);
+        }
+}
+
+void sdt_linear_residual(int rows, int n, int k, const float *x, struct sdt_weight w,
+                         const float *bias, const float *gate_a, const float *gate_b, float *y,
+                         float *scratch) {
+    for (int row = 0; row < rows; row += SDT__ROWS_AT_ONCE) {
+        struct tokens tokens = {x + (size_t)row * (size_t)k};
+        struct residual residual = {at_most(SDT__ROWS_AT_ONCE, rows - row),
+                                    n,
+                                    bias,
+                                    gate_a,
+                                    gate_b,
+                                    y + (size_t)row * (size_t)n};
+        struct sdt__rows left = {1, residual.rows, k, tokens_at, &tokens};
+        struct sdt__sums sums = {.y = scratch,
+                                 .ld = SDT__GROUP_WIDTH,
+                                 .scratch = true,
+                                 .finish = finish_residual,
+                                 .arg = &residual};
+        sdt__multiply(&left, n, k, k, w, &sums);
+    }
+}
+
+size_t sdt_linear_residual_scratch(int rows) {
+    return (size_t)at_most(rows, SDT__ROWS_AT_ONCE) * SDT__GROUP_WIDTH;
 }

@@ -23,14 +23,19 @@ V8_INLINE float softmax_largest(int n, const float *s /* [n], n >= 1 */) {
     return v8_largest(v8_max(a, b));
 }
 
-/* s = exp(s - largest); returns the sum */
-V8_INLINE float softmax_exp(int n, float *s /* [n] in place */, float largest) {
+/* s = exp(scale * s - largest); returns the sum */
+V8_INLINE float softmax_exp(int n, float *s /* [n] in place */, float scale, float largest) {
     v8 sum = {0};
-    for (int i = 0; i < n; i += 8) {
-        v8 p = v8_exp(v8_load(s + i, n - i) - v8_set(largest));
-        if (n - i < 8)
-            for (int lane = n - i; lane < 8; lane++)
-                p[lane] = 0.f;
+    int i = 0;
+    for (; i + 8 <= n; i += 8) {
+        v8 p = v8_exp(v8_load(s + i, 8) * v8_set(scale) - v8_set(largest));
+        v8_store(s + i, 8, p);
+        sum += p;
+    }
+    if (i < n) {
+        v8 p = v8_exp(v8_load(s + i, n - i) * v8_set(scale) - v8_set(largest));
+        for (int lane = n - i; lane < 8; lane++)
+            p[lane] = 0.f;
         v8_store(s + i, n - i, p);
         sum += p;
     }

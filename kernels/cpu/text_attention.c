@@ -1,41 +1,40 @@
-/* Attention with the prompt: the video's tokens over the prompt's keys, and the text encoder's own.
- * A prompt has at most some hundred tokens, so the scores of one head are kept whole. */
-#include "kernels/cpu/blas.h"
-#include "kernels/cpu/softmax.h"
+/* Attention with the prompt: the video's tokens over the prompt's keys, and the text encoder's own. */
+#include "kernels/cpu/attention.h"
 #include "kernels/kernels.h"
 
-/* s = softmax of each row */
-static void softmax_rows(int rows, int n, float *s /* [rows, n] in place */) {
-    for (int r = 0; r < rows; r++) {
-        float *row = s + (size_t)r * n;
-        float sum = softmax_exp(n, row, softmax_largest(n, row));
-        softmax_scale(n, row, 1.f / sum);
-    }
-}
+#include <math.h>
+#include <string.h>
 
 void sdt_cross_attention(int rows, int heads, int e, const float *q, const float *q_weight,
                          float eps, int keys, const float *k, const float *v, float last_key_bias,
                          float *o, float *scratch) {
     int d = heads * e;
-    float *scores = scratch; /* [rows, keys] */
     if (q_weight) {
-        float *normed = scores + (size_t)rows * keys; /* [rows, d] */
+        float *normed = scratch; /* [rows, d] */
         sdt_rms_norm(rows, d, q, eps, q_weight, normed);
         q = normed;
     }
     for (int h = 0; h < heads; h++) {
-        size_t column = (size_t)h * e;
-        sdt__gemm_nt(rows, keys, e, 1.f / sqrtf((float)e), q + column, d, k + column, d, 0.f,
-                     scores, keys);
-        for (int r = 0; r < rows; r++)
-            scores[(size_t)r * keys + keys - 1] += last_key_bias;
-        softmax_rows(rows, keys, scores);
-        sdt__gemm_nn(rows, e, keys, 1.f, scores, keys, v + column, d, 0.f, o + column, d);
+        ptrdiff_t column = (ptrdiff_t)h * e;
+        struct sdt__attend attend = {.rows = rows,
+                                     .e = e,
+                                     .q = q + column,
+                                     .ldq = d,
+                                     .keys = keys,
+                                     .k = k + column,
+                                     .v = v + column,
+                                     .ldk = d,
+                                     .scale = 1.f / sqrtf((float)e),
+                                     .last_key_bias = last_key_bias,
+                                     .o = o + column,
+                                     .ldo = d,
+                                     .scratch = scratch + (size_t)rows * (size_t)d};
+        sdt__attend(&attend);
     }
 }
 
 size_t sdt_cross_attention_scratch(int rows, int heads, int e, int keys) {
-    return (size_t)rows * keys + (size_t)rows * heads * e;
+    return (size_t)rows * (size_t)heads * (size_t)e + sdt__attend_scratch(rows, e, keys);
 }
 
 int sdt_t5_bucket(int rel) {
@@ -50,26 +49,45 @@ int sdt_t5_bucket(int rel) {
     return side + bucket;
 }
 
-void sdt_text_attention(int tokens, int width, int head0, int head1, int e, const float *q,
-                        const float *k, const float *v, const float *table, int heads, float *o,
-                        float *scratch) {
-    float *scores = scratch;                        /* [tokens, tokens] */
-    float *bias = scores + (size_t)tokens * tokens; /* [2 tokens - 1] by j - i */
-    float *middle = bias + tokens - 1;              /* its place for j = i */
-    for (int h = head0; h < head1; h++) {
-        size_t column = (size_t)h * e;
+/* The columns of one head, token after token. */
+static void gather_head(int tokens, int e, size_t width, size_t column, int tile_rows,
+                        const float *const *tile, float *y /* [tokens, e] */) {
+    for (int t = 0; t < tokens; t++, y += e)
+        memcpy(y, tile[t / tile_rows] + (size_t)(t % tile_rows) * width + column,
+               (size_t)e * sizeof(float));
+}
+
+void sdt_text_attention(int tokens, int heads, int e, int first, int rows, const float *q,
+                        int tile_rows, const float *const *k, const float *const *v,
+                        const float *table, float *o, float *scratch) {
+    size_t width = (size_t)heads * (size_t)e, head = (size_t)tokens * (size_t)e;
+    float *keys = scratch, *values = keys + head; /* [tokens, e] of one head */
+    float *bias = values + head;                  /* [2 tokens - 1] by j - i */
+    float *middle = bias + tokens - 1;            /* its place for j = i */
+    for (int h = 0; h < heads; h++) {
+        size_t column = (size_t)h * (size_t)e;
+        struct sdt__attend attend = {.rows = rows,
+                                     .e = e,
+                                     .q = q + column,
+                                     .ldq = (ptrdiff_t)width,
+                                     .keys = tokens,
+                                     .k = keys,
+                                     .v = values,
+                                     .ldk = e,
+                                     .scale = 1.f,
+                                     .bias = middle - first,
+                                     .o = o + column,
+                                     .ldo = (ptrdiff_t)width,
+                                     .scratch = bias + 2 * (size_t)tokens};
+        gather_head(tokens, e, width, column, tile_rows, k, keys);
+        gather_head(tokens, e, width, column, tile_rows, v, values);
         for (int rel = 1 - tokens; rel < tokens; rel++)
             middle[rel] = table[sdt_t5_bucket(rel) * heads + h];
-        sdt__gemm_nt(tokens, tokens, e, 1.f, q + column, width, k + column, width, 0.f, scores,
-                     tokens);
-        for (int i = 0; i < tokens; i++)
-            sdt_add(tokens, middle - i, scores + (size_t)i * tokens);
-        softmax_rows(tokens, tokens, scores);
-        sdt__gemm_nn(tokens, e, tokens, 1.f, scores, tokens, v + column, width, 0.f, o + column,
-                     width);
+        sdt__attend(&attend);
     }
 }
 
-size_t sdt_text_attention_scratch(int tokens) {
-    return (size_t)tokens * tokens + 2 * (size_t)tokens;
+size_t sdt_text_attention_scratch(int tokens, int rows, int e) {
+    return 2 * (size_t)tokens * (size_t)e + 2 * (size_t)tokens +
+           sdt__attend_scratch(rows, e, tokens);
 }

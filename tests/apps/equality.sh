@@ -5,10 +5,11 @@
 . "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
 
 counted=0
+ids=$(seq -s , 2 71),1 # tokens enough for two tiles of text
 
 # run STRATEGY DEVICES WORKERS POLICY
 run() {
-    passes "$generate" --model "$demo" --token-ids 17,5,33,208,1 --height 48 --width 80 \
+    passes "$generate" --model "$demo" --token-ids "$ids" --height 48 --width 80 \
         --num-frames 9 --num-inference-steps 3 --quiet --force --output "$tmp/v.safetensors" \
         --stats "$tmp/s.json" --strategy "$1" --devices "$2" --workers-per-device "$3" \
         --scheduler "$4" || return

@@ -142,7 +142,8 @@ static enum sdt_status forward(struct sdt_machine *machine, struct sdt_dit *dit,
     struct sdt_parallel parallel = {.strategy = sdt_strategy_find(strategy),
                                     .place = machine->device,
                                     .devices = DEVICES,
-                                    .chunk_heads = 1};
+                                    .chunk_heads = 1,
+                                    .tile_rows = 8};
     size_t size = (size_t)dit->channels * 3 * 16 * 16;
     float *noise = malloc(size * sizeof *noise);
     float *text = calloc(TEXT_ROWS * (size_t)dit->text_dim, sizeof *text);

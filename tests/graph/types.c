@@ -56,8 +56,10 @@ static void check_parameters(struct sdt_machine *machine, const struct sdt_weigh
     sdt_handle narrow = sdt_parameter(&flow, parameters, SDT_F32, "narrow");
     sdt_handle narrow_16 = sdt_parameter(&flow, parameters, SDT_BF16, "narrow");
     sdt_handle double_16 = sdt_parameter(&flow, parameters, SDT_BF16, "double");
-    sdt_handle conv = sdt_conv_parameter(&flow, parameters, SDT_F32, OUT, IN, TAPS, "conv");
-    sdt_handle conv_16 = sdt_conv_parameter(&flow, parameters, SDT_BF16, OUT, IN, TAPS, "conv");
+    sdt_handle conv =
+        sdt_conv_parameter(&flow, parameters, SDT_DEVICE_CUDA, SDT_F32, OUT, IN, TAPS, 3, "conv");
+    sdt_handle conv_16 =
+        sdt_conv_parameter(&flow, parameters, SDT_DEVICE_CUDA, SDT_BF16, OUT, IN, TAPS, 3, "conv");
     CHECK(wide_16 != wide && sdt_parameter(&flow, parameters, SDT_BF16, "wide") == wide_16 &&
               sdt_parameter(&flow, parameters, SDT_F32, "wide") == wide,
           "one handle for each type");

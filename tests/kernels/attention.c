@@ -12,7 +12,7 @@ static void check_attention(int heads, int rows, int e, int tile, int64_t keys, 
     float *q = numbers(nq, spread), *k = numbers(nk, spread), *v = numbers(nk, 1.f);
     float *got = blank(nq), *want = blank(nq), scale = 1.f / sqrtf((float)e);
     float *lse = blank((size_t)heads * rows), *want_lse = blank((size_t)heads * rows);
-    float *scratch = blank(sdt_attention_scratch(rows, e, tile));
+    float *scratch = blank(sdt_attention_scratch(rows, e, keys));
     for (int64_t j = keys; j < tiles * tile; j++)
         for (int h = 0; h < heads; h++)
             for (int i = 0; i < e; i++) {
@@ -34,6 +34,17 @@ static void check_attention(int heads, int rows, int e, int tile, int64_t keys, 
         check_bits((size_t)rows * e, one, got + start, "attention of head %d of %d alone", h,
                    heads);
         free(one);
+    }
+
+    /* The first head's queries in two calls, and its keys in one tile. */
+    for (int cut = 1; heads && cut < rows; cut += 1 + cut / 3) {
+        float *parts = blank((size_t)rows * e);
+        sdt_attention(1, cut, e, q, tile, keys, k, v, scale, parts, NULL, scratch);
+        sdt_attention(1, rows - cut, e, q + (size_t)cut * e, (int)keys, keys, k, v, scale,
+                      parts + (size_t)cut * e, NULL, scratch);
+        check_bits((size_t)rows * e, parts, got, "attention of %d and %d queries, %d keys", cut,
+                   rows - cut, (int)keys);
+        free(parts);
     }
     free(q);
     free(k);
@@ -64,7 +75,7 @@ static void check_merge(int heads, int rows, int e, int tile, int first_tiles, i
     float *q = numbers(nq, 2.f), *k = numbers(nk, 2.f), *v = numbers(nk, 1.f);
     float *o = blank(nq), *lse = blank(n), *o2 = blank(nq), *lse2 = blank(n);
     float *want = blank(nq), *want_lse = blank(n), scale = 1.f / sqrtf((float)e);
-    float *scratch = blank(sdt_attention_scratch(rows, e, tile));
+    float *scratch = blank(sdt_attention_scratch(rows, e, keys));
     float *k1 = part_of(heads, tile, e, tiles, k, 0, first_tiles);
     float *v1 = part_of(heads, tile, e, tiles, v, 0, first_tiles);
     float *k2 = part_of(heads, tile, e, tiles, k, first_tiles, tiles);
@@ -95,6 +106,12 @@ static void check_cross(int rows, int heads, int e, int keys, int normed, float 
     sdt_cross_attention_reference(rows, heads, e, q, weight, 1e-6f, keys, k, v, bias, want);
     check_near(n, got, want, tolerance, "cross attention %d x %d x %d, %d keys", rows, heads, e,
                keys);
+    float *alone = blank(n);
+    for (int r = 0; r < rows; r++)
+        sdt_cross_attention(1, heads, e, q + (size_t)r * d, weight, 1e-6f, keys, k, v, bias,
+                            alone + (size_t)r * d, scratch);
+    check_bits(n, alone, got, "cross attention row by row, %d x %d, %d keys", heads, e, keys);
+    free(alone);
     free(q);
     free(k);
     free(v);
@@ -126,19 +143,27 @@ static void check_collapsed_keys(void) {
     free(scratch);
 }
 
-static void check_text(int tokens, int heads, int e) {
+static void check_text(int tokens, int heads, int e, int tile_rows) {
     int width = heads * e;
     size_t n = (size_t)tokens * width;
     float *q = numbers(n, 1.f), *k = numbers(n, 1.f), *v = numbers(n, 1.f);
     float *table = numbers((size_t)32 * heads, 3.f), *want = blank(n), *whole = blank(n);
-    float *scratch = blank(sdt_text_attention_scratch(tokens)), *parts = blank(n);
-    sdt_text_attention(tokens, width, 0, heads, e, q, k, v, table, heads, whole, scratch);
+    float *scratch = blank(sdt_text_attention_scratch(tokens, tokens, e)), *parts = blank(n);
+    const float *k_tiles[64] = {k}, *v_tiles[64] = {v};
+    sdt_text_attention(tokens, heads, e, 0, tokens, q, tokens, k_tiles, v_tiles, table, whole,
+                       scratch);
     sdt_text_attention_reference(tokens, width, 0, heads, e, q, k, v, table, heads, want);
     check_near(n, whole, want, tolerance, "text attention %d x %d x %d", tokens, heads, e);
-    for (int h = 0; h <= heads; h += 2)
-        sdt_text_attention(tokens, width, h, h + 2 < heads ? h + 2 : heads, e, q, k, v, table,
-                           heads, parts, scratch);
-    check_bits(n, parts, whole, "text attention by two heads of %d", heads);
+    for (int t = 0; t * tile_rows < tokens; t++) {
+        k_tiles[t] = k + (size_t)t * tile_rows * width;
+        v_tiles[t] = v + (size_t)t * tile_rows * width;
+    }
+    for (int first = 0; first < tokens; first += tile_rows) {
+        int rows = tokens - first < tile_rows ? tokens - first : tile_rows;
+        sdt_text_attention(tokens, heads, e, first, rows, q + (size_t)first * width, tile_rows,
+                           k_tiles, v_tiles, table, parts + (size_t)first * width, scratch);
+    }
+    check_bits(n, parts, whole, "text attention in tiles of %d of %d tokens", tile_rows, tokens);
     free(q);
     free(k);
     free(v);
@@ -167,7 +192,14 @@ static void check_frame(int pixels, int channels) {
     size_t n = (size_t)pixels * channels;
     float *qkv = numbers(3 * n, 1.5f), *got = blank(n), *want = blank(n);
     float *scratch = blank(sdt_frame_attention_scratch(pixels, channels));
-    sdt_frame_attention(pixels, channels, qkv, got, scratch);
+    sdt_frame_attention(pixels, channels, 0, pixels, qkv, got, scratch);
+    float *parts = blank(n);
+    int cut = pixels / 3;
+    sdt_frame_attention(pixels, channels, 0, cut, qkv, parts, scratch);
+    sdt_frame_attention(pixels, channels, cut, pixels - cut, qkv, parts + (size_t)cut * channels,
+                        scratch);
+    check_bits(n, parts, got, "frame attention %d x %d in two parts", pixels, channels);
+    free(parts);
     sdt_frame_attention_reference(pixels, channels, qkv, want);
     check_near(n, got, want, tolerance, "frame attention %d x %d", pixels, channels);
     free(qkv);
@@ -186,6 +218,7 @@ int main(void) {
                     check_attention(1 + (int)(e + r + t + k) % 5, rows[r], es[e], tiles[t], keys[k],
                                     1.f + 0.5f * (float)k);
     check_attention(2, 128, 128, 128, 600, 1.f);
+    check_attention(1, 257, 80, 64, 1000, 1.f);
     check_attention(0, 3, 16, 4, 9, 1.f);
     for (size_t e = 0; e < COUNT(es); e++)
         for (size_t r = 0; r < COUNT(rows); r++)
@@ -201,8 +234,9 @@ int main(void) {
     check_buckets();
     for (int heads = 1; heads <= 5; heads++)
         for (size_t e = 0; e < COUNT(es); e++)
-            check_text(heads * heads * 5 - 4, heads, es[e]);
-    check_text(260, 2, 16);
+            check_text(heads * heads * 5 - 4, heads, es[e], 2 + heads);
+    check_text(260, 2, 16, 33);
+    check_text(300, 1, 64, 150);
     static const int pixels[] = {1, 3, 35, 256, 300, 513};
     for (size_t p = 0; p < COUNT(pixels); p++) {
         check_frame(pixels[p], 4);
