@@ -29,7 +29,7 @@ static bool read_line(const char *path, char *line, int size) {
 
 /* A number in a file; "max" and what is not there are -1. */
 static double read_number(const char *folder, const char *name) {
-    char path[2 * PATH_MAX], line[128], *end;
+    char path[4 * PATH_MAX], line[128], *end;
     snprintf(path, sizeof path, "%s/%s", folder, name);
     if (!read_line(path, line, sizeof line))
         return -1.0;

@@ -43,6 +43,7 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
     struct sdt_request plain = *request;
     struct sdt_candidate *c = NULL;
     struct sdt_error err = {0};
+    struct sdt_draft draft;
     int n = 0, seen[3] = {0};
 
     struct sdt_candidate one = predicted(pipeline, request, &rates, "ulysses", 1);
@@ -69,9 +70,16 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
               "plan and prediction differ in memory", 4, 1e8);
         sdt_plan_clear(&plan);
     }
+    if (sdt_draft_init(&draft, pipeline, request, &one.placement, one.strategy, 4, 1, &err) !=
+        SDT_OK) {
+        check(0, err.message, 4, 1e8);
+        return;
+    }
+    double host = sdt_draft_host_bytes(&draft); /* beside what is the devices' */
+    sdt_draft_clear(&draft);
     for (int short_of = 0; short_of < 2; short_of++) {
         double most = 0.0, least = INFINITY;
-        rates.memory_bytes = short_of ? (one.memory_bytes + two.memory_bytes) / 2.0 : 0.0;
+        rates.memory_bytes = short_of ? host + (one.memory_bytes + two.memory_bytes) / 2.0 : 0.0;
         if (sdt_plan_candidates(pipeline, request, 1, &rates, &c, &n, &err) != SDT_OK) {
             check(0, err.message, 4, 1e8);
             return;
