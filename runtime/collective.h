@@ -22,7 +22,8 @@
 #ifndef STARDIT_COLLECTIVE_H
 #define STARDIT_COLLECTIVE_H
 
-#include "codelets/codelets.h"
+#include "runtime/task.h"
+#include "stardit/codelets.h"
 
 struct sdt_collective;
 

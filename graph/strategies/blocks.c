@@ -6,10 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *sdt_aco_name(enum sdt_aco aco) {
-    return aco == SDT_ACO_OFF ? "off" : aco == SDT_ACO_STATIC ? "static" : "dynamic";
-}
-
 int sdt_chunk_heads(const struct sdt_layout *layout, int chunk) {
     return layout->head[chunk + 1] - layout->head[chunk];
 }
