@@ -13,7 +13,7 @@ static void list_names(char *text, size_t size) {
 }
 
 const struct sdt_strategy *app_strategy(const char *name, struct sdt_error *err) {
-    const struct sdt_strategy *strategy = sdt_strategy_find(name ? name : "ulysses");
+    const struct sdt_strategy *strategy = name ? sdt_strategy_find(name) : sdt_strategy_default();
     char known[200];
 
     if (strategy)
@@ -26,5 +26,6 @@ const struct sdt_strategy *app_strategy(const char *name, struct sdt_error *err)
 void app_strategy_help(char *text, size_t size) {
     char known[200];
     list_names(known, sizeof known);
-    snprintf(text, size, "how devices share a sequence: %s (default ulysses)", known);
+    snprintf(text, size, "how devices share a sequence: %s (default %s)", known,
+             sdt_strategy_name(sdt_strategy_default()));
 }

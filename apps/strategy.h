@@ -4,8 +4,7 @@
 
 #include "graph/strategies/strategy.h"
 
-/* name NULL: ulysses, which on one device does what single does. NULL: unknown, err says which
- * there are. */
+/* name NULL: sdt_strategy_default(). NULL: unknown, err says which there are. */
 const struct sdt_strategy *app_strategy(const char *name, struct sdt_error *err);
 
 /* Help text of --strategy: what it is, every name, the default. */
