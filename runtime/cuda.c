@@ -7,7 +7,9 @@
 
 cudaStream_t starpu_cuda_get_local_stream(void);
 
-static struct sdt_cuda *context[STARPU_NMAXWORKERS]; /* by worker; each used by its worker alone */
+/* By worker; each used by its worker alone. StarPU calls a codelet with its buffers and the task's
+ * argument: what belongs to the worker is found by its number, and one StarPU runs in a process. */
+static struct sdt_cuda *context[STARPU_NMAXWORKERS];
 
 /* What went wrong while workers opened, each on its own thread. */
 struct opening {

@@ -3,7 +3,7 @@
  * A device is a memory node with workers. On CPUs one device is the host's memory with all cores;
  * several devices are stand-ins: NUMA nodes of a synthetic topology, so that StarPU makes a memory node
  * for each and really copies between them. Node 0 is then the host, with as many workers as a device for input
- * and output, and belongs to no device: what a device reads from another is never free.
+ * and output, and belongs to no device: reading from another device always takes a copy.
  *
  * With GPUs, each is a memory node with one worker; the host's memory is node 0, whose CPU workers load weights,
  * embed and collect, and are device cpu:0 too where that is asked for. The topology and the speed of

@@ -7,7 +7,7 @@
  *   4. the codelet and its insert function, with the cost (FLOPs, bytes) of the task.
  *
  * The insert functions return nothing: a `struct sdt_flow` remembers the first failure, and insertions
- * after it do nothing. A model or strategy so reads like the algorithm it implements; whoever started
+ * after it do nothing. So a model or a strategy reads like the algorithm it implements. Whoever started
  * the flow looks at `flow->error` when it waits. */
 #ifndef STARDIT_TASK_H
 #define STARDIT_TASK_H

@@ -15,8 +15,8 @@
  *
  *            at equal times its home. Ask StarPU to bring the inputs there *before* the task becomes
  *            visible: a transfer that starts on push hides behind the tasks queued in
- *            front. Append; wake a sleeping worker if more tasks are queued than workers
- *            watch for and none is being woken; that one wakes the next if it is still so then.
+ *            front. Append. When more tasks are queued than workers watch, wake one sleeper, unless
+ *            one is waking already; the woken worker looks again and wakes the next.
  *   pop      the highest non-empty priority of the own device. Nothing there: a CPU worker watches for
  *            the next push for a moment, giving its core away at every look, then sleeps until a push
  *            wakes it (going on would cost the other workers their core: `stardit-bench sched` shows

@@ -48,12 +48,13 @@ static void deinit_policy(unsigned context) {
 static int push_task(struct starpu_task *task) {
     struct fixed *policy = starpu_sched_ctx_get_policy_data(task->sched_ctx);
     const struct sdt_tag *tag = sdt_task_tag(task);
-    unsigned impl = 0, worker = tag && tag->worker >= 0 ? (unsigned)tag->worker : 0;
+    unsigned home = tag && tag->worker >= 0 ? (unsigned)tag->worker : 0;
+    unsigned impl = 0, worker = home, tried = 0;
 
     while (!starpu_worker_can_execute_task_first_impl(worker, task, &impl)) {
-        worker = tag && tag->worker == (int)worker ? 0 : worker + 1;
-        STARPU_ASSERT_MSG(worker < policy->workers, "static: no worker can run task %s",
+        STARPU_ASSERT_MSG(++tried < policy->workers, "static: no worker can run task %s",
                           starpu_task_get_name(task));
+        worker = (worker + 1) % policy->workers;
     }
     starpu_task_set_implementation(task, impl);
     starpu_prefetch_task_input_for(task, worker);

@@ -6,6 +6,8 @@
 #include "schedulers/idle.h"
 #include "schedulers/policies.h"
 
+/* StarPU hands a policy's functions no argument but the context, whose data is the stock policy's;
+ * and one StarPU runs in a process. */
 static struct starpu_sched_policy wrapped;
 static struct starpu_task *(*stock_pop)(unsigned context);
 static __thread unsigned empty_pops;

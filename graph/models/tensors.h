@@ -31,7 +31,7 @@ static inline bool sdt_tensor_is_float(enum sdt_tensor_type type) {
 /* Elements of a model's tensors. */
 struct sdt_tensor_count {
     double all;    /* of the whole */
-    double floats; /* of them, those that are float32 always */
+    double floats; /* of them, always float32 */
     double layers; /* of `all`, those of layers (all layers together) */
 };
 /* Bytes of a model's tensors as CPUs hold them. */

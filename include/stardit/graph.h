@@ -53,8 +53,7 @@ struct sdt_tag *sdt_flow_tag(struct sdt_flow *flow);
 /* Waits until all tasks inserted so far have ended, and returns the flow's first failure: what the
  * calls left in it, SDT_ERROR_INTERRUPTED after sdt_machine_stop, SDT_ERROR_STALLED when no task of
  * the machine ended for STARDIT_STALL_SECONDS (environment, 1800 by default; 0: wait for ever),
- * with the names of tasks that wait. A flow that has failed stays so; after SDT_ERROR_STALLED the
- * process must end. */
+ * with the names of tasks that wait. A flow that has failed stays so. */
 enum sdt_status sdt_flow_wait(struct sdt_flow *flow, struct sdt_error *err);
 
 /* ---- vectors ------------------------------------------------------------------------------- */

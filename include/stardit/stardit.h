@@ -15,6 +15,14 @@
  *  - A checkpoint and a machine are used by one thread at a time; but sdt_machine_stop is for any
  *    thread, and so are flows of their own (stardit/graph.h).
  *
+ * What holds after a failure
+ *  - SDT_ERROR_STALLED: a task or a transfer hangs, and StarPU cannot take it back. Save what you
+ *    have and end the process (_Exit); close and free nothing.
+ *  - SDT_ERROR_INTERRUPTED, after sdt_machine_stop: results delivered so far are whole; the machine
+ *    can only be closed. After sdt_job_cancel: that job alone has ended.
+ *  - Any other, of a request: it has failed alone; the machine and other requests go on.
+ *  - Any other, of another call: nothing has been changed, and the call may be made again.
+ *
  * Graphs of your own, out of the same tasks: stardit/graph.h. */
 #ifndef STARDIT_STARDIT_H
 #define STARDIT_STARDIT_H
@@ -68,7 +76,7 @@ struct sdt_machine_options {
 enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
                                  struct sdt_machine **machine, struct sdt_error *err);
 /* Waits for all tasks and stops StarPU. Flows and vectors (stardit/graph.h) have been freed before.
- * NULL is fine. After SDT_ERROR_STALLED, StarPU is left running: the process must end. */
+ * NULL is fine. */
 void sdt_machine_close(struct sdt_machine *machine);
 
 /* Ends what runs: tasks that have not started do nothing, calls that wait return
@@ -323,7 +331,7 @@ struct sdt_run_options {
  * ends at once (SDT_ERROR_INTERRUPTED, with the latent of the last whole step) and, with two groups,
  * latents that are ready are still decoded. A failed request leaves the others alone; the first failure
  * is returned. SDT_ERROR_USAGE, before anything is begun, for what sdt_plan_make refuses of the
- * placement. After SDT_ERROR_STALLED the process must end. */
+ * placement. */
 enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                      const struct sdt_request *requests, int count,
                                      const struct sdt_run_options *options, struct sdt_error *err);
@@ -360,7 +368,7 @@ enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machi
                                  const struct sdt_service_options *options,
                                  struct sdt_service **service, struct sdt_error *err);
 /* Takes no more jobs, waits until all have been delivered (paused ones are resumed), and frees the
- * service. Returns the first failure of a job. After SDT_ERROR_STALLED the process must end. */
+ * service. Returns the first failure of a job. */
 enum sdt_status sdt_service_close(struct sdt_service *service, struct sdt_error *err);
 
 struct sdt_job_options {

@@ -62,7 +62,7 @@ enum sdt_status sdt_cuda_check_finite(struct sdt_cuda *cuda, enum sdt_dtype dtyp
 /* In the host's memory, where the device writes it; whoever has read it sets it to 0. */
 volatile int *sdt_cuda_found(struct sdt_cuda *cuda);
 enum sdt_status sdt_cuda_sinusoid(struct sdt_cuda *cuda, float t, int dim, float *y /* [dim] */);
-/* One solver step on latents, which are float32 always. */
+/* One solver step on latents, always float32. */
 enum sdt_status sdt_cuda_sampler_step(struct sdt_cuda *cuda, const struct sdt_sampler_step *step,
                                       size_t n, const float *v_cond /* [n] */,
                                       const float *v_uncond /* [n] or NULL */,
