@@ -33,8 +33,8 @@ static char *parent_of(const char *path) {
     return strndup(path, length);
 }
 
-/* `path` without slashes at its end: lstat and rename then mean the entry itself. Of a symbolic link to a file,
- * what it points to. */
+/* `path` without slashes at its end: lstat and rename then mean the entry itself. Of a symbolic
+ * link to a file, what it points to. */
 static char *entry_of(const char *path) {
     struct stat info;
     size_t length = strlen(path);
@@ -126,8 +126,9 @@ static enum sdt_status check_present(const char *path, const char *parent,
     return check_frames(path, err);
 }
 
-/* Removes what killed processes of this user left in the folder: ".stardit-<pid>-<n>.part", where no such
- * process is here any more and nothing has been written for a while (it may run elsewhere). */
+/* Removes what killed processes of this user left in the folder: ".stardit-<pid>-<n>.part", where
+ * no such process is here any more and nothing has been written for a while (it may run
+ * elsewhere). */
 static void sweep_parts(const char *parent) {
     DIR *dir = opendir(parent);
     const struct dirent *entry;

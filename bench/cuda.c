@@ -1,11 +1,11 @@
-/* stardit-bench kernels --device cuda: each CUDA kernel at a realistic size in bfloat16, checked against
- * its plain version and timed by CUDA events.
+/* stardit-bench kernels --device cuda: each CUDA kernel at a realistic size in bfloat16, checked
+ * against its plain version and timed by CUDA events.
  *
- * As on CPUs each kernel races a yardstick, slices of both in turn, and the best time of each counts: a
- * device copy of as many bytes where memory is the work; a plain cublasGemmEx of the same shape for
- * linear layers; a bfloat16 product of 8192^3 for attention and convolutions. The error is the
- * relative L2 over a part of the output that the double-precision version can compute in reasonable
- * time, first and last rows where rows are independent. */
+ * As on CPUs each kernel races a yardstick, slices of both in turn, and the best time of each
+ * counts: a device copy of as many bytes where memory is the work; a plain cublasGemmEx of the same
+ * shape for linear layers; a bfloat16 product of 8192^3 for attention and convolutions. The error
+ * is the relative L2 over a part of the output that the double-precision version can compute in
+ * reasonable time, first and last rows where rows are independent. */
 #include "bench/cuda.h"
 
 #include "config.h"
@@ -32,8 +32,8 @@ int app_bench_cuda(int names, char **name) {
 #include "kernels/cuda/kernels.h"
 #include "kernels/reference.h"
 
-/* PERIOD: values of an array repeat, so that the host knows them without holding them; a prime, so that
- * no row length divides it. */
+/* PERIOD: values of an array repeat, so that the host knows them without holding them; a prime, so
+ * that no row length divides it. */
 enum { ARRAYS = 16, SLICES = 5, BIG = 8192, PERIOD = 1048573, EDGE = 2 };
 
 enum yardstick { COPY, SAME_GEMM, BIG_GEMM };
@@ -76,7 +76,7 @@ static void done(struct bench *bench, enum sdt_status status, const char *what) 
         stop(bench, what, sdt_cuda_error(bench->cuda)->message);
 }
 
-/* ---- arrays ------------------------------------------------------------------------------------ */
+/* ---- arrays ---------------------------------------------------------------------------------- */
 
 static uint16_t bf16_of(float x) { /* finite */
     uint32_t bits;
@@ -112,7 +112,8 @@ static void host_values(const struct bench *bench, unsigned seed, float scale, s
         y[i] = value(bench, seed, scale, first + i);
 }
 
-/* n values of -scale..scale of a type; scale a power of two, so that bfloat16 holds each product. */
+/* n values of -scale..scale of a type; scale a power of two, so that bfloat16 holds each
+ * product. */
 static void *numbers(struct bench *bench, enum sdt_dtype dtype, size_t n, unsigned seed,
                      float scale) {
     size_t size = sdt_dtype_size(dtype), have = n < PERIOD ? n : PERIOD;
@@ -167,7 +168,7 @@ static float *host_room(struct bench *bench, size_t n) {
     return x;
 }
 
-/* ---- the race ---------------------------------------------------------------------------------- */
+/* ---- the race -------------------------------------------------------------------------------- */
 
 static bool asked(struct bench *bench, const char *name) {
     bool all = bench->names == 0;
@@ -230,8 +231,8 @@ static void run_yardstick(struct bench *bench) {
     bench->yardstick = fminf(bench->yardstick, milliseconds / (float)calls);
 }
 
-/* The head of the loop round a kernel's call: while (race(bench)) kernel(...). Two slices warm up and
- * find how many calls last 20 ms. */
+/* The head of the loop round a kernel's call: while (race(bench)) kernel(...). Two slices warm up
+ * and find how many calls last 20 ms. */
 static bool race(struct bench *bench) {
     if (bench->why[0])
         return false;
@@ -288,7 +289,7 @@ static void finish_kernel(struct bench *bench) {
         cudaFree(bench->array[--bench->arrays]);
 }
 
-/* ---- linear layers ----------------------------------------------------------------------------- */
+/* ---- linear layers --------------------------------------------------------------------------- */
 
 enum { COLUMNS = 64 }; /* of the output that are checked */
 
@@ -356,7 +357,7 @@ static void bench_linear(struct bench *bench, const char *name, int rows, int n,
     finish_kernel(bench);
 }
 
-/* ---- attention --------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 static const char *way(bool own) { return own ? ", own" : ", cuDNN"; }
 
@@ -506,7 +507,7 @@ static void bench_frame(struct bench *bench, int pixels, int channels, bool own)
     finish_kernel(bench);
 }
 
-/* ---- convolutions ------------------------------------------------------------------------------ */
+/* ---- convolutions ---------------------------------------------------------------------------- */
 
 /* The check redoes the top left and bottom right corners. */
 enum { CORNER = 4 };
@@ -622,7 +623,7 @@ static void bench_time_upsample(struct bench *bench, int height, int width, int 
     finish_kernel(bench);
 }
 
-/* ---- what memory limits ------------------------------------------------------------------------ */
+/* ---- what memory limits ---------------------------------------------------------------------- */
 
 static void bench_norms(struct bench *bench, int rows, int d) {
     size_t width = (size_t)d, n = (size_t)rows * width, last = n - width;
@@ -907,7 +908,7 @@ static void bench_patchify(struct bench *bench, struct sdt_patch patch) {
     finish_kernel(bench);
 }
 
-/* ---- all --------------------------------------------------------------------------------------- */
+/* ---- all ------------------------------------------------------------------------------------- */
 
 static void run_all(struct bench *bench, bool cudnn) {
     static const struct sdt_conv convs[] = {

@@ -1,13 +1,13 @@
 /* stardit-bench kernels: each kernel at a realistic size on one core, checked against its plain
  * version and timed.
  *
- * A kernel's rate alone says little on a machine that does other things too, so each one takes turns with a
- * yardstick on the spot: multiply-adds in registers where arithmetic is the work (bench/peak.h), a memcpy of
- * as many bytes as the kernel must at least move where memory is. The thread's CPU time counts; the share is
- * median over median, and beside it that of the kernel's best twentieth: nearer to what a processor without
- * neighbours gives. The error is
- * max |kernel - reference| / max |reference| over a part of the output that the double-precision version
- * can compute in reasonable time. */
+ * A kernel's rate alone says little on a machine that does other things too, so each one takes
+ * turns with a yardstick on the spot: multiply-adds in registers where arithmetic is the work
+ * (bench/peak.h), a memcpy of as many bytes as the kernel must at least move where memory is. The
+ * thread's CPU time counts; the share is median over median, and beside it that of the kernel's
+ * best twentieth: nearer to what a processor without neighbours gives. The error is max |kernel -
+ * reference| / max |reference| over a part of the output that the double-precision version can
+ * compute in reasonable time. */
 #include "bench/kernels.h"
 
 #include "apps/options.h"
@@ -78,8 +78,8 @@ static double copy_rate(struct bench *bench) {
     return 1e-9 * bench->bytes * calls / seconds;
 }
 
-/* The head of the loop round a kernel's call: while (race(bench)) kernel(...). A turn is the calls of a
- * millisecond, then a slice of the yardstick. The first call warms up. */
+/* The head of the loop round a kernel's call: while (race(bench)) kernel(...). A turn is the calls
+ * of a millisecond, then a slice of the yardstick. The first call warms up. */
 static int race(struct bench *bench) {
     double length = bench_cpu_time() - bench->turn;
     if (bench->calls++ >= 0) {
@@ -139,7 +139,8 @@ static void end(struct bench *bench, const char *name, const char *size, double 
     bench->failed |= !good;
 }
 
-/* Packed weights as a run finds them: another layer's each time, from the third cache or from memory. */
+/* Packed weights as a run finds them: another layer's each time, from the third cache or from
+ * memory. */
 struct weights {
     struct sdt_weight weight[COPIES];
     int count, next;
@@ -149,7 +150,8 @@ static struct sdt_weight next_of(struct weights *weights) {
     return weights->weight[weights->next++ % weights->count];
 }
 
-/* w[n, k] in the order of the kernels, in runs of k, until the kernel's end; as often as fills 64 MB. */
+/* w[n, k] in the order of the kernels, in runs of k, until the kernel's end; as often as fills 64
+ * MB. */
 static struct weights packed(struct bench *bench, enum sdt_dtype dtype, int n, int k, int run,
                              const void *w) {
     size_t size = sdt_packed_size(dtype, n, k), one = (size + 63) / 64 * 64;
@@ -565,8 +567,8 @@ static void finish_kernel(struct bench *bench) {
 
 static void run_all(struct bench *bench) {
     enum { D = 1536, HEADS = 12, E = 128, FFN = 8960 };
-    /* Tiles have 64 to 256 rows, or what a worker's share of a short sequence is; conditioning has 1, and prompts
-     * have up to 512, whose weights are used once. */
+    /* Tiles have 64 to 256 rows, or what a worker's share of a short sequence is; conditioning has
+     * 1, and prompts have up to 512, whose weights are used once. */
     static const int rows[] = {1, 16, 64, 128, 256};
     static const int lengths[] = {1024, 4100};
     static const struct sdt_conv convs[] = {

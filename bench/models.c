@@ -1,7 +1,9 @@
-/* Steps and decodes with random weights on any devices: how long they take, and how long devices wait in them.
+/* Steps and decodes with random weights on any devices: how long they take, and how long devices
+ * wait in them.
  *
- * A case runs once to load weights and to let libraries choose their ways, then --repeats times. Weights and
- * inputs are random, and results are not looked at: tests and `stardit-eval --compare` do that. */
+ * A case runs once to load weights and to let libraries choose their ways, then --repeats times.
+ * Weights and inputs are random, and results are not looked at: tests and `stardit-eval --compare`
+ * do that. */
 #include "bench/models.h"
 
 #include <stdio.h>

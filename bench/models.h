@@ -1,4 +1,5 @@
-/* stardit-bench runtime --case: whole steps and decodes at the sizes of Wan 2.1, with random weights. */
+/* stardit-bench runtime --case: whole steps and decodes at the sizes of Wan 2.1, with random
+ * weights. */
 #ifndef STARDIT_APPS_BENCH_MODELS_H
 #define STARDIT_APPS_BENCH_MODELS_H
 

@@ -12,8 +12,8 @@ double bench_cpu_time(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Twelve chains hide the latency of all processors so far (at most 6 cycles, two units). In assembly, since a
- * compiler may merge or spill them. */
+/* Twelve chains hide the latency of all processors so far (at most 6 cycles, two units). In
+ * assembly, since a compiler may merge or spill them. */
 #define EACH(OP) OP(a) OP(b) OP(c) OP(d) OP(e) OP(f) OP(g) OP(h) OP(i) OP(j) OP(k) OP(l)
 #define CHAINS(OP, type)                                                                           \
     type a = x, b = x, c = x, d = x, e = x, f = x, g = x, h = x, i = x, j = x, k = x, l = x;       \

@@ -1,6 +1,6 @@
-/* Generates a video for every caption and seed, looks at each, and counts what is right. The plan is the
- * user's: whatever changes numbers (a strategy, a precision, fewer steps) is judged by what is seen. With
- * --latents only the decoder is judged. */
+/* Generates a video for every caption and seed, looks at each, and counts what is right. The plan
+ * is the user's: whatever changes numbers (a strategy, a precision, fewer steps) is judged by what
+ * is seen. With --latents only the decoder is judged. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -1,5 +1,5 @@
-/* How much faster a denoise step gets with two workers on one device, and with one on each of two; and, with
- * --case, models at real sizes on any devices (models.c). */
+/* How much faster a denoise step gets with two workers on one device, and with one on each of two;
+ * and, with --case, models at real sizes on any devices (models.c). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -155,9 +155,9 @@ out:
     free(y);
 }
 
-/* What is compared: the first with the two that follow; three workers of one device with two and one of
- * two devices. With fewer cores than workers, all share them: what three could do at best is the same
- * for all splits, and a device that ends early leaves a core idle all the same. */
+/* What is compared: the first with the two that follow; three workers of one device with two and
+ * one of two devices. With fewer cores than workers, all share them: what three could do at best is
+ * the same for all splits, and a device that ends early leaves a core idle all the same. */
 static const struct {
     int devices, workers[2];
     bool equal;

@@ -1,11 +1,11 @@
-/* Empty tasks per second through our policy and through StarPU's, these as shipped and with a pop that
- * gives the core away.
+/* Empty tasks per second through our policy and through StarPU's, these as shipped and with a pop
+ * that gives the core away.
  *
- * Made for machines that do other things too. The measurements of one repetition follow each other, forwards
- * and backwards in turn, so that whatever else the machine does meets all of them; each consists of
- * short rounds, of which the quickest counts, being the least disturbed. Two ratios are printed, and
- * where they agree the machine was quiet enough: of the best speeds, and the median of those of
- * neighbours. */
+ * Made for machines that do other things too. The measurements of one repetition follow each other,
+ * forwards and backwards in turn, so that whatever else the machine does meets all of them; each
+ * consists of short rounds, of which the quickest counts, being the least disturbed. Two ratios are
+ * printed, and where they agree the machine was quiet enough: of the best speeds, and the median of
+ * those of neighbours. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -2,8 +2,8 @@
 #ifndef STARDIT_APPS_BENCH_SCHED_H
 #define STARDIT_APPS_BENCH_SCHED_H
 
-/* Empty tasks per second through our policy and StarPU's. argv[0] is the command's name. Returns the
- * exit code. */
+/* Empty tasks per second through our policy and StarPU's. argv[0] is the command's name. Returns
+ * the exit code. */
 int app_bench_sched(int argc, char **argv);
 
 #endif

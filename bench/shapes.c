@@ -33,7 +33,8 @@ double app_shape_distance(int shape, double x, double y, double radius) {
         return sqrt(x * x + y * y) - radius;
     if (shape == 1)
         return fmax(fabs(x), fabs(y)) - 0.9 * radius;
-    /* Apex (0, -r), base from (-r, r) to (r, r): the slanted sides have the normals (+-2, -1)/sqrt 5. */
+    /* Apex (0, -r), base from (-r, r) to (r, r): the slanted sides have the normals (+-2, -1)/sqrt
+     * 5. */
     return fmax((2.0 * fabs(x) - y - radius) / sqrt(5.0), y - radius);
 }
 
@@ -88,7 +89,8 @@ struct mask {
     int area;
 };
 
-/* Rows -REACH .. REACH-1 around the centre, which lies between pixels; bit c is column c - REACH. */
+/* Rows -REACH .. REACH-1 around the centre, which lies between pixels; bit c is column c -
+ * REACH. */
 struct template {
     uint32_t row[2 * REACH];
     int area;

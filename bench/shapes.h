@@ -1,9 +1,9 @@
 /* What the demo checkpoint's videos show: captions of its grammar, and a scorer that looks.
  *
- * checkpoints/stardit-demo draws one flat shape that moves over a flat background. checkpoints/README.md states
- * the grammar and the geometry; checkpoints/training/shapes.py is the same in Python, and drew the data. So
- * a video can be judged by what it means, not by how near it is to another one: that is what lossy
- * methods need. */
+ * checkpoints/stardit-demo draws one flat shape that moves over a flat background.
+ * checkpoints/README.md states the grammar and the geometry; checkpoints/training/shapes.py is the
+ * same in Python, and drew the data. So a video can be judged by what it means, not by how near it
+ * is to another one: that is what lossy methods need. */
 #ifndef STARDIT_APPS_SHAPES_H
 #define STARDIT_APPS_SHAPES_H
 
@@ -28,18 +28,19 @@ struct app_scene {
 const char *app_part_name(enum app_part part);
 /* RGB, 0..255. */
 const float *app_colour_rgb(int colour);
-/* Signed distance, negative inside, of a point from a shape's outline; x, y relative to its centre, y
- * downwards, in the unit of radius. */
+/* Signed distance, negative inside, of a point from a shape's outline; x, y relative to its centre,
+ * y downwards, in the unit of radius. */
 double app_shape_distance(int shape, double x, double y, double radius);
 
-/* "a COLOUR SHAPE[ moving DIRECTION][ over a COLOUR background]". SDT_ERROR_USAGE for other text. */
+/* "a COLOUR SHAPE[ moving DIRECTION][ over a COLOUR background]". SDT_ERROR_USAGE for other
+ * text. */
 enum sdt_status app_caption_read(const char *text, struct app_scene *scene, struct sdt_error *err);
 
-/* Says what a video shows. In the first, the middle and the last frame every pixel becomes the nearest
- * of the six colours; each colour's mask is compared with the three shapes of radius 12 to 16 at every
- * position by intersection over union. The (colour, shape) with the largest sum over the frames is what
- * it shows, its positions in the first and last frame give the direction (none below 8 pixels), and the
- * colour with most other pixels is the background. */
+/* Says what a video shows. In the first, the middle and the last frame every pixel becomes the
+ * nearest of the six colours; each colour's mask is compared with the three shapes of radius 12 to
+ * 16 at every position by intersection over union. The (colour, shape) with the largest sum over
+ * the frames is what it shows, its positions in the first and last frame give the direction (none
+ * below 8 pixels), and the colour with most other pixels is the background. */
 void app_look(const float *pixels /* [frames, 64, 64, 3], RGB, -1..1 */, int frames,
               struct app_scene *scene);
 

@@ -1,5 +1,5 @@
-/* Self attention of one query tile against all keys, or against a block of them, for the heads of one
- * chunk. */
+/* Self attention of one query tile against all keys, or against a block of them, for the heads of
+ * one chunk. */
 #include "codelets/codelets.h"
 #include "runtime/cuda.h"
 

@@ -1,4 +1,5 @@
-/* What every codelet file and every graph includes: the insert functions, and how a task is born. */
+/* What every codelet file and every graph includes: the insert functions, and how a task is
+ * born. */
 #ifndef STARDIT_CODELETS_H
 #define STARDIT_CODELETS_H
 

@@ -1,4 +1,5 @@
-/* A vector in another element type: where latents and texts, float32 always, enter a bfloat16 model. */
+/* A vector in another element type: where latents and texts, float32 always, enter a bfloat16
+ * model. */
 #include "codelets/codelets.h"
 #include "runtime/cuda.h"
 

@@ -1,6 +1,7 @@
 /* Weights from the checkpoint's mapping into a handle: converted to its type, or packed for CPUs.
  *
- * Tensors that are stored as they are wanted need no task: graph/run/parameters.c registers the mapping itself. */
+ * Tensors that are stored as they are wanted need no task: graph/run/parameters.c registers the
+ * mapping itself. */
 #include "codelets/codelets.h"
 #include "stardit/graph.h"
 

@@ -1,5 +1,5 @@
-/* An opened checkpoint: its components, for the files that plan and carry requests. What programs see
- * of it is in stardit/stardit.h. */
+/* An opened checkpoint: its components, for the files that plan and carry requests. What programs
+ * see of it is in stardit/stardit.h. */
 #ifndef STARDIT_PIPELINE_H
 #define STARDIT_PIPELINE_H
 

@@ -1,4 +1,5 @@
-/* What a request means for an opened checkpoint: the size of its latent, and whether it can be run. */
+/* What a request means for an opened checkpoint: the size of its latent, and whether it can be
+ * run. */
 #include "graph/pipeline.h"
 
 int sdt__forwards(const struct sdt_pipeline *pipeline, const struct sdt_request *request) {

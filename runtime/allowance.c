@@ -112,8 +112,8 @@ static void unescape(char *text) {
     *to = '\0';
 }
 
-/* Where a controller's groups are mounted, and which group the mount begins at. Version 2 has one mount for all
- * (controller NULL). */
+/* Where a controller's groups are mounted, and which group the mount begins at. Version 2 has one
+ * mount for all (controller NULL). */
 static bool find_mount(const char *root, const char *controller, char *mount /* [PATH_MAX] */,
                        char *top /* [PATH_MAX] */) {
     char path[PATH_MAX], line[3 * PATH_MAX];
@@ -170,9 +170,9 @@ static bool find_group(const char *root, const char *controller, char *group /* 
     return found;
 }
 
-/* The folder of this process's group, below the mount at `stem` bytes: each level up to there limits as well.
- * False: no such controller. In a container that sees its own groups only, the path of the group may lie
- * outside of the mount; the mount itself is its group then. */
+/* The folder of this process's group, below the mount at `stem` bytes: each level up to there
+ * limits as well. False: no such controller. In a container that sees its own groups only, the path
+ * of the group may lie outside of the mount; the mount itself is its group then. */
 static bool find_folder(const char *root, const char *controller, char *folder /* [3 PATH_MAX] */,
                         size_t *stem) {
     char mount[PATH_MAX], top[PATH_MAX], group[PATH_MAX];

@@ -1,5 +1,6 @@
-/* What this process may use of the machine: its affinity mask, the quotas and limits of its control groups
- * (versions 1 and 2, all levels), and its resource limits. cpusets show in the affinity mask. */
+/* What this process may use of the machine: its affinity mask, the quotas and limits of its control
+ * groups (versions 1 and 2, all levels), and its resource limits. cpusets show in the affinity
+ * mask. */
 #ifndef STARDIT_ALLOWANCE_H
 #define STARDIT_ALLOWANCE_H
 
@@ -14,7 +15,7 @@ struct sdt_allowance {
     const char *memory_limit; /* whose: "of this machine", "of its control group", "of ulimit -v" */
 };
 
-/* Never fails: what cannot be read limits nothing. `root` stands before /proc and /sys ("": the real ones; tests
- * have their own). */
+/* Never fails: what cannot be read limits nothing. `root` stands before /proc and /sys ("": the
+ * real ones; tests have their own). */
 void sdt__allowance_read(const char *root, struct sdt_allowance *allowance);
 #endif

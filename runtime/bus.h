@@ -1,8 +1,10 @@
-/* StarPU's bus files: what it believes of the links between memories, in a folder of this run alone.
+/* StarPU's bus files: what it believes of the links between memories, in a folder of this run
+ * alone.
  *
- * StarPU would otherwise write to the user's home (and abort where it cannot), measure the links for
- * every new number of devices (9 s at 8), and runs side by side would share one file. Stand-in
- * devices and simulated GPUs have files that we write; real GPUs have links that StarPU measures. */
+ * StarPU would otherwise write to the user's home (and abort where it cannot), measure the links
+ * for every new number of devices (9 s at 8), and runs side by side would share one file. Stand-in
+ * devices and simulated GPUs have files that we write; real GPUs have links that StarPU
+ * measures. */
 #ifndef STARDIT_BUS_H
 #define STARDIT_BUS_H
 

@@ -1,7 +1,7 @@
 /* The clock of tasks and requests, in real and in simulated time.
  *
- * The host's own clock (base/clock.h) says nothing about a simulated run: there a whole video passes
- * while the host computes for a second. */
+ * The host's own clock (base/clock.h) says nothing about a simulated run: there a whole video
+ * passes while the host computes for a second. */
 #ifndef STARDIT_RUNTIME_CLOCK_H
 #define STARDIT_RUNTIME_CLOCK_H
 

@@ -58,7 +58,7 @@ struct sdt_collective {
 #endif
 };
 
-/* ---- sdt_insert_round: a rank's part ------------------------------------------------------------ */
+/* ---- sdt_insert_round: a rank's part --------------------------------------------------------- */
 
 struct buffer {
     int part;
@@ -90,15 +90,17 @@ static void round_free(struct round *round) {
     free(round);
 }
 
-/* All transfers have ended, or never began. Without the mutex: tasks that follow may start at once. */
+/* All transfers have ended, or never began. Without the mutex: tasks that follow may start at
+ * once. */
 static void round_over(struct round *round) {
     for (int r = 0; r < round->arrived; r++)
         starpu_task_end_dep_release(round->waiting[r]);
     round_free(round);
 }
 
-/* A rank is there; its task ends with the round. Returns the round to the last one, who sends all of it off: until
- * then no device waits for another, and what has failed or was never inserted holds up nothing. */
+/* A rank is there; its task ends with the round. Returns the round to the last one, who sends all
+ * of it off: until then no device waits for another, and what has failed or was never inserted
+ * holds up nothing. */
 static struct round *arrive(void *buffers[], void *cl_arg) {
     const struct share *a = sdt__task_args_always(cl_arg);
     struct round *round = a->round;
@@ -263,7 +265,7 @@ struct starpu_codelet sdt__round_codelet = {
     .model = &sdt__cost_model,
 };
 
-/* ---- sdt_insert_round: the rendezvous ------------------------------------------------------------ */
+/* ---- sdt_insert_round: the rendezvous -------------------------------------------------------- */
 
 static struct starpu_codelet rendezvous_codelet = {
     .name = "rendezvous",
@@ -385,7 +387,7 @@ out:
     free(share);
 }
 
-/* ---- ranks --------------------------------------------------------------------------------------- */
+/* ---- ranks ----------------------------------------------------------------------------------- */
 
 #ifdef GPU_ROUNDS
 static enum sdt_status nccl_failed(struct sdt_error *err, const char *what, ncclResult_t result) {
@@ -408,7 +410,8 @@ static ncclResult_t greet(struct sdt_collective *collective, char **room /* [ran
     return result == ncclSuccess ? ended : result;
 }
 
-/* A high priority: transfers that wait behind the blocks of an attention kernel would hide behind nothing. */
+/* A high priority: transfers that wait behind the blocks of an attention kernel would hide behind
+ * nothing. */
 static cudaError_t open_rank(struct sdt_collective *collective, int rank, char **room) {
     int low = 0, high = 0;
     cudaError_t error = cudaSetDevice(device_of(collective, rank));

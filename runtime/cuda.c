@@ -1,4 +1,5 @@
-/* The contexts of the CUDA workers: StarPU's stream, and the handles and plans that kernels keep. */
+/* The contexts of the CUDA workers: StarPU's stream, and the handles and plans that kernels
+ * keep. */
 #include "runtime/cuda.h"
 
 #ifdef HAVE_CUDA

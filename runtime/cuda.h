@@ -1,7 +1,7 @@
 /* What a CUDA wrapper needs beside task.h. Included by codelet files.
  *
- * A CUDA wrapper unpacks its buffers and queues one kernel (kernels/cuda/kernels.h) on its worker's stream;
- * it never allocates or waits. StarPU ends the task when the stream has come so far.
+ * A CUDA wrapper unpacks its buffers and queues one kernel (kernels/cuda/kernels.h) on its worker's
+ * stream; it never allocates or waits. StarPU ends the task when the stream has come so far.
  *
  *     #ifdef HAVE_CUDA
  *     static void silu_cuda(void *buffers[], void *cl_arg) {
@@ -14,8 +14,8 @@
  *     }
  *     #endif
  *
- * and the codelet says SDT_ON_BOTH(silu_cpu, silu_cuda). Vectors of activations and weights may be SDT_F32 or
- * SDT_BF16 there; CPU wrappers know float32 only. */
+ * and the codelet says SDT_ON_BOTH(silu_cpu, silu_cuda). Vectors of activations and weights may be
+ * SDT_F32 or SDT_BF16 there; CPU wrappers know float32 only. */
 #ifndef STARDIT_CODELETS_CUDA_H
 #define STARDIT_CODELETS_CUDA_H
 
@@ -30,9 +30,9 @@
 #undef HAVE_CUDA /* simulated GPUs run no kernels */
 #endif
 
-/* Makes the context of each CUDA worker, and frees them: between starpu_init and starpu_shutdown, while no task
- * runs. Nothing to do where there is no GPU. SDT_ERROR_DEVICE with the worker's name and what failed;
- * then there are none. */
+/* Makes the context of each CUDA worker, and frees them: between starpu_init and starpu_shutdown,
+ * while no task runs. Nothing to do where there is no GPU. SDT_ERROR_DEVICE with the worker's name
+ * and what failed; then there are none. */
 enum sdt_status sdt__cuda_workers_open(struct sdt_error *err);
 void sdt__cuda_workers_close(void);
 
@@ -40,9 +40,9 @@ void sdt__cuda_workers_close(void);
 #define SDT_SCRATCH(kind, cpu_floats, cuda_bytes)                                                  \
     ((kind) == SDT_DEVICE_CUDA ? (cuda_bytes) : sizeof(float) * (cpu_floats))
 
-/* Which wrapper runs where. The second is not looked at without CUDA and need not exist. In simulated
- * time no wrapper is called: StarPU asks only whether there is one for GPUs. It is asynchronous there
- * as everywhere, or the worker would serve no transfer while a task runs. */
+/* Which wrapper runs where. The second is not looked at without CUDA and need not exist. In
+ * simulated time no wrapper is called: StarPU asks only whether there is one for GPUs. It is
+ * asynchronous there as everywhere, or the worker would serve no transfer while a task runs. */
 #if defined STARPU_SIMGRID
 #define SDT_ON_BOTH(cpu, cuda)                                                                     \
     .cpu_funcs = {cpu}, .cuda_funcs = {cpu}, .cuda_flags = {STARPU_CUDA_ASYNC}
@@ -54,8 +54,8 @@ void sdt__cuda_workers_close(void);
 struct sdt_cuda *sdt__cuda(void);
 /* The end of a wrapper: what its kernel returned; a failure ends the run. */
 void sdt__cuda_done(void *cl_arg, enum sdt_status status);
-/* After it: queues a look at what was written, x [n] on the device. A number that is none ends the run
- * when the task has ended. */
+/* After it: queues a look at what was written, x [n] on the device. A number that is none ends the
+ * run when the task has ended. */
 void sdt__cuda_check_finite(void *cl_arg, enum sdt_dtype dtype, size_t n, const void *x);
 #else
 #define SDT_ON_BOTH(cpu, cuda) SDT_ON_CPU(cpu)

@@ -6,7 +6,8 @@
 
 #include "runtime/task.h"
 
-/* What cuBLASLt, cuDNN and our own kernels take of a GPU once they run: their code and a workspace. */
+/* What cuBLASLt, cuDNN and our own kernels take of a GPU once they run: their code and a
+ * workspace. */
 #define LIBRARY_BYTES 768e6
 
 const char *sdt_device_kind_name(enum sdt_device_kind kind) {

@@ -1,5 +1,5 @@
-/* Which devices can make up a machine, and which of them a group: what plans, machines and programs refuse in
- * the same words. */
+/* Which devices can make up a machine, and which of them a group: what plans, machines and programs
+ * refuse in the same words. */
 #ifndef STARDIT_DEVICES_H
 #define STARDIT_DEVICES_H
 
@@ -16,22 +16,22 @@ static inline struct sdt_device sdt__device_at(const struct sdt_device *device, 
 /* Is one of them a GPU? */
 bool sdt__has_gpus(const struct sdt_device *device /* [count] or NULL */, int count);
 
-/* Can these be a machine? SDT_ERROR_USAGE for a device that stands twice, a GPU that is not there, more than one
- * CPU device beside GPUs; SDT_ERROR_DEVICE where there is no GPU at all, with the reason. `gpus` (or NULL):
- * filled where GPUs are asked for. */
+/* Can these be a machine? SDT_ERROR_USAGE for a device that stands twice, a GPU that is not there,
+ * more than one CPU device beside GPUs; SDT_ERROR_DEVICE where there is no GPU at all, with the
+ * reason. `gpus` (or NULL): filled where GPUs are asked for. */
 enum sdt_status sdt__devices_check(const struct sdt_device *device /* [count] or NULL */, int count,
                                    struct sdt_gpus *gpus, struct sdt_error *err);
 
-/* Workers of each CPU device, 0 for a GPU: `list`, else `each` of every one (0: all of `cores` for one
- * device, 1 for several). SDT_ERROR_USAGE for more than this StarPU has room for, one of them serving
- * the host, and for a list beside GPUs, where the host's workers are one number. */
+/* Workers of each CPU device, 0 for a GPU: `list`, else `each` of every one (0: all of `cores` for
+ * one device, 1 for several). SDT_ERROR_USAGE for more than this StarPU has room for, one of them
+ * serving the host, and for a list beside GPUs, where the host's workers are one number. */
 enum sdt_status sdt__device_workers(const struct sdt_device *device /* [count] or NULL */,
                                     int count, int each, const int *list /* [count] or NULL */,
                                     int cores, int *workers /* [count] written */,
                                     struct sdt_error *err);
-/* FLOP/s of each device, of which only how they compare means something: CPU devices by their workers,
- * GPUs by a guess from kind and clock, or as `given`, beside device 0. SDT_ERROR_USAGE for a given speed
- * that is not above 0. */
+/* FLOP/s of each device, of which only how they compare means something: CPU devices by their
+ * workers, GPUs by a guess from kind and clock, or as `given`, beside device 0. SDT_ERROR_USAGE for
+ * a given speed that is not above 0. */
 enum sdt_status sdt__device_speeds(const struct sdt_device *device /* [count] or NULL */, int count,
                                    const int *workers /* [count] */,
                                    const struct sdt_gpus *gpus /* NULL: without GPUs */,
@@ -43,8 +43,8 @@ struct sdt_kinds {
     enum sdt_device_kind dit, vae;
     enum sdt_dtype dit_dtype, vae_dtype;
 };
-/* Each group is of one kind, for aco both are; bfloat16 runs on GPUs only: SDT_ERROR_USAGE. Checks the groups'
- * device numbers as well. */
+/* Each group is of one kind, for aco both are; bfloat16 runs on GPUs only: SDT_ERROR_USAGE. Checks
+ * the groups' device numbers as well. */
 enum sdt_status sdt__settle_kinds(const struct sdt_placement *placement,
                                   const struct sdt_device *device /* [devices] or NULL */,
                                   int devices, struct sdt_kinds *kinds, struct sdt_error *err);

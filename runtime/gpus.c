@@ -190,7 +190,8 @@ const char *sdt__nccl_version(char *text, size_t size, const char **why) {
 
 #endif
 
-/* FLOPs per multiprocessor and clock, multiply and add counted as two (NVIDIA's architecture papers). */
+/* FLOPs per multiprocessor and clock, multiply and add counted as two (NVIDIA's architecture
+ * papers). */
 static double per_clock(const struct sdt_gpu *gpu, enum sdt_dtype dtype) {
     if (dtype != SDT_BF16)
         return gpu->major == 8 && gpu->minor == 0 ? 128.0 : 256.0;

@@ -1,5 +1,5 @@
-/* The GPUs of this machine, as the CUDA runtime shows them. Nothing here needs a driver: without one there are
- * no GPUs, and a sentence that says why. Not in simulated time, where nobody asks. */
+/* The GPUs of this machine, as the CUDA runtime shows them. Nothing here needs a driver: without
+ * one there are no GPUs, and a sentence that says why. Not in simulated time, where nobody asks. */
 #ifndef STARDIT_GPUS_H
 #define STARDIT_GPUS_H
 
@@ -31,14 +31,15 @@ void sdt__gpus_find(struct sdt_gpus *gpus);
 size_t sdt__gpu_free(int gpu);
 /* Can `from` read the memory of `to` without going through the host's? */
 bool sdt__gpu_reaches(int from, int to);
-/* "13.0"; NULL: built without CUDA. The toolkit's runtime, and what the driver can do (NULL: no driver). */
+/* "13.0"; NULL: built without CUDA. The toolkit's runtime, and what the driver can do (NULL: no
+ * driver). */
 const char *sdt__cuda_runtime(char *text, size_t size);
 const char *sdt__cuda_driver(char *text, size_t size);
 /* Their versions, "9.19.0"; NULL: not there, and *why says what was looked for. */
 const char *sdt__cudnn_version(char *text, size_t size, const char **why);
 const char *sdt__nccl_version(char *text, size_t size, const char **why);
 
-/* A guess at what a worker on it achieves in large products, FLOP/s: half of what its data sheet says for its
- * architecture, clock and dtype. Nothing is measured. */
+/* A guess at what a worker on it achieves in large products, FLOP/s: half of what its data sheet
+ * says for its architecture, clock and dtype. Nothing is measured. */
 double sdt__gpu_guess(const struct sdt_gpu *gpu, enum sdt_dtype dtype);
 #endif

@@ -1,7 +1,7 @@
 /* Why work ends before its end: somebody stopped it, or one of its tasks failed.
  *
- * Every flow has a halt, and every task that it inserts looks there before it computes. A request has
- * a halt of its own, so that its end leaves its neighbours alone; flows that have none use the
+ * Every flow has a halt, and every task that it inserts looks there before it computes. A request
+ * has a halt of its own, so that its end leaves its neighbours alone; flows that have none use the
  * machine's. A halt lives as long as tasks may look at it: after a stall, for ever. */
 #ifndef STARDIT_HALT_H
 #define STARDIT_HALT_H

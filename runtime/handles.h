@@ -1,9 +1,9 @@
 /* Handles: the one place where they are born and where they end.
  *
- * A handle is an array of one type that StarPU moves and keeps coherent. Whoever makes one says whose
- * it is: the place that works on it, or nobody in particular (a weight goes wherever a task reads it).
- * The machine counts the handles that live and the bytes that each place owns, so that a test sees a
- * leak and a prediction can be compared with what is there. */
+ * A handle is an array of one type that StarPU moves and keeps coherent. Whoever makes one says
+ * whose it is: the place that works on it, or nobody in particular (a weight goes wherever a task
+ * reads it). The machine counts the handles that live and the bytes that each place owns, so that a
+ * test sees a leak and a prediction can be compared with what is there. */
 #ifndef STARDIT_HANDLES_H
 #define STARDIT_HANDLES_H
 

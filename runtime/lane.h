@@ -50,9 +50,9 @@ void sdt__lane_allow(struct sdt_lane *lane, int tasks);
 void sdt__lane_enter(struct sdt_lane *lane, struct sdt_pending *task);
 void sdt__lane_leave(struct sdt_lane *lane, struct sdt_pending *task);
 
-/* Before a task is inserted: waits while the lane is full. The three waits return false when no task
- * of the machine has ended for stall_seconds; *err is SDT_ERROR_STALLED then, with the names of the
- * tasks that wait. */
+/* Before a task is inserted: waits while the lane is full. The three waits return false when no
+ * task of the machine has ended for stall_seconds; *err is SDT_ERROR_STALLED then, with the names
+ * of the tasks that wait. */
 bool sdt__lane_make_room(struct sdt_lane *lane, struct sdt_error *err);
 /* Until every task before the mark (lane->entered at some time) has ended. */
 bool sdt__lane_reach(struct sdt_lane *lane, unsigned long mark, struct sdt_error *err);

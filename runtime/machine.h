@@ -1,13 +1,15 @@
 /* The machine: StarPU started with a number of devices, and everything that has its lifetime.
  *
  * A device is a memory node with workers. On CPUs one device is the host's memory with all cores;
- * several devices are stand-ins: NUMA nodes of a synthetic topology, so that StarPU makes a memory node
- * for each and really copies between them. Node 0 is then the host, with as many workers as a device for input
- * and output, and belongs to no device: reading from another device always takes a copy.
+ * several devices are stand-ins: NUMA nodes of a synthetic topology, so that StarPU makes a memory
+ * node for each and really copies between them. Node 0 is then the host, with as many workers as a
+ * device for input and output, and belongs to no device: reading from another device always takes a
+ * copy.
  *
- * With GPUs, each is a memory node with one worker; the host's memory is node 0, whose CPU workers load weights,
- * embed and collect, and are device cpu:0 too where that is asked for. The topology and the speed of
- * the links are the real ones, measured by StarPU when it first sees the machine. */
+ * With GPUs, each is a memory node with one worker; the host's memory is node 0, whose CPU workers
+ * load weights, embed and collect, and are device cpu:0 too where that is asked for. The topology
+ * and the speed of the links are the real ones, measured by StarPU when it first sees the
+ * machine. */
 #ifndef STARDIT_MACHINE_H
 #define STARDIT_MACHINE_H
 
@@ -19,8 +21,8 @@
 #include "runtime/task.h"
 #include "stardit/graph.h"
 
-/* Threads that insert tasks, each into a lane of its own: one denoises, up to one per device decodes, and
- * programs outside have flows of their own (runtime/flow.c). */
+/* Threads that insert tasks, each into a lane of its own: one denoises, up to one per device
+ * decodes, and programs outside have flows of their own (runtime/flow.c). */
 enum {
     SDT_LANE_DENOISE,
     SDT_LANE_DECODE,

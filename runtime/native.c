@@ -1,4 +1,5 @@
-/* The start of a machine in real time: GPUs with their links, or CPU devices that stand in for them. */
+/* The start of a machine in real time: GPUs with their links, or CPU devices that stand in for
+ * them. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -12,8 +13,8 @@
 #include "runtime/devices.h"
 #include "runtime/start.h"
 
-/* Room that the synthetic topology claims per node. StarPU never asks the system whether it is there; it
- * is so large that StarPU never waits for memory that would come only by an eviction. */
+/* Room that the synthetic topology claims per node. StarPU never asks the system whether it is
+ * there; it is so large that StarPU never waits for memory that would come only by an eviction. */
 #define NODE_BYTES "274877906944"
 
 /* CPU workers that serve GPUs where nobody says how many: they load and convert weights. */
@@ -45,8 +46,8 @@ static int count_cores(void) {
     return cores > 0 ? cores : 1;
 }
 
-/* Workers of the host beside GPUs: StarPU gives each GPU's thread a core, and starts no more CPU workers
- * than there are cores left. */
+/* Workers of the host beside GPUs: StarPU gives each GPU's thread a core, and starts no more CPU
+ * workers than there are cores left. */
 static enum sdt_status count_host_workers(const struct sdt_start *start,
                                           struct sdt_machine *machine, int wanted,
                                           struct sdt_error *err) {
@@ -69,7 +70,8 @@ static enum sdt_status count_host_workers(const struct sdt_start *start,
     return SDT_OK;
 }
 
-/* A GPU's rate is a guess (docs/numbers.md), that of the first one; places know how others compare. */
+/* A GPU's rate is a guess (docs/numbers.md), that of the first one; places know how others
+ * compare. */
 static void set_rates(struct sdt_machine *machine, double worker_flops) {
     double gpu = 0.0;
     for (int d = 0; d < machine->devices && gpu == 0.0; d++)
@@ -143,8 +145,8 @@ static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, i
     return sdt__bus_write(machine->bus_folder, &bus, err);
 }
 
-/* Where StarPU keeps what it has measured: the first of these that is set. It aborts where it cannot
- * write. */
+/* Where StarPU keeps what it has measured: the first of these that is set. It aborts where it
+ * cannot write. */
 static bool home_is_writable(void) {
     static const char *const names[] = {"STARPU_PERF_MODEL_DIR", "XDG_CACHE_HOME", "STARPU_HOME",
                                         "HOME"};
@@ -156,8 +158,8 @@ static bool home_is_writable(void) {
     return false;
 }
 
-/* GPUs: the real topology, one worker a GPU, and the links as StarPU has measured them. The variables
- * win over starpu_conf, so they are set, whatever they were. */
+/* GPUs: the real topology, one worker a GPU, and the links as StarPU has measured them. The
+ * variables win over starpu_conf, so they are set, whatever they were. */
 static enum sdt_status set_gpus(struct sdt_machine *machine, struct sdt_error *err) {
     char list[8 * SDT_MAX_GPUS] = "";
     size_t length = 0;
@@ -179,8 +181,8 @@ static enum sdt_status set_gpus(struct sdt_machine *machine, struct sdt_error *e
     return status;
 }
 
-/* A topology of equal nodes, since hwloc's synthetic ones are regular trees: each has the cores of the
- * largest device, and a smaller one leaves some without a worker. Node 0 is the host. */
+/* A topology of equal nodes, since hwloc's synthetic ones are regular trees: each has the cores of
+ * the largest device, and a smaller one leaves some without a worker. Node 0 is the host. */
 static void set_stand_ins(const struct sdt_machine *machine, int nodes) {
     int most = machine->workers_per_device;
     char topology[160], list[8 * STARPU_MAXCPUS] = "";
@@ -220,7 +222,8 @@ enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt
         set_stand_ins(machine, nodes);
     } else if (workers < start->cores && !getenv("STARPU_WORKERS_NOBIND") &&
                !getenv("STARPU_WORKERS_CPUID") && !getenv("STARPU_WORKERS_COREID")) {
-        /* Bound, workers that are fewer than the cores would share the first ones with another run's. */
+        /* Bound, workers that are fewer than the cores would share the first ones with another
+         * run's. */
         setenv("STARPU_WORKERS_NOBIND", "1", 1);
         machine->unbound = true;
     }
@@ -228,9 +231,9 @@ enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt
                            options->link_mb_per_s > 0.0 ? options->link_mb_per_s : 8000.0, err);
 }
 
-/* StarPU multiplies a predicted transfer by the number of GPUs that share the link. It takes that for 0
- * between NUMA nodes, where transfers would be predicted to take no time; and between GPUs that reach
- * each other it knows of NVLink only where it was built with NVML. */
+/* StarPU multiplies a predicted transfer by the number of GPUs that share the link. It takes that
+ * for 0 between NUMA nodes, where transfers would be predicted to take no time; and between GPUs
+ * that reach each other it knows of NVLink only where it was built with NVML. */
 void sdt__start_links(const struct sdt_machine *machine) {
     for (int bus = 0; bus < starpu_bus_get_count(); bus++) {
         unsigned from = (unsigned)starpu_bus_get_src(bus), to = (unsigned)starpu_bus_get_dst(bus);

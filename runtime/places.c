@@ -21,8 +21,8 @@ static void add_worker(struct sdt_place *place, int device, unsigned node, int w
         place->mask_length = (unsigned)(worker / 32 + 1);
 }
 
-/* With GPUs, simulated or not: each has its worker; the CPU workers are the host, and cpu:0 where it
- * is a device. */
+/* With GPUs, simulated or not: each has its worker; the CPU workers are the host, and cpu:0 where
+ * it is a device. */
 static void find_gpu_places(struct sdt_machine *machine) {
     for (unsigned w = 0; w < starpu_worker_get_count(); w++) {
         bool cpu = starpu_worker_get_type((int)w) == STARPU_CPU_WORKER;
@@ -38,8 +38,8 @@ static void find_gpu_places(struct sdt_machine *machine) {
     }
 }
 
-/* Workers of node n are device n - 1, of node 0 the host; with one device on CPUs everything is node
- * 0. */
+/* Workers of node n are device n - 1, of node 0 the host; with one device on CPUs everything is
+ * node 0. */
 static void find_cpu_places(struct sdt_machine *machine) {
     for (unsigned w = 0; w < starpu_worker_get_count(); w++) {
         unsigned node = starpu_worker_get_memory_node(w);
@@ -80,7 +80,8 @@ static enum sdt_status check_places(const struct sdt_machine *machine, struct sd
     return SDT_OK;
 }
 
-/* How fast a worker is beside the one that its kind's rates are of: the first of the first device. */
+/* How fast a worker is beside the one that its kind's rates are of: the first of the first
+ * device. */
 static void set_factors(struct sdt_machine *machine) {
     double unit[SDT_DEVICE_KINDS] = {0.0};
     for (int w = 0; w < STARPU_NMAXWORKERS; w++)

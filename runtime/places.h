@@ -6,19 +6,20 @@
 
 struct sdt_machine;
 
-/* StarPU has started: fills machine->host and machine->device from its workers. SDT_ERROR_DEVICE where
- * a device or the host has none. */
+/* StarPU has started: fills machine->host and machine->device from its workers. SDT_ERROR_DEVICE
+ * where a device or the host has none. */
 enum sdt_status sdt__places_find(struct sdt_machine *machine, struct sdt_error *err);
 
-/* Some of the machine's devices in an order: first those that hold tokens (or decode), then helpers. */
+/* Some of the machine's devices in an order: first those that hold tokens (or decode), then
+ * helpers. */
 struct sdt_group {
     int devices, helpers;
     struct sdt_place *place; /* [devices + helpers] */
     struct sdt_place
         *anywhere; /* [devices]: the device or any helper, for tasks that may go to either */
 };
-/* devices, helpers: indices of the machine's devices, [n] each. SDT_ERROR_USAGE for one that does not
- * exist or stands twice, SDT_ERROR_MEMORY. */
+/* devices, helpers: indices of the machine's devices, [n] each. SDT_ERROR_USAGE for one that does
+ * not exist or stands twice, SDT_ERROR_MEMORY. */
 enum sdt_status sdt_group_init(struct sdt_group *group, const struct sdt_machine *machine,
                                int ndevices, const int *devices, int nhelpers, const int *helpers,
                                struct sdt_error *err);

@@ -164,7 +164,8 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
     int worker = info ? info->workerid : -1;
     unsigned node = worker < 0 ? 0 : starpu_worker_get_memory_node((unsigned)worker);
     size_t used = starpu_memory_get_used(node);
-    /* Node 0 is the host, n + 1 device n; with a single memory the home says which of both it was. */
+    /* Node 0 is the host, n + 1 device n; with a single memory the home says which of both it
+     * was. */
     int device = starpu_memory_nodes_get_count() > 1 ? (int)node - 1 : tag->device;
 
     pthread_mutex_lock(&recorder->mutex);

@@ -1,7 +1,7 @@
 /* What happened: one record per finished task, and the graph as it was inserted.
  *
- * Records feed --stats, --trace (Chrome/Perfetto JSON) and --dot. Counting is always on; keeping each
- * record or edge is not (a full-size video has millions of tasks). */
+ * Records feed --stats, --trace (Chrome/Perfetto JSON) and --dot. Counting is always on; keeping
+ * each record or edge is not (a full-size video has millions of tasks). */
 #ifndef STARDIT_RECORDER_H
 #define STARDIT_RECORDER_H
 

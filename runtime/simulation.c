@@ -78,7 +78,8 @@ static void write_link(FILE *file, const char *name, int gpu, double gbps, doubl
             gbps * 1e9, latency_us * 1e-6);
 }
 
-/* The factors make SimGrid's network model plain: time = latency + bytes / bandwidth, fairly shared. */
+/* The factors make SimGrid's network model plain: time = latency + bytes / bandwidth, fairly
+ * shared. */
 static void write_xml(FILE *file, const void *arg) {
     const struct sdt_platform *p = arg;
     static const char *const plain[][2] = {{"network/TCP-gamma", "-1"},
@@ -170,7 +171,8 @@ static void set_environment(const struct sdt_platform *p, const char *folder) {
         snprintf(text, sizeof text, "STARPU_SIMGRID_%s_COST", costs[i]);
         setenv(text, "0", 1);
     }
-    /* Transfers share links, nothing else: the switch of these platforms is duplex and non-blocking. */
+    /* Transfers share links, nothing else: the switch of these platforms is duplex and
+     * non-blocking. */
     setenv("STARDIT_SIMGRID_LINKS_ONLY", "1", 1);
     setenv("STARPU_CUDA_PIPELINE", "2", 1); /* 0 gives times below the work */
     setenv("STARPU_NCPU", "1", 1);

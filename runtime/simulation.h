@@ -1,14 +1,15 @@
 /* Simulated time: the machine that a simulation program pretends to have.
  *
- * Part of the library's second build, against StarPU over SimGrid: same graphs, same policies, no kernel is
- * ever called; tasks last as long as their FLOPs and bytes say (runtime/task.h), transfers as long as the
- * platform's links say. A platform is a few numbers (platforms/NAME/platform.txt); from them the
- * files are written that StarPU and SimGrid read.
+ * Part of the library's second build, against StarPU over SimGrid: same graphs, same policies, no
+ * kernel is ever called; tasks last as long as their FLOPs and bytes say (runtime/task.h),
+ * transfers as long as the platform's links say. A platform is a few numbers
+ * (platforms/NAME/platform.txt); from them the files are written that StarPU and SimGrid read.
  *
- * These files must be there, and named in the environment, before libstarpu's own main runs: it reads
- * them first, and only then calls the program's. So a program is started twice. A constructor, which
- * comes before any main, calls sdt_simulation_launch(): the first process writes the files, runs the
- * program again with the environment set, and removes them when it has ended. */
+ * These files must be there, and named in the environment, before libstarpu's own main runs: it
+ * reads them first, and only then calls the program's. So a program is started twice. A
+ * constructor, which comes before any main, calls sdt_simulation_launch(): the first process writes
+ * the files, runs the program again with the environment set, and removes them when it has
+ * ended. */
 #ifndef STARDIT_SIMULATION_H
 #define STARDIT_SIMULATION_H
 
@@ -29,20 +30,21 @@ struct sdt_platform {
     double host_gbps;        /* from the host to one GPU, and back, GB/s */
 };
 
-/* Reads "name value" lines; '#' starts a comment. What the file leaves out stays as it is. SDT_ERROR_IO,
- * SDT_ERROR_FORMAT with file, line and reason. */
+/* Reads "name value" lines; '#' starts a comment. What the file leaves out stays as it is.
+ * SDT_ERROR_IO, SDT_ERROR_FORMAT with file, line and reason. */
 enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platform,
                                   struct sdt_error *err);
 
 /* True in the process that simulates: the platform is in place. */
 bool sdt_simulation_launched(void);
-/* Runs this program again on the platform, with the same arguments, and returns its exit code; 1 with a
- * message on stderr if it did not come to sdt_simulation_finish() (StarPU's exit code does not tell: a
- * deadlock of the simulation exits with 0). SDT_ERROR_IO, SDT_ERROR_MEMORY before it could be run. */
+/* Runs this program again on the platform, with the same arguments, and returns its exit code; 1
+ * with a message on stderr if it did not come to sdt_simulation_finish() (StarPU's exit code does
+ * not tell: a deadlock of the simulation exits with 0). SDT_ERROR_IO, SDT_ERROR_MEMORY before it
+ * could be run. */
 enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char **argv, int *code,
                                       struct sdt_error *err);
-/* In the process that simulates: sets what its GPUs achieve, before the first task. Where the machine
- * was opened with device_speed, the platform's rates are those of device 0. */
+/* In the process that simulates: sets what its GPUs achieve, before the first task. Where the
+ * machine was opened with device_speed, the platform's rates are those of device 0. */
 void sdt_simulation_rates(struct sdt_machine *machine, const struct sdt_platform *platform);
 /* In the process that simulates, at the very end. */
 void sdt_simulation_finish(void);

@@ -1,5 +1,5 @@
-/* How a machine begins: what differs between a real one (native.c) and a simulated one (simulation.c).
- * For machine.c. */
+/* How a machine begins: what differs between a real one (native.c) and a simulated one
+ * (simulation.c). For machine.c. */
 #ifndef STARDIT_START_H
 #define STARDIT_START_H
 
@@ -14,8 +14,8 @@ struct sdt_start {
     struct sdt_gpus gpus;
 };
 
-/* Checks the devices that are asked for, and fills what the machine knows of them: what they are, how
- * many workers each has, their speeds, and what schedulers are told. SDT_ERROR_USAGE,
+/* Checks the devices that are asked for, and fills what the machine knows of them: what they are,
+ * how many workers each has, their speeds, and what schedulers are told. SDT_ERROR_USAGE,
  * SDT_ERROR_DEVICE. */
 enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *machine,
                                   const struct sdt_machine_options *options, struct sdt_error *err);

@@ -6,9 +6,9 @@
  *   3. the CUDA wrapper, which queues one kernel on the worker's stream (runtime/cuda.h);
  *   4. the codelet and its insert function, with the cost (FLOPs, bytes) of the task.
  *
- * The insert functions return nothing: a `struct sdt_flow` remembers the first failure, and insertions
- * after it do nothing. So a model or a strategy reads like the algorithm it implements. Whoever started
- * the flow looks at `flow->error` when it waits. */
+ * The insert functions return nothing: a `struct sdt_flow` remembers the first failure, and
+ * insertions after it do nothing. So a model or a strategy reads like the algorithm it implements.
+ * Whoever started the flow looks at `flow->error` when it waits. */
 #ifndef STARDIT_TASK_H
 #define STARDIT_TASK_H
 
@@ -83,8 +83,8 @@ static inline int sdt__task_write(struct sdt_task *task, starpu_data_handle_t ha
 static inline int sdt__task_update(struct sdt_task *task, starpu_data_handle_t handle) {
     return sdt__task_access(task, handle, STARPU_RW);
 }
-/* Work space of at least `bytes` bytes, private to the task while it runs; sdt__task_work gives a task
- * a second one. How much is needed may depend on the kind of device: runtime/cuda.h. */
+/* Work space of at least `bytes` bytes, private to the task while it runs; sdt__task_work gives a
+ * task a second one. How much is needed may depend on the kind of device: runtime/cuda.h. */
 int sdt__task_scratch(struct sdt_task *task, size_t bytes);
 int sdt__task_work(struct sdt_task *task, size_t bytes);
 /* done(arg, index) is called on the worker's thread when the task has ended, on any kind of device,
@@ -92,22 +92,24 @@ int sdt__task_work(struct sdt_task *task, size_t bytes);
 void sdt__task_done(struct sdt_task *task, void (*done)(void *arg, int index), void *arg,
                     int index);
 
-/* Submits the task and frees what `task` holds. `name` is static text; args is copied. flops and bytes
- * are the task's cost. Tag, place and priority come from the flow. */
+/* Submits the task and frees what `task` holds. `name` is static text; args is copied. flops and
+ * bytes are the task's cost. Tag, place and priority come from the flow. */
 void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, const char *name,
                       double flops, double bytes, const void *args, size_t size);
 
-/* In a wrapper: the argument struct, or NULL when the run was stopped and the task must do nothing. */
+/* In a wrapper: the argument struct, or NULL when the run was stopped and the task must do
+ * nothing. */
 const void *sdt__task_args(void *cl_arg);
 /* The same also when the run was stopped: for what other devices wait for. */
 const void *sdt__task_args_always(const void *cl_arg);
 /* In a wrapper that cannot do its work: stops the run, which ends with the first such message, the
  * task's name and device before it. */
 void sdt__task_fail(void *cl_arg, enum sdt_status status, const char *message);
-/* The same when what the task wrote holds a number that is NaN or infinite (SDT_ERROR_NOT_FINITE). */
+/* The same when what the task wrote holds a number that is NaN or infinite
+ * (SDT_ERROR_NOT_FINITE). */
 void sdt__task_not_finite(void *cl_arg);
-/* In a wrapper whose work is still queued: looks, when the task has ended, whether *found was set; then it
- * is that failure. *found stays valid as long as the worker. */
+/* In a wrapper whose work is still queued: looks, when the task has ended, whether *found was set;
+ * then it is that failure. *found stays valid as long as the worker. */
 void sdt__task_found(void *cl_arg, volatile int *found);
 
 /* Buffer `index`; NULL for index -1. */
@@ -120,8 +122,8 @@ static inline float *sdt__floats(void *const *buffers, int index) {
     return (float *)sdt__pointer(buffers, index);
 }
 
-/* The element type of a vector is the size of its elements. Packed weights have elements of their own
- * (SDT_PACKED_ELEMENT), which only CPUs read. */
+/* The element type of a vector is the size of its elements. Packed weights have elements of their
+ * own (SDT_PACKED_ELEMENT), which only CPUs read. */
 static inline enum sdt_dtype sdt__dtype_of_size(size_t size) {
     return size == 2 ? SDT_BF16 : SDT_F32;
 }
@@ -156,8 +158,8 @@ extern struct starpu_perfmodel sdt__cost_model;
 /* In a codelet, for an operation that only CPUs have; SDT_ON_BOTH is in runtime/cuda.h. */
 #define SDT_ON_CPU(wrapper) .cpu_funcs = {wrapper}
 
-/* What a worker is taken to achieve in tasks of a role; 0: that part costs nothing. A task takes the
- * sum of both parts, and at least 1 ns. */
+/* What a worker is taken to achieve in tasks of a role; 0: that part costs nothing. A task takes
+ * the sum of both parts, and at least 1 ns. */
 struct sdt_rates {
     double flops_per_us, bytes_per_us;
 };
@@ -177,14 +179,14 @@ struct sdt_scratch {
 };
 void sdt__scratch_clear(struct sdt_scratch *scratch);
 
-/* Waits until all tasks of the flow's lane have ended; returns the flow's error, that of a task that
- * failed, INTERRUPTED when its halt was set, or STALLED with the names of tasks that wait. After
- * STALLED, StarPU cannot be used or stopped any more. */
+/* Waits until all tasks of the flow's lane have ended; returns the flow's error, that of a task
+ * that failed, INTERRUPTED when its halt was set, or STALLED with the names of tasks that wait.
+ * After STALLED, StarPU cannot be used or stopped any more. */
 enum sdt_status sdt__flow_wait(struct sdt_flow *flow, struct sdt_error *err);
 /* A point in the flow's lane: between the tasks inserted so far and those that follow. */
 unsigned long sdt__flow_mark(const struct sdt_flow *flow);
-/* Waits until all tasks before the mark have ended. False when that was given up: the flow's error is
- * STALLED then. */
+/* Waits until all tasks before the mark have ended. False when that was given up: the flow's error
+ * is STALLED then. */
 bool sdt__flow_reach(struct sdt_flow *flow, unsigned long mark);
 /* The vector is there and has `count` elements: SDT_ERROR_USAGE. */
 enum sdt_status sdt__vector_check(starpu_data_handle_t vector, size_t count, struct sdt_error *err);

@@ -1,8 +1,8 @@
 /* Policy "example": one queue for all; where to start when writing a policy (docs/schedulers.md).
  *
- * StarPU calls push_task when all dependencies of a task are fulfilled, from whichever thread fulfilled the
- * last one, and pop_task from each worker that has nothing to do. That is all a policy must do: dependent
- * tasks simply arrive later. */
+ * StarPU calls push_task when all dependencies of a task are fulfilled, from whichever thread
+ * fulfilled the last one, and pop_task from each worker that has nothing to do. That is all a
+ * policy must do: dependent tasks simply arrive later. */
 #include "schedulers/idle.h"
 #include "schedulers/policies.h"
 

@@ -8,12 +8,11 @@
 #include <starpu.h>
 #include <starpu_scheduler.h>
 
-/* Takes a mutex that other workers may hold, for less time than it takes to fall asleep on it and be woken: worth
- * some tries, at the end with the core given away between them to a holder that has lost its own. `stardit-bench
- * sched` shows both: waiting at once costs most where tasks have no handles, giving the core away at once
- * where they have some.
- * Between relax_on and relax_off StarPU may do its own business with this worker; a worker that waited
- * elsewhere could wait for ever. */
+/* Takes a mutex that other workers may hold, for less time than it takes to fall asleep on it and
+ * be woken: worth some tries, at the end with the core given away between them to a holder that has
+ * lost its own. `stardit-bench sched` shows both: waiting at once costs most where tasks have no
+ * handles, giving the core away at once where they have some. Between relax_on and relax_off StarPU
+ * may do its own business with this worker; a worker that waited elsewhere could wait for ever. */
 static inline void sdt_lock(starpu_pthread_mutex_t *mutex) {
 #ifdef STARPU_NON_BLOCKING_DRIVERS
     for (int tries = 0; tries < 40; tries++) {
@@ -36,10 +35,11 @@ static inline void sdt_wake_all(void) {
 #endif
 }
 
-/* What a worker without work does: gives its core away, a little longer each time. Called from pop_task.
+/* What a worker without work does: gives its core away, a little longer each time. Called from
+ * pop_task.
  *
- * A worker that spins instead costs the others their core: see the policies as
- * shipped in `stardit-bench sched`. A GPU worker's thread also drives its transfers, so it never sleeps.
+ * A worker that spins instead costs the others their core: see the policies as shipped in
+ * `stardit-bench sched`. A GPU worker's thread also drives its transfers, so it never sleeps.
  *
  * *empty_pops: pops in a row that found nothing; the caller sets it to 0 when one finds a task. */
 static inline void sdt_idle(unsigned *empty_pops) {

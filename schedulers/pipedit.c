@@ -4,35 +4,36 @@
  * Words
  *   device   the workers that share one memory node: a GPU, or the CPU workers of one (stand-in)
  *            NUMA node. A task's worker mask decides which devices may take it.
- *   deque    one per device: a FIFO per priority, so that within a priority tasks run in the order in
- *            which they became ready.
+ *   deque    one per device: a FIFO per priority, so that within a priority tasks run in the order
+ *            in which they became ready.
  *
  * A task's way
  *   push     choose the device: the only one that the worker mask allows; where it allows several
- *            (attention that idle VAE devices may take), the one where the task is expected to end first:
+ *            (attention that idle VAE devices may take), the one where the task is expected to end
+ *            first:
  *
  *                what is queued there / its workers + what is running + inputs to bring + the task
  *
- *            at equal times its home. Ask StarPU to bring the inputs there *before* the task becomes
- *            visible: a transfer that starts on push hides behind the tasks queued in
+ *            at equal times its home. Ask StarPU to bring the inputs there *before* the task
+ *            becomes visible: a transfer that starts on push hides behind the tasks queued in
  *            front. Append. When more tasks are queued than workers watch, wake one sleeper, unless
  *            one is waking already; the woken worker looks again and wakes the next.
- *   pop      the highest non-empty priority of the own device. Nothing there: a CPU worker watches for
- *            the next push for a moment, giving its core away at every look, then sleeps until a push
- *            wakes it (going on would cost the other workers their core: `stardit-bench sched` shows
- *            stock policies with more workers than cores). A GPU worker's thread also drives its
- *            transfers, so it only yields.
+ *   pop      the highest non-empty priority of the own device. Nothing there: a CPU worker watches
+ *            for the next push for a moment, giving its core away at every look, then sleeps until
+ *            a push wakes it (going on would cost the other workers their core: `stardit-bench
+ *            sched` shows stock policies with more workers than cores). A GPU worker's thread also
+ *            drives its transfers, so it only yields.
  *
- * Waking is a system call and a change of threads, several empty tasks' worth: while tasks are short
- * somebody watches, and nobody is woken. While they are long everybody else sleeps, and
+ * Waking is a system call and a change of threads, several empty tasks' worth: while tasks are
+ * short somebody watches, and nobody is woken. While they are long everybody else sleeps, and
  * a push wakes one for each task. A burst of short tasks is gone before the first has
  * woken up, which then wakes nobody.
  *
- * A GPU worker takes its next task while one is running, to launch it without a gap. Never an exchange: it
- * may wait for its transfer long after the running task has ended, and whatever became ready meanwhile
- * waits behind it (0.44 ms a layer where tests/simulation measures it). Exchanges go to a worker that
- * has nothing else. A round (--transport nccl) only starts its transfers, and other devices wait for it: it
- * is taken at any time.
+ * A GPU worker takes its next task while one is running, to launch it without a gap. Never an
+ * exchange: it may wait for its transfer long after the running task has ended, and whatever became
+ * ready meanwhile waits behind it (0.44 ms a layer where tests/simulation measures it). Exchanges
+ * go to a worker that has nothing else. A round (--transport nccl) only starts its transfers, and
+ * other devices wait for it: it is taken at any time.
  *
  * No stealing between devices afterwards: the prefetch has already moved the data. Inside a device
  * stealing is free, and there is one deque.
@@ -84,8 +85,8 @@ struct pipedit {
     int prefetch;                      /* more than one memory node: there is something to fetch */
     int device_of[STARPU_NMAXWORKERS]; /* worker -> device */
     int slot_of[STARPU_NMAXWORKERS];   /* worker -> its index in the device */
-    /* tasks that a worker has popped and that have not ended, but for rounds: these end in another thread.
-     * Written by that worker only */
+    /* tasks that a worker has popped and that have not ended, but for rounds: these end in another
+     * thread. Written by that worker only */
     int under_way[STARPU_NMAXWORKERS];
     bool rested[STARPU_NMAXWORKERS]; /* slept since its last task; written by that worker only */
     struct device device[STARPU_MAXNODES];
@@ -181,8 +182,8 @@ static struct device *choose_device(struct pipedit *policy, struct starpu_task *
     return best;
 }
 
-/* Under the mutex: makes a sleeping worker a watching one if the queued tasks need it. Its slot, for
- * its futex once the mutex is free; -1: nobody. */
+/* Under the mutex: makes a sleeping worker a watching one if the queued tasks need it. Its slot,
+ * for its futex once the mutex is free; -1: nobody. */
 static int choose_sleeper(struct device *device, struct starpu_task *task) {
     unsigned impl;
     if (!device->sleeping || device->waking ||
@@ -234,8 +235,9 @@ static int push_task(struct starpu_task *task) {
 }
 
 #ifdef STARPU_NON_BLOCKING_DRIVERS
-/* Sleeps until a push, 1 ms at most: StarPU's driver loop also serves data requests and the end of the
- * run, and nobody wakes a worker for those. A watching worker comes and a watching worker leaves. */
+/* Sleeps until a push, 1 ms at most: StarPU's driver loop also serves data requests and the end of
+ * the run, and nobody wakes a worker for those. A watching worker comes and a watching worker
+ * leaves. */
 static void sleep_until_push(struct device *device, int slot) {
     struct timespec limit = {0, 1000 * 1000};
     STARPU_PTHREAD_MUTEX_LOCK(&device->mutex);
@@ -268,8 +270,8 @@ static void sleep_until_push(struct device *device, int slot) {
 }
 #endif
 
-/* A worker without work. Where StarPU's drivers block by themselves (simulation), there is nothing to
- * wait for here. */
+/* A worker without work. Where StarPU's drivers block by themselves (simulation), there is nothing
+ * to wait for here. */
 static void wait_for_push(struct pipedit *policy, struct device *device, int worker) {
 #ifdef STARPU_NON_BLOCKING_DRIVERS
     starpu_worker_relax_on();
@@ -312,7 +314,8 @@ static struct starpu_task *pop_task(unsigned context) {
 
     struct starpu_task *found = NULL;
     sdt_lock(&device->mutex);
-    /* A mask may name some workers of a device only: take the first task that this worker may run. */
+    /* A mask may name some workers of a device only: take the first task that this worker may
+     * run. */
     for (uint32_t left = device->nonempty; left && !found;) {
         int p = 31 - __builtin_clz(left);
         struct starpu_task_list *queue = &device->queue[p];

@@ -1,8 +1,8 @@
 /* Policy "scatter": maps at random, runs in random order. For testing, not for speed.
  *
- * Whatever it does is allowed by worker masks and dependencies, so no result may depend on it: that is the
- * promise of stardit, and this policy is how one tries to break it. STARDIT_SCATTER_SEED chooses the
- * sequence. */
+ * Whatever it does is allowed by worker masks and dependencies, so no result may depend on it: that
+ * is the promise of stardit, and this policy is how one tries to break it. STARDIT_SCATTER_SEED
+ * chooses the sequence. */
 #include "schedulers/idle.h"
 #include "schedulers/policies.h"
 

@@ -1,8 +1,8 @@
 /* Policy "static": every task runs on its home device, in the order in which it became ready.
  *
- * This is how the paper's system runs (PipeDiT): which device does what was decided when the graph was
- * built. It is the baseline that other policies are compared with. A task without a tag goes to the first
- * device that can run it. */
+ * This is how the paper's system runs (PipeDiT): which device does what was decided when the graph
+ * was built. It is the baseline that other policies are compared with. A task without a tag goes to
+ * the first device that can run it. */
 #include "schedulers/idle.h"
 #include "schedulers/policies.h"
 #include "schedulers/tag.h"

@@ -1,3 +1,3 @@
-/* What a scheduler may know of a task. The header is installed, for policies outside this tree, so it
- * lives with the public ones. */
+/* What a scheduler may know of a task. The header is installed, for policies outside this tree, so
+ * it lives with the public ones. */
 #include "stardit/tag.h"

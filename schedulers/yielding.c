@@ -1,8 +1,8 @@
 /* Stock StarPU policies made usable with more workers than cores.
  *
  * As shipped, a worker without work spins in pop_task; with eight workers on two cores that makes a
- * transfer far slower (`stardit-bench sched`). The wrapped policy is the stock one in everything but its pop: when
- * the original finds nothing, the worker gives its core away for a moment. */
+ * transfer far slower (`stardit-bench sched`). The wrapped policy is the stock one in everything
+ * but its pop: when the original finds nothing, the worker gives its core away for a moment. */
 #include "schedulers/idle.h"
 #include "schedulers/policies.h"
 

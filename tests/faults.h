@@ -1,8 +1,8 @@
-/* Allocations and submissions that fail, for tests that are linked with the linker's --wrap: it reaches the calls
- * of what is linked into the program, not those of shared libraries.
+/* Allocations and submissions that fail, for tests that are linked with the linker's --wrap: it
+ * reaches the calls of what is linked into the program, not those of shared libraries.
  *
- * A test names the functions in its LDFLAGS (fault_ldflags in Makefile.am), arms, calls, disarms. Counting goes over
- * all threads. */
+ * A test names the functions in its LDFLAGS (fault_ldflags in Makefile.am), arms, calls, disarms.
+ * Counting goes over all threads. */
 #ifndef STARDIT_TESTS_FAULTS_H
 #define STARDIT_TESTS_FAULTS_H
 
@@ -18,7 +18,8 @@ struct faults {
     atomic_bool failed; /* one has failed */
     atomic_long blocks; /* allocated and not freed, by whoever calls the wrapped functions */
 };
-/* Of malloc, calloc, realloc, strdup, asprintf and mmap; blocks of posix_memalign and free as well. */
+/* Of malloc, calloc, realloc, strdup, asprintf and mmap; blocks of posix_memalign and free as
+ * well. */
 extern struct faults faults;
 
 void faults_arm(struct faults *f, long first, bool all);

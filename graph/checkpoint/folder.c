@@ -45,7 +45,8 @@ static bool is_repository(const char *model) {
            !strstr(model, "..") && (!at || (at[1] && at[1] != '/'));
 }
 
-/* Where huggingface_hub keeps repositories, malloc'ed, and which variable said so; NULL: out of memory. */
+/* Where huggingface_hub keeps repositories, malloc'ed, and which variable said so; NULL: out of
+ * memory. */
 static char *hub_folder(const char **variable) {
     static const struct {
         const char *variable, *below;
@@ -97,8 +98,8 @@ static char *newest_snapshot(const char *path) {
     return newest;
 }
 
-/* What `repository` has under the hub folder: the snapshot of a revision, which is a branch, a tag or a commit
- * (its first digits do); else of main; else the newest. NULL: none. */
+/* What `repository` has under the hub folder: the snapshot of a revision, which is a branch, a tag
+ * or a commit (its first digits do); else of main; else the newest. NULL: none. */
 static char *find_snapshot(const char *repository, const char *revision) {
     char *path = NULL, *found = NULL, *snapshots = NULL;
     char commit[128] = "";

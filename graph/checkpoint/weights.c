@@ -55,7 +55,8 @@ static void keep_name(struct names *names, const char *name) {
     names->count++;
 }
 
-/* Of weights that this process opens: "" or a variant that is taken where it is there, and how often it was. */
+/* Of weights that this process opens: "" or a variant that is taken where it is there, and how
+ * often it was. */
 static char wanted_variant[64];
 static atomic_int taken;
 

@@ -46,11 +46,11 @@ void sdt_tensor_table_ignore(struct sdt_tensor_table *table, const char *prefix)
  * SDT_ERROR_FORMAT a wrong shape (both shapes) or an unknown tensor. */
 enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
                                        const struct sdt_weights *weights, struct sdt_error *err);
-/* The tensors of the table as F32 without values, for simulated time: `data` is address space that must not be
- * read. `name` stands for the folder in messages. */
+/* The tensors of the table as F32 without values, for simulated time: `data` is address space that
+ * must not be read. `name` stands for the folder in messages. */
 enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const char *name,
                                     struct sdt_weights **weights, struct sdt_error *err);
-/* Gives them values, for measurements: numbers within -0.05..0.05 that repeat every 64 MB, so that they take no
- * more memory than that. SDT_ERROR_MEMORY. */
+/* Gives them values, for measurements: numbers within -0.05..0.05 that repeat every 64 MB, so that
+ * they take no more memory than that. SDT_ERROR_MEMORY. */
 enum sdt_status sdt_weights_randomize(const struct sdt_weights *imagined, struct sdt_error *err);
 #endif

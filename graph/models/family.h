@@ -66,8 +66,8 @@ struct sdt_dit_kind {
     const char *class_name; /* config.json's _class_name */
 
     /* The component that config describes, with the weights of `folder`, or imagined (then `folder`
-     * is a name for messages, and `layers` above 0: as if it had so many). SDT_ERROR_UNSUPPORTED for
-     * variants that the file does not run. */
+     * is a name for messages, and `layers` above 0: as if it had so many). SDT_ERROR_UNSUPPORTED
+     * for variants that the file does not run. */
     enum sdt_status (*open)(const struct sdt_config *config, const char *folder,
                             enum sdt_opening how, int layers, struct sdt_dit **dit,
                             struct sdt_error *err);
@@ -87,8 +87,8 @@ struct sdt_dit_kind {
                       float t, float guidance);
     /* latent -> x of a tile. latent: [rows, C*patch] float32; NULL for a tile of text. */
     void (*embed)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, sdt_handle latent);
-    /* A layer of a tile, in four parts: x -> z, normalised; z -> q, k or v, cut into pieces; z, where
-     * attention has been put together -> x; the rest of the layer, x -> x. */
+    /* A layer of a tile, in four parts: x -> z, normalised; z -> q, k or v, cut into pieces; z,
+     * where attention has been put together -> x; the rest of the layer, x -> x. */
     void (*begin)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at);
     void (*project)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
                     enum sdt_projection which, const sdt_handle *piece /* [chunks] written */);
@@ -98,8 +98,8 @@ struct sdt_dit_kind {
     void (*head)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, sdt_handle velocity);
 
     struct sdt_work (*work)(const struct sdt_dit *dit, int64_t tokens, int text_rows);
-    /* The tasks of a tile of `rows` tokens but for self attention and its exchanges, q, k and v first.
-     * NULL: predicted from `work`. */
+    /* The tasks of a tile of `rows` tokens but for self attention and its exchanges, q, k and v
+     * first. NULL: predicted from `work`. */
     void (*operations)(const struct sdt_dit *dit, int rows, int text_rows,
                        struct sdt_operations *list);
 };
@@ -213,8 +213,8 @@ struct sdt_text_kind {
     void (*close)(struct sdt_text *text);
     /* A prompt as the tokenizer reads it: malloc'ed. */
     enum sdt_status (*clean)(const char *prompt, char **cleaned, struct sdt_error *err);
-    /* states = encoder(ids), computed in dtype (bfloat16 on GPUs only). SDT_ERROR_USAGE for an id out
-     * of range. Waits for each layer; the result is there when it returns. */
+    /* states = encoder(ids), computed in dtype (bfloat16 on GPUs only). SDT_ERROR_USAGE for an id
+     * out of range. Waits for each layer; the result is there when it returns. */
     enum sdt_status (*encode)(struct sdt_flow *flow, struct sdt_text *text,
                               struct sdt_machine *machine, const struct sdt_place *place,
                               enum sdt_dtype dtype, const int32_t *ids /* [tokens] */, int tokens,

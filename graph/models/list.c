@@ -66,8 +66,8 @@ static enum sdt_status open_config(const char *folder, const char *text, struct 
     return sdt_config_open(path, config, err);
 }
 
-/* What the config says under `key`; one that says nothing is taken for Wan's, whose reader says what
- * else is wrong. */
+/* What the config says under `key`; one that says nothing is taken for Wan's, whose reader says
+ * what else is wrong. */
 static enum sdt_status read_name(const struct sdt_config *config, const char *key,
                                  const char *fallback, const char **name, struct sdt_error *err) {
     *name = fallback;

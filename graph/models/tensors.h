@@ -53,8 +53,8 @@ struct sdt_tensor_handles {
 struct sdt_tensor_visit {
     /* set by the model before it names tensors; -1: of no layer */
     int layer;
-    /* either a table, or weights and what is added up of them, or parameters with what follows them; `count` is
-     * filled where there is one */
+    /* either a table, or weights and what is added up of them, or parameters with what follows
+     * them; `count` is filled where there is one */
     struct sdt_tensor_table *table;
     struct sdt_tensor_count *count;
     const struct sdt_weights *weights;
@@ -79,11 +79,11 @@ void sdt_tensor_linear(struct sdt_tensor_visit *visit, struct sdt_linear_handles
                        enum sdt_tensor_type type, int64_t out, int64_t in, const char *prefix,
                        const char *name);
 
-/* Whether a component is opened with its weights, or imagined from its config.json alone: such a one
- * can be planned and simulated, not run (but see sdt_weights_randomize). */
+/* Whether a component is opened with its weights, or imagined from its config.json alone: such a
+ * one can be planned and simulated, not run (but see sdt_weights_randomize). */
 enum sdt_opening { SDT_OPEN_WEIGHTS, SDT_OPEN_IMAGINED };
-/* The weights of a component folder, checked against the table, or imagined from it. Frees the table
- * (NULL: out of memory). */
+/* The weights of a component folder, checked against the table, or imagined from it. Frees the
+ * table (NULL: out of memory). */
 enum sdt_status sdt_tensors_open(struct sdt_tensor_table *table, const char *folder,
                                  enum sdt_opening how, struct sdt_weights **weights,
                                  struct sdt_error *err);

@@ -1,7 +1,8 @@
 /* UMT5 text encoder: UMT5EncoderModel of transformers (T5 family).
  *
- * Runs on one device, layer by layer: a layer's weights are dropped when its tasks are done, so that
- * encoding needs the memory of a few layers and not of the model (22.7 GB for UMT5-XXL in F32). */
+ * Runs on one device, layer by layer: a layer's weights are dropped when its tasks are done, so
+ * that encoding needs the memory of a few layers and not of the model (22.7 GB for UMT5-XXL in
+ * F32). */
 #include "graph/models/family.h"
 
 #include <stdio.h>
@@ -148,8 +149,8 @@ struct buffers {
     sdt_handle k[SDT_MOST_TEXT_TILES], v[SDT_MOST_TEXT_TILES];
 };
 
-/* Tokens of a tile: on CPUs a worker's share, since a product is one task, but not so few that the weights, read
- * anew for each tile, cost more than the work. Bits do not depend on it. */
+/* Tokens of a tile: on CPUs a worker's share, since a product is one task, but not so few that the
+ * weights, read anew for each tile, cost more than the work. Bits do not depend on it. */
 static int tile_rows(const struct sdt_place *place, int tokens) {
     enum { LEAST = 32 };
     int tiles = place->kind == SDT_DEVICE_CPU ? place->workers : 1;

@@ -221,8 +221,8 @@ static enum sdt_status wan_open(const struct sdt_config *config, const char *fol
 
 /* ---- prompt --------------------------------------------------------------------------------- */
 
-/* Keys and values of every layer's cross attention. Padding rows are all alike, so one key stands for
- * them, with the logarithm of their number added to its score. */
+/* Keys and values of every layer's cross attention. Padding rows are all alike, so one key stands
+ * for them, with the logarithm of their number added to its score. */
 static void prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
                    const struct sdt_text_states *text, struct sdt_prompt *prompt) {
     const struct sdt_dit *dit = run->dit;
@@ -354,7 +354,8 @@ static void join(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at) {
         at.stream->x[at.tile]);
 }
 
-/* x += to_out(SDPA(norm(to_q LN(x)), K, V)): no gate, no rotation, the prompt's keys as they are. */
+/* x += to_out(SDPA(norm(to_q LN(x)), K, V)): no gate, no rotation, the prompt's keys as they
+ * are. */
 static void cross_attention(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
                             const struct block *block) {
     const struct wan *wan = wan_of(run->dit);

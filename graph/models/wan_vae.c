@@ -1,11 +1,11 @@
-/* Wan 2.1 video decoder: the decoder half of AutoencoderKLWan, as a stream of frames through a list of
- * layers.
+/* Wan 2.1 video decoder: the decoder half of AutoencoderKLWan, as a stream of frames through a list
+ * of layers.
  *
  * A convolution's task reads the frame and its two predecessors, so the tasks (frame, layer) form a
- * wavefront, frame t + 1 in layer l while frame t is in layer l + 1, and memory does not grow with the
- * length (with spatial tiles it does: a tile keeps its frames until its seams are blended). Over
- * several devices the layers are cut into contiguous stages of about equal work; with spatial tiles,
- * whole tiles go to the devices in turn instead. */
+ * wavefront, frame t + 1 in layer l while frame t is in layer l + 1, and memory does not grow with
+ * the length (with spatial tiles it does: a tile keeps its frames until its seams are blended).
+ * Over several devices the layers are cut into contiguous stages of about equal work; with spatial
+ * tiles, whole tiles go to the devices in turn instead. */
 #include "graph/models/family.h"
 
 #include <math.h>
@@ -98,8 +98,9 @@ static enum sdt_status read_config(const struct sdt_config *json, struct wan_vae
 
 /* ---- the layers ------------------------------------------------------------------------------ */
 
-/* An edge carries the frames between two layers: a ring of frames, of which a layer that looks back sees the
- * last three. A frame is a handle for each band of rows, or, where the next layer reads it whole, one. */
+/* An edge carries the frames between two layers: a ring of frames, of which a layer that looks back
+ * sees the last three. A frame is a handle for each band of rows, or, where the next layer reads it
+ * whole, one. */
 struct edge {
     int channels;
     bool whole;         /* one band, on any device */
@@ -348,7 +349,8 @@ static enum sdt_status wan_vae_open(const struct sdt_config *config, const char 
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
-/* How a latent of height x width is cut: tile (i, j) starts at (i stride_rows, j stride_cols), in latents. */
+/* How a latent of height x width is cut: tile (i, j) starts at (i stride_rows, j stride_cols), in
+ * latents. */
 struct tiling {
     int rows, cols; /* tiles */
     int size_rows, size_cols, stride_rows, stride_cols;
@@ -577,8 +579,9 @@ static void push_conv(struct sdt_flow *flow, const struct decoder *d, const stru
     }
 }
 
-/* Sends frame t, which stands on the input edge of `layer`, through this layer and all that follow. So a
- * frame leaves the decoder before the next one enters; StarPU sees to what overlaps in time. */
+/* Sends frame t, which stands on the input edge of `layer`, through this layer and all that follow.
+ * So a frame leaves the decoder before the next one enters; StarPU sees to what overlaps in
+ * time. */
 static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
     struct program *p = &d->program;
     struct layer *l = &p->layer[layer];
@@ -727,7 +730,8 @@ static enum sdt_status decode(struct sdt_flow *flow, struct sdt_vae *opened,
     int tiles = t.rows * t.cols, ratio = opened->space_ratio;
     int frames = opened->time_ratio * (job->frames - 1) + 1;
     bool whole = tiles == 1;
-    /* whole frames: the devices are stages of one decoder; tiles: one decoder per device at a time */
+    /* whole frames: the devices are stages of one decoder; tiles: one decoder per device at a
+     * time */
     int together = whole ? 1 : at_most(tiles, job->devices);
     /* On the heap: after a stall it is left to the tasks that may still end. */
     struct progress *progress = calloc(1, sizeof *progress);

@@ -1,5 +1,5 @@
-/* Films through libav: mp4 (H.264 by libx264, or MPEG-4 part 2 where libav was built without it), webm, gif,
- * webp.
+/* Films through libav: mp4 (H.264 by libx264, or MPEG-4 part 2 where libav was built without it),
+ * webm, gif, webp.
  *
  * One thread and the bit-exact flags, so that the same frames give the same bytes; the index is put
  * in front, so that the file plays while it loads. */
@@ -134,7 +134,8 @@ static void fill_palette(uint32_t *palette /* [256] */) {
     }
 }
 
-/* Ordered dithering: the same frame gives the same bytes, and what stands still does not flicker. */
+/* Ordered dithering: the same frame gives the same bytes, and what stands still does not
+ * flicker. */
 static void rgb_to_palette(int height, int width, const uint8_t *rgb /* [height, width, 3] */,
                            AVFrame *picture) {
     static const int threshold[4][4] = {

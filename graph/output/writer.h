@@ -1,7 +1,7 @@
 /* What the video writers share: pixels, frame rates, and the writers themselves.
  *
- * A writer gets the temporary `file` it fills (base/target.h; there already and empty) and the `name`
- * that the user knows it by, for messages. */
+ * A writer gets the temporary `file` it fills (base/target.h; there already and empty) and the
+ * `name` that the user knows it by, for messages. */
 #ifndef STARDIT_OUTPUT_WRITER_H
 #define STARDIT_OUTPUT_WRITER_H
 

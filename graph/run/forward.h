@@ -19,8 +19,8 @@ struct sdt_forward {
     void (*look)(void *arg, const struct sdt_layout *layout);
     void *look_arg;
 };
-/* velocity: [C, T, H, W] written. Errors of the tasks. After SDT_ERROR_STALLED the arrays are still in
- * use. */
+/* velocity: [C, T, H, W] written. Errors of the tasks. After SDT_ERROR_STALLED the arrays are still
+ * in use. */
 enum sdt_status sdt_forward_once(const struct sdt_forward *forward, float *velocity,
                                  struct sdt_error *err);
 #endif

@@ -95,7 +95,8 @@ enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layo
         for (int t = layout->first_tile[d]; t < layout->first_tile[d + 1]; t++)
             layout->home[t] = d;
 
-    /* A chunk ends where a part ends, with or without helpers, and where it has grown to its limit. */
+    /* A chunk ends where a part ends, with or without helpers, and where it has grown to its
+     * limit. */
     sdt_split(o->heads, ulysses, ulysses == o->devices ? o->speed : NULL, part);
     sdt_split(o->heads, all, o->speed, helped);
     mark_cuts(o->heads, ulysses, part, cut);

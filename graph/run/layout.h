@@ -1,9 +1,9 @@
 /* Who holds which tokens and which heads: the distribution that every strategy starts from.
  *
- * Tokens are cut into tiles whose size depends on their number and on the workers (on GPUs, on the number of
- * devices); each device holds a contiguous run of whole tiles (its shard, perhaps empty). Heads
- * are cut into chunks, each owned by one device. Both splits follow the devices' speeds; neither needs to
- * come out even. */
+ * Tokens are cut into tiles whose size depends on their number and on the workers (on GPUs, on the
+ * number of devices); each device holds a contiguous run of whole tiles (its shard, perhaps empty).
+ * Heads are cut into chunks, each owned by one device. Both splits follow the devices' speeds;
+ * neither needs to come out even. */
 #ifndef STARDIT_LAYOUT_H
 #define STARDIT_LAYOUT_H
 
@@ -45,15 +45,17 @@ struct sdt_layout_options {
     int tile_rows;   /* 0: sdt_tile_rows(); else for tests and simulations */
 };
 
-/* Rows of a tile for a sequence on so many workers of CPUs: 128 or 256, or half of a worker's share, but not
- * less than 64; if that is more than the whole share, the share, a multiple of 4. A result's bits do
- * not depend on it (but with the strategies that merge partial results: their blocks end where tiles do). */
+/* Rows of a tile for a sequence on so many workers of CPUs: 128 or 256, or half of a worker's
+ * share, but not less than 64; if that is more than the whole share, the share, a multiple of 4. A
+ * result's bits do not depend on it (but with the strategies that merge partial results: their
+ * blocks end where tiles do). */
 int sdt_tile_rows(int64_t tokens, int workers);
-/* The same on GPUs, which need more rows at a time: about a quarter of a device's share, a multiple of 128,
- * 256 to 8192. */
+/* The same on GPUs, which need more rows at a time: about a quarter of a device's share, a multiple
+ * of 128, 256 to 8192. */
 int sdt_cuda_tile_rows(int64_t tokens, int devices);
 
-/* bounds[d]..bounds[d+1]-1 of `total` things for part d, in proportion to speed (NULL: equal parts). */
+/* bounds[d]..bounds[d+1]-1 of `total` things for part d, in proportion to speed (NULL: equal
+ * parts). */
 void sdt_split(int total, int parts, const double *speed /* [parts] or NULL */,
                int *bounds /* [parts + 1] written */);
 

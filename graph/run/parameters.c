@@ -150,8 +150,8 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
     }
     sdt_handle handle = NULL;
     size_t size = sdt_dtype_size(form.dtype);
-    /* With GPUs it is copied once into memory that StarPU has pinned: from a mapping, transfers would be slow, and
-     * nothing would overlap with them. */
+    /* With GPUs it is copied once into memory that StarPU has pinned: from a mapping, transfers
+     * would be slow, and nothing would overlap with them. */
     bool in_place = !parameters->machine->gpus && !form.packed;
     if (in_place && stored->dtype == form.dtype && (uintptr_t)stored->data % size == 0 &&
         form.taps == 1 && stored->count <= UINT32_MAX)

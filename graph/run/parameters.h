@@ -1,9 +1,10 @@
 /* A component's weights as StarPU handles, made when first asked for.
  *
- * Tensors that are stored in the type that is wanted are registered where the checkpoint is mapped: nothing
- * is copied until a device with a memory of its own needs them. Others, those that kernels read in another
- * order (convolutions; on CPUs, matrices that are used often), and all on machines with GPUs (whose transfers want pinned memory) are brought into
- * StarPU's memory by a task on the host, once. */
+ * Tensors that are stored in the type that is wanted are registered where the checkpoint is mapped:
+ * nothing is copied until a device with a memory of its own needs them. Others, those that kernels
+ * read in another order (convolutions; on CPUs, matrices that are used often), and all on machines
+ * with GPUs (whose transfers want pinned memory) are brought into StarPU's memory by a task on the
+ * host, once. */
 #ifndef STARDIT_PARAMETERS_H
 #define STARDIT_PARAMETERS_H
 
@@ -19,32 +20,34 @@ struct sdt_parameters *sdt_parameters_new(const struct sdt_weights *weights,
 /* Unregisters everything; tasks that use it have ended or are waited for. */
 void sdt_parameters_free(struct sdt_parameters *parameters);
 
-/* The tensor of that name, as SDT_F32 or SDT_BF16. The table check (weights.h) has been passed, so it exists. Failures stay in the
- * flow and give NULL. */
+/* The tensor of that name, as SDT_F32 or SDT_BF16. The table check (weights.h) has been passed, so
+ * it exists. Failures stay in the flow and give NULL. */
 sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
                          enum sdt_dtype dtype, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* A linear layer's weight [n, k] for devices of a kind. GPUs get it as above. CPUs read BF16 where it is
- * mapped as well as F32, whatever dtype says, since they widen it themselves; and when it will be used
- * often, packed (sdt_pack_weight), its mapped pages given back. */
+/* A linear layer's weight [n, k] for devices of a kind. GPUs get it as above. CPUs read BF16 where
+ * it is mapped as well as F32, whatever dtype says, since they widen it themselves; and when it
+ * will be used often, packed (sdt_pack_weight), its mapped pages given back. */
 sdt_handle sdt_weight_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
                                 enum sdt_device_kind kind, enum sdt_dtype dtype, bool often,
                                 const char *format, ...) __attribute__((format(printf, 6, 7)));
 /* Bytes of such a handle. */
 size_t sdt_weight_size(const struct sdt_stored *stored, enum sdt_device_kind kind,
                        enum sdt_dtype dtype, bool often);
-/* A convolution's weight [out, in, taps], as [out, taps, in]; for CPUs packed, in runs of `across` taps. */
+/* A convolution's weight [out, in, taps], as [out, taps, in]; for CPUs packed, in runs of `across`
+ * taps. */
 sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
                               enum sdt_device_kind kind, enum sdt_dtype dtype, int out, int in,
                               int taps, int across, const char *format, ...)
     __attribute__((format(printf, 9, 10)));
 
-/* Drops every handle whose tensor's name starts with prefix, and gives the mapped pages back. The tasks that use
- * them have ended (sdt__flow_reach): StarPU would wait for them here, where no watchdog looks. */
+/* Drops every handle whose tensor's name starts with prefix, and gives the mapped pages back. The
+ * tasks that use them have ended (sdt__flow_reach): StarPU would wait for them here, where no
+ * watchdog looks. */
 void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix);
 
-/* How many tensors of these weights have room on a StarPU memory node, valid or on their way, as StarPU says
- * now; *bytes (or NULL): theirs. From any thread, also while tasks run. */
+/* How many tensors of these weights have room on a StarPU memory node, valid or on their way, as
+ * StarPU says now; *bytes (or NULL): theirs. From any thread, also while tasks run. */
 int sdt_parameters_resident(struct sdt_machine *machine, const struct sdt_weights *weights,
                             unsigned node, size_t *bytes);
 #endif

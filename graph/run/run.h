@@ -1,11 +1,11 @@
 /* One video geometry on one group of devices: what every transformer needs to run there, whatever
  * model it is.
  *
- * A run holds the buffers that all layers, steps and requests of that geometry use: for each stream a
- * residual x and a work row z per tile, rings of work buffers, and what the strategy's self attention
- * keeps. A branch of guidance has a stream of its own or shares one; branches with streams of their
- * own are interleaved layer by layer. The model (graph/models/family.h) fills in what happens to a
- * tile; the strategy says in which order and where. */
+ * A run holds the buffers that all layers, steps and requests of that geometry use: for each stream
+ * a residual x and a work row z per tile, rings of work buffers, and what the strategy's self
+ * attention keeps. A branch of guidance has a stream of its own or shares one; branches with
+ * streams of their own are interleaved layer by layer. The model (graph/models/family.h) fills in
+ * what happens to a tile; the strategy says in which order and where. */
 #ifndef STARDIT_RUN_H
 #define STARDIT_RUN_H
 
@@ -60,8 +60,8 @@ struct sdt_run {
 };
 
 /* parameters: weights that several runs share, and that outlive them; NULL: the run has its own.
- * text: tokens that join self attention, of the longest branch; 0 where none do. The first failure is
- * left in the flow and gives NULL. The machine outlives the run. */
+ * text: tokens that join self attention, of the longest branch; 0 where none do. The first failure
+ * is left in the flow and gives NULL. The machine outlives the run. */
 struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct sdt_machine *machine,
                             struct sdt_parameters *parameters, const struct sdt_parallel *parallel,
                             struct sdt_geometry geometry, int branches, int text);
@@ -86,7 +86,7 @@ void sdt_run_begin(struct sdt_flow *flow, struct sdt_run *run, int branch, float
 void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, int layer);
 void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch);
 
-/* ---- for models: where a task goes, and what it works in --------------------------------------- */
+/* ---- for models: where a task goes, and what it works in ------------------------------------- */
 
 /* The flow's next tasks run where the strategy puts this tile and layer. */
 void sdt_run_at(struct sdt_flow *flow, const struct sdt_run *run, struct sdt_at at,
@@ -97,14 +97,14 @@ sdt_handle sdt_run_hidden(struct sdt_run *run, struct sdt_at at);
 /* The flow's next tasks make what layer `layer` of a prompt keeps. */
 void sdt_run_at_prompt(struct sdt_flow *flow, const struct sdt_run *run, int layer);
 
-/* ---- predictions ------------------------------------------------------------------------------- */
+/* ---- predictions ----------------------------------------------------------------------------- */
 
 /* The layout of a geometry. text as in sdt_run_new. Errors as sdt_layout_init. */
 enum sdt_status sdt_run_layout(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
                                struct sdt_geometry geometry, int text, struct sdt_layout *layout,
                                struct sdt_error *err);
-/* Bytes on device `device` of a group; text_rows: of a prompt. `least`: with weights that come and go
- * layer by layer, two layers at a time, kept in the host's memory meanwhile. */
+/* Bytes on device `device` of a group; text_rows: of a prompt. `least`: with weights that come and
+ * go layer by layer, two layers at a time, kept in the host's memory meanwhile. */
 struct sdt_need {
     double all, least;
 };
@@ -112,8 +112,8 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_paralle
                              const struct sdt_layout *layout, int device, int branches,
                              int text_rows);
 /* Bytes that one forward of one branch moves between devices, exactly: the strategy's exchanges,
- * tiles between layers on different devices, and the step's vectors to every device that takes part.
- * For a branch that has all of the layout's text. */
+ * tiles between layers on different devices, and the step's vectors to every device that takes
+ * part. For a branch that has all of the layout's text. */
 double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
                          const struct sdt_layout *layout);
 #endif

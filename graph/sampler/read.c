@@ -1,7 +1,8 @@
 /* A diffusers scheduler folder: which solver, and its shift.
  *
- * Options that would change the result and that stardit does not run are refused by name. A key that
- * is absent has diffusers' default; where that is not what stardit runs, the key is required. */
+ * Options that would change the result and that stardit does not run are refused by name. A key
+ * that is absent has diffusers' default; where that is not what stardit runs, the key is
+ * required. */
 #include "graph/checkpoint/config.h"
 #include "graph/sampler/sampler.h"
 

@@ -1,7 +1,7 @@
 /* Noise schedules and solvers on the host: what each denoising step multiplies.
  *
- * A sampler turns (steps, shift) into timesteps, sigmas and one struct sdt_sampler_step of coefficients
- * per step; the arithmetic on latents is the kernel sdt_sampler_step. */
+ * A sampler turns (steps, shift) into timesteps, sigmas and one struct sdt_sampler_step of
+ * coefficients per step; the arithmetic on latents is the kernel sdt_sampler_step. */
 #ifndef STARDIT_SAMPLER_H
 #define STARDIT_SAMPLER_H
 

@@ -1,8 +1,8 @@
 /* The sigmas and timesteps of a run, and the life of a struct sdt_sampler.
  *
  * Roundings follow the reference, because a timestep that is truncated to an integer shows every
- * one of them: sigmas are computed in double and rounded once, but for what Euler's reference has in
- * float. */
+ * one of them: sigmas are computed in double and rounded once, but for what Euler's reference has
+ * in float. */
 #include "graph/sampler/schedule.h"
 
 #include <float.h>

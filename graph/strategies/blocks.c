@@ -73,7 +73,7 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
     return sdt_layout_init(layout, &options, err);
 }
 
-/* ---- what is allowed -------------------------------------------------------------------------- */
+/* ---- what is allowed ------------------------------------------------------------------------- */
 
 enum sdt_status sdt_strategy_allows(const struct sdt_strategy *strategy,
                                     const struct sdt_placement *p, int devices,
@@ -95,7 +95,7 @@ enum sdt_status sdt_strategy_allows(const struct sdt_strategy *strategy,
     return strategy->allow(strategy, p, p->dit_devices > 0 ? p->dit_devices : devices, dit, err);
 }
 
-/* ---- buffers ---------------------------------------------------------------------------------- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 static void no_memory(struct sdt_flow *flow, const struct sdt_layout *layout) {
     if (flow->error.status == SDT_OK)
@@ -117,8 +117,8 @@ sdt_handle *sdt_new_pieces(struct sdt_flow *flow, const struct sdt_layout *layou
     return piece;
 }
 
-/* Does piece (t, c) travel between its token owner and its head owner? With one device everything does:
- * to itself, so that a transport can be tried. */
+/* Does piece (t, c) travel between its token owner and its head owner? With one device everything
+ * does: to itself, so that a transport can be tried. */
 static bool travels(const struct sdt_layout *layout, int chunk, int tile) {
     return layout->devices == 1 || sdt_layout_owner(layout, chunk, tile) != layout->home[tile];
 }
@@ -215,12 +215,13 @@ double sdt_bytes_by_chunk(const struct sdt_layout *layout, int device) {
                    ((several ? 4.0 : 0.0) + 2.0) * layout->tiles * heads);
 }
 
-/* ---- exchanges -------------------------------------------------------------------------------- */
+/* ---- exchanges ------------------------------------------------------------------------------- */
 
-/* Below all computing tasks: a receive that waits for its transfer must not hold up the device, and the
- * transfer itself starts when the task becomes ready, whatever its priority. */
+/* Below all computing tasks: a receive that waits for its transfer must not hold up the device, and
+ * the transfer itself starts when the task becomes ready, whatever its priority. */
 #define EXCHANGE_PRIORITY (-1)
-/* A part of a round has all that it sends: it only starts the transfers, and other devices wait for it. */
+/* A part of a round has all that it sends: it only starts the transfers, and other devices wait for
+ * it. */
 #define ROUND_PRIORITY 8
 
 /* Where chunk c of tile t is computed: by the helpers too, if they take their static share. */
@@ -232,8 +233,9 @@ static const struct sdt_place *owner_place(const struct sdt_self_attention *atte
     return &layout->place[sdt_layout_owner(layout, chunk, tile)];
 }
 
-/* A chunk's number among those of its owner, and the first and last chunk that has the same number with
- * any owner: chunks of one number travel in one round, so that all owners receive at a time. */
+/* A chunk's number among those of its owner, and the first and last chunk that has the same number
+ * with any owner: chunks of one number travel in one round, so that all owners receive at a
+ * time. */
 static int number_of(const struct sdt_layout *layout, int chunk) {
     int number = 0;
     while (number < chunk && layout->owner[chunk - number - 1] == layout->owner[chunk])
@@ -255,7 +257,8 @@ static int last_of_round(const struct sdt_layout *layout, int number) {
     return chunk;
 }
 
-/* One round with the pieces of all chunks of that number (-1: of all chunks), to the owners or back. */
+/* One round with the pieces of all chunks of that number (-1: of all chunks), to the owners or
+ * back. */
 static void insert_round(struct sdt_flow *flow, const struct sdt_layout *layout,
                          struct sdt_collective *collective, const char *name, int number, bool back,
                          const sdt_handle *piece, const sdt_handle *landed) {

@@ -3,16 +3,16 @@
  *
  * In:  V first, since it needs neither norm nor rotation; it travels while Q is being projected, Q
  *      while K is, and of K attention waits for the first chunk alone. Where V, Q and K come out of
- *      one task, it waits for the first chunk of each: chunks travel in the order in which attention
- *      needs them.
+ *      one task, it waits for the first chunk of each: chunks travel in the order in which
+ *      attention needs them.
  * Out: a piece returns as soon as it is computed, while the next one is being computed. Every owner
  *      begins with the queries of its own tokens, which need not travel, and goes on with its right
  *      neighbour's: owners do not all send to one home at a time, and only the last piece is waited
- *      for. When all are back, one step writes the heads at their final columns: the paper's concat,
- *      view, permute, view.
+ *      for. When all are back, one step writes the heads at their final columns: the paper's
+ *      concat, view, permute, view.
  *
- * An exchange is a task at its receiver, below everything that computes in priority: a waiting receive
- * must not hold up the device. tests/simulation measures all of this in simulated time. */
+ * An exchange is a task at its receiver, below everything that computes in priority: a waiting
+ * receive must not hold up the device. tests/simulation measures all of this in simulated time. */
 #include "graph/strategies/strategy.h"
 
 #include <math.h>

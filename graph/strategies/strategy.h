@@ -1,14 +1,14 @@
 /* A parallel strategy: how a step over a distributed sequence becomes tasks.
  *
- * A strategy is one file with one loop that reads like the algorithm in its paper, and everything that
- * depends on which strategy runs: what it allows, how it splits, what it keeps, what it costs. Nobody
- * else asks for its name. StarPU derives what depends on what from the handles that the tasks share;
- * the order of insertion is the order in which the sequential program would do it. To add one: write
- * the file, name it in list.c.
+ * A strategy is one file with one loop that reads like the algorithm in its paper, and everything
+ * that depends on which strategy runs: what it allows, how it splits, what it keeps, what it costs.
+ * Nobody else asks for its name. StarPU derives what depends on what from the handles that the
+ * tasks share; the order of insertion is the order in which the sequential program would do it. To
+ * add one: write the file, name it in list.c.
  *
  * Vocabulary (layout.h): tile t of the tokens lives on device home[t]; chunk c of the heads is
- * computed by its owner. A piece (t, c) is what one of q, k, v, o holds of both:
- * [heads of c, rows, e]. */
+ * computed by its owner. A piece (t, c) is what one of q, k, v, o holds of both: [heads of c, rows,
+ * e]. */
 #ifndef STARDIT_STRATEGY_H
 #define STARDIT_STRATEGY_H
 
@@ -16,8 +16,9 @@
 #include "runtime/collective.h"
 #include "stardit/stardit.h"
 
-/* The buffers of one stream's self attention, reused by all layers and steps. Gathered keys and values
- * stand as the strategy that made them wants them: one per chunk, or, for rings, twice per device. */
+/* The buffers of one stream's self attention, reused by all layers and steps. Gathered keys and
+ * values stand as the strategy that made them wants them: one per chunk, or, for rings, twice per
+ * device. */
 struct sdt_attention_buffers {
     int pieces;                         /* tiles * chunks */
     sdt_handle *piece[SDT_PROJECTIONS]; /* [tiles, chunks] -> [heads of c, rows, e] */
@@ -107,8 +108,8 @@ struct sdt_parallel;
 struct sdt_strategy {
     const char *name, *summary;
     bool exact; /* one device's bits on any number of CPU devices */
-    /* May it run so? Asked by every plan and every run, in the same words: SDT_ERROR_USAGE. devices:
-     * that denoise. NULL: always. */
+    /* May it run so? Asked by every plan and every run, in the same words: SDT_ERROR_USAGE.
+     * devices: that denoise. NULL: always. */
     enum sdt_status (*allow)(const struct sdt_strategy *strategy,
                              const struct sdt_placement *placement, int devices,
                              const struct sdt_dit *dit, struct sdt_error *err);
@@ -176,8 +177,8 @@ static inline int sdt_streams(int wanted, int branches) {
 enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t tokens,
                                     int64_t text, int heads, int e, struct sdt_layout *layout,
                                     struct sdt_error *err);
-/* What every plan and every run refuses of a placement, whatever the strategy: streams, groups, aco,
- * transport; then strategy->allow. devices: of the machine. SDT_ERROR_USAGE. */
+/* What every plan and every run refuses of a placement, whatever the strategy: streams, groups,
+ * aco, transport; then strategy->allow. devices: of the machine. SDT_ERROR_USAGE. */
 enum sdt_status sdt_strategy_allows(const struct sdt_strategy *strategy,
                                     const struct sdt_placement *placement, int devices,
                                     const struct sdt_dit *dit, struct sdt_error *err);
@@ -187,22 +188,23 @@ enum sdt_status sdt_strategy_allows(const struct sdt_strategy *strategy,
 /* Projects a tile into its pieces. */
 void sdt_project(struct sdt_flow *flow, const struct sdt_self_attention *attention,
                  enum sdt_projection which, int tile);
-/* At the owner: brings chunk c of the keys (or values) of all tiles together; of the queries, whose pieces
- * are read one by one, only brings it. */
+/* At the owner: brings chunk c of the keys (or values) of all tiles together; of the queries, whose
+ * pieces are read one by one, only brings it. */
 void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *attention,
                      enum sdt_projection which, int chunk);
-/* At the owner: attention of query tile t for the heads of chunk c. Its query piece comes by itself. */
+/* At the owner: attention of query tile t for the heads of chunk c. Its query piece comes by
+ * itself. */
 void sdt_attend(struct sdt_flow *flow, const struct sdt_self_attention *attention, int chunk,
                 int tile);
-/* At the tile's home: puts all output pieces of tile t at their final columns, and brings those that are
- * not there yet. */
+/* At the tile's home: puts all output pieces of tile t at their final columns, and brings those
+ * that are not there yet. */
 void sdt_exchange_out(struct sdt_flow *flow, const struct sdt_self_attention *attention, int tile);
-/* At the tile's home: brings the output piece (t, c) back as soon as it is computed. Waits for no other
- * chunk: chained exchanges would start one after the other. */
+/* At the tile's home: brings the output piece (t, c) back as soon as it is computed. Waits for no
+ * other chunk: chained exchanges would start one after the other. */
 void sdt_exchange_out_chunk(struct sdt_flow *flow, const struct sdt_self_attention *attention,
                             int chunk, int tile);
-/* The unpipelined way back: all output pieces at once. With StarPU's transfers nothing to insert: what reads
- * them brings them. */
+/* The unpipelined way back: all output pieces at once. With StarPU's transfers nothing to insert:
+ * what reads them brings them. */
 void sdt_exchange_out_whole(struct sdt_flow *flow, const struct sdt_self_attention *attention);
 /* Bytes of q, k, v and o pieces whose token owner is not their head owner. */
 double sdt_exchanged_by_heads(const struct sdt_layout *layout);
@@ -212,8 +214,8 @@ int sdt_chunk_heads(const struct sdt_layout *layout, int chunk);
 /* Elements of one head of a piece (t, c), and of the piece; the same for every t. */
 size_t sdt_block_size(const struct sdt_layout *layout);
 size_t sdt_piece_size(const struct sdt_layout *layout, int chunk);
-/* Gathered keys and values per chunk, and what they and the pieces take: `buffers` and `buffer_bytes`
- * of strategies that exchange heads. */
+/* Gathered keys and values per chunk, and what they and the pieces take: `buffers` and
+ * `buffer_bytes` of strategies that exchange heads. */
 void sdt_buffers_by_chunk(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
                           const struct sdt_layout *layout);
 double sdt_bytes_by_chunk(const struct sdt_layout *layout, int device);
@@ -221,8 +223,8 @@ double sdt_bytes_by_chunk(const struct sdt_layout *layout, int device);
 struct sdt_gather sdt_gather_of(const struct sdt_layout *layout, int first, int64_t keys);
 /* Elements of keys (or values) of a chunk for this many tiles. */
 size_t sdt_gathered_size(const struct sdt_layout *layout, int chunk, int tiles);
-/* Pieces without contents: [tiles, chunks], of their heads' rows, or of one float a row. NULL: out of
- * memory, which the flow says. */
+/* Pieces without contents: [tiles, chunks], of their heads' rows, or of one float a row. NULL: out
+ * of memory, which the flow says. */
 sdt_handle *sdt_new_pieces(struct sdt_flow *flow, const struct sdt_layout *layout, bool per_row,
                            const char *name);
 #endif

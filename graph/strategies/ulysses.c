@@ -1,9 +1,10 @@
-/* Ulysses sequence parallelism (DeepSpeed-Ulysses; the unpipelined baseline of PipeDiT, section 1.2).
+/* Ulysses sequence parallelism (DeepSpeed-Ulysses; the unpipelined baseline of PipeDiT, section
+ * 1.2).
  *
- * Every device projects its own tokens for all heads; an all-to-all turns "my tokens, all heads" into
- * "all tokens, my heads"; attention; a second all-to-all turns it back. The exchanges are whole: no
- * head travels before the last projection is inserted, and none returns before all of a tile are
- * computed. */
+ * Every device projects its own tokens for all heads; an all-to-all turns "my tokens, all heads"
+ * into "all tokens, my heads"; attention; a second all-to-all turns it back. The exchanges are
+ * whole: no head travels before the last projection is inserted, and none returns before all of a
+ * tile are computed. */
 #include "graph/strategies/strategy.h"
 
 static void ulysses(struct sdt_flow *flow, const struct sdt_self_attention *attention) {

@@ -1,13 +1,13 @@
 /* Ring attention (arXiv 2310.01889) and USP (arXiv 2405.07719), Ulysses inside and a ring outside.
  *
- * The devices form rings of `ulysses` devices a position. Inside a position the all-to-all of Ulysses
- * gives each device the position's tokens for its part of the heads; then keys and values rotate: in
- * every round a device computes attention of its queries to the block it holds, merges it into what
- * it has by log-sum-exp, and takes over the block of the next position. ring is the case of one device
- * a position: no all-to-all, all heads everywhere.
+ * The devices form rings of `ulysses` devices a position. Inside a position the all-to-all of
+ * Ulysses gives each device the position's tokens for its part of the heads; then keys and values
+ * rotate: in every round a device computes attention of its queries to the block it holds, merges
+ * it into what it has by log-sum-exp, and takes over the block of the next position. ring is the
+ * case of one device a position: no all-to-all, all heads everywhere.
  *
- * The rounds merge partial sums in an order that depends on the ring, so the bits differ from single's;
- * for one ring they are the same under every scheduler. */
+ * The rounds merge partial sums in an order that depends on the ring, so the bits differ from
+ * single's; for one ring they are the same under every scheduler. */
 #include "graph/strategies/strategy.h"
 
 #include <math.h>
@@ -155,8 +155,9 @@ static void usp(struct sdt_flow *flow, const struct sdt_self_attention *attentio
     }
 }
 
-/* Inside the positions as Ulysses; then every device receives a block of keys and one of values in each round
- * but the first, whatever the length of the shard in it: blocks have the size of the longest. */
+/* Inside the positions as Ulysses; then every device receives a block of keys and one of values in
+ * each round but the first, whatever the length of the shard in it: blocks have the size of the
+ * longest. */
 static double exchanged(const struct sdt_layout *layout) {
     int positions = layout->devices / layout->ulysses;
     double bytes = sdt_exchanged_by_heads(layout);
@@ -172,9 +173,10 @@ static double exchanged(const struct sdt_layout *layout) {
     return bytes;
 }
 
-/* ---- what the two are --------------------------------------------------------------------------- */
+/* ---- what the two are ------------------------------------------------------------------------ */
 
-/* ring: one part of the heads, every device computes all of them; partial results visit no helper. */
+/* ring: one part of the heads, every device computes all of them; partial results visit no
+ * helper. */
 static void one_part(const struct sdt_parallel *parallel, struct sdt_layout_options *options) {
     (void)parallel;
     options->ulysses = 1;
@@ -208,8 +210,8 @@ static enum sdt_status allow(const struct sdt_strategy *strategy,
     return SDT_OK;
 }
 
-/* Keys and values twice per device, of the longest shard: while one is read, the next arrives in the
- * other. */
+/* Keys and values twice per device, of the longest shard: while one is read, the next arrives in
+ * the other. */
 static void blocks(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
                    const struct sdt_layout *layout) {
     buffers->lse = sdt_new_pieces(flow, layout, true, "log-sum-exp");

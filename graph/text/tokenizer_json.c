@@ -57,8 +57,8 @@ static enum sdt_status unsupported(const char *path, const char *what, const cha
 typedef enum sdt_status reader(const char *path, const json_t *json, const char *type,
                                struct pipeline *pipeline, struct sdt_error *err);
 
-/* One step by `read`, or each part of a Sequence, which lists them under `key`; none is fine. The depth of the
- * file is bounded (tokenizer_limits). */
+/* One step by `read`, or each part of a Sequence, which lists them under `key`; none is fine. The
+ * depth of the file is bounded (tokenizer_limits). */
 static enum sdt_status read_steps(const char *path, const json_t *json, const char *key,
                                   reader *read, struct pipeline *pipeline, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;

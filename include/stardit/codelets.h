@@ -98,8 +98,8 @@ void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int h
 void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count,
                         const sdt_handle *pieces /* [count, stride] */, int stride);
 
-/* When `after` has been written: begins to bring vectors that later tasks here will read, at most 64, and waits
- * for none. NULLs are skipped, and what the host does not hold. */
+/* When `after` has been written: begins to bring vectors that later tasks here will read, at most
+ * 64, and waits for none. NULLs are skipped, and what the host does not hold. */
 void sdt_insert_prefetch(struct sdt_flow *flow, const char *name, sdt_handle after, int count,
                          const sdt_handle *vectors /* [count], stay until the task has ended */);
 
@@ -167,8 +167,8 @@ struct sdt_solver_tile {
     sdt_handle m0, m1; /* predictions of the last step, and of the one before */
 };
 /* One solver step. What was there stays in `from`, so that a run stopped anywhere still has a whole
- * state to keep and to go on from. first: only from.x has been written. done (or NULL) is called with
- * done_arg on the worker's thread when the task has run. */
+ * state to keep and to go on from. first: only from.x has been written. done (or NULL) is called
+ * with done_arg on the worker's thread when the task has run. */
 void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
                              const struct sdt_sampler_step *step, size_t n,
                              sdt_handle v_cond /* [n] */, sdt_handle v_uncond /* [n] or NULL */,
@@ -176,8 +176,8 @@ void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
                              bool first, void (*done)(void *arg, int step), void *done_arg);
 
 /* -- conv.c: video convolutions, channel-last, one frame a task, or a part of one -- */
-/* A part of the output frame, and the bands of the input frames that it looks at (sdt_conv_input). On GPUs
- * frames are whole. */
+/* A part of the output frame, and the bands of the input frames that it looks at (sdt_conv_input).
+ * On GPUs frames are whole. */
 enum { SDT_MOST_CONV_BANDS = 8 };
 struct sdt_conv_part {
     int y0, rows;
@@ -209,8 +209,8 @@ void sdt_insert_latent_window(struct sdt_flow *flow, const char *name,
                               const struct sdt_window *window, const float *std, const float *mean,
                               sdt_handle latent /* [C, T, H, W] */,
                               sdt_handle y /* [nframes, rows, cols, C] written */);
-/* Stores rows y0..y0+rows-1 of one frame, clamped to -1..1 if asked. first: out was never written. done (or
- * NULL) is called on the worker's thread. */
+/* Stores rows y0..y0+rows-1 of one frame, clamped to -1..1 if asked. first: out was never written.
+ * done (or NULL) is called on the worker's thread. */
 void sdt_insert_put_frame(struct sdt_flow *flow, const char *name, int height, int width, int frame,
                           int y0, int rows, bool clamp, sdt_handle x /* [rows, width, 3] */,
                           sdt_handle out /* [F, height, width, 3] updated */, bool first,
@@ -234,8 +234,8 @@ void sdt_insert_place_tile(struct sdt_flow *flow, const char *name, int frames, 
 void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
                      const void *data, size_t count, int out, int in, int taps,
                      sdt_handle y /* [count] written */);
-/* y = the stored matrix as CPUs read it often (sdt_pack_weight). done(done_arg, 0) (or NULL) is called when
- * data is no longer read. */
+/* y = the stored matrix as CPUs read it often (sdt_pack_weight). done(done_arg, 0) (or NULL) is
+ * called when data is no longer read. */
 void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
                             const void *data /* [n, k]; with taps > 1 [n, k / taps, taps] */, int n,
                             int k, int taps, int run /* see sdt_pack_weight */,

@@ -4,14 +4,15 @@
  *  - float32, row-major; shapes stand behind each pointer, slowest dimension first.
  *  - Single-threaded and re-entrant; no allocation: a kernel that needs room says how many floats
  *    with its `..._scratch` function and gets it as `scratch`.
- *  - Kernels on CPUs cannot fail: whoever inserts the task has settled the sizes. A CUDA kernel that fails
- *    stops the run with SDT_ERROR_DEVICE, its task and its device (sdt__task_fail).
+ *  - Kernels on CPUs cannot fail: whoever inserts the task has settled the sizes. A CUDA kernel
+ *    that fails stops the run with SDT_ERROR_DEVICE, its task and its device (sdt__task_fail).
  *  - **A row's bits do not depend on how many rows, heads, frames or devices come in one call.**
  *    Matrix products are made of blocks whose sums run in one order whatever the number of rows
  *    (kernels/cpu/product.h). No sum is split differently.
  *  - Outputs do not overlap inputs unless a comment says "in place".
- * A plain version with the same arguments less the scratch, `<name>_reference` (kernels/reference.h), in
- * double precision, stands beside each kernel that computes; tests/kernels holds the tolerances.
+ * A plain version with the same arguments less the scratch, `<name>_reference`
+ * (kernels/reference.h), in double precision, stands beside each kernel that computes;
+ * tests/kernels holds the tolerances.
  *
  * Notation: T rows of a tile, d model width, h heads, e head dimension (d = h * e), C channels. */
 #ifndef STARDIT_KERNELS_H
@@ -25,9 +26,9 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-/* Call once before any other kernel (sdt_machine_open does): makes BLAS run each product in the calling
- * thread. BLAS must be safe to call from several threads at once; OpenBLAS built without threads is
- * not (its work buffers get mixed up: seen as wrong numbers with two workers). */
+/* Call once before any other kernel (sdt_machine_open does): makes BLAS run each product in the
+ * calling thread. BLAS must be safe to call from several threads at once; OpenBLAS built without
+ * threads is not (its work buffers get mixed up: seen as wrong numbers with two workers). */
 void sdt_kernels_init(void);
 
 /* ---- storage types ------------------------------------------------------------------------- */
@@ -41,8 +42,8 @@ const char *sdt_dtype_name(enum sdt_dtype dtype);
 
 /* dst[n] = float of src[n]; F32, F16, BF16 and F64 sources; src need not be aligned. */
 void sdt_convert(enum sdt_dtype dtype, size_t n, const void *src, float *dst /* [n] */);
-/* dst[n] = src[n] in another type: to F32 as above, or to BF16, rounded to the nearest, ties to even (F64
- * by way of float). */
+/* dst[n] = src[n] in another type: to F32 as above, or to BF16, rounded to the nearest, ties to
+ * even (F64 by way of float). */
 void sdt_convert_to(enum sdt_dtype from, size_t n, const void *src, enum sdt_dtype to,
                     void *dst /* [n], aligned */);
 
@@ -62,11 +63,11 @@ static inline struct sdt_weight sdt_plain_weight(const float *w /* [n, k] */) {
     return weight;
 }
 
-/* Weights in the order in which products on this processor read them, for those that are used often: the
- * same bits, only faster. BF16 and F16 stay so (and are widened in the kernel, exactly: the bits are
- * those of the same values in F32); F64 becomes F32. `packed` has sdt_packed_size bytes, a multiple of
- * SDT_PACKED_ELEMENT, and is of use in this process only. Sums may start anew where a run of k ends
- * (k = n runs); run = k for linear layers. */
+/* Weights in the order in which products on this processor read them, for those that are used
+ * often: the same bits, only faster. BF16 and F16 stay so (and are widened in the kernel, exactly:
+ * the bits are those of the same values in F32); F64 becomes F32. `packed` has sdt_packed_size
+ * bytes, a multiple of SDT_PACKED_ELEMENT, and is of use in this process only. Sums may start anew
+ * where a run of k ends (k = n runs); run = k for linear layers. */
 enum { SDT_PACKED_ELEMENT = 64 };
 size_t sdt_packed_size(enum sdt_dtype stored, int n, int k);
 void sdt_pack_weight(enum sdt_dtype stored, int n, int k, int run, const void *w /* [n, k] */,
@@ -88,8 +89,8 @@ size_t sdt_linear_residual_scratch(int rows);
 
 /* ---- norms and small element-wise kernels --------------------------------------------------- */
 
-/* y = LN(x; eps) [* weight + bias] then * (1 + scale) + shift, scale = scale_a + scale_b and
- * shift = shift_a + shift_b. Pointers may be NULL: a NULL addend is 0. weight and bias go together. */
+/* y = LN(x; eps) [* weight + bias] then * (1 + scale) + shift, scale = scale_a + scale_b and shift
+ * = shift_a + shift_b. Pointers may be NULL: a NULL addend is 0. weight and bias go together. */
 void sdt_layer_norm(int rows, int d, const float *x /* [rows, d] */, float eps,
                     const float *weight /* [d] or NULL */, const float *bias /* [d] or NULL */,
                     const float *scale_a /* [d] */, const float *scale_b /* [d] */,
@@ -110,7 +111,7 @@ void sdt_add(size_t n, const float *x /* [n] */, float *y /* [n] in place */);
  * rounded to float, product in float. dim even. */
 void sdt_sinusoid(float t, int dim, float *y /* [dim] */);
 
-/* ---- rotary embedding ------------------------------------------------------------------------- */
+/* ---- rotary embedding ------------------------------------------------------------------------ */
 
 /* The token grid and how a head's e/2 pairs are shared by its three axes. */
 struct sdt_rope {
@@ -173,16 +174,16 @@ void sdt_attention(int heads, int rows, int e, const float *q /* [heads, rows, e
                    float *lse /* [heads, rows] or NULL */, float *scratch);
 size_t sdt_attention_scratch(int rows, int e, int64_t keys);
 
-/* Merges attention over a second set of keys into attention over a first one, by their log-sum-exps (ring
- * attention): o = (e^lse o + e^lse2 o2) / (e^lse + e^lse2), lse = log(e^lse + e^lse2). */
+/* Merges attention over a second set of keys into attention over a first one, by their log-sum-exps
+ * (ring attention): o = (e^lse o + e^lse2 o2) / (e^lse + e^lse2), lse = log(e^lse + e^lse2). */
 void sdt_attention_merge(int heads, int rows, int e, const float *o2 /* [heads, rows, e] */,
                          const float *lse2 /* [heads, rows] */,
                          float *o /* [heads, rows, e] in place */,
                          float *lse /* [heads, rows] in place */);
 
-/* Cross attention of one token tile with the prompt's keys: RMS of q over the
- * whole row, then per head softmax(q k^T / sqrt(e)) v. `last_key_bias` is added to the scores of the
- * last key: log(number of identical padding rows it stands for), 0 otherwise. */
+/* Cross attention of one token tile with the prompt's keys: RMS of q over the whole row, then per
+ * head softmax(q k^T / sqrt(e)) v. `last_key_bias` is added to the scores of the last key:
+ * log(number of identical padding rows it stands for), 0 otherwise. */
 void sdt_cross_attention(int rows, int heads, int e, const float *q /* [rows, h*e] */,
                          const float *q_weight /* [h*e] or NULL */, float eps, int keys,
                          const float *k /* [keys, h*e] */, const float *v /* [keys, h*e] */,
@@ -190,8 +191,8 @@ void sdt_cross_attention(int rows, int heads, int e, const float *q /* [rows, h*
 size_t sdt_cross_attention_scratch(int rows, int heads, int e, int keys);
 
 /* T5 self attention: no scaling, a relative position bias table[bucket(j - i), head]. Of queries
- * first..first+rows-1, over the keys of all tokens, which lie in tiles of tile_rows tokens (the last may have
- * less). */
+ * first..first+rows-1, over the keys of all tokens, which lie in tiles of tile_rows tokens (the
+ * last may have less). */
 void sdt_text_attention(int tokens, int heads, int e, int first, int rows,
                         const float *q /* [rows, h*e] */, int tile_rows,
                         const float *const *k /* [tiles] -> [tile_rows, h*e] */,
@@ -231,8 +232,8 @@ void sdt_patch_order(int rows, int channels, int patch, const float *x /* [rows,
  *   x_last = x
  *   x  = p_x x + p_x0 x0 + p_m0 m0 + p_v v
  *   m1 = m0, m0 = x0
- * UniPC and flow-match Euler are rows of these coefficients (graph/sampler). A coefficient of exactly
- * 0 means that its term is not read (the buffers start out undefined). */
+ * UniPC and flow-match Euler are rows of these coefficients (graph/sampler). A coefficient of
+ * exactly 0 means that its term is not read (the buffers start out undefined). */
 struct sdt_sampler_step {
     float guidance, sigma;
     int correct;
@@ -250,20 +251,21 @@ size_t sdt_find_not_finite(size_t n, const float *x /* [n] */);
 
 /* ---- causal video convolutions; activations are channel-last ---------------------- */
 
-/* [out, in, taps] as stored to [out, taps, in] as the kernels read it. On CPUs then packed (sdt_pack_weight),
- * with the run of one row of the kernel: ks * in, or C for the upsampling in time. */
+/* [out, in, taps] as stored to [out, taps, in] as the kernels read it. On CPUs then packed
+ * (sdt_pack_weight), with the run of one row of the kernel: ks * in, or C for the upsampling in
+ * time. */
 void sdt_conv_pack(int out, int in, int taps, const float *w, float *packed);
 
-/* A causal conv: kernel (kt, ks, ks), ks 1 or 3, kt 1 or 3, stride 1, zero padding in space. With upsample
- * the input is first enlarged x2 in height and width, nearest. */
+/* A causal conv: kernel (kt, ks, ks), ks 1 or 3, kt 1 or 3, stride 1, zero padding in space. With
+ * upsample the input is first enlarged x2 in height and width, nearest. */
 struct sdt_conv {
     int in, out;       /* channels */
     int kt, ks;        /* kernel in time and space */
     int height, width; /* of the input frame */
     int upsample;      /* 1: output is [2 height, 2 width, out] */
 };
-/* The input frames, oldest first, each in bands of whole rows one below the other, of which those are here
- * that the output's rows look at. */
+/* The input frames, oldest first, each in bands of whole rows one below the other, of which those
+ * are here that the output's rows look at. */
 struct sdt_conv_input {
     const float *const *x; /* [kt, bands] -> [rows of the band, width, in]; NULL: zeros (before the start) */
     int bands, first_band; /* that are here */
@@ -290,8 +292,8 @@ size_t sdt_time_upsample_scratch(size_t pixels);
 void sdt_channel_norm(size_t pixels, int channels, const float *x /* [pixels, C] */,
                       const float *gamma /* [C] */, int silu, float *y /* [pixels, C], may be x */);
 
-/* Single-head attention over the pixels of one frame, e = C, scale 1/sqrt(C), online softmax; of queries
- * first..first+rows-1. */
+/* Single-head attention over the pixels of one frame, e = C, scale 1/sqrt(C), online softmax; of
+ * queries first..first+rows-1. */
 void sdt_frame_attention(int pixels, int channels, int first, int rows,
                          const float *qkv /* [pixels, 3C] */, float *o /* [rows, C] */,
                          float *scratch);

@@ -47,18 +47,19 @@ struct sdt_machine;
 
 struct sdt_machine_options {
     int devices; /* 1..SDT_MAX_DEVICES */
-    /* [devices] what they are, in the order of their numbers; NULL: CPU devices. At most SDT_MAX_GPUS
-     * GPUs, and beside them cpu:0 at most: the host's memory, with the cores that drive no GPU. */
+    /* [devices] what they are, in the order of their numbers; NULL: CPU devices. At most
+     * SDT_MAX_GPUS GPUs, and beside them cpu:0 at most: the host's memory, with the cores that
+     * drive no GPU. */
     const struct sdt_device *device;
     /* CPU workers of a CPU device; 0: for one device all cores that the process may use, 1 for
-     * several. Beside GPUs: of the host; 0: all cores that drive no GPU, 8 at most unless cpu:0 is a
-     * device. */
+     * several. Beside GPUs: of the host; 0: all cores that drive no GPU, 8 at most unless cpu:0 is
+     * a device. */
     int workers_per_device;
     /* [devices], without GPUs: how many workers each device has, in place of workers_per_device;
      * NULL: all alike. The host has as many as the largest. */
     const int *workers;
-    /* [devices] how fast they are beside one another, above 0; NULL: CPU devices as they have workers,
-     * GPUs as their kind and clock say. Shares of the work follow it. */
+    /* [devices] how fast they are beside one another, above 0; NULL: CPU devices as they have
+     * workers, GPUs as their kind and clock say. Shares of the work follow it. */
     const double *device_speed;
     const char *scheduler; /* a policy's name; NULL: STARPU_SCHED, else "pipedit" */
     bool as_shipped;       /* for measurements: a stock policy whose idle workers spin */
@@ -70,9 +71,9 @@ struct sdt_machine_options {
     double worker_gflops, link_mb_per_s;
 };
 
-/* Starts StarPU. One machine per process at a time. SDT_ERROR_USAGE for counts out of range, devices
- * that do not go together or are not there, or an unknown scheduler (the message lists the known
- * ones), SDT_ERROR_DEVICE when there is no GPU or StarPU does not start. */
+/* Starts StarPU. One machine per process at a time. SDT_ERROR_USAGE for counts out of range,
+ * devices that do not go together or are not there, or an unknown scheduler (the message lists the
+ * known ones), SDT_ERROR_DEVICE when there is no GPU or StarPU does not start. */
 enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
                                  struct sdt_machine **machine, struct sdt_error *err);
 /* Waits for all tasks and stops StarPU. Flows and vectors (stardit/graph.h) have been freed before.
@@ -188,7 +189,8 @@ struct sdt_vae_tiling {
     int size_rows, size_cols, stride_rows, stride_cols;
 };
 
-/* What a solver keeps of a latent between two steps: enough to go on from there with the same bits. */
+/* What a solver keeps of a latent between two steps: enough to go on from there with the same
+ * bits. */
 struct sdt_solver_state {
     int step; /* steps that have been done, of how many the request says */
     const float *x, *x_last, *m0, *m1; /* [C, T, H, W] each: the latent, the one before, and the last
@@ -237,8 +239,8 @@ struct sdt_placement {
     enum sdt_precision precision;
     bool text_with_vae; /* the text encoder runs on the first VAE device, else the first DiT one */
     int chunk_heads, ulysses_degree; /* 0: the strategy's own */
-    /* Guidance's two forwards of a step: 2: side by side, each with activation buffers of its own, so
-     * that one computes while the other exchanges; 1: one after the other in the same buffers,
+    /* Guidance's two forwards of a step: 2: side by side, each with activation buffers of its own,
+     * so that one computes while the other exchanges; 1: one after the other in the same buffers,
      * with less memory. 0: 2. The same bits. */
     int streams;
     enum sdt_aco aco;             /* needs two groups that share no device */
@@ -271,15 +273,16 @@ struct sdt_plan {
     double weight_bytes;       /* stored, all components */
     /* Of one request. denoise: its text and all its steps; seconds: with weights that move. */
     double text_seconds, step_seconds, denoise_seconds, decode_seconds, seconds;
-    /* Of a CPU worker, or of a GPU, in the kernels of a step. On CPUs kernels are measured; GPUs are
-     * guessed from their kind. */
+    /* Of a CPU worker, or of a GPU, in the kernels of a step. On CPUs kernels are measured; GPUs
+     * are guessed from their kind. */
     double flops_per_second;
 };
 /* Checks the request (sizes, text length, tiling, memory against the machine's; a tokenizer that it
- * needs can be opened) and predicts. On CPUs the kernels are measured for that,
- * once in a process and model, in some hundredths of a second. workers_per_device as in sdt_machine_options. Needs no machine. SDT_ERROR_USAGE or
- * SDT_ERROR_LIMIT with the numbers; SDT_ERROR_DEVICE where GPUs are asked for and there is none;
- * SDT_ERROR_MISSING, SDT_ERROR_FORMAT or SDT_ERROR_UNSUPPORTED for the tokenizer; SDT_ERROR_MEMORY. */
+ * needs can be opened) and predicts. On CPUs the kernels are measured for that, once in a process
+ * and model, in some hundredths of a second. workers_per_device as in sdt_machine_options. Needs no
+ * machine. SDT_ERROR_USAGE or SDT_ERROR_LIMIT with the numbers; SDT_ERROR_DEVICE where GPUs are
+ * asked for and there is none; SDT_ERROR_MISSING, SDT_ERROR_FORMAT or SDT_ERROR_UNSUPPORTED for the
+ * tokenizer; SDT_ERROR_MEMORY. */
 enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                               const struct sdt_placement *placement, int devices,
                               int workers_per_device, struct sdt_plan *plan, struct sdt_error *err);
@@ -327,11 +330,11 @@ struct sdt_run_options {
     void *deliver_arg;
 };
 /* Runs count >= 1 requests and returns when all have been delivered; they are denoised in their
- * order: a service (below) with the queue "fcfs" over a closed list. After sdt_machine_stop, denoising
- * ends at once (SDT_ERROR_INTERRUPTED, with the latent of the last whole step) and, with two groups,
- * latents that are ready are still decoded. A failed request leaves the others alone; the first failure
- * is returned. SDT_ERROR_USAGE, before anything is begun, for what sdt_plan_make refuses of the
- * placement. */
+ * order: a service (below) with the queue "fcfs" over a closed list. After sdt_machine_stop,
+ * denoising ends at once (SDT_ERROR_INTERRUPTED, with the latent of the last whole step) and, with
+ * two groups, latents that are ready are still decoded. A failed request leaves the others alone;
+ * the first failure is returned. SDT_ERROR_USAGE, before anything is begun, for what sdt_plan_make
+ * refuses of the placement. */
 enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                      const struct sdt_request *requests, int count,
                                      const struct sdt_run_options *options, struct sdt_error *err);
@@ -344,13 +347,14 @@ enum sdt_status sdt_pipeline_run(struct sdt_pipeline *pipeline, struct sdt_machi
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
-/* A service carries requests out on a machine as they come. Each is a job that advances by its text,
- * by ONE step, or by its decode; between two of these it can be paused, moved to other devices, or
- * ended, while others go on. Which job advances next is a queue's to say. What a job computes does not
- * depend on any of it: a job that was paused and moved has the bits of one that was not.
+/* A service carries requests out on a machine as they come. Each is a job that advances by its
+ * text, by ONE step, or by its decode; between two of these it can be paused, moved to other
+ * devices, or ended, while others go on. Which job advances next is a queue's to say. What a job
+ * computes does not depend on any of it: a job that was paused and moved has the bits of one that
+ * was not.
  *
- * One service per machine at a time. Its threads call progress and deliver. All calls below may come
- * from any thread, also from a deliver or progress call, but for sdt_service_close. */
+ * One service per machine at a time. Its threads call progress and deliver. All calls below may
+ * come from any thread, also from a deliver or progress call, but for sdt_service_close. */
 struct sdt_service;
 struct sdt_job;
 
@@ -362,8 +366,8 @@ struct sdt_service_options {
 /* The queues' names by index; NULL: no more. */
 const char *sdt_queue_name(int index);
 
-/* SDT_ERROR_USAGE for a placement that sdt_plan_make refuses, an unknown queue, or a machine that has a
- * service; SDT_ERROR_MEMORY. The pipeline and the machine outlive the service. */
+/* SDT_ERROR_USAGE for a placement that sdt_plan_make refuses, an unknown queue, or a machine that
+ * has a service; SDT_ERROR_MEMORY. The pipeline and the machine outlive the service. */
 enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                  const struct sdt_service_options *options,
                                  struct sdt_service **service, struct sdt_error *err);
@@ -380,34 +384,34 @@ struct sdt_job_options {
     void *progress_arg;
     sdt_deliver deliver; /* or NULL */
     void *deliver_arg;
-    /* Every so many steps: the state after `state->step` steps, borrowed for the call, from the service's
-     * thread. 0: never. */
+    /* Every so many steps: the state after `state->step` steps, borrowed for the call, from the
+     * service's thread. 0: never. */
     int checkpoint_every;
     void (*checkpoint)(void *arg, int number, const struct sdt_solver_state *state);
     void *checkpoint_arg;
 };
 /* Takes a request, whose strings and arrays are borrowed until it is delivered. *job (NULL: not
- * wanted) is the caller's to free. SDT_ERROR_USAGE for what this placement does not allow its strategy;
- * SDT_ERROR_MISSING where its text cannot be encoded; SDT_ERROR_INTERRUPTED when the service closes;
- * SDT_ERROR_MEMORY. What else is wrong with it is delivered. */
+ * wanted) is the caller's to free. SDT_ERROR_USAGE for what this placement does not allow its
+ * strategy; SDT_ERROR_MISSING where its text cannot be encoded; SDT_ERROR_INTERRUPTED when the
+ * service closes; SDT_ERROR_MEMORY. What else is wrong with it is delivered. */
 enum sdt_status sdt_service_submit(struct sdt_service *service, const struct sdt_request *request,
                                    const struct sdt_job_options *options, struct sdt_job **job,
                                    struct sdt_error *err);
-/* Forgets the job, which goes on. NULL is fine. After its service has been closed, this is the one call
- * that is left. */
+/* Forgets the job, which goes on. NULL is fine. After its service has been closed, this is the one
+ * call that is left. */
 void sdt_job_free(struct sdt_job *job);
 
 /* At the next boundary: the job waits, with its state where it is, until it is resumed. */
 void sdt_job_pause(struct sdt_job *job);
 void sdt_job_resume(struct sdt_job *job);
-/* Ends it: what is running of it runs out, at most a step; delivered with SDT_ERROR_INTERRUPTED and the
- * latent of the last whole step. */
+/* Ends it: what is running of it runs out, at most a step; delivered with SDT_ERROR_INTERRUPTED and
+ * the latent of the last whole step. */
 void sdt_job_cancel(struct sdt_job *job);
 void sdt_job_priority(struct sdt_job *job, int priority);
 void sdt_job_deadline(struct sdt_job *job, double deadline /* seconds from now; 0: none */);
 /* From the next step on it denoises on these devices of the machine, of the kind of those before.
- * SDT_ERROR_USAGE for devices that are not there, stand twice, or do not go with the placement's aco or
- * transport. */
+ * SDT_ERROR_USAGE for devices that are not there, stand twice, or do not go with the placement's
+ * aco or transport. */
 enum sdt_status sdt_job_move(struct sdt_job *job, const int *devices /* [count] */, int count,
                              struct sdt_error *err);
 

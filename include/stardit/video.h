@@ -21,24 +21,24 @@ struct sdt_video {
     const char *title, *comment; /* UTF-8, for formats that hold such (mp4, webm); NULL: none */
 };
 
-/* Finds the writer for `path` from its ending: ".mp4", ".webm", ".gif", ".webp", ".y4m", ".safetensors",
- * ".png" (one frame) in any case; a folder (ends in "/" or has no ending: PNG files 00000.png ..); or
- * "-": y4m on standard output. SDT_ERROR_USAGE for another ending
+/* Finds the writer for `path` from its ending: ".mp4", ".webm", ".gif", ".webp", ".y4m",
+ * ".safetensors", ".png" (one frame) in any case; a folder (ends in "/" or has no ending: PNG files
+ * 00000.png ..); or "-": y4m on standard output. SDT_ERROR_USAGE for another ending
  * or where the folder to write into does not exist or is not writable, SDT_ERROR_UNSUPPORTED
- * where libav, or its encoder for this ending, is missing, SDT_ERROR_USAGE when something is there already and `force` is not
- * set. With `force` only a thing of the same kind is replaced (of a symbolic link, what it points to): a file, or a folder that holds
- * nothing but numbered PNG files. Called before any work starts, so that a long run cannot fail on
- * its last line. */
+ * where libav, or its encoder for this ending, is missing, SDT_ERROR_USAGE when something is there
+ * already and `force` is not set. With `force` only a thing of the same kind is replaced (of a
+ * symbolic link, what it points to): a file, or a folder that holds nothing but numbered PNG files.
+ * Called before any work starts, so that a long run cannot fail on its last line. */
 enum sdt_status sdt_video_check_path(const char *path, bool force, struct sdt_error *err);
 
 /* Pixel = clamp(x/2 + 1/2, 0, 1) (NaN: 0), 8-bit values round to nearest. mp4: H.264 yuv420p
  * (BT.709, limited range, single-threaded, bit-exact flags; odd sizes padded by one pixel), MPEG-4
  * part 2 where libav has no libx264; what libav logs in this thread meanwhile goes into the error.
- * webm: VP9, the same colours. gif: a fixed palette of 216 colours, dithered. webp: lossy, repeated for
- * ever. y4m: C420jpeg, BT.709, limited range. .safetensors: one tensor `video`, F32 [3, frames, height,
- * width], values 0..1. Besides what sdt_video_check_path says: SDT_ERROR_USAGE for an empty video
- * or a rate outside 0.01 to 1000 (mp4, y4m), SDT_ERROR_IO, SDT_ERROR_MEMORY, SDT_ERROR_UNSUPPORTED
- * for a size that the encoder does not take. */
+ * webm: VP9, the same colours. gif: a fixed palette of 216 colours, dithered. webp: lossy, repeated
+ * for ever. y4m: C420jpeg, BT.709, limited range. .safetensors: one tensor `video`, F32 [3, frames,
+ * height, width], values 0..1. Besides what sdt_video_check_path says: SDT_ERROR_USAGE for an empty
+ * video or a rate outside 0.01 to 1000 (mp4, y4m), SDT_ERROR_IO, SDT_ERROR_MEMORY,
+ * SDT_ERROR_UNSUPPORTED for a size that the encoder does not take. */
 enum sdt_status sdt_video_write(const struct sdt_video *video, const char *path, bool force,
                                 struct sdt_error *err);
 

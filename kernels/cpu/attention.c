@@ -1,9 +1,9 @@
-/* Attention of one head with a running maximum and sum per query (online softmax): scores of some queries and
- * a block of keys fit in the cache, and the matrix of all scores never exists.
+/* Attention of one head with a running maximum and sum per query (online softmax): scores of some
+ * queries and a block of keys fit in the cache, and the matrix of all scores never exists.
  *
- * Keys are taken in blocks of KEYS from the first one on, and both products of a block are the micro-kernel's:
- * a query's bits depend on the query and on the keys, not on how many queries come together, nor on
- * how tokens are cut into tiles. */
+ * Keys are taken in blocks of KEYS from the first one on, and both products of a block are the
+ * micro-kernel's: a query's bits depend on the query and on the keys, not on how many queries come
+ * together, nor on how tokens are cut into tiles. */
 #include "kernels/cpu/attention.h"
 
 #include "kernels/cpu/product.h"
@@ -37,7 +37,8 @@ static struct parts parts_of(int rows, int e, int64_t keys) {
 
 size_t sdt__attend_scratch(int rows, int e, int64_t keys) { return parts_of(rows, e, keys).end; }
 
-/* y[rows, n] (=, +=) a[rows, k] times panels. Packed: one behind the other; else columns of a matrix. */
+/* y[rows, n] (=, +=) a[rows, k] times panels. Packed: one behind the other; else columns of a
+ * matrix. */
 static void multiply(const struct sdt__micro_kernel *kernel, int rows, int n, int k, const float *a,
                      ptrdiff_t lda, const float *panels, ptrdiff_t ldb, bool add, float *y,
                      ptrdiff_t ldy) {
@@ -147,7 +148,7 @@ void sdt__attend(const struct sdt__attend *a) {
     }
 }
 
-/* ---- self attention --------------------------------------------------------------------------- */
+/* ---- self attention -------------------------------------------------------------------------- */
 
 void sdt_attention(int heads, int rows, int e, const float *q, int tile, int64_t keys,
                    const float *k, const float *v, float scale, float *o, float *lse,

@@ -1,4 +1,5 @@
-/* Making BLAS sequential: one worker is one thread, and a product split over threads would change bits. */
+/* Making BLAS sequential: one worker is one thread, and a product split over threads would change
+ * bits. */
 #include "kernels/kernels.h"
 
 /* OpenBLAS only; weak, so that another sequential BLAS links as well. */

@@ -1,11 +1,13 @@
 /* Causal video convolutions on channel-last activations, as matrix products without the matrix.
  *
- * The inputs of a pixel in one row of the kernel, its neighbours left, at and right, lie side by side in memory:
- * ks * in floats, and those of the next pixel `in` floats further on. So a row of pixels is the left side of
- * a product for one row of the kernel at a time, where it lies; only a frame's border and enlarged frames
- * make it necessary to copy lines, some pixels at a time, with zeros at both ends.
+ * The inputs of a pixel in one row of the kernel, its neighbours left, at and right, lie side by
+ * side in memory: ks * in floats, and those of the next pixel `in` floats further on. So a row of
+ * pixels is the left side of a product for one row of the kernel at a time, where it lies; only a
+ * frame's border and enlarged frames make it necessary to copy lines, some pixels at a time, with
+ * zeros at both ends.
  *
- * Every pixel is computed by itself: its bits depend neither on the rows of a call nor on how they are cut. */
+ * Every pixel is computed by itself: its bits depend neither on the rows of a call nor on how they
+ * are cut. */
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/vector_math.h"
 #include "kernels/kernels.h"
@@ -38,7 +40,7 @@ static size_t line_size(const struct sdt_conv *conv, int cols) {
     return (size_t)(cols + conv->ks - 1) * (size_t)conv->in;
 }
 
-/* ---- where inputs lie ------------------------------------------------------------------------- */
+/* ---- where inputs lie ------------------------------------------------------------------------ */
 
 /* One block of output pixels and its inputs. */
 struct block {
@@ -107,7 +109,7 @@ static void copy_lines(const struct block *block, float *lines) {
         }
 }
 
-/* ---- sdt_conv_rows ---------------------------------------------------------------------------- */
+/* ---- sdt_conv_rows --------------------------------------------------------------------------- */
 
 struct result {
     int cols, out;
@@ -115,8 +117,8 @@ struct result {
     const float *bias, *residual; /* [out], and as y from the block on, or NULL */
 };
 
-/* Bias and residual last: started from them, the sum of the products would be rounded to their size at every
- * step. */
+/* Bias and residual last: started from them, the sum of the products would be rounded to their size
+ * at every step. */
 static void finish_pixels(const void *arg, int segment, int first_col, int cols, float *z) {
     const struct result *a = arg;
     const float *bias = a->bias + first_col;
@@ -173,7 +175,7 @@ void sdt_conv_pack(int out, int in, int taps, const float *w, float *packed) {
                 *packed++ = w[(size_t)i * taps + t];
 }
 
-/* ---- sdt_time_upsample ------------------------------------------------------------------------ */
+/* ---- sdt_time_upsample ----------------------------------------------------------------------- */
 
 struct halves {
     int rows, channels;

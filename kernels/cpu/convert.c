@@ -1,6 +1,6 @@
-/* Stored numbers to float32, and to bfloat16 for devices that keep their weights so. Checkpoints hold F32,
- * F16, BF16 (and F64); every kernel here computes in float32, so this is the only place that knows
- * the other formats' bits. */
+/* Stored numbers to float32, and to bfloat16 for devices that keep their weights so. Checkpoints
+ * hold F32, F16, BF16 (and F64); every kernel here computes in float32, so this is the only place
+ * that knows the other formats' bits. */
 #include "kernels/kernels.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Linear layers: a matrix product with its bias, and what always follows it in a transformer: an activation,
- * or the gated residual. Both are done on sums that are still in the cache. */
+/* Linear layers: a matrix product with its bias, and what always follows it in a transformer: an
+ * activation, or the gated residual. Both are done on sums that are still in the cache. */
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/vector_math.h"
 #include "kernels/kernels.h"
@@ -16,7 +16,7 @@ static const float *tokens_at(const void *arg, int segment, int first) {
     return tokens->x + first;
 }
 
-/* ---- sdt_linear ------------------------------------------------------------------------------- */
+/* ---- sdt_linear ------------------------------------------------------------------------------ */
 
 struct layer {
     int rows, n;
@@ -66,7 +66,7 @@ void sdt_linear(int rows, int n, int k, const float *x, struct sdt_weight w, con
     }
 }
 
-/* ---- sdt_linear_residual ---------------------------------------------------------------------- */
+/* ---- sdt_linear_residual --------------------------------------------------------------------- */
 
 struct residual {
     int rows, n;

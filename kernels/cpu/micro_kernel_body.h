@@ -2,12 +2,14 @@
  *   LANES  floats of a vector
  *   ROWS   rows of a block: ROWS * 3 sums, 3 vectors of the panel and one of x fit in the registers
  *   NAME   of the variant
- * and has said, by a pragma, which instructions may be used. Not a header of its own: one variant a file. */
+ * and has said, by a pragma, which instructions may be used. Not a header of its own: one variant a
+ * file. */
 #include <string.h>
 
 #include "kernels/cpu/micro_kernel.h"
 
-/* The ABI note is about passing a vector between functions, which never happens: all are inlined. */
+/* The ABI note is about passing a vector between functions, which never happens: all are
+ * inlined. */
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 #define INLINE static inline __attribute__((always_inline, unused))
@@ -24,8 +26,8 @@ INLINE vector load(const float *p) {
 
 INLINE void store(float *p, vector x) { memcpy(p, &x, sizeof x); }
 
-/* sum += x * w. From its own multiply-add, GCC makes the weight a memory operand again in every row: 16 loads
- * for 12 multiply-adds instead of 7. */
+/* sum += x * w. From its own multiply-add, GCC makes the weight a memory operand again in every
+ * row: 16 loads for 12 multiply-adds instead of 7. */
 #if defined __x86_64__ && defined __FMA__
 #define MULTIPLY_ADD(sum, x, w) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w))
 #else
@@ -74,7 +76,8 @@ INLINE void block(int m, int vectors, int kc, const float *a, ptrdiff_t lda, con
         }
 }
 
-/* Never inlined: a number that a caller keeps in a vector register would be one register too many here. */
+/* Never inlined: a number that a caller keeps in a vector register would be one register too many
+ * here. */
 #define BLOCK(rows)                                                                                \
     case rows:                                                                                     \
         block(rows, vectors, kc, a, lda, b, ldb, add, y, ldy, next, ahead);                        \

@@ -42,8 +42,8 @@ void sdt_rms_norm(int rows, int d, const float *x, float eps, const float *weigh
     }
 }
 
-/* In double: a pixel whose channels nearly vanish is blown up by this norm, and its rounding errors with
- * it; each of the decoder's 30 norms would add to them. */
+/* In double: a pixel whose channels nearly vanish is blown up by this norm, and its rounding errors
+ * with it; each of the decoder's 30 norms would add to them. */
 static double sum_of_squares(int n, const float *x /* [n] */) {
     double part[8] = {0};
     int i = 0;

@@ -1,5 +1,6 @@
-/* The loops round the micro-kernel: groups of panels, blocks of k, panels. Packed weights are read once,
- * from front to back; weights that are not packed are packed here, one panel of one block at a time.
+/* The loops round the micro-kernel: groups of panels, blocks of k, panels. Packed weights are read
+ * once, from front to back; weights that are not packed are packed here, one panel of one block at
+ * a time.
  *
  * Packed: a header of 64 bytes, then [group][block of k][panel of the group][step][column]. */
 #include "kernels/cpu/product.h"
@@ -16,14 +17,15 @@ _Static_assert(sizeof(struct header) == SDT_PACKED_ELEMENT, "elements start at a
 
 static int at_most(int a, int b) { return a < b ? a : b; }
 
-/* The end of the group of panels that starts at column `first`: panels of 3 vectors, and in the last group
- * what would be a single vector too, as two panels of 2 have it. */
+/* The end of the group of panels that starts at column `first`: panels of 3 vectors, and in the
+ * last group what would be a single vector too, as two panels of 2 have it. */
 static int group_end(int n, int first, int lanes) {
     int end = first + SDT__GROUP / (3 * lanes) * (3 * lanes);
     return n - end <= lanes ? n : end;
 }
 
-/* The end of the block of k that starts at step `first`; blocks do not reach over the end of a run. */
+/* The end of the block of k that starts at step `first`; blocks do not reach over the end of a
+ * run. */
 static int block_end(int k, int run, int first) {
     int start = first / run * run, end = first + sdt__k_step(run);
     return at_most(at_most(end, start + run), k);
@@ -79,7 +81,7 @@ void sdt_pack_weight(enum sdt_dtype stored, int n, int k, int run, const void *w
         }
 }
 
-/* ---- products --------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 /* A panel of a block as floats: where it lies, or in `panel`. *at is the next packed panel. */
 static const float *floats_of(const struct sdt__micro_kernel *kernel, struct sdt_weight w, int n,

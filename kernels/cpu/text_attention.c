@@ -1,4 +1,5 @@
-/* Attention with the prompt: the video's tokens over the prompt's keys, and the text encoder's own. */
+/* Attention with the prompt: the video's tokens over the prompt's keys, and the text encoder's
+ * own. */
 #include "kernels/cpu/attention.h"
 #include "kernels/kernels.h"
 

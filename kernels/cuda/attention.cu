@@ -1,8 +1,8 @@
-/* Attention over the video's tokens: cuDNN's fused kernel where there is one, else the own kernels of
- * flash.h. */
+/* Attention over the video's tokens: cuDNN's fused kernel where there is one, else the own kernels
+ * of flash.h. */
 #include "kernels/cuda/attend.h"
 
-/* ---- launches ----------------------------------------------------------------------------------- */
+/* ---- launches -------------------------------------------------------------------------------- */
 
 template <int E>
 __global__ static void __launch_bounds__(FLASH_THREADS) flash(const struct attention_call call) {
@@ -77,7 +77,7 @@ enum sdt_status sdt__cuda_attend(struct sdt_cuda *cuda, enum sdt_dtype dtype,
                             : launch_flash<128>(cuda, call);
 }
 
-/* ---- attention ---------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 enum sdt_status sdt_cuda_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int heads, int rows,
                                    int e, const void *q, int tile, int64_t keys, const void *k,

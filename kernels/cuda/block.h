@@ -1,7 +1,7 @@
-/* What a thread does together with the others of its block: the few instructions that attention is made
- * of, under names of their own. On a GPU each is one instruction. tests/kernels/cuda_block.h has them for the
- * host, where the threads of a block are coroutines, so that kernels written with these functions run
- * unchanged in `make check`, every address looked at. */
+/* What a thread does together with the others of its block: the few instructions that attention is
+ * made of, under names of their own. On a GPU each is one instruction. tests/kernels/cuda_block.h
+ * has them for the host, where the threads of a block are coroutines, so that kernels written with
+ * these functions run unchanged in `make check`, every address looked at. */
 #ifndef STARDIT_CUDA_BLOCK_H
 #define STARDIT_CUDA_BLOCK_H
 
@@ -21,8 +21,8 @@ SDT_BLOCK unsigned block_shared_address(const void *shared) {
     return (unsigned)__cvta_generic_to_shared(shared);
 }
 
-/* Starts to copy 16 bytes from global to shared memory, both aligned; zeros instead, and `from` is not
- * read, where `take` is false. */
+/* Starts to copy 16 bytes from global to shared memory, both aligned; zeros instead, and `from` is
+ * not read, where `take` is false. */
 SDT_BLOCK void block_copy_start(void *shared, const void *from, bool take) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                  :
@@ -32,9 +32,9 @@ SDT_BLOCK void block_copy_start(void *shared, const void *from, bool take) {
 /* Waits for the copies that this thread has started; others see them after a barrier. */
 SDT_BLOCK void block_copy_wait(void) { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-/* Four 8 x 8 matrices of 16-bit numbers. Lane l says where row l % 8 of matrix l / 8 stands (16 bytes,
- * aligned) and gets columns 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 of each matrix; `turned` means
- * the transposed matrices. */
+/* Four 8 x 8 matrices of 16-bit numbers. Lane l says where row l % 8 of matrix l / 8 stands (16
+ * bytes, aligned) and gets columns 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 of each matrix;
+ * `turned` means the transposed matrices. */
 SDT_BLOCK void block_matrices(uint32_t out[4], const void *shared_row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
@@ -48,7 +48,8 @@ SDT_BLOCK void block_matrices_turned(uint32_t out[4], const void *shared_row) {
                  : "memory");
 }
 
-/* c [16, 8] += a [16, 16] b [16, 8], bf16 with float32 sums. With g = lane / 4 and t = lane % 4 a lane holds
+/* c [16, 8] += a [16, 16] b [16, 8], bf16 with float32 sums. With g = lane / 4 and t = lane % 4 a
+ * lane holds
  *   c: (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)
  *   a: pairs of columns (g, 2t..), (g + 8, 2t..), (g, 2t + 8..), (g + 8, 2t + 8..)
  *   b: pairs of rows (2t.., g), (2t + 8.., g)

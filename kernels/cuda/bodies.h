@@ -1,16 +1,18 @@
 /* Bodies of the kernels that go element by element or row by row; see kernels/cuda/kernels.h.
  *
- * This file compiles as C11 and with nvcc. The .cu files loop over blocks and threads, tests/kernels/cuda_bodies
- * over the same numbers on the host, so that a wrong index, a misaligned access or a read of what must
- * not be read shows without a GPU.
+ * This file compiles as C11 and with nvcc. The .cu files loop over blocks and threads,
+ * tests/kernels/cuda_bodies over the same numbers on the host, so that a wrong index, a misaligned
+ * access or a read of what must not be read shows without a GPU.
  *
- * Numbers travel in packs: `pack` neighbouring elements, 8 where any array of the call is bf16 and 4 where all
- * are float32, read and written 16 bytes at a time; or 1 where alignment or length forbid that. dtype and
- * pack are constants of each kernel, so every branch on them is gone after inlining.
+ * Numbers travel in packs: `pack` neighbouring elements, 8 where any array of the call is bf16 and
+ * 4 where all are float32, read and written 16 bytes at a time; or 1 where alignment or length
+ * forbid that. dtype and pack are constants of each kernel, so every branch on them is gone after
+ * inlining.
  *
- * Kernels over rows give each row `lanes` lanes. A lane takes packs lane, lane + lanes, ... of its row,
- * keeps them in registers, and hands out partial sums, which the caller adds up over the lanes; then
- * every lane finishes its packs. A lane writes only what it alone has read: y may be x. */
+ * Kernels over rows give each row `lanes` lanes. A lane takes packs lane, lane + lanes, ... of its
+ * row, keeps them in registers, and hands out partial sums, which the caller adds up over the
+ * lanes; then every lane finishes its packs. A lane writes only what it alone has read: y may be
+ * x. */
 #ifndef STARDIT_CUDA_BODIES_H
 #define STARDIT_CUDA_BODIES_H
 
@@ -39,7 +41,7 @@
 /* The most lanes of a row: few enough that a lane finds registers for all it keeps. */
 #define SDT_LANES 512
 
-/* ---- storage ---------------------------------------------------------------------------------- */
+/* ---- storage --------------------------------------------------------------------------------- */
 
 SDT_BODY float body_float(uint32_t bits) {
     float f;
@@ -55,8 +57,8 @@ SDT_BODY uint32_t body_bits(float f) {
 
 SDT_BODY float body_of_bf16(uint16_t x) { return body_float((uint32_t)x << 16); }
 
-/* Round to nearest, ties to even. A NaN stays one: its highest mantissa bit is set, since the others may
- * all be cut off. */
+/* Round to nearest, ties to even. A NaN stays one: its highest mantissa bit is set, since the
+ * others may all be cut off. */
 SDT_BODY uint16_t body_to_bf16(float x) {
 #ifdef __CUDA_ARCH__
     uint16_t y;
@@ -172,7 +174,8 @@ SDT_BODY void body_store(enum sdt_dtype dtype, int pack, void *y, size_t i,
     }
 }
 
-/* The same at the end of an array of n: what is missing of the last pack reads as 0 and is not written. */
+/* The same at the end of an array of n: what is missing of the last pack reads as 0 and is not
+ * written. */
 SDT_BODY void body_load_end(enum sdt_dtype dtype, int pack, const void *x, size_t i, size_t n,
                             float *v /* [pack] */) {
     if (i + pack <= n) {
@@ -218,7 +221,7 @@ SDT_BODY int body_pack(enum sdt_dtype a, enum sdt_dtype b, bool wide) {
 
 SDT_BODY bool body_aligned(const void *x /* or NULL */) { return (uintptr_t)x % 16 == 0; }
 
-/* ---- residual and merge: the ends of linear.cu and attention.cu -------------------------------- */
+/* ---- residual and merge: the ends of linear.cu and attention.cu ------------------------------ */
 
 /* y += (gate_a + gate_b) (t + bias), where a NULL bias or gate counts 0, and two NULL gates 1. */
 struct body_residual {
@@ -253,8 +256,8 @@ SDT_BODY void body_residual_pack(const struct body_residual *a, enum sdt_dtype d
     body_store(dtype, pack, a->y, i, y);
 }
 
-/* Weights of two partial attentions by their log-sum-exps, and the log-sum-exp of both together. One without
- * keys (-infinity) weighs nothing; two of them merge to 0. */
+/* Weights of two partial attentions by their log-sum-exps, and the log-sum-exp of both together.
+ * One without keys (-infinity) weighs nothing; two of them merge to 0. */
 SDT_BODY float body_merge_weights(float lse, float lse2, float *a, float *b) {
     float m = fmaxf(lse, lse2);
     if (m == -INFINITY) {
@@ -279,7 +282,7 @@ SDT_BODY void body_attention_merge(enum sdt_dtype dtype, int pack, float a, floa
     body_store(dtype, pack, o, i, x);
 }
 
-/* ---- element-wise ----------------------------------------------------------------------------- */
+/* ---- element-wise ---------------------------------------------------------------------------- */
 
 /* x / (1 + e^-u): silu(x) for u = x, and the tanh form of gelu for another u. */
 SDT_BODY float body_sigmoid_of(float u, float x) {
@@ -342,7 +345,8 @@ SDT_BODY void body_put_frame_pack(enum sdt_dtype dtype, int pack, size_t i, size
     body_store_end(SDT_F32, pack, y, i, n, v);
 }
 
-/* Frequency i < half. In double where the models' own roundings to float are not: see the CPU kernel. */
+/* Frequency i < half. In double where the models' own roundings to float are not: see the CPU
+ * kernel. */
 SDT_BODY void body_sinusoid(float t, int half, int i, float *y /* [2 half] */) {
     float frequency = (float)exp(-log(10000.) * i / half);
     float angle = t * frequency;
@@ -371,7 +375,8 @@ struct body_sampler {
     float *x_last, *m0, *m1;        /* [n] */
 };
 
-/* sum += c a[i..], where a is not read if c is 0: before the solver has a history it holds nothing. */
+/* sum += c a[i..], where a is not read if c is 0: before the solver has a history it holds
+ * nothing. */
 SDT_BODY void body_add_term(int pack, size_t i, size_t n, float c, const float *a,
                             float *sum /* [pack] */) {
     if (c == 0.f)
@@ -429,7 +434,7 @@ SDT_BODY void body_sampler_pack(const struct body_sampler *a, int pack, size_t i
     body_store_end(SDT_F32, pack, a->m0, i, a->n, x0);
 }
 
-/* ---- rows ------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 /* Lanes of a row of d: a power of two within a warp, or whole warps. */
 SDT_BODY int body_row_lanes(int d, int pack) {
@@ -662,7 +667,7 @@ SDT_BODY void body_channel_norm_end(const struct body_channel_norm *a, const str
     }
 }
 
-/* ---- heads ------------------------------------------------------------------------------------ */
+/* ---- heads ----------------------------------------------------------------------------------- */
 
 /* The piece that holds head h, head[0] <= h < head[pieces]; pieces may be empty. */
 SDT_BODY int body_piece(int pieces, const int *head /* [pieces + 1] */, int h) {
@@ -743,7 +748,8 @@ SDT_BODY void body_split_norm(const struct body_split *a, int pack, int i, float
         v[j] = v[j] * inverse * weight[j];
 }
 
-/* Writes the lane's packs of row r; a pack lies within one head. `inverse` is not used without a weight. */
+/* Writes the lane's packs of row r; a pack lies within one head. `inverse` is not used without a
+ * weight. */
 SDT_BODY void body_split_end(const struct body_split *a, const struct body_row *row, int r,
                              float inverse) {
     struct body_turns turns = {{0}, {0}}; /* read with a table only, which compilers cannot see */
@@ -826,7 +832,7 @@ SDT_BODY void body_gather_pack(const struct body_gather *a, enum sdt_dtype dtype
                   (size_t)h * to->stride + at + i);
 }
 
-/* ---- latents and video; lines of elements ------------------------------------------------------ */
+/* ---- latents and video; lines of elements ---------------------------------------------------- */
 
 struct body_patch {
     struct sdt_patch patch;
@@ -888,7 +894,8 @@ SDT_BODY void body_pad_row_pack(enum sdt_dtype dtype, int pack, size_t i, size_t
     body_store_end(dtype, pack, y, i, (rows + 1) * d, v);
 }
 
-/* Frames behind each other, each enlarged if asked, zeros for the NULL ones: what cuDNN convolves. */
+/* Frames behind each other, each enlarged if asked, zeros for the NULL ones: what cuDNN
+ * convolves. */
 struct body_clip {
     const void *x[3]; /* [frames] -> [height, width, channels], or NULL */
     int frames, height, width, channels;

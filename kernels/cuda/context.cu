@@ -1,4 +1,5 @@
-/* What a GPU worker keeps: its stream, library handles, workspace, and how failures are reported. */
+/* What a GPU worker keeps: its stream, library handles, workspace, and how failures are
+ * reported. */
 #include "kernels/cuda/context.h"
 
 #include <stdlib.h>
@@ -6,8 +7,8 @@
 /* Kernels are built for this compute capability and newer. */
 enum { OLDEST_MAJOR = 8 };
 
-/* The driver must be of the runtime's major version or a later one; within a major version an older driver
- * does. Asked before anything else, since all other calls fail with it, and say less. */
+/* The driver must be of the runtime's major version or a later one; within a major version an older
+ * driver does. Asked before anything else, since all other calls fail with it, and say less. */
 static enum sdt_status check_driver(struct sdt_error *err) {
     int driver = 0, runtime = 0;
     cudaRuntimeGetVersion(&runtime);

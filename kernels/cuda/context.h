@@ -17,8 +17,8 @@ struct sdt__linear_plans;
 struct sdt__linear_plans *sdt__linear_plans_new(void);
 void sdt__linear_plans_free(struct sdt__linear_plans *plans); /* NULL is fine */
 
-/* cudnn.cu: a cuDNN handle on `stream` with its plans. NULL with the reason in `why` [size]: not built
- * with it, no library, no memory. */
+/* cudnn.cu: a cuDNN handle on `stream` with its plans. NULL with the reason in `why` [size]: not
+ * built with it, no library, no memory. */
 struct sdt__cudnn;
 struct sdt__cudnn *sdt__cudnn_new(cudaStream_t stream, char *why, size_t size);
 void sdt__cudnn_free(struct sdt__cudnn *cudnn);                 /* NULL is fine */
@@ -42,7 +42,8 @@ enum sdt_status sdt__cuda_launched(struct sdt_cuda *cuda, const char *what);
 /* The same for a call that returned `error`. */
 enum sdt_status sdt__cuda_check(struct sdt_cuda *cuda, cudaError_t error, const char *what);
 
-/* Blocks of `threads` for n elements, at most a few per multiprocessor: kernels loop over the rest. */
+/* Blocks of `threads` for n elements, at most a few per multiprocessor: kernels loop over the
+ * rest. */
 unsigned sdt__cuda_blocks(const struct sdt_cuda *cuda, size_t n, unsigned threads);
 }
 #endif

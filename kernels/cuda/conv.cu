@@ -1,7 +1,8 @@
-/* Causal video convolutions on channel-last frames, by cuDNN where it has a plan (kernels/cuda/cudnn_conv.cu),
- * else as implicit matrix products of our own: no array of patches is made, each block gathers the inputs
- * of its pixels tap by tap (kernels/cuda/conv_tile.h says where everything stands). Frames of zeros are left
- * out, which changes no bit. Enlarging is an index; bias and residual are added to the finished sum. */
+/* Causal video convolutions on channel-last frames, by cuDNN where it has a plan
+ * (kernels/cuda/cudnn_conv.cu), else as implicit matrix products of our own: no array of patches is
+ * made, each block gathers the inputs of its pixels tap by tap (kernels/cuda/conv_tile.h says where
+ * everything stands). Frames of zeros are left out, which changes no bit. Enlarging is an index;
+ * bias and residual are added to the finished sum. */
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/conv_tile.h"
 #include "kernels/cuda/convolve.h"
@@ -22,7 +23,7 @@ __device__ __forceinline__ const void *frame_of(const conv_arrays &a, int frame)
     return frame == 0 ? a.x[0] : frame == 1 ? a.x[1] : a.x[2];
 }
 
-/* ---- bf16 on tensor cores ---------------------------------------------------------------------- */
+/* ---- bf16 on tensor cores -------------------------------------------------------------------- */
 
 __device__ __forceinline__ void copy_16(uint32_t to, const void *from, bool valid) {
     /* With a size of 0 nothing is read and 16 bytes of zeros are written. */
@@ -170,8 +171,9 @@ __global__ void __launch_bounds__(SDT__CONV_THREADS, 2)
         asm volatile("cp.async.commit_group;" ::: "memory");
     }
     for (int step = 0; step < steps; step++) {
-        /* This step's group is complete when at most stages - 2 younger ones are under way. The barrier
-         * also ends all reads of the stage that is loaded next, which was the previous step's. */
+        /* This step's group is complete when at most stages - 2 younger ones are under way. The
+         * barrier also ends all reads of the stage that is loaded next, which was the previous
+         * step's. */
         asm volatile("cp.async.wait_group %0;" ::"n"(stages - 2) : "memory");
         __syncthreads();
         if (step + stages - 1 < steps)
@@ -257,7 +259,7 @@ __global__ void __launch_bounds__(SDT__CONV_THREADS, 2)
             }
 }
 
-/* ---- float32, for exactness -------------------------------------------------------------------- */
+/* ---- float32, for exactness ------------------------------------------------------------------ */
 
 /* A block makes 64 pixels by 64 channels, a thread 4 by 4. Each tap has a sum of its own, so that
  * thousands of terms do not go one by one into one number. */
@@ -347,7 +349,7 @@ __global__ void __launch_bounds__(256)
         }
 }
 
-/* ---- launches ----------------------------------------------------------------------------------- */
+/* ---- launches -------------------------------------------------------------------------------- */
 
 template <int columns, int split>
 void launch_bf16(struct sdt_cuda *cuda, const sdt__conv_shape &shape, const conv_arrays &arrays,

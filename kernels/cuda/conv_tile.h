@@ -1,11 +1,11 @@
 /* Where everything stands in an implicit-GEMM convolution: output pixels are the rows of a matrix
  * product, output channels its columns, and its inner dimension goes over the frames there are, the
- * taps in space and the input channels, in this order. Plain C as well as CUDA: tests/kernels/cuda_conv
- * runs the whole product on the host through these functions.
+ * taps in space and the input channels, in this order. Plain C as well as CUDA:
+ * tests/kernels/cuda_conv runs the whole product on the host through these functions.
  *
- * A thread block makes SDT__CONV_ROWS pixels by some columns. Per step it holds SDT__CONV_DEPTH channels
- * of one tap in shared memory: a tile is [rows, 4 chunks of 8 bf16 (16 bytes)], chunks exchanged within
- * a row so that eight rows' same chunk lie in eight different groups of banks. */
+ * A thread block makes SDT__CONV_ROWS pixels by some columns. Per step it holds SDT__CONV_DEPTH
+ * channels of one tap in shared memory: a tile is [rows, 4 chunks of 8 bf16 (16 bytes)], chunks
+ * exchanged within a row so that eight rows' same chunk lie in eight different groups of banks. */
 #ifndef STARDIT_CUDA_CONV_TILE_H
 #define STARDIT_CUDA_CONV_TILE_H
 
@@ -39,7 +39,8 @@ struct sdt__conv_shape {
     int channels;      /* of one output frame: out, or out / 2 where two frames are made */
 };
 
-/* The matrix columns of a block: warps stand as [8 / split, split], each [16 tiles, 8 groups] of mma. */
+/* The matrix columns of a block: warps stand as [8 / split, split], each [16 tiles, 8 groups] of
+ * mma. */
 struct sdt__conv_block {
     int columns, split; /* columns of the block; warps beside each other */
 };
@@ -82,12 +83,12 @@ SDT__CONV_INLINE int sdt__conv_swizzle(int row, int chunk) {
            ((chunk ^ (row >> 1)) & (SDT__CONV_CHUNKS - 1)) * SDT__CONV_CHUNK;
 }
 
-/* ldmatrix: the row and chunk that a lane names, of the 16 x 16 of A (four 8 x 8 matrices in the order
- * of mma's registers) ... */
+/* ldmatrix: the row and chunk that a lane names, of the 16 x 16 of A (four 8 x 8 matrices in the
+ * order of mma's registers) ... */
 SDT__CONV_INLINE int sdt__conv_a_row(int lane) { return lane & 15; }
 SDT__CONV_INLINE int sdt__conv_a_chunk(int lane) { return lane >> 4; }
-/* ... and of 16 columns of B, stored as rows: two groups of 8 columns, two chunks each. With one group
- * lanes 0 to 15 count. */
+/* ... and of 16 columns of B, stored as rows: two groups of 8 columns, two chunks each. With one
+ * group lanes 0 to 15 count. */
 SDT__CONV_INLINE int sdt__conv_b_row(int lane) { return (lane & 7) + (lane >> 4) * 8; }
 SDT__CONV_INLINE int sdt__conv_b_chunk(int lane) { return lane >> 3 & 1; }
 
@@ -103,8 +104,8 @@ SDT__CONV_INLINE int sdt__conv_warp_column(struct sdt__conv_block block, int war
     return warp % block.split * (block.columns / block.split);
 }
 
-/* The block for so many output channels: the one with the fewest columns past the end, the larger of
- * two. Channels alone decide, so that a pixel's bits do not depend on the frame's size. */
+/* The block for so many output channels: the one with the fewest columns past the end, the larger
+ * of two. Channels alone decide, so that a pixel's bits do not depend on the frame's size. */
 SDT__CONV_INLINE struct sdt__conv_block sdt__conv_block_of(int out) {
     struct sdt__conv_block block = {8, 1};
     int columns, best = 0;

@@ -18,8 +18,8 @@ struct conv_call {
 };
 
 extern "C" { /* C names, as all that the library exports */
-/* cudnn_conv.cu: bf16 through cuDNN. *done stays false where cuDNN has no plan for the shape, and the caller
- * takes the own kernel. */
+/* cudnn_conv.cu: bf16 through cuDNN. *done stays false where cuDNN has no plan for the shape, and
+ * the caller takes the own kernel. */
 enum sdt_status sdt__cudnn_convolve(struct sdt_cuda *cuda, const struct conv_call *call,
                                     bool *done);
 /* Its planned graph; NULL: there is no plan. */

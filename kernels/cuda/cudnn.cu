@@ -18,7 +18,7 @@ const char *sdt__cudnn_loaded_version(const struct sdt__cudnn *) { return NULL; 
 
 #include <dlfcn.h>
 
-/* ---- the library -------------------------------------------------------------------------------- */
+/* ---- the library ----------------------------------------------------------------------------- */
 
 template <class function> static bool find(void *library, const char *name, function *place) {
     void *symbol = dlsym(library, name);
@@ -128,13 +128,14 @@ void sdt__cudnn_free(struct sdt__cudnn *cudnn) {
         cudnn->call.destroy_part(cudnn->gpu);
     if (cudnn->handle)
         cudnn->call.destroy(cudnn->handle);
-    /* The library stays loaded: its threads and its hooks in the CUDA runtime may outlive the handle. */
+    /* The library stays loaded: its threads and its hooks in the CUDA runtime may outlive the
+     * handle. */
     free(cudnn);
 }
 
 const char *sdt__cudnn_loaded_version(const struct sdt__cudnn *cudnn) { return cudnn->text; }
 
-/* ---- graphs ------------------------------------------------------------------------------------- */
+/* ---- graphs ---------------------------------------------------------------------------------- */
 
 struct sdt__cudnn_graph *sdt__cudnn_find(struct sdt__cudnn *cudnn,
                                          const int64_t key[SDT__CUDNN_KEY], bool *fresh) {
@@ -320,7 +321,7 @@ void sdt__cudnn_reduction(struct sdt__cudnn_graph *graph, cudnnReduceTensorOp_t 
     sdt__cudnn_operation(graph, operation);
 }
 
-/* ---- plans -------------------------------------------------------------------------------------- */
+/* ---- plans ----------------------------------------------------------------------------------- */
 
 /* Engine configurations that the heuristic may name. */
 enum { CANDIDATES = 8 };
@@ -428,7 +429,8 @@ void sdt__cudnn_reason(const struct sdt__cudnn_graph *graph, char *text, size_t 
              graph->cudnn->call.error_string(graph->status));
 }
 
-/* Refusals, as against failures of the device: bad parameters (2000..) and unsupported things (3000..). */
+/* Refusals, as against failures of the device: bad parameters (2000..) and unsupported things
+ * (3000..). */
 static bool refused(cudnnStatus_t status) { return status >= 2000 && status < 4000; }
 
 enum sdt_status sdt__cudnn_run(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph, int count,

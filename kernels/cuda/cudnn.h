@@ -1,11 +1,13 @@
-/* cuDNN's graph API: a handle per GPU worker, graphs of operations, and the plans made of them, each kept
- * with its shape. The library is loaded at run time, so every function of it goes through `call`.
+/* cuDNN's graph API: a handle per GPU worker, graphs of operations, and the plans made of them,
+ * each kept with its shape. The library is loaded at run time, so every function of it goes through
+ * `call`.
  *
- * A graph is built with functions that do nothing after a failure; the end asks once whether all went well:
+ * A graph is built with functions that do nothing after a failure; the end asks once whether all
+ * went well:
  *     x = sdt__cudnn_tensor(&graph, ...); ... sdt__cudnn_matmul(&graph, x, y, z); ...
  *     if (sdt__cudnn_plan(&graph)) ... sdt__cudnn_run(cuda, &graph, ...)
- * The plan is the first of cuDNN's heuristic (mode A) that builds, needs no more than the workspace, and is
- * deterministic; nothing is measured. */
+ * The plan is the first of cuDNN's heuristic (mode A) that builds, needs no more than the
+ * workspace, and is deterministic; nothing is measured. */
 #ifndef STARDIT_CUDA_CUDNN_H
 #define STARDIT_CUDA_CUDNN_H
 
@@ -65,12 +67,12 @@ struct sdt__cudnn_graph {
 };
 
 extern "C" { /* C names, as all that the library exports */
-/* Makes plans for a GPU that is not here, described as cuDNN 9.8 and later write it down (JSON); they cannot
- * run. For tests/kernels/cudnn_plans. NULL with the reason in `why` [size]. */
+/* Makes plans for a GPU that is not here, described as cuDNN 9.8 and later write it down (JSON);
+ * they cannot run. For tests/kernels/cudnn_plans. NULL with the reason in `why` [size]. */
 struct sdt__cudnn *sdt__cudnn_absent(const char *gpu, char *why, size_t size);
 
-/* The graph for a key: one made before, or an empty one with *fresh true, which the caller fills and
- * plans. NULL: no memory. Owned by the handle. */
+/* The graph for a key: one made before, or an empty one with *fresh true, which the caller fills
+ * and plans. NULL: no memory. Owned by the handle. */
 struct sdt__cudnn_graph *sdt__cudnn_find(struct sdt__cudnn *cudnn,
                                          const int64_t key[SDT__CUDNN_KEY], bool *fresh);
 /* Empties a graph, for another try with the same key. */
@@ -106,8 +108,8 @@ bool sdt__cudnn_plan(struct sdt__cudnn_graph *graph);
 /* What stood in the way, in words. */
 void sdt__cudnn_reason(const struct sdt__cudnn_graph *graph, char *text, size_t size);
 
-/* Queues the plan with the memory of these tensors (host addresses of values); *done false, and the plan gone for
- * good, where cuDNN refuses it only now. */
+/* Queues the plan with the memory of these tensors (host addresses of values); *done false, and the
+ * plan gone for good, where cuDNN refuses it only now. */
 enum sdt_status sdt__cudnn_run(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph, int count,
                                const int64_t *ids, void *const *memory, bool *done);
 }

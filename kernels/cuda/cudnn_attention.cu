@@ -1,7 +1,7 @@
-/* Attention as a cuDNN graph: its one fused operation where the library has it (9.13.1 and later), else the
- * chain of products, reductions and element-wise operations that older ones turn into the same kernel.
- * Both are FlashAttention in float32 arithmetic with the log-sum-exp as natural logarithm, for head sizes
- * up to 128 that are multiples of 8, from compute capability 8.0 on. */
+/* Attention as a cuDNN graph: its one fused operation where the library has it (9.13.1 and later),
+ * else the chain of products, reductions and element-wise operations that older ones turn into the
+ * same kernel. Both are FlashAttention in float32 arithmetic with the log-sum-exp as natural
+ * logarithm, for head sizes up to 128 that are multiples of 8, from compute capability 8.0 on. */
 #include "kernels/cuda/attend.h"
 #include "kernels/cuda/cudnn.h"
 

@@ -1,10 +1,12 @@
-/* Video convolutions as a cuDNN graph: a clip times the weights, plus bias, plus residual, summed in float32
- * and rounded once to bf16. For channels that are multiples of 8, which 16-byte reads need.
+/* Video convolutions as a cuDNN graph: a clip times the weights, plus bias, plus residual, summed
+ * in float32 and rounded once to bf16. For channels that are multiples of 8, which 16-byte reads
+ * need.
  *
- * cuDNN takes a clip at one address, while StarPU keeps each frame where it pleases: the frames are copied behind
- * each other first, enlarged where the convolution enlarges, zeros before the start of the video. That reads
- * and writes each input frame once; a convolution with 3 x 3 x 3 taps multiplies each value of it 27 x
- * `out` times. A single frame that is not enlarged is read where it lies. */
+ * cuDNN takes a clip at one address, while StarPU keeps each frame where it pleases: the frames are
+ * copied behind each other first, enlarged where the convolution enlarges, zeros before the start
+ * of the video. That reads and writes each input frame once; a convolution with 3 x 3 x 3 taps
+ * multiplies each value of it 27 x `out` times. A single frame that is not enlarged is read where
+ * it lies. */
 #include "kernels/cuda/convolve.h"
 #include "kernels/cuda/cudnn.h"
 #include "kernels/cuda/launch.h"

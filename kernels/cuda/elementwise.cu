@@ -1,4 +1,5 @@
-/* Kernels that touch each number once: conversion, activations, the timestep embedding, and the sampler. */
+/* Kernels that touch each number once: conversion, activations, the timestep embedding, and the
+ * sampler. */
 #include "kernels/cuda/launch.h"
 
 template <enum sdt_dtype FROM, enum sdt_dtype TO, int PACK>

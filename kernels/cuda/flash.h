@@ -1,12 +1,12 @@
 /* Attention without a matrix of scores, for one block of threads; attention.cu launches it, and
  * tests/kernels/cuda_attention runs the same lines on the host.
  *
- * flash_block: bf16 on tensor cores (FlashAttention-2, arXiv 2307.08691). A block makes 128 queries of one
- * head, each of its 4 warps 32 of them, over the keys 64 at a time. Queries, keys and values stand in
- * shared memory in rows of an odd number of 16-byte chunks: eight successive rows' same chunk then
- * lie in eight different groups of banks, so that no matrix load waits. While scores are made the values
- * travel, and while values are summed up the next keys do. Scores and sums stay in registers; a lane
- * has parts of four queries.
+ * flash_block: bf16 on tensor cores (FlashAttention-2, arXiv 2307.08691). A block makes 128 queries
+ * of one head, each of its 4 warps 32 of them, over the keys 64 at a time. Queries, keys and values
+ * stand in shared memory in rows of an odd number of 16-byte chunks: eight successive rows' same
+ * chunk then lie in eight different groups of banks, so that no matrix load waits. While scores are
+ * made the values travel, and while values are summed up the next keys do. Scores and sums stay in
+ * registers; a lane has parts of four queries.
  *
  * exact_warp: float32 arithmetic, one warp per query, any head size. */
 #ifndef STARDIT_CUDA_FLASH_H
@@ -15,7 +15,8 @@
 #include "kernels/cuda/block.h"
 #include "kernels/cuda/bodies.h"
 
-/* softmax(scale q k^T + bias) v of all heads. Strides in elements: between heads and between rows. */
+/* softmax(scale q k^T + bias) v of all heads. Strides in elements: between heads and between
+ * rows. */
 struct attention_call {
     int rows, e;
     int64_t keys;
@@ -42,7 +43,8 @@ template <int E> struct flash_shape {
     };
 };
 
-/* Starts to copy the `rows` rows of x, at most COUNT of them, to shared memory; zeros behind them. */
+/* Starts to copy the `rows` rows of x, at most COUNT of them, to shared memory; zeros behind
+ * them. */
 template <int E, int COUNT>
 SDT_BLOCK void flash_load(uint16_t *shared, const uint16_t *x, int stride, int e, int rows) {
     typedef flash_shape<E> shape;
@@ -99,8 +101,8 @@ SDT_BLOCK void flash_scores(const uint16_t *q /* of the warp */, const uint16_t 
     }
 }
 
-/* o [2 x 16 queries, E] += p v; p [2 x 16, 64] is rounded to bf16 and stands as the product wants it: what
- * a lane has of two neighbouring tiles of scores is what it must have of one of p. */
+/* o [2 x 16 queries, E] += p v; p [2 x 16, 64] is rounded to bf16 and stands as the product wants
+ * it: what a lane has of two neighbouring tiles of scores is what it must have of one of p. */
 template <int E>
 SDT_BLOCK void flash_values(const uint32_t p[2][FLASH_KEYS / 16][4], const uint16_t *v, int lane,
                             float o[2][E / 8][4]) {
@@ -120,8 +122,8 @@ SDT_BLOCK void flash_values(const uint32_t p[2][FLASH_KEYS / 16][4], const uint1
     }
 }
 
-/* Queries 128 tile.. of a head. scale > 0, e a multiple of 8 up to E, strides multiples of 8, pointers
- * aligned to 16 bytes. */
+/* Queries 128 tile.. of a head. scale > 0, e a multiple of 8 up to E, strides multiples of 8,
+ * pointers aligned to 16 bytes. */
 template <int E>
 SDT_BLOCK void flash_block(const struct attention_call &call, int tile, int head,
                            uint16_t *shared /* [flash_shape<E>::BYTES], aligned to 16 */) {
@@ -241,7 +243,7 @@ SDT_BLOCK void flash_block(const struct attention_call &call, int tile, int head
     }
 }
 
-/* ---- the exact way ------------------------------------------------------------------------------ */
+/* ---- the exact way --------------------------------------------------------------------------- */
 
 /* T5's bucket of a relative position, 32 buckets up to distance 128, both ways. */
 SDT_BODY int attention_bucket(int64_t rel) {
@@ -260,8 +262,8 @@ SDT_BODY int attention_bucket(int64_t rel) {
 
 enum { EXACT_GROUP = 4, EXACT_WARPS = 8, EXACT_LARGEST = 1024 /* e */ };
 
-/* One query by one warp: lane l has columns l, l + 32, ..., PARTS of them (e <= 32 PARTS). Keys go four at a
- * time, for sums that do not wait for each other. */
+/* One query by one warp: lane l has columns l, l + 32, ..., PARTS of them (e <= 32 PARTS). Keys go
+ * four at a time, for sums that do not wait for each other. */
 template <enum sdt_dtype dtype, int PARTS>
 SDT_BLOCK void exact_warp(const struct attention_call &call, int64_t row, int head) {
     int lane = block_thread() % 32;

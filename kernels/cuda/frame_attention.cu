@@ -1,6 +1,7 @@
-/* Attention over the pixels of one frame: a single head as wide as the frame has channels, too wide for
- * the kernels of flash.h. Some thousand queries at a time: scores through cuBLASLt, softmax of each row, and
- * the weighted values through cuBLASLt again. Widths that cuBLASLt does not take go the exact way. */
+/* Attention over the pixels of one frame: a single head as wide as the frame has channels, too wide
+ * for the kernels of flash.h. Some thousand queries at a time: scores through cuBLASLt, softmax of
+ * each row, and the weighted values through cuBLASLt again. Widths that cuBLASLt does not take go
+ * the exact way. */
 #include "kernels/cuda/attend.h"
 #include "kernels/cuda/plain.h"
 #include "kernels/cuda/product.h"

@@ -1,13 +1,14 @@
-/* Between tokens and heads: the split of a token tile into pieces by heads, with the row norm and the rotation
- * on the way, its inverse, and the gathering of pieces by head. The pieces' addresses travel in the kernel's
- * arguments, SDT_CUDA_PIECES at a time. */
+/* Between tokens and heads: the split of a token tile into pieces by heads, with the row norm and
+ * the rotation on the way, its inverse, and the gathering of pieces by head. The pieces' addresses
+ * travel in the kernel's arguments, SDT_CUDA_PIECES at a time. */
 #include "kernels/cuda/launch.h"
 
 static int batch(int pieces, int first) {
     return pieces - first < SDT_CUDA_PIECES ? pieces - first : SDT_CUDA_PIECES;
 }
 
-/* Copies heads and addresses of pieces first..first+n-1; true if all that hold heads are aligned. */
+/* Copies heads and addresses of pieces first..first+n-1; true if all that hold heads are
+ * aligned. */
 template <class P>
 static bool take_pieces(int first, int n, const int *head, P const *from, int *heads, P *to) {
     bool aligned = true;

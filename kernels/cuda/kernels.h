@@ -1,20 +1,20 @@
 /* CUDA kernels: the operations of stardit/kernels.h on device memory, queued on a worker's stream.
  *
- * Names are those of the CPU kernels with `sdt_cuda_`; meaning and order of the arguments are the same
- * unless a comment says otherwise. Rules that hold for all of them
- *  - T is the element type `dtype` of the call, SDT_F32 or SDT_BF16. Pointers to T are `void *`; `float *`
- *    is float32 whatever the dtype. Sums are kept in float32. SDT_F32 never uses TF32.
+ * Names are those of the CPU kernels with `sdt_cuda_`; meaning and order of the arguments are the
+ * same unless a comment says otherwise. Rules that hold for all of them
+ *  - T is the element type `dtype` of the call, SDT_F32 or SDT_BF16. Pointers to T are `void *`;
+ *    `float *` is float32 whatever the dtype. Sums are kept in float32. SDT_F32 never uses TF32.
  *  - They return as soon as the work is queued; nothing is allocated, freed or waited for.
  *  - SDT_OK, or SDT_ERROR_DEVICE with the message in sdt_cuda_error(cuda).
- *  - Bits depend on the arguments and the kind of GPU only, never on the device's number, on what else
- *    runs or on measured times.
+ *  - Bits depend on the arguments and the kind of GPU only, never on the device's number, on what
+ *    else runs or on measured times.
  *  - `scratch` is device memory of at least as many bytes as the `..._scratch` function says.
- * Pointers come from StarPU and are aligned to 256 bytes at the start of a vector; a row within one may
- * not be: 16-byte accesses need rows whose length allows them, and a slower way for the others.
+ * Pointers come from StarPU and are aligned to 256 bytes at the start of a vector; a row within one
+ * may not be: 16-byte accesses need rows whose length allows them, and a slower way for the others.
  *
- * Element-wise kernels, norms, rotation, gathers and the sampler have their bodies in kernels/cuda/bodies.h,
- * which compiles as plain C too: tests/kernels/cuda_bodies runs them on the host against the
- * references. */
+ * Element-wise kernels, norms, rotation, gathers and the sampler have their bodies in
+ * kernels/cuda/bodies.h, which compiles as plain C too: tests/kernels/cuda_bodies runs them on the
+ * host against the references. */
 #ifndef STARDIT_CUDA_KERNELS_H
 #define STARDIT_CUDA_KERNELS_H
 
@@ -27,27 +27,28 @@
 extern "C" {
 #endif
 
-/* ---- context.cu: what a GPU worker keeps ------------------------------------------------------ */
+/* ---- context.cu: what a GPU worker keeps ----------------------------------------------------- */
 
 /* One per GPU worker: stream, library handles, a fixed workspace for cuBLASLt and cuDNN, and the
  * plans that these libraries made for shapes seen so far. Used by one thread at a time. */
 struct sdt_cuda;
 
-/* On the calling thread's current device. `stream` is a cudaStream_t, borrowed. SDT_ERROR_DEVICE with
- * what failed: no memory for the workspace (bytes asked and free), driver older than the runtime (both
- * versions). cuDNN is optional: without it sdt_cuda_cudnn() says why and own kernels are used. */
+/* On the calling thread's current device. `stream` is a cudaStream_t, borrowed. SDT_ERROR_DEVICE
+ * with what failed: no memory for the workspace (bytes asked and free), driver older than the
+ * runtime (both versions). cuDNN is optional: without it sdt_cuda_cudnn() says why and own kernels
+ * are used. */
 enum sdt_status sdt_cuda_new(void *stream, struct sdt_cuda **cuda, struct sdt_error *err);
 void sdt_cuda_free(struct sdt_cuda *cuda); /* on the same device; NULL is fine */
 /* The last failure of a call with this context. */
 const struct sdt_error *sdt_cuda_error(const struct sdt_cuda *cuda);
-/* "9.19.0", or NULL with the reason in *why: not built with it, or libcudnn.so.9 not found. With a version,
- * *why is the last shape that it had no plan for, which went to an own kernel, or NULL. */
+/* "9.19.0", or NULL with the reason in *why: not built with it, or libcudnn.so.9 not found. With a
+ * version, *why is the last shape that it had no plan for, which went to an own kernel, or NULL. */
 const char *sdt_cuda_cudnn(const struct sdt_cuda *cuda, const char **why);
 /* Which attention and convolution are used: own kernels instead of cuDNN's when true (for
  * comparisons, and to keep bits where libcudnn differs). */
 void sdt_cuda_prefer_own(struct sdt_cuda *cuda, bool own);
 
-/* ---- elementwise.cu --------------------------------------------------------------------------- */
+/* ---- elementwise.cu -------------------------------------------------------------------------- */
 
 enum sdt_status sdt_cuda_convert(struct sdt_cuda *cuda, size_t n, enum sdt_dtype from,
                                  const void *x /* [n] */, enum sdt_dtype to, void *y /* [n] */);
@@ -70,7 +71,7 @@ enum sdt_status sdt_cuda_sampler_step(struct sdt_cuda *cuda, const struct sdt_sa
                                       float *x_last /* [n] */, float *m0 /* [n] */,
                                       float *m1 /* [n] */);
 
-/* ---- norm.cu ---------------------------------------------------------------------------------- */
+/* ---- norm.cu --------------------------------------------------------------------------------- */
 
 enum sdt_status sdt_cuda_layer_norm(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows, int d,
                                     const void *x /* [rows, d] */, float eps,
@@ -89,7 +90,7 @@ enum sdt_status sdt_cuda_channel_norm(struct sdt_cuda *cuda, enum sdt_dtype dtyp
                                       const float *gamma /* [C] */, int silu,
                                       void *y /* [pixels, C], may be x */);
 
-/* ---- linear.cu -------------------------------------------------------------------------------- */
+/* ---- linear.cu ------------------------------------------------------------------------------- */
 
 /* cuBLASLt with bias and GELU in its epilogue. */
 enum sdt_status sdt_cuda_linear(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows, int n, int k,
@@ -106,7 +107,7 @@ enum sdt_status sdt_cuda_linear_residual(struct sdt_cuda *cuda, enum sdt_dtype d
                                          void *y /* [rows, n] in place */, void *scratch);
 size_t sdt_cuda_linear_residual_scratch(enum sdt_dtype dtype, int rows, int n); /* bytes */
 
-/* ---- heads.cu: tokens <-> heads on one tile; exchange ------------------------------------------ */
+/* ---- heads.cu: tokens <-> heads on one tile; exchange ---------------------------------------- */
 
 /* At most SDT_CUDA_PIECES pieces go to the device in one launch's arguments; more take several. */
 #define SDT_CUDA_PIECES 64
@@ -128,7 +129,7 @@ enum sdt_status sdt_cuda_gather(struct sdt_cuda *cuda, enum sdt_dtype dtype, int
                                 const void *const *x /* host [tiles] -> [heads, block] */,
                                 void *y /* [heads, to->stride] */);
 
-/* ---- attention.cu ----------------------------------------------------------------------------- */
+/* ---- attention.cu ---------------------------------------------------------------------------- */
 
 /* o = softmax(scale q k^T) v per head; keys beyond `keys` in the last tile are not read. bf16 with
  * e <= 128, a multiple of 8: cuDNN's fused attention where it is, own tensor-core kernel elsewhere.
@@ -165,7 +166,7 @@ enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *cuda, enum sdt_dtype d
                                          void *o /* [pixels, C] */, void *scratch);
 size_t sdt_cuda_frame_attention_scratch(enum sdt_dtype dtype, int pixels, int channels);
 
-/* ---- latent.cu: latents (float32) as tokens, frames and video (float32) ------------------------ */
+/* ---- latent.cu: latents (float32) as tokens, frames and video (float32) ---------------------- */
 
 enum sdt_status sdt_cuda_patchify(struct sdt_cuda *cuda, enum sdt_dtype dtype,
                                   const struct sdt_patch *patch, int64_t first, int rows,
@@ -200,10 +201,10 @@ enum sdt_status sdt_cuda_place_tile(struct sdt_cuda *cuda, int frames, int tile_
                                     const float *tile /* [frames, tile_rows, tile_cols, 3] */,
                                     float *video /* [frames, height, width, 3] */);
 
-/* ---- conv.cu: causal video convolutions, channel-last ------------------------------------------ */
+/* ---- conv.cu: causal video convolutions, channel-last ---------------------------------------- */
 
-/* As sdt_conv_frame; x[i] NULL is a frame of zeros. bf16 with channels that are multiples of 8 goes through
- * cuDNN where it is and has a plan, all else through an own implicit-GEMM kernel. */
+/* As sdt_conv_frame; x[i] NULL is a frame of zeros. bf16 with channels that are multiples of 8 goes
+ * through cuDNN where it is and has a plan, all else through an own implicit-GEMM kernel. */
 enum sdt_status sdt_cuda_conv_frame(struct sdt_cuda *cuda, enum sdt_dtype dtype,
                                     const struct sdt_conv *conv,
                                     const void *const *x /* host [kt] -> [height, width, in] */,

@@ -1,5 +1,5 @@
-/* The latent's other shapes, rows of tokens and channel-last windows of frames, and decoded frames on their
- * way into the video. */
+/* The latent's other shapes, rows of tokens and channel-last windows of frames, and decoded frames
+ * on their way into the video. */
 #include "kernels/cuda/launch.h"
 
 template <enum sdt_dtype T>

@@ -1,5 +1,5 @@
-/* How the bodies of bodies.h become kernels: picking one by type and pack, loops, and sums over lanes. For
- * the .cu files of this folder only. */
+/* How the bodies of bodies.h become kernels: picking one by type and pack, loops, and sums over
+ * lanes. For the .cu files of this folder only. */
 #ifndef STARDIT_CUDA_LAUNCH_H
 #define STARDIT_CUDA_LAUNCH_H
 
@@ -19,7 +19,7 @@
                 ? kernel<SDT_F32, 4, true>                                                         \
                 : ((shape).kept ? kernel<SDT_F32, 1, true> : kernel<SDT_F32, 1, false>)))
 
-/* ---- element-wise: thread after thread a pack --------------------------------------------------- */
+/* ---- element-wise: thread after thread a pack ------------------------------------------------ */
 
 #define SDT_FLAT_THREADS 256u
 
@@ -35,7 +35,7 @@ __device__ static inline size_t flat_stride(int pack) {
     return (size_t)gridDim.x * blockDim.x * pack;
 }
 
-/* ---- lines: a block takes line after line, its threads the elements or packs of one ---------------- */
+/* ---- lines: a block takes line after line, its threads the elements or packs of one ---------- */
 
 static inline unsigned line_threads(size_t packs) {
     return packs >= 256 ? 256u : packs > 32 ? (unsigned)((packs + 31) / 32 * 32) : 32u;
@@ -45,10 +45,10 @@ static inline unsigned line_blocks(const struct sdt_cuda *cuda, size_t lines, un
     return sdt__cuda_blocks(cuda, lines * threads, threads);
 }
 
-/* ---- rows: lanes of a warp, or one block a row ------------------------------------------------- */
+/* ---- rows: lanes of a warp, or one block a row ----------------------------------------------- */
 
-/* Begins the thread's lane and returns its row; one beyond `rows` has no elements, so that its lanes stay
- * to take part in sums. No thread returns before the last sum. */
+/* Begins the thread's lane and returns its row; one beyond `rows` has no elements, so that its
+ * lanes stay to take part in sums. No thread returns before the last sum. */
 __device__ static inline size_t row_begin(struct body_row *row, enum sdt_dtype dtype, int pack,
                                           bool kept, int lanes, size_t rows, int d, const void *x,
                                           float *keep /* [SDT_KEEP * SDT_PACK] */) {
@@ -59,8 +59,8 @@ __device__ static inline size_t row_begin(struct body_row *row, enum sdt_dtype d
     return r;
 }
 
-/* The sum over a row's lanes, the same bits in all of them. Lanes are a power of two up to 32, or the whole
- * block. */
+/* The sum over a row's lanes, the same bits in all of them. Lanes are a power of two up to 32, or
+ * the whole block. */
 __device__ static inline float lanes_sum(float x, int lanes) {
     __shared__ float of_warp[32];
     int within = lanes < 32 ? lanes : 32;

@@ -1,15 +1,15 @@
-/* Linear layers: cuBLASLt, with bias and GELU in its epilogue where that is exact enough; an own plain
- * kernel for the shapes that it does not take. */
+/* Linear layers: cuBLASLt, with bias and GELU in its epilogue where that is exact enough; an own
+ * plain kernel for the shapes that it does not take. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cuda/plain.h"
 #include "kernels/cuda/product.h"
 
-/* ---- plans ------------------------------------------------------------------------------------ */
+/* ---- plans ----------------------------------------------------------------------------------- */
 
-/* The algorithm is what the heuristic names first for a shape; nothing is ever measured, so that bits do
- * not depend on time. */
+/* The algorithm is what the heuristic names first for a shape; nothing is ever measured, so that
+ * bits do not depend on time. */
 struct plan {
     struct sdt__product product;
     bool usable; /* false: cuBLASLt has no way */
@@ -55,10 +55,11 @@ static cudaDataType_t cuda_type(enum sdt_dtype dtype) {
     return dtype == SDT_BF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
-/* cuBLASLt is column-major: y^T [n, rows] = op(w) [n, k] x^T [k, rows], where a row-major matrix is its
- * transpose stored by columns. So w comes first, transposed unless it is [k, n], and the bias, one number
- * per row of y^T, is one per column of y. CUBLAS_COMPUTE_32F never uses TF32 (that would be
- * ..._FAST_TF32); sums of split inner dimensions are added in float32 and in a fixed order only. */
+/* cuBLASLt is column-major: y^T [n, rows] = op(w) [n, k] x^T [k, rows], where a row-major matrix is
+ * its transpose stored by columns. So w comes first, transposed unless it is [k, n], and the bias,
+ * one number per row of y^T, is one per column of y. CUBLAS_COMPUTE_32F never uses TF32 (that would
+ * be ..._FAST_TF32); sums of split inner dimensions are added in float32 and in a fixed order
+ * only. */
 static bool describe(struct plan *plan, const void *bias) {
     const struct sdt__product *p = &plan->product;
     cublasOperation_t turned = p->w_by_row ? CUBLAS_OP_N : CUBLAS_OP_T, straight = CUBLAS_OP_N;
@@ -149,7 +150,7 @@ static struct plan *find_plan(struct sdt_cuda *cuda, const struct sdt__product *
     return plans->plan[plans->count++] = plan;
 }
 
-/* ---- products ---------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 static bool whole_packs(const void *base, int ld, enum sdt_dtype dtype) {
     return body_aligned(base) && (size_t)ld * body_size(dtype) % ALIGNMENT == 0;
@@ -189,7 +190,7 @@ enum sdt_status sdt__product(struct sdt_cuda *cuda, const struct sdt__product *p
     return SDT_OK;
 }
 
-/* ---- what follows a product --------------------------------------------------------------------- */
+/* ---- what follows a product ------------------------------------------------------------------ */
 
 enum { THREADS = 256 };
 
@@ -259,7 +260,7 @@ static enum sdt_status add_rows(struct sdt_cuda *cuda, enum sdt_dtype dtype, int
     return sdt__cuda_launched(cuda, "gated residual");
 }
 
-/* ---- the plain kernel --------------------------------------------------------------------------- */
+/* ---- the plain kernel ------------------------------------------------------------------------ */
 
 /* Odd widths (12, 20, 50 in small test models) leave rows that are not aligned to 16 bytes. */
 template <enum sdt_dtype dtype>
@@ -289,7 +290,7 @@ static enum sdt_status launch_plain(struct sdt_cuda *cuda, enum sdt_dtype dtype,
     return SDT_OK;
 }
 
-/* ---- linear layers ------------------------------------------------------------------------------ */
+/* ---- linear layers --------------------------------------------------------------------------- */
 
 static struct sdt__product product_of(enum sdt_dtype dtype, int rows, int n, int k) {
     struct sdt__product product;
@@ -311,8 +312,8 @@ enum sdt_status sdt_cuda_linear(struct sdt_cuda *cuda, enum sdt_dtype dtype, int
     struct sdt__product product = product_of(dtype, rows, n, k);
     bool done = false;
     enum sdt_status status;
-    /* cuBLASLt's GELU is the tanh form as well, of unknown accuracy: enough for bf16, whose rounding
-     * hides it, while float32 takes ours. */
+    /* cuBLASLt's GELU is the tanh form as well, of unknown accuracy: enough for bf16, whose
+     * rounding hides it, while float32 takes ours. */
     bool gelu = epilogue == SDT_EPILOGUE_GELU_TANH && dtype == SDT_BF16;
     product.bias = bias != NULL;
     product.gelu = gelu;

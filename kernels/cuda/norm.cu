@@ -1,5 +1,5 @@
-/* Norms over a token's row (layer norm with its modulation, RMS norm) and over a pixel's channels. A row is
- * read once, into registers. */
+/* Norms over a token's row (layer norm with its modulation, RMS norm) and over a pixel's channels.
+ * A row is read once, into registers. */
 #include "kernels/cuda/launch.h"
 
 template <enum sdt_dtype T, int PACK, bool KEPT>

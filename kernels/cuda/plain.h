@@ -1,12 +1,12 @@
-/* The plain ways, for one block of threads: a linear layer of any width, and the softmax of a row. Written with
- * block.h; tests/kernels/cuda_plain runs them on the host. */
+/* The plain ways, for one block of threads: a linear layer of any width, and the softmax of a row.
+ * Written with block.h; tests/kernels/cuda_plain runs them on the host. */
 #ifndef STARDIT_CUDA_PLAIN_H
 #define STARDIT_CUDA_PLAIN_H
 
 #include "kernels/cuda/block.h"
 #include "kernels/cuda/bodies.h"
 
-/* ---- linear ------------------------------------------------------------------------------------- */
+/* ---- linear ---------------------------------------------------------------------------------- */
 
 /* y = epilogue(x w^T + bias), or with `residual` y += (gate_a + gate_b) (x w^T + bias). */
 struct plain_call {
@@ -93,7 +93,7 @@ SDT_BLOCK void plain_linear(const struct plain_call &call, int row0, int column0
     }
 }
 
-/* ---- softmax ------------------------------------------------------------------------------------ */
+/* ---- softmax --------------------------------------------------------------------------------- */
 
 enum { SOFTMAX_THREADS = 256, SOFTMAX_WARPS = SOFTMAX_THREADS / 32 };
 

@@ -5,9 +5,9 @@
 #include "kernels/cuda/context.h"
 
 extern "C" { /* C names, as all that the library exports */
-/* y = alpha x w (+ y), row-major: x [rows, k], w as [n, k] (`w_by_row` false: w^T is meant) or [k, n],
- * y [rows, n]. Leading dimensions in elements. Equal products have equal plans; compared as bytes, so
- * made from a zeroed struct. */
+/* y = alpha x w (+ y), row-major: x [rows, k], w as [n, k] (`w_by_row` false: w^T is meant) or [k,
+ * n], y [rows, n]. Leading dimensions in elements. Equal products have equal plans; compared as
+ * bytes, so made from a zeroed struct. */
 struct sdt__product {
     int rows, n, k;
     int ldx, ldw, ldy;
@@ -17,8 +17,8 @@ struct sdt__product {
     int gelu, bias;                /* in the epilogue */
 };
 
-/* Queues the product and sets *done; false where cuBLASLt has no way for it (or rows are not aligned to
- * 16 bytes, which its tensor-core kernels need): the caller goes another way. */
+/* Queues the product and sets *done; false where cuBLASLt has no way for it (or rows are not
+ * aligned to 16 bytes, which its tensor-core kernels need): the caller goes another way. */
 enum sdt_status sdt__product(struct sdt_cuda *cuda, const struct sdt__product *product, float alpha,
                              const void *x, const void *w, const void *bias /* [n] or NULL */,
                              void *y, bool *done);

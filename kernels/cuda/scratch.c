@@ -11,8 +11,8 @@ enum { CUDNN = false };
 enum { CUDNN = true };
 #endif
 
-/* Of the clip that cuDNN reads, bf16; 0 where a frame is read where it lies, where the channels rule
- * cuDNN out, and without it. */
+/* Of the clip that cuDNN reads, bf16; 0 where a frame is read where it lies, where the channels
+ * rule cuDNN out, and without it. */
 static size_t clip_bytes(enum sdt_dtype dtype, const struct sdt_conv *conv) {
     const void *const none[3] = {NULL, NULL, NULL};
     struct body_clip clip = body_clip_of(conv, none);
@@ -29,8 +29,8 @@ size_t sdt_cuda_time_upsample_scratch(enum sdt_dtype dtype, int height, int widt
     return clip_bytes(dtype, &half);
 }
 
-/* [rows, score row] float32 scores, then, in bf16, the same of weights: both starts are aligned to 16
- * bytes and more. float32 weights replace their scores. */
+/* [rows, score row] float32 scores, then, in bf16, the same of weights: both starts are aligned to
+ * 16 bytes and more. float32 weights replace their scores. */
 size_t sdt_cuda_frame_attention_scratch(enum sdt_dtype dtype, int pixels, int channels) {
     (void)channels;
     size_t scores = (size_t)sdt__score_rows(pixels) * sdt__score_row(pixels);

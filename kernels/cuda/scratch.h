@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/bodies.h"
 
-/* ---- attention over the pixels of a frame: some thousand queries at a time ------------------------ */
+/* ---- attention over the pixels of a frame: some thousand queries at a time ------------------- */
 
 /* Scores of one turn, in bytes, about: bounds the scratch memory. */
 #define SDT_SCORE_BYTES ((size_t)64 << 20)
@@ -20,7 +20,7 @@ static inline int sdt__score_rows(int pixels) {
     return rows < (size_t)pixels ? (int)rows : pixels;
 }
 
-/* ---- convolutions --------------------------------------------------------------------------------- */
+/* ---- convolutions ---------------------------------------------------------------------------- */
 
 /* The convolution that makes one of the two frames of an upsampling in time. */
 static inline struct sdt_conv sdt__time_half(int height, int width, int channels) {

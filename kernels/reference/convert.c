@@ -39,8 +39,8 @@ void sdt_convert_reference(enum sdt_dtype dtype, size_t n, const void *src, floa
     }
 }
 
-/* The neighbours of x are the bfloat16 towards 0, its upper half, and the next one. Past the largest
- * number stands infinity, which takes the place of 2^128 here. */
+/* The neighbours of x are the bfloat16 towards 0, its upper half, and the next one. Past the
+ * largest number stands infinity, which takes the place of 2^128 here. */
 static double bf16_value(unsigned bits) {
     double v = value(bits, 8, 7);
     return isinf(v) ? copysign(0x1p128, v) : v;

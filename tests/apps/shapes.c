@@ -1,5 +1,5 @@
-/* The scorer of the demo's videos on clips whose truth is known: rendered here, after the geometry that
- * checkpoints/README.md states. */
+/* The scorer of the demo's videos on clips whose truth is known: rendered here, after the geometry
+ * that checkpoints/README.md states. */
 #include "bench/shapes.h"
 
 #include <math.h>

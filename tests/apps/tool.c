@@ -70,7 +70,8 @@ static int change(char **argv) {
     return 0;
 }
 
-/* tool tensor OUT NAME D0 D1...: one tensor of normal noise. fill OUT NAME VALUE D0...: of one value. */
+/* tool tensor OUT NAME D0 D1...: one tensor of normal noise. fill OUT NAME VALUE D0...: of one
+ * value. */
 static int make_tensor(int argc, char **argv, const char *fill) {
     struct sdt_stored tensor = {.name = argv[1], .dtype = SDT_F32, .count = 1};
     struct sdt_error err;
@@ -93,7 +94,8 @@ static int make_tensor(int argc, char **argv, const char *fill) {
     return 0;
 }
 
-/* tool poison IN OUT NAME nan|inf: IN with NaN or infinity in the middle of the float tensor NAME. */
+/* tool poison IN OUT NAME nan|inf: IN with NaN or infinity in the middle of the float tensor
+ * NAME. */
 static int poison(char **argv) {
     struct sdt_safetensors *file = NULL;
     struct sdt_error err;

@@ -1,5 +1,5 @@
-/* Is there a GPU to test on? Prints what it is, one "key value" a line, or says in one line why there is none
- * and exits 77. */
+/* Is there a GPU to test on? Prints what it is, one "key value" a line, or says in one line why
+ * there is none and exits 77. */
 #include "config.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* near A B LIMIT: every tensor of the safetensors file B is in A with the same shape, both float32, and
- * |a - b|_2 <= LIMIT |b|_2. One line a tensor; exit 1 where one differs by more. */
+/* near A B LIMIT: every tensor of the safetensors file B is in A with the same shape, both float32,
+ * and |a - b|_2 <= LIMIT |b|_2. One line a tensor; exit 1 where one differs by more. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
-/* Dynamic aco decides by expected ends: it sends no attention to the helpers where transfers dominate, and
- * some where attention does. Two cost settings, told to the scheduler by the machine. */
+/* Dynamic aco decides by expected ends: it sends no attention to the helpers where transfers
+ * dominate, and some where attention does. Two cost settings, told to the scheduler by the
+ * machine. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

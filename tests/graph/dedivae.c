@@ -1,5 +1,6 @@
-/* DeDiVAE and Aco: several requests over two groups of devices give the bits of one device, whatever the
- * group sizes, aco mode and strategy; decoding overlaps denoising; latents stay within their bound.
+/* DeDiVAE and Aco: several requests over two groups of devices give the bits of one device,
+ * whatever the group sizes, aco mode and strategy; decoding overlaps denoising; latents stay within
+ * their bound.
  *
  * Every case runs in a process of its own, because StarPU is started anew with other devices. */
 #ifndef _GNU_SOURCE

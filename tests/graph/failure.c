@@ -10,7 +10,7 @@
 
 enum { DEVICES = 2, N = 100 };
 
-/* ---- a codelet that fails on purpose ---------------------------------------------------------- */
+/* ---- a codelet that fails on purpose --------------------------------------------------------- */
 
 struct breaks {
     enum sdt_status status;

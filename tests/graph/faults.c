@@ -1,13 +1,14 @@
-/* The Nth allocation and the Nth submission of a run fail, N stepping through the run: over one device, several
- * devices, and two groups with their threads. Every run ends with a clear error and takes nothing with it, and
- * the machine then gives the bits of the first run again. Starting a machine and opening a checkpoint likewise.
+/* The Nth allocation and the Nth submission of a run fail, N stepping through the run: over one
+ * device, several devices, and two groups with their threads. Every run ends with a clear error and
+ * takes nothing with it, and the machine then gives the bits of the first run again. Starting a
+ * machine and opening a checkpoint likewise.
  *
  *   faults [SECONDS [CASE]]     about as long for each case, default 8; only one case, from 0 on
  *
  * 8 seconds take a sample of the calls; 2000 take every one.
  *
- * graph/, codelets/ and the rest of stardit are linked into this program (tests/faults.h); StarPU is not, so
- * that it is our calls that fail. */
+ * graph/, codelets/ and the rest of stardit are linked into this program (tests/faults.h); StarPU
+ * is not, so that it is our calls that fail. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -26,7 +27,7 @@
 
 enum { REQUESTS = 2, SIZE = 32, FRAMES = 5, STEPS = 1, PIXELS = 3 * FRAMES * SIZE * SIZE };
 
-/* ---- StarPU's functions that may fail ------------------------------------------------------------ */
+/* ---- StarPU's functions that may fail -------------------------------------------------------- */
 
 struct starpu_task *__real_starpu_task_create(void);
 int __real_starpu_task_submit(struct starpu_task *task);
@@ -47,8 +48,9 @@ int __wrap_starpu_task_submit(struct starpu_task *task) {
     return faults_refuse(&submissions) ? -ENODEV : __real_starpu_task_submit(task);
 }
 
-/* jansson's blocks, which stardit frees, are counted; they do not fail, because jansson 2.14 ends the program
- * when it has no memory for a string with an escape in it. Its other failures: tests/checkpoint/memory.c. */
+/* jansson's blocks, which stardit frees, are counted; they do not fail, because jansson 2.14 ends
+ * the program when it has no memory for a string with an escape in it. Its other failures:
+ * tests/checkpoint/memory.c. */
 static void *json_block(size_t size) {
     bool armed = atomic_exchange(&faults.armed, false);
     void *block = __wrap_malloc(size);
@@ -56,7 +58,7 @@ static void *json_block(size_t size) {
     return block;
 }
 
-/* ---- what is tried ------------------------------------------------------------------------------- */
+/* ---- what is tried --------------------------------------------------------------------------- */
 
 struct test {
     int dit, vae; /* devices; 0 VAE devices: one group */

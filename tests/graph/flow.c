@@ -142,7 +142,8 @@ struct bound {
     atomic_int most;
 };
 
-/* At a task's end, which counts as pending: gives the inserting thread time to run ahead as far as it may. */
+/* At a task's end, which counts as pending: gives the inserting thread time to run ahead as far as
+ * it may. */
 static void look(void *arg) {
     const struct timespec moment = {0, 1000 * 1000};
     struct bound *bound = arg;

@@ -1,6 +1,6 @@
-/* A request that a device's memory limit (STARPU_LIMIT_CPU_NUMA_n_MEM) leaves no room for is refused
- * before its tasks are submitted, with the numbers in the message, and its latent is kept; the
- * requests before and after it finish. Once for decoding, once for denoising. */
+/* A request that a device's memory limit (STARPU_LIMIT_CPU_NUMA_n_MEM) leaves no room for is
+ * refused before its tasks are submitted, with the numbers in the message, and its latent is kept;
+ * the requests before and after it finish. Once for decoding, once for denoising. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
-/* No mapping decision changes the result: the golden Wan transformer, 200 times, each task on a worker drawn at
- * random among all workers of all devices, in random order (policy "scatter", worker masks off).
+/* No mapping decision changes the result: the golden Wan transformer, 200 times, each task on a
+ * worker drawn at random among all workers of all devices, in random order (policy "scatter",
+ * worker masks off).
  *
  *   scatter [RUNS]     default 200
  */

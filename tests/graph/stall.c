@@ -1,7 +1,7 @@
-/* Tasks that end after their run was given up (SDT_ERROR_STALLED) find what they look at, and no longer reach the
- * caller, whose objects may be gone: a task's end is held up until the run has returned, then let go. While
- * text is encoded, denoising, decoding; with one group and with two. Worth most in a build with
- * --enable-sanitizers=address. */
+/* Tasks that end after their run was given up (SDT_ERROR_STALLED) find what they look at, and no
+ * longer reach the caller, whose objects may be gone: a task's end is held up until the run has
+ * returned, then let go. While text is encoded, denoising, decoding; with one group and with two.
+ * Worth most in a build with --enable-sanitizers=address. */
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>

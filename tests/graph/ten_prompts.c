@@ -1,6 +1,6 @@
-/* Ten prompts on 7 + 1 devices: decoding of request k overlaps denoising of request k + 1, for every k; latents
- * alive stay within their bound; memory is flat from the third prompt on; and no device of one group ever
- * needs the room of the other group's weights. */
+/* Ten prompts on 7 + 1 devices: decoding of request k overlaps denoising of request k + 1, for
+ * every k; latents alive stay within their bound; memory is flat from the third prompt on; and no
+ * device of one group ever needs the room of the other group's weights. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

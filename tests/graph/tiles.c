@@ -1,5 +1,5 @@
-/* Tiles of any size give the same bits: a whole forward of the golden Wan transformer over 297 tokens, with tiles
- * of 4 to 512 rows, on one device and on three. */
+/* Tiles of any size give the same bits: a whole forward of the golden Wan transformer over 297
+ * tokens, with tiles of 4 to 512 rows, on one device and on three. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,11 +1,11 @@
-/* PipeSP natively: the trace shows each outgoing chunk's transfer requested when its attention task ends, not
- * when the last one does.
+/* PipeSP natively: the trace shows each outgoing chunk's transfer requested when its attention task
+ * ends, not when the last one does.
  *
- * One forward of the demo transformer is inserted while StarPU is paused, so that no request can wait for an
- * insertion. Then, from the trace alone: between the end of an attention task and `ready` of the exchange
- * that takes its piece home, the worker has begun nothing else. The same is asked of ulysses, whose exchange
- * waits for all chunks: there it must not hold. That `ready` is the time of the request is shown by
- * standing in front of StarPU's own function for it. */
+ * One forward of the demo transformer is inserted while StarPU is paused, so that no request can
+ * wait for an insertion. Then, from the trace alone: between the end of an attention task and
+ * `ready` of the exchange that takes its piece home, the worker has begun nothing else. The same is
+ * asked of ulysses, whose exchange waits for all chunks: there it must not hold. That `ready` is
+ * the time of the request is shown by standing in front of StarPU's own function for it. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -23,7 +23,7 @@
 
 enum { DEVICES = 3, TEXT_ROWS = 4, MOST_TASKS = 20000 };
 
-/* ---- requests, as StarPU gets them ------------------------------------------------------------- */
+/* ---- requests, as StarPU gets them ----------------------------------------------------------- */
 
 static _Atomic double requested_us[MOST_TASKS]; /* by task id; 0: not yet */
 
@@ -38,7 +38,7 @@ int starpu_prefetch_task_input_for(struct starpu_task *task, unsigned worker) {
     return real(task, worker);
 }
 
-/* ---- the trace ----------------------------------------------------------------------------------- */
+/* ---- the trace ------------------------------------------------------------------------------- */
 
 struct event {
     const char *name;
@@ -80,7 +80,8 @@ static struct event *read_events(const json_t *root, size_t *count) {
     return event;
 }
 
-/* The exchange that takes the piece of attention task a to its tile's home: of its chunk, or of all. */
+/* The exchange that takes the piece of attention task a to its tile's home: of its chunk, or of
+ * all. */
 static const struct event *taker(const struct event *event, size_t count, const struct event *a) {
     const struct event *of_all = NULL;
     for (size_t i = 0; i < count; i++) {
@@ -133,7 +134,7 @@ static struct found examine(const struct event *event, size_t count, int request
     return found;
 }
 
-/* ---- the forwards -------------------------------------------------------------------------------- */
+/* ---- the forwards ---------------------------------------------------------------------------- */
 
 static enum sdt_status forward(struct sdt_machine *machine, struct sdt_dit *dit,
                                const char *strategy, int request, struct sdt_error *err) {

@@ -1,6 +1,6 @@
-/* Vectors of bfloat16: parameters registered where they are mapped or converted once, whatever type is
- * stored, and predictions that count their bytes. On the host, so that a machine without a GPU sees
- * what one would be given. */
+/* Vectors of bfloat16: parameters registered where they are mapped or converted once, whatever type
+ * is stored, and predictions that count their bytes. On the host, so that a machine without a GPU
+ * sees what one would be given. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* DeDiVAE keeps weights where they are used: at the end of every task StarPU is asked whether a DiT
- * weight has room on a VAE device, or a VAE weight on a DiT device. Never, in three requests on 3 + 1
- * devices, whatever attention co-processing does. The co-located run on the same four devices shows
- * that the question would find them, and what the separation saves. */
+ * weight has room on a VAE device, or a VAE weight on a DiT device. Never, in three requests on 3 +
+ * 1 devices, whatever attention co-processing does. The co-located run on the same four devices
+ * shows that the question would find them, and what the separation saves. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* A family that this tree does not know: a transformer whose text joins self attention, and whose
- * guidance is an input. A program that brings it along shows that a family is one file, and the line
- * that names it (here sdt__guest_family). Decoder and text encoder are borrowed. */
+ * guidance is an input. A program that brings it along shows that a family is one file, and the
+ * line that names it (here sdt__guest_family). Decoder and text encoder are borrowed. */
 #include "graph/models/family.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
-/* A CUDA driver for plans without a GPU: libcudnn loads the kernels that it has compiled, and this lets it. All
- * else it refuses, because there is no GPU. tests/kernels/cudnn_plans loads it as libcuda.so.1 before cuDNN
- * looks for one. */
+/* A CUDA driver for plans without a GPU: libcudnn loads the kernels that it has compiled, and this
+ * lets it. All else it refuses, because there is no GPU. tests/kernels/cudnn_plans loads it as
+ * libcuda.so.1 before cuDNN looks for one. */
 enum { ACCEPTED = 0, REFUSED = 100 }; /* CUDA_SUCCESS, CUDA_ERROR_NO_DEVICE */
 
 #define ANSWER(name, answer)                                                                       \

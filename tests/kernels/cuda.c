@@ -1,9 +1,10 @@
-/* Every kernel of kernels/cuda/kernels.h against the references, on a GPU: float32 and bfloat16, odd shapes
- * and tails, own kernels and cuDNN's. Skipped where there is no GPU, no driver or no CUDA in the
- * build. With --small only sizes that compute-sanitizer gets through in minutes.
+/* Every kernel of kernels/cuda/kernels.h against the references, on a GPU: float32 and bfloat16,
+ * odd shapes and tails, own kernels and cuDNN's. Skipped where there is no GPU, no driver or no
+ * CUDA in the build. With --small only sizes that compute-sanitizer gets through in minutes.
  *
- * Looser than check.h in float32: attention 1e-5, as exp2 of the GPU is good to 2 units in the last place
- * and sums go over keys in other groups; linear layers 5e-6 beyond 1000 terms, one chain of sums. */
+ * Looser than check.h in float32: attention 1e-5, as exp2 of the GPU is good to 2 units in the last
+ * place and sums go over keys in other groups; linear layers 5e-6 beyond 1000 terms, one chain of
+ * sums. */
 #include "config.h"
 
 #include <stdio.h>
@@ -23,7 +24,7 @@ int main(void) {
 static const double one_rounding = 3e-3, two_roundings = 6e-3;
 static const enum sdt_dtype both[] = {SDT_F32, SDT_BF16};
 
-/* ---- element-wise ------------------------------------------------------------------------------ */
+/* ---- element-wise ---------------------------------------------------------------------------- */
 
 static void check_convert(size_t n) {
     float *x = numbers(n, 100.f), *rounded = numbers(n, 0.f);
@@ -103,7 +104,7 @@ static void check_sampler(size_t n, unsigned terms) {
         free(want[i]);
 }
 
-/* ---- norms ------------------------------------------------------------------------------------- */
+/* ---- norms ----------------------------------------------------------------------------------- */
 
 static void check_layer_norm(enum sdt_dtype dtype, int rows, int d, unsigned given) {
     size_t n = (size_t)rows * (size_t)d;
@@ -171,7 +172,7 @@ static void check_channel_norm(enum sdt_dtype dtype, size_t pixels, int channels
     free(want);
 }
 
-/* ---- linear ------------------------------------------------------------------------------------ */
+/* ---- linear ---------------------------------------------------------------------------------- */
 
 static void check_linear(enum sdt_dtype dtype, int rows, int n, int k, enum sdt_epilogue epilogue,
                          int with_bias) {
@@ -216,7 +217,7 @@ static void check_residual(enum sdt_dtype dtype, int rows, int n, int k, int gat
         free(all[i]);
 }
 
-/* ---- heads ------------------------------------------------------------------------------------- */
+/* ---- heads ----------------------------------------------------------------------------------- */
 
 enum { MOST_PIECES = SDT_CUDA_PIECES + 6 };
 
@@ -290,7 +291,7 @@ static void check_gather(enum sdt_dtype dtype, int tiles, int heads, size_t bloc
     free(want);
 }
 
-/* ---- attention --------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 /* Rows behind the last key are NaN: they must not count. */
 static void check_attention(enum sdt_dtype dtype, int heads, int rows, int e, int tile, int keys,
@@ -410,7 +411,7 @@ static void check_frame_attention(enum sdt_dtype dtype, int pixels, int channels
     free(want);
 }
 
-/* ---- latents, frames, video -------------------------------------------------------------------- */
+/* ---- latents, frames, video ------------------------------------------------------------------ */
 
 static void check_patches(enum sdt_dtype dtype, struct sdt_patch patch, int rows) {
     const int *s = patch.size;
@@ -541,7 +542,7 @@ static void check_place(int frames, int tile_rows, int tile_cols, int rows, int 
     free(want);
 }
 
-/* ---- convolutions ------------------------------------------------------------------------------ */
+/* ---- convolutions ---------------------------------------------------------------------------- */
 
 /* zeros: how many of the oldest frames lie before the start of the clip */
 static void check_conv(enum sdt_dtype dtype, struct sdt_conv conv, int with_residual, int zeros) {
@@ -630,7 +631,7 @@ static void check_time_upsample(enum sdt_dtype dtype, int height, int width, int
     free(want);
 }
 
-/* ---- sizes ------------------------------------------------------------------------------------- */
+/* ---- sizes ----------------------------------------------------------------------------------- */
 
 static void run_elementwise(enum sdt_dtype dtype) {
     static const size_t sizes[] = {0, 1, 7, 8, 9, 1000, 70001};

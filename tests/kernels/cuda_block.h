@@ -1,7 +1,7 @@
-/* A block of GPU threads on the host: kernels written with kernels/cuda/block.h run unchanged, each thread a
- * coroutine, and what a GPU would get wrong without a word is counted here:
- *  - a copy to shared memory lands when its thread waits for it, and leaves rubbish (NaN) until then:
- *    a missing wait, and a copy to where others still read, show in the numbers;
+/* A block of GPU threads on the host: kernels written with kernels/cuda/block.h run unchanged, each
+ * thread a coroutine, and what a GPU would get wrong without a word is counted here:
+ *  - a copy to shared memory lands when its thread waits for it, and leaves rubbish (NaN) until
+ *    then: a missing wait, and a copy to where others still read, show in the numbers;
  *  - warps run in one of two orders, each as far as it can: a missing barrier shows as well;
  *  - copies must come from where the caller said that there is data (block_allow), aligned;
  *  - the eight rows of each matrix that is loaded must lie in different groups of banks;

@@ -1,9 +1,11 @@
-/* The bodies of the CUDA kernels on the host: looped over as the launches do, lanes one after the other, for
- * both types, aligned or not, against the references. Loops stand for blocks and threads; what one thread
- * may not see of another before a sum is written only after it here as well.
+/* The bodies of the CUDA kernels on the host: looped over as the launches do, lanes one after the
+ * other, for both types, aligned or not, against the references. Loops stand for blocks and
+ * threads; what one thread may not see of another before a sum is written only after it here as
+ * well.
  *
- * Tolerances are check.h's for float32. A bf16 result may be half a unit of its last place away from the
- * float32 one, 2^-8 of the value; what is only moved must have the bits of the rounded number. */
+ * Tolerances are check.h's for float32. A bf16 result may be half a unit of its last place away
+ * from the float32 one, 2^-8 of the value; what is only moved must have the bits of the rounded
+ * number. */
 #include "kernels/cuda/bodies.h"
 #include "kernels/reference.h"
 #include "tests/kernels/check.h"
@@ -15,7 +17,7 @@ static double within(double tolerance, enum sdt_dtype dtype) {
     return dtype == SDT_BF16 ? tolerance + 0x1.01p-8 : tolerance;
 }
 
-/* ---- arrays as a device holds them -------------------------------------------------------------- */
+/* ---- arrays as a device holds them ----------------------------------------------------------- */
 
 struct array {
     enum sdt_dtype dtype;
@@ -91,7 +93,7 @@ static void expect(bool right, const char *what) {
     }
 }
 
-/* ---- bf16 --------------------------------------------------------------------------------------- */
+/* ---- bf16 ------------------------------------------------------------------------------------ */
 
 /* x rounded by definition: the nearer neighbour, the even one of two equally near. */
 static uint16_t nearest(float x) {
@@ -133,7 +135,7 @@ static void check_bf16(void) {
     expect(body_two_bf16(1.f, -2.f) == 0xc0003f80u, "bf16: a pair is in the wrong order");
 }
 
-/* ---- element by element -------------------------------------------------------------------------- */
+/* ---- element by element ---------------------------------------------------------------------- */
 
 /* `threads` in all, whatever blocks they come in. */
 #define FLAT(threads, pack, n, i)                                                                  \
@@ -260,7 +262,7 @@ static void check_sampler(size_t n, unsigned terms, bool shifted, bool in_place)
     free(u.base);
 }
 
-/* ---- residual and merge --------------------------------------------------------------------------- */
+/* ---- residual and merge ---------------------------------------------------------------------- */
 
 static void check_residual(int rows, int n, enum sdt_dtype dtype, enum sdt_dtype t_dtype,
                            unsigned given, bool shifted) {
@@ -335,7 +337,7 @@ static void check_merge_without_keys(void) {
            "merge of no keys with none is not nothing");
 }
 
-/* ---- rows ----------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 struct rows {
     enum sdt_dtype dtype;
@@ -542,7 +544,7 @@ static void check_channel_norm(size_t pixels, int channels, enum sdt_dtype dtype
     free(g.base);
 }
 
-/* ---- heads ---------------------------------------------------------------------------------------- */
+/* ---- heads ----------------------------------------------------------------------------------- */
 
 enum { MOST_PIECES = 2 * SDT_CUDA_PIECES + 10 };
 
@@ -692,7 +694,7 @@ static void check_gather(int tiles, int heads, struct sdt_gather to, enum sdt_dt
     free(y.base);
 }
 
-/* ---- latents and video ----------------------------------------------------------------------------- */
+/* ---- latents and video ----------------------------------------------------------------------- */
 
 static void check_patches(struct sdt_patch patch, int rows, enum sdt_dtype dtype) {
     size_t n = (size_t)patch.channels * patch.frames * patch.height * patch.width;
@@ -850,7 +852,7 @@ static void check_place(int frames, int tile_rows, int tile_cols, int rows, int 
     free(want);
 }
 
-/* ---- all of them ------------------------------------------------------------------------------------ */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 static void check_flat(void) {
     static const size_t sizes[] = {0, 1, 3, 7, 8, 9, 31, 64, 1000};

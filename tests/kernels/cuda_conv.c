@@ -1,7 +1,8 @@
-/* The CUDA convolution on the host: kernels/cuda/conv_tile.h drives the same loads, fragments, products
- * and stores that kernels/cuda/conv.cu makes on a GPU, with ldmatrix and mma as the PTX manual lays
- * them out, against the reference. Shared memory starts each step as NaN, every output must be written
- * once, and eight rows of a fragment must lie in different banks. Needs no GPU and no CUDA. */
+/* The CUDA convolution on the host: kernels/cuda/conv_tile.h drives the same loads, fragments,
+ * products and stores that kernels/cuda/conv.cu makes on a GPU, with ldmatrix and mma as the PTX
+ * manual lays them out, against the reference. Shared memory starts each step as NaN, every output
+ * must be written once, and eight rows of a fragment must lie in different banks. Needs no GPU and
+ * no CUDA. */
 #include "kernels/cuda/conv_tile.h"
 #include "kernels/reference.h"
 #include "tests/kernels/check.h"
@@ -15,8 +16,8 @@ struct arrays {
     int *written; /* [pixels, out] */
 };
 
-/* PTX: lane l gets elements 2 (l % 4) and the next of row l / 4 of each matrix; rows of matrix j are named by
- * lanes 8 j to 8 j + 7. */
+/* PTX: lane l gets elements 2 (l % 4) and the next of row l / 4 of each matrix; rows of matrix j
+ * are named by lanes 8 j to 8 j + 7. */
 static void ldmatrix(int matrices, const float *const *address /* [32] */,
                      float r[LANES][4][2] /* [lane, matrix, 2] */) {
     for (int lane = 0; lane < LANES; lane++)

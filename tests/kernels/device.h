@@ -1,10 +1,10 @@
 /* What the tests on a GPU share beside check.h: arrays in its memory, and comparisons that know the
  * storage type.
  *
- * An array lies between two guards that no kernel may write and starts as NaN unless it gets values. Values
- * of bfloat16 arrays are rounded first, so that the reference sees the same numbers.
- * float32 results are held to check.h's tolerances unless a test says why not; bfloat16 results to a
- * limit on |got - want|_2 / |want|_2, where one rounding of the result alone gives 1.7e-3. */
+ * An array lies between two guards that no kernel may write and starts as NaN unless it gets
+ * values. Values of bfloat16 arrays are rounded first, so that the reference sees the same numbers.
+ * float32 results are held to check.h's tolerances unless a test says why not; bfloat16 results to
+ * a limit on |got - want|_2 / |want|_2, where one rounding of the result alone gives 1.7e-3. */
 #ifndef STARDIT_TESTS_KERNELS_DEVICE_H
 #define STARDIT_TESTS_KERNELS_DEVICE_H
 

@@ -1,5 +1,6 @@
-/* Linear layers: odd sizes, every epilogue and gate, other alignments; weights of every type, packed or not,
- * and any number of rows, give the same bits, with each micro-kernel of this processor. */
+/* Linear layers: odd sizes, every epilogue and gate, other alignments; weights of every type,
+ * packed or not, and any number of rows, give the same bits, with each micro-kernel of this
+ * processor. */
 #include "kernels/cpu/micro_kernel.h"
 #include "kernels/reference.h"
 #include "tests/kernels/check.h"
@@ -67,7 +68,7 @@ static void check_residual(int rows, int n, int k, int gates, int with_bias) {
     free(packed);
 }
 
-/* ---- bits ------------------------------------------------------------------------------------- */
+/* ---- bits ------------------------------------------------------------------------------------ */
 
 /* Rows 1..most at every offset up to `offsets` apart from the end, against each row alone. */
 static void check_rows(int n, int k, int most, int offsets) {
@@ -120,8 +121,8 @@ static void check_types(int rows, int n, int k) {
     float *want = blank(ny), *got = blank(ny);
     if (!half || !brain || !wide)
         abort();
-    /* Odd bytes: what a file holds need not be aligned. Exponents of a half, 7 bits of mantissa; some
-     * subnormal halves. */
+    /* Odd bytes: what a file holds need not be aligned. Exponents of a half, 7 bits of mantissa;
+     * some subnormal halves. */
     char *odd = (char *)half + 1;
     for (size_t i = 0; i < count; i++) {
         uint16_t bits = (uint16_t)(random_bits() & 0xbff8);
@@ -153,8 +154,8 @@ static void check_types(int rows, int n, int k) {
     free(got);
 }
 
-/* One micro-kernel, and whether its bits are those of the processor's own: all use fused multiply-adds where
- * there are any. */
+/* One micro-kernel, and whether its bits are those of the processor's own: all use fused
+ * multiply-adds where there are any. */
 static void check_variant(const char *name, int fused) {
     enum { ROWS = 37, N = 131, K = 700 };
     float *x = numbers(ROWS * K, 1.f), *w = numbers(N * K, 1.f);

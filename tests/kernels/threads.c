@@ -1,7 +1,7 @@
 /* Kernels in several threads at once, BLAS below them: the same bits as alone, every time.
  *
- * Small products often, because that is where a BLAS without locks mixes up its callers' work buffers
- * (OpenBLAS's serial build fails here within a second). */
+ * Small products often, because that is where a BLAS without locks mixes up its callers' work
+ * buffers (OpenBLAS's serial build fails here within a second). */
 #include "kernels/kernels.h"
 #include "tests/kernels/check.h"
 

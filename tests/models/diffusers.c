@@ -1,5 +1,6 @@
-/* The whole way against diffusers: prompt to tokens to states to latent to pixels, on the demo checkpoint,
- * with the sigma schedule of diffusers before and after 0.37 (tests/golden/make_demo_reference.py). */
+/* The whole way against diffusers: prompt to tokens to states to latent to pixels, on the demo
+ * checkpoint, with the sigma schedule of diffusers before and after 0.37
+ * (tests/golden/make_demo_reference.py). */
 #include <config.h>
 
 #include <math.h>

@@ -1,6 +1,6 @@
-/* Whole pipelines against diffusers' (tests/golden/make_pipelines.py): the demo checkpoint with every scheduler
- * class and shift, as a folder that names them, at several numbers of steps and guidances, from seed and
- * prompt to the last latent, and to pixels once for each scheduler. */
+/* Whole pipelines against diffusers' (tests/golden/make_pipelines.py): the demo checkpoint with
+ * every scheduler class and shift, as a folder that names them, at several numbers of steps and
+ * guidances, from seed and prompt to the last latent, and to pixels once for each scheduler. */
 #include <config.h>
 
 #include <dirent.h>

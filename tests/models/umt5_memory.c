@@ -1,5 +1,5 @@
-/* A prompt through a text encoder of UMT5-XXL's layout in F32 (22.7 GB, a sparse file of zeros): resident
- * memory must stay under 6 GB, because layers are dropped as soon as they are done. */
+/* A prompt through a text encoder of UMT5-XXL's layout in F32 (22.7 GB, a sparse file of zeros):
+ * resident memory must stay under 6 GB, because layers are dropped as soon as they are done. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

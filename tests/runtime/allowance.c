@@ -1,5 +1,5 @@
-/* What a process may use, from files made here: control groups of both versions, nested, in containers, without
- * limits, and nonsense; and from a real affinity mask. */
+/* What a process may use, from files made here: control groups of both versions, nested, in
+ * containers, without limits, and nonsense; and from a real affinity mask. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -144,7 +144,8 @@ static void version_2(void) {
 }
 
 static void containers(void) {
-    /* docker without a namespace of its own: the group's path is the host's, the mount begins there. */
+    /* docker without a namespace of its own: the group's path is the host's, the mount begins
+     * there. */
     begin("5:cpu,cpuacct:/docker/abc\n6:memory:/docker/abc\n",
           "31 23 0:29 /docker/abc /sys/fs/cgroup/cpu\\040here ro - cgroup cgroup rw,cpuacct,cpu\n"
           "33 23 0:31 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n");

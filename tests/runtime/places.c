@@ -1,5 +1,5 @@
-/* Places: devices with unequal workers have those and no others, tasks run there, and speeds are what the
- * workers or the caller say. Schedulers are told the same. */
+/* Places: devices with unequal workers have those and no others, tasks run there, and speeds are
+ * what the workers or the caller say. Schedulers are told the same. */
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -33,7 +33,8 @@ static struct sdt_machine *open_machine(const struct sdt_machine_options *option
     return machine;
 }
 
-/* Tasks placed on a device run on its workers, which are on its memory node and on no other device. */
+/* Tasks placed on a device run on its workers, which are on its memory node and on no other
+ * device. */
 static void check_place(struct sdt_machine *machine, const struct sdt_place *place, int workers,
                         const char *name) {
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);

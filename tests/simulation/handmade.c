@@ -1,14 +1,14 @@
-/* The hand-made case of the design, in simulated time: 8 GPUs, a layer of 4 ms projection, 30 ms attention and
- * 8 ms of everything else on each, and exchanges of 5.3 ms in all if nothing hides them (q, k, v and o,
- * 1.325 ms each). 24 heads, so 3 chunks of one head on each GPU.
+/* The hand-made case of the design, in simulated time: 8 GPUs, a layer of 4 ms projection, 30 ms
+ * attention and 8 ms of everything else on each, and exchanges of 5.3 ms in all if nothing hides
+ * them (q, k, v and o, 1.325 ms each). 24 heads, so 3 chunks of one head on each GPU.
  *
  *   handmade STRATEGY joined|apart
  *
- * The strategies, the layout and the policy are the real ones; only the model's own parts are stand-ins that
- * last as long as said. joined: one task projects q, k and v; apart: three of a third each, as Wan's.
- * Prints one line: strategy, variant, ms a layer, what it should be, the difference, the two bounds that it
- * cannot beat (work and transfers, ms), bytes moved over the strategy's own formula. TRACE=FILE in the
- * environment: a Chrome trace in virtual time. */
+ * The strategies, the layout and the policy are the real ones; only the model's own parts are
+ * stand-ins that last as long as said. joined: one task projects q, k and v; apart: three of a
+ * third each, as Wan's. Prints one line: strategy, variant, ms a layer, what it should be, the
+ * difference, the two bounds that it cannot beat (work and transfers, ms), bytes moved over the
+ * strategy's own formula. TRACE=FILE in the environment: a Chrome trace in virtual time. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,11 +115,11 @@ static double run_ms(struct sdt_flow *flow, const struct sdt_strategy *strategy,
     return (sdt__now() - start) * 1e3;
 }
 
-/* What a layer takes.
- * PipeSP hides every exchange that can be hidden. Of what comes in, the first chunk is waited for: of q, k and v
- * if they come out of one task; of k alone if v and q travel during the projections after theirs. Of
- * what goes out, the last piece: a chunk's share of one other GPU's tokens.
- * Ulysses hides nothing, except that with three projections v and k travel before q is projected. */
+/* What a layer takes. PipeSP hides every exchange that can be hidden. Of what comes in, the first
+ * chunk is waited for: of q, k and v if they come out of one task; of k alone if v and q travel
+ * during the projections after theirs. Of what goes out, the last piece: a chunk's share of one
+ * other GPU's tokens. Ulysses hides nothing, except that with three projections v and k travel
+ * before q is projected. */
 static double expected_ms(const struct sdt_strategy *strategy, bool joined) {
     double tensor = EXCHANGE_MS / 4.0, chunk = tensor / CHUNKS;
     if (!strcmp(strategy->name, "pipesp"))
@@ -127,8 +127,8 @@ static double expected_ms(const struct sdt_strategy *strategy, bool joined) {
     return WORK_MS + (joined ? 4.0 : 2.0) * tensor;
 }
 
-/* A simulated GPU is a GPU: its kind, the type it computes in unless told otherwise, its tiles, and the
- * scratch memory of its kernels. */
+/* A simulated GPU is a GPU: its kind, the type it computes in unless told otherwise, its tiles, and
+ * the scratch memory of its kernels. */
 static bool are_gpus(const struct sdt_machine *machine) {
     struct sdt_placement placement = {0};
     struct sdt_kinds kinds;
