@@ -35,7 +35,7 @@ static enum sdt_status set_policy(struct sdt_machine *machine, const char *wante
     if (!name)
         name = getenv("STARPU_SCHED");
     if (!name || !*name)
-        name = sdt_policy_pipedit.policy_name;
+        name = sdt_policies[0]->policy_name;
     conf->sched_policy = sdt_policy_find(name);
     if (!conf->sched_policy)
         conf->sched_policy = as_shipped ? sdt_policy_stock(name) : sdt_policy_yielding(name);

@@ -6,9 +6,6 @@
 
 #include <starpu_scheduler.h>
 
-extern struct starpu_sched_policy sdt_policy_pipedit, sdt_policy_static, sdt_policy_example,
-    sdt_policy_scatter;
-
 /* Our own policies, the default one first; ends with NULL. */
 extern struct starpu_sched_policy *const sdt_policies[];
 /* One of them by name; NULL: none of ours. */

@@ -13,7 +13,11 @@ static atomic_int written;
 
 static void write_video(void *path, int request, enum sdt_status status,
                         const struct sdt_error *err, struct sdt_result *result) {
-    struct sdt_video video = {result->frames, result->height, result->width, 16.0, result->video};
+    struct sdt_video video = {.frames = result->frames,
+                              .height = result->height,
+                              .width = result->width,
+                              .fps = 16.0,
+                              .rgb = result->video};
     struct sdt_error failed = *err;
     if (status == SDT_OK)
         status = sdt_video_write(&video, ((char **)path)[request], false, &failed);

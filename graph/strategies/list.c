@@ -1,15 +1,21 @@
-/* The strategies, by name. */
+/* The strategies, by name: a line each. */
 #include "graph/strategies/strategy.h"
 
 #include <string.h>
 
-extern const struct sdt_strategy sdt__strategy_single, sdt__strategy_ulysses, sdt__strategy_pipesp,
-    sdt__strategy_ring, sdt__strategy_usp;
+#define STRATEGIES(X)                                                                              \
+    X(single)                                                                                      \
+    X(ulysses)                                                                                     \
+    X(pipesp)                                                                                      \
+    X(ring)                                                                                        \
+    X(usp)
 
+#define DECLARE(name) extern const struct sdt_strategy sdt__strategy_##name;
+STRATEGIES(DECLARE)
+
+#define LIST(name) &sdt__strategy_##name,
 const struct sdt_strategy *const sdt_strategies[] = {
-    &sdt__strategy_single, &sdt__strategy_ulysses, &sdt__strategy_pipesp,
-    &sdt__strategy_ring,   &sdt__strategy_usp,     &sdt__guest_strategy, /* or NULL */
-    NULL};
+    STRATEGIES(LIST) &sdt__guest_strategy /* or NULL */, NULL};
 
 const struct sdt_strategy *sdt_strategy_default(void) { return &sdt__strategy_ulysses; }
 

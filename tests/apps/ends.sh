@@ -37,8 +37,12 @@ empty() {
     [ -z "$left" ] || fail "$1: left behind: $left"
 }
 
+# Whoever runs the tests may ignore hang-ups (nohup), and programs would inherit it.
+heard=env
+env --default-signal=HUP true 2>/dev/null && heard="env --default-signal=HUP"
+
 for signal in HUP XCPU XFSZ TERM; do
-    begin $signal env
+    begin $signal $heard
     kill -$signal $pid
     wait $pid
     code=$?
@@ -48,7 +52,7 @@ for signal in HUP XCPU XFSZ TERM; do
 done
 
 # As systemd and timeout(1) end programs: two signals at once are one.
-begin systemd env
+begin systemd $heard
 kill -TERM $pid
 kill -HUP $pid
 wait $pid

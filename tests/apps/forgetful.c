@@ -9,6 +9,7 @@
 struct starpu_sched_policy *starpu_get_sched_lib_policy(const char *name);
 struct starpu_sched_policy **starpu_get_sched_lib_policies(void);
 
+extern struct starpu_sched_policy sdt_policy_example;
 static struct starpu_sched_policy forgetful;
 static atomic_bool forgot;
 

@@ -1,16 +1,18 @@
-/* The queues, by name. */
+/* The queues, by name: a line each. */
 #include "graph/jobs/queues/queue.h"
 
 #include <string.h>
 
-extern const struct sdt_queue sdt__queue_fcfs, sdt__queue_priority, sdt__queue_edf;
+#define QUEUES(X)                                                                                  \
+    X(fcfs)                                                                                        \
+    X(priority)                                                                                    \
+    X(edf)
 
-const struct sdt_queue *const sdt_queues[] = {
-    &sdt__queue_fcfs,
-    &sdt__queue_priority,
-    &sdt__queue_edf,
-    NULL,
-};
+#define DECLARE(name) extern const struct sdt_queue sdt__queue_##name;
+QUEUES(DECLARE)
+
+#define LIST(name) &sdt__queue_##name,
+const struct sdt_queue *const sdt_queues[] = {QUEUES(LIST) NULL};
 
 const struct sdt_queue *sdt_queue_find(const char *name) {
     for (int i = 0; sdt_queues[i]; i++)
