@@ -17,7 +17,7 @@ static void write_video(void *path, int request, enum sdt_status status,
                               .height = result->height,
                               .width = result->width,
                               .fps = 16.0,
-                              .rgb = result->video};
+                              .pixels = result->video};
     struct sdt_error failed = *err;
     if (status == SDT_OK)
         status = sdt_video_write(&video, ((char **)path)[request], false, &failed);

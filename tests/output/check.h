@@ -95,7 +95,8 @@ static inline struct sdt_video smooth_video(int frames, int height, int width, d
                 for (int c = 0; c < 3; c++)
                     *p++ = 0.9f * sinf(0.02f * (float)i * (float)(c + 1) + 0.015f * (float)j +
                                        0.3f * (float)t + 1.7f * (float)c);
-    return (struct sdt_video){frames, height, width, fps, pixels};
+    return (struct sdt_video){
+        .frames = frames, .height = height, .width = width, .fps = fps, .pixels = pixels};
 }
 
 static inline uint8_t expected_byte(float x) {

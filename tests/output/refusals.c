@@ -83,7 +83,6 @@ static void names(const struct sdt_video *video) {
 
 static void existing(const struct sdt_video *video) {
     struct sdt_error err = {.message = ""};
-    size_t size;
 
     for (int i = 0; i < OUTPUTS; i++) {
         CHECK(sdt_video_write(video, outputs[i], false, &err) == SDT_OK, "%s", err.message);
