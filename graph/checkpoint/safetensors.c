@@ -37,6 +37,7 @@ struct sdt_safetensors {
     size_t count;
     struct sdt_stored *tensors; /* [count], in order of name */
     char *names;                /* all names, each with its NUL */
+    json_t *metadata;           /* an object of strings; NULL: none */
 };
 
 static enum sdt_status fail_tensor(struct sdt_error *err, enum sdt_status status, const char *path,
@@ -264,6 +265,7 @@ static enum sdt_status read_header(struct sdt_safetensors *file, json_t *header,
     json_object_foreach(header, key, value) {
         if (strcmp(key, "__metadata__") == 0) {
             status = check_metadata(file->path, value, err);
+            file->metadata = json_incref(value);
         } else {
             struct sdt_stored *tensor = &file->tensors[file->count++];
             const size_t length = strlen(key) + 1;
@@ -342,6 +344,7 @@ void sdt_safetensors_close(struct sdt_safetensors *file) {
     if (!file)
         return;
     sdt__unmap(&file->map);
+    json_decref(file->metadata);
     free(file->tensors);
     free(file->names);
     free(file->path);
@@ -360,6 +363,10 @@ const struct sdt_stored *sdt_safetensors_find(const struct sdt_safetensors *file
                                               const char *name) {
     const struct sdt_stored key = {.name = name};
     return bsearch(&key, file->tensors, file->count, sizeof *file->tensors, compare_names);
+}
+
+const char *sdt_safetensors_metadata(const struct sdt_safetensors *file, const char *key) {
+    return json_string_value(json_object_get(file->metadata, key));
 }
 
 void sdt_stored_release(const struct sdt_stored *tensor) {
@@ -455,9 +462,37 @@ static json_t *make_entry(const struct sdt_stored *tensor, int64_t begin) {
     return entry;
 }
 
+/* Adds __metadata__ to the header. */
+static enum sdt_status add_metadata(const char *path, json_t *header, size_t entries,
+                                    const struct sdt_metadata *metadata, struct sdt_error *err) {
+    json_t *object = json_object();
+    enum sdt_status status = SDT_OK;
+
+    for (size_t i = 0; object && i < entries && status == SDT_OK; i++) {
+        json_t *value = NULL;
+        errno = 0;
+        value = json_string(metadata[i].value);
+        if (value && json_object_set_new(object, metadata[i].key, value) == 0)
+            continue;
+        if (errno != ENOMEM)
+            status = sdt_fail(err, SDT_ERROR_USAGE,
+                              "%s: cannot be written: __metadata__ '%.*s' is not UTF-8",
+                              sdt__path_tail(path), SDT__NAME_SHOWN, metadata[i].key);
+        else
+            status = sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for its header",
+                              sdt__path_tail(path));
+    }
+    if (status == SDT_OK && (!object || json_object_set(header, "__metadata__", object) != 0))
+        status =
+            sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for its header", sdt__path_tail(path));
+    json_decref(object);
+    return status;
+}
+
 /* *text: the JSON, malloc'ed, without the padding. */
 static enum sdt_status make_header(const char *path, size_t count,
-                                   const struct sdt_stored *const *tensors, char **text,
+                                   const struct sdt_stored *const *tensors, size_t entries,
+                                   const struct sdt_metadata *metadata, char **text,
                                    struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     json_t *header = json_object();
@@ -465,6 +500,10 @@ static enum sdt_status make_header(const char *path, size_t count,
     size_t length = 0;
 
     *text = NULL;
+    if (header && entries > 0)
+        status = add_metadata(path, header, entries, metadata, err);
+    if (status != SDT_OK)
+        goto out;
     for (size_t i = 0; header && i < count; i++) {
         const struct sdt_stored *tensor = tensors[i];
         const int64_t bytes = (int64_t)(tensor->count * sizeof(float));
@@ -523,7 +562,8 @@ static bool write_all(int fd, const void *data, size_t size) {
 }
 
 /* Opens a new file in the folder of `path`; *name is malloc'ed. The name is short, whatever the
- * length of the one it will be renamed to. Returns the descriptor, or -1 with errno. */
+ * length of the one it will be renamed to; what a killed process leaves is removed with its other parts
+ * (base/target.c). Returns the descriptor, or -1 with errno. */
 static int open_beside(const char *path, char **name) {
     const char *slash = strrchr(path, '/');
     const int folder = slash ? (int)(slash - path) + 1 : 0;
@@ -536,7 +576,7 @@ static int open_beside(const char *path, char **name) {
         return -1;
     }
     for (int attempt = 0; attempt < 1000; attempt++) {
-        snprintf(*name, size, "%.*s.stardit-%ld-%d.tmp", folder, path, (long)getpid(), attempt);
+        snprintf(*name, size, "%.*s.stardit-%ld-%d.part", folder, path, (long)getpid(), attempt);
         fd = open(*name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0 || errno != EEXIST)
             break;
@@ -552,6 +592,13 @@ static int open_beside(const char *path, char **name) {
 
 enum sdt_status sdt_safetensors_write(const char *path, size_t count,
                                       const struct sdt_stored *tensors, struct sdt_error *err) {
+    return sdt_safetensors_write_with(path, count, tensors, 0, NULL, err);
+}
+
+enum sdt_status sdt_safetensors_write_with(const char *path, size_t count,
+                                           const struct sdt_stored *tensors, size_t entries,
+                                           const struct sdt_metadata *metadata,
+                                           struct sdt_error *err) {
     static const char spaces[] = "       ";
     enum sdt_status status = SDT_OK;
     const struct sdt_stored **order = malloc((count + 1) * sizeof *order);
@@ -571,7 +618,7 @@ enum sdt_status sdt_safetensors_write(const char *path, size_t count,
     qsort(order, count, sizeof *order, compare_written);
     status = check_written(path, count, order, err);
     if (status == SDT_OK)
-        status = make_header(path, count, order, &header, err);
+        status = make_header(path, count, order, entries, metadata, &header, err);
     if (status != SDT_OK)
         goto out;
     padding = (8 - strlen(header) % 8) % 8;

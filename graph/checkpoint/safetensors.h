@@ -22,6 +22,8 @@ size_t sdt_safetensors_count(const struct sdt_safetensors *file);
 const struct sdt_stored *sdt_safetensors_at(const struct sdt_safetensors *file, size_t index);
 /* NULL if there is no such tensor. */
 const struct sdt_stored *sdt_safetensors_find(const struct sdt_safetensors *file, const char *name);
+/* A text of the header's __metadata__, as long as the file is open; NULL: there is none. */
+const char *sdt_safetensors_metadata(const struct sdt_safetensors *file, const char *key);
 
 /* Tells the kernel that these pages are not needed for now; they come back from the file when read.
  * Keeps resident memory small while a large text encoder streams through. */
@@ -36,4 +38,13 @@ enum sdt_status sdt_stored_floats(const struct sdt_stored *tensor, float **value
  */
 enum sdt_status sdt_safetensors_write(const char *path, size_t count,
                                       const struct sdt_stored *tensors, struct sdt_error *err);
+/* One text of __metadata__, in UTF-8. */
+struct sdt_metadata {
+    const char *key, *value;
+};
+/* The same with `entries` texts beside the tensors; SDT_ERROR_USAGE for what is not UTF-8. */
+enum sdt_status sdt_safetensors_write_with(const char *path, size_t count,
+                                           const struct sdt_stored *tensors, size_t entries,
+                                           const struct sdt_metadata *metadata,
+                                           struct sdt_error *err);
 #endif

@@ -568,6 +568,25 @@ static void test_writer(void) {
     CHECK(write_tensors("none.safetensors", 0, NULL, &err) == SDT_OK, "%s", err.message);
     sdt_safetensors_close(open_tensors("none.safetensors"));
 
+    const struct sdt_metadata texts[] = {{"step", "4"}, {"prompt", "\"\n\xc3\xa9"}};
+    const struct sdt_metadata no_text = {"prompt", "\xff"};
+    CHECK(sdt_safetensors_write_with(path_of("m.safetensors"), 4, tensors, 2, texts, &err) ==
+              SDT_OK,
+          "%s", err.message);
+    file = open_tensors("m.safetensors");
+    for (int i = 0; i < 2; i++) {
+        const char *text = sdt_safetensors_metadata(file, texts[i].key);
+        CHECK(text && !strcmp(text, texts[i].value), "metadata %s: %s", texts[i].key,
+              text ? text : "none");
+    }
+    CHECK(!sdt_safetensors_metadata(file, "steps"), "metadata that is not there");
+    CHECK(sdt_safetensors_count(file) == 4, "%zu tensors", sdt_safetensors_count(file));
+    sdt_safetensors_close(file);
+    CHECK(sdt_safetensors_write_with(path_of("m.safetensors"), 0, NULL, 1, &no_text, &err) ==
+                  SDT_ERROR_USAGE &&
+              strstr(err.message, "'prompt' is not UTF-8"),
+          "%s", err.message);
+
     /* A name in the working folder, without a slash. */
     char here[1000];
     CHECK(getcwd(here, sizeof here) && chdir(path_of(".")) == 0, "chdir");
