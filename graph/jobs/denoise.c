@@ -147,7 +147,8 @@ static enum sdt_status make_latent(struct sdt_job *job, struct sdt_error *err) {
         return sdt_fail(err, SDT_ERROR_LIMIT, "a latent of %zu values; at most 2^32 - 1 work",
                         count);
     if (resume && (resume->step < 0 || resume->step > request->steps || !resume->x ||
-                   (resume->step > 0 && (!resume->x_last || !resume->m0 || !resume->m1))))
+                   (resume->step > 0 && resume->step < request->steps &&
+                    (!resume->x_last || !resume->m0 || !resume->m1))))
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "a state after step %d of %d: it must be whole, and of a step that the "
                         "request has",
@@ -307,7 +308,7 @@ static enum sdt_status move_state(struct sdt_job *job, struct sdt_flow *flow,
     return status;
 }
 
-/* Every so many steps: hands the state out. */
+/* Every so many steps, and before a decode that may be long: hands the state out. */
 static enum sdt_status checkpoint(struct sdt_job *job, struct sdt_error *err) {
     const struct sdt_job_options *o = &job->options;
     float *array[SDT_SOLVER_PARTS] = {NULL};
@@ -367,8 +368,8 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
     }
     job->mark = sdt__flow_mark(&flow);
     job->step += status == SDT_OK;
-    if (status == SDT_OK && o->checkpoint_every > 0 && job->step % o->checkpoint_every == 0 &&
-        job->step < job->request.steps)
+    if (status == SDT_OK && o->checkpoint_every > 0 &&
+        (job->step % o->checkpoint_every == 0 || job->step == job->request.steps))
         status = checkpoint(job, err);
     return status;
 }

@@ -194,7 +194,8 @@ struct sdt_vae_tiling {
 struct sdt_solver_state {
     int step; /* steps that have been done, of how many the request says */
     const float *x, *x_last, *m0, *m1; /* [C, T, H, W] each: the latent, the one before, and the last
-                                        * two predictions */
+                                        * two predictions; where all or no steps are done, x alone is
+                                        * needed */
 };
 
 /* What is wanted. Set to defaults by sdt_pipeline_defaults: the checkpoint's stardit.json, else the
@@ -320,6 +321,10 @@ void sdt_result_clear(struct sdt_result *result); /* frees the arrays */
 typedef void (*sdt_deliver)(void *arg, int request, enum sdt_status status,
                             const struct sdt_error *err, struct sdt_result *result);
 
+/* Takes a request's state after state->step steps, borrowed for the call, from the thread that
+ * denoises. */
+typedef void (*sdt_checkpoint)(void *arg, int request, const struct sdt_solver_state *state);
+
 struct sdt_run_options {
     struct sdt_placement placement;
     /* [count] paths or NULLs, where latents are written before decoding; NULL: none */
@@ -328,6 +333,9 @@ struct sdt_run_options {
     void *progress_arg;
     sdt_deliver deliver;
     void *deliver_arg;
+    int checkpoint_every; /* steps; as of a job (struct sdt_job_options) */
+    sdt_checkpoint checkpoint;
+    void *checkpoint_arg;
 };
 /* Runs count >= 1 requests and returns when all have been delivered; they are denoised in their
  * order: a service (below) with the queue "fcfs" over a closed list. After sdt_machine_stop,
@@ -384,10 +392,9 @@ struct sdt_job_options {
     void *progress_arg;
     sdt_deliver deliver; /* or NULL */
     void *deliver_arg;
-    /* Every so many steps: the state after `state->step` steps, borrowed for the call, from the
-     * service's thread. 0: never. */
+    /* Every so many steps, and after the last one: hands the state out. 0: never. */
     int checkpoint_every;
-    void (*checkpoint)(void *arg, int number, const struct sdt_solver_state *state);
+    sdt_checkpoint checkpoint;
     void *checkpoint_arg;
 };
 /* Takes a request, whose strings and arrays are borrowed until it is delivered. *job (NULL: not

@@ -42,7 +42,7 @@ struct scene {
     enum sdt_status status[JOBS];
     int delivered[JOBS], steps_done[JOBS];
     float *video[JOBS];
-    int states; /* checkpoints seen */
+    int states, wanted; /* checkpoints seen; which one is kept, from 0 */
     struct sdt_solver_state state;
     float *array[4];
 };
@@ -113,8 +113,8 @@ static void submit(struct scene *s, int job, int priority) {
 }
 
 static void open_service(struct scene *s, const char *queue, int dit, int vae) {
-    struct sdt_service_options options = {
-        .placement = {.dit_devices = dit, .vae_devices = vae}, .queue = queue};
+    struct sdt_service_options options = {.placement = {.dit_devices = dit, .vae_devices = vae},
+                                          .queue = queue};
     struct sdt_error err;
     for (int d = 0; d < dit; d++)
         options.placement.dit[d] = d;
@@ -189,9 +189,10 @@ static void preempted(int dit, int vae) {
     int urgent = at(&s, 1, 'd', s.request[1].steps), last = at(&s, 0, 'd', STEPS), between = 0;
     for (int e = 0; e < urgent; e++)
         between += s.log[e].job == 0 && s.log[e].phase == 'd';
-    printf("%d + %d devices, priority: the first job stood at step %d of %d when the urgent one was "
-           "denoised\n",
-           dit, vae, between, STEPS);
+    printf(
+        "%d + %d devices, priority: the first job stood at step %d of %d when the urgent one was "
+        "denoised\n",
+        dit, vae, between, STEPS);
     CHECK(urgent >= 0 && urgent < last && between < STEPS - 1, "the urgent job waited");
     same_bits(&s, 0, "preempted");
     same_bits(&s, 1, "urgent");
@@ -245,8 +246,10 @@ static void cancelled(char phase, int dit, int vae) {
         sdt_job_wait(s.job[j]);
     close_service(&s, 3);
     printf("%d + %d devices, cancelled in its %s: %d of %d steps done, %s\n", dit, vae,
-           phase == 't' ? "text" : phase == 'd' ? "steps" : "decode", s.steps_done[1],
-           s.request[1].steps, sdt_status_name(s.status[1]));
+           phase == 't'   ? "text"
+           : phase == 'd' ? "steps"
+                          : "decode",
+           s.steps_done[1], s.request[1].steps, sdt_status_name(s.status[1]));
     CHECK(s.status[1] == SDT_ERROR_INTERRUPTED && !s.video[1], "the cancelled job: %s",
           sdt_status_name(s.status[1]));
     if (phase == 'd') /* step 2 was told; one more is on its way, and one is inserted */
@@ -295,22 +298,24 @@ static void keep_state(void *arg, int number, const struct sdt_solver_state *sta
                    (SIZE / (size_t)model.space_ratio) * (SIZE / (size_t)model.space_ratio);
     const float *array[] = {state->x, state->x_last, state->m0, state->m1};
     (void)number;
-    if (s->states++ != 1)
+    if (s->states++ != s->wanted)
         return;
     for (int i = 0; i < 4; i++) {
         s->array[i] = malloc(count * sizeof(float));
         memcpy(s->array[i], array[i], count * sizeof(float));
     }
-    s->state = (struct sdt_solver_state){state->step, s->array[0], s->array[1], s->array[2],
-                                         s->array[3]};
+    s->state =
+        (struct sdt_solver_state){state->step, s->array[0], s->array[1], s->array[2], s->array[3]};
 }
 
-/* From a state that was handed out, another job goes on, on other devices. */
-static void resumed(void) {
+/* From a state that was handed out, another job goes on, on other devices: from within the steps, or
+ * from their end. */
+static void resumed(int wanted, int step) {
     struct sdt_job_options options = {.checkpoint_every = 2, .checkpoint = keep_state};
     struct sdt_error err;
     struct scene s;
     scene_init(&s, NULL);
+    s.wanted = wanted;
     open_service(&s, NULL, 2, 1);
     options.deliver = deliver;
     options.deliver_arg = options.checkpoint_arg = &s;
@@ -319,15 +324,18 @@ static void resumed(void) {
     sdt_job_wait(s.job[0]);
     close_service(&s, 1);
     same_bits(&s, 0, "with checkpoints");
-    CHECK(s.states == 3 && s.state.step == 4, "%d states, the second after step %d", s.states,
-          s.state.step);
+    CHECK(s.states == 4 && s.state.step == step, "%d states, number %d after step %d", s.states,
+          wanted, s.state.step);
+    if (step == STEPS)
+        s.state.x_last = s.state.m0 = s.state.m1 = NULL;
     s.request[0].resume = &s.state;
     s.delivered[0] = 0;
     open_service(&s, NULL, 1, 1);
     submit(&s, 0, 0);
     sdt_job_wait(s.job[0]);
     close_service(&s, 1);
-    CHECK(at(&s, 0, 'd', 4) < 0 && at(&s, 0, 'd', 5) >= 0, "it did not go on from step 4");
+    CHECK(at(&s, 0, 'd', step) < 0 && (step == STEPS || at(&s, 0, 'd', step + 1) >= 0),
+          "it did not go on from step %d", step);
     same_bits(&s, 0, "resumed");
     scene_clear(&s);
 }
@@ -378,7 +386,8 @@ int main(void) {
         cancelled("tdv"[p], 0, 0);
     }
     moved();
-    resumed();
+    resumed(1, 4);
+    resumed(3, STEPS);
     refused();
     for (int j = 0; j < JOBS; j++)
         free(want[j]);
