@@ -17,6 +17,7 @@
 #include "apps/plan.h"
 #include "apps/progress.h"
 #include "apps/settings.h"
+#include "apps/state.h"
 #include "apps/stats.h"
 #include "base/clock.h"
 #include "graph/checkpoint/weights.h"
@@ -32,12 +33,11 @@ static struct sdt_machine *_Atomic machine_to_stop;
 static atomic_int signals;           /* that ask for an end, so far */
 static _Atomic int64_t first_signal; /* when the first one came, ns */
 
-static int64_t nanoseconds(void) {
-    return (int64_t)(1e9 * sdt__host_now());
-}
+static int64_t nanoseconds(void) { return (int64_t)(1e9 * sdt__host_now()); }
 
-/* The first signal asks the run to end after the running tasks. A second Ctrl-C or SIGTERM ends the program,
- * unless it comes with the first: timeout(1) sends two, systemd and a closing terminal a SIGHUP beside. */
+/* The first signal asks the run to end after the running tasks. A second Ctrl-C or SIGTERM ends the
+ * program, unless it comes with the first: timeout(1) sends two, systemd and a closing terminal a
+ * SIGHUP beside. */
 static void on_signal(int number, siginfo_t *info, void *context) {
     (void)context;
     if (number == SIGXFSZ && info->si_code > 0)
@@ -75,8 +75,8 @@ static void stop_on_signals(struct sdt_machine *machine) {
 
 /* ---- keeping the latent ---------------------------------------------------------------------- */
 
-/* A name that is not taken: <stem>.latent.safetensors, else with -2, -3, ... NULL: out of memory, or there
- * are too many. */
+/* A name that is not taken: <stem>.latent.safetensors, else with -2, -3, ... NULL: out of memory,
+ * or there are too many. */
 static char *free_name(const char *folder, int length, const char *stem) {
     char *path = NULL;
     for (int i = 1; i < 1000; i++) {
@@ -92,19 +92,10 @@ static char *free_name(const char *folder, int length, const char *stem) {
     return NULL;
 }
 
-/* Where a latent goes: beside the output under its name without ending, or into TMPDIR. malloc'ed. */
+/* Where a latent goes: beside the output under its name without ending, or into TMPDIR.
+ * malloc'ed. */
 static char *latent_path(const char *output, bool beside) {
-    size_t length = strlen(output);
-    while (length > 1 && output[length - 1] == '/')
-        length--;
-    size_t start = length;
-    while (start > 0 && output[start - 1] != '/')
-        start--;
-    for (size_t i = length; i > start + 1; i--)
-        if (output[i - 1] == '.') {
-            length = i - 1;
-            break;
-        }
+    size_t start, length = app_stem_length(output, &start);
     if (beside)
         return free_name("", (int)length, output);
     const char *tmp = getenv("TMPDIR");
@@ -114,40 +105,6 @@ static char *latent_path(const char *output, bool beside) {
         free(folder);
     }
     return path;
-}
-
-/* After a failure or a stop: writes what there is and says so. Where it cannot be written under its own name
- * or beside the output, TMPDIR may have room. */
-static void keep_latent(const char *output, const char *save_latent,
-                        const struct sdt_request *request, const struct sdt_result *result) {
-    struct sdt_stored tensor = {.name = "latent",
-                                .dtype = SDT_F32,
-                                .rank = 5,
-                                .shape = {1, result->channels, result->latent_frames,
-                                          result->latent_height, result->latent_width},
-                                .count = 1,
-                                .data = result->latent};
-    struct sdt_error err = {.message = "no memory for its name"};
-    bool finished = result->steps_done == request->steps;
-
-    if (!result->latent || result->steps_done == 0)
-        return; /* no step was finished, or the latent came from a file */
-    for (int i = 0; i < tensor.rank; i++)
-        tensor.count *= (size_t)tensor.shape[i];
-    tensor.bytes = tensor.count * sizeof(float);
-    for (int place = finished && save_latent ? 0 : 1; place < 3; place++) {
-        char *path = place == 0 ? strdup(save_latent) : latent_path(output, place == 1);
-        bool kept = path && sdt_safetensors_write(path, 1, &tensor, &err) == SDT_OK;
-        if (kept)
-            fprintf(stderr,
-                    "%s: the latent after step %d of %d is in %s (--num-inference-steps 0 "
-                    "--latents %s decodes it)\n",
-                    name_of_program, result->steps_done, request->steps, path, path);
-        free(path);
-        if (kept)
-            return;
-    }
-    fprintf(stderr, "%s: the latent could not be kept: %s\n", name_of_program, err.message);
 }
 
 /* ---- statistics ------------------------------------------------------------------------------ */
@@ -282,9 +239,71 @@ struct delivery {
     const struct sdt_request *requests;
     int count;
     char **output, **save_latent, **sheet; /* [count] */
-    struct outcome *outcome;               /* [count] */
+    char **state;                          /* [count]; NULL: no states are kept on the way */
+    const struct app_recipe *recipe;       /* [count] */
+    const struct sdt_plan *plan;
+    atomic_bool warned;
+    struct outcome *outcome; /* [count] */
     struct app_progress *progress;
 };
+
+static void write_state(const struct delivery *d, int r, const char *path,
+                        const struct sdt_solver_state *state, struct sdt_error *err) {
+    const int64_t shape[] = {d->plan->channels, d->plan->frames, d->plan->latent_height,
+                             d->plan->latent_width};
+    *err = (struct sdt_error){0};
+    if (path)
+        app_state_write(path, &d->recipe[r], shape, state, err);
+    else
+        sdt_fail(err, SDT_ERROR_MEMORY, "no memory for its name");
+}
+
+/* An sdt_checkpoint. A state that cannot be written is no reason to end: the one before stays. */
+static void keep_state(void *arg, int r, const struct sdt_solver_state *state) {
+    struct delivery *d = arg;
+    struct sdt_error err;
+    write_state(d, r, d->state[r], state, &err);
+    if (err.status == SDT_OK || atomic_exchange(&d->warned, true))
+        return;
+    app_progress_pause(d->progress);
+    fprintf(stderr, "%s: the state after step %d could not be kept: %s\n", name_of_program,
+            state->step, err.message);
+}
+
+/* After a failure or a stop: writes what there is and says so. Where it cannot be written in place
+ * of the state, under its own name or beside the output, TMPDIR may have room. */
+static void keep_latent(const struct delivery *d, int r, enum sdt_status status,
+                        const struct sdt_result *result) {
+    const struct sdt_solver_state state = {result->steps_done, result->latent, result->x_last,
+                                           result->m0, result->m1};
+    const int steps = d->requests[r].steps;
+    const bool finished = result->steps_done == steps, whole = finished || result->m1;
+    /* From NaN or infinity nothing goes on: a state before them is worth more. */
+    const bool replace = d->state && whole && status != SDT_ERROR_NOT_FINITE;
+    struct sdt_error err;
+
+    if (!result->latent || result->steps_done == 0)
+        return; /* no step was finished, or the latent came from a file */
+    const char *const own[] = {replace ? d->state[r] : NULL,
+                               finished && d->save_latent ? d->save_latent[r] : NULL};
+    for (int place = 0; place < 4; place++) {
+        if (place < 2 && !own[place])
+            continue;
+        char *path = place < 2 ? strdup(own[place]) : latent_path(d->output[r], place == 2);
+        write_state(d, r, path, &state, &err);
+        if (err.status == SDT_OK) {
+            fprintf(stderr, "%s: the latent after step %d of %d is in %s (", name_of_program,
+                    result->steps_done, steps, path);
+            if (whole && status != SDT_ERROR_NOT_FINITE)
+                fprintf(stderr, "--resume %s goes on from it, ", path);
+            fprintf(stderr, "--num-inference-steps 0 --latents %s decodes it)\n", path);
+        }
+        free(path);
+        if (err.status == SDT_OK)
+            return;
+    }
+    fprintf(stderr, "%s: the latent could not be kept: %s\n", name_of_program, err.message);
+}
 
 /* Writes the request's video as soon as it is there, or keeps what there is of it. */
 static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_error *error,
@@ -308,6 +327,8 @@ static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_e
                                 sdt__host_now() - start};
     app_progress_pause(d->progress);
     if (status == SDT_OK) {
+        if (d->state)
+            unlink(d->state[r]);
         if (!d->s->quiet)
             fprintf(stderr,
                     "%s: %s: %d frame%s of %dx%d, seed %llu (text %.1f s, denoise %.1f s, decode "
@@ -321,7 +342,7 @@ static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_e
         fprintf(stderr, "%s: %s is not written: %s\n", name_of_program, d->output[r], err.message);
     else
         app_report(name_of_program, &err);
-    keep_latent(d->output[r], d->save_latent ? d->save_latent[r] : NULL, &d->requests[r], result);
+    keep_latent(d, r, status, result);
 }
 
 static void free_names(char **name, int count) {
@@ -336,6 +357,15 @@ static char **names(const char *name, int count, bool *failed) {
     *failed |= name && !list;
     for (int r = 0; list && r < count; r++)
         *failed |= !(list[r] = app_numbered(name, r, count));
+    return list;
+}
+
+/* [count] names of states, as names(). */
+static char **state_names(char **output, int count, bool *failed) {
+    char **list = calloc((size_t)count, sizeof *list);
+    *failed |= !list || !output;
+    for (int r = 0; list && output && r < count; r++)
+        *failed |= !output[r] || !(list[r] = app_state_name(output[r]));
     return list;
 }
 
@@ -364,7 +394,8 @@ static void tell_cuts(struct sdt_pipeline *pipeline, const struct sdt_request *r
     }
 }
 
-/* Options that are taken and do nothing here: hints for other placements, so that a script may have them. */
+/* Options that are taken and do nothing here: hints for other placements, so that a script may have
+ * them. */
 static void tell_idle(const struct app_settings *s, const struct sdt_placement *placement) {
     const bool groups = placement->dit_devices > 0;
     const int dit = groups ? placement->dit_devices : s->place.machine.count;
@@ -408,6 +439,9 @@ static void announce(void) {
             several, request->num_frames, request->num_frames == 1 ? "" : "s", request->width,
             request->height, request->steps, request->steps == 1 ? "" : "s",
             (unsigned long long)request->seed, duration);
+    if (request->resume)
+        fprintf(stderr, "%s: goes on after step %d of %d\n", name_of_program, request->resume->step,
+                request->steps);
     tell_cuts(n->pipeline, n->requests, n->count);
     tell_idle(n->s, n->placement);
 }
@@ -423,11 +457,10 @@ static void tell_news(void *arg, int request, const char *phase, int done, int t
 
 /* Carries the plan out; returns the exit code, after a message where it is not 0. */
 static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
-               const struct sdt_request *requests, int count, const struct sdt_placement *placement,
-               const struct sdt_plan *plan) {
-    struct sdt_machine_options options = {.scheduler = s->scheduler,
-                                          .keep_records = s->trace,
-                                          .keep_edges = s->dot};
+               const struct sdt_request *requests, const struct app_recipe *recipes, int count,
+               const struct sdt_placement *placement, const struct sdt_plan *plan) {
+    struct sdt_machine_options options = {
+        .scheduler = s->scheduler, .keep_records = s->trace, .keep_edges = s->dot};
     struct sdt_machine *machine = NULL;
     struct sdt_error err = {0};
     enum app_progress_mode mode =
@@ -443,12 +476,19 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
                          .output = names(s->output, count, &failed),
                          .save_latent = names(s->save_latent, count, &failed),
                          .sheet = names(s->sheet, count, &failed),
+                         .recipe = recipes,
+                         .plan = plan,
                          .outcome = calloc((size_t)count, sizeof *d.outcome)};
     struct sdt_run_options run = {.placement = *placement,
                                   .save_latent = (const char *const *)d.save_latent,
                                   .deliver = deliver,
-                                  .deliver_arg = &d};
+                                  .deliver_arg = &d,
+                                  .checkpoint_every = s->checkpoint_every,
+                                  .checkpoint = keep_state,
+                                  .checkpoint_arg = &d};
 
+    if (s->checkpoint_every)
+        d.state = state_names(d.output, count, &failed);
     catch_signals();
     enum sdt_status status = failed || !d.outcome
                                  ? sdt_fail(&err, SDT_ERROR_MEMORY, "out of memory for the names")
@@ -486,13 +526,15 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
     if (status != SDT_OK)
         code = app_report(name_of_program, &err);
     if (!code && count > 1 && !s->quiet)
-        fprintf(stderr, "%s: %d videos in %.1f s\n", name_of_program, count, sdt__host_now() - start);
+        fprintf(stderr, "%s: %d videos in %.1f s\n", name_of_program, count,
+                sdt__host_now() - start);
     stop_on_signals(NULL);
     sdt_machine_close(machine);
 out:
     free_names(d.output, count);
     free_names(d.save_latent, count);
     free_names(d.sheet, count);
+    free_names(d.state, count);
     free(d.outcome);
     return code;
 }
@@ -542,22 +584,59 @@ static enum sdt_status open_model(const struct app_settings *s, struct sdt_pipel
     return status;
 }
 
+/* Makes a request and a recipe of each prompt, and runs them. */
+static enum sdt_status run_prompts(const struct app_settings *s, struct sdt_pipeline *pipeline,
+                                   struct sdt_request *request, const struct app_inputs *inputs,
+                                   const struct sdt_placement *placement,
+                                   const struct sdt_plan *plan, int *code, struct sdt_error *err) {
+    const int count = inputs->count;
+    struct sdt_request *requests = calloc((size_t)count, sizeof *requests);
+    struct app_recipe *recipes = calloc((size_t)count, sizeof *recipes);
+    struct sdt_solver_state state = {0};
+    enum sdt_status status = SDT_OK;
+
+    if (!requests || !recipes)
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d prompts", count);
+    for (int r = 0; r < count && status == SDT_OK; r++) {
+        requests[r] = *request;
+        requests[r].prompt = inputs->prompts[r];
+        if (request->steps > 0)
+            status = app_recipe_make(s, pipeline, &requests[r], placement, plan, &recipes[r], err);
+    }
+    if (status == SDT_OK && s->state)
+        status = app_state_check(s->state, &recipes[0], err);
+    if (status == SDT_OK && s->state) {
+        status = app_state_read(s->state, pipeline, request, &state, err);
+        requests[0].resume = &state;
+    }
+    if (status == SDT_OK)
+        *code = run(s, pipeline, requests, recipes, count, placement, plan);
+    for (int r = 0; recipes && r < count; r++)
+        app_recipe_clear(&recipes[r]);
+    app_state_free(&state);
+    free(recipes);
+    free(requests);
+    return status;
+}
+
 int main(int argc, char **argv) {
     struct app_settings s;
     struct sdt_pipeline *pipeline = NULL;
-    struct sdt_request request, *requests = NULL;
+    struct sdt_request request;
     struct sdt_placement placement;
     struct sdt_plan plan = {0};
     struct app_inputs inputs = {0};
     struct sdt_error err;
 
     int code = app_settings_parse(&s, argc, argv);
-    if (code >= 0)
+    if (code >= 0) {
+        sdt_safetensors_close(s.state);
         return code;
+    }
     code = 0;
     bool imagined = s.dry_run && is_size(s.model);
-    enum sdt_status status = imagined ? sdt_pipeline_imagine(s.model, &pipeline, &err)
-                                      : open_model(&s, &pipeline, &err);
+    enum sdt_status status =
+        imagined ? sdt_pipeline_imagine(s.model, &pipeline, &err) : open_model(&s, &pipeline, &err);
     if (status == SDT_OK)
         status = app_make_request(&s, pipeline, &request, &inputs, &err);
     if (status == SDT_OK && !s.dry_run)
@@ -570,21 +649,13 @@ int main(int argc, char **argv) {
     if (status == SDT_OK && s.dry_run) {
         status = print_plan(&s, pipeline, &request, &placement, inputs.count, &plan, &err);
     } else if (status == SDT_OK) {
-        requests = calloc((size_t)inputs.count, sizeof *requests);
-        if (!requests)
-            status = sdt_fail(&err, SDT_ERROR_MEMORY, "out of memory for %d prompts", inputs.count);
-        for (int r = 0; requests && r < inputs.count; r++) {
-            requests[r] = request;
-            requests[r].prompt = inputs.prompts[r];
-        }
-        if (requests)
-            code = run(&s, pipeline, requests, inputs.count, &placement, &plan);
+        status = run_prompts(&s, pipeline, &request, &inputs, &placement, &plan, &code, &err);
     }
     if (status != SDT_OK)
         code = app_report(name_of_program, &err);
-    free(requests);
     sdt_plan_clear(&plan);
     app_inputs_clear(&inputs);
     sdt_pipeline_close(pipeline);
+    sdt_safetensors_close(s.state);
     return code;
 }

@@ -259,6 +259,13 @@ static struct app_option *find_option(const struct app_program *program, const c
     return NULL;
 }
 
+int app_take(const struct app_program *program, const char *name, const char *text) {
+    struct app_option *option = find_option(program, name);
+    int code = set_value(program, option, text);
+    option->given = true;
+    return code;
+}
+
 /* "-p TEXT" and "-pTEXT": the letter as a name, and the value behind it, if there is one. */
 static bool is_letter(const struct app_program *program, const char *argument, char name[2],
                       const char **value) {

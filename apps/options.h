@@ -81,8 +81,11 @@ int app_report(const char *program, const struct sdt_error *err);
 /* The same for a wrong command line: returns 2. */
 int app_usage(const char *program, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* True if the option was on the command line. */
+/* True if the option was on the command line, or has been taken. */
 bool app_given(const struct app_program *program, const char *name);
+/* As if `text`, which is borrowed, stood behind the option on the command line. -1, or the exit
+ * code after a message. */
+int app_take(const struct app_program *program, const char *name, const char *text);
 
 /* Refuses a file that cannot be written once the work is done: SDT_ERROR_USAGE when something is
  * there already (without `force`, or when it is not a regular file), or when its folder is not

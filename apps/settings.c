@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include <starpu.h>
 
 #include "apps/read.h"
+#include "apps/state.h"
 #include "apps/strategy.h"
 #include "stardit/stardit.h"
 #include "stardit/video.h"
@@ -71,6 +73,9 @@ static struct app_option options[] = {
     APP_STRING_OPTION("latents", "FILE", AT(latents),
                       "starting latent in place of noise: a safetensors file with the tensor "
                       "latent [1, channels, frames, height, width]"),
+    APP_STRING_OPTION("resume", "FILE", AT(resume),
+                      "go on from the state of a run that was killed or stopped, with the same "
+                      "video; what is not given follows from the file"),
     APP_CHOICE_OPTION("dtype", APP_DTYPES, AT(place.dtype), APP_DTYPE_HELP),
     APP_HEADING("What to write"),
     APP_STRING_OPTION(
@@ -82,6 +87,9 @@ static struct app_option options[] = {
                       "frames per second of the video (default: the checkpoint's, else 16)"),
     APP_STRING_OPTION("save-latent", "FILE", AT(save_latent),
                       "write the final latent before it is decoded (.safetensors)"),
+    APP_INT_OPTION("checkpoint-every", "N", AT(checkpoint_every), 1, 1000,
+                   "every N steps, write a state for --resume beside the output, as "
+                   "out.state.safetensors; it is removed once the video is written"),
     APP_STRING_OPTION("contact-sheet", "FILE", AT(sheet), "also write frames side by side (.png)"),
     APP_INT_OPTION("sheet-columns", "N", AT(sheet_columns), 1, 64,
                    "columns of the contact sheet, and most rows (default 4)"),
@@ -213,6 +221,55 @@ char *app_numbered(const char *name, int r, int count) {
                : text;
 }
 
+size_t app_stem_length(const char *name, size_t *start) {
+    size_t length = strlen(name);
+    while (length > 1 && name[length - 1] == '/')
+        length--;
+    *start = length;
+    while (*start > 0 && name[*start - 1] != '/')
+        --*start;
+    for (size_t i = length; i > *start + 1; i--)
+        if (name[i - 1] == '.')
+            return i - 1;
+    return length;
+}
+
+char *app_state_name(const char *output) {
+    size_t start;
+    char *path;
+    int length = (int)app_stem_length(output, &start);
+    return asprintf(&path, "%.*s.state.safetensors", length, output) < 0 ? NULL : path;
+}
+
+/* A state that is there may be all that is left of a run; the one that this run goes on from is not
+ * lost. */
+static enum sdt_status check_state(const struct app_settings *s, const char *output,
+                                   struct sdt_error *err) {
+    struct stat there, from;
+    char *path = app_state_name(output);
+    enum sdt_status status = SDT_OK;
+
+    if (!path)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a name");
+    bool same = s->resume && stat(path, &there) == 0 && stat(s->resume, &from) == 0 &&
+                there.st_dev == from.st_dev && there.st_ino == from.st_ino;
+    const char *const other[] = {s->output, s->save_latent, s->stats, s->trace, s->dot};
+    for (size_t i = 0; i < sizeof other / sizeof other[0] && status == SDT_OK; i++)
+        if (other[i] && !strcmp(other[i], path))
+            status = sdt_fail(err, SDT_ERROR_USAGE,
+                              "--checkpoint-every: its file %s is another option's too", path);
+    if (status == SDT_OK && stat(path, &there) == 0 && S_ISREG(there.st_mode) && !s->force && !same)
+        status =
+            sdt_fail(err, SDT_ERROR_USAGE,
+                     "--checkpoint-every: %s exists already (--resume goes on from it, --force "
+                     "replaces it)",
+                     path);
+    if (status == SDT_OK)
+        status = app_check_target("checkpoint-every", path, s->force || same, err);
+    free(path);
+    return status;
+}
+
 enum sdt_status app_check_names(const struct app_settings *s, int count, int frames,
                                 struct sdt_error *err) {
     const char *const option[] = {"output", "save-latent", "contact-sheet"};
@@ -227,7 +284,17 @@ enum sdt_status app_check_names(const struct app_settings *s, int count, int fra
             "--output %s: one .png holds one frame, not %d; a folder (%.*s/) would hold "
             "them",
             s->output, frames, (int)ending - 4, s->output);
-    for (int i = 0; i < 3 && count > 1; i++) {
+    if (s->resume && count > 1)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--resume %s: goes on with one video; %d prompts are given", s->resume,
+                        count);
+    for (int r = 0; s->checkpoint_every && r < count && status == SDT_OK; r++) {
+        char *output = app_numbered(s->output, r, count);
+        status = output ? check_state(s, output, err)
+                        : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d names", count);
+        free(output);
+    }
+    for (int i = 0; i < 3 && count > 1 && status == SDT_OK; i++) {
         if (!name[i])
             continue;
         if (!number_place(name[i], &width, &length))
@@ -266,6 +333,10 @@ static int check_idle(const struct app_settings *s) {
         {"seed", s->latents, "--latents takes the place of its noise"},
         {"progress", s->quiet && strcmp(s->progress ? s->progress : "none", "none"),
          "--quiet prints no progress"},
+        {"checkpoint-every", s->steps == 0 && app_given(&program, "num-inference-steps"),
+         "--num-inference-steps 0 takes no steps"},
+        {"checkpoint-every", s->output && !strcmp(s->output, "-"),
+         "nothing lies beside standard output; --output with a name works"},
         {"fps", !timed, "this output has no frame rate; .mp4, .webm, .gif, .webp and .y4m have"},
     };
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
@@ -332,13 +403,27 @@ static int check_settings(const struct app_settings *s) {
 
 bool app_settings_given(const char *name) { return app_given(&program, name); }
 
+/* What the file of --resume says. */
+static int take_state(struct app_settings *s) {
+    struct sdt_error err;
+    if (s->latents)
+        return app_usage(program.name, "--latents and --resume exclude one another");
+    if (app_state_open(s->resume, &s->state, &err) != SDT_OK)
+        return app_report(program.name, &err);
+    return app_state_take(&program, s->state);
+}
+
 int app_settings_parse(struct app_settings *s, int argc, char **argv) {
     *s = (struct app_settings){.sheet_columns = 4, .sheet_scale = 1};
     program.settings = s;
     app_strategy_help(strategy_help, sizeof strategy_help);
     int code = app_parse(&program, argc, argv);
+    if (code < 0 && s->resume)
+        code = take_state(s);
     if (code < 0)
         code = check_settings(s);
+    if (code < 0 && s->resume) /* only now: an output without a frame rate refuses one */
+        code = app_state_take_fps(&program, s->state);
     if (s->place.plan && !strcmp(s->place.plan, "given"))
         s->place.plan = NULL;
     return code;

@@ -6,6 +6,7 @@
 
 #include "apps/options.h"
 #include "apps/placement.h"
+#include "graph/checkpoint/safetensors.h"
 
 /* What the command line says, as it stands there. */
 struct app_settings {
@@ -17,6 +18,9 @@ struct app_settings {
     const char *sampler, *schedule;
     uint64_t seed;
     const char *output, *latents, *save_latent, *sheet;
+    const char *resume;
+    struct sdt_safetensors *state; /* that file, open; NULL: none. Settings borrow from it */
+    int checkpoint_every;
     int sheet_columns, sheet_scale;
     bool force;
     struct app_placement place;
@@ -28,17 +32,24 @@ struct app_settings {
 };
 
 /* Reads argv into *settings, which may borrow from it, and checks what can be told without opening
- * the checkpoint. -1: go on; else the exit code, after a message (or --help's text). */
+ * the checkpoint. -1: go on; else the exit code, after a message (or --help's text).
+ * settings->state is the caller's to close then too. */
 int app_settings_parse(struct app_settings *settings, int argc, char **argv);
 /* Was the option on the command line? */
 bool app_settings_given(const char *name);
 
 /* ---- names of several outputs ---------------------------------------------------------------- */
 
-/* The name of request r's file, malloc'ed: with several requests, numbered from 1. NULL: no name was
- * given, or out of memory. */
+/* The name of request r's file, malloc'ed: with several requests, numbered from 1. NULL: no name
+ * was given, or out of memory. */
 char *app_numbered(const char *name, int r, int count);
-/* Several requests need names that differ, and none of them may be taken; one .png holds one frame. */
+/* Where a request's state goes: "v.state.safetensors" for the output "v.mp4". malloc'ed; NULL: out
+ * of memory. */
+char *app_state_name(const char *output);
+/* How long a name is without its ending and slashes at its end; *start: of its last part. */
+size_t app_stem_length(const char *name, size_t *start);
+/* Several requests need names that differ, and none of them may be taken; one .png holds one
+ * frame. */
 enum sdt_status app_check_names(const struct app_settings *settings, int count, int frames,
                                 struct sdt_error *err);
 #endif

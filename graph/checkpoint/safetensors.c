@@ -562,8 +562,8 @@ static bool write_all(int fd, const void *data, size_t size) {
 }
 
 /* Opens a new file in the folder of `path`; *name is malloc'ed. The name is short, whatever the
- * length of the one it will be renamed to; what a killed process leaves is removed with its other parts
- * (base/target.c). Returns the descriptor, or -1 with errno. */
+ * length of the one it will be renamed to; what a killed process leaves is removed with its other
+ * parts (base/target.c). Returns the descriptor, or -1 with errno. */
 static int open_beside(const char *path, char **name) {
     const char *slash = strrchr(path, '/');
     const int folder = slash ? (int)(slash - path) + 1 : 0;

@@ -194,8 +194,8 @@ struct sdt_vae_tiling {
 struct sdt_solver_state {
     int step; /* steps that have been done, of how many the request says */
     const float *x, *x_last, *m0, *m1; /* [C, T, H, W] each: the latent, the one before, and the last
-                                        * two predictions; where all or no steps are done, x alone is
-                                        * needed */
+                                        * two predictions; where all or no steps are done, x alone
+                                        * is needed */
 };
 
 /* What is wanted. Set to defaults by sdt_pipeline_defaults: the checkpoint's stardit.json, else the

@@ -69,6 +69,10 @@ avi|--model $demo --token-ids 1 --output v.avi
 one .png holds one frame|--model $demo --token-ids 1 --output v.png
 both take standard output|--model $demo --token-ids 1 --output - --stats -
 goes with --contact-sheet|--model $demo --token-ids 1 --output v.y4m --sheet-columns 2
+--checkpoint-every 0: out of range|--checkpoint-every 0
+nothing lies beside standard output|--model $demo --token-ids 1 --output - --checkpoint-every 2
+takes no steps|--model $demo --latents x --steps 0 --output v.y4m --checkpoint-every 2
+latents and --resume exclude|--model $demo --latents x --resume y --output v.y4m
 takes the place of its noise|--model $demo --token-ids 1 --output v.y4m --latents x --seed 2
 prints no progress|--model $demo --token-ids 1 --output v.y4m --quiet --progress bar
 has no frame rate|--model $demo --token-ids 1 --output v.safetensors --fps 8

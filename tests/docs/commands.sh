@@ -9,6 +9,7 @@ cat >"$tmp/elsewhere" <<END
 Wan-AI/|a checkpoint to be downloaded
 cuda|a GPU
 --input io.safetensors|a file that the reader's Python writes
+--resume long|the state of a run that was killed; tests/apps/resume.sh has some
 mine.so|a module that the reader compiles; tests/docs/policy.sh does
 END
 

@@ -308,8 +308,8 @@ static void keep_state(void *arg, int number, const struct sdt_solver_state *sta
         (struct sdt_solver_state){state->step, s->array[0], s->array[1], s->array[2], s->array[3]};
 }
 
-/* From a state that was handed out, another job goes on, on other devices: from within the steps, or
- * from their end. */
+/* From a state that was handed out, another job goes on, on other devices: from within the steps,
+ * or from their end. */
 static void resumed(int wanted, int step) {
     struct sdt_job_options options = {.checkpoint_every = 2, .checkpoint = keep_state};
     struct sdt_error err;

@@ -55,6 +55,7 @@ apps/placement.c usp: --ulysses-degree and --ring-degree choose it, as xDiT does
 apps/placement.c ring: --ring-degree in a message
 apps/placement.h ulysses: --ulysses-degree
 apps/generate.c ulysses: the degree in --stats
+apps/state.c ulysses: the degree that a state names
 apps/stats.c ulysses: the degree of a layout
 include/stardit/stardit.h ulysses: the degree of a placement
 graph/run/layout.h ulysses: the degree, into how many parts heads are split

@@ -1,0 +1,384 @@
+/* Writing states of runs, and going on from them. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "apps/state.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/options.h"
+#include "graph/checkpoint/finite.h"
+#include "graph/checkpoint/weights.h"
+#include "graph/strategies/strategy.h"
+#include "stardit/kernels.h"
+
+#define MARK "stardit"
+#define MARK_VALUE "solver state 1"
+#define CHECKPOINT "checkpoint"
+#define EMBEDS "prompt-embeds-values"
+#define NEGATIVE_EMBEDS "negative-prompt-embeds-values"
+#define ARITHMETIC "arithmetic"
+#define ORDER "order"
+
+static const char *const part_name[] = {"latent", "x_last", "m0", "m1"};
+
+/* ---- what decides the result ----------------------------------------------------------------- */
+
+void app_recipe_clear(struct app_recipe *recipe) {
+    for (size_t i = 0; i < recipe->count; i++)
+        free((char *)recipe->entry[i].value);
+    *recipe = (struct app_recipe){0};
+}
+
+/* Takes the text over; NULL (no memory) is seen at the end. */
+static void add_text(struct app_recipe *recipe, const char *key, char *text) {
+    recipe->entry[recipe->count++] = (struct sdt_metadata){key, text};
+}
+
+static void add(struct app_recipe *recipe, const char *key, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void add(struct app_recipe *recipe, const char *key, const char *format, ...) {
+    char *text = NULL;
+    va_list args;
+    va_start(args, format);
+    if (vasprintf(&text, format, args) < 0)
+        text = NULL;
+    va_end(args);
+    add_text(recipe, key, text);
+}
+
+/* FNV-1a. */
+static uint64_t digest(uint64_t hash, const void *data, size_t bytes) {
+    const unsigned char *byte = data;
+    for (size_t i = 0; i < bytes; i++)
+        hash = (hash ^ byte[i]) * UINT64_C(1099511628211);
+    return hash;
+}
+
+/* A component by its configuration, and its tensors' names, types and shapes with some of their
+ * numbers: reading all of them would take minutes. */
+static uint64_t digest_weights(uint64_t hash, const struct sdt_weights *weights) {
+    enum { SAMPLE = 256 };
+    char part[4096];
+    size_t bytes;
+
+    snprintf(part, sizeof part, "%s/config.json", sdt_weights_folder(weights));
+    FILE *file = fopen(part, "re");
+    while (file && (bytes = fread(part, 1, sizeof part, file)) > 0)
+        hash = digest(hash, part, bytes);
+    if (file)
+        fclose(file);
+    for (size_t i = 0; i < sdt_weights_count(weights); i++) {
+        const struct sdt_stored *t = sdt_weights_at(weights, i);
+        const char *name = sdt_dtype_name(t->dtype), *data = t->data;
+        bytes = t->bytes < SAMPLE ? t->bytes : SAMPLE;
+        hash = digest(hash, t->name, strlen(t->name));
+        hash = digest(hash, name, strlen(name));
+        hash = digest(hash, t->shape, (size_t)t->rank * sizeof t->shape[0]);
+        hash = digest(hash, data, bytes);
+        hash = digest(hash, data + (t->bytes - bytes) / 2, bytes);
+    }
+    return hash;
+}
+
+static void add_checkpoint(struct app_recipe *recipe, const struct sdt_pipeline *pipeline) {
+    uint64_t hash = UINT64_C(14695981039346656037);
+    if (pipeline->imagined) {
+        add(recipe, CHECKPOINT, "none");
+        return;
+    }
+    hash = digest_weights(hash, pipeline->dit->weights);
+    hash = digest_weights(hash, pipeline->vae->weights);
+    if (pipeline->text)
+        hash = digest_weights(hash, pipeline->text->weights);
+    add(recipe, CHECKPOINT, "%016llx", (unsigned long long)hash);
+}
+
+/* A path that means the same file in another working folder; what is no path as it is. */
+static void add_path(struct app_recipe *recipe, const char *key, const char *path) {
+    char *whole = realpath(path, NULL);
+    add_text(recipe, key, whole ? whole : strdup(path));
+}
+
+/* An @ at the beginning would name a file. */
+static void add_prompt(struct app_recipe *recipe, const char *key, const char *prompt) {
+    add(recipe, key, "%s%s", prompt && prompt[0] == '@' ? "@" : "", prompt ? prompt : "");
+}
+
+static void add_embeds(struct app_recipe *recipe, const char *option, const char *key,
+                       const char *path, const struct sdt_stored *embeds) {
+    uint64_t hash = digest(UINT64_C(14695981039346656037), embeds->data, embeds->bytes);
+    hash = digest(hash, embeds->shape, (size_t)embeds->rank * sizeof embeds->shape[0]);
+    add_path(recipe, option, path);
+    add(recipe, key, "%016llx", (unsigned long long)hash);
+}
+
+static void add_token_ids(struct app_recipe *recipe, const struct sdt_request *request) {
+    char *text = malloc((size_t)request->token_count * 12 + 1);
+    size_t length = 0;
+    if (text)
+        text[0] = '\0';
+    for (int i = 0; text && i < request->token_count; i++)
+        length += (size_t)sprintf(text + length, "%s%d", i ? "," : "", (int)request->token_ids[i]);
+    add_text(recipe, "token-ids", text);
+}
+
+/* The order of sums in attention: free, or that of a strategy on so many tiles a device. */
+static void add_order(struct app_recipe *recipe, const struct sdt_request *request,
+                      const struct sdt_placement *placement, const struct sdt_plan *plan) {
+    char tiles[12 * SDT_MAX_DEVICES + 1] = "";
+    size_t length = 0;
+    if (request->strategy->exact && plan->dit_kind == SDT_DEVICE_CPU) {
+        add(recipe, ORDER, "one device's");
+        return;
+    }
+    for (int d = 0; d < plan->devices && length < sizeof tiles; d++)
+        length += (size_t)snprintf(tiles + length, sizeof tiles - length, "%s%d", d ? "+" : "",
+                                   plan->device_tiles[d]);
+    add(recipe, ORDER, "%s, %s tiles, Ulysses degree %d", request->strategy->name, tiles,
+        placement->ulysses_degree);
+    if (!request->strategy->exact)
+        add(recipe, "strategy", "%s", request->strategy->name);
+}
+
+enum sdt_status app_recipe_make(const struct app_settings *s, const struct sdt_pipeline *pipeline,
+                                const struct sdt_request *r, const struct sdt_placement *placement,
+                                const struct sdt_plan *plan, struct app_recipe *recipe,
+                                struct sdt_error *err) {
+    static const char *const schedule[] = {
+        [SDT_SCHEDULE_NEW] = "new", [SDT_SCHEDULE_OLD] = "old", [SDT_SCHEDULE_LINEAR] = "linear"};
+
+    *recipe = (struct app_recipe){0};
+    add(recipe, MARK, MARK_VALUE);
+    add_path(recipe, "model", s->model);
+    if (s->revision)
+        add(recipe, "revision", "%s", s->revision);
+    if (s->variant)
+        add(recipe, "variant", "%s", s->variant);
+    add_checkpoint(recipe, pipeline);
+    if (r->prompt_embeds)
+        add_embeds(recipe, "prompt-embeds", EMBEDS, s->prompt_embeds, r->prompt_embeds);
+    else if (r->token_ids)
+        add_token_ids(recipe, r);
+    else
+        add_prompt(recipe, "prompt", r->prompt);
+    if (r->guidance_scale > 1.0 && r->negative_prompt_embeds)
+        add_embeds(recipe, "negative-prompt-embeds", NEGATIVE_EMBEDS, s->negative_embeds,
+                   r->negative_prompt_embeds);
+    else if (r->guidance_scale > 1.0)
+        add_prompt(recipe, "negative-prompt", r->negative_prompt);
+    add(recipe, "height", "%d", r->height);
+    add(recipe, "width", "%d", r->width);
+    add(recipe, "num-frames", "%d", r->num_frames);
+    add(recipe, "num-inference-steps", "%d", r->steps);
+    add(recipe, "guidance-scale", "%.17g", r->guidance_scale);
+    add(recipe, "flow-shift", "%.17g", r->flow_shift);
+    add(recipe, "sampler", "%s", r->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc");
+    add(recipe, "sampler-schedule", "%s", schedule[r->schedule]);
+    add(recipe, "max-sequence-length", "%d", r->max_sequence_length);
+    add(recipe, "seed", "%llu", (unsigned long long)r->seed);
+    add(recipe, "fps", "%.17g", r->fps);
+    if (r->tiling.size_rows) {
+        add(recipe, "tile-size", "%dx%d", r->tiling.size_rows, r->tiling.size_cols);
+        add(recipe, "tile-stride", "%dx%d", r->tiling.stride_rows, r->tiling.stride_cols);
+    }
+    if (s->place.dtype)
+        add(recipe, "dtype", "%s", s->place.dtype);
+    add(recipe, ARITHMETIC, "%s on %s, decoded in %s on %s", sdt_dtype_name(plan->dit_dtype),
+        sdt_device_kind_name(plan->dit_kind), sdt_dtype_name(plan->vae_dtype),
+        sdt_device_kind_name(plan->vae_kind));
+    add_order(recipe, r, placement, plan);
+    for (size_t i = 0; i < recipe->count; i++)
+        if (!recipe->entry[i].value)
+            return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for what a state says");
+    return SDT_OK;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+enum sdt_status app_state_open(const char *path, struct sdt_safetensors **file,
+                               struct sdt_error *err) {
+    struct sdt_error found;
+    enum sdt_status status = sdt_safetensors_open(path, file, &found);
+    if (status != SDT_OK)
+        return sdt_fail(err, status, "--resume %s", found.message);
+    const char *mark = sdt_safetensors_metadata(*file, MARK);
+    if (mark && !strcmp(mark, MARK_VALUE) && sdt_safetensors_find(*file, part_name[0]))
+        return SDT_OK;
+    sdt_safetensors_close(*file);
+    *file = NULL;
+    return sdt_fail(err, SDT_ERROR_FORMAT,
+                    "--resume %s: holds no state of this version; --checkpoint-every and runs that "
+                    "are stopped write states",
+                    path);
+}
+
+/* What is one option in several forms: taken only where the command line has none of them. */
+struct taken {
+    const char *option, *rivals[4];
+};
+
+int app_state_take(const struct app_program *program, const struct sdt_safetensors *file) {
+    static const struct taken table[] = {
+        {"variant", {"model", "variant"}}, /* of the file's model, which is taken last */
+        {"revision", {"model", "revision"}},
+        {"model", {"model"}},
+        {"height", {"height"}},
+        {"width", {"width"}},
+        {"num-frames", {"num-frames"}},
+        {"num-inference-steps", {"num-inference-steps"}},
+        {"guidance-scale", {"guidance-scale"}},
+        {"flow-shift", {"flow-shift"}},
+        {"sampler", {"sampler"}},
+        {"sampler-schedule", {"sampler-schedule"}},
+        {"max-sequence-length", {"max-sequence-length"}},
+        {"seed", {"seed"}},
+        {"tile-size", {"tile-size"}},
+        {"tile-stride", {"tile-stride"}},
+        {"dtype", {"dtype"}},
+        {"strategy", {"strategy"}},
+        {"prompt", {"prompt", "prompt-file", "token-ids", "prompt-embeds"}},
+        {"token-ids", {"prompt", "prompt-file", "token-ids", "prompt-embeds"}},
+        {"prompt-embeds", {"prompt", "prompt-file", "token-ids", "prompt-embeds"}},
+        {"negative-prompt", {"negative-prompt", "negative-prompt-embeds"}},
+        {"negative-prompt-embeds", {"negative-prompt", "negative-prompt-embeds"}},
+    };
+    int code = -1;
+    for (size_t i = 0; i < sizeof table / sizeof table[0] && code < 0; i++) {
+        const char *value = sdt_safetensors_metadata(file, table[i].option);
+        bool given = false;
+        for (int k = 0; k < 4 && table[i].rivals[k]; k++)
+            given |= app_given(program, table[i].rivals[k]);
+        if (value && !given)
+            code = app_take(program, table[i].option, value);
+    }
+    return code;
+}
+
+int app_state_take_fps(const struct app_program *program, const struct sdt_safetensors *file) {
+    const char *value = sdt_safetensors_metadata(file, "fps");
+    return value && !app_given(program, "fps") ? app_take(program, "fps", value) : -1;
+}
+
+static const char *recipe_value(const struct app_recipe *recipe, const char *key) {
+    for (size_t i = 0; i < recipe->count; i++)
+        if (!strcmp(recipe->entry[i].key, key))
+            return recipe->entry[i].value;
+    return NULL;
+}
+
+enum sdt_status app_state_check(const struct sdt_safetensors *file, const struct app_recipe *recipe,
+                                struct sdt_error *err) {
+    static const char leave_out[] = "leave the option out, which takes what the file says";
+    static const struct {
+        const char *key, *name, *advice;
+    } table[] = {
+        {CHECKPOINT, "the checkpoint", "--model must be the one that it began with"},
+        {"prompt", "--prompt", leave_out},
+        {"token-ids", "--token-ids", leave_out},
+        {EMBEDS, "the sum of --prompt-embeds", "the file must be as it was"},
+        {"negative-prompt", "--negative-prompt", leave_out},
+        {NEGATIVE_EMBEDS, "the sum of --negative-prompt-embeds", "the file must be as it was"},
+        {"height", "--height", leave_out},
+        {"width", "--width", leave_out},
+        {"num-frames", "--num-frames", leave_out},
+        {"num-inference-steps", "--num-inference-steps", leave_out},
+        {"guidance-scale", "--guidance-scale", leave_out},
+        {"flow-shift", "--flow-shift", leave_out},
+        {"sampler", "--sampler", leave_out},
+        {"sampler-schedule", "--sampler-schedule", leave_out},
+        {"max-sequence-length", "--max-sequence-length", leave_out},
+        {"seed", "--seed", leave_out},
+        {"tile-size", "--tile-size", leave_out},
+        {"tile-stride", "--tile-stride", leave_out},
+        {ARITHMETIC, "the arithmetic", "--devices of the same kind and the same --dtype have it"},
+        {ORDER, "the order of sums", "the same --strategy and --devices have it"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        const char *there = sdt_safetensors_metadata(file, table[i].key);
+        const char *here = recipe_value(recipe, table[i].key);
+        if (there && here ? strcmp(there, here) != 0 : there != here)
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--resume %.200s: there %s is %s%.70s%s, here %s%.70s%s; %s",
+                            sdt_safetensors_path(file), table[i].name, there ? "'" : "",
+                            there ? there : "not given", there ? "'" : "", here ? "'" : "",
+                            here ? here : "not given", here ? "'" : "", table[i].advice);
+    }
+    return SDT_OK;
+}
+
+enum sdt_status app_state_read(const struct sdt_safetensors *file,
+                               const struct sdt_pipeline *pipeline,
+                               const struct sdt_request *request, struct sdt_solver_state *state,
+                               struct sdt_error *err) {
+    const struct sdt_geometry g = sdt__geometry(pipeline, request);
+    const int64_t shape[] = {1, sdt_pipeline_model(pipeline).channels, g.frames, g.height, g.width};
+    const float **part[] = {&state->x, &state->x_last, &state->m0, &state->m1};
+    const char *path = sdt_safetensors_path(file), *text = sdt_safetensors_metadata(file, "step");
+    enum sdt_status status = SDT_OK;
+    char what[300], *end = NULL;
+
+    *state = (struct sdt_solver_state){0};
+    long step = text ? strtol(text, &end, 10) : 0;
+    if (!text || end == text || *end || step < 1 || step > request->steps)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "--resume %.200s: its step is '%.40s'; it must be 1 to %d", path,
+                        text ? text : "", request->steps);
+    state->step = (int)step;
+    snprintf(what, sizeof what, "--resume %s", path);
+    for (int p = 0; p < (step < request->steps ? 4 : 1) && status == SDT_OK; p++) {
+        const struct sdt_stored *tensor = sdt_safetensors_find(file, part_name[p]);
+        if (!tensor || tensor->dtype != SDT_F32 || tensor->rank != 5 ||
+            memcmp(tensor->shape, shape, sizeof shape) != 0)
+            status = sdt_fail(err, SDT_ERROR_FORMAT,
+                              "--resume %.200s: must hold the tensor %s, F32 [1, %d, %d, %d, %d]",
+                              path, part_name[p], (int)shape[1], g.frames, g.height, g.width);
+        if (status == SDT_OK)
+            status = sdt_stored_check_finite(what, tensor, err);
+        float *values = NULL;
+        if (status == SDT_OK)
+            status = sdt_stored_floats(tensor, &values, err);
+        *part[p] = values;
+    }
+    return status;
+}
+
+void app_state_free(struct sdt_solver_state *state) {
+    free((float *)state->x);
+    free((float *)state->x_last);
+    free((float *)state->m0);
+    free((float *)state->m1);
+    *state = (struct sdt_solver_state){0};
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+enum sdt_status app_state_write(const char *path, const struct app_recipe *recipe,
+                                const int64_t shape[4], const struct sdt_solver_state *state,
+                                struct sdt_error *err) {
+    const float *const part[] = {state->x, state->x_last, state->m0, state->m1};
+    struct sdt_metadata entry[APP_RECIPE_ENTRIES + 1];
+    struct sdt_stored tensor[4];
+    size_t tensors = 0;
+    char step[16];
+
+    for (int p = 0; p < 4; p++) {
+        if (!part[p])
+            continue;
+        struct sdt_stored *t = &tensor[tensors++];
+        *t = (struct sdt_stored){.name = part_name[p],
+                                 .dtype = SDT_F32,
+                                 .rank = 5,
+                                 .shape = {1, shape[0], shape[1], shape[2], shape[3]},
+                                 .data = part[p]};
+        t->count = (size_t)(shape[0] * shape[1] * shape[2] * shape[3]);
+        t->bytes = t->count * sizeof(float);
+    }
+    snprintf(step, sizeof step, "%d", state->step);
+    memcpy(entry, recipe->entry, recipe->count * sizeof entry[0]);
+    entry[recipe->count] = (struct sdt_metadata){"step", step};
+    return sdt_safetensors_write_with(path, tensors, tensor, recipe->count + 1, entry, err);
+}

@@ -1,0 +1,245 @@
+#!/bin/sh
+# Runs that are killed go on from their last state, and the video has the bits of a run that nobody
+# killed: killed at some step, in the decode, while a state is written; on other devices and
+# strategies, and more than once. What does not belong together is refused.
+. "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
+
+mkdir "$tmp/v"
+size="--height 48 --width 48 --num-frames 9"
+steps=30
+prompt="@@ a red circle, \"moving\" right"
+
+# plain NAME OPTIONS...: a run of its own.
+plain() {
+    name=$1
+    shift
+    # shellcheck disable=SC2086
+    "$generate" --model "$demo" --prompt "$prompt" --seed 3 --guidance-scale 2 $size \
+        --num-inference-steps $steps --progress plain --output "$tmp/v/$name.safetensors" "$@" \
+        2>"$tmp/$name.err" </dev/null
+}
+
+# start NAME OPTIONS...: the same in the background; $pid.
+start() {
+    name=$1
+    shift
+    # shellcheck disable=SC2086
+    "$generate" --model "$demo" --prompt "$prompt" --seed 3 --guidance-scale 2 $size \
+        --num-inference-steps $steps --progress plain --output "$tmp/v/$name.safetensors" "$@" \
+        2>"$tmp/$name.err" </dev/null &
+    pid=$!
+}
+
+# step_of FILE: the step that a state says.
+step_of() {
+    grep -ao '"step":"[0-9]*"' "$1" 2>/dev/null | tr -dc 0-9
+}
+
+# reached NAME STEP: waits for a state of that step or a later one.
+reached() {
+    for _ in $(seq 3000); do
+        at=$(step_of "$tmp/v/$1.state.safetensors")
+        [ "${at:-0}" -ge "$2" ] && return
+        kill -0 $pid 2>/dev/null || break
+        sleep 0.01
+    done
+    fail "$1: no state of step $2: $(cat "$tmp/$1.err")"
+}
+
+killed() {
+    kill -KILL $pid
+    wait $pid 2>/dev/null
+    [ -s "$tmp/v/$1.state.safetensors" ] || fail "$1: killed, and there is no state"
+    [ ! -e "$tmp/v/$1.safetensors" ] || fail "$1: was written before it was killed"
+}
+
+# resume NAME OPTIONS...: goes on, which must give the whole run's bytes.
+resume() {
+    name=$1
+    shift
+    passes "$generate" --resume "$tmp/v/$name.state.safetensors" --progress plain \
+        --output "$tmp/v/$name.safetensors" --force "$@" || return
+    grep -q "goes on after step [0-9]* of $steps" "$tmp/err" || fail "$name: $(cat "$tmp/err")"
+    from=$(sed -n 's/.*goes on after step \([0-9]*\) of.*/\1/p' "$tmp/err")
+    if cmp -s "$tmp/v/whole.safetensors" "$tmp/v/$name.safetensors"; then
+        echo "$name: from step $from, ${*:-as it was}: same bytes"
+    else
+        fail "$name: other bytes from step $from on, with $*"
+    fi
+}
+
+plain whole || fail "$(cat "$tmp/whole.err")"
+
+# Whole with states: same bytes, no state is left.
+plain states --checkpoint-every 7 || fail "$(cat "$tmp/states.err")"
+same "$tmp/v/whole.safetensors" "$tmp/v/states.safetensors"
+[ ! -e "$tmp/v/states.state.safetensors" ] || fail "a state is left beside a whole video"
+
+# At several steps; what was given comes from the file.
+for step in 1 8 20; do
+    start step$step --checkpoint-every 1 --devices 2
+    reached step$step $step
+    killed step$step
+    resume step$step
+done
+resume step8 --devices 3 --strategy pipesp
+resume step8 --devices 2 --strategy ulysses --workers-per-device 2 --scheduler eager
+resume step20 --devices 3 --dit-devices 0-1 --vae-devices 2
+[ -s "$tmp/v/step8.state.safetensors" ] ||
+    fail "a state was removed that --checkpoint-every did not name"
+
+# In the decode, which this size makes long: no step is repeated.
+small=$size
+size="--height 128 --width 128 --num-frames 33" steps=2
+mv "$tmp/v/whole.safetensors" "$tmp/v/small.safetensors"
+plain whole || fail "$(cat "$tmp/whole.err")"
+start decode --checkpoint-every 1000
+reached decode 2
+killed decode
+resume decode
+[ "$from" -eq 2 ] || fail "decode: goes on from step $from"
+resume decode --devices 2
+size=$small steps=30
+mv "$tmp/v/small.safetensors" "$tmp/v/whole.safetensors"
+
+# Killed at any time, again and again, one run gets through, and its state goes with the end.
+start again --checkpoint-every 1
+reached again 2
+killed again
+rounds=0
+while [ $rounds -lt 5 ]; do
+    rounds=$((rounds + 1))
+    "$generate" --resume "$tmp/v/again.state.safetensors" --checkpoint-every 1 --progress plain \
+        --output "$tmp/v/again.safetensors" 2>"$tmp/again.err" </dev/null &
+    pid=$!
+    for _ in $(seq 500); do
+        grep -q "goes on after" "$tmp/again.err" && break
+        sleep 0.01
+    done
+    sleep 0.$((rounds % 3))
+    [ ! -e "$tmp/v/again.safetensors" ] || break # a fast machine
+    killed again
+done
+if [ ! -e "$tmp/v/again.safetensors" ]; then
+    resume again --checkpoint-every 3
+    [ "$from" -ge 2 ] || fail "again: from step $from"
+else
+    wait $pid
+    same "$tmp/v/whole.safetensors" "$tmp/v/again.safetensors"
+fi
+echo "again: killed $rounds times"
+[ ! -e "$tmp/v/again.state.safetensors" ] || fail "again: the state is left"
+
+# Stopped: the state is as new as can be, and the message names it; without --checkpoint-every the
+# kept latent is one.
+start stopped --checkpoint-every 3
+reached stopped 3
+kill -TERM $pid
+wait $pid && fail "stopped: exit 0"
+grep -q "\(--resume $tmp/v/stopped.state.safetensors goes on\)" "$tmp/stopped.err" ||
+    fail "stopped: $(cat "$tmp/stopped.err")"
+resume stopped
+start kept
+for _ in $(seq 3000); do
+    grep -q "^denoise [1-9]" "$tmp/kept.err" && break
+    sleep 0.01
+done
+kill -TERM $pid
+wait $pid && fail "kept: exit 0"
+[ ! -e "$tmp/v/kept.state.safetensors" ] || fail "kept: a state that nobody asked for"
+mv "$tmp/v/kept.latent.safetensors" "$tmp/v/kept.state.safetensors"
+resume kept --devices 2
+passes "$generate" --model "$demo" --num-inference-steps 0 --quiet --force \
+    --latents "$tmp/v/kept.state.safetensors" --output "$tmp/v/decoded.y4m"
+
+# Strategies with sums of their own go on as they were, and only so.
+plain ring --devices 2 --strategy ring || fail "$(cat "$tmp/ring.err")"
+start ring2 --devices 2 --strategy ring --checkpoint-every 1
+reached ring2 9
+killed ring2
+state=$tmp/v/ring2.state.safetensors
+passes "$generate" --resume "$state" --quiet --devices 2 --output "$tmp/v/ring2.safetensors"
+same "$tmp/v/ring.safetensors" "$tmp/v/ring2.safetensors"
+refuses 2 "$generate" --resume "$state" --quiet --devices 3 --output "$tmp/v/n.safetensors"
+says "there the order of sums is 'ring"
+refuses 2 "$generate" --resume "$state" --quiet --strategy single --output "$tmp/v/n.safetensors"
+says "the same --strategy and --devices"
+
+# Refusals: words that the message must have | options.
+state=$tmp/v/step8.state.safetensors
+mkdir "$tmp/other"
+cp -r "$demo"/. "$tmp/other"
+weights=$(find "$tmp/other/transformer" -name '*.safetensors' | head -1)
+"$tool" poison "$weights" "$tmp/changed" patch_embedding.bias inf || fail "no other checkpoint"
+mv -f "$tmp/changed" "$weights"
+while IFS='|' read -r words arguments; do
+    # shellcheck disable=SC2086
+    refuses 2 "$generate" --resume "$state" --quiet --output "$tmp/v/n.safetensors" $arguments
+    says "$words"
+done <<EOF
+there --prompt is '@@ a red circle.*here 'x'; leave the option out|--prompt x
+here not given; leave|--token-ids 5,1
+there --negative-prompt is '', here 'x'|--negative-prompt x
+there --height is '48', here '64'|--height 64
+there --num-frames is '9', here '5'|--num-frames 5
+there --num-inference-steps is '30', here '31'|--steps 31
+there --guidance-scale is '2', here '3'|--guidance-scale 3
+there --flow-shift is '3', here '4'|--flow-shift 4
+there --sampler is 'unipc', here 'euler'|--sampler euler
+there --sampler-schedule is 'new', here 'old'|--sampler-schedule old
+there --max-sequence-length is '512', here '64'|--max-sequence-length 64
+there --seed is '3', here '4'|--seed 4
+there --tile-size is not given, here '32x32'|--tile-size 32 --tile-stride 16
+exclude one another|--latents x
+2 prompts are given|--prompt a --prompt b --output $tmp/v/n%d.safetensors
+there the checkpoint is|--model $tmp/other
+EOF
+rm -f "$tmp/v/step8.safetensors"
+refuses 2 "$generate" --model "$demo" --prompt x --checkpoint-every 2 \
+    --output "$tmp/v/step8.safetensors"
+says "exists already (--resume goes on from it, --force replaces it)"
+
+# Files that are no state, or not whole. A state cut anywhere is refused.
+bytes=$(wc -c <"$state")
+for length in 0 7 100 $((bytes / 2)) $((bytes - 1)); do
+    head -c "$length" "$state" >"$tmp/cut"
+    "$generate" --resume "$tmp/cut" --quiet --output "$tmp/v/n.y4m" 2>"$tmp/err" &&
+        fail "cut at $length: exit 0"
+    [ "$(wc -l <"$tmp/err")" -eq 1 ] || fail "cut at $length: $(cat "$tmp/err")"
+done
+"$tool" tensor "$tmp/foreign" latent 1 16 3 6 6
+for file in "$tmp/foreign" "$tmp/v/whole.safetensors" "$source/README.md" "$tmp/none" "$tmp"; do
+    "$generate" --resume "$file" --quiet --output "$tmp/v/n.y4m" 2>"$tmp/err" &&
+        fail "$file: exit 0"
+    [ "$(wc -l <"$tmp/err")" -eq 1 ] && grep -q -e --resume "$tmp/err" ||
+        fail "$file: $(cat "$tmp/err")"
+done
+"$tool" poison "$state" "$tmp/nan" m0 nan
+"$generate" --resume "$tmp/nan" --quiet --output "$tmp/v/n.y4m" 2>"$tmp/err" && fail "NaN: exit 0"
+says "m0"
+[ ! -e "$tmp/v/n.safetensors" ] && [ ! -e "$tmp/v/n.y4m" ] || fail "a refused run wrote a video"
+
+# Several prompts have a state each.
+# shellcheck disable=SC2086
+"$generate" --model "$demo" --prompt a --prompt b $size --num-inference-steps $steps \
+    --progress plain --checkpoint-every 1 --output "$tmp/v/many%d.safetensors" \
+    2>"$tmp/many.err" </dev/null &
+pid=$!
+for _ in $(seq 1200); do
+    [ -s "$tmp/v/many2.state.safetensors" ] && break
+    sleep 0.02
+done
+kill -KILL $pid
+wait $pid 2>/dev/null
+[ -s "$tmp/v/many1.safetensors" ] && [ ! -e "$tmp/v/many1.state.safetensors" ] ||
+    fail "many: $(ls "$tmp/v")"
+passes "$generate" --resume "$tmp/v/many2.state.safetensors" --quiet \
+    --output "$tmp/v/many2.safetensors"
+# shellcheck disable=SC2086
+passes "$generate" --model "$demo" --prompt b $size --num-inference-steps $steps --quiet \
+    --output "$tmp/v/b.safetensors"
+same "$tmp/v/b.safetensors" "$tmp/v/many2.safetensors"
+
+left=$(find "$tmp/v" -name '.stardit-*' -mmin +2)
+[ -z "$left" ] || fail "left behind: $left"
+finish
