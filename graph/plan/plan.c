@@ -30,7 +30,7 @@ static enum sdt_status check_device(const struct sdt_request *request, const str
                         "decoding %d frames of %dx%d (height x width) needs about %.1f GB on %s, "
                         "and StarPU may use %.1f GB there; a smaller size%s would need less",
                         request->num_frames, request->height, request->width, need.decode / 1e9,
-                        name, room / 1e9, request->tiling.size_rows ? "" : ", or --enable-tiling,");
+                        name, room / 1e9, request->tiling.size_rows ? "" : ", --enable-tiling");
     return SDT_OK;
 }
 
@@ -72,10 +72,10 @@ static enum sdt_status check_memory(const struct sdt_draft *d,
         status = sdt_fail(
             err, SDT_ERROR_LIMIT,
             "the plan needs about %.2f GB on %d device%s, of the %.2f GB %s that this "
-            "process may use; a smaller size or number of frames%s%s would need less",
+            "process may use; less is needed with a smaller size or number of frames%s%s",
             total / 1e9, plan->devices, plan->devices == 1 ? "" : "s", allowance.memory / 1e9,
-            allowance.memory_limit, request->tiling.size_rows ? "" : ", or --enable-tiling,",
-            plan->streams > 1 ? ", or --streams 1," : "");
+            allowance.memory_limit, request->tiling.size_rows ? "" : ", --enable-tiling",
+            plan->streams > 1 ? ", --streams 1" : "");
     return status;
 }
 
