@@ -357,12 +357,12 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
         return status;
     int dit = placement->dit_devices ? placement->dit_devices : o->machine.count;
     if ((o->ulysses_degree || o->ring_degree) && !strategy) /* as xDiT takes them */
-        strategy = request->strategy = sdt_strategy_find("usp");
-    if ((o->ulysses_degree || o->ring_degree) && strcmp(strategy->name, "usp"))
+        strategy = request->strategy = app_strategy_of_degrees();
+    if ((o->ulysses_degree || o->ring_degree) && !strategy->degree)
         return sdt_fail(
             err, SDT_ERROR_USAGE,
-            "--%s-degree does not go with --strategy %s; usp has a ring of Ulysses groups",
-            o->ring_degree ? "ring" : "ulysses", strategy->name);
+            "--%s-degree does not go with --strategy %s; %s has a ring of Ulysses groups",
+            o->ring_degree ? "ring" : "ulysses", strategy->name, app_strategy_of_degrees()->name);
     if (given_streams(o) == 2 && request->guidance_scale <= 1.0)
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "--streams 2: a guidance scale of %g takes one forward a step",

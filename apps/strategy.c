@@ -23,6 +23,13 @@ const struct sdt_strategy *app_strategy(const char *name, struct sdt_error *err)
     return NULL;
 }
 
+const struct sdt_strategy *app_strategy_of_degrees(void) {
+    for (int i = 0; sdt_strategies[i]; i++)
+        if (sdt_strategies[i]->degree)
+            return sdt_strategies[i];
+    return NULL;
+}
+
 void app_strategy_help(char *text, size_t size) {
     char known[200];
     list_names(known, sizeof known);

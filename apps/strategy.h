@@ -7,6 +7,9 @@
 /* name NULL: sdt_strategy_default(). NULL: unknown, err says which there are. */
 const struct sdt_strategy *app_strategy(const char *name, struct sdt_error *err);
 
+/* The first strategy that takes a Ulysses degree (usp is one). */
+const struct sdt_strategy *app_strategy_of_degrees(void);
+
 /* Help text of --strategy: what it is, every name, the default. */
 void app_strategy_help(char *text, size_t size);
 #endif

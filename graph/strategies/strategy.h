@@ -107,7 +107,8 @@ struct sdt_parallel;
 
 struct sdt_strategy {
     const char *name, *summary;
-    bool exact; /* one device's bits on any number of CPU devices */
+    bool exact;  /* one device's bits on any number of CPU devices */
+    bool degree; /* takes a Ulysses degree: what --ulysses-degree and --ring-degree are for */
     /* May it run so? Asked by every plan and every run, in the same words: SDT_ERROR_USAGE.
      * devices: that denoise. NULL: always. */
     enum sdt_status (*allow)(const struct sdt_strategy *strategy,

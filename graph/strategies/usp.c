@@ -290,6 +290,7 @@ const struct sdt_strategy sdt__strategy_ring = {
 const struct sdt_strategy sdt__strategy_usp = {
     .name = "usp",
     .summary = "ulysses inside, a ring outside (--ulysses-degree x --ring-degree)",
+    .degree = true,
     .allow = allow,
     .split = parts,
     .buffers = blocks,

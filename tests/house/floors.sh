@@ -51,7 +51,6 @@ apps/eval.c pipesp: help of --chunk-heads
 apps/eval.c ulysses: --ulysses-degree
 apps/eval.c usp: help of --ulysses-degree
 apps/placement.c ulysses: --ulysses-degree and messages about it
-apps/placement.c usp: --ulysses-degree and --ring-degree choose it, as xDiT does
 apps/placement.c ring: --ring-degree in a message
 apps/placement.h ulysses: --ulysses-degree
 apps/generate.c ulysses: the degree in --stats
