@@ -27,8 +27,8 @@ struct app_devices {
 /* --devices; text NULL: none given. SDT_ERROR_USAGE; that the devices exist is not checked. */
 enum sdt_status app_devices_read(const char *text, struct app_devices *devices,
                                  struct sdt_error *err);
-/* --workers-per-device "2" or "2,1,1" and --device-speed "1,1,0.5", once the devices are known; NULL: not
- * given. SDT_ERROR_USAGE. */
+/* --workers-per-device "2" or "2,1,1" and --device-speed "1,1,0.5", once the devices are known;
+ * NULL: not given. SDT_ERROR_USAGE. */
 enum sdt_status app_devices_shares(struct app_devices *devices, const char *workers,
                                    const char *speed, struct sdt_error *err);
 /* Fills devices, workers and speeds; borrows from `devices`. */

@@ -1,4 +1,5 @@
-/* Printing GPUs. NVLink is what hwloc knows of it, which takes its NVML plugin; peer access is CUDA's word. */
+/* Printing GPUs. NVLink is what hwloc knows of it, which takes its NVML plugin; peer access is
+ * CUDA's word. */
 #include "apps/info_gpus.h"
 
 #include <stdio.h>

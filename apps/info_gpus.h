@@ -1,4 +1,5 @@
-/* The GPUs of stardit-info: what they are, how they are linked, which group --vae-devices auto gives them. */
+/* The GPUs of stardit-info: what they are, how they are linked, which group --vae-devices auto
+ * gives them. */
 #ifndef STARDIT_APPS_INFO_GPUS_H
 #define STARDIT_APPS_INFO_GPUS_H
 

@@ -1,4 +1,5 @@
-/* From settings to a request: defaults of the checkpoint, overridden, with what options point to. */
+/* From settings to a request: defaults of the checkpoint, overridden, with what options point
+ * to. */
 #ifndef STARDIT_APPS_INPUTS_H
 #define STARDIT_APPS_INPUTS_H
 

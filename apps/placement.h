@@ -25,8 +25,9 @@ struct app_placement {
     bool vae_spill;
 };
 
-/* Settles the devices (those of the groups, if only these were given), the placement and the request's strategy,
- * for `count` requests; checks that the devices are there. The placement borrows from options. Prints with `table` (or NULL) the candidates of --plan auto, best first. */
+/* Settles the devices (those of the groups, if only these were given), the placement and the
+ * request's strategy, for `count` requests; checks that the devices are there. The placement
+ * borrows from options. Prints with `table` (or NULL) the candidates of --plan auto, best first. */
 enum sdt_status app_place(struct app_placement *options, struct sdt_pipeline *pipeline,
                           struct sdt_request *request, int count, bool table,
                           struct sdt_placement *placement, struct sdt_error *err);

@@ -90,8 +90,8 @@ static double rate_of(const struct app_progress *progress, int p) {
     return done > 0.0 && seconds > 0.0 ? seconds / done : progress->planned[p];
 }
 
-/* Seconds until all is done, and the share that is, 0 to 1. Phases of several requests may run side by side on
- * two groups; then the slowest one counts. */
+/* Seconds until all is done, and the share that is, 0 to 1. Phases of several requests may run side
+ * by side on two groups; then the slowest one counts. */
 static double remaining(const struct app_progress *progress, double *fraction) {
     double left = 0.0, all = 0.0;
     for (int p = 0; p < PHASES; p++) {
@@ -153,13 +153,15 @@ void app_progress_update(void *arg, int request, const char *phase, int done, in
         return;
     pthread_mutex_lock(&progress->mutex);
     double time = sdt__host_now();
-    /* Requests pass a phase one after the other, or nearly so: what counts is how far the last one is. */
+    /* Requests pass a phase one after the other, or nearly so: what counts is how far the last one
+     * is. */
     double reached = request + (double)done / total;
     if (reached > progress->done[p])
         progress->done[p] = reached;
     progress->ended[p] = time;
     if (progress->begun[p] == 0.0) {
-        /* What is told first may be the end of a first part, which began when the phase before ended. */
+        /* What is told first may be the end of a first part, which began when the phase before
+         * ended. */
         double before =
             p > 0 && progress->ended[p - 1] > 0.0 ? progress->ended[p - 1] : progress->start;
         progress->begun[p] = done > 0 && progress->requests == 1 ? before : time;

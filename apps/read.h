@@ -9,10 +9,12 @@
 /* A text file of at most 64 KiB, malloc'ed into *text. SDT_ERROR_USAGE where there is none. */
 enum sdt_status app_read_text(const char *option, const char *path, char **text,
                               struct sdt_error *err);
-/* "@FILE": the file's text, malloc'ed into *file_text. "@@text": "@text". Anything else is the text itself. */
+/* "@FILE": the file's text, malloc'ed into *file_text. "@@text": "@text". Anything else is the text
+ * itself. */
 enum sdt_status app_read_prompt(const char *option, const char *text, char **file_text,
                                 const char **prompt, struct sdt_error *err);
-/* The lines of a text file that are not blank, 1 to `most` of them, within the malloc'ed *file_text. */
+/* The lines of a text file that are not blank, 1 to `most` of them, within the malloc'ed
+ * *file_text. */
 enum sdt_status app_read_lines(const char *option, const char *path, int most, char **file_text,
                                const char **lines /* [most] */, int *count, struct sdt_error *err);
 /* "1,2,3" */

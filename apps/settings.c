@@ -194,7 +194,8 @@ static struct app_program program = {
 
 /* ---- names of several outputs ---------------------------------------------------------------- */
 
-/* Where a name's number goes: "%d", "%3d" or "%03d", once. NULL: nowhere, or the name is no such pattern. */
+/* Where a name's number goes: "%d", "%3d" or "%03d", once. NULL: nowhere, or the name is no such
+ * pattern. */
 static const char *number_place(const char *name, int *width, int *length) {
     const char *percent = strchr(name, '%');
     if (!percent || strchr(percent + 1, '%'))

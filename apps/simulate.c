@@ -1,7 +1,9 @@
-/* stardit-simulate: how long a denoising step of the Wan transformer would take on GPUs that are not here.
+/* stardit-simulate: how long a denoising step of the Wan transformer would take on GPUs that are
+ * not here.
  *
- * The graph, the strategies and the policy are those of stardit-generate; time is SimGrid's. A few layers are
- * simulated, twice with different numbers of them, and the difference is extended to the whole model. */
+ * The graph, the strategies and the policy are those of stardit-generate; time is SimGrid's. A few
+ * layers are simulated, twice with different numbers of them, and the difference is extended to the
+ * whole model. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -259,7 +261,8 @@ static void count(struct sdt_machine *machine, double each[2][SDT_MAX_DEVICES],
     }
 }
 
-/* A step, and once more: the first brings the weights to the devices, the second is like all others. */
+/* A step, and once more: the first brings the weights to the devices, the second is like all
+ * others. */
 static void two_steps(struct sdt_flow *flow, const struct settings *s, struct sdt_run *run,
                       struct sdt_latent *latent, struct sdt_prompt *prompt,
                       const struct inputs *inputs, struct measured *measured) {

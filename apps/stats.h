@@ -22,8 +22,8 @@ void app_stats_machine(json_t *stats, const struct sdt_machine *machine, const i
  * what results of other kinds agree. */
 void app_stats_kinds(json_t *stats, const struct sdt_kinds *kinds, bool text_with_vae);
 
-/* Adds "moved": bytes that StarPU moved between memories, [devices + 1, devices + 1], index 0 the host,
- * and those that collective rounds moved. */
+/* Adds "moved": bytes that StarPU moved between memories, [devices + 1, devices + 1], index 0 the
+ * host, and those that collective rounds moved. */
 void app_stats_moved(json_t *stats, const double *bytes, double collective, int devices);
 
 /* Tiles and heads of each device of a layout. */

@@ -15,7 +15,7 @@ static struct sdt_flow flow_of(struct sdt_job *job, struct sdt_halt *halt) {
 
 static void tell_step(void *arg, int step, int steps) { sdt__tell(arg, "denoise", step, steps); }
 
-/* ---- teams and their runs ---------------------------------------------------------------------- */
+/* ---- teams and their runs -------------------------------------------------------------------- */
 
 enum sdt_status sdt__team_find(struct sdt_service *service, const int *devices, int count,
                                struct sdt_team **out, struct sdt_error *err) {
@@ -67,8 +67,8 @@ static void free_runs(struct sdt_service *service) {
     }
 }
 
-/* The team's run for this job: the one before, if it fits. Other teams' that nobody needs are freed:
- * their buffers take room. NULL: the flow's error says why. */
+/* The team's run for this job: the one before, if it fits. Other teams' that nobody needs are
+ * freed: their buffers take room. NULL: the flow's error says why. */
 static struct sdt_run *prepare(struct sdt_job *job, struct sdt_flow *flow) {
     struct sdt_service *service = job->service;
     struct sdt_dit *dit = service->pipeline->dit;
@@ -133,7 +133,7 @@ static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
     return status;
 }
 
-/* ---- the beginning ------------------------------------------------------------------------------ */
+/* ---- the beginning --------------------------------------------------------------------------- */
 
 /* The latent on the host: where denoising starts. */
 static enum sdt_status make_latent(struct sdt_job *job, struct sdt_error *err) {
@@ -245,10 +245,10 @@ enum sdt_status sdt__job_begin(struct sdt_job *job, struct sdt_error *err) {
     return status;
 }
 
-/* ---- steps ------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
-/* The state after so many steps, [SDT_SOLVER_PARTS] arrays malloc'ed (NULL: not wanted, or no memory),
- * by tasks that go on after a stop. */
+/* The state after so many steps, [SDT_SOLVER_PARTS] arrays malloc'ed (NULL: not wanted, or no
+ * memory), by tasks that go on after a stop. */
 static enum sdt_status gather_state(struct sdt_job *job, int steps, bool whole,
                                     float *array[SDT_SOLVER_PARTS], struct sdt_error *err) {
     struct sdt_flow flow = flow_of(job, &job->keep);
@@ -374,7 +374,7 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
     return status;
 }
 
-/* ---- the end ------------------------------------------------------------------------------------ */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* What the first tasks have read. */
 static void free_inputs(struct sdt_job *job) {

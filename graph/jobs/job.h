@@ -2,14 +2,14 @@
  *
  * It advances by its text, by ONE step, or by its decode. Between steps its state is small: the
  * latent's tiles and what the solver keeps of them, the prompt as all steps use it, the solver's
- * coefficients. So preempting a job is not choosing it, moving it is running its next step elsewhere,
- * and ending it frees these. A service has one thread that denoises, with two pieces on their way at
- * a time, and threads that decode; a queue says which job goes on.
+ * coefficients. So preempting a job is not choosing it, moving it is running its next step
+ * elsewhere, and ending it frees these. A service has one thread that denoises, with two pieces on
+ * their way at a time, and threads that decode; a queue says which job goes on.
  *
  * With two groups of devices (DeDiVAE; PipeDiT, arXiv 2511.12056) request k + 1 is denoised while
- * request k is decoded, weights stay where they are used, and the number of latents alive is bounded.
- * With one group for both, the one thread decodes as well, and drops each phase's weights before it
- * loads the other's: offloading, as the paper's baseline ran. */
+ * request k is decoded, weights stay where they are used, and the number of latents alive is
+ * bounded. With one group for both, the one thread decodes as well, and drops each phase's weights
+ * before it loads the other's: offloading, as the paper's baseline ran. */
 #ifndef STARDIT_JOB_H
 #define STARDIT_JOB_H
 
@@ -30,7 +30,8 @@ struct sdt_team {
 };
 
 /* Through whom tasks report progress. On the heap: after a stall, tasks may still end and tell, and
- * what they look at is left to them. The caller behind it is not: it may take its own things away. */
+ * what they look at is left to them. The caller behind it is not: it may take its own things
+ * away. */
 struct sdt_teller {
     sdt_progress call;
     void *arg;
@@ -39,8 +40,8 @@ struct sdt_teller {
     atomic_int speaking; /* calls in progress */
 };
 void sdt__tell(struct sdt_teller *teller, const char *phase, int done, int total);
-/* After a stall: nothing more is told; a call in progress gets a second to return, because it may be
- * what stalls. */
+/* After a stall: nothing more is told; a call in progress gets a second to return, because it may
+ * be what stalls. */
 void sdt__teller_part(struct sdt_teller *teller);
 
 struct sdt_job {
@@ -129,10 +130,10 @@ struct sdt_service {
     int decoders;
 };
 
-/* ---- service.c: threads -------------------------------------------------------------------------- */
+/* ---- service.c: threads ---------------------------------------------------------------------- */
 
-/* How requests are decoded is known when the first one is there: with spatial tiles, one thread shares
- * them out. Under the mutex. SDT_ERROR_MEMORY. */
+/* How requests are decoded is known when the first one is there: with spatial tiles, one thread
+ * shares them out. Under the mutex. SDT_ERROR_MEMORY. */
 enum sdt_status sdt__start_decoders(struct sdt_service *service, bool tiles,
                                     struct sdt_error *err);
 /* An empty result of that request. */
@@ -141,7 +142,7 @@ void sdt__result_init(const struct sdt_pipeline *pipeline, const struct sdt_requ
 /* One of its holders lets it go: the service, or whoever submitted it. */
 void sdt__job_release(struct sdt_job *job);
 
-/* ---- denoise.c: text and steps, by the denoising thread ----------------------------------------- */
+/* ---- denoise.c: text and steps, by the denoising thread -------------------------------------- */
 
 /* Encodes the prompt and sets the latent up. The job's next phase is a step, or the decode. */
 enum sdt_status sdt__job_begin(struct sdt_job *job, struct sdt_error *err);
@@ -152,18 +153,19 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err);
 enum sdt_status sdt__job_gather(struct sdt_job *job, enum sdt_status status, struct sdt_error *err);
 /* Drops buffers and weights. */
 void sdt__denoise_unload(struct sdt_service *service);
-/* The team of these devices, made if need be; under the mutex. SDT_ERROR_USAGE, SDT_ERROR_MEMORY. */
+/* The team of these devices, made if need be; under the mutex. SDT_ERROR_USAGE,
+ * SDT_ERROR_MEMORY. */
 enum sdt_status sdt__team_find(struct sdt_service *service, const int *devices, int count,
                                struct sdt_team **team, struct sdt_error *err);
 
-/* ---- text.c: from a prompt to states ------------------------------------------------------------- */
+/* ---- text.c: from a prompt to states --------------------------------------------------------- */
 
-/* job->states of one branch's prompt (1: the negative one), in whichever form it was given. Given ones
- * stay in job->text_values; computed ones are there when it returns. */
+/* job->states of one branch's prompt (1: the negative one), in whichever form it was given. Given
+ * ones stay in job->text_values; computed ones are there when it returns. */
 enum sdt_status sdt__text_states(struct sdt_job *job, struct sdt_flow *flow, int branch,
                                  struct sdt_error *err);
 
-/* ---- decode.c ------------------------------------------------------------------------------------ */
+/* ---- decode.c -------------------------------------------------------------------------------- */
 
 enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *decoder,
                                 struct sdt_error *err);

@@ -1,7 +1,8 @@
 /* The threads that advance jobs.
  *
- * A thread asks for the next job that it could advance, advances it by one piece, and puts it back. All
- * that threads share is under the service's mutex; a job that is active belongs to its thread. */
+ * A thread asks for the next job that it could advance, advances it by one piece, and puts it back.
+ * All that threads share is under the service's mutex; a job that is active belongs to its
+ * thread. */
 #include "graph/jobs/job.h"
 
 #include <math.h>
@@ -9,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ---- telling ----------------------------------------------------------------------------------- */
+/* ---- telling --------------------------------------------------------------------------------- */
 
 void sdt__tell(struct sdt_teller *teller, const char *phase, int done, int total) {
     atomic_fetch_add(&teller->speaking, 1);
@@ -25,7 +26,7 @@ void sdt__teller_part(struct sdt_teller *teller) {
         nanosleep(&moment, NULL);
 }
 
-/* ---- results ----------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------- */
 
 void sdt__result_init(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                       struct sdt_result *result) {
@@ -74,8 +75,8 @@ void sdt__job_release(struct sdt_job *job) {
     free(job);
 }
 
-/* A copy of the latent: after a stall tasks may still use the job's. NULL: no step was finished, or no
- * memory. */
+/* A copy of the latent: after a stall tasks may still use the job's. NULL: no step was finished, or
+ * no memory. */
 static float *copy_latent(const struct sdt_result *r) {
     size_t count = sdt__latent_size(r);
     float *copy = r->latent && r->steps_done > 0 ? malloc(count * sizeof *copy) : NULL;
@@ -133,7 +134,7 @@ static void deliver(struct sdt_job *job, enum sdt_status status, const struct sd
     sdt__job_release(job);
 }
 
-/* ---- choosing ---------------------------------------------------------------------------------- */
+/* ---- choosing -------------------------------------------------------------------------------- */
 
 static bool ended(const struct sdt_job *job) {
     return sdt__halted(job->phase == SDT_JOB_DECODE && job->service->two ? &job->finish
@@ -176,8 +177,8 @@ static void wait_a_while(struct sdt_service *service) {
 #endif
 }
 
-/* Those that the thread could advance now, for the queue to choose from. One that has been ended stands
- * alone: there is nothing to choose. */
+/* Those that the thread could advance now, for the queue to choose from. One that has been ended
+ * stands alone: there is nothing to choose. */
 static int collect(struct sdt_service *service, bool denoises, bool decodes) {
     int count = 0;
     for (struct sdt_job *job = service->first; job; job = job->next) {
@@ -232,7 +233,7 @@ static void put_back(struct sdt_job *job, enum sdt_job_phase phase) {
     starpu_pthread_mutex_unlock(&service->mutex);
 }
 
-/* ---- threads ----------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 /* Denoising has ended, well or not. True: what follows is the decode. */
 static bool end_denoising(struct sdt_job *job, enum sdt_status status, struct sdt_error *err) {
@@ -245,7 +246,8 @@ static bool end_denoising(struct sdt_job *job, enum sdt_status status, struct sd
     return false;
 }
 
-/* Text, or a step. Two pieces are on their way at a time: while one computes, the next is inserted. */
+/* Text, or a step. Two pieces are on their way at a time: while one computes, the next is
+ * inserted. */
 static void denoise(struct sdt_service *service, struct sdt_job *job) {
     struct sdt_lane *lane = &service->machine->lane[SDT_LANE_DENOISE];
     struct sdt_error err = {0};
@@ -317,8 +319,8 @@ static int waiting(struct sdt_service *service) {
     return count;
 }
 
-/* Can the transformer's weights stay on the GPUs while the decoder works? Converting them again would
- * take long. */
+/* Can the transformer's weights stay on the GPUs while the decoder works? Converting them again
+ * would take long. */
 static bool room_to_decode(const struct sdt_service *service, const struct sdt_decoder *decoder,
                            const struct sdt_request *request) {
     double bytes = sdt__decode_bytes(service, request, decoder->place, decoder->devices);
@@ -387,7 +389,7 @@ static void *denoise_all(void *arg) {
     return NULL;
 }
 
-/* ---- a service --------------------------------------------------------------------------------- */
+/* ---- a service ------------------------------------------------------------------------------- */
 
 static enum sdt_status check_placement(const struct sdt_machine *machine,
                                        const struct sdt_placement *p, struct sdt_kinds *kinds,

@@ -1,8 +1,8 @@
 /* Jobs: requests that are paused, preempted, moved and cancelled while others go on, and whose bits
  * are those of requests that nobody disturbed.
  *
- * What happens when is decided by the steps that are told, not by a clock: a job submits the other one,
- * pauses or cancels itself when it reaches a step. */
+ * What happens when is decided by the steps that are told, not by a clock: a job submits the other
+ * one, pauses or cancels itself when it reaches a step. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ enum { DEVICES = 3, SIZE = 32, FRAMES = 5, STEPS = 8, LOG = 400, JOBS = 3 };
 static struct sdt_pipeline *pipeline;
 static struct sdt_machine *machine;
 
-/* ---- what a job did ---------------------------------------------------------------------------- */
+/* ---- what a job did -------------------------------------------------------------------------- */
 
 struct event {
     int job, done;
@@ -145,7 +145,7 @@ static int at(const struct scene *s, int job, char phase, int done) {
     return -1;
 }
 
-/* ---- the scenes -------------------------------------------------------------------------------- */
+/* ---- the scenes ------------------------------------------------------------------------------ */
 
 static float *want[JOBS];
 

@@ -1,5 +1,5 @@
-/* The earliest deadline first (Liu and Layland 1973), preemptive at steps; jobs without one come last,
- * in the order of their arrival. */
+/* The earliest deadline first (Liu and Layland 1973), preemptive at steps; jobs without one come
+ * last, in the order of their arrival. */
 #include "graph/jobs/queues/queue.h"
 
 static int choose(const struct sdt_waiting *job, int count, double now) {

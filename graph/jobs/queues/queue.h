@@ -1,7 +1,8 @@
 /* A queue: which of the jobs that could advance does so next.
  *
- * It is asked at every boundary, so choosing another job than last time is preemption: the one that is
- * not chosen waits with its state where it is. A queue is one file and one struct; list.c names it. */
+ * It is asked at every boundary, so choosing another job than last time is preemption: the one that
+ * is not chosen waits with its state where it is. A queue is one file and one struct; list.c names
+ * it. */
 #ifndef STARDIT_QUEUE_H
 #define STARDIT_QUEUE_H
 
@@ -18,7 +19,8 @@ struct sdt_waiting {
 
 struct sdt_queue {
     const char *name;
-    /* The index of the one that advances, of count >= 1, in the order of their arrival. now: seconds. */
+    /* The index of the one that advances, of count >= 1, in the order of their arrival. now:
+     * seconds. */
     int (*choose)(const struct sdt_waiting *job, int count, double now);
 };
 
