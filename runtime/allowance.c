@@ -199,7 +199,8 @@ static bool go_up(char *folder, size_t stem) {
 }
 
 /* CPUs' worth of time that one level may have; infinite: no limit. */
-static double level_quota(const char *folder, bool v2) {
+static double level_quota(const char *folder, bool v2, double total) {
+    (void)total;
     double quota = read_number(folder, v2 ? "cpu.max" : "cpu.cfs_quota_us"), period = 100000.0;
     if (v2) {
         char path[3 * PATH_MAX + 16], line[128];
@@ -228,34 +229,22 @@ static double level_memory(const char *folder, bool v2, double total) {
     return fmax(limit - fmax(used, 0.0), 0.0);
 }
 
-static double find_quota(const char *root) {
+/* The least that a level from the process's group up to the mount allows; HUGE_VAL: none limits. */
+static double least_of_levels(const char *root, const char *controller,
+                              double (*level)(const char *folder, bool v2, double total),
+                              double total) {
     static _Thread_local char folder[3 * PATH_MAX];
-    double quota = HUGE_VAL;
+    double least = HUGE_VAL;
     size_t stem;
     for (int v2 = 0; v2 < 2; v2++) {
         int levels = 0;
-        if (!find_folder(root, v2 ? NULL : "cpu", folder, &stem))
+        if (!find_folder(root, v2 ? NULL : controller, folder, &stem))
             continue;
         do
-            quota = fmin(quota, level_quota(folder, v2));
+            least = fmin(least, level(folder, v2, total));
         while (go_up(folder, stem) && ++levels < MOST_LEVELS);
     }
-    return quota < HUGE_VAL ? quota : 0.0;
-}
-
-static double find_memory(const char *root, double total) {
-    static _Thread_local char folder[3 * PATH_MAX];
-    double memory = HUGE_VAL;
-    size_t stem;
-    for (int v2 = 0; v2 < 2; v2++) {
-        int levels = 0;
-        if (!find_folder(root, v2 ? NULL : "memory", folder, &stem))
-            continue;
-        do
-            memory = fmin(memory, level_memory(folder, v2, total));
-        while (go_up(folder, stem) && ++levels < MOST_LEVELS);
-    }
-    return memory;
+    return least;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
@@ -277,8 +266,9 @@ void sdt__allowance_read(const char *root, struct sdt_allowance *a) {
     char path[PATH_MAX];
 
     snprintf(path, sizeof path, "%s/proc/meminfo", root);
+    double quota = least_of_levels(root, "cpu", level_quota, 0.0);
     *a = (struct sdt_allowance){.cores = count_cores(root),
-                                .quota = find_quota(root),
+                                .quota = quota < HUGE_VAL ? quota : 0.0,
                                 .total = 1024.0 * read_value(path, "MemTotal"),
                                 .available = 1024.0 * read_value(path, "MemAvailable"),
                                 .memory_limit = "of this machine"};
@@ -295,7 +285,8 @@ void sdt__allowance_read(const char *root, struct sdt_allowance *a) {
         a->cpus = a->quota;
     }
     a->memory = a->total;
-    double group = find_memory(root, a->total), space = address_space(root);
+    double group = least_of_levels(root, "memory", level_memory, a->total);
+    double space = address_space(root);
     if (group < a->memory) {
         a->memory = group;
         a->memory_limit = "of its control group";
