@@ -546,8 +546,9 @@ static enum sdt_status print_plan(const struct app_settings *s, struct sdt_pipel
                                   const struct sdt_placement *placement, int count,
                                   const struct sdt_plan *plan, struct sdt_error *err) {
     const char *policy = s->scheduler ? s->scheduler : getenv("STARPU_SCHED");
-    app_plan_print(pipeline, request, placement, count, plan,
-                   policy && *policy ? policy : "pipedit");
+    struct sdt_machine_options machine = {.scheduler = policy && *policy ? policy : "pipedit"};
+    app_devices_options(&s->place.machine, &machine);
+    app_plan_print(pipeline, request, placement, &machine, count, plan);
     if (fflush(stdout) || ferror(stdout))
         return sdt_fail(err, SDT_ERROR_IO, "standard output cannot be written");
     return SDT_OK;
@@ -624,6 +625,7 @@ int main(int argc, char **argv) {
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_request request;
     struct sdt_placement placement;
+    struct sdt_machine_options machine = {0};
     struct sdt_plan plan = {0};
     struct app_inputs inputs = {0};
     struct sdt_error err;
@@ -643,9 +645,9 @@ int main(int argc, char **argv) {
         status = app_check_names(&s, inputs.count, request.num_frames, &err);
     if (status == SDT_OK)
         status = app_place(&s.place, pipeline, &request, inputs.count, s.dry_run, &placement, &err);
+    app_devices_options(&s.place.machine, &machine);
     if (status == SDT_OK)
-        status = sdt_plan_make(pipeline, &request, &placement, s.place.machine.count,
-                               s.place.machine.workers_each, &plan, &err);
+        status = sdt_plan_make(pipeline, &request, &placement, &machine, &plan, &err);
     if (status == SDT_OK && s.dry_run) {
         status = print_plan(&s, pipeline, &request, &placement, inputs.count, &plan, &err);
     } else if (status == SDT_OK) {

@@ -205,13 +205,14 @@ static void print_groups(const struct sdt_pipeline *pipeline, const struct sdt_r
     struct sdt_gpus gpus;
     struct sdt_device device[SDT_MAX_GPUS];
     struct sdt_placement p = {0};
+    struct sdt_machine_options machine = {.device = device};
     sdt__gpus_find(&gpus);
     if (gpus.count < 2)
         return;
     for (int i = 0; i < gpus.count; i++)
         device[i] = (struct sdt_device){SDT_DEVICE_CUDA, i};
-    p.device = device;
-    sdt_placement_balance(pipeline, request, gpus.count, &p);
+    machine.devices = gpus.count;
+    sdt_placement_balance(pipeline, request, &machine, &p);
     printf("Groups:       --devices cuda:0-%d --vae-devices auto denoises on cuda:0-%d and decodes "
            "on cuda:%d-%d\n",
            gpus.count - 1, p.dit[p.dit_devices - 1], p.vae[0], p.vae[p.vae_devices - 1]);

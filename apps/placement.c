@@ -109,9 +109,13 @@ static enum sdt_status read_groups(struct app_placement *o, struct sdt_pipeline 
                             "--vae-devices auto divides --devices; it excludes --dit-devices");
         if (o->machine.count < 2)
             return sdt_fail(err, SDT_ERROR_USAGE, "--vae-devices auto needs --devices 2 or more");
-        p->device = app_devices_list(&o->machine);
+        struct sdt_machine_options machine = {0};
+        enum sdt_status status = app_devices_shares(&o->machine, o->workers, o->speed, err);
+        if (status != SDT_OK)
+            return status;
+        app_devices_options(&o->machine, &machine);
         p->precision = app_precision(o->dtype);
-        sdt_placement_balance(pipeline, request, o->machine.count, p);
+        sdt_placement_balance(pipeline, request, &machine, p);
         return SDT_OK;
     }
     if (o->dit_devices || o->vae_devices)
@@ -165,7 +169,8 @@ static bool allowed(const struct sdt_candidate *c, const struct app_placement *o
     if (strategy && c->strategy != strategy)
         return false;
     p->precision = given->precision;
-    if (sdt__settle_kinds(p, given->device, o->machine.count, &kinds, NULL) != SDT_OK)
+    if (sdt__settle_kinds(p, app_devices_list(&o->machine), o->machine.count, &kinds, NULL) !=
+        SDT_OK)
         return false;
     if (given->dit_devices &&
         (p->dit_devices != given->dit_devices || p->vae_devices != given->vae_devices ||
@@ -234,19 +239,25 @@ static void print_candidates(const struct sdt_candidate *candidate, int count, i
     }
 }
 
+static enum sdt_status measure(const struct app_placement *o, const struct sdt_pipeline *pipeline,
+                               const struct sdt_placement *placement,
+                               struct sdt_machine_rates *rates, struct sdt_error *err) {
+    struct sdt_machine_options machine = {0};
+    app_devices_options(&o->machine, &machine);
+    return sdt_measure_rates(pipeline, &machine, placement->precision, rates, err);
+}
+
 /* The best candidate that is allowed. */
 static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline *pipeline,
                               struct sdt_request *request, int count, bool table,
                               const struct sdt_strategy *strategy, struct sdt_placement *placement,
                               struct sdt_error *err) {
-    struct sdt_machine_rates rates =
-        sdt_measure_rates(pipeline, placement->device, o->machine.count, o->machine.workers_each,
-                          placement->precision);
+    struct sdt_machine_rates rates;
     struct sdt_candidate *candidate = NULL;
     int number = 0, kept = 0;
-    enum sdt_status status =
-        sdt_plan_candidates(pipeline, request, count, &rates, &candidate, &number, err);
-
+    enum sdt_status status = measure(o, pipeline, placement, &rates, err);
+    if (status == SDT_OK)
+        status = sdt_plan_candidates(pipeline, request, count, &rates, &candidate, &number, err);
     if (status != SDT_OK)
         return status;
     if (table)
@@ -267,7 +278,6 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
         struct sdt_placement given = *placement;
         request->strategy = candidate[0].strategy;
         *placement = candidate[0].placement;
-        placement->device = given.device;
         placement->precision = given.precision;
     }
     free(candidate);
@@ -278,11 +288,9 @@ static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline
 static enum sdt_status choose_streams(const struct app_placement *o, struct sdt_pipeline *pipeline,
                                       const struct sdt_request *request, int count,
                                       struct sdt_placement *placement, struct sdt_error *err) {
-    struct sdt_machine_rates rates =
-        sdt_measure_rates(pipeline, placement->device, o->machine.count, o->machine.workers_each,
-                          placement->precision);
+    struct sdt_machine_rates rates;
     struct sdt_candidate candidate[2];
-    enum sdt_status status = SDT_OK;
+    enum sdt_status status = measure(o, pipeline, placement, &rates, err);
     for (int s = 0; s < 2 && status == SDT_OK; s++) {
         candidate[s] =
             (struct sdt_candidate){.strategy = request->strategy, .placement = *placement};
@@ -299,12 +307,12 @@ static enum sdt_status choose_chunks(const struct app_placement *o, struct sdt_p
                                      const struct sdt_request *request, int count,
                                      struct sdt_placement *placement, struct sdt_error *err) {
     const struct sdt_strategy *strategy = request->strategy;
-    struct sdt_machine_rates rates =
-        sdt_measure_rates(pipeline, placement->device, o->machine.count, o->machine.workers_each,
-                          placement->precision);
+    struct sdt_machine_rates rates;
     struct sdt_candidate best = {.strategy = strategy, .placement = *placement}, next = best;
     int devices = placement->dit_devices ? placement->dit_devices : o->machine.count;
-    enum sdt_status status = sdt_plan_predict(pipeline, request, count, &rates, &best, err);
+    enum sdt_status status = measure(o, pipeline, placement, &rates, err);
+    if (status == SDT_OK)
+        status = sdt_plan_predict(pipeline, request, count, &rates, &best, err);
     for (int i = 0; status == SDT_OK && strategy->variant; i++) {
         next.placement = *placement;
         if (!strategy->variant(i, devices, &next.placement))
@@ -347,10 +355,9 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
         status = read_groups(o, pipeline, request, placement, err);
     if (status == SDT_OK && o->machine.count == 0)
         app_devices_stand_ins(&o->machine, 1);
-    placement->device = app_devices_list(&o->machine);
     placement->precision = app_precision(o->dtype);
     if (status == SDT_OK)
-        status = sdt__devices_check(placement->device, o->machine.count, NULL, err);
+        status = sdt__devices_check(app_devices_list(&o->machine), o->machine.count, NULL, err);
     if (status == SDT_OK)
         status = app_devices_shares(&o->machine, o->workers, o->speed, err);
     if (status != SDT_OK)

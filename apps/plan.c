@@ -35,13 +35,13 @@ static int rounded(int value, double factor, int multiple) {
 
 /* The largest request in fewer pixels, frames and steps that takes less than SHORT_SECONDS. */
 static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                          const struct sdt_placement *placement, const struct sdt_plan *plan) {
+                          const struct sdt_placement *placement,
+                          const struct sdt_machine_options *machine, const struct sdt_plan *plan) {
     static const double scales[] = {1.0, 0.75, 0.5, 0.375, 0.25, 0.125};
     static const int step_counts[] = {50, 30, 20, 10};
     struct sdt_model model = sdt_pipeline_model(pipeline);
     int space = model.space_ratio, time = model.time_ratio;
-    struct sdt_placement together = {.device = placement->device,
-                                     .precision = placement->precision};
+    struct sdt_placement together = {.precision = placement->precision};
     struct sdt_request best = {0};
     double best_seconds = 0.0;
     char duration[32];
@@ -56,8 +56,7 @@ static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_reques
              frames = (frames - 1) / 2 / time * time + 1) {
             smaller.num_frames = frames;
             struct sdt_plan other;
-            if (sdt_plan_make(pipeline, &smaller, &together, plan->devices,
-                              plan->workers_per_device, &other, NULL) == SDT_OK) {
+            if (sdt_plan_make(pipeline, &smaller, &together, machine, &other, NULL) == SDT_OK) {
                 double per_flop = other.seconds / other.total_flops;
                 for (size_t n = 0; n < sizeof step_counts / sizeof step_counts[0]; n++) {
                     int steps = step_counts[n] < request->steps ? step_counts[n] : request->steps;
@@ -86,30 +85,29 @@ static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_reques
 }
 
 /* "0,1,2", or with GPUs "cuda:0,1,2" */
-static void print_devices(const struct sdt_placement *p, int count, const int *list) {
+static void print_devices(const struct sdt_device *device, int count, const int *list) {
     char names[200];
-    if (p->device) {
-        app_devices_name(p->device, count, list, names, sizeof names);
+    if (device) {
+        app_devices_name(device, count, list, names, sizeof names);
         printf("%s", names);
     }
-    for (int i = 0; !p->device && i < count; i++)
+    for (int i = 0; !device && i < count; i++)
         printf("%s%d", i ? "," : "", list[i]);
 }
 
-static void print_groups(const struct sdt_placement *p) {
+static void print_groups(const struct sdt_placement *p, const struct sdt_device *device) {
     printf("  groups         denoise on ");
-    print_devices(p, p->dit_devices, p->dit);
+    print_devices(device, p->dit_devices, p->dit);
     printf(", decode on ");
-    print_devices(p, p->vae_devices, p->vae);
+    print_devices(device, p->vae_devices, p->vae);
     printf(", aco %s, text encoder with the %s group\n", sdt_aco_name(p->aco),
            p->text_with_vae ? "decoding" : "denoising");
 }
 
-static void print_device(const struct sdt_plan *plan, const struct sdt_placement *placement,
-                         int d) {
+static void print_device(const struct sdt_plan *plan, const struct sdt_device *device, int d) {
     char name[40] = "";
-    if (placement->device)
-        app_devices_name(placement->device + d, 1, NULL, name, sizeof name);
+    if (device)
+        app_devices_name(device + d, 1, NULL, name, sizeof name);
     printf("    device %-4d  %s%s%d tiles, %d of %d heads, peak memory ", d, name,
            *name ? ", " : "", plan->device_tiles[d], plan->device_heads[d], plan->heads);
     print_bytes(plan->device_bytes[d]);
@@ -122,15 +120,29 @@ static void print_device(const struct sdt_plan *plan, const struct sdt_placement
                        : "");
 }
 
+/* "3 with 1 worker each", "3 with 2,1,1 workers" */
+static void print_workers(const struct sdt_plan *plan) {
+    bool alike = true;
+    for (int d = 1; d < plan->devices; d++)
+        alike &= plan->device_workers[d] == plan->device_workers[0];
+    printf("%d with ", plan->devices);
+    for (int d = 0; d < (alike ? 1 : plan->devices); d++)
+        printf("%s%d", d ? "," : "", plan->device_workers[d]);
+    if (alike)
+        printf(" worker%s each", plan->device_workers[0] == 1 ? "" : "s");
+    else
+        printf(" workers");
+}
+
 static const char *dtype_word(enum sdt_dtype dtype) {
     return dtype == SDT_BF16 ? "bfloat16" : "float32";
 }
 
-static void print_memory(const struct sdt_plan *plan, const struct sdt_placement *placement) {
+static void print_memory(const struct sdt_plan *plan, const struct sdt_device *device) {
     double cpus = plan->host_bytes, gpus = 0.0;
     int count = 0;
     for (int d = 0; d < plan->devices; d++) {
-        bool gpu = placement->device && placement->device[d].kind == SDT_DEVICE_CUDA;
+        bool gpu = device && device[d].kind == SDT_DEVICE_CUDA;
         *(gpu ? &gpus : &cpus) += plan->device_bytes[d];
         count += gpu;
     }
@@ -149,13 +161,14 @@ static void print_memory(const struct sdt_plan *plan, const struct sdt_placement
 
 /* With guidance: how its two forwards run, and what the other way would give. */
 static void print_streams(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                          const struct sdt_placement *placement, int requests,
+                          const struct sdt_placement *placement,
+                          const struct sdt_machine_options *machine, int requests,
                           const struct sdt_plan *plan) {
     static const char *const how[] = {"one forward after the other", "two forwards side by side"};
-    struct sdt_machine_rates rates = sdt_measure_rates(
-        pipeline, placement->device, plan->devices, plan->workers_per_device, placement->precision);
+    struct sdt_machine_rates rates;
 
-    if (plan->forwards < 2)
+    if (plan->forwards < 2 ||
+        sdt_measure_rates(pipeline, machine, placement->precision, &rates, NULL) != SDT_OK)
         return;
     printf("  streams        %d, %s\n", plan->streams, how[plan->streams - 1]);
     for (int streams = 1; streams <= 2; streams++) {
@@ -170,8 +183,9 @@ static void print_streams(const struct sdt_pipeline *pipeline, const struct sdt_
 }
 
 void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                    const struct sdt_placement *placement, int requests,
-                    const struct sdt_plan *plan, const char *scheduler) {
+                    const struct sdt_placement *placement,
+                    const struct sdt_machine_options *machine, int requests,
+                    const struct sdt_plan *plan) {
     char duration[32], names[200];
 
     printf("Plan for %s\n", sdt_pipeline_folder(pipeline));
@@ -193,24 +207,23 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
         printf("  decode tiles   %dx%d pixels every %dx%d (rows x columns)\n",
                request->tiling.size_rows, request->tiling.size_cols, request->tiling.stride_rows,
                request->tiling.stride_cols);
-    if (placement->device) {
-        app_devices_name(placement->device, plan->devices, NULL, names, sizeof names);
-        printf("  devices        %s, strategy %s, policy %s\n", names,
-               sdt_strategy_name(request->strategy), scheduler);
+    printf("  devices        ");
+    if (machine->device) {
+        app_devices_name(machine->device, plan->devices, NULL, names, sizeof names);
+        printf("%s", names);
     } else {
-        printf("  devices        %d with %d worker%s each, strategy %s, policy %s\n", plan->devices,
-               plan->workers_per_device, plan->workers_per_device == 1 ? "" : "s",
-               sdt_strategy_name(request->strategy), scheduler);
+        print_workers(plan);
     }
+    printf(", strategy %s, policy %s\n", sdt_strategy_name(request->strategy), machine->scheduler);
     printf("  precision      denoise in %s on %s, decode in %s on %s\n",
            dtype_word(plan->dit_dtype), sdt_device_kind_name(plan->dit_kind),
            dtype_word(plan->vae_dtype), sdt_device_kind_name(plan->vae_kind));
     if (placement->dit_devices)
-        print_groups(placement);
+        print_groups(placement, machine->device);
     for (int d = 0; d < plan->devices; d++)
-        print_device(plan, placement, d);
-    print_memory(plan, placement);
-    print_streams(pipeline, request, placement, requests, plan);
+        print_device(plan, machine->device, d);
+    print_memory(plan, machine->device);
+    print_streams(pipeline, request, placement, machine, requests, plan);
     printf("  weights        ");
     print_bytes(plan->weight_bytes);
     printf(" in the checkpoint\n");
@@ -227,5 +240,5 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
            requests > 1 ? " a prompt" : "", plan->flops_per_second * 1e-9,
            plan->dit_kind == SDT_DEVICE_CUDA ? "GPU, a guess from its kind" : "worker");
     if (plan->seconds > LONG_SECONDS)
-        print_smaller(pipeline, request, placement, plan);
+        print_smaller(pipeline, request, placement, machine, plan);
 }

@@ -143,14 +143,17 @@ static enum sdt_status predict(const struct predict_case *c, const struct sdt_pi
                                const struct sdt_request *request,
                                const struct sdt_placement *placement, struct times *predicted,
                                struct sdt_error *err) {
-    struct sdt_machine_rates rates =
-        sdt_measure_rates(pipeline, NULL, c->devices, c->workers, placement->precision);
-    struct sdt_draft draft;
+    struct sdt_machine_options machine = {.devices = c->devices, .workers_per_device = c->workers};
+    struct sdt_machine_rates rates;
+    struct sdt_draft draft = {0};
     struct sdt_times t;
-    enum sdt_status status = sdt_draft_init(&draft, pipeline, request, placement, request->strategy,
-                                            c->devices, rates.workers_per_device, err);
+    enum sdt_status status =
+        sdt_measure_rates(pipeline, &machine, placement->precision, &rates, err);
     if (status == SDT_OK)
-        status = sdt_draft_times(&draft, &rates, 1, &t, err);
+        status =
+            sdt_draft_init(&draft, pipeline, request, placement, request->strategy, &rates, err);
+    if (status == SDT_OK)
+        status = sdt_draft_times(&draft, 1, &t, err);
     if (status == SDT_OK)
         *predicted = (struct times){t.step, t.decode, t.total,
                                     t.text_core + request->steps * t.step_core + t.decode_core};

@@ -106,13 +106,23 @@ int sdt__task_access(struct sdt_task *task, starpu_data_handle_t handle,
     return task->count++;
 }
 
-static int scratch_access(struct sdt_task *task, int which, size_t bytes) {
-    struct sdt_flow *flow = task->flow;
+/* The power of two of floats that is kept for so many bytes: 4 kB and up. */
+static int scratch_power(size_t bytes) {
     size_t floats = bytes / sizeof(float) + (bytes % sizeof(float) > 0);
-    int size = 10;                    /* 4 kB and up */
     size_t most = (size_t)UINT32_MAX; /* of a vector */
+    int size = 10;
     while (((size_t)1 << size) < (floats < most ? floats : most))
         size++;
+    return size;
+}
+
+uint64_t sdt__scratch_size(size_t bytes) {
+    return bytes ? sizeof(float) * (UINT64_C(1) << scratch_power(bytes)) : 0;
+}
+
+static int scratch_access(struct sdt_task *task, int which, size_t bytes) {
+    struct sdt_flow *flow = task->flow;
+    int size = scratch_power(bytes);
     starpu_data_handle_t *handle = &flow->scratch->handle[which][size];
     if (!*handle) {
         *handle = sdt__scratch_vector(flow, (size_t)1 << size);

@@ -87,6 +87,9 @@ static inline int sdt__task_update(struct sdt_task *task, starpu_data_handle_t h
  * task a second one. How much is needed may depend on the kind of device: runtime/cuda.h. */
 int sdt__task_scratch(struct sdt_task *task, size_t bytes);
 int sdt__task_work(struct sdt_task *task, size_t bytes);
+/* Bytes that are kept on a worker for work space of so many: a power of two, the same for all tasks
+ * that ask for about as much, so that sizes or'ed together are what a worker keeps in all. */
+uint64_t sdt__scratch_size(size_t bytes);
 /* done(arg, index) is called on the worker's thread when the task has ended, on any kind of device,
  * unless it did nothing because the run was stopped, or failed. */
 void sdt__task_done(struct sdt_task *task, void (*done)(void *arg, int index), void *arg,

@@ -46,8 +46,8 @@ int main(int argc, char **argv) {
         request[r].prompt = prompt[r];
     }
     if (status == SDT_OK) {
-        sdt_placement_balance(pipeline, request, options.devices, &run.placement);
-        status = sdt_plan_make(pipeline, request, &run.placement, options.devices, 0, &plan, &err);
+        sdt_placement_balance(pipeline, request, &options, &run.placement);
+        status = sdt_plan_make(pipeline, request, &run.placement, &options, &plan, &err);
     }
     if (status == SDT_OK) {
         printf("a video: %lld tokens, %.3g FLOPs\n", (long long)plan.tokens, plan.total_flops);

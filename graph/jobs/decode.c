@@ -18,10 +18,10 @@ static struct sdt_vae_job vae_job(const struct sdt_service *service,
 }
 
 double sdt__decode_bytes(const struct sdt_service *service, const struct sdt_request *request,
-                         const struct sdt_place *place, int devices) {
+                         const struct sdt_place *place, int devices, int device) {
     const struct sdt_vae *vae = service->pipeline->vae;
     struct sdt_vae_job job = vae_job(service, request, place, devices);
-    return vae->kind->bytes(vae, &job, devices);
+    return vae->kind->bytes(vae, &job, devices, device);
 }
 
 enum sdt_status sdt__check_room(const struct sdt_place *place, const char *what, double bytes,
@@ -48,8 +48,8 @@ enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *d, stru
 
     flow.tag.request = job->options.number;
     flow.halt = service->two ? &job->finish : &job->halt;
-    double bytes = vae->kind->bytes(vae, &task, d->devices);
     for (int i = 0; i < d->devices; i++) {
+        double bytes = vae->kind->bytes(vae, &task, d->devices, i);
         enum sdt_status fits = sdt__check_room(&d->place[i], "decoding", bytes, &job->request, err);
         if (fits != SDT_OK)
             return fits;

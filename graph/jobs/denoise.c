@@ -103,6 +103,18 @@ void sdt__denoise_unload(struct sdt_service *service) {
     service->parameters = NULL;
 }
 
+/* What decoding takes of a device that both groups have. */
+static double beside_of(const struct sdt_service *service, const struct sdt_request *request,
+                        const struct sdt_place *place) {
+    int devices = request->tiling.size_rows ? service->vae.devices : 1;
+    double bytes = 0.0;
+    for (int v = 0; service->shared && v < service->vae.devices; v++)
+        if (service->vae.place[v].device == place->device) /* without tiles, one decode on each */
+            bytes = sdt__decode_bytes(service, request, service->vae.place + (devices > 1 ? 0 : v),
+                                      devices, devices > 1 ? v : 0);
+    return bytes;
+}
+
 /* On GPUs weights may come and go, on CPU devices all is to stay. *offloads: they do on one. */
 static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
                                     struct sdt_error *err) {
@@ -111,12 +123,8 @@ static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
     const struct sdt_request *request = &job->request;
     struct sdt_parallel parallel = parallel_of(service, job->team, request);
     struct sdt_layout layout = {0};
-    double beside = 0.0; /* what decoding takes of devices that both groups have */
 
     *offloads = false;
-    if (service->shared)
-        beside = sdt__decode_bytes(service, request, service->vae.place,
-                                   request->tiling.size_rows ? service->vae.devices : 1);
     enum sdt_status status = sdt_run_layout(
         pipeline->dit, &parallel, sdt__geometry(pipeline, request), job->text_rows, &layout, err);
     for (int i = 0; status == SDT_OK && i < layout.devices; i++) {
@@ -125,6 +133,7 @@ static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
                                             sdt__forwards(pipeline, request), job->text_rows);
         bool gpu = place->kind == SDT_DEVICE_CUDA;
         double room = (double)starpu_memory_get_total(place->node);
+        double beside = beside_of(service, request, place);
         status = sdt__check_room(place, "denoising", (gpu ? need.least : need.all) + beside,
                                  request, err);
         *offloads |= gpu && room > 0.0 && need.all + beside > room;

@@ -170,9 +170,9 @@ enum sdt_status sdt__text_states(struct sdt_job *job, struct sdt_flow *flow, int
 enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *decoder,
                                 struct sdt_error *err);
 void sdt__decode_unload(struct sdt_decoder *decoder);
-/* What decoding this request takes on each of so many devices, bytes. */
+/* What decoding this request takes on one of so many devices, bytes. */
 double sdt__decode_bytes(const struct sdt_service *service, const struct sdt_request *request,
-                         const struct sdt_place *place, int devices);
+                         const struct sdt_place *place /* [devices] */, int devices, int device);
 
 /* Would this many bytes go into the place's memory? StarPU waits forever for room that can never be
  * there, so what cannot fit is refused before its tasks are inserted. */

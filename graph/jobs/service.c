@@ -323,12 +323,13 @@ static int waiting(struct sdt_service *service) {
  * would take long. */
 static bool room_to_decode(const struct sdt_service *service, const struct sdt_decoder *decoder,
                            const struct sdt_request *request) {
-    double bytes = sdt__decode_bytes(service, request, decoder->place, decoder->devices);
     bool room = true;
-    for (int i = 0; i < decoder->devices; i++)
-        room = room && decoder->place[i].kind == SDT_DEVICE_CUDA &&
+    for (int i = 0; i < decoder->devices && room; i++) {
+        double bytes = sdt__decode_bytes(service, request, decoder->place, decoder->devices, i);
+        room = decoder->place[i].kind == SDT_DEVICE_CUDA &&
                (decoder->parameters || /* it has found room before */
                 bytes <= (double)starpu_memory_get_available(decoder->place[i].node));
+    }
     return room;
 }
 
@@ -485,8 +486,8 @@ enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machi
     starpu_pthread_cond_init(&service->changed, NULL);
     enum sdt_status status = check_placement(machine, p, &service->kinds, err);
     if (status == SDT_OK && !service->queue)
-        status = sdt_fail(err, SDT_ERROR_USAGE, "unknown queue '%s'; known: fcfs, priority, edf",
-                          name);
+        status =
+            sdt_fail(err, SDT_ERROR_USAGE, "unknown queue '%s'; known: fcfs, priority, edf", name);
     if (status == SDT_OK && atomic_exchange(&machine->serving, true))
         status = sdt_fail(err, SDT_ERROR_USAGE, "this machine has a service already");
     else

@@ -184,9 +184,10 @@ struct sdt_vae_kind {
     /* The tasks of a decode on `devices` devices. NULL: predicted from `flops`. */
     void (*operations)(const struct sdt_vae *vae, const struct sdt_vae_job *job, int devices,
                        struct sdt_operations *list);
-    /* Predicted peak bytes of one device (weights and activations) of `devices`; at least what the
-     * largest task needs. */
-    double (*bytes)(const struct sdt_vae *vae, const struct sdt_vae_job *job, int devices);
+    /* Predicted peak bytes (weights, activations, work space) of device `device` of `devices`; at
+     * least what the largest task needs. */
+    double (*bytes)(const struct sdt_vae *vae, const struct sdt_vae_job *job, int devices,
+                    int device);
 };
 
 /* An opened decoder. The first member of what a kind allocates. */
@@ -221,6 +222,8 @@ struct sdt_text_kind {
                               sdt_handle states /* [tokens, width] float32, written */,
                               struct sdt_error *err);
     double (*flops)(const struct sdt_text *text, int tokens);
+    /* Tiles of tokens that a place's workers encode side by side. NULL: 1. */
+    int (*tiles)(const struct sdt_text *text, const struct sdt_place *place, int tokens);
 };
 
 /* An opened text encoder. The first member of what a kind allocates. */

@@ -161,6 +161,12 @@ static int tile_rows(const struct sdt_place *place, int tokens) {
     return tiles < 2 ? tokens : (tokens + tiles - 1) / tiles;
 }
 
+static int umt5_tiles(const struct sdt_text *text, const struct sdt_place *place, int tokens) {
+    int rows = tile_rows(place, tokens);
+    (void)text;
+    return (tokens + rows - 1) / rows;
+}
+
 static void buffers_init(struct sdt_flow *flow, struct buffers *b, const struct umt5 *encoder,
                          const struct sdt_place *place, enum sdt_dtype dtype, int tokens) {
     size_t d = (size_t)encoder->text.width, ff = (size_t)encoder->ff;
@@ -302,4 +308,5 @@ const struct sdt_text_kind sdt__umt5 = {
     .clean = sdt_prompt_clean,
     .encode = umt5_encode,
     .flops = umt5_flops,
+    .tiles = umt5_tiles,
 };

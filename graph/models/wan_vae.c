@@ -108,8 +108,9 @@ struct edge {
     int window;         /* frames that its readers look at: 1 or 3 */
     int alias;          /* edge whose frame 0 is this edge's frame 0; -1: none */
     int count;          /* of the ring */
-    int bands;          /* of a frame */
-    sdt_handle *handle; /* [count, bands] */
+    int bands;          /* of a frame of the tile at hand */
+    int room;           /* bands of a frame of the largest tile */
+    sdt_handle *handle; /* [count, room] */
 };
 
 enum kind { WINDOW, CONV, NORM, ATTEND, TIME, PUT };
@@ -281,7 +282,7 @@ static void build(const struct wan_vae *vae, struct program *p) {
 
 static void program_clear(struct program *p) {
     for (int e = 0; e < p->edges; e++) {
-        for (int i = 0; p->edge[e].handle && i < p->edge[e].count * p->edge[e].bands; i++)
+        for (int i = 0; p->edge[e].handle && i < p->edge[e].count * p->edge[e].room; i++)
             sdt__unregister_submit(p->edge[e].handle[i]);
         free(p->edge[e].handle);
     }
@@ -399,15 +400,15 @@ static enum sdt_status check(const struct sdt_vae *vae, const struct sdt_vae_job
 
 /* ---- decoding -------------------------------------------------------------------------------- */
 
-/* One tile on its way through the layers. */
+/* One tile after the other on its way through the layers, in the same buffers. */
 struct decoder {
     struct program program;
     const struct wan_vae *vae;
     const struct sdt_vae_job *job;
     struct sdt_machine *machine;
-    int y0, x0, rows, cols; /* of the tile in the latent */
     int device;             /* of the job's; -1: all, in stages */
     int band_rows;          /* of a band of frames, in latents; the last one may have less */
+    int y0, x0, rows, cols; /* of the tile in the latent */
     sdt_handle latent, out;
     const struct sdt_place *put; /* where frames are stored */
     /* On a GPU, frames become float32 here before they travel to the host; else NULL. */
@@ -486,8 +487,9 @@ static int rows_of(const struct decoder *d, const struct edge *edge, int band) {
     return rows * edge->space;
 }
 
+/* Buffers for tiles of up to d->rows x d->cols latents, and what the layers read. */
 static void decoder_init(struct sdt_flow *flow, struct decoder *d,
-                         struct sdt_parameters *parameters, int devices, int only) {
+                         struct sdt_parameters *parameters, int devices) {
     struct program *p = &d->program;
     d->band_rows = band_rows_of(d->job, d->rows);
     int bands = (d->rows + d->band_rows - 1) / d->band_rows;
@@ -499,21 +501,21 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
             sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory while decoding");
         return;
     }
-    place_layers(p, d->job->place, devices, only);
+    place_layers(p, d->job->place, devices, d->device);
     for (int e = 0; e < p->edges; e++) {
         struct edge *edge = &p->edge[e];
         edge->count = edge->window - 1 + slack;
-        edge->bands = edge->whole ? 1 : bands;
-        edge->handle = calloc((size_t)edge->count * (size_t)edge->bands, sizeof *edge->handle);
+        edge->bands = edge->room = edge->whole ? 1 : bands;
+        edge->handle = calloc((size_t)edge->count * (size_t)edge->room, sizeof *edge->handle);
         if (!edge->handle) {
             if (flow->error.status == SDT_OK)
                 sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory while decoding");
             return;
         }
-        for (int i = 0; i < edge->count * edge->bands; i++)
+        for (int i = 0; i < edge->count * edge->room; i++)
             edge->handle[i] =
                 sdt__tensor(flow, d->job->dtype,
-                            (size_t)edge->channels * (size_t)rows_of(d, edge, i % edge->bands) *
+                            (size_t)edge->channels * (size_t)rows_of(d, edge, i % edge->room) *
                                 (size_t)(d->cols * edge->space),
                             "frame");
     }
@@ -521,8 +523,6 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
         struct layer *l = &p->layer[i];
         enum sdt_device_kind kind = d->job->place[l->device].kind;
         if (l->kind == CONV) {
-            l->conv.height = d->rows * p->edge[l->in].space;
-            l->conv.width = d->cols * p->edge[l->in].space;
             l->weight = sdt_conv_parameter(flow, parameters, kind, d->job->dtype, l->conv.out,
                                            l->conv.in, l->conv.kt * l->conv.ks * l->conv.ks,
                                            l->conv.ks, "%s.weight", l->name);
@@ -544,13 +544,30 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
     }
 }
 
+/* The buffers' next tile, which is not larger than the first. */
+static void begin_tile(struct decoder *d, int y0, int x0, int rows, int cols) {
+    struct program *p = &d->program;
+    d->y0 = y0;
+    d->x0 = x0;
+    d->rows = rows;
+    d->cols = cols;
+    for (int e = 0; e < p->edges; e++)
+        if (!p->edge[e].whole)
+            p->edge[e].bands = (rows + d->band_rows - 1) / d->band_rows;
+    for (int i = 0; i < p->layers; i++)
+        if (p->layer[i].kind == CONV) {
+            p->layer[i].conv.height = rows * p->edge[p->layer[i].in].space;
+            p->layer[i].conv.width = cols * p->edge[p->layer[i].in].space;
+        }
+}
+
 /* A band of frame t of an edge; NULL before frame `start`. */
 static sdt_handle band_of(const struct program *p, int edge, int t, int start, int band) {
     if (t < start)
         return NULL;
     if (t == 0 && p->edge[edge].alias >= 0)
         edge = p->edge[edge].alias;
-    return p->edge[edge].handle[t % p->edge[edge].count * p->edge[edge].bands + band];
+    return p->edge[edge].handle[t % p->edge[edge].count * p->edge[edge].room + band];
 }
 
 /* A convolution, band by band, from the bands of its input that each looks at. */
@@ -671,14 +688,28 @@ static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
 }
 
 /* The device that would end one more tile first; counts it. */
-static int next_device(const struct sdt_vae_job *job, int *tiles /* [devices] so far */) {
+static int next_device(const struct sdt_place *place /* [devices] */, int devices,
+                       int *tiles /* [devices] so far */) {
     int best = 0;
-    for (int d = 1; d < job->devices; d++)
-        if ((tiles[d] + 1) / speed_of(&job->place[d]) <
-            (tiles[best] + 1) / speed_of(&job->place[best]))
+    for (int d = 1; d < devices; d++)
+        if ((tiles[d] + 1) / speed_of(&place[d]) < (tiles[best] + 1) / speed_of(&place[best]))
             best = d;
     tiles[best]++;
     return best;
+}
+
+/* How many tiles from the first on are each on a device of their own: they go side by side. */
+static int different(const int *device /* [tiles] */, int tiles) {
+    bool busy[SDT_MAX_DEVICES] = {false};
+    int count = 0;
+    while (count < tiles && !busy[device[count]])
+        busy[device[count++]] = true;
+    return count;
+}
+
+/* Floats of a decoded tile. */
+static size_t tile_values(int frames, int rows, int cols) {
+    return (size_t)frames * (size_t)rows * (size_t)cols * 3;
 }
 
 /* The seams of tile (i, j): first with the tile above, then with the one to the left, both already
@@ -730,16 +761,16 @@ static enum sdt_status decode(struct sdt_flow *flow, struct sdt_vae *opened,
     int tiles = t.rows * t.cols, ratio = opened->space_ratio;
     int frames = opened->time_ratio * (job->frames - 1) + 1;
     bool whole = tiles == 1;
-    /* whole frames: the devices are stages of one decoder; tiles: one decoder per device at a
-     * time */
-    int together = whole ? 1 : at_most(tiles, job->devices);
+    /* whole frames: the devices are stages of one decoder; tiles: each device has its own */
+    int decoders = whole ? 1 : job->devices, taken[SDT_MAX_DEVICES] = {0};
     /* On the heap: after a stall it is left to the tasks that may still end. */
     struct progress *progress = calloc(1, sizeof *progress);
-    struct decoder *decoder = calloc((size_t)together, sizeof *decoder);
+    struct decoder *decoder = calloc((size_t)decoders, sizeof *decoder);
     sdt_handle *tile = calloc((size_t)tiles, sizeof *tile);
+    int *device = calloc((size_t)tiles, sizeof *device); /* of the decoders */
     struct sdt_parameters *parameters =
         job->parameters ? job->parameters : sdt_parameters_new(opened->weights, machine);
-    if (!decoder || !tile || !parameters || !progress) {
+    if (!decoder || !tile || !device || !parameters || !progress) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while decoding");
         goto out;
     }
@@ -749,49 +780,46 @@ static enum sdt_status decode(struct sdt_flow *flow, struct sdt_vae *opened,
     progress->arg = job->frame_done_arg;
     flow->tag.role = SDT_ROLE_VAE;
     flow->priority = 3; /* above attention that visits (Aco): decoding is what this group is for */
-    int taken[SDT_MAX_DEVICES] = {0};
-    for (int first = 0; first < tiles; first += together) {
-        int count = at_most(together, tiles - first);
-        for (int n = 0; n < count; n++) {
-            struct decoder *d = &decoder[n];
-            int i = (first + n) / t.cols, j = (first + n) % t.cols;
-            *d = (struct decoder){.vae = vae,
-                                  .job = job,
-                                  .machine = machine,
-                                  .latent = latent,
-                                  .y0 = i * t.stride_rows,
-                                  .x0 = j * t.stride_cols,
-                                  .out = video,
-                                  .put = &machine->host,
-                                  .clamp = true,
-                                  .device = whole ? -1 : next_device(job, taken),
-                                  .progress = progress};
-            d->rows = at_most(t.size_rows, job->height - d->y0);
-            d->cols = at_most(t.size_cols, job->width - d->x0);
-            if (!whole) {
-                tile[first + n] = sdt__vector(flow,
-                                              (size_t)frames * (size_t)(d->rows * ratio) *
-                                                  (size_t)(d->cols * ratio) * 3,
-                                              "vae tile");
-                d->out = tile[first + n];
-                d->put = &job->place[d->device];
-                d->clamp = false; /* seams are blended first */
+    for (int n = 0; n < tiles && !whole; n++)
+        device[n] = next_device(job->place, job->devices, taken);
+    for (int first = 0, count; first < tiles; first += count) {
+        count = different(device + first, tiles - first);
+        for (int n = first; n < first + count; n++) {
+            struct decoder *d = &decoder[device[n]];
+            if (!d->vae) {
+                *d = (struct decoder){.vae = vae,
+                                      .job = job,
+                                      .machine = machine,
+                                      .device = whole ? -1 : device[n],
+                                      .rows = at_most(t.size_rows, job->height),
+                                      .cols = at_most(t.size_cols, job->width),
+                                      .latent = latent,
+                                      .out = video,
+                                      .put = whole ? &machine->host : &job->place[device[n]],
+                                      .clamp = whole, /* seams are blended first */
+                                      .progress = progress};
+                decoder_init(flow, d, parameters, job->devices);
             }
-            decoder_init(flow, d, parameters, job->devices, d->device);
+            int y0 = n / t.cols * t.stride_rows, x0 = n % t.cols * t.stride_cols;
+            begin_tile(d, y0, x0, at_most(t.size_rows, job->height - y0),
+                       at_most(t.size_cols, job->width - x0));
+            if (!whole)
+                d->out = tile[n] = sdt__vector(
+                    flow, tile_values(frames, d->rows * ratio, d->cols * ratio), "vae tile");
         }
         for (int f = 0; f < job->frames && flow->error.status == SDT_OK; f++)
-            for (int n = 0; n < count; n++) {
-                flow->tag.tile = first + n;
-                push(flow, &decoder[n], 0, f);
+            for (int n = first; n < first + count; n++) {
+                flow->tag.tile = n;
+                push(flow, &decoder[device[n]], 0, f);
             }
-        for (int n = 0; n < count; n++) {
-            flow->tag.tile = first + n;
-            if (!whole)
-                join_tile(flow, &t, job, &decoder[n], ratio, frames, &job->place[decoder[n].device],
-                          &machine->host, tile, (first + n) / t.cols, (first + n) % t.cols, video);
-            program_clear(&decoder[n].program);
-            for (int i = 0; i < 2; i++)
-                sdt__unregister_submit(decoder[n].ready[i]);
+        for (int n = first; n < first + count && !whole; n++) {
+            flow->tag.tile = n;
+            join_tile(flow, &t, job, &decoder[device[n]], ratio, frames, &job->place[device[n]],
+                      &machine->host, tile, n / t.cols, n % t.cols, video);
+            if (n >= t.cols) { /* nobody looks at the one above any more */
+                sdt__unregister_submit(tile[n - t.cols]);
+                tile[n - t.cols] = NULL;
+            }
         }
     }
     flow->tag.tile = flow->tag.layer = flow->tag.chunk = -1;
@@ -800,11 +828,17 @@ static enum sdt_status decode(struct sdt_flow *flow, struct sdt_vae *opened,
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
 out:
+    for (int n = 0; decoder && n < decoders; n++) {
+        program_clear(&decoder[n].program);
+        for (int i = 0; i < 2; i++)
+            sdt__unregister_submit(decoder[n].ready[i]);
+    }
     for (int n = 0; tile && n < tiles; n++)
         sdt__unregister_submit(tile[n]);
     if (!job->parameters)
         sdt_parameters_free(parameters);
     free(decoder);
+    free(device);
     free(tile);
     free(progress);
     return status;
@@ -871,28 +905,36 @@ static struct sdt_operation operation_of(const struct program *p, const struct l
     return o;
 }
 
+/* Devices of a plan may not be known yet: alike then. */
+static const struct sdt_place *places_of(const struct sdt_vae_job *job, int devices,
+                                         struct sdt_place *alike /* [devices] */) {
+    for (int d = 0; d < devices; d++)
+        alike[d] = (struct sdt_place){.speed = 1.0};
+    return job->place ? job->place : alike;
+}
+
 static void operations_of(const struct sdt_vae *opened, const struct sdt_vae_job *job, int devices,
                           struct sdt_operations *list) {
     const struct wan_vae *vae = wan_of(opened);
     struct program p;
     struct tiling t = tiling_of(vae, job);
-    int tiles = t.rows * t.cols;
-    struct sdt_place alike[SDT_MAX_DEVICES] = {{.speed = 1.0}};
-    for (int d = 1; d < devices; d++)
-        alike[d] = alike[0];
+    struct sdt_place alike[SDT_MAX_DEVICES];
+    const struct sdt_place *place = places_of(job, devices, alike);
+    int tiles = t.rows * t.cols, taken[SDT_MAX_DEVICES] = {0};
+    int band = band_rows_of(job, at_most(t.size_rows, job->height));
     build(vae, &p);
-    place_layers(&p, job->place ? job->place : alike, devices, -1);
+    place_layers(&p, place, devices, -1);
     for (int n = 0; n < tiles && !p.failed; n++) {
         int rows = at_most(t.size_rows, job->height - n / t.cols * t.stride_rows);
         int cols = at_most(t.size_cols, job->width - n % t.cols * t.stride_cols);
-        int band = band_rows_of(job, rows);
+        int device = next_device(place, devices, taken);
         for (int i = 0; i < p.layers; i++) {
-            struct sdt_operation o = operation_of(&p, &p.layer[i], rows, band, cols);
+            struct sdt_operation o = operation_of(&p, &p.layer[i], rows, at_most(band, rows), cols);
             double frames = p.layer[i].time * (job->frames - 1.0) + 1.0;
             if (p.layer[i].kind == TIME)
                 frames -= 1.0; /* the first passes by */
             o.tasks *= frames;
-            o.device = tiles == 1 ? p.layer[i].device : n % devices;
+            o.device = tiles == 1 ? p.layer[i].device : device;
             sdt_operations_add(list, o);
         }
     }
@@ -900,51 +942,110 @@ static void operations_of(const struct sdt_vae *opened, const struct sdt_vae_job
     program_clear(&p);
 }
 
-/* Bytes of the largest task of a tile of rows x cols: what one device must hold at once. */
-static double largest_task(const struct program *p, const struct sdt_vae_job *job, int rows,
-                           int cols) {
-    double largest = 0.0, size = (double)sdt_dtype_size(job->dtype);
-    enum sdt_device_kind kind = job->place               ? job->place->kind
-                                : job->dtype == SDT_BF16 ? SDT_DEVICE_CUDA
-                                                         : SDT_DEVICE_CPU;
-    for (int i = 0; i < p->layers; i++) {
-        const struct layer *l = &p->layer[i];
-        if (l->kind != CONV)
-            continue;
-        const struct edge *in = &p->edge[l->in], *out = &p->edge[l->out];
-        struct sdt_conv conv = l->conv;
-        conv.height = rows * in->space;
-        conv.width = cols * in->space;
-        double read = (double)conv.height * conv.width * in->channels;
-        double written = (double)rows * cols * out->space * out->space * out->channels;
-        double weight = (double)conv.in * conv.out * conv.kt * conv.ks * conv.ks;
-        double scratch = 4096.0; /* scratch handles have sizes of powers of two */
-        while (scratch < (double)sdt__conv_scratch(kind, job->dtype, &conv))
-            scratch *= 2.0;
-        double elements = conv.kt * read + (l->residual < 0 ? 1.0 : 2.0) * written + weight;
-        double bytes = size * elements + scratch;
-        largest = bytes > largest ? bytes : largest;
+static double weight_bytes(const struct program *p, const struct layer *l,
+                           enum sdt_device_kind kind, enum sdt_dtype dtype) {
+    int channels = l->in < 0 ? 0 : p->edge[l->in].channels, n = l->conv.out;
+    int k = l->conv.in * l->conv.kt * l->conv.ks * l->conv.ks;
+    if (l->kind == NORM)
+        return sizeof(float) * (double)channels;
+    if (l->kind == TIME) {
+        n = 2 * channels;
+        k = 3 * channels;
+    } else if (l->kind != CONV) {
+        return 0.0;
     }
-    return largest;
+    double matrix = kind == SDT_DEVICE_CPU ? (double)sdt_packed_size(SDT_F32, n, k)
+                                           : (double)sdt_dtype_size(dtype) * n * k;
+    return matrix + sizeof(float) * (double)n;
 }
 
-static double bytes_of(const struct sdt_vae *opened, const struct sdt_vae_job *job, int devices) {
+/* Work space of a layer's tasks. */
+static size_t scratch_bytes(const struct layer *l, enum sdt_device_kind kind, enum sdt_dtype dtype,
+                            const struct edge *in, int rows, int cols) {
+    struct sdt_conv conv = l->conv;
+    size_t pixels = (size_t)rows * (size_t)cols * (size_t)in->space * (size_t)in->space;
+    conv.height = rows * in->space;
+    conv.width = cols * in->space;
+    if (l->kind == CONV)
+        return sdt__conv_scratch(kind, dtype, &conv);
+    if (kind != SDT_DEVICE_CPU)
+        return 0;
+    if (l->kind == TIME)
+        return sizeof(float) * sdt_time_upsample_scratch(pixels);
+    return l->kind == ATTEND
+               ? sizeof(float) * sdt_frame_attention_scratch((int)pixels, in->channels / 3)
+               : 0;
+}
+
+/* Bytes that a layer's task reads and writes: what a device must hold at once. */
+static double task_bytes(const struct program *p, const struct layer *l, enum sdt_dtype dtype,
+                         int rows, int cols) {
+    if (l->kind != CONV)
+        return 0.0;
+    const struct edge *in = &p->edge[l->in], *out = &p->edge[l->out];
+    double read = (double)rows * cols * in->space * in->space * in->channels;
+    double written = (double)rows * cols * out->space * out->space * out->channels;
+    return (double)sdt_dtype_size(dtype) *
+           (l->conv.kt * read + (l->residual < 0 ? 1.0 : 2.0) * written);
+}
+
+/* What a device holds of decoded tiles until those below and beside them have been blended with
+ * them: its share of a row of tiles and of those under way, and copies of two neighbours. */
+static double seam_bytes(const struct wan_vae *vae, const struct sdt_vae_job *job, int devices) {
+    struct tiling t = tiling_of(vae, job);
+    int ratio = vae->vae.space_ratio, frames = vae->vae.time_ratio * (job->frames - 1) + 1;
+    int rows = at_most(t.size_rows, job->height), cols = at_most(t.size_cols, job->width);
+    double tiles = ceil((t.cols + 1.0) / devices) + 1.0 + (devices > 1 ? 2.0 : 0.0);
+    if (t.rows * t.cols == 1)
+        return 0.0;
+    return sizeof(float) * fmin(tiles, t.rows * t.cols) *
+           (double)tile_values(frames, rows * ratio, cols * ratio);
+}
+
+static double bytes_of(const struct sdt_vae *opened, const struct sdt_vae_job *job, int devices,
+                       int device) {
     const struct wan_vae *vae = wan_of(opened);
     struct program p;
     struct tiling t = tiling_of(vae, job);
-    double frames = 0.0, rows = at_most(t.size_rows, job->height);
-    double cols = at_most(t.size_cols, job->width);
+    struct sdt_place alike[SDT_MAX_DEVICES];
+    const struct sdt_place *place = places_of(job, devices, alike);
+    int rows = at_most(t.size_rows, job->height), cols = at_most(t.size_cols, job->width);
+    enum sdt_device_kind kind = job->place               ? place[device].kind
+                                : job->dtype == SDT_BF16 ? SDT_DEVICE_CUDA
+                                                         : SDT_DEVICE_CPU;
+    int workers = job->place ? place[device].workers : 1;
+    double bytes = 0.0, largest = 0.0, size = (double)sdt_dtype_size(job->dtype);
+    uint64_t scratch = 0;
+
     build(vae, &p);
-    for (int e = 0; e < p.edges; e++)
-        frames += (p.edge[e].window - 1.0 + slack_of(job, (int)rows)) * p.edge[e].channels *
-                  p.edge[e].space * p.edge[e].space * rows * cols;
-    double largest = largest_task(&p, job, (int)rows, (int)cols);
+    place_layers(&p, place, devices, t.rows * t.cols == 1 ? -1 : device);
+    bool *here = calloc((size_t)p.edges + 1, sizeof *here);
+    for (int i = 0; here && i < p.layers; i++) {
+        const struct layer *l = &p.layer[i];
+        if (l->device != device)
+            continue;
+        int edge[] = {l->in, l->residual, l->kind == PUT ? -1 : l->out};
+        for (int e = 0; e < 3; e++)
+            if (edge[e] >= 0) {
+                here[edge[e]] = true;
+                if (p.edge[edge[e]].alias >= 0)
+                    here[p.edge[edge[e]].alias] = true;
+            }
+        double weights = weight_bytes(&p, l, kind, job->dtype);
+        double work =
+            l->in < 0 ? 0.0 : scratch_bytes(l, kind, job->dtype, &p.edge[l->in], rows, cols);
+        bytes += weights;
+        if (work > 0.0 && fmod(scratch, 2.0 * work) < work)
+            scratch += work;
+        largest = fmax(largest, task_bytes(&p, l, job->dtype, rows, cols) + weights + work);
+    }
+    for (int e = 0; here && e < p.edges; e++)
+        if (here[e])
+            bytes += size * (p.edge[e].window - 1.0 + slack_of(job, rows)) * p.edge[e].channels *
+                     p.edge[e].space * p.edge[e].space * rows * cols;
+    free(here);
     program_clear(&p);
-    double size = (double)sdt_dtype_size(job->dtype);
-    double weights = size * (double)sdt_weights_parameters(opened->weights);
-    bool whole = t.rows * t.cols == 1;
-    double bytes = weights + size * frames / (whole ? devices : 1);
-    return bytes > largest ? bytes : largest;
+    return fmax(bytes + workers * (double)scratch + seam_bytes(vae, job, devices), largest);
 }
 
 const struct sdt_vae_kind sdt__wan_vae = {

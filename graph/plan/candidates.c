@@ -15,11 +15,10 @@ enum sdt_status sdt_plan_predict(const struct sdt_pipeline *pipeline,
     struct sdt_times times;
     struct sdt_draft draft;
 
-    enum sdt_status status =
-        sdt_draft_init(&draft, pipeline, request, &candidate->placement, candidate->strategy,
-                       rates->devices, rates->workers_per_device, err);
+    enum sdt_status status = sdt_draft_init(&draft, pipeline, request, &candidate->placement,
+                                            candidate->strategy, rates, err);
     if (status == SDT_OK)
-        status = sdt_draft_times(&draft, rates, count, &times, err);
+        status = sdt_draft_times(&draft, count, &times, err);
     if (status != SDT_OK)
         goto out;
     candidate->step_seconds = times.step;
@@ -119,9 +118,8 @@ static enum sdt_status add_strategies(struct list *list, struct sdt_placement pl
                                       int devices, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     struct sdt_kinds kinds;
-    placement.device = list->rates->device;
     placement.precision = list->rates->precision;
-    if (sdt__settle_kinds(&placement, placement.device, list->rates->devices, &kinds, NULL) !=
+    if (sdt__settle_kinds(&placement, list->rates->device, list->rates->devices, &kinds, NULL) !=
         SDT_OK)
         return SDT_OK; /* a group cannot be of CPUs and GPUs */
     for (int s = 0; sdt_strategies[s] && status == SDT_OK; s++) {

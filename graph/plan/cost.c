@@ -4,19 +4,18 @@
 #include <math.h>
 #include <string.h>
 
-/* A worker of a group: the slowest of its devices. */
-static struct sdt_worker_rates worker_of(const struct sdt_draft *d,
-                                         const struct sdt_machine_rates *rates, bool vae) {
-    struct sdt_worker_rates worst = {0};
+/* A worker of a group's first device. */
+static struct sdt_worker_rates worker_of(const struct sdt_draft *d, bool vae) {
     if ((vae ? d->kinds.vae : d->kinds.dit) == SDT_DEVICE_CPU)
-        return rates->cpu;
-    for (int i = 0; i < (vae ? d->vae : d->dit); i++) {
-        const struct sdt_worker_rates *gpu =
-            &rates->gpu[vae ? sdt_draft_vae(d, i) : sdt_draft_dit(d, i)];
-        if (i == 0 || gpu->flops_per_second < worst.flops_per_second)
-            worst = *gpu;
-    }
-    return worst;
+        return d->rates->cpu;
+    return d->rates->gpu[vae ? sdt_draft_vae(d, 0) : sdt_draft_dit(d, 0)];
+}
+
+/* What a worker of a device takes beside that one. CPU workers are alike. */
+static double slower(const struct sdt_draft *d, const struct sdt_worker_rates *worker,
+                     const struct sdt_place *place) {
+    double flops = d->rates->gpu[place->device].flops_per_second;
+    return place->kind == SDT_DEVICE_CPU || !(flops > 0.0) ? 1.0 : worker->flops_per_second / flops;
 }
 
 /* Queuing tasks on a GPU's stream overlaps with what it computes; on a CPU the worker does both. */
@@ -34,14 +33,14 @@ static double bounded(const struct sdt_machine_rates *rates, double seconds, dou
 /* ---- text --------------------------------------------------------------------------------------
  */
 
-/* Its layers follow one another on one worker. Weights are read once. */
-static void text_times(const struct sdt_draft *d, const struct sdt_machine_rates *rates,
-                       struct sdt_times *t) {
+/* Its layers follow one another, each on as many workers as it has tiles. Weights are read once. */
+static void text_times(const struct sdt_draft *d, struct sdt_times *t) {
+    const struct sdt_machine_rates *rates = d->rates;
     const struct sdt_text *text = d->pipeline->text;
     if (!text || d->request->prompt_embeds)
         return;
     bool vae = d->groups && d->placement->text_with_vae;
-    struct sdt_worker_rates worker = worker_of(d, rates, vae);
+    struct sdt_worker_rates worker = worker_of(d, vae);
     enum sdt_dtype dtype = vae ? d->kinds.vae_dtype : d->kinds.dit_dtype;
     struct sdt_operation product = {.kind = SDT_OPERATION_LINEAR,
                                     .tasks = 1,
@@ -51,8 +50,10 @@ static void text_times(const struct sdt_draft *d, const struct sdt_machine_rates
     double speed = sdt_operation_flops(&product) / sdt_operation_seconds(&worker, dtype, &product);
     double flops = d->forwards * text->kind->flops(text, d->words);
     double bytes = (double)sdt_weights_bytes(text->weights);
-    t->text = flops / speed + bytes / rates->link_bytes_per_second;
-    t->text_core = t->text;
+    const struct sdt_place *place = vae ? d->decoder : d->place;
+    double tiles = text->kind->tiles ? text->kind->tiles(text, place, d->words) : 1.0;
+    t->text = flops / speed / tiles + bytes / rates->link_bytes_per_second;
+    t->text_core = flops / speed + bytes / rates->link_bytes_per_second;
 }
 
 /* ---- a step ------------------------------------------------------------------------------------
@@ -130,11 +131,13 @@ static struct sdt_cost cost_of(const struct sdt_draft *d, struct sdt_step_load l
     return helped;
 }
 
-static enum sdt_status step_times(const struct sdt_draft *d, const struct sdt_machine_rates *rates,
-                                  int requests, struct sdt_times *t, struct sdt_error *err) {
+static enum sdt_status step_times(const struct sdt_draft *d, int requests, struct sdt_times *t,
+                                  struct sdt_error *err) {
+    const struct sdt_machine_rates *rates = d->rates;
     const struct sdt_dit *dit = d->pipeline->dit;
     const struct sdt_layout *layout = &d->layout;
-    struct sdt_worker_rates worker = worker_of(d, rates, false);
+    struct sdt_worker_rates worker = worker_of(d, false);
+    double slow[2 * SDT_MAX_DEVICES];
     double task = task_seconds(rates, d->kinds.dit);
     struct sdt_operations list = {0};
     struct sdt_operation attention = {.kind = SDT_OPERATION_ATTENTION,
@@ -147,6 +150,8 @@ static enum sdt_status step_times(const struct sdt_draft *d, const struct sdt_ma
         .kind = SDT_OPERATION_ELEMENTS, .rows = layout->rows, .n = 10 * (int)sdt_patch_values(dit)};
 
     operations_of(d, &list);
+    for (int i = 0; i < layout->devices + layout->helpers; i++)
+        slow[i] = slower(d, &worker, &layout->place[i]);
     struct sums s = sum_of(&list, &worker, layout->dtype);
     bool failed = list.failed;
     sdt_operations_clear(&list);
@@ -158,7 +163,7 @@ static enum sdt_status step_times(const struct sdt_draft *d, const struct sdt_ma
         .layers = dit->layers,
         .forwards = d->forwards,
         .streams = d->streams,
-        .workers = d->place[0].workers,
+        .slower = slow,
         .tile = s.seconds[SDT_EACH_LAYER] + s.tasks[SDT_EACH_LAYER] * task,
         .projection = projection_of(d, &worker, task),
         .ends = s.seconds[SDT_EACH_TILE] + s.tasks[SDT_EACH_TILE] * task +
@@ -189,8 +194,8 @@ static enum sdt_status step_times(const struct sdt_draft *d, const struct sdt_ma
 }
 
 /* Weights that do not fit come again with every forward. */
-static void add_offloading(const struct sdt_draft *d, const struct sdt_machine_rates *rates,
-                           struct sdt_times *t) {
+static void add_offloading(const struct sdt_draft *d, struct sdt_times *t) {
+    const struct sdt_machine_rates *rates = d->rates;
     struct sdt_device_need need[SDT_MAX_DEVICES];
     double most = 0.0;
     sdt_draft_needs(d, need);
@@ -208,13 +213,12 @@ static void add_offloading(const struct sdt_draft *d, const struct sdt_machine_r
 /* ---- decoding ----------------------------------------------------------------------------------
  */
 
-static enum sdt_status decode_times(const struct sdt_draft *d,
-                                    const struct sdt_machine_rates *rates, struct sdt_times *t,
+static enum sdt_status decode_times(const struct sdt_draft *d, struct sdt_times *t,
                                     struct sdt_error *err) {
+    const struct sdt_machine_rates *rates = d->rates;
     const struct sdt_vae *vae = d->pipeline->vae;
-    struct sdt_worker_rates worker = worker_of(d, rates, true);
+    struct sdt_worker_rates worker = worker_of(d, true);
     double task = task_seconds(rates, d->kinds.vae), stage[SDT_MAX_DEVICES] = {0.0}, most = 0.0;
-    double workers = d->kinds.vae == SDT_DEVICE_CUDA ? 1 : d->workers;
     int devices = sdt_draft_decoders(d);
     struct sdt_operations list = {0};
 
@@ -237,20 +241,21 @@ static enum sdt_status decode_times(const struct sdt_draft *d,
     sdt_operations_clear(&list);
     if (failed)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while planning");
-    double all = 0.0;
+    /* A device's workers share its frames, in bands. */
+    double chain = 0.0;
     for (int i = 0; i < devices; i++) {
-        all += stage[i];
-        most = fmax(most, stage[i]);
+        double seconds = stage[i] * slower(d, &worker, &d->decoder[i]) / d->decoder[i].workers;
+        t->decode_alone += stage[i];
+        chain += seconds;
+        most = fmax(most, seconds);
     }
     /* Frames follow one another through the stages: the others wait for the first, and the last for
      * them. Tiles do not. */
-    double frame = all / d->job.frames;
-    t->decode_alone = all;
-    t->decode = most / workers;
+    t->decode = most;
     if (!d->request->tiling.size_rows)
-        t->decode = fmax(frame, t->decode + frame * (1.0 - most / all));
-    t->decode_core =
-        (d->kinds.vae == SDT_DEVICE_CUDA ? 0.0 : all) + t->decode_tasks * rates->overheads.insert;
+        t->decode += (chain - most) / d->job.frames;
+    t->decode_core = (d->kinds.vae == SDT_DEVICE_CUDA ? 0.0 : t->decode_alone) +
+                     t->decode_tasks * rates->overheads.insert;
     t->decode = bounded(rates, t->decode, t->decode_core, t->decode_tasks);
     return SDT_OK;
 }
@@ -258,34 +263,34 @@ static enum sdt_status decode_times(const struct sdt_draft *d,
 /* ---- a run -------------------------------------------------------------------------------------
  */
 
-static double load_seconds(const struct sdt_draft *d, const struct sdt_machine_rates *rates) {
+static double load_seconds(const struct sdt_draft *d) {
     double bytes = (double)sdt_dtype_size(d->kinds.dit_dtype) *
                        (double)sdt_weights_parameters(d->pipeline->dit->weights) +
                    (double)sdt_dtype_size(d->kinds.vae_dtype) *
                        (double)sdt_weights_parameters(d->pipeline->vae->weights);
-    return d->devices > 1 ? bytes / rates->link_bytes_per_second : 0.0;
+    return d->devices > 1 ? bytes / d->rates->link_bytes_per_second : 0.0;
 }
 
-enum sdt_status sdt_draft_times(const struct sdt_draft *d, const struct sdt_machine_rates *rates,
-                                int requests, struct sdt_times *t, struct sdt_error *err) {
+enum sdt_status sdt_draft_times(const struct sdt_draft *d, int requests, struct sdt_times *t,
+                                struct sdt_error *err) {
     *t = (struct sdt_times){0};
-    enum sdt_status status = decode_times(d, rates, t, err);
+    enum sdt_status status = decode_times(d, t, err);
     if (status == SDT_OK)
-        status = step_times(d, rates, requests, t, err);
+        status = step_times(d, requests, t, err);
     if (status != SDT_OK)
         return status;
-    text_times(d, rates, t);
-    add_offloading(d, rates, t);
+    text_times(d, t);
+    add_offloading(d, t);
     double denoise = t->text + d->request->steps * t->step;
     if (!d->groups) {
         /* One group: each phase's weights are loaded again for every request. */
-        t->load = load_seconds(d, rates);
+        t->load = load_seconds(d);
         t->total = requests * (denoise + t->decode + t->load);
         return SDT_OK;
     }
     double each = fmax(denoise, t->decode / (d->shared ? 1 : d->vae));
     t->total = (requests - 1) * each + denoise + t->decode;
     double cores = t->text_core + d->request->steps * t->step_core + t->decode_core;
-    t->total = bounded(rates, t->total, requests * cores, 0.0);
+    t->total = bounded(d->rates, t->total, requests * cores, 0.0);
     return SDT_OK;
 }

@@ -23,7 +23,6 @@ struct sdt_times {
 };
 
 /* SDT_ERROR_MEMORY. */
-enum sdt_status sdt_draft_times(const struct sdt_draft *draft,
-                                const struct sdt_machine_rates *rates, int requests,
+enum sdt_status sdt_draft_times(const struct sdt_draft *draft, int requests,
                                 struct sdt_times *times, struct sdt_error *err);
 #endif

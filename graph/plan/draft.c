@@ -20,18 +20,29 @@ static double words_of(const struct sdt_request *request, bool negative) {
     return fmin(words, request->max_sequence_length);
 }
 
+/* As the machine will have it. */
+static struct sdt_place place_of(const struct sdt_machine_rates *rates, int device,
+                                 enum sdt_device_kind kind) {
+    int workers = rates->workers[device];
+    if (kind == SDT_DEVICE_CUDA || workers < 1)
+        workers = 1;
+    return (struct sdt_place){
+        .device = device, .kind = kind, .workers = workers, .speed = rates->speed[device]};
+}
+
 enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *pipeline,
                                const struct sdt_request *request,
                                const struct sdt_placement *placement,
-                               const struct sdt_strategy *strategy, int devices, int workers,
-                               struct sdt_error *err) {
+                               const struct sdt_strategy *strategy,
+                               const struct sdt_machine_rates *rates, struct sdt_error *err) {
     bool groups = placement->dit_devices > 0;
+    int devices = rates->devices;
     *d = (struct sdt_draft){.pipeline = pipeline,
                             .request = request,
                             .placement = placement,
                             .strategy = strategy,
+                            .rates = rates,
                             .devices = devices,
-                            .workers = workers,
                             .groups = groups,
                             .dit = groups ? placement->dit_devices : devices,
                             .vae = placement->vae_devices > 0 ? placement->vae_devices : devices,
@@ -40,8 +51,7 @@ enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *p
                             /* at most; the prompt is not tokenized yet */
                             .text_rows = request->max_sequence_length,
                             .job = sdt__vae_job(pipeline, request)};
-    enum sdt_status status =
-        sdt__settle_kinds(placement, placement->device, devices, &d->kinds, err);
+    enum sdt_status status = sdt__settle_kinds(placement, rates->device, devices, &d->kinds, err);
     if (status != SDT_OK)
         return status;
     d->words = (int)words_of(request, false);
@@ -49,15 +59,12 @@ enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *p
         d->words = (int)((d->words + words_of(request, true)) / 2.0);
     d->streams = sdt_streams(placement->streams, d->forwards);
     d->job.dtype = d->kinds.vae_dtype;
-    for (int i = 0; i < 2 * SDT_MAX_DEVICES; i++)
-        d->place[i] = (struct sdt_place){.device = i,
-                                         .kind = d->kinds.dit,
-                                         .workers = d->kinds.dit == SDT_DEVICE_CUDA ? 1 : workers};
-    for (int i = 0; i < d->vae; i++)
-        d->decoder[i] =
-            (struct sdt_place){.device = i,
-                               .kind = d->kinds.vae,
-                               .workers = d->kinds.vae == SDT_DEVICE_CUDA ? 1 : workers};
+    for (int i = 0; i < d->dit; i++)
+        d->place[i] = place_of(rates, sdt_draft_dit(d, i), d->kinds.dit);
+    for (int i = 0; i < d->vae; i++) {
+        d->place[d->dit + i] = place_of(rates, sdt_draft_vae(d, i), d->kinds.dit);
+        d->decoder[i] = place_of(rates, sdt_draft_vae(d, i), d->kinds.vae);
+    }
     d->job.place = d->decoder;
     d->job.devices = sdt_draft_decoders(d);
     d->parallel = sdt_parallel_of(strategy, placement, d->dit, d->vae);
@@ -74,14 +81,18 @@ void sdt_draft_clear(struct sdt_draft *d) { sdt_layout_clear(&d->layout); }
 
 void sdt_draft_needs(const struct sdt_draft *d, struct sdt_device_need *need) {
     const struct sdt_vae *vae = d->pipeline->vae;
-    double decode = vae->kind->bytes(vae, &d->job, sdt_draft_decoders(d));
+    struct sdt_vae_job job = d->job;
+    int decoders = sdt_draft_decoders(d);
     for (int i = 0; i < d->devices; i++)
         need[i] = (struct sdt_device_need){0};
     for (int i = 0; i < d->layout.devices; i++)
         need[sdt_draft_dit(d, i)].denoise =
             sdt_run_need(d->pipeline->dit, &d->parallel, &d->layout, i, d->forwards, d->text_rows);
-    for (int i = 0; i < d->vae; i++)
-        need[sdt_draft_vae(d, i)].decode = decode;
+    for (int i = 0; i < d->vae; i++) {
+        job.place = d->decoder + (decoders > 1 ? 0 : i);
+        need[sdt_draft_vae(d, i)].decode =
+            vae->kind->bytes(vae, &job, decoders, decoders > 1 ? i : 0);
+    }
 }
 
 bool sdt_device_does_both(const struct sdt_draft *d, const struct sdt_device_need *need) {
@@ -105,7 +116,7 @@ double sdt_draft_host_bytes(const struct sdt_draft *d) {
     const struct sdt_request *request = d->request;
     double bytes =
         4.0 * 3.0 * (double)request->num_frames * (double)request->height * (double)request->width;
-    if (!sdt__has_gpus(d->placement->device, d->devices))
+    if (!sdt__has_gpus(d->rates->device, d->devices))
         return d->devices > 1 ? packed_bytes(d) : 0.0;
     if (d->kinds.dit == SDT_DEVICE_CUDA)
         bytes += (double)sdt_dtype_size(d->kinds.dit_dtype) *

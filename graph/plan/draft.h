@@ -5,18 +5,19 @@
 #define STARDIT_DRAFT_H
 
 #include "graph/pipeline.h"
+#include "graph/plan/rates.h"
 #include "graph/run/run.h"
-#include "runtime/devices.h"
 
 struct sdt_draft {
-    const struct sdt_pipeline *pipeline; /* these four are borrowed */
+    const struct sdt_pipeline *pipeline; /* these five are borrowed */
     const struct sdt_request *request;
     const struct sdt_placement *placement;
     const struct sdt_strategy *strategy;
-    int devices, workers; /* of the machine; of each CPU device */
-    bool groups;          /* denoising and decoding are apart */
-    int dit, vae;         /* devices of the groups */
-    bool shared;          /* all devices that decode share one decode, else each has its own */
+    const struct sdt_machine_rates *rates;
+    int devices;  /* of the machine */
+    bool groups;  /* denoising and decoding are apart */
+    int dit, vae; /* devices of the groups */
+    bool shared;  /* all devices that decode share one decode, else each has its own */
     int forwards, streams;
     int text_rows; /* of a prompt, at most: what memory is needed for */
     int words;     /* about how many it will be: what times depend on */
@@ -28,13 +29,13 @@ struct sdt_draft {
     struct sdt_vae_job job;
 };
 
-/* placement->device counts. SDT_ERROR_USAGE for groups that cannot be, or a layout
+/* SDT_ERROR_USAGE for groups that cannot be, or a layout
  * (ulysses_degree); SDT_ERROR_MEMORY. The draft may not be copied. */
 enum sdt_status sdt_draft_init(struct sdt_draft *draft, const struct sdt_pipeline *pipeline,
                                const struct sdt_request *request,
                                const struct sdt_placement *placement,
-                               const struct sdt_strategy *strategy, int devices, int workers,
-                               struct sdt_error *err);
+                               const struct sdt_strategy *strategy,
+                               const struct sdt_machine_rates *rates, struct sdt_error *err);
 void sdt_draft_clear(struct sdt_draft *draft); /* after a failed init too */
 
 /* The machine's number of a group's i-th device. */

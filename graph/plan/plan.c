@@ -2,6 +2,7 @@
  * read. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "graph/plan/candidates.h"
 #include "graph/plan/cost.h"
@@ -46,7 +47,7 @@ static enum sdt_status check_memory(const struct sdt_draft *d,
     plan->host_bytes = sdt_draft_host_bytes(d);
     double total = plan->host_bytes;
     for (int i = 0; i < plan->devices && status == SDT_OK; i++) {
-        struct sdt_device device = sdt__device_at(placement->device, i);
+        struct sdt_device device = sdt__device_at(rates->device, i);
         plan->device_bytes[i] = sdt_device_peak(d, &need[i]);
         if (device.kind == SDT_DEVICE_CUDA) {
             plan->device_room[i] = rates->room[i];
@@ -89,8 +90,6 @@ static enum sdt_status check(struct sdt_pipeline *pipeline, const struct sdt_req
     if (status == SDT_OK && pipeline->text)
         status = sdt__prepare_text(pipeline, request, err);
     if (status == SDT_OK)
-        status = sdt__devices_check(placement->device, devices, NULL, err);
-    if (status == SDT_OK)
         status = sdt_strategy_allows(request->strategy, placement, devices, pipeline->dit, err);
     return status;
 }
@@ -108,7 +107,6 @@ static enum sdt_status describe(const struct sdt_draft *d, struct sdt_plan *plan
                               .latent_width = g.width,
                               .channels = dit->channels,
                               .devices = d->devices,
-                              .workers_per_device = d->workers,
                               .tokens = layout->video,
                               .tile_rows = layout->rows,
                               .tiles = layout->tiles,
@@ -119,14 +117,16 @@ static enum sdt_status describe(const struct sdt_draft *d, struct sdt_plan *plan
                               .vae_kind = d->kinds.vae,
                               .dit_dtype = d->kinds.dit_dtype,
                               .vae_dtype = d->kinds.vae_dtype};
+    plan->device_workers = calloc(devices, sizeof *plan->device_workers);
     plan->device_tiles = calloc(devices, sizeof *plan->device_tiles);
     plan->device_heads = calloc(devices, sizeof *plan->device_heads);
     plan->device_bytes = calloc(devices, sizeof *plan->device_bytes);
     plan->device_room = calloc(devices, sizeof *plan->device_room);
     plan->device_offloads = calloc(devices, sizeof *plan->device_offloads);
-    if (!plan->device_tiles || !plan->device_heads || !plan->device_bytes || !plan->device_room ||
-        !plan->device_offloads)
+    if (!plan->device_workers || !plan->device_tiles || !plan->device_heads ||
+        !plan->device_bytes || !plan->device_room || !plan->device_offloads)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while planning");
+    memcpy(plan->device_workers, d->rates->workers, devices * sizeof *plan->device_workers);
     for (int i = 0; i < layout->devices; i++) {
         int device = sdt_draft_dit(d, i);
         plan->device_tiles[device] = layout->first_tile[i + 1] - layout->first_tile[i];
@@ -162,11 +162,10 @@ static void count_work(const struct sdt_draft *d, struct sdt_plan *plan) {
             (sdt_exchanged_with_helpers(layout) - sdt_exchanged_by_heads(layout));
 }
 
-static enum sdt_status predict_times(const struct sdt_draft *d,
-                                     const struct sdt_machine_rates *rates, struct sdt_plan *plan,
+static enum sdt_status predict_times(const struct sdt_draft *d, struct sdt_plan *plan,
                                      struct sdt_error *err) {
     struct sdt_times times;
-    enum sdt_status status = sdt_draft_times(d, rates, 1, &times, err);
+    enum sdt_status status = sdt_draft_times(d, 1, &times, err);
     if (status != SDT_OK)
         return status;
     plan->text_seconds = times.text;
@@ -179,26 +178,26 @@ static enum sdt_status predict_times(const struct sdt_draft *d,
 }
 
 enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                              const struct sdt_placement *placement, int devices,
-                              int workers_per_device, struct sdt_plan *plan,
+                              const struct sdt_placement *placement,
+                              const struct sdt_machine_options *machine, struct sdt_plan *plan,
                               struct sdt_error *err) {
-    struct sdt_draft draft;
+    struct sdt_machine_rates rates;
+    struct sdt_draft draft = {0};
 
     *plan = (struct sdt_plan){0};
-    enum sdt_status status = check(pipeline, request, placement, devices, err);
-    if (status != SDT_OK)
-        return status;
-    struct sdt_machine_rates rates = sdt_measure_rates(pipeline, placement->device, devices,
-                                                       workers_per_device, placement->precision);
-    status = sdt_draft_init(&draft, pipeline, request, placement, request->strategy, devices,
-                            rates.workers_per_device, err);
+    enum sdt_status status = check(pipeline, request, placement, machine->devices, err);
+    if (status == SDT_OK)
+        status = sdt_measure_rates(pipeline, machine, placement->precision, &rates, err);
+    if (status == SDT_OK)
+        status =
+            sdt_draft_init(&draft, pipeline, request, placement, request->strategy, &rates, err);
     if (status == SDT_OK)
         status = describe(&draft, plan, err);
     if (status == SDT_OK)
         status = check_memory(&draft, &rates, plan, err);
     if (status == SDT_OK) {
         count_work(&draft, plan);
-        status = predict_times(&draft, &rates, plan, err);
+        status = predict_times(&draft, plan, err);
     }
     sdt_draft_clear(&draft);
     if (status != SDT_OK)
@@ -207,6 +206,7 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
 }
 
 void sdt_plan_clear(struct sdt_plan *plan) {
+    free(plan->device_workers);
     free(plan->device_tiles);
     free(plan->device_heads);
     free(plan->device_bytes);
@@ -216,25 +216,27 @@ void sdt_plan_clear(struct sdt_plan *plan) {
 }
 
 void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                           int devices, struct sdt_placement *placement) {
-    struct sdt_machine_rates rates =
-        sdt_measure_rates(pipeline, placement->device, devices, 0, placement->precision);
-    struct sdt_placement together = {.device = placement->device,
-                                     .precision = placement->precision};
-    struct sdt_draft draft;
+                           const struct sdt_machine_options *machine,
+                           struct sdt_placement *placement) {
+    struct sdt_placement together = {.precision = placement->precision};
+    struct sdt_machine_rates rates;
+    struct sdt_draft draft = {0};
     struct sdt_times t = {.decode_core = 1.0};
     double decode = 1.0, denoise = 1.0;
 
     enum sdt_status status =
-        sdt_draft_init(&draft, pipeline, request, &together, sdt_strategy_default(), devices,
-                       rates.workers_per_device, NULL);
+        sdt_measure_rates(pipeline, machine, placement->precision, &rates, NULL);
     if (status == SDT_OK)
-        status = sdt_draft_times(&draft, &rates, 1, &t, NULL);
+        status = sdt_draft_init(&draft, pipeline, request, &together, sdt_strategy_default(),
+                                &rates, NULL);
+    if (status == SDT_OK)
+        status = sdt_draft_times(&draft, 1, &t, NULL);
     if (status == SDT_OK) {
         decode = t.decode_alone;
         denoise = t.text + request->steps * t.step_alone;
     }
     sdt_draft_clear(&draft);
+    int devices = machine->devices;
     int vae = (int)ceil(decode / (decode + denoise) * devices);
     sdt_placement_split(devices, vae < 1 ? 1 : vae >= devices ? devices - 1 : vae, placement);
 }

@@ -377,22 +377,25 @@ static void measure_machine(struct sdt_kernel_times *times, struct sdt_machine_r
 }
 
 /* GPUs share nothing but links. Between GPUs that reach each other's memory a link is taken for
- * NVLink. */
-static void guess_gpus(struct sdt_machine_rates *rates) {
+ * NVLink. Speeds that the user gave say how the others compare with the first. */
+static void guess_gpus(struct sdt_machine_rates *rates, const struct sdt_gpus *gpus) {
     enum sdt_dtype dtype = rates->precision == SDT_PRECISION_FLOAT32 ? SDT_F32 : SDT_BF16;
-    struct sdt_gpus gpus;
-    sdt__gpus_find(&gpus);
+    int first = -1;
     rates->link_bytes_per_second = NVLINK_BYTES_PER_SECOND;
     for (int d = 0; d < rates->devices; d++) {
         struct sdt_device device = rates->device[d];
-        if (device.kind != SDT_DEVICE_CUDA || device.index >= gpus.count)
+        if (device.kind != SDT_DEVICE_CUDA || device.index >= gpus->count)
             continue;
-        double guess = sdt__gpu_guess(&gpus.gpu[device.index], dtype);
+        double guess = sdt__gpu_guess(&gpus->gpu[device.index], dtype);
+        if (first < 0)
+            first = d;
+        else
+            guess = rates->gpu[first].flops_per_second * rates->speed[d] / rates->speed[first];
         rates->gpu[d] = (struct sdt_worker_rates){
             .flops_per_second = guess > 0.0 ? guess : 1e13, /* CUDA does not tell its clock */
             .bytes_per_second = GPU_BYTES_PER_SECOND,
             .launch_seconds = LAUNCH_SECONDS};
-        rates->room[d] = sdt__gpu_room(&gpus, device.index);
+        rates->room[d] = sdt__gpu_room(gpus, device.index);
         for (int e = 0; e < d; e++)
             if (rates->device[e].kind == SDT_DEVICE_CUDA &&
                 !sdt__gpu_reaches(device.index, rates->device[e].index))
@@ -400,24 +403,33 @@ static void guess_gpus(struct sdt_machine_rates *rates) {
     }
 }
 
-struct sdt_machine_rates sdt_measure_rates(const struct sdt_pipeline *pipeline,
-                                           const struct sdt_device *device, int devices,
-                                           int workers_per_device, enum sdt_precision precision) {
-    bool gpus = sdt__has_gpus(device, devices);
+enum sdt_status sdt_measure_rates(const struct sdt_pipeline *pipeline,
+                                  const struct sdt_machine_options *o, enum sdt_precision precision,
+                                  struct sdt_machine_rates *rates, struct sdt_error *err) {
     struct sdt_allowance allowance;
+    struct sdt_gpus gpus;
+    *rates = (struct sdt_machine_rates){0};
+    enum sdt_status status = sdt__devices_check(o->device, o->devices, &gpus, err);
+    if (status != SDT_OK)
+        return status;
+    bool has_gpus = sdt__has_gpus(o->device, o->devices);
     sdt__allowance_read("", &allowance);
-    struct sdt_machine_rates rates = {.devices = devices,
-                                      .workers_per_device =
-                                          workers_per_device > 0 ? workers_per_device
-                                          : devices == 1 || gpus ? allowance.workers
-                                                                 : 1,
-                                      .device = device,
-                                      .precision = precision,
-                                      .cores = allowance.cpus,
-                                      .link_seconds = LINK_SECONDS,
-                                      .memory_bytes = allowance.memory};
-    measure_machine(pipeline->times, &rates);
-    if (gpus)
-        guess_gpus(&rates);
-    return rates;
+    *rates = (struct sdt_machine_rates){.devices = o->devices,
+                                        .device = o->device,
+                                        .precision = precision,
+                                        .cores = allowance.cpus,
+                                        .link_seconds = LINK_SECONDS,
+                                        .memory_bytes = allowance.memory};
+    int each = has_gpus && o->workers_per_device <= 0 ? allowance.workers : o->workers_per_device;
+    status = sdt__device_workers(o->device, o->devices, each, o->workers, allowance.workers,
+                                 rates->workers, err);
+    if (status == SDT_OK)
+        status = sdt__device_speeds(o->device, o->devices, rates->workers, has_gpus ? &gpus : NULL,
+                                    o->device_speed, rates->speed, err);
+    if (status != SDT_OK)
+        return status;
+    measure_machine(pipeline->times, rates);
+    if (has_gpus)
+        guess_gpus(rates, &gpus);
+    return SDT_OK;
 }

@@ -27,8 +27,10 @@ struct sdt_overheads {
 };
 
 struct sdt_machine_rates {
-    int devices, workers_per_device;
+    int devices;
     const struct sdt_device *device; /* [devices], borrowed; NULL: CPUs */
+    int workers[SDT_MAX_DEVICES];    /* [devices] CPU workers; 0: as 1 */
+    double speed[SDT_MAX_DEVICES];   /* [devices] as in struct sdt_place; all 0: alike */
     enum sdt_precision precision;
     double cores; /* that CPU devices and inserting share; 0: each has its own */
     struct sdt_worker_rates cpu, gpu[SDT_MAX_DEVICES];
@@ -39,11 +41,14 @@ struct sdt_machine_rates {
     double room[SDT_MAX_DEVICES]; /* GPUs: bytes that StarPU may use; 0: no limit */
 };
 
-/* The rates of these devices. workers_per_device as in sdt_machine_options. Links are measured in
- * some milliseconds, kernels when a prediction asks for them. */
-struct sdt_machine_rates sdt_measure_rates(const struct sdt_pipeline *pipeline,
-                                           const struct sdt_device *device, int devices,
-                                           int workers_per_device, enum sdt_precision precision);
+/* The rates of the devices that a machine opened with these options would have; no machine is
+ * needed. Links are measured in some milliseconds, kernels when a prediction asks for them.
+ * SDT_ERROR_USAGE and SDT_ERROR_DEVICE for devices, workers and speeds that sdt_machine_open
+ * refuses, in the same words. The rates borrow options->device. */
+enum sdt_status sdt_measure_rates(const struct sdt_pipeline *pipeline,
+                                  const struct sdt_machine_options *options,
+                                  enum sdt_precision precision, struct sdt_machine_rates *rates,
+                                  struct sdt_error *err);
 
 /* Seconds of one task of the operation on a worker, its overheads not counted. */
 double sdt_operation_seconds(const struct sdt_worker_rates *rates, enum sdt_dtype dtype,

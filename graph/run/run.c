@@ -170,7 +170,8 @@ struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct s
         goto failed;
     if (parallel->transport == SDT_TRANSPORT_NCCL &&
         sdt__collective_open(flow, run->layout.place, run->layout.devices,
-                             machine->watch.stall_seconds, &run->collective, &flow->error) != SDT_OK)
+                             machine->watch.stall_seconds, &run->collective,
+                             &flow->error) != SDT_OK)
         goto failed;
     run->parameters = parameters ? parameters : sdt_parameters_new(dit->weights, machine);
     run->own_parameters = !parameters;
@@ -435,6 +436,36 @@ static double layer_share(const struct sdt_dit *dit, const struct sdt_strategy *
     return (double)here / dit->layers;
 }
 
+/* Work space of a worker's tasks; GPUs need none for these. */
+static uint64_t scratch_of(const struct sdt_dit *dit, const struct sdt_layout *layout, int device,
+                           int text_rows) {
+    int keys = text_rows + 1; /* one for all padding */
+    if (layout->place[device].kind != SDT_DEVICE_CPU)
+        return 0;
+    size_t attention = sdt_attention_scratch(layout->rows, layout->e, layout->tokens);
+    size_t cross = sdt_cross_attention_scratch(layout->rows, dit->heads, dit->head_dim, keys);
+    size_t residual = sdt_linear_residual_scratch(layout->rows);
+    return sdt__scratch_size(sizeof(float) * attention) | sdt__scratch_size(sizeof(float) * cross) |
+           sdt__scratch_size(sizeof(float) * residual);
+}
+
+/* The step's vectors, of each stream. */
+static double vector_bytes(const struct sdt_dit *dit) {
+    double floats = 0.0;
+    for (int v = 0; v < SDT_STREAM_VECTORS; v++)
+        floats += (double)dit->vector[v];
+    return sizeof(float) * floats;
+}
+
+/* With collective transport, pieces land beside what one device sends to itself. */
+static double landing_bytes(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
+                            const struct sdt_layout *layout) {
+    bool alone = parallel->transport == SDT_TRANSPORT_NCCL && layout->devices == 1;
+    return alone ? 4.0 * (double)sdt_dtype_size(layout->dtype) * layout->tiles * layout->rows *
+                       dit->width
+                 : 0.0;
+}
+
 struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
                              const struct sdt_layout *layout, int device, int branches,
                              int text_rows) {
@@ -447,7 +478,8 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_paralle
     double turns = turns_of(layout, strategy, device);
     double patch = (double)sdt_patch_values(dit);
     double stream = size * layout->rows * (worked * 2.0 * d + turns * (d + dit->hidden)) +
-                    strategy->buffer_bytes(layout, device);
+                    strategy->buffer_bytes(layout, device) + vector_bytes(dit) +
+                    landing_bytes(dit, parallel, layout);
     double branch = 4.0 * layout->rows * video * patch +
                     size * (double)dit->prompt_elements_per_row * text_rows;
     double latents = 4.0 * layout->rows * video * patch * 8.0; /* x, x_last, m0, m1, all twice */
@@ -457,8 +489,11 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_paralle
     double weights = layout->place[device].kind == SDT_DEVICE_CPU
                          ? dit->held.all - (1.0 - share) * dit->held.layers
                          : sdt_tensor_bytes(count, layout->dtype);
+    double scratch =
+        (double)scratch_of(dit, layout, device, text_rows) * layout->place[device].workers;
     struct sdt_need need = {.all = weights + branches * branch +
-                                   sdt_streams(parallel->streams, branches) * stream + latents};
+                                   sdt_streams(parallel->streams, branches) * stream + latents +
+                                   scratch};
     double layers = share * dit->layers;
     need.least =
         need.all - (layers > 2.0 ? size * share * count.layers * (layers - 2.0) / layers : 0.0);

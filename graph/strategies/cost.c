@@ -4,44 +4,56 @@
 
 #include <math.h>
 
-/* The share of the heads that the busiest part has, times the number of parts: 1 is a perfect
- * split. */
-static double head_imbalance(const struct sdt_layout *layout, const int *owner, int parts) {
-    int heads[2 * SDT_MAX_DEVICES] = {0}, most = 0;
-    for (int c = 0; c < layout->chunks; c++)
-        heads[owner[c]] += sdt_chunk_heads(layout, c);
-    for (int p = 0; p < parts; p++)
-        most = heads[p] > most ? heads[p] : most;
-    return (double)most * parts / layout->heads;
-}
-
-static int most_tiles(const struct sdt_layout *layout) {
-    int most = 0;
-    for (int d = 0; d < layout->devices; d++) {
-        int tiles = layout->first_tile[d + 1] - layout->first_tile[d];
-        most = tiles > most ? tiles : most;
-    }
-    return most;
-}
-
-/* Tiles that the busiest device computes in a layer. */
-static double busiest(const struct sdt_step_load *load, int layer) {
+/* Tiles that device d computes in a layer. */
+static double tiles_of(const struct sdt_step_load *load, int layer, int d) {
     const struct sdt_layout *layout = load->layout;
-    int tiles[2 * SDT_MAX_DEVICES] = {0}, most = 0;
+    int tiles = 0;
     if (!load->strategy->device)
-        return most_tiles(layout);
-    for (int t = 0; t < layout->tiles; t++) {
-        int d = load->strategy->device(layout, load->layers, layer, t);
-        most = ++tiles[d] > most ? tiles[d] : most;
-    }
-    return most;
+        return layout->first_tile[d + 1] - layout->first_tile[d];
+    for (int t = 0; t < layout->tiles; t++)
+        tiles += load->strategy->device(layout, load->layers, layer, t) == d;
+    return tiles;
+}
+
+/* The share of a layer's attention that device d computes: its heads, where all tiles meet; else
+ * its tiles. */
+static double attention_share(const struct sdt_step_load *load, bool helped, double tiles, int d) {
+    const struct sdt_layout *layout = load->layout;
+    const int *owner = helped ? layout->helped_owner : layout->owner;
+    int heads = 0;
+    if (load->strategy->device || (!helped && layout->ulysses != layout->devices))
+        return tiles / layout->tiles;
+    for (int c = 0; c < layout->chunks; c++)
+        heads += owner[c] == d ? sdt_chunk_heads(layout, c) : 0;
+    return (double)heads / layout->heads;
+}
+
+static double slower(const struct sdt_step_load *load, int d) {
+    return load->slower ? load->slower[d] : 1.0;
 }
 
 /* Turns that a device's workers take for so many tiles of each stream: whole tiles go to them, and
  * each stream waits for all of its tiles before it goes on. In tiles of one stream. */
-static double turns(const struct sdt_step_load *load, double tiles) {
+static double turns(const struct sdt_step_load *load, double tiles, int d) {
+    int workers = load->layout->place[d].workers;
     double together = load->streams * tiles;
-    return load->workers > 1 ? ceil(together / load->workers) / load->streams : tiles;
+    return (workers > 1 ? ceil(together / workers) / load->streams : tiles) * slower(load, d);
+}
+
+/* The same on the device that takes longest. */
+static double most_turns(const struct sdt_step_load *load, int layer) {
+    double most = 0.0;
+    for (int d = 0; d < load->layout->devices; d++)
+        most = fmax(most, turns(load, tiles_of(load, layer, d), d));
+    return most;
+}
+
+/* Workers of the devices that denoise, in the speed of those that seconds are given for. */
+static double workers_of(const struct sdt_step_load *load) {
+    double workers = 0.0;
+    for (int d = 0; d < load->layout->devices; d++)
+        workers += load->layout->place[d].workers / slower(load, d);
+    return workers;
 }
 
 /* How a layer divides over the devices. */
@@ -54,28 +66,25 @@ static struct layer layer_of(const struct sdt_step_load *load, int number) {
     const struct sdt_strategy *strategy = load->strategy;
     bool helped = load->aco != SDT_ACO_OFF && layout->helpers > 0;
     int devices = layout->devices, all = devices + (helped ? layout->helpers : 0);
-    double tiles = busiest(load, number), chunks = (double)layout->chunks / layout->ulysses;
+    double chunks = (double)layout->chunks / layout->ulysses;
     double exchange_tasks = strategy->exchange_tasks ? strategy->exchange_tasks(layout)
                                                      : 3.0 * layout->chunks + layout->tiles;
     double rounds = (double)devices / layout->ulysses;
     double attention =
         layout->tiles * (layout->heads * load->attention + layout->chunks * rounds * load->task);
-    double split = helped ? head_imbalance(layout, layout->helped_owner, all)
-                   : layout->ulysses == devices
-                       ? head_imbalance(layout, layout->owner, devices)
-                       : (double)most_tiles(layout) * devices / layout->tiles;
     struct sdt_layer_times t = {.latency = load->latency,
                                 .chunks = fmax(chunks, 1.0),
                                 .layout = layout,
                                 .link = load->link};
 
-    t.linear = turns(load, tiles) * load->tile;
-    t.linear += exchange_tasks * load->task / (devices * load->workers);
-    t.projection = turns(load, tiles) * load->projection;
-    if (strategy->device) /* one device after the other */
-        t.attention = attention * tiles / layout->tiles / load->workers;
-    else
-        t.attention = attention / (all * load->workers) * split;
+    t.linear = most_turns(load, number) * load->tile;
+    t.linear += exchange_tasks * load->task / workers_of(load);
+    t.projection = most_turns(load, number) * load->projection;
+    for (int d = 0; d < all; d++) {
+        double tiles = d < devices ? tiles_of(load, number, d) : 0.0;
+        double seconds = attention * attention_share(load, helped, tiles, d) * slower(load, d);
+        t.attention = fmax(t.attention, seconds / layout->place[d].workers);
+    }
     double bytes = strategy->exchanged(layout);
     double piece = (double)sdt_dtype_size(layout->dtype) * (double)sdt_block_size(layout) *
                    layout->heads / layout->chunks;
@@ -106,7 +115,7 @@ struct sdt_cost sdt_cost_by_layers(const struct sdt_step_load *load) {
         alone += layer.computing + layer.exposed;
         links += layer.exchange;
     }
-    double ends = load->condition + turns(load, busiest(load, -1)) * load->ends;
+    double ends = load->condition + most_turns(load, -1) * load->ends;
     double layers = (double)load->forwards * load->layers,
            piece = (double)sdt_block_size(layout) * layout->heads / layout->chunks;
     struct sdt_cost cost = {
@@ -124,9 +133,8 @@ struct sdt_cost sdt_cost_by_layers(const struct sdt_step_load *load) {
     if (load->streams == load->forwards && load->forwards > 1)
         cost.seconds = fmax(fmax(cost.computing, load->forwards * links), alone + ends);
     /* Where layers lie on several devices, these wait for one another. */
-    double workers = (double)layout->devices * load->workers;
     if (load->strategy->device)
-        cost.computing = fmin(cost.seconds, cost.worker_seconds / workers);
+        cost.computing = fmin(cost.seconds, cost.worker_seconds / workers_of(load));
     return cost;
 }
 

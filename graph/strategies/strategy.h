@@ -50,9 +50,9 @@ struct sdt_self_attention {
     const struct sdt_attention_buffers *buffers;
     enum sdt_aco aco;                 /* for this layer: STATIC only while the helpers are free */
     const struct sdt_place *anywhere; /* DYNAMIC: owners and helpers together, [owners] */
-    int64_t keys; /* tokens that are seen, in the order of sdt_tile_first() */
-    const sdt_handle *z; /* [tiles] -> [rows, h*e], where o is put together */
-    int layers, layer;   /* of how many, and which */
+    int64_t keys;                     /* tokens that are seen, in the order of sdt_tile_first() */
+    const sdt_handle *z;              /* [tiles] -> [rows, h*e], where o is put together */
+    int layers, layer;                /* of how many, and which */
     /* The model's own parts, at the tile's home device: projecting a tile (with norm and rotation)
      * into its pieces; and, once the output pieces are in z, the output projection. */
     void *model;
@@ -79,16 +79,16 @@ struct sdt_step_load {
     const struct sdt_layout *layout;
     enum sdt_aco aco; /* OFF: as if there were no helpers */
     int layers, forwards, streams;
-    int workers;       /* of each device */
-    double tile;       /* a tile in a layer, but for self attention */
-    double projection; /* of it: q, or k, or v */
-    double ends;       /* a tile in a forward, before and after the layers */
-    double condition;  /* of a forward, before its tiles */
-    double attention;  /* of a head of a tile, over all keys */
-    double task;       /* of any task beyond its arithmetic */
-    double link;       /* bytes per second, of a device each way */
-    double latency;    /* of a transfer */
-    double transfer;   /* of each piece that travels, of a core */
+    const double *slower; /* [devices + helpers] a worker's seconds beside those here; NULL: 1 */
+    double tile;          /* a tile in a layer, but for self attention */
+    double projection;    /* of it: q, or k, or v */
+    double ends;          /* a tile in a forward, before and after the layers */
+    double condition;     /* of a forward, before its tiles */
+    double attention;     /* of a head of a tile, over all keys */
+    double task;          /* of any task beyond its arithmetic */
+    double link;          /* bytes per second, of a device each way */
+    double latency;       /* of a transfer */
+    double transfer;      /* of each piece that travels, of a core */
 };
 
 /* What a step takes. */

@@ -235,8 +235,6 @@ enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_
 struct sdt_placement {
     int dit_devices, vae_devices;
     int dit[SDT_MAX_DEVICES], vae[SDT_MAX_DEVICES]; /* device indices */
-    /* For plans, [devices of the machine]: what they are; NULL: CPUs. A run asks its machine. */
-    const struct sdt_device *device;
     enum sdt_precision precision;
     bool text_with_vae; /* the text encoder runs on the first VAE device, else the first DiT one */
     int chunk_heads, ulysses_degree; /* 0: the strategy's own */
@@ -251,17 +249,17 @@ struct sdt_placement {
     int most_latents;  /* of requests that are not decoded yet, denoising ones included; 0: 3 */
 };
 
-/* The plan: what will happen and what it will need, for `devices` x `workers` before any weight is
- * read. */
+/* The plan: what will happen and what it will need, before any weight is read. */
 struct sdt_plan {
     int frames, latent_height, latent_width, channels; /* of the latent */
-    int devices, workers_per_device;
+    int devices;
     int64_t tokens;
     int tile_rows, tiles;
     int heads;
     int forwards;                     /* of a step: 2 with classifier-free guidance */
     int streams;                      /* forwards in flight at once, with buffers of their own */
-    int *device_tiles, *device_heads; /* [devices] */
+    int *device_workers;              /* [devices] CPU workers; GPUs: 0 */
+    int *device_tiles, *device_heads; /* [devices] of those that denoise */
     double *device_bytes;             /* [devices] predicted peak */
     double *device_room;   /* [devices] GPUs: bytes that StarPU may use there; CPUs: 0, not known */
     bool *device_offloads; /* [devices] weights do not all fit: kept in the host's memory, they come
@@ -279,21 +277,25 @@ struct sdt_plan {
     double flops_per_second;
 };
 /* Checks the request (sizes, text length, tiling, memory against the machine's; a tokenizer that it
- * needs can be opened) and predicts. On CPUs the kernels are measured for that, once in a process
- * and model, in some hundredths of a second. workers_per_device as in sdt_machine_options. Needs no
- * machine. SDT_ERROR_USAGE or SDT_ERROR_LIMIT with the numbers; SDT_ERROR_DEVICE where GPUs are
- * asked for and there is none; SDT_ERROR_MISSING, SDT_ERROR_FORMAT or SDT_ERROR_UNSUPPORTED for the
- * tokenizer; SDT_ERROR_MEMORY. */
+ * needs can be opened) and predicts, for a machine that sdt_machine_open would open with these
+ * options: their devices, workers and speeds count. No machine is needed. On CPUs the kernels are
+ * measured, once in a process and model, in some hundredths of a second. SDT_ERROR_USAGE or
+ * SDT_ERROR_LIMIT with the numbers; SDT_ERROR_DEVICE where GPUs are asked for and there is none;
+ * SDT_ERROR_MISSING, SDT_ERROR_FORMAT or SDT_ERROR_UNSUPPORTED for the tokenizer;
+ * SDT_ERROR_MEMORY. */
 enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                              const struct sdt_placement *placement, int devices,
-                              int workers_per_device, struct sdt_plan *plan, struct sdt_error *err);
+                              const struct sdt_placement *placement,
+                              const struct sdt_machine_options *machine, struct sdt_plan *plan,
+                              struct sdt_error *err);
 void sdt_plan_clear(struct sdt_plan *plan); /* of one that is all zeros, or of a failed one, too */
 
-/* Splits `devices` devices (at least 2) by PipeDiT's balance: decoding gets
+/* Splits the machine's devices (at least 2) by PipeDiT's balance: decoding gets
  * ceil(T_decode / (T_decode + T_denoise) N) of them, from the predicted seconds of a request on one
- * device; at least one each. placement->device and precision are read, the groups written. */
+ * device; at least one each. placement->precision is read, the groups written. Where nothing can be
+ * predicted (sdt_plan_make says why), each gets half. */
 void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                           int devices, struct sdt_placement *placement);
+                           const struct sdt_machine_options *machine,
+                           struct sdt_placement *placement);
 
 /* ---- running ------------------------------------------------------------------------------- */
 

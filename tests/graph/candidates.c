@@ -36,7 +36,6 @@ static struct sdt_candidate predicted(const struct sdt_pipeline *pipeline,
  * short, and the memory predicted is the plan's. */
 static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_request *request) {
     struct sdt_machine_rates rates = {.devices = 4,
-                                      .workers_per_device = 1,
                                       .cpu.flops_per_second = 2.5e10,
                                       .link_bytes_per_second = 1e8,
                                       .link_seconds = 1e-5};
@@ -54,12 +53,13 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
     check(one.memory_bytes < two.memory_bytes && one.device_bytes < two.device_bytes,
           "a second stream takes no memory", 4, 1e8);
     for (int streams = 1; streams <= 2; streams++) {
+        struct sdt_machine_options machine = {.devices = 4, .workers_per_device = 1};
         struct sdt_placement placement = {.streams = streams};
         struct sdt_request asked = *request;
         struct sdt_plan plan;
         double sum = 0.0;
         asked.strategy = sdt_strategy_find("ulysses");
-        if (sdt_plan_make(pipeline, &asked, &placement, 4, 1, &plan, &err) != SDT_OK) {
+        if (sdt_plan_make(pipeline, &asked, &placement, &machine, &plan, &err) != SDT_OK) {
             check(0, err.message, 4, 1e8);
             continue;
         }
@@ -70,7 +70,7 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
               "plan and prediction differ in memory", 4, 1e8);
         sdt_plan_clear(&plan);
     }
-    if (sdt_draft_init(&draft, pipeline, request, &one.placement, one.strategy, 4, 1, &err) !=
+    if (sdt_draft_init(&draft, pipeline, request, &one.placement, one.strategy, &rates, &err) !=
         SDT_OK) {
         check(0, err.message, 4, 1e8);
         return;
@@ -97,8 +97,7 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
         free(c);
     }
     check(seen[1] > 0 && seen[2] > 0, "not both numbers of streams", 4, 1e8);
-    rates = (struct sdt_machine_rates){
-        .devices = 1, .workers_per_device = 1, .cpu.flops_per_second = 2.5e10};
+    rates = (struct sdt_machine_rates){.devices = 1, .cpu.flops_per_second = 2.5e10};
     if (sdt_plan_candidates(pipeline, request, 1, &rates, &c, &n, &err) == SDT_OK) {
         check(c[0].placement.streams == 1, "a second stream for nothing", 1, 0);
         free(c);
@@ -117,6 +116,7 @@ static void check_plan(struct sdt_pipeline *pipeline, const struct sdt_request *
     static const char *const strategies[] = {"ulysses", "pipesp", "ring"};
     struct sdt_error err = {0};
     for (int i = 0; i < 6; i++) {
+        struct sdt_machine_options machine = {.devices = 4, .workers_per_device = 1};
         struct sdt_placement placement = {0};
         struct sdt_request asked = *request;
         struct sdt_plan plan;
@@ -125,14 +125,14 @@ static void check_plan(struct sdt_pipeline *pipeline, const struct sdt_request *
         asked.strategy = sdt_strategy_find(strategies[i % 3]);
         if (i >= 3)
             sdt_placement_split(4, 1, &placement);
-        struct sdt_machine_rates rates =
-            sdt_measure_rates(pipeline, NULL, 4, 1, SDT_PRECISION_AUTO);
+        struct sdt_machine_rates rates;
         struct sdt_candidate c = {.strategy = asked.strategy, .placement = placement};
-        if (sdt_plan_make(pipeline, &asked, &placement, 4, 1, &plan, &err) != SDT_OK ||
+        if (sdt_measure_rates(pipeline, &machine, SDT_PRECISION_AUTO, &rates, &err) != SDT_OK ||
+            sdt_plan_make(pipeline, &asked, &placement, &machine, &plan, &err) != SDT_OK ||
             sdt_plan_predict(pipeline, &asked, 1, &rates, &c, &err) != SDT_OK ||
-            sdt_draft_init(&draft, pipeline, &asked, &placement, asked.strategy, 4, 1, &err) !=
+            sdt_draft_init(&draft, pipeline, &asked, &placement, asked.strategy, &rates, &err) !=
                 SDT_OK ||
-            sdt_draft_times(&draft, &rates, 1, &t, &err) != SDT_OK) {
+            sdt_draft_times(&draft, 1, &t, &err) != SDT_OK) {
             check(0, err.message, 4, 0);
             return;
         }
@@ -145,8 +145,8 @@ static void check_plan(struct sdt_pipeline *pipeline, const struct sdt_request *
             double need = sdt_run_need(pipeline->dit, &draft.parallel, &draft.layout, d,
                                        draft.forwards, draft.text_rows)
                               .all;
-            double decode =
-                pipeline->vae->kind->bytes(pipeline->vae, &draft.job, sdt_draft_decoders(&draft));
+            double decode = pipeline->vae->kind->bytes(pipeline->vae, &draft.job,
+                                                       sdt_draft_decoders(&draft), d);
             check(plan.device_bytes[d] == (draft.groups ? need : fmax(need, decode)),
                   "the plan's memory is not the run's", 4, 0);
         }
@@ -159,8 +159,7 @@ static void check_plan(struct sdt_pipeline *pipeline, const struct sdt_request *
 static void check_work(struct sdt_pipeline *pipeline, const struct sdt_request *request) {
     enum { TOKENS = 4096, ROWS = 128 };
     const struct sdt_dit *dit = pipeline->dit;
-    struct sdt_machine_rates rates = {
-        .devices = 1, .workers_per_device = 2, .cpu.flops_per_second = 2.5e10};
+    struct sdt_machine_rates rates = {.devices = 1, .workers = {2}, .cpu.flops_per_second = 2.5e10};
     struct sdt_request larger = *request;
     struct sdt_operations list = {0};
     double flops = 0.0, decode = 0.0;
@@ -196,11 +195,8 @@ static void check_work(struct sdt_pipeline *pipeline, const struct sdt_request *
 /* GPUs that are not here: bfloat16, tiles of GPUs, and memory of each. */
 static void check_gpus(struct sdt_pipeline *pipeline, const struct sdt_request *request) {
     const struct sdt_device device[] = {{SDT_DEVICE_CUDA, 0}, {SDT_DEVICE_CUDA, 1}};
-    struct sdt_machine_rates rates = {.devices = 2,
-                                      .workers_per_device = 1,
-                                      .device = device,
-                                      .link_bytes_per_second = 1e11,
-                                      .link_seconds = 1e-5};
+    struct sdt_machine_rates rates = {
+        .devices = 2, .device = device, .link_bytes_per_second = 1e11, .link_seconds = 1e-5};
     struct sdt_request large = *request;
     large.height = large.width = 256;
     for (int d = 0; d < 2; d++)
@@ -210,8 +206,7 @@ static void check_gpus(struct sdt_pipeline *pipeline, const struct sdt_request *
     for (int pass = 0; pass < 2; pass++) {
         struct sdt_candidate c = {
             .strategy = sdt_strategy_find("ulysses"),
-            .placement = {.device = device,
-                          .precision = pass ? SDT_PRECISION_FLOAT32 : SDT_PRECISION_AUTO,
+            .placement = {.precision = pass ? SDT_PRECISION_FLOAT32 : SDT_PRECISION_AUTO,
                           .streams = 2}};
         struct sdt_error err;
         if (sdt_plan_predict(pipeline, &large, 1, &rates, &c, &err) != SDT_OK) {
@@ -230,6 +225,62 @@ static void check_gpus(struct sdt_pipeline *pipeline, const struct sdt_request *
             check(!c.fits, "fits into a megabyte", 2, 1e11);
         rates.room[1] = 0.0;
     }
+}
+
+/* Unequal devices: the plan lays the tiles out as the run does, its time is that of its slowest
+ * device, and what a machine refuses it refuses in the same words. */
+static void check_unequal(struct sdt_pipeline *pipeline, const struct sdt_request *request) {
+    static const int two_one_one[] = {2, 1, 1}, none[] = {2, 0, 1};
+    static const double half[] = {1.0, 1.0, 0.5};
+    struct sdt_machine_options options = {.devices = 3, .workers_per_device = 1};
+    struct sdt_placement placement = {0};
+    struct sdt_request large = *request;
+    struct sdt_machine *machine = NULL;
+    struct sdt_error err = {0}, other = {0};
+    struct sdt_plan plan;
+    int tiles[3][3] = {{0}};
+
+    large.height = large.width = 256;
+    large.strategy = sdt_strategy_find("ulysses");
+    for (int i = 0; i < 3; i++) {
+        options.workers = i == 1 ? two_one_one : NULL;
+        options.device_speed = i == 2 ? half : NULL;
+        if (sdt_plan_make(pipeline, &large, &placement, &options, &plan, &err) != SDT_OK) {
+            check(0, err.message, 3, 0);
+            return;
+        }
+        memcpy(tiles[i], plan.device_tiles, sizeof tiles[i]);
+        sdt_plan_clear(&plan);
+    }
+    printf("tiles of 3 devices: alike %d %d %d; 2, 1, 1 workers %d %d %d; the last half as fast "
+           "%d %d %d\n",
+           tiles[0][0], tiles[0][1], tiles[0][2], tiles[1][0], tiles[1][1], tiles[1][2],
+           tiles[2][0], tiles[2][1], tiles[2][2]);
+    check(abs(tiles[1][0] - 2 * tiles[1][1]) <= 1 && abs(tiles[1][1] - tiles[1][2]) <= 1,
+          "the plan ignores workers", 3, 0);
+    check(abs(tiles[2][0] - 2 * tiles[2][2]) <= 1 && abs(tiles[2][0] - tiles[2][1]) <= 1,
+          "the plan ignores speeds", 3, 0);
+
+    struct sdt_machine_rates rates = {.devices = 2,
+                                      .workers = {2, 1},
+                                      .speed = {2.0, 1.0},
+                                      .cpu.flops_per_second = 2.5e10,
+                                      .link_bytes_per_second = 1e11,
+                                      .link_seconds = 1e-5};
+    struct sdt_candidate split = predicted(pipeline, &large, &rates, "ulysses", 1);
+    rates.speed[0] = 1.0;
+    struct sdt_candidate equally = predicted(pipeline, &large, &rates, "ulysses", 1);
+    printf("2 + 1 workers: step %.4g s by speed, %.4g s equally\n", split.step_seconds,
+           equally.step_seconds);
+    check(split.step_seconds < 0.9 * equally.step_seconds, "an equal split is predicted as fast", 2,
+          0);
+
+    options.device_speed = NULL;
+    options.workers = none;
+    check(sdt_plan_make(pipeline, &large, &placement, &options, &plan, &err) == SDT_ERROR_USAGE &&
+              sdt_machine_open(&options, &machine, &other) == SDT_ERROR_USAGE &&
+              !strcmp(err.message, other.message),
+          "a plan and a machine refuse no workers otherwise", 3, 0);
 }
 
 /* With the chunks that the model would choose, pipesp is never predicted slower than ulysses,
@@ -279,7 +330,6 @@ int main(void) {
         for (size_t l = 0; l < sizeof links / sizeof links[0]; l++)
             for (int requests = 1; requests <= 10; requests += 9) {
                 struct sdt_machine_rates rates = {.devices = devices,
-                                                  .workers_per_device = 1,
                                                   .cpu.flops_per_second = 2.5e10,
                                                   .link_bytes_per_second = links[l],
                                                   .link_seconds = 1e-5};
@@ -322,6 +372,7 @@ int main(void) {
     check_plan(pipeline, &request);
     check_work(pipeline, &request);
     check_gpus(pipeline, &request);
+    check_unequal(pipeline, &request);
     printf("%d plans predicted: %s\n", plans, failures ? "FAIL" : "ok");
     sdt_pipeline_close(pipeline);
     return failures ? 1 : 0;

@@ -44,9 +44,10 @@ static void deliver(void *arg, int request, enum sdt_status status, const struct
 static double denoise_bytes(struct sdt_pipeline *pipeline, const struct sdt_request *request) {
     struct sdt_placement placement = {
         .dit_devices = DIT, .vae_devices = VAE, .dit = {0, 1}, .vae = {2}};
+    struct sdt_machine_options options = {.devices = DIT + VAE, .workers_per_device = 1};
     struct sdt_plan plan;
     struct sdt_error err;
-    if (sdt_plan_make(pipeline, request, &placement, DIT + VAE, 1, &plan, &err) != SDT_OK)
+    if (sdt_plan_make(pipeline, request, &placement, &options, &plan, &err) != SDT_OK)
         return 0.0;
     double bytes = plan.device_bytes[0];
     sdt_plan_clear(&plan);
@@ -85,7 +86,7 @@ static int run(bool decoding, struct seen *seen) {
         request[r].steps = STEPS;
         request[r].strategy = sdt_strategy_find("pipesp");
         struct sdt_vae_job job = sdt__vae_job(pipeline, &request[r]);
-        bytes[r] = decoding ? pipeline->vae->kind->bytes(pipeline->vae, &job, VAE)
+        bytes[r] = decoding ? pipeline->vae->kind->bytes(pipeline->vae, &job, VAE, 0)
                             : denoise_bytes(pipeline, &request[r]);
     }
     /* StarPU counts in MB of 2^20 bytes; room for one small request, not for the large one. */

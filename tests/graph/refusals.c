@@ -66,10 +66,9 @@ int main(void) {
         struct sdt_error planned = {0}, ran = {0};
         struct sdt_plan plan;
         request.strategy = sdt_strategy_find(cases[i].strategy);
-        enum sdt_status one = sdt_plan_make(pipeline, &request, &cases[i].placement, DEVICES, 1,
-                                            &plan, &planned);
-        enum sdt_status other =
-            sdt_pipeline_run_all(pipeline, machine, &request, 1, &run, &ran);
+        enum sdt_status one =
+            sdt_plan_make(pipeline, &request, &cases[i].placement, &options, &plan, &planned);
+        enum sdt_status other = sdt_pipeline_run_all(pipeline, machine, &request, 1, &run, &ran);
         printf("%s\n", planned.message);
         CHECK(one == SDT_ERROR_USAGE && other == one && !strcmp(planned.message, ran.message),
               "case %zu: a plan says %s, '%s', a run %s, '%s'", i, sdt_status_name(one),

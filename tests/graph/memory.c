@@ -1,0 +1,119 @@
+/* The memory that a plan predicts is the memory that a run takes. Measured is what StarPU has
+ * allocated on a device at the end of any task. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/pipeline.h"
+#include "runtime/machine.h"
+#include "stardit/stardit.h"
+
+/* Predicted over measured. Less than 1: memory that StarPU keeps for later buffers of a size, and
+ * tables of rotations. More: copies of pieces that were not all there at a time. */
+#define LEAST 0.95
+#define MOST 1.4
+
+struct memory_case {
+    const char *strategy;
+    int devices, vae; /* vae 0: one group */
+    int workers;      /* of each */
+    enum sdt_aco aco;
+    int tile; /* pixels of a decode tile; 0: whole */
+    int chunk_heads;
+    bool text_with_vae;
+};
+
+static const struct memory_case cases[] = {
+    {.strategy = "ulysses", .devices = 2, .workers = 1},
+    {.strategy = "ulysses", .devices = 3, .workers = 1},
+    {.strategy = "pipesp", .devices = 2, .workers = 1, .chunk_heads = 1},
+    {.strategy = "ring", .devices = 3, .workers = 1},
+    {.strategy = "usp", .devices = 4, .workers = 1},
+    {.strategy = "ulysses", .devices = 2, .workers = 2},
+    {.strategy = "ulysses", .devices = 3, .vae = 1, .workers = 1},
+    {.strategy = "pipesp", .devices = 3, .vae = 1, .workers = 1, .aco = SDT_ACO_STATIC},
+    {.strategy = "ulysses", .devices = 2, .workers = 1, .tile = 32},
+    {.strategy = "single", .devices = 2, .vae = 1, .workers = 1, .text_with_vae = true},
+};
+
+static void deliver(void *arg, int request, enum sdt_status status, const struct sdt_error *err,
+                    struct sdt_result *result) {
+    (void)request;
+    (void)result;
+    if (status != SDT_OK)
+        snprintf(arg, 600, "%s", err->message);
+}
+
+/* The number of devices that were predicted wrongly. */
+static int check(const struct memory_case *c, struct sdt_pipeline *pipeline,
+                 struct sdt_request request) {
+    struct sdt_machine_options options = {.devices = c->devices, .workers_per_device = c->workers};
+    char message[600] = "";
+    struct sdt_run_options run = {.placement = {.aco = c->aco,
+                                                .chunk_heads = c->chunk_heads,
+                                                .text_with_vae = c->text_with_vae},
+                                  .deliver = deliver,
+                                  .deliver_arg = message};
+    struct sdt_machine *machine = NULL;
+    struct sdt_plan plan;
+    struct sdt_error err = {0};
+    int wrong = 0;
+
+    if (c->vae) {
+        run.placement.dit_devices = c->devices - c->vae;
+        run.placement.vae_devices = c->vae;
+        for (int d = 0; d < c->devices; d++)
+            if (d < c->devices - c->vae)
+                run.placement.dit[d] = d;
+            else
+                run.placement.vae[d - (c->devices - c->vae)] = d;
+    }
+    request.strategy = sdt_strategy_find(c->strategy);
+    if (c->tile)
+        request.tiling = (struct sdt_vae_tiling){c->tile, c->tile, c->tile / 2, c->tile / 2};
+    if (sdt_plan_make(pipeline, &request, &run.placement, &options, &plan, &err) != SDT_OK ||
+        sdt_machine_open(&options, &machine, &err) != SDT_OK ||
+        sdt_pipeline_run_all(pipeline, machine, &request, 1, &run, &err) != SDT_OK || *message) {
+        printf("%s%s: FAIL\n", err.message, message);
+        return 1;
+    }
+    printf("%-8s %d + %d devices, %d worker%s, %s%s:", c->strategy, c->devices - c->vae, c->vae,
+           c->workers, c->workers == 1 ? "" : "s", sdt_aco_name(c->aco),
+           c->tile ? ", decode in tiles" : "");
+    for (int d = 0; d < c->devices; d++) {
+        double peak = (double)sdt__recorder_peak(machine->recorder, machine->device[d].node);
+        double over = plan.device_bytes[d] / peak;
+        bool fine = over >= LEAST && over <= MOST;
+        printf(" %.2f of %.2f MB%s", peak * 1e-6, plan.device_bytes[d] * 1e-6,
+               fine ? "" : " (FAIL)");
+        wrong += !fine;
+    }
+    printf("\n");
+    sdt_plan_clear(&plan);
+    sdt_machine_close(machine);
+    return wrong;
+}
+
+int main(void) {
+    struct sdt_pipeline *pipeline = NULL;
+    struct sdt_request request;
+    struct sdt_error err = {0};
+    char path[4096];
+    int wrong = 0;
+
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+    if (sdt_pipeline_open(path, &pipeline, &err) != SDT_OK ||
+        sdt_pipeline_defaults(pipeline, &request, &err) != SDT_OK) {
+        printf("%s: FAIL\n", err.message);
+        return 1;
+    }
+    request.prompt = "a red circle moving right";
+    request.steps = 2;
+    request.max_sequence_length = 8; /* keys are counted for all of it */
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        wrong += check(&cases[i], pipeline, request);
+    sdt_pipeline_close(pipeline);
+    printf("%d device%s predicted wrongly\n", wrong, wrong == 1 ? "" : "s");
+    return wrong > 0;
+}
