@@ -199,7 +199,7 @@ static enum sdt_status eval_transformer(struct eval *eval, const char *folder,
     struct sdt_placement together = {.ulysses_degree = eval->ulysses_degree,
                                      .chunk_heads = eval->chunk_heads};
     struct sdt_dit *dit = NULL;
-    enum sdt_status status = sdt_dit_open(folder, SDT_OPEN_WEIGHTS, 0, &dit, err);
+    enum sdt_status status = sdt_dit_open(folder, NULL, 0, &dit, err);
 
     if (status == SDT_OK)
         status = sdt_strategy_allows(eval->strategy, &together, eval->machine->devices, dit, err);
@@ -319,7 +319,7 @@ static enum sdt_status eval_vae(struct eval *eval, const char *folder, struct re
     struct sdt_vae *vae = NULL;
     char shape[200];
     bool any = false;
-    enum sdt_status status = sdt_vae_open(folder, SDT_OPEN_WEIGHTS, &vae, err);
+    enum sdt_status status = sdt_vae_open(folder, NULL, &vae, err);
 
     if (status != SDT_OK)
         return status;
@@ -406,7 +406,7 @@ static enum sdt_status eval_text_encoder(struct eval *eval, const char *folder,
                                          struct results *results, struct sdt_error *err) {
     struct sdt_text *encoder = NULL;
     bool any = false;
-    enum sdt_status status = sdt_text_open(folder, SDT_OPEN_WEIGHTS, &encoder, err);
+    enum sdt_status status = sdt_text_open(folder, NULL, &encoder, err);
 
     if (status != SDT_OK)
         return status;

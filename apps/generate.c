@@ -20,7 +20,6 @@
 #include "apps/state.h"
 #include "apps/stats.h"
 #include "base/clock.h"
-#include "graph/checkpoint/weights.h"
 #include "graph/pipeline.h"
 #include "graph/text/tokenizer.h"
 #include "stardit/video.h"
@@ -574,13 +573,7 @@ static enum sdt_status open_model(const struct app_settings *s, struct sdt_pipel
     if (asprintf(&model, "%s%s%s", s->model, s->revision ? "@" : "",
                  s->revision ? s->revision : "") < 0)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a name");
-    enum sdt_status status = sdt_weights_want_variant(s->variant, err);
-    if (status == SDT_OK)
-        status = sdt_pipeline_open(model, pipeline, err);
-    if (status == SDT_OK && s->variant && sdt_weights_variants_taken() == 0)
-        status = sdt_fail(err, SDT_ERROR_MISSING,
-                          "--variant %s: no component of %s has files of this variant", s->variant,
-                          model);
+    enum sdt_status status = sdt_pipeline_open_variant(model, s->variant, pipeline, err);
     free(model);
     return status;
 }

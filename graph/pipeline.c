@@ -8,6 +8,7 @@
 
 #include "graph/checkpoint/config.h"
 #include "graph/checkpoint/folder.h"
+#include "graph/checkpoint/weights.h"
 #include "graph/plan/rates.h"
 #include "graph/sampler/sampler.h"
 #include "graph/strategies/strategy.h"
@@ -55,6 +56,12 @@ static enum sdt_status check_components(const struct sdt_pipeline *pipeline,
     return SDT_OK;
 }
 
+static bool has_variant(const struct sdt_pipeline *pipeline) {
+    return sdt_weights_is_variant(pipeline->dit->weights) ||
+           sdt_weights_is_variant(pipeline->vae->weights) ||
+           (pipeline->text && sdt_weights_is_variant(pipeline->text->weights));
+}
+
 /* What is in <folder>/<name>, by whichever function opens such a thing. */
 #define OPEN(name, call)                                                                           \
     do {                                                                                           \
@@ -66,7 +73,7 @@ static enum sdt_status check_components(const struct sdt_pipeline *pipeline,
             goto out;                                                                              \
     } while (0)
 
-static enum sdt_status open_as(const char *model, enum sdt_opening how, int layers,
+static enum sdt_status open_as(const char *model, const struct sdt_opening *how, int layers,
                                struct sdt_pipeline **out, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     struct sdt_pipeline *pipeline = calloc(1, sizeof *pipeline);
@@ -74,7 +81,7 @@ static enum sdt_status open_as(const char *model, enum sdt_opening how, int laye
     *out = NULL;
     if (!pipeline)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
-    pipeline->imagined = how == SDT_OPEN_IMAGINED;
+    pipeline->imagined = how->imagined;
     pipeline->times = sdt__kernel_times_new();
     if (!pipeline->times) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
@@ -95,6 +102,9 @@ static enum sdt_status open_as(const char *model, enum sdt_opening how, int laye
     if (folder_exists(pipeline->folder, "stardit.json"))
         OPEN("stardit.json", sdt_config_open(path, &pipeline->defaults, err));
     status = check_components(pipeline, err);
+    if (status == SDT_OK && how->variant && !has_variant(pipeline))
+        status = sdt_fail(err, SDT_ERROR_MISSING, "%s: no component has files of the variant %s",
+                          model, how->variant);
 out:
     if (status != SDT_OK)
         sdt_pipeline_close(pipeline);
@@ -105,7 +115,13 @@ out:
 
 enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **pipeline,
                                   struct sdt_error *err) {
-    return open_as(model, SDT_OPEN_WEIGHTS, 0, pipeline, err);
+    return sdt_pipeline_open_variant(model, NULL, pipeline, err);
+}
+
+enum sdt_status sdt_pipeline_open_variant(const char *model, const char *variant,
+                                          struct sdt_pipeline **pipeline, struct sdt_error *err) {
+    const struct sdt_opening how = {.variant = variant};
+    return open_as(model, &how, 0, pipeline, err);
 }
 
 /* A published size, from the texts that its family holds. */
@@ -153,7 +169,8 @@ enum sdt_status sdt__pipeline_imagine(const char *model, int layers,
     const struct sdt_size *size;
     if (sdt_size_find(model, &family, &size))
         return imagine_size(family, size, layers, pipeline, err);
-    return open_as(model, SDT_OPEN_IMAGINED, layers, pipeline, err);
+    const struct sdt_opening how = {.imagined = true};
+    return open_as(model, &how, layers, pipeline, err);
 }
 
 enum sdt_status sdt__prepare_text(struct sdt_pipeline *pipeline, const struct sdt_request *request,

@@ -2,12 +2,8 @@
 #include "graph/checkpoint/finite.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "graph/checkpoint/folder.h"
 #include "graph/checkpoint/weights.h"
 #include "kernels/kernels.h"
 
@@ -53,34 +49,26 @@ enum sdt_status sdt_stored_check_finite(const char *what, const struct sdt_store
     return check(what, tensor, SDT_ERROR_USAGE, err);
 }
 
-/* The first bad tensor of one component that is read: SDT_ERROR_NOT_FINITE. */
-static enum sdt_status search(const char *folder, const char *component, struct sdt_error *err) {
-    struct sdt_weights *weights = NULL;
-    struct sdt_error ignored;
+/* The first bad tensor that is read: SDT_ERROR_NOT_FINITE. */
+static enum sdt_status search(const struct sdt_weights *weights, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
-    char *path = sdt_checkpoint_path(folder, component);
-
-    if (path && access(path, F_OK) == 0 && sdt_weights_open(path, &weights, &ignored) == SDT_OK)
-        for (size_t i = 0; i < sdt_weights_count(weights) && status == SDT_OK; i++) {
-            const struct sdt_stored *tensor = sdt_weights_at(weights, i);
-            if (!strncmp(tensor->name, "encoder.", 8) && !strcmp(component, "vae"))
-                continue; /* the half that nobody reads */
-            status = check(path, tensor, SDT_ERROR_NOT_FINITE, err);
-            sdt_stored_release(tensor);
-        }
-    sdt_weights_close(weights);
-    free(path);
+    for (size_t i = 0; weights && i < sdt_weights_count(weights) && status == SDT_OK; i++) {
+        const struct sdt_stored *tensor = sdt_weights_at(weights, i);
+        if (!sdt_weights_is_read(weights, i))
+            continue;
+        status = check(sdt_weights_folder(weights), tensor, SDT_ERROR_NOT_FINITE, err);
+        sdt_stored_release(tensor);
+    }
     return status;
 }
 
-enum sdt_status sdt_checkpoint_blame(const char *folder, bool decoding, struct sdt_error *err) {
+enum sdt_status sdt_weights_blame(const struct sdt_weights *first, const struct sdt_weights *second,
+                                  struct sdt_error *err) {
     struct sdt_error before = *err, found;
-    enum sdt_status status = SDT_OK;
+    enum sdt_status status = search(first, &found);
 
-    if (decoding)
-        status = search(folder, "vae", &found);
-    else if ((status = search(folder, "text_encoder", &found)) == SDT_OK)
-        status = search(folder, "transformer", &found);
+    if (status == SDT_OK)
+        status = search(second, &found);
     if (status != SDT_OK)
         return sdt_fail(err, SDT_ERROR_NOT_FINITE, "%s; it showed in %s", found.message,
                         before.message);

@@ -10,10 +10,11 @@
 enum sdt_status sdt_stored_check_finite(const char *what, const struct sdt_stored *tensor,
                                         struct sdt_error *err);
 
-/* A run has ended with SDT_ERROR_NOT_FINITE in *err: looks through all weights of the checkpoint
- * that the run read for the first that is to blame, and names it in *err in front of what was
- * there. Otherwise says that there is none. Reads every file, so it may take as long as the disk.
- * Returns SDT_ERROR_NOT_FINITE. decoding: the VAE's weights were read, else those of the text
- * encoder and the transformer. */
-enum sdt_status sdt_checkpoint_blame(const char *folder, bool decoding, struct sdt_error *err);
+struct sdt_weights;
+/* A run has ended with SDT_ERROR_NOT_FINITE in *err: looks through all weights that it read (NULL:
+ * none) for the first that is to blame, and names it in *err in front of what was there. Otherwise
+ * says that there is none. Reads every file, so it may take as long as the disk. Returns
+ * SDT_ERROR_NOT_FINITE. */
+enum sdt_status sdt_weights_blame(const struct sdt_weights *first, const struct sdt_weights *second,
+                                  struct sdt_error *err);
 #endif

@@ -8,7 +8,6 @@
 #include <jansson.h>
 #include <limits.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,11 +18,13 @@
 #include "graph/checkpoint/untrusted.h"
 
 #define INDEX_LIMIT ((size_t)16 << 20)
+#define VARIANT_LENGTH 63
 static const struct sdt__json_limits index_limits = {.depth = 8, .values = 1000000};
 
 struct entry {
     const struct sdt_stored *tensor;
     const struct sdt_safetensors *file;
+    bool unread; /* the model's table says so */
 };
 
 struct sdt_weights {
@@ -32,6 +33,7 @@ struct sdt_weights {
     struct sdt_safetensors **file; /* [files] */
     struct entry *entries;         /* [count], in order of name */
     size_t bytes, parameters;
+    bool is_variant;             /* the one that was asked for */
     struct sdt_stored *imagined; /* [count] without files: names owned, data within `room` */
     void *room;
 };
@@ -55,30 +57,20 @@ static void keep_name(struct names *names, const char *name) {
     names->count++;
 }
 
-/* Of weights that this process opens: "" or a variant that is taken where it is there, and how
- * often it was. */
-static char wanted_variant[64];
-static atomic_int taken;
-
-enum sdt_status sdt_weights_want_variant(const char *variant, struct sdt_error *err) {
-    if (variant &&
-        (!*variant || strlen(variant) >= sizeof wanted_variant || strpbrk(variant, "./\\")))
+static enum sdt_status check_variant(const char *variant, struct sdt_error *err) {
+    if (variant && (!*variant || strlen(variant) > VARIANT_LENGTH || strpbrk(variant, "./\\")))
         return sdt_fail(err, SDT_ERROR_USAGE, "variant '%.80s': is a word as fp16", variant);
-    snprintf(wanted_variant, sizeof wanted_variant, "%s", variant ? variant : "");
-    taken = 0;
     return SDT_OK;
 }
 
-int sdt_weights_variants_taken(void) { return taken; }
-
-/* Is `rest`, behind a model's stem, of the variant that is wanted? */
-static bool is_wanted(const char *rest) {
-    char name[3][128];
-    if (!*wanted_variant)
+/* Is `rest`, behind a model's stem, of the variant? */
+static bool is_variant(const char *rest, const char *variant) {
+    char name[3][VARIANT_LENGTH + 32];
+    if (!variant)
         return false;
-    snprintf(name[0], sizeof name[0], ".%s.safetensors", wanted_variant);
-    snprintf(name[1], sizeof name[1], ".%s.safetensors.index.json", wanted_variant);
-    snprintf(name[2], sizeof name[2], ".safetensors.index.%s.json", wanted_variant);
+    snprintf(name[0], sizeof name[0], ".%s.safetensors", variant);
+    snprintf(name[1], sizeof name[1], ".%s.safetensors.index.json", variant);
+    snprintf(name[2], sizeof name[2], ".safetensors.index.%s.json", variant);
     return !strcmp(rest, name[0]) || !strcmp(rest, name[1]) || !strcmp(rest, name[2]);
 }
 
@@ -103,7 +95,7 @@ static bool is_pickle(const char *name) {
            ends_with(name, ".ckpt");
 }
 
-static void classify(struct contents *contents, const char *name) {
+static void classify(struct contents *contents, const char *name, const char *variant) {
     static const char *const stems[] = {"diffusion_pytorch_model", "model"};
 
     for (size_t i = 0; i < sizeof stems / sizeof *stems; i++) {
@@ -125,7 +117,7 @@ static void classify(struct contents *contents, const char *name) {
         if (rest[0] == '.' &&
             (ends_with(rest, ".safetensors") || ends_with(rest, ".safetensors.index.json") ||
              (strncmp(rest, ".safetensors.index.", 19) == 0 && ends_with(rest, ".json")))) {
-            keep_name(is_wanted(rest) ? &contents->wanted : &contents->variant, name);
+            keep_name(is_variant(rest, variant) ? &contents->wanted : &contents->variant, name);
             return;
         }
     }
@@ -162,8 +154,9 @@ static enum sdt_status fail_folder(const char *folder, int reason, struct sdt_er
                     "%s: %s", shown, strerror(reason));
 }
 
-/* chosen: the name of a safetensors file or of an index. */
-static enum sdt_status choose_file(const char *folder, char chosen[NAME_MAX + 1],
+/* chosen: the name of a safetensors file or of an index. *is_variant: of the variant. */
+static enum sdt_status choose_file(const char *folder, const char *variant,
+                                   char chosen[NAME_MAX + 1], bool *is_variant,
                                    struct sdt_error *err) {
     struct contents contents = {0};
     const struct names *found;
@@ -174,7 +167,7 @@ static enum sdt_status choose_file(const char *folder, char chosen[NAME_MAX + 1]
     if (!directory)
         return fail_folder(folder, errno, err);
     while (errno = 0, (item = readdir(directory)))
-        classify(&contents, item->d_name);
+        classify(&contents, item->d_name, variant);
     const int reason = errno;
     closedir(directory);
     if (reason != 0)
@@ -183,7 +176,7 @@ static enum sdt_status choose_file(const char *folder, char chosen[NAME_MAX + 1]
     found = contents.wanted.count > 0  ? &contents.wanted
             : contents.plain.count > 0 ? &contents.plain
                                        : &contents.variant;
-    taken += contents.wanted.count > 0;
+    *is_variant = contents.wanted.count > 0;
     if (found->count == 1) {
         memcpy(chosen, found->first, sizeof found->first);
         return SDT_OK;
@@ -394,6 +387,17 @@ out:
 
 enum sdt_status sdt_weights_open(const char *folder, struct sdt_weights **result,
                                  struct sdt_error *err) {
+    return sdt_weights_open_variant(folder, NULL, result, err);
+}
+
+bool sdt_weights_is_variant(const struct sdt_weights *weights) { return weights->is_variant; }
+
+bool sdt_weights_is_read(const struct sdt_weights *weights, size_t index) {
+    return !weights->entries[index].unread;
+}
+
+enum sdt_status sdt_weights_open_variant(const char *folder, const char *variant,
+                                         struct sdt_weights **result, struct sdt_error *err) {
     enum sdt_status status;
     char chosen[NAME_MAX + 1];
     const size_t folder_size = strlen(folder) + 1;
@@ -409,7 +413,9 @@ enum sdt_status sdt_weights_open(const char *folder, struct sdt_weights **result
     }
     memcpy(weights->folder, folder, folder_size);
 
-    status = choose_file(folder, chosen, err);
+    status = check_variant(variant, err);
+    if (status == SDT_OK)
+        status = choose_file(folder, variant, chosen, &weights->is_variant, err);
     if (status != SDT_OK)
         goto out;
     if (ends_with(chosen, ".json")) {
@@ -567,18 +573,21 @@ static bool is_ignored(const struct sdt_tensor_table *table, const char *name) {
     return false;
 }
 
-/* The first tensor of the component that the table does not know, or NULL. `names`: the required
- * ones, sorted. */
+/* The first tensor of the component that the table does not know, or NULL; marks those that are not
+ * read. `names`: the required ones, sorted. */
 static const struct entry *find_unknown(const struct sdt_tensor_table *table,
-                                        const struct sdt_weights *weights,
-                                        const char *const *names) {
+                                        struct sdt_weights *weights, const char *const *names) {
+    const struct entry *unknown = NULL;
     for (size_t i = 0; i < weights->count; i++) {
-        const char *name = weights->entries[i].tensor->name;
-        if (!bsearch(&name, names, table->count, sizeof *names, compare_strings) &&
-            !is_ignored(table, name))
-            return &weights->entries[i];
+        struct entry *entry = &weights->entries[i];
+        const char *name = entry->tensor->name;
+        if (bsearch(&name, names, table->count, sizeof *names, compare_strings))
+            continue;
+        entry->unread = is_ignored(table, name);
+        if (!entry->unread && !unknown)
+            unknown = entry;
     }
-    return NULL;
+    return unknown;
 }
 
 static enum sdt_status check_requirement(const struct requirement *required,
@@ -606,7 +615,7 @@ static enum sdt_status check_requirement(const struct requirement *required,
 }
 
 enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
-                                       const struct sdt_weights *weights, struct sdt_error *err) {
+                                       struct sdt_weights *weights, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     const char *shown = sdt__path_tail(weights->folder);
     const struct requirement *missing = NULL;

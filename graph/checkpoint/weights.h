@@ -11,19 +11,20 @@
 
 struct sdt_weights;
 
-/* For weights that this process opens from now on (set it before other threads open some): files of
- * this variant ("fp16"; NULL: none) are taken where a component has some, else what is there, as
- * diffusers does. SDT_ERROR_USAGE for what is no word. */
-enum sdt_status sdt_weights_want_variant(const char *variant, struct sdt_error *err);
-/* For how many components, since then. */
-int sdt_weights_variants_taken(void);
-
 enum sdt_status sdt_weights_open(const char *folder, struct sdt_weights **weights,
                                  struct sdt_error *err);
+/* The same, but files of this variant ("fp16"; NULL: none) are taken where the component has some,
+ * else what is there, as diffusers does. SDT_ERROR_USAGE for what is no word. */
+enum sdt_status sdt_weights_open_variant(const char *folder, const char *variant,
+                                         struct sdt_weights **weights, struct sdt_error *err);
+/* Were they? */
+bool sdt_weights_is_variant(const struct sdt_weights *weights);
 void sdt_weights_close(struct sdt_weights *weights); /* NULL is fine */
 const char *sdt_weights_folder(const struct sdt_weights *weights);
 size_t sdt_weights_count(const struct sdt_weights *weights);
 const struct sdt_stored *sdt_weights_at(const struct sdt_weights *weights, size_t index);
+/* false: a model's table has been checked, and ignores the tensor. */
+bool sdt_weights_is_read(const struct sdt_weights *weights, size_t index);
 /* Sum of stored bytes and of elements. */
 size_t sdt_weights_bytes(const struct sdt_weights *weights);
 size_t sdt_weights_parameters(const struct sdt_weights *weights);
@@ -45,7 +46,7 @@ void sdt_tensor_table_ignore(struct sdt_tensor_table *table, const char *prefix)
  * SDT_ERROR_MISSING names the first missing tensor and how many are missing in all,
  * SDT_ERROR_FORMAT a wrong shape (both shapes) or an unknown tensor. */
 enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
-                                       const struct sdt_weights *weights, struct sdt_error *err);
+                                       struct sdt_weights *weights, struct sdt_error *err);
 /* The tensors of the table as F32 without values, for simulated time: `data` is address space that
  * must not be read. `name` stands for the folder in messages. */
 enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const char *name,

@@ -72,7 +72,7 @@ enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *d, stru
     sdt__unregister(latent);
     sdt__unregister(video);
     if (status == SDT_ERROR_NOT_FINITE && err)
-        status = sdt_checkpoint_blame(service->pipeline->folder, true, err);
+        status = sdt_weights_blame(vae->weights, NULL, err);
     if (status != SDT_OK) {
         free(result->video);
         result->video = NULL;

@@ -444,8 +444,10 @@ enum sdt_status sdt__job_gather(struct sdt_job *job, enum sdt_status status,
             return gathered;
     }
     free_state(job);
+    const struct sdt_pipeline *pipeline = job->service->pipeline;
     if (status == SDT_ERROR_NOT_FINITE)
-        status = sdt_checkpoint_blame(job->service->pipeline->folder, false, err);
+        status = sdt_weights_blame(pipeline->text ? pipeline->text->weights : NULL,
+                                   pipeline->dit->weights, err);
     if (result->steps > 0)
         result->denoise_seconds = sdt__now() - job->begun_at;
     return status;

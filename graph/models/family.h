@@ -69,7 +69,7 @@ struct sdt_dit_kind {
      * is a name for messages, and `layers` above 0: as if it had so many). SDT_ERROR_UNSUPPORTED
      * for variants that the file does not run. */
     enum sdt_status (*open)(const struct sdt_config *config, const char *folder,
-                            enum sdt_opening how, int layers, struct sdt_dit **dit,
+                            const struct sdt_opening *how, int layers, struct sdt_dit **dit,
                             struct sdt_error *err);
     void (*close)(struct sdt_dit *dit);
 
@@ -141,7 +141,7 @@ static inline int sdt_forwards(const struct sdt_dit *dit, double guidance_scale)
 
 /* By the _class_name in the folder's config.json; of no known one: SDT_ERROR_UNSUPPORTED. layers:
  * above 0, only where imagined: as if it had so many. */
-enum sdt_status sdt_dit_open(const char *folder, enum sdt_opening how, int layers,
+enum sdt_status sdt_dit_open(const char *folder, const struct sdt_opening *how, int layers,
                              struct sdt_dit **dit, struct sdt_error *err);
 /* The same imagined from the text of a config.json; layers above 0: as if it had so many. */
 enum sdt_status sdt_dit_imagine(const char *config, int layers, struct sdt_dit **dit,
@@ -169,7 +169,8 @@ struct sdt_vae;
 struct sdt_vae_kind {
     const char *class_name;
     enum sdt_status (*open)(const struct sdt_config *config, const char *folder,
-                            enum sdt_opening how, struct sdt_vae **vae, struct sdt_error *err);
+                            const struct sdt_opening *how, struct sdt_vae **vae,
+                            struct sdt_error *err);
     void (*close)(struct sdt_vae *vae);
     /* Checks a job against the checkpoint and the tiling rules: SDT_ERROR_USAGE. */
     enum sdt_status (*check)(const struct sdt_vae *vae, const struct sdt_vae_job *job,
@@ -199,8 +200,8 @@ struct sdt_vae {
     int time_ratio;             /* frames = time_ratio (T - 1) + 1 */
     struct sdt_vae_tiling tile; /* the family's, where tiling is asked for without sizes */
 };
-enum sdt_status sdt_vae_open(const char *folder, enum sdt_opening how, struct sdt_vae **vae,
-                             struct sdt_error *err);
+enum sdt_status sdt_vae_open(const char *folder, const struct sdt_opening *how,
+                             struct sdt_vae **vae, struct sdt_error *err);
 enum sdt_status sdt_vae_imagine(const char *config, struct sdt_vae **vae, struct sdt_error *err);
 void sdt_vae_close(struct sdt_vae *vae); /* NULL is fine */
 
@@ -210,7 +211,8 @@ struct sdt_text;
 struct sdt_text_kind {
     const char *model_type; /* config.json's */
     enum sdt_status (*open)(const struct sdt_config *config, const char *folder,
-                            enum sdt_opening how, struct sdt_text **text, struct sdt_error *err);
+                            const struct sdt_opening *how, struct sdt_text **text,
+                            struct sdt_error *err);
     void (*close)(struct sdt_text *text);
     /* A prompt as the tokenizer reads it: malloc'ed. */
     enum sdt_status (*clean)(const char *prompt, char **cleaned, struct sdt_error *err);
@@ -233,8 +235,8 @@ struct sdt_text {
     int width;
     int vocabulary; /* ids are 0..vocabulary-1 */
 };
-enum sdt_status sdt_text_open(const char *folder, enum sdt_opening how, struct sdt_text **text,
-                              struct sdt_error *err);
+enum sdt_status sdt_text_open(const char *folder, const struct sdt_opening *how,
+                              struct sdt_text **text, struct sdt_error *err);
 enum sdt_status sdt_text_imagine(const char *config, struct sdt_text **text, struct sdt_error *err);
 void sdt_text_close(struct sdt_text *text); /* NULL is fine */
 

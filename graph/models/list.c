@@ -54,6 +54,8 @@ bool sdt_size_find(const char *name, const struct sdt_family **family,
 
 /* ---- components ------------------------------------------------------------------------------ */
 
+static const struct sdt_opening imagined = {.imagined = true};
+
 /* Opens a folder's config.json, or parses the text of one. */
 static enum sdt_status open_config(const char *folder, const char *text, struct sdt_config **config,
                                    struct sdt_error *err) {
@@ -81,7 +83,7 @@ static enum sdt_status unknown(const struct sdt_config *config, const char *key,
                     sdt_config_path(config), key, name, one);
 }
 
-static enum sdt_status open_dit(const char *folder, const char *text, enum sdt_opening how,
+static enum sdt_status open_dit(const char *folder, const char *text, const struct sdt_opening *how,
                                 int layers, struct sdt_dit **dit, struct sdt_error *err) {
     const char *first = sdt__family_wan.dit->class_name, *name;
     const struct sdt_dit_kind *kind = NULL;
@@ -105,14 +107,14 @@ static enum sdt_status open_dit(const char *folder, const char *text, enum sdt_o
     return status;
 }
 
-enum sdt_status sdt_dit_open(const char *folder, enum sdt_opening how, int layers,
+enum sdt_status sdt_dit_open(const char *folder, const struct sdt_opening *how, int layers,
                              struct sdt_dit **dit, struct sdt_error *err) {
     return open_dit(folder, NULL, how, layers, dit, err);
 }
 
 enum sdt_status sdt_dit_imagine(const char *config, int layers, struct sdt_dit **dit,
                                 struct sdt_error *err) {
-    return open_dit("a transformer without weights", config, SDT_OPEN_IMAGINED, layers, dit, err);
+    return open_dit("a transformer without weights", config, &imagined, layers, dit, err);
 }
 
 void sdt_dit_close(struct sdt_dit *dit) {
@@ -128,7 +130,7 @@ struct sdt_patch sdt_patch_of(const struct sdt_dit *dit, struct sdt_geometry g) 
                               .size = {dit->patch[0], dit->patch[1], dit->patch[2]}};
 }
 
-static enum sdt_status open_vae(const char *folder, const char *text, enum sdt_opening how,
+static enum sdt_status open_vae(const char *folder, const char *text, const struct sdt_opening *how,
                                 struct sdt_vae **vae, struct sdt_error *err) {
     const char *first = sdt__family_wan.vae->class_name, *name;
     const struct sdt_vae_kind *kind = NULL;
@@ -147,13 +149,13 @@ static enum sdt_status open_vae(const char *folder, const char *text, enum sdt_o
     return status;
 }
 
-enum sdt_status sdt_vae_open(const char *folder, enum sdt_opening how, struct sdt_vae **vae,
-                             struct sdt_error *err) {
+enum sdt_status sdt_vae_open(const char *folder, const struct sdt_opening *how,
+                             struct sdt_vae **vae, struct sdt_error *err) {
     return open_vae(folder, NULL, how, vae, err);
 }
 
 enum sdt_status sdt_vae_imagine(const char *config, struct sdt_vae **vae, struct sdt_error *err) {
-    return open_vae("a decoder without weights", config, SDT_OPEN_IMAGINED, vae, err);
+    return open_vae("a decoder without weights", config, &imagined, vae, err);
 }
 
 void sdt_vae_close(struct sdt_vae *vae) {
@@ -161,8 +163,9 @@ void sdt_vae_close(struct sdt_vae *vae) {
         vae->kind->close(vae);
 }
 
-static enum sdt_status open_text(const char *folder, const char *json, enum sdt_opening how,
-                                 struct sdt_text **text, struct sdt_error *err) {
+static enum sdt_status open_text(const char *folder, const char *json,
+                                 const struct sdt_opening *how, struct sdt_text **text,
+                                 struct sdt_error *err) {
     const char *first = sdt__family_wan.text[0]->model_type, *name;
     const struct sdt_text_kind *kind = NULL;
     struct sdt_config *config;
@@ -181,14 +184,14 @@ static enum sdt_status open_text(const char *folder, const char *json, enum sdt_
     return status;
 }
 
-enum sdt_status sdt_text_open(const char *folder, enum sdt_opening how, struct sdt_text **text,
-                              struct sdt_error *err) {
+enum sdt_status sdt_text_open(const char *folder, const struct sdt_opening *how,
+                              struct sdt_text **text, struct sdt_error *err) {
     return open_text(folder, NULL, how, text, err);
 }
 
 enum sdt_status sdt_text_imagine(const char *config, struct sdt_text **text,
                                  struct sdt_error *err) {
-    return open_text("a text encoder without weights", config, SDT_OPEN_IMAGINED, text, err);
+    return open_text("a text encoder without weights", config, &imagined, text, err);
 }
 
 void sdt_text_close(struct sdt_text *text) {

@@ -70,16 +70,16 @@ void sdt_tensor_linear(struct sdt_tensor_visit *visit, struct sdt_linear_handles
 }
 
 enum sdt_status sdt_tensors_open(struct sdt_tensor_table *table, const char *folder,
-                                 enum sdt_opening how, struct sdt_weights **weights,
+                                 const struct sdt_opening *how, struct sdt_weights **weights,
                                  struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     *weights = NULL;
     if (!table)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", folder);
-    if (how == SDT_OPEN_IMAGINED) {
+    if (how && how->imagined) {
         status = sdt_weights_imagine(table, folder, weights, err);
     } else {
-        status = sdt_weights_open(folder, weights, err);
+        status = sdt_weights_open_variant(folder, how ? how->variant : NULL, weights, err);
         if (status == SDT_OK)
             status = sdt_tensor_table_check(table, *weights, err);
     }

@@ -79,12 +79,16 @@ void sdt_tensor_linear(struct sdt_tensor_visit *visit, struct sdt_linear_handles
                        enum sdt_tensor_type type, int64_t out, int64_t in, const char *prefix,
                        const char *name);
 
-/* Whether a component is opened with its weights, or imagined from its config.json alone: such a
- * one can be planned and simulated, not run (but see sdt_weights_randomize). */
-enum sdt_opening { SDT_OPEN_WEIGHTS, SDT_OPEN_IMAGINED };
+/* How a component is opened; NULL: with its plain weights. */
+struct sdt_opening {
+    /* From its config.json alone: it can be planned and simulated, not run (but see
+     * sdt_weights_randomize). */
+    bool imagined;
+    const char *variant; /* as sdt_weights_open_variant; NULL: none */
+};
 /* The weights of a component folder, checked against the table, or imagined from it. Frees the
  * table (NULL: out of memory). */
 enum sdt_status sdt_tensors_open(struct sdt_tensor_table *table, const char *folder,
-                                 enum sdt_opening how, struct sdt_weights **weights,
+                                 const struct sdt_opening *how, struct sdt_weights **weights,
                                  struct sdt_error *err);
 #endif

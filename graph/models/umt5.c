@@ -102,7 +102,7 @@ static void umt5_close(struct sdt_text *text) {
 }
 
 static enum sdt_status umt5_open(const struct sdt_config *config, const char *folder,
-                                 enum sdt_opening how, struct sdt_text **out,
+                                 const struct sdt_opening *how, struct sdt_text **out,
                                  struct sdt_error *err) {
     struct umt5 *encoder = calloc(1, sizeof *encoder);
 

@@ -197,7 +197,7 @@ static void wan_close(struct sdt_dit *dit) {
 }
 
 static enum sdt_status wan_open(const struct sdt_config *config, const char *folder,
-                                enum sdt_opening how, int layers, struct sdt_dit **out,
+                                const struct sdt_opening *how, int layers, struct sdt_dit **out,
                                 struct sdt_error *err) {
     struct wan *wan = calloc(1, sizeof *wan);
 

@@ -324,7 +324,7 @@ static void wan_vae_close(struct sdt_vae *vae) {
 }
 
 static enum sdt_status wan_vae_open(const struct sdt_config *config, const char *folder,
-                                    enum sdt_opening how, struct sdt_vae **out,
+                                    const struct sdt_opening *how, struct sdt_vae **out,
                                     struct sdt_error *err) {
     struct program program = {0};
     struct wan_vae *vae = calloc(1, sizeof *vae);

@@ -136,6 +136,11 @@ struct sdt_pipeline; /* an opened checkpoint */
  * SDT_ERROR_UNSUPPORTED, SDT_ERROR_IO, SDT_ERROR_MEMORY. */
 enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **pipeline,
                                   struct sdt_error *err);
+/* The same, but weights of a variant ("fp16": model.fp16.safetensors) are taken where a component has
+ * some; NULL: none is wanted. SDT_ERROR_MISSING where no component has, SDT_ERROR_USAGE for what is
+ * no word. */
+enum sdt_status sdt_pipeline_open_variant(const char *model, const char *variant,
+                                          struct sdt_pipeline **pipeline, struct sdt_error *err);
 /* The same from the config.json files alone, or a published size by its name ("wan-14b"): without
  * weights, to be planned and simulated, not to be run. Errors as sdt_pipeline_open. */
 enum sdt_status sdt_pipeline_imagine(const char *model, struct sdt_pipeline **pipeline,

@@ -35,7 +35,7 @@ int main(int argc, char **argv) {
     char path[4096];
 
     snprintf(path, sizeof path, "%s/tests/golden/wan_dit", source ? source : ".");
-    if (sdt_dit_open(path, SDT_OPEN_WEIGHTS, 0, &dit, &err) != SDT_OK)
+    if (sdt_dit_open(path, NULL, 0, &dit, &err) != SDT_OK)
         goto failed;
     snprintf(path, sizeof path, "%s/tests/golden/wan_dit/io.safetensors", source ? source : ".");
     if (sdt_safetensors_open(path, &file, &err) != SDT_OK ||

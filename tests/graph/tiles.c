@@ -53,7 +53,7 @@ int main(void) {
 
     check_choice();
     snprintf(path, sizeof path, "%s/tests/golden/wan_dit", source ? source : ".");
-    if (sdt_dit_open(path, SDT_OPEN_WEIGHTS, 0, &dit, &err) != SDT_OK ||
+    if (sdt_dit_open(path, NULL, 0, &dit, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK)
         goto failed;
     struct sdt_forward forward = {.dit = dit,

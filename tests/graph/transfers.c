@@ -191,7 +191,7 @@ int main(void) {
     snprintf(path, sizeof path, "%s/checkpoints/stardit-demo/transformer",
              getenv("STARDIT_SOURCE_DIR"));
     int file = mkstemp(trace);
-    if (file < 0 || sdt_dit_open(path, SDT_OPEN_WEIGHTS, 0, &dit, &err) != SDT_OK ||
+    if (file < 0 || sdt_dit_open(path, NULL, 0, &dit, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK) {
         printf("%s: FAIL\n", err.message);
         return 1;

@@ -21,8 +21,6 @@ kernels/cpu/*         chosen               which instructions the CPU has, the s
 graph/output/mp4.c    capture              libav's log has no argument of ours
 graph/output/mp4.c    once.*               and is set once
 graph/checkpoint/finite.c  block.*         a buffer of one call, too large for a thread's stack
-graph/checkpoint/weights.c wanted_variant  --variant: the programs say it before they open a checkpoint
-graph/checkpoint/weights.c taken           how often it was there
 LIST
 
 find "$build" -name '*.o' -path '*/.libs/*' ! -path '*/tests/*' >"$tmp/objects"

@@ -473,7 +473,7 @@ static void check_wan(struct sdt_machine *machine) {
     char path[4200];
     float *x, *text, t, *y[2];
     snprintf(path, sizeof path, "%s/tests/golden/wan_dit", source ? source : ".");
-    if (sdt_dit_open(path, SDT_OPEN_WEIGHTS, 0, &dit, &err) != SDT_OK)
+    if (sdt_dit_open(path, NULL, 0, &dit, &err) != SDT_OK)
         leave(err.message);
     strcat(path, "/io.safetensors");
     if (sdt_safetensors_open(path, &file, &err) != SDT_OK)
@@ -559,7 +559,7 @@ int main(int argc, char **argv) {
         leave("mkdtemp");
     write_pipeline(folder, "2");
     snprintf(path, sizeof path, "%s/transformer", folder);
-    if (sdt_dit_open(path, SDT_OPEN_WEIGHTS, 0, &toy, &err) != SDT_OK)
+    if (sdt_dit_open(path, NULL, 0, &toy, &err) != SDT_OK)
         leave(err.message);
     for (int i = 0; i < MOST_VALUES; i++)
         latents[i] = uniform(1.7f);

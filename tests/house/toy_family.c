@@ -61,7 +61,7 @@ static void toy_close(struct sdt_dit *dit) {
 }
 
 static enum sdt_status toy_open(const struct sdt_config *config, const char *folder,
-                                enum sdt_opening how, int wanted, struct sdt_dit **out,
+                                const struct sdt_opening *how, int wanted, struct sdt_dit **out,
                                 struct sdt_error *err) {
     int64_t layers = 6, heads = 4, channels = 8, text = 96, forwards = 1;
     struct sdt_dit *dit = calloc(1, sizeof *dit);

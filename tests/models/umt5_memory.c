@@ -116,7 +116,7 @@ int main(void) {
     fclose(file);
     for (int t = 0; t < TOKENS; t++)
         ids[t] = t * (VOCABULARY / TOKENS);
-    if (sdt_text_open(folder, SDT_OPEN_WEIGHTS, &encoder, &err) != SDT_OK ||
+    if (sdt_text_open(folder, NULL, &encoder, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK)
         goto out;
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
