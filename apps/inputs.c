@@ -79,10 +79,10 @@ static enum sdt_status read_latents(const struct app_settings *s, struct sdt_pip
     if (request->num_frames != frames || request->height != height || request->width != width)
         return sdt_fail(
             err, SDT_ERROR_USAGE,
-            "--latents %s: is a latent of %d frames of %dx%d (height x width) and not of "
-            "the %d frames of %dx%d asked for",
-            s->latents, frames, height, width, request->num_frames, request->height,
-            request->width);
+            "--latents %s: is a latent of %d frame%s of %dx%d (height x width) and not of "
+            "the %d frame%s of %dx%d asked for",
+            s->latents, frames, frames == 1 ? "" : "s", height, width, request->num_frames,
+            request->num_frames == 1 ? "" : "s", request->height, request->width);
     char what[300];
     snprintf(what, sizeof what, "--latents %s", s->latents);
     status = sdt_stored_check_finite(what, tensor, err);

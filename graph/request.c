@@ -88,8 +88,8 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
     double values = 3.0 * frames * request->height * request->width;
     if (values > UINT32_MAX)
         return sdt_fail(err, SDT_ERROR_LIMIT,
-                        "a video of %d frames of %dx%d has %.3g values; at most 4294967295 work",
-                        frames, request->height, request->width, values);
+                        "a video of %d frame%s of %dx%d has %.3g values; at most 4294967295 work",
+                        frames, frames == 1 ? "" : "s", request->height, request->width, values);
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
     return pipeline->vae->kind->check(pipeline->vae, &job, err);
 }

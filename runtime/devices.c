@@ -18,6 +18,11 @@ const char *sdt_aco_name(enum sdt_aco aco) {
     return aco == SDT_ACO_OFF ? "off" : aco == SDT_ACO_STATIC ? "static" : "dynamic";
 }
 
+const char *sdt__device_title(int device, char text[SDT_DEVICE_NAME]) {
+    snprintf(text, SDT_DEVICE_NAME, device < 0 ? "the host" : "device %d", device);
+    return text;
+}
+
 const char *sdt__device_name(struct sdt_device device, char text[SDT_DEVICE_NAME]) {
     snprintf(text, SDT_DEVICE_NAME, "%s:%d", sdt_device_kind_name(device.kind), device.index);
     return text;

@@ -9,6 +9,8 @@
 /* "cuda:1", for messages */
 #define SDT_DEVICE_NAME 16
 const char *sdt__device_name(struct sdt_device device, char text[SDT_DEVICE_NAME]);
+/* "device 2", or "the host" for -1 */
+const char *sdt__device_title(int device, char text[SDT_DEVICE_NAME]);
 /* Device d of a machine; NULL stands for CPU devices in order. */
 static inline struct sdt_device sdt__device_at(const struct sdt_device *device, int d) {
     return device ? device[d] : (struct sdt_device){SDT_DEVICE_CPU, d};

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "runtime/devices.h"
+
 void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *watch) {
     *lane = (struct sdt_lane){.most = most, .watch = watch};
     starpu_pthread_mutex_init(&lane->mutex, NULL);
@@ -83,8 +85,10 @@ static void name_waiting(const struct sdt_lane *lane, char *text, size_t size) {
     text[0] = '\0';
     for (int i = 0; task && i < 6 && length < size; i++, task = task->newer) {
         const struct sdt_tag *t = task->tag;
-        int n = snprintf(text + length, size - length, "%s%s (request %d, layer %d, device %d)",
-                         i ? ", " : "", t->name, t->request, t->layer, t->device);
+        char device[SDT_DEVICE_NAME];
+        int n =
+            snprintf(text + length, size - length, "%s%s (request %d, layer %d, %s)", i ? ", " : "",
+                     t->name, t->request, t->layer, sdt__device_title(t->device, device));
         length += n > 0 ? (size_t)n : 0;
     }
 }

@@ -290,7 +290,10 @@ enum sdt_status sdt__recorder_write_dot(const struct sdt_recorder *recorder, con
             fprintf(file, " t%d", t->tile);
         if (t->chunk >= 0)
             fprintf(file, " c%d", t->chunk);
-        fprintf(file, "\\ndevice %d\", fillcolor=%s];\n", t->device, colour[t->role]);
+        if (t->device < 0)
+            fprintf(file, "\\nhost\", fillcolor=%s];\n", colour[t->role]);
+        else
+            fprintf(file, "\\ndevice %d\", fillcolor=%s];\n", t->device, colour[t->role]);
     }
     for (size_t i = 0; i < recorder->nedges; i++)
         fprintf(file, "  t%llu -> t%llu;\n", (unsigned long long)recorder->edges[i].from,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/devices.h"
 #include "runtime/recorder.h"
 
 /* What task->cl_arg points to: the tag first, because schedulers look there, then what the end of
@@ -239,11 +240,12 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     sdt__lane_enter(flow->lane, &block->pending);
     int result = starpu_task_submit(st);
     if (result) {
+        char device[SDT_DEVICE_NAME];
         sdt__lane_leave(flow->lane, &block->pending);
         st->destroy = 0;
         starpu_task_destroy(st);
-        sdt_fail(&flow->error, SDT_ERROR_DEVICE, "no worker of device %d can run task %s",
-                 flow->place->device, name);
+        sdt_fail(&flow->error, SDT_ERROR_DEVICE, "no worker of %s can run task %s",
+                 sdt__device_title(flow->place->device, device), name);
     }
 out:
     forget(task);
@@ -263,9 +265,10 @@ const void *sdt__task_args_always(const void *cl_arg) {
 void sdt__task_fail(void *cl_arg, enum sdt_status status, const char *message) {
     struct sdt__block *block = cl_arg;
     struct sdt_error error;
+    char device[SDT_DEVICE_NAME];
     block->idle = true;
-    sdt_fail(&error, status, "task %s on device %d: %s", block->tag.name, block->tag.device,
-             message);
+    sdt_fail(&error, status, "task %s on %s: %s", block->tag.name,
+             sdt__device_title(block->tag.device, device), message);
     sdt__halt_fail(block->halt, &error);
 }
 

@@ -29,12 +29,13 @@ enum sdt_status sdt__check_room(const struct sdt_place *place, const char *what,
     starpu_ssize_t room = starpu_memory_get_total(place->node);
     if (room <= 0 || bytes <= (double)room) /* not positive: no limit */
         return SDT_OK;
-    return sdt_fail(
-        err, SDT_ERROR_LIMIT,
-        "%s %d frames of %dx%d (height x width) needs about %.1f MB on device %d, whose "
-        "limit is %.1f MB; a smaller size would need less",
-        what, request->num_frames, request->height, request->width, bytes / 1e6, place->device,
-        (double)room / 1e6);
+    char device[SDT_DEVICE_NAME];
+    return sdt_fail(err, SDT_ERROR_LIMIT,
+                    "%s %d frame%s of %dx%d (height x width) needs about %.1f MB on %s, whose "
+                    "limit is %.1f MB; a smaller size would need less",
+                    what, request->num_frames, request->num_frames == 1 ? "" : "s", request->height,
+                    request->width, bytes / 1e6, sdt__device_title(place->device, device),
+                    (double)room / 1e6);
 }
 
 enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *d, struct sdt_error *err) {
