@@ -5,6 +5,7 @@
 #include "apps/read.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,38 +35,55 @@ enum sdt_status app_read_text(const char *option, const char *path, char **text,
                           option, path);
     else
         (*text)[length] = 0;
+    if (status == SDT_OK && !strncmp(*text, "\xef\xbb\xbf", 3)) /* a byte order mark is no text */
+        memmove(*text, *text + 3, length - 2);
 out:
     fclose(file);
     return status;
 }
 
+bool app_is_utf8(const char *text) {
+    json_t *value = json_string(text); /* which checks */
+    json_decref(value);
+    return value;
+}
+
 enum sdt_status app_read_prompt(const char *option, const char *text, char **file_text,
                                 const char **prompt, struct sdt_error *err) {
-    *prompt = text;
-    if (text[0] != '@')
-        return SDT_OK;
-    if (text[1] == '@') { /* an @ that is meant */
-        *prompt = text + 1;
-        return SDT_OK;
-    }
-    enum sdt_status status = app_read_text(option, text + 1, file_text, err);
-    if (status == SDT_OK)
+    enum sdt_status status = SDT_OK;
+    const char *file = text[0] == '@' && text[1] != '@' ? text + 1 : NULL;
+
+    *prompt = text + (text[0] == '@' && !file); /* of two, one is meant */
+    if (file) {
+        status = app_read_text(option, file, file_text, err);
         *prompt = *file_text;
+    }
+    if (status == SDT_OK && !app_is_utf8(*prompt))
+        status =
+            sdt_fail(err, SDT_ERROR_USAGE, "--%s%s%s: is not UTF-8; iconv -t UTF-8 makes it so",
+                     option, file ? ": " : "", file ? file : "");
     return status;
 }
 
 enum sdt_status app_read_lines(const char *option, const char *path, int most, char **file_text,
                                const char **lines, int *count, struct sdt_error *err) {
-    char *state = NULL;
+    int number = 1;
 
     *count = 0;
     enum sdt_status status = app_read_text(option, path, file_text, err);
     if (status != SDT_OK)
         return status;
-    for (char *line = strtok_r(*file_text, "\r\n", &state); line;
-         line = strtok_r(NULL, "\r\n", &state)) {
+    for (char *line = *file_text, *next; line; line = next, number++) {
+        next = line + strcspn(line, "\r\n");
+        char *end = next;
+        next = *end ? end + 1 + (end[0] == '\r' && end[1] == '\n') : NULL;
+        *end = '\0';
         if (!line[strspn(line, " \t")])
             continue;
+        if (!app_is_utf8(line))
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--%s: %s: line %d is not UTF-8; iconv -t UTF-8 makes it so", option,
+                            path, number);
         if (*count == most)
             return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: more than %d prompts", option, path,
                             most);

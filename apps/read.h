@@ -2,6 +2,8 @@
 #ifndef STARDIT_APPS_READ_H
 #define STARDIT_APPS_READ_H
 
+#include <stdbool.h>
+
 #include "graph/checkpoint/safetensors.h"
 
 #define APP_MOST_TOKENS 4096
@@ -9,12 +11,13 @@
 /* A text file of at most 64 KiB, malloc'ed into *text. SDT_ERROR_USAGE where there is none. */
 enum sdt_status app_read_text(const char *option, const char *path, char **text,
                               struct sdt_error *err);
+bool app_is_utf8(const char *text);
 /* "@FILE": the file's text, malloc'ed into *file_text. "@@text": "@text". Anything else is the text
- * itself. */
+ * itself. SDT_ERROR_USAGE for what is not UTF-8. */
 enum sdt_status app_read_prompt(const char *option, const char *text, char **file_text,
                                 const char **prompt, struct sdt_error *err);
 /* The lines of a text file that are not blank, 1 to `most` of them, within the malloc'ed
- * *file_text. */
+ * *file_text. SDT_ERROR_USAGE for a line that is not UTF-8. */
 enum sdt_status app_read_lines(const char *option, const char *path, int most, char **file_text,
                                const char **lines /* [most] */, int *count, struct sdt_error *err);
 /* "1,2,3" */

@@ -590,15 +590,23 @@ static int open_beside(const char *path, char **name) {
     return fd;
 }
 
-enum sdt_status sdt_safetensors_write(const char *path, size_t count,
-                                      const struct sdt_stored *tensors, struct sdt_error *err) {
-    return sdt_safetensors_write_with(path, count, tensors, 0, NULL, err);
+/* Waits until the names in the folder of `path` are on the disk; not every file system can. */
+static void sync_folder(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    const int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(folder);
 }
 
-enum sdt_status sdt_safetensors_write_with(const char *path, size_t count,
-                                           const struct sdt_stored *tensors, size_t entries,
-                                           const struct sdt_metadata *metadata,
-                                           struct sdt_error *err) {
+/* durable: what is there survives a power cut, the file of before or the new one. */
+static enum sdt_status write_file(const char *path, size_t count, const struct sdt_stored *tensors,
+                                  size_t entries, const struct sdt_metadata *metadata, bool durable,
+                                  struct sdt_error *err) {
     static const char spaces[] = "       ";
     enum sdt_status status = SDT_OK;
     const struct sdt_stored **order = malloc((count + 1) * sizeof *order);
@@ -641,12 +649,16 @@ enum sdt_status sdt_safetensors_write_with(const char *path, size_t count,
            write_all(fd, spaces, padding);
     for (size_t i = 0; good && i < count; i++)
         good = write_all(fd, order[i]->data, order[i]->count * sizeof(float));
+    if (good && durable) /* else the new name could be there before what it names */
+        good = fsync(fd) == 0 || errno == EINVAL;
     if (good) {
         good = close(fd) == 0; /* a network file system reports a full disk here */
         fd = -1;
     }
     if (good)
         good = rename(temporary, path) == 0;
+    if (good && durable)
+        sync_folder(path);
     if (!good)
         status = sdt_fail(err, SDT_ERROR_IO, "%s: cannot write: %s", sdt__path_tail(path),
                           strerror(errno));
@@ -660,4 +672,16 @@ out:
     free(header);
     free(order);
     return status;
+}
+
+enum sdt_status sdt_safetensors_write(const char *path, size_t count,
+                                      const struct sdt_stored *tensors, struct sdt_error *err) {
+    return write_file(path, count, tensors, 0, NULL, false, err);
+}
+
+enum sdt_status sdt_safetensors_write_with(const char *path, size_t count,
+                                           const struct sdt_stored *tensors, size_t entries,
+                                           const struct sdt_metadata *metadata,
+                                           struct sdt_error *err) {
+    return write_file(path, count, tensors, entries, metadata, true, err);
 }

@@ -42,7 +42,9 @@ enum sdt_status sdt_safetensors_write(const char *path, size_t count,
 struct sdt_metadata {
     const char *key, *value;
 };
-/* The same with `entries` texts beside the tensors; SDT_ERROR_USAGE for what is not UTF-8. */
+/* The same with `entries` texts beside the tensors, and on the disk when it returns: after a power
+ * cut, path is the whole new file or what was there before. SDT_ERROR_USAGE for what is not
+ * UTF-8. */
 enum sdt_status sdt_safetensors_write_with(const char *path, size_t count,
                                            const struct sdt_stored *tensors, size_t entries,
                                            const struct sdt_metadata *metadata,

@@ -94,12 +94,11 @@ static int make_tensor(int argc, char **argv, const char *fill) {
     return 0;
 }
 
-/* tool poison IN OUT NAME nan|inf: IN with NaN or infinity in the middle of the float tensor
- * NAME. */
+/* tool poison IN OUT NAME nan|inf|NUMBER: IN with that in the middle of the float tensor NAME. */
 static int poison(char **argv) {
     struct sdt_safetensors *file = NULL;
     struct sdt_error err;
-    const float value = !strcmp(argv[3], "nan") ? NAN : INFINITY;
+    const float value = strtof(argv[3], NULL);
     uint64_t header = 0;
     long size;
 
@@ -122,7 +121,7 @@ static int poison(char **argv) {
     memcpy(&header, bytes, sizeof header);
     size_t place = 8 + header + (size_t)((const char *)tensor->data - first) +
                    tensor->count / 2 * sdt_dtype_size(tensor->dtype);
-    if (tensor->dtype == SDT_F16)
+    if (tensor->dtype == SDT_F16 && !isfinite(value))
         memcpy(bytes + place, isnan(value) ? "\x00\x7e" : "\x00\x7c", 2);
     else
         sdt_convert_to(SDT_F32, 1, &value, tensor->dtype, bytes + place);
