@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/devices.h"
+#include "runtime/machine.h"
 #include "runtime/task.h"
 
 /* "cpu:" or "cuda:" at *at, which moves behind it. */
@@ -133,6 +134,12 @@ void app_devices_options(const struct app_devices *devices, struct sdt_machine_o
     options->workers_per_device = devices->workers_each;
     options->workers = devices->has_workers ? devices->workers : NULL;
     options->device_speed = devices->has_speed ? devices->speed : NULL;
+}
+
+void app_devices_tell(const char *program, const struct sdt_machine *machine) {
+    if (machine->replaced[0])
+        fprintf(stderr, "%s: not read here: %s; --devices and --workers-per-device decide\n",
+                program, machine->replaced);
 }
 
 void app_devices_stand_ins(struct app_devices *devices, int count) {

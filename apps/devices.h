@@ -33,6 +33,9 @@ enum sdt_status app_devices_shares(struct app_devices *devices, const char *work
                                    const char *speed, struct sdt_error *err);
 /* Fills devices, workers and speeds; borrows from `devices`. */
 void app_devices_options(const struct app_devices *devices, struct sdt_machine_options *options);
+/* Says on stderr which variables of the environment the machine does not take. */
+struct sdt_machine;
+void app_devices_tell(const char *program, const struct sdt_machine *machine);
 /* N stand-ins on CPUs. */
 void app_devices_stand_ins(struct app_devices *devices, int count);
 /* For sdt_machine_options and sdt_placement: [count], or NULL where all are CPUs. */

@@ -689,6 +689,8 @@ static enum sdt_status evaluate(struct eval *eval, const struct component *compo
         struct sdt_machine_options options = {.scheduler = eval->scheduler};
         app_devices_options(&eval->list, &options);
         status = sdt_machine_open(&options, &eval->machine, err);
+        if (status == SDT_OK)
+            app_devices_tell(name_of_program, eval->machine);
     }
     if (status == SDT_OK)
         status = component->run(eval, folder, &results, err);
@@ -770,7 +772,23 @@ int main(int argc, char **argv) {
     if (!eval.compare && !eval.output && !eval.stats)
         return app_usage(program.name, "give --compare, --output or --stats: there is nothing to "
                                        "do with the result");
+    const bool dit = !strcmp(component->name, "transformer"), solver = !component->needs_machine;
+    static const char no_dit[] = "goes with --component transformer";
+    static const char no_machine[] = "--component scheduler is computed here, without StarPU";
+    const struct app_idle idle[] = {
+        {"model", solver, no_machine},        {"devices", solver, no_machine},
+        {"dtype", solver, no_machine},        {"workers-per-device", solver, no_machine},
+        {"device-speed", solver, no_machine}, {"scheduler", solver, no_machine},
+        {"strategy", !dit, no_dit},           {"chunk-heads", !dit, no_dit},
+        {"ulysses-degree", !dit, no_dit},     {"atol", !eval.compare, "goes with --compare"},
+    };
+    code = app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
+    if (code >= 0)
+        return code;
     eval.strategy = app_strategy(eval.strategy_name, &err);
+    if (eval.strategy && eval.ulysses_degree && !eval.strategy->degree)
+        return app_usage(program.name, "--ulysses-degree: %s has no ring of Ulysses groups",
+                         sdt_strategy_name(eval.strategy));
     if (!eval.strategy || settle_devices(&eval, &err) != SDT_OK)
         return app_report(program.name, &err);
     if (app_check_target("output", eval.output, eval.force, &err) != SDT_OK ||

@@ -212,9 +212,10 @@ static enum sdt_status write_video(const struct app_settings *s, const char *out
     int length = snprintf(comment, sizeof comment, "stardit %s", PACKAGE_VERSION);
     if (request->steps > 0)
         snprintf(comment + length, sizeof comment - (size_t)length,
-                 ", seed %llu, %d steps, guidance %g, flow shift %g, %s",
-                 (unsigned long long)request->seed, request->steps, request->guidance_scale,
-                 request->flow_shift, request->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc");
+                 ", seed %llu, %d step%s, guidance %g, flow shift %g, %s",
+                 (unsigned long long)request->seed, request->steps, request->steps == 1 ? "" : "s",
+                 request->guidance_scale, request->flow_shift,
+                 request->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc");
     struct sdt_video video = {.frames = result->frames,
                               .height = result->height,
                               .width = result->width,
@@ -395,9 +396,13 @@ static void tell_cuts(struct sdt_pipeline *pipeline, const struct sdt_request *r
 
 /* Options that are taken and do nothing here: hints for other placements, so that a script may have
  * them. */
-static void tell_idle(const struct app_settings *s, const struct sdt_placement *placement) {
+static void tell_idle(const struct app_settings *s, const struct sdt_request *request,
+                      const struct sdt_placement *placement) {
     const bool groups = placement->dit_devices > 0;
     const int dit = groups ? placement->dit_devices : s->place.machine.count;
+    const bool text =
+        request->steps > 0 && (!request->prompt_embeds ||
+                               (request->guidance_scale > 1.0 && !request->negative_prompt_embeds));
     const struct {
         bool idle;
         const char *text;
@@ -405,6 +410,12 @@ static void tell_idle(const struct app_settings *s, const struct sdt_placement *
         {s->place.max_latents && !groups, "--max-latents does nothing without two groups"},
         {s->place.vae_spill && !groups, "--vae-spill does nothing without two groups"},
         {s->place.chunk_heads && dit == 1, "--chunk-heads does nothing where one device denoises"},
+        {s->place.speed && s->place.machine.count == 1,
+         "--device-speed does nothing on one device"},
+        {s->place.text_group && !text,
+         "--text-encoder-group does nothing without a text to encode"},
+        {s->place.streams && request->steps == 0, "--streams does nothing without steps"},
+        {s->place.strategy && request->steps == 0, "--strategy does nothing without steps"},
     };
     for (size_t i = 0; i < sizeof notices / sizeof notices[0]; i++)
         if (notices[i].idle)
@@ -431,7 +442,8 @@ static void announce(void) {
     const struct news *n = beginning;
     const struct sdt_request *request = &n->requests[0];
     char duration[32], several[32] = "";
-    app_duration(n->plan->seconds * n->count, duration);
+    int before = request->resume ? request->resume->step : 0; /* of the only request */
+    app_duration(n->plan->seconds * n->count - before * n->plan->step_seconds, duration);
     if (n->count > 1)
         snprintf(several, sizeof several, "%d videos of ", n->count);
     fprintf(stderr, "%s: %s%d frame%s of %dx%d, %d step%s, seed %llu: about %s\n", name_of_program,
@@ -439,10 +451,10 @@ static void announce(void) {
             request->height, request->steps, request->steps == 1 ? "" : "s",
             (unsigned long long)request->seed, duration);
     if (request->resume)
-        fprintf(stderr, "%s: goes on after step %d of %d\n", name_of_program, request->resume->step,
+        fprintf(stderr, "%s: goes on after step %d of %d\n", name_of_program, before,
                 request->steps);
     tell_cuts(n->pipeline, n->requests, n->count);
-    tell_idle(n->s, n->placement);
+    tell_idle(n->s, request, n->placement);
 }
 
 /* An sdt_progress: nothing is announced that is refused before it begins. */
@@ -496,8 +508,10 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
         code = app_report(name_of_program, &err);
         goto out;
     }
+    if (!s->quiet)
+        app_devices_tell(name_of_program, machine);
     stop_on_signals(machine);
-    d.progress = app_progress_start(mode, plan, requests[0].steps, count);
+    d.progress = app_progress_start(mode, plan, &requests[0], count);
     struct news news = {s, pipeline, requests, count, placement, plan, d.progress};
     beginning = &news;
     run.progress = tell_news;
@@ -578,7 +592,7 @@ static enum sdt_status open_model(const struct app_settings *s, struct sdt_pipel
     return status;
 }
 
-/* Makes a request and a recipe of each prompt, and runs them. */
+/* Makes a request and a recipe of each prompt, and runs them, or prints the plan of the first. */
 static enum sdt_status run_prompts(const struct app_settings *s, struct sdt_pipeline *pipeline,
                                    struct sdt_request *request, const struct app_inputs *inputs,
                                    const struct sdt_placement *placement,
@@ -591,10 +605,14 @@ static enum sdt_status run_prompts(const struct app_settings *s, struct sdt_pipe
 
     if (!requests || !recipes)
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d prompts", count);
+    else if (s->state && count > 1)
+        status =
+            sdt_fail(err, SDT_ERROR_USAGE,
+                     "--resume %s: goes on with one video; %d prompts are given", s->resume, count);
     for (int r = 0; r < count && status == SDT_OK; r++) {
         requests[r] = *request;
         requests[r].prompt = inputs->prompts[r];
-        if (request->steps > 0)
+        if (request->steps > 0 && (s->state || !s->dry_run))
             status = app_recipe_make(s, pipeline, &requests[r], placement, plan, &recipes[r], err);
     }
     if (status == SDT_OK && s->state)
@@ -603,7 +621,9 @@ static enum sdt_status run_prompts(const struct app_settings *s, struct sdt_pipe
         status = app_state_read(s->state, pipeline, request, &state, err);
         requests[0].resume = &state;
     }
-    if (status == SDT_OK)
+    if (status == SDT_OK && s->dry_run)
+        status = print_plan(s, pipeline, &requests[0], placement, count, plan, err);
+    else if (status == SDT_OK)
         *code = run(s, pipeline, requests, recipes, count, placement, plan);
     for (int r = 0; recipes && r < count; r++)
         app_recipe_clear(&recipes[r]);
@@ -641,11 +661,8 @@ int main(int argc, char **argv) {
     app_devices_options(&s.place.machine, &machine);
     if (status == SDT_OK)
         status = sdt_plan_make(pipeline, &request, &placement, &machine, &plan, &err);
-    if (status == SDT_OK && s.dry_run) {
-        status = print_plan(&s, pipeline, &request, &placement, inputs.count, &plan, &err);
-    } else if (status == SDT_OK) {
+    if (status == SDT_OK)
         status = run_prompts(&s, pipeline, &request, &inputs, &placement, &plan, &code, &err);
-    }
     if (status != SDT_OK)
         code = app_report(name_of_program, &err);
     sdt_plan_clear(&plan);

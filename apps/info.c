@@ -147,15 +147,18 @@ static enum sdt_status print_machine(const char *text, const struct app_devices 
     enum sdt_status status = sdt_machine_open(&options, &machine, err);
     if (status != SDT_OK)
         return status;
+    app_devices_tell(name_of_program, machine);
     printf("Devices:      %d with --devices %s, at most %d on CPUs and %d GPUs, policy %s\n",
            machine->devices, text ? text : "1", SDT_MAX_DEVICES, SDT_MAX_GPUS, machine->scheduler);
     for (int d = 0; d < machine->devices; d++) {
-        char title[48], name[SDT_DEVICE_NAME];
+        char title[64], name[SDT_DEVICE_NAME], speed[24] = "";
+        if (devices->has_speed)
+            snprintf(speed, sizeof speed, ", speed %.4g", devices->speed[d]);
         if (machine->gpus)
-            snprintf(title, sizeof title, "device %d, %s", d,
-                     sdt__device_name(machine->what[d], name));
+            snprintf(title, sizeof title, "device %d, %s%s", d,
+                     sdt__device_name(machine->what[d], name), speed);
         else
-            snprintf(title, sizeof title, "device %d", d);
+            snprintf(title, sizeof title, "device %d%s", d, speed);
         print_workers(title, &machine->device[d]);
     }
     if (machine->devices > 1 || machine->gpus)
@@ -316,6 +319,19 @@ int main(int argc, char **argv) {
     enum sdt_status status = SDT_OK;
 
     int code = app_parse(&program, argc, argv);
+    if (code >= 0)
+        return code;
+    static const char no_model[] = "goes with --model";
+    static const char no_machine[] = "goes without --model and --codelets";
+    const struct app_idle idle[] = {
+        {"height", !model, no_model},
+        {"width", !model, no_model},
+        {"num-frames", !model, no_model},
+        {"devices", model || codelets, no_machine},
+        {"workers-per-device", model || codelets, no_machine},
+        {"device-speed", model || codelets, no_machine},
+    };
+    code = app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
     if (code >= 0)
         return code;
     status = app_devices_read(text, &devices, &err);

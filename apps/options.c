@@ -47,6 +47,13 @@ bool app_given(const struct app_program *program, const char *name) {
     return false;
 }
 
+int app_refuse_idle(const struct app_program *program, const struct app_idle *idle, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (idle[i].idle && app_given(program, idle[i].option))
+            return app_usage(program->name, "--%s: %s", idle[i].option, idle[i].why);
+    return -1;
+}
+
 /* ---- help ------------------------------------------------------------------------------------ */
 
 /* Prints `text` broken at spaces; the cursor stands at column `at`, further lines start at

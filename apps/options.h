@@ -83,6 +83,14 @@ int app_usage(const char *program, const char *format, ...) __attribute__((forma
 
 /* True if the option was on the command line, or has been taken. */
 bool app_given(const struct app_program *program, const char *name);
+/* An option that would be taken and change nothing, where `idle` is true. */
+struct app_idle {
+    const char *option;
+    bool idle;
+    const char *why; /* "goes with --contact-sheet" */
+};
+/* Refuses the first of them that was given: 2 after a message; -1: none was. */
+int app_refuse_idle(const struct app_program *program, const struct app_idle *idle, size_t count);
 /* As if `text`, which is borrowed, stood behind the option on the command line. -1, or the exit
  * code after a message. */
 int app_take(const struct app_program *program, const char *name, const char *text);

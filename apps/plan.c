@@ -100,8 +100,9 @@ static void print_groups(const struct sdt_placement *p, const struct sdt_device 
     print_devices(device, p->dit_devices, p->dit);
     printf(", decode on ");
     print_devices(device, p->vae_devices, p->vae);
-    printf(", aco %s, text encoder with the %s group\n", sdt_aco_name(p->aco),
-           p->text_with_vae ? "decoding" : "denoising");
+    printf(", aco %s, text encoder with the %s group, at most %d latents%s\n", sdt_aco_name(p->aco),
+           p->text_with_vae ? "decoding" : "denoising", p->most_latents > 0 ? p->most_latents : 3,
+           p->vae_spill ? ", all decode at the end" : "");
 }
 
 static void print_device(const struct sdt_plan *plan, const struct sdt_device *device, int d) {
@@ -189,10 +190,11 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
     char duration[32], names[200];
 
     printf("Plan for %s\n", sdt_pipeline_folder(pipeline));
-    printf("  video          %d frames, %d wide, %d high, %g frames per second\n",
-           request->num_frames, request->width, request->height, request->fps);
-    printf("  latent         %d channels, %d frames, %d high, %d wide\n", plan->channels,
-           plan->frames, plan->latent_height, plan->latent_width);
+    printf("  video          %d frame%s, %d wide, %d high, %g frames per second\n",
+           request->num_frames, request->num_frames == 1 ? "" : "s", request->width,
+           request->height, request->fps);
+    printf("  latent         %d channels, %d frame%s, %d high, %d wide\n", plan->channels,
+           plan->frames, plan->frames == 1 ? "" : "s", plan->latent_height, plan->latent_width);
     printf("  tokens         %lld in %d tiles of %d\n", (long long)plan->tokens, plan->tiles,
            plan->tile_rows);
     printf(
@@ -203,6 +205,8 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
                                                 : "",
         request->flow_shift, request->guidance_scale, plan->forwards,
         plan->forwards == 1 ? "" : "s", (unsigned long long)request->seed);
+    if (request->resume)
+        printf("  resumed        after step %d of %d\n", request->resume->step, request->steps);
     if (request->tiling.size_rows)
         printf("  decode tiles   %dx%d pixels every %dx%d (rows x columns)\n",
                request->tiling.size_rows, request->tiling.size_cols, request->tiling.stride_rows,
@@ -232,12 +236,16 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
     printf(" a step between devices\n");
     const char *unit_name;
     double unit = flop_unit(plan->total_flops, &unit_name);
-    printf("  work           %.4g %s: text %.3g, %d steps of %.3g, decode %.3g\n",
+    printf("  work           %.4g %s: text %.3g, %d step%s of %.3g, decode %.3g\n",
            plan->total_flops / unit, unit_name, plan->text_flops / unit, request->steps,
-           plan->step_flops / unit, plan->vae_flops / unit);
-    app_duration(plan->seconds, duration);
+           request->steps == 1 ? "" : "s", plan->step_flops / unit, plan->vae_flops / unit);
+    const int before = request->resume ? request->resume->step : 0;
+    app_duration(plan->seconds - before * plan->step_seconds, duration);
     printf("  time           about %s%s at %.1f GFLOP/s a %s\n", duration,
-           requests > 1 ? " a prompt" : "", plan->flops_per_second * 1e-9,
+           requests > 1 ? " a prompt"
+           : before     ? " for what is left"
+                        : "",
+           plan->flops_per_second * 1e-9,
            plan->dit_kind == SDT_DEVICE_CUDA ? "GPU, a guess from its kind" : "worker");
     if (plan->seconds > LONG_SECONDS)
         print_smaller(pipeline, request, placement, machine, plan);

@@ -3,9 +3,7 @@
 #define _GNU_SOURCE
 #endif
 #include "apps/progress.h"
-#include "base/clock.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,25 +11,21 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define PHASES 3
+#include "apps/estimate.h"
+#include "base/clock.h"
+
 #define BAR_WIDTH 30
 /* At most so often, in seconds: drawing the bar, and printing a plain line (the last of a phase
  * always). */
 #define BAR_INTERVAL 0.1
 #define LINE_INTERVAL 1.0
 
-static const char *const phase_name[PHASES] = {"text", "denoise", "decode"};
-
 struct app_progress {
     pthread_mutex_t mutex;
     enum app_progress_mode mode;
     bool colour, drawn;
-    double start, last;
-    double planned[PHASES];              /* seconds of a request, from the plan */
-    double done[PHASES];                 /* of each phase, in requests */
-    double begun[PHASES], ended[PHASES]; /* first and last news of each phase; 0: none yet */
-    double first[PHASES];                /* what was done at the first news */
-    int requests;
+    double last; /* when a line was drawn */
+    struct app_estimate estimate;
     int phase;
 };
 
@@ -48,24 +42,18 @@ enum app_progress_mode app_progress_mode(const char *word) {
 }
 
 struct app_progress *app_progress_start(enum app_progress_mode mode, const struct sdt_plan *plan,
-                                        int steps, int requests) {
+                                        const struct sdt_request *request, int requests) {
     struct app_progress *progress = calloc(1, sizeof *progress);
     const char *no_colour = getenv("NO_COLOR");
 
     if (!progress)
         return NULL;
-    double text = steps && plan->total_flops > 0.0
-                      ? plan->seconds * plan->text_flops / plan->total_flops
-                      : 0.0;
-    progress->planned[0] = text;
-    progress->planned[1] = steps ? fmax(plan->denoise_seconds - text, 0.0) : 0.0;
-    progress->planned[2] = plan->decode_seconds;
     pthread_mutex_init(&progress->mutex, NULL);
     progress->mode = mode;
     progress->colour = !(no_colour && *no_colour);
-    progress->start = sdt__host_now();
     progress->phase = -1;
-    progress->requests = requests;
+    app_estimate_begin(&progress->estimate, plan, request->steps,
+                       request->resume ? request->resume->step : 0, requests, sdt__host_now());
     return progress;
 }
 
@@ -81,26 +69,6 @@ void app_duration(double seconds, char text[32]) {
                  (int)seconds % 60);
     else
         snprintf(text, 32, "%.0f days", seconds / 86400.0);
-}
-
-/* Seconds that a phase takes of a request: measured once it has come some way, planned before. */
-static double rate_of(const struct app_progress *progress, int p) {
-    double done = progress->done[p] - progress->first[p];
-    double seconds = progress->ended[p] - progress->begun[p];
-    return done > 0.0 && seconds > 0.0 ? seconds / done : progress->planned[p];
-}
-
-/* Seconds until all is done, and the share that is, 0 to 1. Phases of several requests may run side
- * by side on two groups; then the slowest one counts. */
-static double remaining(const struct app_progress *progress, double *fraction) {
-    double left = 0.0, all = 0.0;
-    for (int p = 0; p < PHASES; p++) {
-        double seconds = rate_of(progress, p);
-        all += seconds * progress->requests;
-        left += seconds * fmax(progress->requests - progress->done[p], 0.0);
-    }
-    *fraction = all > 0.0 ? fmin(fmax(1.0 - left / all, 0.0), 1.0) : 0.0;
-    return left;
 }
 
 /* Columns of the terminal now: it may have been resized since the last line. */
@@ -121,17 +89,22 @@ static void draw(const struct app_progress *progress, const char *which, const c
     int at = snprintf(head, sizeof head, "%s%s %d/%d", which, phase, done, total);
     int behind = snprintf(tail, sizeof tail, " %3.0f%% %s%s%s%s", 100.0 * fraction, elapsed,
                           *left ? ", " : "", left, *left ? " left" : "");
+    const int bare = at;
     if (at < 17) /* so that the bar stays in its place */
         at += snprintf(head + at, sizeof head - (size_t)at, "%*s", 17 - at, "");
     if (at + behind > width)
         behind = snprintf(tail, sizeof tail, " %3.0f%%", 100.0 * fraction);
+    if (bare > width) { /* part of a number would be a wrong one */
+        at = 0;
+        behind = snprintf(tail, sizeof tail, "%.0f%%", 100.0 * fraction);
+    }
     int room = width - at - behind - 3; /* two brackets and a space */
     room = room > BAR_WIDTH ? BAR_WIDTH : room;
     int full = room > 0 ? (int)(fraction * room + 0.5) : 0;
     memset(bar, '#', sizeof bar - 1);
     bar[sizeof bar - 1] = '\0';
-    fprintf(stderr, "\r%.*s", width > 0 ? width : 0, head);
-    if (room >= 4)
+    fprintf(stderr, "\r%.*s", at < width ? at : width > 0 ? width : 0, head);
+    if (at > 0 && room >= 4)
         fprintf(stderr, " [%s%.*s%s%*s]", progress->colour ? "\033[32m" : "", full, bar,
                 progress->colour ? "\033[0m" : "", room - full, "");
     if (at + behind <= width)
@@ -141,44 +114,32 @@ static void draw(const struct app_progress *progress, const char *which, const c
 
 void app_progress_update(void *arg, int request, const char *phase, int done, int total) {
     struct app_progress *progress = arg;
+    struct app_estimate *estimate = &progress->estimate;
     double fraction = 0.0;
     char elapsed[32], left[32] = "", which[32] = "";
     int p = 0;
 
     if (progress->mode == APP_PROGRESS_NONE || total < 1)
         return;
-    while (p < PHASES && strcmp(phase, phase_name[p]))
+    while (p < APP_PHASES && strcmp(phase, app_phase_name(p)))
         p++;
-    if (p == PHASES)
+    if (p == APP_PHASES)
         return;
     pthread_mutex_lock(&progress->mutex);
-    double time = sdt__host_now();
-    /* Requests pass a phase one after the other, or nearly so: what counts is how far the last one
-     * is. */
-    double reached = request + (double)done / total;
-    if (reached > progress->done[p])
-        progress->done[p] = reached;
-    progress->ended[p] = time;
-    if (progress->begun[p] == 0.0) {
-        /* What is told first may be the end of a first part, which began when the phase before
-         * ended. */
-        double before =
-            p > 0 && progress->ended[p - 1] > 0.0 ? progress->ended[p - 1] : progress->start;
-        progress->begun[p] = done > 0 && progress->requests == 1 ? before : time;
-        progress->first[p] = done > 0 && progress->requests == 1 ? 0.0 : progress->done[p];
-    }
-    if (progress->requests > 1)
-        snprintf(which, sizeof which, "%d/%d ", request + 1, progress->requests);
+    double time = sdt__host_now(), since = time - estimate->start;
+    app_estimate_reached(estimate, p, request, done, total, time);
+    if (estimate->requests > 1)
+        snprintf(which, sizeof which, "%d/%d ", request + 1, estimate->requests);
     bool due = time - progress->last >=
                (progress->mode == APP_PROGRESS_BAR ? BAR_INTERVAL : LINE_INTERVAL);
-    if ((p < progress->phase && progress->requests == 1) ||
+    if ((p < progress->phase && estimate->requests == 1) ||
         (!due && done != total && p == progress->phase))
         goto out;
     progress->phase = p;
     progress->last = time;
-    app_duration(time - progress->start, elapsed);
-    double seconds = remaining(progress, &fraction);
-    if (fraction > 0.0 && time - progress->start > 0.5)
+    app_duration(since, elapsed);
+    double seconds = app_estimate_left(estimate, &fraction);
+    if (fraction > 0.0 && since > 0.5)
         app_duration(seconds, left);
     if (progress->mode == APP_PROGRESS_PLAIN) {
         fprintf(stderr, "%s%s %d/%d, %s elapsed%s%s%s\n", which, phase, done, total, elapsed,

@@ -11,10 +11,9 @@ struct app_progress;
 /* "auto" is a bar where stderr is a terminal that can redraw a line, else plain lines. */
 enum app_progress_mode app_progress_mode(const char *word);
 
-/* What is left is told from each phase's own rate, measured as soon as it has come some way; from
- * the plan before. NULL: out of memory. */
+/* What is left is told as apps/estimate.h says. request: the first of them. NULL: out of memory. */
 struct app_progress *app_progress_start(enum app_progress_mode mode, const struct sdt_plan *plan,
-                                        int steps, int requests);
+                                        const struct sdt_request *request, int requests);
 /* An sdt_progress; arg is the struct app_progress. Any thread. */
 void app_progress_update(void *arg, int request, const char *phase, int done, int total);
 /* Ends an unfinished bar's line, so that a message can follow; the next update draws it anew. NULL

@@ -285,10 +285,6 @@ enum sdt_status app_check_names(const struct app_settings *s, int count, int fra
             "--output %s: one .png holds one frame, not %d; a folder (%.*s/) would hold "
             "them",
             s->output, frames, (int)ending - 4, s->output);
-    if (s->resume && count > 1)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "--resume %s: goes on with one video; %d prompts are given", s->resume,
-                        count);
     for (int r = 0; s->checkpoint_every && r < count && status == SDT_OK; r++) {
         char *output = app_numbered(s->output, r, count);
         status = output ? check_state(s, output, err)
@@ -318,32 +314,35 @@ enum sdt_status app_check_names(const struct app_settings *s, int count, int fra
 
 /* Options that would be ignored beside others: -1, or the exit code after a message. */
 static int check_idle(const struct app_settings *s) {
-    const char *name = program.name;
     const char *dot = s->output ? strrchr(s->output, '.') : NULL;
-    bool timed =
+    const bool timed =
         !s->output ||
         (dot && !strchr(dot, '/') && strcasecmp(dot, ".safetensors") && strcasecmp(dot, ".png")) ||
         !strcmp(s->output, "-");
-    const struct {
-        const char *option;
-        bool idle;
-        const char *why;
-    } checks[] = {
-        {"sheet-columns", !s->sheet, "goes with --contact-sheet"},
-        {"sheet-scale", !s->sheet, "goes with --contact-sheet"},
+    const bool steps = s->steps > 0 || !app_given(&program, "num-inference-steps");
+    static const char no_sheet[] = "goes with --contact-sheet";
+    static const char no_steps[] = "--num-inference-steps 0 takes no steps";
+    const struct app_idle idle[] = {
+        {"sheet-columns", !s->sheet, no_sheet},
+        {"sheet-scale", !s->sheet, no_sheet},
         {"seed", s->latents, "--latents takes the place of its noise"},
         {"progress", s->quiet && strcmp(s->progress ? s->progress : "none", "none"),
          "--quiet prints no progress"},
-        {"checkpoint-every", s->steps == 0 && app_given(&program, "num-inference-steps"),
-         "--num-inference-steps 0 takes no steps"},
+        {"negative-prompt", !steps, no_steps},
+        {"token-ids", !steps, no_steps},
+        {"prompt-embeds", !steps, no_steps},
+        {"negative-prompt-embeds", !steps, no_steps},
+        {"guidance-scale", !steps, no_steps},
+        {"flow-shift", !steps, no_steps},
+        {"sampler", !steps, no_steps},
+        {"sampler-schedule", !steps, no_steps},
+        {"max-sequence-length", !steps, no_steps},
+        {"checkpoint-every", !steps, no_steps},
         {"checkpoint-every", s->output && !strcmp(s->output, "-"),
          "nothing lies beside standard output; --output with a name works"},
         {"fps", !timed, "this output has no frame rate; .mp4, .webm, .gif, .webp and .y4m have"},
     };
-    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
-        if (checks[i].idle && app_given(&program, checks[i].option))
-            return app_usage(name, "--%s: %s", checks[i].option, checks[i].why);
-    return -1;
+    return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
 }
 
 /* What can be told without opening the checkpoint. */

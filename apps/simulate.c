@@ -191,12 +191,23 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
         !(s->platform.memory_gb > 0.0))
         return app_usage(name_of_program, "the platform needs link-gbps, host-gbps and memory-gb");
 
+    const struct app_idle idle[] = {
+        {"split", !s->speed, "goes with --device-speed"},
+        {"streams", s->forwards == 1 && s->streams == 2,
+         "--forwards 1 has one forward a step, which is one stream"},
+    };
+    code = app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
+    if (code >= 0)
+        return code;
     app_devices_stand_ins(&s->devices, s->platform.devices);
     if (app_devices_shares(&s->devices, NULL, s->speed, err) != SDT_OK)
         return app_report(name_of_program, err);
     s->strategy = app_strategy(s->strategy_name, err);
     if (!s->strategy)
         return app_report(name_of_program, err);
+    if (s->ulysses_degree && !s->strategy->degree)
+        return app_usage(name_of_program, "--ulysses-degree: %s has no ring of Ulysses groups",
+                         sdt_strategy_name(s->strategy));
     return read_model(s, err) == SDT_OK ? -1 : app_report(name_of_program, err);
 }
 
@@ -292,6 +303,26 @@ static void two_steps(struct sdt_flow *flow, const struct settings *s, struct sd
     measured->chunks = run->layout.chunks;
 }
 
+/* A simulated GPU that is too small would wait for room for ever. */
+static enum sdt_status check_memory(const struct settings *s, const struct sdt_dit *dit,
+                                    const struct sdt_parallel *parallel, struct sdt_geometry g,
+                                    struct sdt_error *err) {
+    struct sdt_layout layout = {0};
+    double least = 0.0;
+    enum sdt_status status = sdt_run_layout(dit, parallel, g, 0, &layout, err);
+    for (int d = 0; status == SDT_OK && d < layout.devices; d++) {
+        struct sdt_need need =
+            sdt_run_need(dit, parallel, &layout, d, s->forwards, s->request.max_sequence_length);
+        least = need.least > least ? need.least : least;
+    }
+    sdt_layout_clear(&layout);
+    if (status == SDT_OK && least > s->platform.memory_gb * 1e9)
+        status = sdt_fail(err, SDT_ERROR_LIMIT,
+                          "a GPU of %.4g GB of memory: a forward needs at least %.4g GB there",
+                          s->platform.memory_gb, least * 1e-9);
+    return status;
+}
+
 static enum sdt_status simulate(const struct settings *s, struct sdt_machine *machine, int layers,
                                 struct measured *measured, struct sdt_error *err) {
     struct sdt_pipeline *pipeline = NULL;
@@ -333,6 +364,9 @@ static enum sdt_status simulate(const struct settings *s, struct sdt_machine *ma
         if (status != SDT_OK)
             goto out;
     }
+    status = check_memory(s, pipeline->dit, &parallel, g, err);
+    if (status != SDT_OK)
+        goto out;
     run = sdt_run_new(&flow, pipeline->dit, machine, NULL, &parallel, g, s->forwards,
                       s->request.max_sequence_length);
     if (run)
@@ -370,9 +404,9 @@ static void print(const struct settings *s, const struct measured *few,
         "GB/s, %.4g us\n",
         p->devices, p->gflops, p->attention_gflops > 0.0 ? p->attention_gflops : p->gflops,
         p->memory_gbps, p->link_gbps, p->link_latency_us);
-    printf("Model:        %d layers of %d heads x %d, %d frames of %dx%d (width x height)\n",
+    printf("Model:        %d layers of %d heads x %d, %d frame%s of %dx%d (width x height)\n",
            s->whole.layers, s->whole.heads, s->whole.head_dim, s->request.num_frames,
-           s->request.width, s->request.height);
+           s->request.num_frames == 1 ? "" : "s", s->request.width, s->request.height);
     printf("Strategy:     %s, %d head chunks, tiles of %d tokens, %d forward%s a step%s\n",
            sdt_strategy_name(s->strategy), many->chunks, many->tile_rows, s->forwards,
            s->forwards == 1 ? "" : "s",

@@ -285,8 +285,14 @@ static bool chosen(const struct app_bench_models *options, int i) {
 static enum sdt_status run_cases(const struct bench *bench, const char *devices,
                                  struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
-    printf("on %s in %s, %d after the first of each\n", devices,
-           bench->dtype == SDT_BF16 ? "bfloat16" : "float32", bench->options->repeats);
+    const struct sdt_machine *machine = bench->machine;
+    printf("on %s in %s, %d after the first of each; strategy %s, policy %s, workers", devices,
+           bench->dtype == SDT_BF16 ? "bfloat16" : "float32", bench->options->repeats,
+           sdt_strategy_name(bench->strategy), machine->scheduler);
+    for (int d = 0; d < machine->devices; d++)
+        printf("%s%d", d ? "," : " ", machine->device[d].workers);
+    printf("%s%s\n", bench->options->speed ? ", speeds " : "",
+           bench->options->speed ? bench->options->speed : "");
     printf("%-10s %10s %10s %9s %8s %10s  %s\n", "case", "seconds", "TFLOP/s", "idle", "tokens",
            "moved GB", "what");
     for (int i = 0; i < CASES && status == SDT_OK; i++) {

@@ -271,6 +271,12 @@ int app_bench_predict(int argc, char **argv) {
         return code;
     if (!model && chosen && !strcmp(chosen, "demo"))
         return app_usage(program.name, "--case demo needs --model, the demo checkpoint's folder");
+    const struct app_idle idle[] = {
+        {"model", chosen && strcmp(chosen, "demo"), "goes with --case demo, or all cases"},
+    };
+    code = app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
+    if (code >= 0)
+        return code;
     struct sample *samples = mmap(NULL, MOST_REPEATS * sizeof *samples, PROT_READ | PROT_WRITE,
                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (samples == MAP_FAILED) {

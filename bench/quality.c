@@ -142,6 +142,12 @@ static enum sdt_status measure(struct quality *q, struct sdt_error *err) {
     if (status == SDT_OK)
         status = sdt_machine_open(&options, &machine, err);
     if (status == SDT_OK)
+        printf("on %d device%s with %d worker%s each, strategy %s, at most %d heads a chunk, "
+               "policy %s\n",
+               machine->devices, machine->devices == 1 ? "" : "s", machine->workers_per_device,
+               machine->workers_per_device == 1 ? "" : "s", sdt_strategy_name(requests[0].strategy),
+               q->chunk_heads ? q->chunk_heads : pipeline->dit->heads, machine->scheduler);
+    if (status == SDT_OK)
         status =
             sdt_pipeline_run_all(pipeline, machine, requests, q->captions * q->seeds, &run, err);
     if (status != SDT_ERROR_STALLED) { /* else tasks may still be running: nothing can be closed */
@@ -200,6 +206,13 @@ int app_bench_quality(int argc, char **argv) {
                            app_given(&program, "num-inference-steps")))
         return app_usage(program.name, "--latents only decodes: --seeds, --num-inference-steps and "
                                        "--guidance-scale do not go with it");
+    const struct app_idle idle[] = {
+        {"strategy", q.latents_file, "--latents only decodes"},
+        {"chunk-heads", q.latents_file, "--latents only decodes"},
+    };
+    code = app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
+    if (code >= 0)
+        return code;
     if (q.latents_file)
         q.seeds = 1;
     enum sdt_status status = app_read_lines("prompt-file", q.prompt_file, APP_MOST_STRINGS, &q.text,
@@ -212,7 +225,8 @@ int app_bench_quality(int argc, char **argv) {
         for (int p = 0; p < APP_PARTS; p++)
             printf("%s %d of %d%s", app_part_name((enum app_part)p), q.score.right[p],
                    q.score.asked[p], p + 1 < APP_PARTS ? ", " : "");
-        printf("; mean overlap %.2f (%d videos)\n", q.iou / q.videos, q.videos);
+        printf("; mean overlap %.2f (%d video%s)\n", q.iou / q.videos, q.videos,
+               q.videos == 1 ? "" : "s");
     }
     if (status != SDT_ERROR_STALLED)
         free(q.text);

@@ -197,8 +197,8 @@ int app_bench_sched(int argc, char **argv) {
         return code;
     if (s.only_workers != 0 && s.only_workers != 2 && s.only_workers != 8)
         return app_usage(program.name, "--workers must be 2 or 8");
-    printf("empty tasks per second on %ld cores, one device, best of %d\n",
-           sysconf(_SC_NPROCESSORS_ONLN), s.repeats);
+    printf("empty tasks per second on %ld cores, one device, best of %d with %d tasks each\n",
+           sysconf(_SC_NPROCESSORS_ONLN), s.repeats, s.tasks);
     printf("%-8s %-8s %-11s %10s %10s %10s\n", "workers", "policy", "pop", "0 handles", "2 handles",
            "6 handles");
     for (int w = 0; w < WORKERS && status == SDT_OK; w++)

@@ -53,7 +53,8 @@ struct sdt_machine {
     struct sdt_halt halt;   /* of all flows that have none of their own; its flag stops these too */
     atomic_bool serving;    /* a service has its lanes */
     char scheduler[64];
-    bool unbound;     /* StarPU has been told to bind no worker */
+    bool unbound;       /* StarPU has been told to bind no worker */
+    char replaced[256]; /* variables of the environment that had other values than StarPU needs */
     char *bus_folder; /* temporary, removed at close; NULL: none, or StarPU's own */
 };
 

@@ -119,10 +119,28 @@ enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *m
 
 /* ---- the environment ------------------------------------------------------------------------- */
 
-static void set_number(const char *name, int number) {
+/* Notes what somebody else had set, which is not taken. */
+static void set(struct sdt_machine *machine, const char *name, const char *text) {
+    const char *before = getenv(name);
+    size_t length = strlen(machine->replaced);
+    if (before && strcmp(before, text))
+        snprintf(machine->replaced + length, sizeof machine->replaced - length, "%s%s",
+                 length ? ", " : "", name);
+    setenv(name, text, 1);
+}
+
+static void set_number(struct sdt_machine *machine, const char *name, int number) {
     char text[16];
     snprintf(text, sizeof text, "%d", number);
-    setenv(name, text, 1);
+    set(machine, name, text);
+}
+
+static void use_bus_folder(struct sdt_machine *machine) {
+    static const char *const names[] = {"STARPU_PERF_MODEL_DIR", "STARPU_HOSTNAME"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (getenv(names[i]))
+            set(machine, names[i], "");
+    sdt__bus_folder_use(machine->bus_folder);
 }
 
 /* Bus files for CPU devices. The numbers are what one core's memcpy does here; only schedulers that
@@ -141,7 +159,7 @@ static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, i
                           .host_mb_per_s = link_mb_per_s,
                           .mb_per_s = link_mb_per_s,
                           .latency_us = 1.0};
-    sdt__bus_folder_use(machine->bus_folder);
+    use_bus_folder(machine);
     return sdt__bus_write(machine->bus_folder, &bus, err);
 }
 
@@ -168,22 +186,22 @@ static enum sdt_status set_gpus(struct sdt_machine *machine, struct sdt_error *e
         if (machine->what[d].kind == SDT_DEVICE_CUDA)
             length += (size_t)snprintf(list + length, sizeof list - length, "%s%d",
                                        length ? " " : "", machine->what[d].index);
-    set_number("STARPU_NCPU", machine->workers_per_device);
-    set_number("STARPU_NCUDA", machine->gpus);
-    setenv("STARPU_WORKERS_CUDAID", list, 1);
-    setenv("STARPU_NWORKER_PER_CUDA", "1", 1);
-    setenv("STARPU_USE_NUMA", "0", 1); /* the host is one memory, node 0 */
+    set_number(machine, "STARPU_NCPU", machine->workers_per_device);
+    set_number(machine, "STARPU_NCUDA", machine->gpus);
+    set(machine, "STARPU_WORKERS_CUDAID", list);
+    set(machine, "STARPU_NWORKER_PER_CUDA", "1");
+    set(machine, "STARPU_USE_NUMA", "0"); /* the host is one memory, node 0 */
     if (home_is_writable())
         return SDT_OK;
     enum sdt_status status = sdt__bus_folder_make(&machine->bus_folder, err);
     if (status == SDT_OK)
-        sdt__bus_folder_use(machine->bus_folder);
+        use_bus_folder(machine);
     return status;
 }
 
 /* A topology of equal nodes, since hwloc's synthetic ones are regular trees: each has the cores of
  * the largest device, and a smaller one leaves some without a worker. Node 0 is the host. */
-static void set_stand_ins(const struct sdt_machine *machine, int nodes) {
+static void set_stand_ins(struct sdt_machine *machine, int nodes) {
     int most = machine->workers_per_device;
     char topology[160], list[8 * STARPU_MAXCPUS] = "";
     size_t length = 0;
@@ -191,9 +209,9 @@ static void set_stand_ins(const struct sdt_machine *machine, int nodes) {
 
     snprintf(topology, sizeof topology, "numanode:%d(memory=" NODE_BYTES ") core:%d pu:1", nodes,
              most);
-    setenv("HWLOC_SYNTHETIC", topology, 1);
-    setenv("STARPU_USE_NUMA", nodes > 1 ? "1" : "0", 1);
-    setenv("STARPU_WORKERS_NOBIND", "1", 1);
+    set(machine, "HWLOC_SYNTHETIC", topology);
+    set(machine, "STARPU_USE_NUMA", nodes > 1 ? "1" : "0");
+    set(machine, "STARPU_WORKERS_NOBIND", "1");
     for (int node = 0; node < nodes; node++) {
         int workers = node ? machine->workers[node - 1] : most;
         unequal |= workers < most;
@@ -202,7 +220,7 @@ static void set_stand_ins(const struct sdt_machine *machine, int nodes) {
                                        length ? " " : "", node * most + w);
     }
     if (unequal)
-        setenv("STARPU_WORKERS_CPUID", list, 1);
+        set(machine, "STARPU_WORKERS_CPUID", list);
 }
 
 enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt_machine *machine,
@@ -216,15 +234,15 @@ enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt
         return set_gpus(machine, err);
     for (int d = 0; d < machine->devices && nodes > 1; d++)
         workers += machine->workers[d];
-    set_number("STARPU_NCPU", workers);
-    set_number("STARPU_NCUDA", 0);
+    set_number(machine, "STARPU_NCPU", workers);
+    set_number(machine, "STARPU_NCUDA", 0);
     if (nodes > 1 || workers > start->cores) {
         set_stand_ins(machine, nodes);
     } else if (workers < start->cores && !getenv("STARPU_WORKERS_NOBIND") &&
                !getenv("STARPU_WORKERS_CPUID") && !getenv("STARPU_WORKERS_COREID")) {
         /* Bound, workers that are fewer than the cores would share the first ones with another
          * run's. */
-        setenv("STARPU_WORKERS_NOBIND", "1", 1);
+        set(machine, "STARPU_WORKERS_NOBIND", "1");
         machine->unbound = true;
     }
     return write_bus_files(machine, nodes, workers,

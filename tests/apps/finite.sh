@@ -61,9 +61,9 @@ done
 "$tool" tensor "$tmp/e.safetensors" prompt_embeds 1 6 96
 for value in nan inf; do
     "$tool" poison "$tmp/l.safetensors" "$tmp/bad.safetensors" latent $value
-    # shellcheck disable=SC2086
-    for steps in 0 2; do
-        refuses 2 "$generate" --model "$demo" $size --token-ids 1 --num-inference-steps $steps \
+    for steps in "0" "2 --token-ids 1"; do
+        # shellcheck disable=SC2086
+        refuses 2 "$generate" --model "$demo" $size --num-inference-steps $steps \
             --latents "$tmp/bad.safetensors" --output "$tmp/v.y4m"
         says "bad.safetensors: tensor latent holds"
     done

@@ -152,6 +152,79 @@ resume kept --devices 2
 passes "$generate" --model "$demo" --num-inference-steps 0 --quiet --force \
     --latents "$tmp/v/kept.state.safetensors" --output "$tmp/v/decoded.y4m"
 
+# What is told beforehand is about the steps that are left.
+passes "$generate" --resume "$tmp/v/step20.state.safetensors" --dry-run
+from=$(sed -n 's/^  resumed *after step \([0-9]*\) of 30$/\1/p' "$tmp/out")
+[ "${from:-0}" -ge 20 ] && grep -q "for what is left at" "$tmp/out" || fail "--dry-run: $(cat "$tmp/out")"
+refuses 2 "$generate" --resume "$tmp/v/step20.state.safetensors" --dry-run --seed 4
+says "there --seed is '3', here '4'"
+
+# Prompts as token ids and as embeddings go on as well; a changed file of embeddings does not.
+"$tool" tensor "$tmp/e.safetensors" prompt_embeds 1 6 96
+"$tool" fill "$tmp/n.safetensors" negative_prompt_embeds 0.1 1 4 96
+for text in "--token-ids 5,6,7,1" "--prompt-embeds $tmp/e.safetensors" \
+    "--prompt-embeds $tmp/e.safetensors --negative-prompt-embeds $tmp/n.safetensors"; do
+    rm -f "$tmp"/v/text.*
+    request="--model $demo $text --guidance-scale 2 $size --num-inference-steps $steps"
+    # shellcheck disable=SC2086
+    passes "$generate" $request --quiet --force --output "$tmp/v/text0.safetensors"
+    # shellcheck disable=SC2086
+    "$generate" $request --progress plain --checkpoint-every 1 --force --output "$tmp/v/text.safetensors" \
+        2>"$tmp/text.err" </dev/null &
+    pid=$!
+    reached text 7
+    kill -KILL $pid
+    wait $pid 2>/dev/null
+    rm -f "$tmp/v/text.safetensors"
+    passes "$generate" --resume "$tmp/v/text.state.safetensors" --quiet --output "$tmp/v/text.safetensors"
+    same "$tmp/v/text0.safetensors" "$tmp/v/text.safetensors"
+    echo "text: $text: from step $(step_of "$tmp/v/text.state.safetensors")"
+done
+refuses 2 "$generate" --resume "$tmp/v/text.state.safetensors" --quiet --output "$tmp/v/n.safetensors" \
+    --token-ids 5,6,7,1
+"$tool" poison "$tmp/e.safetensors" "$tmp/e2.safetensors" prompt_embeds 0.5
+mv "$tmp/e2.safetensors" "$tmp/e.safetensors"
+refuses 2 "$generate" --resume "$tmp/v/text.state.safetensors" --quiet --output "$tmp/v/n.safetensors"
+says "there the sum of --prompt-embeds is .*; the file must be as it was"
+
+# NaN arising in a step: the state of before stays, and its bytes with it.
+cp "$tmp/v/step20.state.safetensors" "$tmp/whole.state"
+"$tool" poison "$tmp/whole.state" "$tmp/v/huge.state.safetensors" latent 3e38
+cp "$tmp/v/huge.state.safetensors" "$tmp/huge.state"
+"$generate" --resume "$tmp/v/huge.state.safetensors" --quiet --checkpoint-every 1 \
+    --output "$tmp/v/huge.safetensors" 2>"$tmp/err" && fail "huge: exit 0"
+says "made numbers that are NaN or infinite"
+same "$tmp/huge.state" "$tmp/v/huge.state.safetensors"
+
+# unwritten NAME WORDS: a state could not be written, which is said once, and the video came.
+unwritten() {
+    wait $pid || fail "$1: $(cat "$tmp/$1.err")"
+    [ "$(grep -c "state after step [0-9]* could not be kept: .*$2" "$tmp/$1.err")" -eq 1 ] ||
+        fail "$1: $(cat "$tmp/$1.err")"
+    same "$tmp/v/whole.safetensors" "$tmp/v/$1.safetensors"
+}
+start blocked --checkpoint-every 1
+reached blocked 2
+rm "$tmp/v/blocked.state.safetensors"
+while ! mkdir "$tmp/v/blocked.state.safetensors" 2>/dev/null; do rm -f "$tmp/v/blocked.state.safetensors"; done
+unwritten blocked "a directory"
+mkdir "$tmp/full"
+if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=64k none "$tmp/full" 2>/dev/null; then
+    trap 'umount "$tmp/full"; rm -rf "$tmp"' EXIT
+    head -c 53000 /dev/zero >"$tmp/full/stuff" # room for the video, not for a state beside it
+    bytes=$(wc -c <"$tmp/whole.state")
+    # shellcheck disable=SC2086
+    "$generate" --model "$demo" --prompt "$prompt" --seed 3 --guidance-scale 2 $size --progress none \
+        --num-inference-steps $steps --checkpoint-every 5 --output "$tmp/full/disk.gif" 2>"$tmp/disk.err" ||
+        fail "full disk: $(cat "$tmp/disk.err")"
+    [ "$(grep -c "could not be kept: .*No space left" "$tmp/disk.err")" -eq 1 ] ||
+        fail "full disk: a state of $bytes bytes: $(cat "$tmp/disk.err")"
+    [ -s "$tmp/full/disk.gif" ] || fail "full disk: no video"
+    grep "could not be kept" "$tmp/disk.err"
+else
+    echo "no tmpfs can be mounted here: full disks are not tried"
+fi
+
 # Strategies with sums of their own go on as they were, and only so.
 plain ring --devices 2 --strategy ring || fail "$(cat "$tmp/ring.err")"
 start ring2 --devices 2 --strategy ring --checkpoint-every 1

@@ -72,6 +72,8 @@ goes with --contact-sheet|--model $demo --token-ids 1 --output v.y4m --sheet-col
 --checkpoint-every 0: out of range|--checkpoint-every 0
 nothing lies beside standard output|--model $demo --token-ids 1 --output - --checkpoint-every 2
 takes no steps|--model $demo --latents x --steps 0 --output v.y4m --checkpoint-every 2
+takes no steps|--model $demo --latents x --steps 0 --output v.y4m --token-ids 5,1
+takes no steps|--model $demo --latents x --steps 0 --output v.y4m --guidance-scale 2
 latents and --resume exclude|--model $demo --latents x --resume y --output v.y4m
 takes the place of its noise|--model $demo --token-ids 1 --output v.y4m --latents x --seed 2
 prints no progress|--model $demo --token-ids 1 --output v.y4m --quiet --progress bar
@@ -113,10 +115,18 @@ done <<EOF
 nothing to|--component scheduler --input $golden/schedulers/io.safetensors
 exists already|--component scheduler --input $golden/schedulers/io.safetensors --output $tmp/there.safetensors
 out of range|--component vae --model x --input y --compare --devices 0
-unknown strategy|--component vae --model x --input y --compare --strategy rings
+unknown strategy|--component transformer --model x --input y --compare --strategy rings
+goes with --component transformer|--component vae --model x --input y --compare --strategy ulysses
+computed here, without StarPU|--component scheduler --input y --compare --devices 2
+goes with --compare|--component vae --model x --input y --output $tmp/no --atol 1
+no ring of Ulysses groups|--component transformer --model x --input y --compare --strategy ulysses --ulysses-degree 2
 EOF
 refuses 2 "$info" --model "$demo" --height 50
 refuses 2 "$info" --devices 99
+refuses 2 "$info" --height 64
+says "goes with --model"
+refuses 2 "$info" --model "$demo" --devices 2
+says "goes without --model"
 refuses 2 "$bench"
 refuses 2 "$bench" runtimes
 refuses 2 "$bench" kernels --device gpu
