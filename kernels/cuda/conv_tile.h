@@ -1,7 +1,7 @@
 /* Where everything stands in an implicit-GEMM convolution: output pixels are the rows of a matrix
  * product, output channels its columns, and its inner dimension goes over the frames there are, the
  * taps in space and the input channels, in this order. Plain C as well as CUDA:
- * tests/kernels/cuda_conv runs the whole product on the host through these functions.
+ * tests/kernels/cuda_launch_conv.c runs the whole product on the host through these functions.
  *
  * A thread block makes SDT__CONV_ROWS pixels by some columns. Per step it holds SDT__CONV_DEPTH
  * channels of one tap in shared memory: a tile is [rows, 4 chunks of 8 bf16 (16 bytes)], chunks

@@ -1,5 +1,5 @@
 /* Attention without a matrix of scores, for one block of threads; attention.cu launches it, and
- * tests/kernels/cuda_attention runs the same lines on the host.
+ * tests/kernels/cuda_launch_block.cpp runs the same lines on the host.
  *
  * flash_block: bf16 on tensor cores (FlashAttention-2, arXiv 2307.08691). A block makes 128 queries
  * of one head, each of its 4 warps 32 of them, over the keys 64 at a time. Queries, keys and values

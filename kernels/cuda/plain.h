@@ -1,5 +1,5 @@
 /* The plain ways, for one block of threads: a linear layer of any width, and the softmax of a row.
- * Written with block.h; tests/kernels/cuda_plain runs them on the host. */
+ * Written with block.h; tests/kernels/cuda_launch_block.cpp runs them on the host. */
 #ifndef STARDIT_CUDA_PLAIN_H
 #define STARDIT_CUDA_PLAIN_H
 

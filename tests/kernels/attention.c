@@ -1,59 +1,166 @@
 /* The four attentions: odd numbers of rows, keys and heads, and the same bits however the heads are
  * grouped. Padding behind the last key is NaN here: it must not be touched. */
-#include "kernels/reference.h"
-#include "tests/kernels/check.h"
+#include "tests/kernels/operation.h"
 
 static const double tolerance = 5e-6;
 
-static void check_attention(int heads, int rows, int e, int tile, int64_t keys, float spread) {
-    int64_t tiles = (keys + tile - 1) / tile;
-    size_t nq = (size_t)heads * rows * e, nk = (size_t)tiles * heads * tile * e;
-    size_t head_size = (size_t)tile * e;
-    float *q = numbers(nq, spread), *k = numbers(nk, spread), *v = numbers(nk, 1.f);
-    float *got = blank(nq), *want = blank(nq), scale = 1.f / sqrtf((float)e);
-    float *lse = blank((size_t)heads * rows), *want_lse = blank((size_t)heads * rows);
-    float *scratch = blank(sdt_attention_scratch(rows, e, keys));
-    for (int64_t j = keys; j < tiles * tile; j++)
-        for (int h = 0; h < heads; h++)
-            for (int i = 0; i < e; i++) {
-                size_t at = (h * tiles + j / tile) * head_size + j % tile * e + i;
-                k[at] = v[at] = NAN;
-            }
-    sdt_attention(heads, rows, e, q, tile, keys, k, v, scale, got, lse, scratch);
-    sdt_attention_reference(heads, rows, e, q, tile, keys, k, v, scale, want, want_lse);
-    check_near(nq, got, want, tolerance, "attention %d x %d x %d, %d keys by %d", heads, rows, e,
-               (int)keys, tile);
-    check_near((size_t)heads * rows, lse, want_lse, tolerance, "log-sum-exp");
+/* A result and something in between rounded, relative L2. */
+#define TWO_ROUNDINGS 6e-3
 
-    for (int h = 0; h < heads; h++) {
-        size_t keys_start = (size_t)(h * tiles) * head_size;
-        size_t start = (size_t)h * rows * e;
-        float *one = blank((size_t)rows * e);
-        sdt_attention(1, rows, e, q + start, tile, keys, k + keys_start, v + keys_start, scale, one,
-                      NULL, scratch);
-        check_bits((size_t)rows * e, one, got + start, "attention of head %d of %d alone", h,
-                   heads);
-        free(one);
-    }
+/* ---- attention: heads, rows, e, tile, keys, spread in halves, whether lse is NULL ------------ */
 
-    /* The first head's queries in two calls, and its keys in one tile. */
-    for (int cut = 1; heads && cut < rows; cut += 1 + cut / 3) {
-        float *parts = blank((size_t)rows * e);
-        sdt_attention(1, cut, e, q, tile, keys, k, v, scale, parts, NULL, scratch);
-        sdt_attention(1, rows - cut, e, q + (size_t)cut * e, (int)keys, keys, k, v, scale,
-                      parts + (size_t)cut * e, NULL, scratch);
-        check_bits((size_t)rows * e, parts, got, "attention of %d and %d queries, %d keys", cut,
-                   rows - cut, (int)keys);
-        free(parts);
+static void attention_grid(const struct operation *operation) {
+    static const int es[] = {4, 12, 16, 64, 72, 96, 128, 160}, rows[] = {1, 3, 7, 65, 128, 200};
+    static const int tiles[] = {4, 16, 64, 128}, keys[] = {1, 4, 15, 67, 200, 384};
+    if (backend.kind == GPU) {
+        for (size_t e = 0; e < COUNT(es); e++)
+            for (size_t r = 0; r < COUNT(rows); r++)
+                for (size_t k = 0; k < COUNT(keys); k++)
+                    for (int without = 0; without < 2; without++)
+                        TRY(1 + (int)(e + r + k) % 4, rows[r], es[e],
+                            tiles[(e + r + k) % COUNT(tiles)], keys[k], 2 + (int)k, without);
+        if (!small) {
+            TRY(2, 300, 128, 512, 3000, 2);
+            TRY(1, 128, 64, 2048, 4100, 4);
+        }
+    } else {
+        for (size_t e = 0; e < COUNT(es); e++)
+            for (size_t r = 0; r < COUNT(rows); r++)
+                for (size_t t = 0; t < COUNT(tiles); t++)
+                    for (size_t k = 0; k < COUNT(keys); k++)
+                        if (es[e] != 72 && es[e] != 160 && rows[r] != 65 && rows[r] != 200 &&
+                            tiles[t] != 128 && keys[k] != 384)
+                            TRY(1 + (int)(e + r + t + k) % 5, rows[r], es[e], tiles[t], keys[k],
+                                2 + (int)k);
+        TRY(2, 128, 128, 128, 600, 2);
+        TRY(1, 257, 80, 64, 1000, 2);
+        TRY(0, 3, 16, 4, 9, 2);
     }
-    free(q);
-    free(k);
-    free(v);
-    free(got);
-    free(want);
-    free(lse);
-    free(want_lse);
-    free(scratch);
+}
+
+/* On the host a block of GPU threads takes its time: few mixes of sizes. */
+static void attention_host_grid(const struct operation *operation) {
+    static const int es[] = {8, 16, 24, 40, 64, 72, 88, 96, 104, 128};
+    static const int keys[] = {1, 63, 64, 65, 130, 256}, rows[] = {1, 33, 128, 129};
+    if (backend.kind != BODIES) {
+        attention_grid(operation);
+        return;
+    }
+    for (int i = 0; i < (int)COUNT(es); i++) {
+        TRY(1 + i % 2, rows[i % 4], es[i], 16, keys[i % 6], 4);
+        TRY(1, rows[(i + 1) % 4], es[i], 64, keys[(i + 3) % 6], 8);
+    }
+    for (size_t j = 0; j < COUNT(keys); j++)
+        for (int without = 0; without < 2; without++)
+            TRY(1, 5, 128, 128, keys[j], 2, without);
+    TRY(2, 3, 12, 4, 9, 2);
+    TRY(2, 5, 12, 4, 9, 2);
+    TRY(1, 3, 128, 16, 67, 6);
+    TRY(1, 2, 384, 16, 35, 2);
+}
+
+/* There all kinds of threads run for small sizes; for others, those of the tensor cores, in one
+ * of the two orders of warps. */
+static bool takes_long(const struct call *c, bool shifted, int64_t work) {
+    return backend.kind == BODIES && work > 600 && (c->dtype == SDT_F32 || shifted);
+}
+static bool attention_skip(const struct call *c, bool shifted) {
+    const int *s = c->size;
+    if (backend.kind == BODIES && c->own != (c->dtype == SDT_BF16 && (s[2] / 8 + s[1]) % 2))
+        return true;
+    return takes_long(c, shifted, (int64_t)s[0] * s[1] * s[4]);
+}
+
+static size_t padded_of(const struct call *c) {
+    int tile = c->size[3];
+    return (size_t)((c->size[4] + tile - 1) / tile * tile);
+}
+static void attention_make(struct call *c) {
+    size_t heads = (size_t)c->size[0], rows = (size_t)c->size[1], e = (size_t)c->size[2];
+    size_t padded = padded_of(c), keys = (size_t)c->size[4], n = heads * rows * e;
+    float spread = (float)c->size[5] / 2.f;
+    in(c, n, spread);
+    float *k = in(c, heads * padded * e, spread)->start, *v = in(c, heads * padded * e, 1.f)->start;
+    for (size_t h = 0; h < heads; h++)
+        for (size_t i = keys * e; i < padded * e; i++)
+            k[h * padded * e + i] = v[h * padded * e + i] = NAN;
+    struct array *o = out(c, n);
+    if (e % 8 != 0)
+        o->limits.bodies = 4e-3; /* not by tensor cores */
+    if (c->size[6]) {
+        absent(c);
+    } else {
+        struct array *lse = out_type(c, SDT_F32, heads * rows);
+        lse->limits.gpu = c->dtype == SDT_F32 ? 1e-5 : 1e-4;
+    }
+}
+static float scale_of(const struct call *c) { return 1.f / sqrtf((float)c->size[2]); }
+static void attention_plain(struct call *c) {
+    sdt_attention_reference(c->size[0], c->size[1], c->size[2], at(c, 0), c->size[3], c->size[4],
+                            at(c, 1), at(c, 2), scale_of(c), at(c, 3), at(c, 4));
+}
+static float *attention_scratch(const struct call *c) {
+    return scratch(sdt_attention_scratch(c->size[1], c->size[2], c->size[4]) * sizeof(float));
+}
+static void attention_cpu(struct call *c) {
+    sdt_attention(c->size[0], c->size[1], c->size[2], at(c, 0), c->size[3], c->size[4], at(c, 1),
+                  at(c, 2), scale_of(c), at(c, 3), at(c, 4), attention_scratch(c));
+}
+static void attention_cuda(struct call *c) {
+    done(c, sdt_cuda_attention(cuda, c->dtype, c->size[0], c->size[1], c->size[2], at(c, 0),
+                               c->size[3], c->size[4], at(c, 1), at(c, 2), scale_of(c), at(c, 3),
+                               at(c, 4)));
+}
+
+/* Heads one by one; the first head's queries in two calls, and its keys in one tile. */
+static void attention_also(struct call *c) {
+    int heads = c->size[0], rows = c->size[1], e = c->size[2], tile = c->size[3], keys = c->size[4];
+    size_t n = (size_t)(rows * e), of_head = padded_of(c) * (size_t)e;
+    const float *q = at(c, 0), *k = at(c, 1), *v = at(c, 2), *got = at(c, 3);
+    float *room = attention_scratch(c), *one = blank(n);
+    for (size_t h = 0; h < (size_t)heads; h++) {
+        sdt_attention(1, rows, e, q + h * n, tile, keys, k + h * of_head, v + h * of_head,
+                      scale_of(c), one, NULL, room);
+        check_bits(n, one, got + h * n, "attention of head %zu of %d alone", h, heads);
+    }
+    for (int part = 1; heads && part < rows; part += 1 + part / 3) {
+        sdt_attention(1, part, e, q, tile, keys, k, v, scale_of(c), one, NULL, room);
+        sdt_attention(1, rows - part, e, q + (size_t)part * e, keys, keys, k, v, scale_of(c),
+                      one + (size_t)part * e, NULL, room);
+        check_bits(n, one, got, "attention of %d and %d queries, %d keys", part, rows - part, keys);
+    }
+    free(one);
+}
+
+/* ---- attention_merge: heads, rows, e --------------------------------------------------------- */
+
+static void merge_grid(const struct operation *operation) {
+    static const int es[] = {1, 8, 12, 31, 64};
+    for (size_t i = 0; i < COUNT(es); i++)
+        TRY(2, 3, es[i]);
+    TRY(2, 7, 16);
+    TRY(3, 65, 128);
+    TRY(1, 1, 5);
+    TRY(1, 128, 96);
+}
+static void merge_make(struct call *c) {
+    size_t n = (size_t)(c->size[0] * c->size[1]), ne = n * (size_t)c->size[2];
+    float far = backend.kind == GPU ? 20.f : 8.f;
+    in(c, ne, 1.f);
+    in_type(c, SDT_F32, n, far);
+    in_out(c, ne, 1.f);
+    in_out_type(c, SDT_F32, n, far);
+}
+static void merge_plain(struct call *c) {
+    sdt_attention_merge_reference(c->size[0], c->size[1], c->size[2], at(c, 0), at(c, 1), at(c, 2),
+                                  at(c, 3));
+}
+static void merge_cpu(struct call *c) {
+    sdt_attention_merge(c->size[0], c->size[1], c->size[2], at(c, 0), at(c, 1), at(c, 2), at(c, 3));
+}
+static void merge_cuda(struct call *c) {
+    done(c, sdt_cuda_attention_merge(cuda, c->dtype, c->size[0], c->size[1], c->size[2], at(c, 0),
+                                     at(c, 1), at(c, 2), at(c, 3)));
 }
 
 /* Keys from..to-1, in whole tiles, of all heads. */
@@ -68,7 +175,7 @@ static float *part_of(int heads, int tile, int e, int64_t tiles, const float *k,
 }
 
 /* Keys in two calls, merged by their log-sum-exps: the whole. */
-static void check_merge(int heads, int rows, int e, int tile, int first_tiles, int64_t keys) {
+static void check_parts(int heads, int rows, int e, int tile, int first_tiles, int64_t keys) {
     int64_t tiles = (keys + tile - 1) / tile, first = (int64_t)first_tiles * tile;
     size_t nq = (size_t)heads * rows * e, nk = (size_t)tiles * heads * tile * e;
     size_t n = (size_t)heads * rows;
@@ -97,28 +204,64 @@ static void check_merge(int heads, int rows, int e, int tile, int first_tiles, i
         free(all[i]);
 }
 
-static void check_cross(int rows, int heads, int e, int keys, int normed, float bias) {
-    size_t d = (size_t)heads * e, n = rows * d;
-    float *q = numbers(n, 2.f), *k = numbers(keys * d, 2.f), *v = numbers(keys * d, 1.f);
-    float *weight = normed ? numbers(d, 2.f) : NULL, *got = blank(n), *want = blank(n);
-    float *scratch = blank(sdt_cross_attention_scratch(rows, heads, e, keys));
-    sdt_cross_attention(rows, heads, e, q, weight, 1e-6f, keys, k, v, bias, got, scratch);
-    sdt_cross_attention_reference(rows, heads, e, q, weight, 1e-6f, keys, k, v, bias, want);
-    check_near(n, got, want, tolerance, "cross attention %d x %d x %d, %d keys", rows, heads, e,
-               keys);
-    float *alone = blank(n);
-    for (int r = 0; r < rows; r++)
-        sdt_cross_attention(1, heads, e, q + (size_t)r * d, weight, 1e-6f, keys, k, v, bias,
-                            alone + (size_t)r * d, scratch);
-    check_bits(n, alone, got, "cross attention row by row, %d x %d, %d keys", heads, e, keys);
-    free(alone);
-    free(q);
-    free(k);
-    free(v);
-    free(weight);
-    free(got);
-    free(want);
-    free(scratch);
+static void check_all_parts(void) {
+    for (int first = 1; first <= 3; first++) {
+        check_parts(2, 7, 16, 4, first, 17);
+        check_parts(1, 128, 96, 64, first, 250);
+    }
+}
+
+/* ---- cross_attention: rows, heads, e, keys, norm, bias of the last key in halves ------------- */
+
+static void cross_grid(const struct operation *operation) {
+    static const int es[] = {4, 12, 16, 64, 72, 96, 128, 160}, rows[] = {1, 3, 7, 65, 128, 200};
+    for (size_t e = 0; e < COUNT(es) && backend.kind != BODIES; e++)
+        for (int r = 0; r < (int)COUNT(rows); r++)
+            for (int heads = 1; heads <= 5; heads += 2) {
+                if (backend.kind == CPU && (rows[r] == 200 || es[e] == 160))
+                    continue;
+                TRY(rows[r], heads, es[e], 1 + 9 * r, r % 2, 0);
+                TRY(rows[r], heads, es[e], 77, heads % 3 == 0, 5);
+            }
+    if (backend.kind == BODIES)
+        for (int normed = 0; normed < 2; normed++) {
+            TRY(70, 2, 64, 77, normed, 5);
+            TRY(131, 3, 40, 64, normed, 0);
+            TRY(5, 2, 128, 129, normed, 8);
+            TRY(3, 3, 12, 7, normed, 5);
+        }
+    if (backend.kind == GPU && !small)
+        TRY(300, 2, 128, 512, 1, 2);
+}
+static void cross_make(struct call *c) {
+    size_t d = (size_t)(c->size[1] * c->size[2]), n = (size_t)c->size[0] * d;
+    in(c, n, 2.f)->row = d;
+    in_if(c, c->size[4], SDT_F32, d, 2.f);
+    in(c, (size_t)c->size[3] * d, 2.f);
+    in(c, (size_t)c->size[3] * d, 1.f);
+    struct array *o = out(c, n);
+    o->row = d;
+    if (c->size[4]) /* the normed query is rounded as well, and exp amplifies that */
+        o->limits.bodies *= 4.;
+}
+static bool cross_skip(const struct call *c, bool shifted) {
+    return takes_long(c, shifted, (int64_t)c->size[0] * c->size[1] * c->size[3]);
+}
+static float bias_of(const struct call *c) { return (float)c->size[5] / 2.f; }
+static void cross_plain(struct call *c) {
+    sdt_cross_attention_reference(c->size[0], c->size[1], c->size[2], at(c, 0), at(c, 1), 1e-6f,
+                                  c->size[3], at(c, 2), at(c, 3), bias_of(c), at(c, 4));
+}
+static void cross_cpu(struct call *c) {
+    size_t room = sdt_cross_attention_scratch(c->size[0], c->size[1], c->size[2], c->size[3]);
+    sdt_cross_attention(c->size[0], c->size[1], c->size[2], at(c, 0), at(c, 1), 1e-6f, c->size[3],
+                        at(c, 2), at(c, 3), bias_of(c), at(c, 4), scratch(room * sizeof(float)));
+}
+static void cross_cuda(struct call *c) {
+    size_t room = sdt_cuda_cross_attention_scratch(c->dtype, c->size[0], c->size[1], c->size[2]);
+    done(c, sdt_cuda_cross_attention(cuda, c->dtype, c->size[0], c->size[1], c->size[2], at(c, 0),
+                                     at(c, 1), 1e-6f, c->size[3], at(c, 2), at(c, 3), bias_of(c),
+                                     at(c, 4), scratch(room)));
 }
 
 /* A key with log(n) added counts as n equal keys. */
@@ -143,34 +286,69 @@ static void check_collapsed_keys(void) {
     free(scratch);
 }
 
-static void check_text(int tokens, int heads, int e, int tile_rows) {
-    int width = heads * e;
-    size_t n = (size_t)tokens * width;
-    float *q = numbers(n, 1.f), *k = numbers(n, 1.f), *v = numbers(n, 1.f);
-    float *table = numbers((size_t)32 * heads, 3.f), *want = blank(n), *whole = blank(n);
-    float *scratch = blank(sdt_text_attention_scratch(tokens, tokens, e)), *parts = blank(n);
-    const float *k_tiles[64] = {k}, *v_tiles[64] = {v};
-    sdt_text_attention(tokens, heads, e, 0, tokens, q, tokens, k_tiles, v_tiles, table, whole,
-                       scratch);
-    sdt_text_attention_reference(tokens, width, 0, heads, e, q, k, v, table, heads, want);
-    check_near(n, whole, want, tolerance, "text attention %d x %d x %d", tokens, heads, e);
+/* ---- text_attention: tokens, heads, e, rows of a tile ---------------------------------------- */
+
+static void text_grid(const struct operation *operation) {
+    static const int es[] = {4, 12, 16, 64, 72, 96, 128, 160};
+    for (int heads = 1; heads <= 5 && backend.kind != BODIES; heads++)
+        for (size_t e = 0; e < COUNT(es); e++)
+            TRY(heads * heads * 5 - 4, heads, es[e], 2 + heads);
+    if (backend.kind == CPU)
+        TRY(260, 2, 16, 33);
+    if (backend.kind == BODIES) {
+        TRY(20, 3, 12, 20);
+        TRY(200, 1, 64, 200);
+    } else {
+        TRY(300, 1, 64, 150);
+    }
+    if (backend.kind == GPU && !small)
+        TRY(512, 2, 64, 512);
+}
+static void text_make(struct call *c) {
+    size_t n = (size_t)(c->size[0] * c->size[1] * c->size[2]);
+    for (int i = 0; i < 3; i++)
+        in(c, n, 1.f);
+    in_type(c, SDT_F32, (size_t)(32 * c->size[1]), 3.f);
+    out(c, n);
+}
+static void text_plain(struct call *c) {
+    int heads = c->size[1], e = c->size[2];
+    sdt_text_attention_reference(c->size[0], heads * e, 0, heads, e, at(c, 0), at(c, 1), at(c, 2),
+                                 at(c, 3), heads, at(c, 4));
+}
+static bool text_skip(const struct call *c, bool shifted) {
+    return backend.kind == BODIES && c->size[0] > 100 && (c->dtype == SDT_BF16 || shifted);
+}
+static float *text_scratch(const struct call *c) {
+    return scratch(sdt_text_attention_scratch(c->size[0], c->size[0], c->size[2]) * sizeof(float));
+}
+static void text_cpu(struct call *c) {
+    const float *k = at(c, 1), *v = at(c, 2);
+    sdt_text_attention(c->size[0], c->size[1], c->size[2], 0, c->size[0], at(c, 0), c->size[0], &k,
+                       &v, at(c, 3), at(c, 4), text_scratch(c));
+}
+static void text_cuda(struct call *c) {
+    done(c, sdt_cuda_text_attention(cuda, c->dtype, c->size[0], c->size[1], c->size[2], at(c, 0),
+                                    at(c, 1), at(c, 2), at(c, 3), at(c, 4)));
+}
+
+/* Queries and keys in tiles. */
+static void text_also(struct call *c) {
+    int tokens = c->size[0], tile_rows = c->size[3], width = c->size[1] * c->size[2];
+    size_t n = (size_t)tokens * (size_t)width;
+    const float *q = at(c, 0), *k_tiles[64], *v_tiles[64];
+    float *parts = blank(n), *room = text_scratch(c);
     for (int t = 0; t * tile_rows < tokens; t++) {
-        k_tiles[t] = k + (size_t)t * tile_rows * width;
-        v_tiles[t] = v + (size_t)t * tile_rows * width;
+        k_tiles[t] = (const float *)at(c, 1) + (size_t)t * tile_rows * width;
+        v_tiles[t] = (const float *)at(c, 2) + (size_t)t * tile_rows * width;
     }
     for (int first = 0; first < tokens; first += tile_rows) {
         int rows = tokens - first < tile_rows ? tokens - first : tile_rows;
-        sdt_text_attention(tokens, heads, e, first, rows, q + (size_t)first * width, tile_rows,
-                           k_tiles, v_tiles, table, parts + (size_t)first * width, scratch);
+        sdt_text_attention(tokens, c->size[1], c->size[2], first, rows, q + (size_t)first * width,
+                           tile_rows, k_tiles, v_tiles, at(c, 3), parts + (size_t)first * width,
+                           room);
     }
-    check_bits(n, parts, whole, "text attention in tiles of %d of %d tokens", tile_rows, tokens);
-    free(q);
-    free(k);
-    free(v);
-    free(table);
-    free(want);
-    free(whole);
-    free(scratch);
+    check_bits(n, parts, at(c, 4), "text attention in tiles of %d of %d tokens", tile_rows, tokens);
     free(parts);
 }
 
@@ -188,59 +366,97 @@ static void check_buckets(void) {
     }
 }
 
-static void check_frame(int pixels, int channels) {
-    size_t n = (size_t)pixels * channels;
-    float *qkv = numbers(3 * n, 1.5f), *got = blank(n), *want = blank(n);
-    float *scratch = blank(sdt_frame_attention_scratch(pixels, channels));
-    sdt_frame_attention(pixels, channels, 0, pixels, qkv, got, scratch);
-    float *parts = blank(n);
-    int cut = pixels / 3;
-    sdt_frame_attention(pixels, channels, 0, cut, qkv, parts, scratch);
-    sdt_frame_attention(pixels, channels, cut, pixels - cut, qkv, parts + (size_t)cut * channels,
-                        scratch);
-    check_bits(n, parts, got, "frame attention %d x %d in two parts", pixels, channels);
-    free(parts);
-    sdt_frame_attention_reference(pixels, channels, qkv, want);
-    check_near(n, got, want, tolerance, "frame attention %d x %d", pixels, channels);
-    free(qkv);
-    free(got);
-    free(want);
-    free(scratch);
-}
+/* ---- frame_attention: pixels, channels ------------------------------------------------------- */
 
-int main(void) {
-    static const int es[] = {4, 12, 16, 64, 96, 128}, rows[] = {1, 3, 7, 128};
-    static const int tiles[] = {4, 16, 64}, keys[] = {1, 4, 15, 67, 200};
-    for (size_t e = 0; e < COUNT(es); e++)
-        for (size_t r = 0; r < COUNT(rows); r++)
-            for (size_t t = 0; t < COUNT(tiles); t++)
-                for (size_t k = 0; k < COUNT(keys); k++)
-                    check_attention(1 + (int)(e + r + t + k) % 5, rows[r], es[e], tiles[t], keys[k],
-                                    1.f + 0.5f * (float)k);
-    check_attention(2, 128, 128, 128, 600, 1.f);
-    check_attention(1, 257, 80, 64, 1000, 1.f);
-    check_attention(0, 3, 16, 4, 9, 1.f);
-    for (size_t e = 0; e < COUNT(es); e++)
-        for (size_t r = 0; r < COUNT(rows); r++)
-            for (int heads = 1; heads <= 5; heads += 2) {
-                check_cross(rows[r], heads, es[e], 1 + 9 * (int)r, (int)r % 2, 0.f);
-                check_cross(rows[r], heads, es[e], 77, heads % 3 == 0, 2.5f);
-            }
-    for (int first = 1; first <= 3; first++) {
-        check_merge(2, 7, 16, 4, first, 17);
-        check_merge(1, 128, 96, 64, first, 250);
-    }
-    check_collapsed_keys();
-    check_buckets();
-    for (int heads = 1; heads <= 5; heads++)
-        for (size_t e = 0; e < COUNT(es); e++)
-            check_text(heads * heads * 5 - 4, heads, es[e], 2 + heads);
-    check_text(260, 2, 16, 33);
-    check_text(300, 1, 64, 150);
+static void frame_grid(const struct operation *operation) {
     static const int pixels[] = {1, 3, 35, 256, 300, 513};
     for (size_t p = 0; p < COUNT(pixels); p++) {
-        check_frame(pixels[p], 4);
-        check_frame(pixels[p], 50);
+        if (backend.kind == BODIES && pixels[p] > 35)
+            continue;
+        TRY(pixels[p], 4);
+        TRY(pixels[p], 50);
+        if (backend.kind != CPU)
+            TRY(pixels[p], 384);
     }
-    return check_end("attention");
 }
+static void frame_make(struct call *c) {
+    size_t n = (size_t)(c->size[0] * c->size[1]);
+    in(c, 3 * n, 1.5f);
+    out(c, n);
+}
+static void frame_plain(struct call *c) {
+    sdt_frame_attention_reference(c->size[0], c->size[1], at(c, 0), at(c, 1));
+}
+static float *frame_scratch(const struct call *c) {
+    return scratch(sdt_frame_attention_scratch(c->size[0], c->size[1]) * sizeof(float));
+}
+static void frame_cpu(struct call *c) {
+    sdt_frame_attention(c->size[0], c->size[1], 0, c->size[0], at(c, 0), at(c, 1),
+                        frame_scratch(c));
+}
+static void frame_cuda(struct call *c) {
+    done(c, sdt_cuda_frame_attention(
+                cuda, c->dtype, c->size[0], c->size[1], at(c, 0), at(c, 1),
+                scratch(sdt_cuda_frame_attention_scratch(c->dtype, c->size[0], c->size[1]))));
+}
+static void frame_also(struct call *c) {
+    int pixels = c->size[0], channels = c->size[1], part = pixels / 3;
+    size_t n = (size_t)(pixels * channels);
+    float *parts = blank(n), *room = frame_scratch(c);
+    sdt_frame_attention(pixels, channels, 0, part, at(c, 0), parts, room);
+    sdt_frame_attention(pixels, channels, part, pixels - part, at(c, 0),
+                        parts + (size_t)part * channels, room);
+    check_bits(n, parts, at(c, 1), "frame attention %d x %d in two parts", pixels, channels);
+    free(parts);
+}
+
+const struct operation attention_operations[] = {
+    {.name = "attention",
+     .grid = attention_host_grid,
+     .make = attention_make,
+     .plain = attention_plain,
+     .cpu = attention_cpu,
+     .cuda = attention_cuda,
+     .limits = {.f32 = 5e-6, .gpu = 1e-5, .bodies = 8e-3, .l2 = TWO_ROUNDINGS},
+     .ways = true,
+     .skip = attention_skip,
+     .also = attention_also},
+    {.name = "attention_merge",
+     .grid = merge_grid,
+     .make = merge_make,
+     .plain = merge_plain,
+     .cpu = merge_cpu,
+     .cuda = merge_cuda,
+     .limits = {.f32 = 5e-6},
+     .more = check_all_parts},
+    {.name = "cross_attention",
+     .grid = cross_grid,
+     .make = cross_make,
+     .plain = cross_plain,
+     .cpu = cross_cpu,
+     .cuda = cross_cuda,
+     .limits = {.f32 = 5e-6, .gpu = 1e-5, .bodies = 8e-3, .l2 = 2 * TWO_ROUNDINGS},
+     .by_rows = true,
+     .skip = cross_skip,
+     .more = check_collapsed_keys},
+    {.name = "text_attention",
+     .grid = text_grid,
+     .make = text_make,
+     .plain = text_plain,
+     .cpu = text_cpu,
+     .cuda = text_cuda,
+     .limits = {.f32 = 5e-6, .gpu = 1e-5, .bodies = 8e-3, .l2 = TWO_ROUNDINGS},
+     .skip = text_skip,
+     .also = text_also,
+     .more = check_buckets},
+    {.name = "frame_attention",
+     .grid = frame_grid,
+     .make = frame_make,
+     .plain = frame_plain,
+     .cpu = frame_cpu,
+     .cuda = frame_cuda,
+     .limits = {.f32 = 5e-6, .gpu = 1e-5, .bodies = 8e-3, .l2 = TWO_ROUNDINGS},
+     .ways = true,
+     .also = frame_also},
+    {0},
+};

@@ -34,12 +34,14 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static unsigned check_failures, check_count;
+/* One of each in a program, whichever of its files include this. */
+__attribute__((weak)) unsigned check_failures, check_count;
+
+static uint64_t check_random = 0x9e3779b97f4a7c15u;
 
 static inline uint32_t random_bits(void) {
-    static uint64_t state = 0x9e3779b97f4a7c15u;
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(state >> 32);
+    check_random = check_random * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(check_random >> 32);
 }
 
 /* n floats of -scale..scale; freed by the caller, as all arrays here. Sizes are exact,

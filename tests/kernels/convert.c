@@ -1,6 +1,36 @@
 /* Stored formats to float and to bfloat16: every 16-bit pattern, unaligned sources, ties. */
-#include "kernels/reference.h"
-#include "tests/kernels/check.h"
+#include "tests/kernels/operation.h"
+
+/* ---- convert_to: n, from, to ----------------------------------------------------------------- */
+
+static void convert_grid(const struct operation *operation) {
+    static const int sizes[] = {0, 1, 3, 7, 8, 9, 31, 64, 1000};
+    static const int types[] = {SDT_F32, SDT_BF16};
+    for (size_t i = 0; i < COUNT(sizes); i++)
+        for (size_t from = 0; from < COUNT(types); from++)
+            for (size_t to = 0; to < COUNT(types); to++)
+                TRY(sizes[i], types[from], types[to]);
+    if (backend.kind == GPU)
+        for (size_t from = 0; from < COUNT(types); from++)
+            TRY(70001, types[from], types[!from]);
+}
+static void convert_make(struct call *c) {
+    in_type(c, (enum sdt_dtype)c->size[1], (size_t)c->size[0], backend.kind == GPU ? 100.f : 3.f);
+    out_type(c, (enum sdt_dtype)c->size[2], (size_t)c->size[0]);
+}
+static void convert_plain(struct call *c) {
+    memcpy(at(c, 1), at(c, 0), c->array[0].n * sizeof(float)); /* rounded where it is compared */
+}
+static void convert_cpu(struct call *c) {
+    sdt_convert_to((enum sdt_dtype)c->size[1], c->array[0].n, at(c, 0), (enum sdt_dtype)c->size[2],
+                   at(c, 1));
+}
+static void convert_cuda(struct call *c) {
+    done(c, sdt_cuda_convert(cuda, c->array[0].n, (enum sdt_dtype)c->size[1], at(c, 0),
+                             (enum sdt_dtype)c->size[2], at(c, 1)));
+}
+
+/* ---- every pattern --------------------------------------------------------------------------- */
 
 static void check_halves(enum sdt_dtype dtype) {
     enum { ALL = 65536 };
@@ -24,7 +54,7 @@ static void check_halves(enum sdt_dtype dtype) {
 }
 
 static void check_wide(size_t n) {
-    char *src = malloc(8 * n + 1);
+    char *src = calloc(8 * n + 1, 1);
     float *x = numbers(n, 3.f), *got = blank(n), *want = blank(n);
     if (!src)
         abort();
@@ -99,7 +129,7 @@ static void check_to_bf16(void) {
     free(x);
 }
 
-int main(void) {
+static void check_patterns(void) {
     static const char *names[] = {"F32", "F16", "BF16", "F64", "I64", "I32", "U8"};
     static const size_t sizes[] = {4, 2, 2, 8, 8, 4, 1};
     for (int i = 0; i < SDT_DTYPES; i++)
@@ -113,5 +143,16 @@ int main(void) {
     check_wide(1);
     check_wide(37);
     check_to_bf16();
-    return check_end("convert");
 }
+
+const struct operation convert_operations[] = {
+    {.name = "convert_to",
+     .grid = convert_grid,
+     .make = convert_make,
+     .plain = convert_plain,
+     .cpu = convert_cpu,
+     .cuda = convert_cuda,
+     .float32 = true,
+     .more = check_patterns},
+    {0},
+};

@@ -1,11 +1,7 @@
-/* Linear layers: odd sizes, every epilogue and gate, other alignments; weights of every type,
- * packed or not, and any number of rows, give the same bits, with each micro-kernel of this
- * processor. */
+/* Linear layers: odd sizes, every epilogue and gate; weights of every type, packed or not, and any
+ * number of rows, give the same bits, with each micro-kernel of this processor. */
 #include "kernels/cpu/micro_kernel.h"
-#include "kernels/reference.h"
-#include "tests/kernels/check.h"
-
-static const double tolerance = 3e-6;
+#include "tests/kernels/operation.h"
 
 static void *packed_weight(enum sdt_dtype dtype, int n, int k, const void *w) {
     size_t size = sdt_packed_size(dtype, n, k);
@@ -17,54 +13,129 @@ static void *packed_weight(enum sdt_dtype dtype, int n, int k, const void *w) {
     return packed;
 }
 
-static void check_linear(int rows, int n, int k, enum sdt_epilogue epilogue, int with_bias) {
-    size_t ny = (size_t)rows * n;
-    float *x = numbers((size_t)rows * k, 1.f), *w = numbers((size_t)n * k, 1.f);
-    float *bias = with_bias ? numbers(n, 1.f) : NULL;
-    float *got = blank(ny), *want = blank(ny);
-    void *packed = packed_weight(SDT_F32, n, k, w);
-    sdt_linear(rows, n, k, x, sdt_plain_weight(w), bias, epilogue, got);
-    sdt_linear_reference(rows, n, k, x, w, bias, epilogue, want);
-    check_near(ny, got, want, tolerance, "linear %d x %d x %d, epilogue %d", rows, n, k, epilogue);
+/* ---- linear: rows, n, k, epilogue, bias ------------------------------------------------------ */
 
-    float *shifted = blank((size_t)rows * k + 1), *y = blank(ny + 1);
-    memcpy(shifted + 1, x, (size_t)rows * k * sizeof *x);
-    sdt_linear(rows, n, k, shifted + 1, (struct sdt_weight){packed, SDT_F32, 1}, bias, epilogue,
-               y + 1);
-    check_bits(ny, y + 1, got, "linear %d x %d x %d packed, aligned otherwise", rows, n, k);
+static void linear_grid(const struct operation *operation) {
+    static const int rows[] = {1, 3, 7, 128}, ns[] = {1, 5, 48, 131}, ks[] = {1, 3, 17, 400};
+    int i = 0;
+    if (backend.kind != BODIES)
+        for (size_t r = 0; r < COUNT(rows); r++)
+            for (size_t n = 0; n < COUNT(ns); n++)
+                for (size_t k = 0; k < COUNT(ks); k++, i++)
+                    for (int mode = 0; mode < 6; mode++)
+                        if (backend.kind == GPU || mode / 3 == (i + mode % 3) % 2)
+                            TRY(rows[r], ns[n], ks[k], mode % 3, mode / 3);
+    TRY(1, 1, 1, SDT_EPILOGUE_NONE, 0);
+    TRY(3, 12, 20, SDT_EPILOGUE_SILU, 1);
+    TRY(65, 50, 33, SDT_EPILOGUE_GELU_TANH, 1);
+    TRY(64, 129, 16, SDT_EPILOGUE_NONE, 1);
+    if (backend.kind == CPU)
+        TRY(4, 64, 8960, SDT_EPILOGUE_NONE, 1);
+    if (backend.kind == GPU && !small) {
+        for (int epilogue = 0; epilogue < 3; epilogue++)
+            TRY(257, 1536, 1536, epilogue, 1);
+        TRY(64, 256, 8960, SDT_EPILOGUE_NONE, 1);
+    }
+}
+
+/* Products of order 1 on GPUs, where bfloat16 is held to the size of the result. */
+static float weight_scale(const struct call *c) {
+    return backend.kind == GPU ? 2.f / sqrtf((float)c->size[2]) : 1.f;
+}
+
+static void linear_make(struct call *c) {
+    size_t rows = (size_t)c->size[0], n = (size_t)c->size[1], k = (size_t)c->size[2];
+    in(c, rows * k, 1.f)->row = k;
+    in(c, n * k, weight_scale(c));
+    in_if(c, c->size[4], c->dtype, n, 1.f);
+    struct array *y = out(c, rows * n);
+    y->row = n;
+    y->limits.gpu = k > 1000 ? 5e-6 : 0.; /* one chain of sums */
+}
+static enum sdt_epilogue epilogue_of(const struct call *c) { return (enum sdt_epilogue)c->size[3]; }
+static void linear_plain(struct call *c) {
+    sdt_linear_reference(c->size[0], c->size[1], c->size[2], at(c, 0), at(c, 1), at(c, 2),
+                         epilogue_of(c), at(c, 3));
+}
+static void linear_cpu(struct call *c) {
+    sdt_linear(c->size[0], c->size[1], c->size[2], at(c, 0), sdt_plain_weight(at(c, 1)), at(c, 2),
+               epilogue_of(c), at(c, 3));
+}
+static void linear_cuda(struct call *c) {
+    done(c, sdt_cuda_linear(cuda, c->dtype, c->size[0], c->size[1], c->size[2], at(c, 0), at(c, 1),
+                            at(c, 2), epilogue_of(c), at(c, 3)));
+}
+
+/* Packed weights, with arrays aligned otherwise. */
+static void linear_also(struct call *c) {
+    size_t nx = c->array[0].n, ny = c->array[3].n;
+    float *x = blank(nx + 1), *y = blank(ny + 1);
+    void *packed = packed_weight(SDT_F32, c->size[1], c->size[2], at(c, 1));
+    memcpy(x + 1, at(c, 0), nx * sizeof *x);
+    sdt_linear(c->size[0], c->size[1], c->size[2], x + 1, (struct sdt_weight){packed, SDT_F32, 1},
+               at(c, 2), epilogue_of(c), y + 1);
+    check_bits(ny, y + 1, at(c, 3), "linear %d x %d x %d packed, aligned otherwise", c->size[0],
+               c->size[1], c->size[2]);
     free(x);
-    free(w);
-    free(bias);
-    free(got);
-    free(want);
-    free(shifted);
     free(y);
     free(packed);
 }
 
-static void check_residual(int rows, int n, int k, int gates, int with_bias) {
-    size_t ny = (size_t)rows * n;
-    float *x = numbers((size_t)rows * k, 1.f), *w = numbers((size_t)n * k, 1.f);
-    float *bias = with_bias ? numbers(n, 1.f) : NULL;
-    float *a = gates & 1 ? numbers(n, 1.f) : NULL, *b = gates & 2 ? numbers(n, 1.f) : NULL;
-    float *got = numbers(ny, 2.f), *want = copy_of(ny, got), *again = copy_of(ny, got);
-    float *scratch = blank(sdt_linear_residual_scratch(rows));
-    void *packed = packed_weight(SDT_F32, n, k, w);
-    sdt_linear_residual(rows, n, k, x, sdt_plain_weight(w), bias, a, b, got, scratch);
-    sdt_linear_residual_reference(rows, n, k, x, w, bias, a, b, want);
-    check_near(ny, got, want, tolerance, "residual %d x %d x %d, gates %d", rows, n, k, gates);
-    sdt_linear_residual(rows, n, k, x, (struct sdt_weight){packed, SDT_F32, 1}, bias, a, b, again,
-                        scratch);
-    check_bits(ny, again, got, "residual %d x %d x %d packed", rows, n, k);
-    free(x);
-    free(w);
-    free(bias);
-    free(a);
-    free(b);
-    free(got);
-    free(want);
+/* ---- linear_residual: rows, n, k, gates, bias ------------------------------------------------ */
+
+static void residual_grid(const struct operation *operation) {
+    static const int rows[] = {1, 3, 7, 128}, ns[] = {1, 5, 48, 131}, ks[] = {1, 3, 17, 400};
+    static const int widths[] = {1, 8, 12, 31, 64};
+    int i = 0;
+    if (backend.kind != BODIES)
+        for (size_t r = 0; r < COUNT(rows); r++)
+            for (size_t n = 0; n < COUNT(ns); n++)
+                for (size_t k = 0; k < COUNT(ks); k++, i++)
+                    TRY(rows[r], ns[n], ks[k], i % 4, i / 4 % 2);
+    else
+        for (size_t n = 0; n < COUNT(widths); n++)
+            for (int given = 0; given < 8; given++)
+                TRY(3, widths[n], 5, given % 4, given / 4);
+    for (int gates = 0; gates < 4; gates++)
+        TRY(7 + 60 * gates, 66, 12 + gates, gates, 1);
+    if (backend.kind == GPU && !small)
+        TRY(130, 1536, 1536, 3, 1);
+}
+static void residual_make(struct call *c) {
+    size_t rows = (size_t)c->size[0], n = (size_t)c->size[1], k = (size_t)c->size[2];
+    in(c, rows * k, 1.f)->row = k;
+    in(c, n * k, weight_scale(c));
+    in_if(c, c->size[4], c->dtype, n, 1.f);
+    in_if(c, c->size[3] & 1, SDT_F32, n, 1.f);
+    in_if(c, c->size[3] & 2, SDT_F32, n, 1.f);
+    struct array *y = in_out(c, rows * n, 2.f);
+    y->row = n;
+    y->limits.gpu = k > 1000 ? 5e-6 : 0.;
+}
+static void residual_plain(struct call *c) {
+    sdt_linear_residual_reference(c->size[0], c->size[1], c->size[2], at(c, 0), at(c, 1), at(c, 2),
+                                  at(c, 3), at(c, 4), at(c, 5));
+}
+static void residual_with(struct call *c, struct sdt_weight w, float *y) {
+    sdt_linear_residual(c->size[0], c->size[1], c->size[2], at(c, 0), w, at(c, 2), at(c, 3),
+                        at(c, 4), y,
+                        scratch(sdt_linear_residual_scratch(c->size[0]) * sizeof(float)));
+}
+static void residual_cpu(struct call *c) { residual_with(c, sdt_plain_weight(at(c, 1)), at(c, 5)); }
+static void residual_cuda(struct call *c) {
+    done(c, sdt_cuda_linear_residual(
+                cuda, c->dtype, c->size[0], c->size[1], c->size[2], at(c, 0), at(c, 1), at(c, 2),
+                at(c, 3), at(c, 4), at(c, 5),
+                scratch(sdt_cuda_linear_residual_scratch(c->dtype, c->size[0], c->size[1]))));
+}
+static void residual_also(struct call *c) {
+    const struct array *y = &c->array[5];
+    float *again = copy_of(y->n, y->start);
+    void *packed = packed_weight(SDT_F32, c->size[1], c->size[2], at(c, 1));
+    residual_with(c, (struct sdt_weight){packed, SDT_F32, 1}, again);
+    check_bits(y->n, again, y->at, "residual %d x %d x %d packed", c->size[0], c->size[1],
+               c->size[2]);
     free(again);
-    free(scratch);
     free(packed);
 }
 
@@ -172,8 +243,8 @@ static void check_variant(const char *name, int fused) {
         check_rows(200, 600, 33, 3);
         check_types(5, 131, 301);
         check_types(19, 56, 40);
-        check_linear(7, 131, 400, SDT_EPILOGUE_SILU, 1);
-        check_residual(7, 24, 400, 3, 1);
+        operation_try(&linear_operations[0], (const int[SIZES]){7, 131, 400, SDT_EPILOGUE_SILU, 1});
+        operation_try(&linear_operations[1], (const int[SIZES]){7, 24, 400, 3, 1});
         sdt__micro_kernel_choose(own);
     }
     free(x);
@@ -182,17 +253,7 @@ static void check_variant(const char *name, int fused) {
     free(got);
 }
 
-int main(void) {
-    static const int rows[] = {1, 3, 7, 128}, ns[] = {1, 5, 48, 131}, ks[] = {1, 3, 17, 400};
-    int i = 0;
-    for (size_t r = 0; r < COUNT(rows); r++)
-        for (size_t n = 0; n < COUNT(ns); n++)
-            for (size_t k = 0; k < COUNT(ks); k++, i++) {
-                for (int epilogue = 0; epilogue < 3; epilogue++)
-                    check_linear(rows[r], ns[n], ks[k], epilogue, (i + epilogue) % 2);
-                check_residual(rows[r], ns[n], ks[k], i % 4, i / 4 % 2);
-            }
-    check_linear(4, 64, 8960, SDT_EPILOGUE_NONE, 1);
+static void check_bits_of_products(void) {
     check_rows(33, 40, 257, 257);
     check_rows(400, 530, 257, 9);
     for (int n = 8; n < 200; n += 24)
@@ -205,5 +266,28 @@ int main(void) {
     check_variant("avx2", 1);
     check_variant("avx512", 1);
     fprintf(stderr, "micro-kernel of this processor: %s\n", sdt__micro_kernel()->name);
-    return check_end("linear");
 }
+
+const struct operation linear_operations[] = {
+    {.name = "linear",
+     .grid = linear_grid,
+     .make = linear_make,
+     .plain = linear_plain,
+     .cpu = linear_cpu,
+     .cuda = linear_cuda,
+     .limits = {.f32 = 3e-6},
+     .by_rows = true,
+     .also = linear_also,
+     .more = check_bits_of_products},
+    {.name = "linear_residual",
+     .grid = residual_grid,
+     .make = residual_make,
+     .plain = residual_plain,
+     .cpu = residual_cpu,
+     .cuda = residual_cuda,
+     .limits = {.f32 = 3e-6, .bodies = 0x1p-6, .l2 = 6e-3}, /* the product is rounded as well */
+     .by_rows = true,
+     .ways = true,
+     .also = residual_also},
+    {0},
+};

@@ -1,20 +1,30 @@
 /* The CUDA convolution on the host: kernels/cuda/conv_tile.h drives the same loads, fragments,
- * products and stores that kernels/cuda/conv.cu makes on a GPU, with ldmatrix and mma as the PTX
- * manual lays them out, against the reference. Shared memory starts each step as NaN, every output
- * must be written once, and eight rows of a fragment must lie in different banks. Needs no GPU and
- * no CUDA. */
+ * products and stores that kernels/cuda/conv.cu makes on a GPU in bfloat16, with ldmatrix and
+ * mma as the PTX manual lays them out. Shared memory starts each step as NaN, every output must
+ * be written once, and eight rows of a fragment must lie in different banks. In float32 the same
+ * way is gone with float32 numbers. */
+#include "kernels/cuda/bodies.h"
 #include "kernels/cuda/conv_tile.h"
-#include "kernels/reference.h"
+#include "kernels/cuda/scratch.h"
 #include "tests/kernels/check.h"
+#include "tests/kernels/cuda_launch.h"
 
 enum { LANES = 32, LOADED_AT_ONCE = SDT__CONV_THREADS / SDT__CONV_CHUNKS };
 
 struct arrays {
-    const float *x[3]; /* those that are not zeros */
-    const float *w, *bias, *residual;
-    float *y[2];
+    enum sdt_dtype dtype;
+    const void *x[3]; /* those that are not zeros */
+    const void *w, *residual;
+    const float *bias;
+    void *y[2];
     int *written; /* [pixels, out] */
 };
+
+static float number(const struct arrays *arrays, const void *x, size_t i) {
+    float v;
+    body_load(arrays->dtype, 1, x, i, &v);
+    return v;
+}
 
 /* PTX: lane l gets elements 2 (l % 4) and the next of row l / 4 of each matrix; rows of matrix j
  * are named by lanes 8 j to 8 j + 7. */
@@ -63,16 +73,17 @@ static void load_step(const struct sdt__conv_shape *shape, const struct arrays *
             float *to = a + sdt__conv_swizzle(row, chunk);
             for (int i = 0; i < SDT__CONV_CHUNK; i++)
                 to[i] = place >= 0 && c + i < shape->in
-                            ? arrays->x[frame][(size_t)place * shape->in + c + i]
+                            ? number(arrays, arrays->x[frame], (size_t)place * shape->in + c + i)
                             : 0.f;
         }
         for (int row = thread / SDT__CONV_CHUNKS; row < block.columns; row += LOADED_AT_ONCE) {
             int o = first_channel + row;
             float *to = b + sdt__conv_swizzle(row, chunk);
             for (int i = 0; i < SDT__CONV_CHUNK; i++)
-                to[i] = o < shape->out && c + i < shape->in
-                            ? arrays->w[sdt__conv_weights(shape, o, frame, tap) + c + i]
-                            : 0.f;
+                to[i] =
+                    o < shape->out && c + i < shape->in
+                        ? number(arrays, arrays->w, sdt__conv_weights(shape, o, frame, tap) + c + i)
+                        : 0.f;
         }
     }
 }
@@ -127,8 +138,9 @@ static void store(const struct sdt__conv_shape *shape, const struct arrays *arra
                     int second = o >= shape->channels;
                     size_t at =
                         (size_t)pixel * shape->channels + o - (second ? shape->channels : 0);
-                    arrays->y[second][at] = sum[m][n][lane][i] + arrays->bias[o] +
-                                            (arrays->residual ? arrays->residual[at] : 0.f);
+                    float y = sum[m][n][lane][i] + arrays->bias[o] +
+                              (arrays->residual ? number(arrays, arrays->residual, at) : 0.f);
+                    body_store(arrays->dtype, 1, arrays->y[second], at, &y);
                     arrays->written[(size_t)pixel * shape->out + o]++;
                 }
 }
@@ -152,61 +164,61 @@ static void run(const struct sdt__conv_shape *shape, const struct arrays *arrays
     }
 }
 
-/* halves: two output frames (upsampling in time); zeros: frames before the start of the clip */
-static void check(struct sdt_conv conv, int halves, int with_residual, int zeros) {
-    int scale = conv.upsample ? 2 : 1;
-    struct sdt__conv_shape shape = {.in = conv.in,
-                                    .out = conv.out,
-                                    .kt = conv.kt,
-                                    .ks = conv.ks,
-                                    .height = conv.height,
-                                    .width = conv.width,
-                                    .upsample = conv.upsample,
-                                    .rows = conv.height * scale,
-                                    .cols = conv.width * scale,
-                                    .channels = halves ? conv.out / 2 : conv.out};
-    size_t frame = (size_t)conv.height * conv.width * conv.in;
-    size_t pixels = sdt__conv_pixels(&shape), n = pixels * conv.out;
-    float *w = numbers((size_t)conv.out * conv.kt * conv.ks * conv.ks * conv.in, 1.f);
-    float *bias = numbers(conv.out, 1.f), *residual = with_residual ? numbers(n, 1.f) : NULL;
-    float *got = blank(n), *want = blank(n), *frames[3] = {NULL};
-    int *written = calloc(n, sizeof *written);
-    if (!written)
+/* channels: of one output frame; out is that, or twice that for two. */
+static enum sdt_status convolve(const struct sdt_conv *conv, int channels, const void *const *x,
+                                struct arrays arrays) {
+    int scale = conv->upsample ? 2 : 1;
+    struct sdt__conv_shape shape = {.in = conv->in,
+                                    .out = conv->out,
+                                    .kt = conv->kt,
+                                    .ks = conv->ks,
+                                    .height = conv->height,
+                                    .width = conv->width,
+                                    .upsample = conv->upsample,
+                                    .rows = conv->height * scale,
+                                    .cols = conv->width * scale,
+                                    .channels = channels};
+    size_t n = (size_t)sdt__conv_pixels(&shape) * (size_t)conv->out, once = 0;
+    arrays.written = calloc(n, sizeof *arrays.written);
+    if (!arrays.written)
         abort();
-    struct arrays arrays = {.w = w, .bias = bias, .residual = residual, .written = written};
-    arrays.y[0] = got;
-    arrays.y[1] = got + pixels * shape.channels;
-    for (int t = zeros < conv.kt ? zeros : conv.kt; t < conv.kt; t++) {
-        frames[t] = numbers(frame, 1.f);
-        arrays.x[shape.frames] = frames[t];
-        shape.time[shape.frames++] = t;
-    }
-    const float *x[3] = {frames[0], frames[1], frames[2]};
+    for (int t = 0; t < conv->kt; t++)
+        if (x[t]) {
+            arrays.x[shape.frames] = x[t];
+            shape.time[shape.frames++] = t;
+        }
     run(&shape, &arrays);
-    if (halves)
-        sdt_time_upsample_reference(conv.height, conv.width, shape.channels, x, w, bias, want,
-                                    want + pixels * shape.channels);
-    else
-        sdt_conv_frame_reference(&conv, x, w, bias, residual, want);
-    check_near(n, got, want, 3e-6, "conv %d->%d k%d,%d of %dx%d%s", conv.in, conv.out, conv.kt,
-               conv.ks, conv.height, conv.width, conv.upsample ? " enlarged" : "");
-    size_t once = 0;
-    while (once < n && written[once] == 1)
+    while (once < n && arrays.written[once] == 1)
         once++;
-    check_count++;
     if (once < n) {
-        check_failures++;
-        fprintf(stderr, "conv %d->%d: output %zu was written %d times\n", conv.in, conv.out, once,
-                written[once]);
+        launch_faults++;
+        fprintf(stderr, "conv %d->%d: output %zu was written %d times\n", conv->in, conv->out, once,
+                arrays.written[once]);
     }
-    for (int t = 0; t < 3; t++)
-        free(frames[t]);
-    free(written);
-    free(w);
-    free(bias);
-    free(residual);
-    free(got);
-    free(want);
+    free(arrays.written);
+    return SDT_OK;
+}
+
+enum sdt_status sdt_cuda_conv_frame(struct sdt_cuda *cuda, enum sdt_dtype dtype,
+                                    const struct sdt_conv *conv, const void *const *x,
+                                    const void *w, const float *bias, const void *residual, void *y,
+                                    void *scratch) {
+    (void)cuda, (void)scratch;
+    return convolve(
+        conv, conv->out, x,
+        (struct arrays){
+            .dtype = dtype, .w = w, .bias = bias, .residual = residual, .y = {y, NULL}});
+}
+
+enum sdt_status sdt_cuda_time_upsample(struct sdt_cuda *cuda, enum sdt_dtype dtype, int height,
+                                       int width, int channels, const void *const *x, const void *w,
+                                       const float *bias, void *first, void *second,
+                                       void *scratch) {
+    (void)cuda, (void)scratch;
+    struct sdt_conv both = sdt__time_half(height, width, channels);
+    both.out = 2 * channels;
+    return convolve(&both, channels, x,
+                    (struct arrays){.dtype = dtype, .w = w, .bias = bias, .y = {first, second}});
 }
 
 /* A tile's places are all different, and the eight rows of a matrix lie in different banks. */
@@ -242,29 +254,7 @@ static void check_blocks(void) {
     }
 }
 
-int main(void) {
-    static const int size[][2] = {{1, 1}, {1, 7}, {4, 6}, {9, 17}, {2, 130}};
-    static const int channels[][2] = {{1, 1}, {4, 3}, {6, 8}, {8, 12}, {33, 5}, {16, 40}};
-    int i = 0;
+void check_conv_parts(void) {
     check_banks();
     check_blocks();
-    for (size_t s = 0; s < COUNT(size); s++)
-        for (size_t c = 0; c < COUNT(channels); c++)
-            for (int shape = 0; shape < 8; shape++, i++) {
-                struct sdt_conv conv = {channels[c][0],    channels[c][1], shape & 1 ? 3 : 1,
-                                        shape & 2 ? 3 : 1, size[s][0],     size[s][1],
-                                        shape >> 2};
-                check(conv, 0, i % 2 == 0, i % 4);
-            }
-    check((struct sdt_conv){96, 96, 3, 3, 5, 6, 0}, 0, 1, 0);
-    check((struct sdt_conv){96, 3, 3, 3, 5, 6, 0}, 0, 0, 1);
-    check((struct sdt_conv){40, 200, 1, 3, 5, 6, 1}, 0, 0, 0);
-    check((struct sdt_conv){64, 256, 1, 1, 13, 11, 0}, 0, 1, 0);
-    check((struct sdt_conv){24, 64, 3, 3, 3, 50, 0}, 0, 0, 0);
-    for (int zeros = 0; zeros < 4; zeros++) {
-        check((struct sdt_conv){1, 2, 3, 1, 1, 1, 0}, 1, 0, zeros);
-        check((struct sdt_conv){5, 10, 3, 1, 5, 7, 0}, 1, 0, zeros);
-        check((struct sdt_conv){48, 96, 3, 1, 9, 20, 0}, 1, 0, zeros);
-    }
-    return check_end("cuda conv");
 }
