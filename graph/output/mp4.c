@@ -11,7 +11,8 @@
 
 #ifndef HAVE_LIBAV
 
-enum sdt_status sdt__check_film(enum sdt__film film, const char *name, struct sdt_error *err) {
+/* Always SDT_ERROR_UNSUPPORTED. */
+static enum sdt_status check_film(enum sdt__film film, const char *name, struct sdt_error *err) {
     (void)film;
     return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
                     "%s: this stardit was built without libav (configure --with-libav); write .y4m "
@@ -23,7 +24,7 @@ enum sdt_status sdt__write_film(const struct sdt_video *video, enum sdt__film fi
                                 const char *encoder, const char *file, const char *name,
                                 struct sdt_error *err) {
     (void)video, (void)encoder, (void)file;
-    return sdt__check_film(film, name, err);
+    return check_film(film, name, err);
 }
 
 #else
@@ -115,7 +116,8 @@ static enum sdt_status find_encoder(const struct recipe *recipe, const char *wan
                     !wanted && recipe->otherwise ? recipe->otherwise : "");
 }
 
-enum sdt_status sdt__check_film(enum sdt__film film, const char *name, struct sdt_error *err) {
+/* SDT_ERROR_UNSUPPORTED where libav has no encoder for this film. */
+static enum sdt_status check_film(enum sdt__film film, const char *name, struct sdt_error *err) {
     const AVCodec *encoder;
 
     return find_encoder(&recipes[film], NULL, name, &encoder, err);
@@ -351,3 +353,19 @@ end:
 }
 
 #endif
+
+/* One film of libav's as a format. */
+#define FILM(name, film)                                                                           \
+    static enum sdt_status check_##name(const char *path, struct sdt_error *err) {                 \
+        return check_film(film, path, err);                                                        \
+    }                                                                                              \
+    static enum sdt_status write_##name(const struct sdt_video *video, const char *file,           \
+                                        const char *path, struct sdt_error *err) {                 \
+        return sdt__write_film(video, film, NULL, file, path, err);                                \
+    }                                                                                              \
+    const struct sdt__format sdt__format_##name = {                                                \
+        .ending = "." #name, .check = check_##name, .write = write_##name};
+FILM(mp4, SDT__FILM_MP4)
+FILM(webm, SDT__FILM_WEBM)
+FILM(gif, SDT__FILM_GIF)
+FILM(webp, SDT__FILM_WEBP)

@@ -32,8 +32,22 @@ enum sdt_status sdt__write_png(int height, int width, const uint8_t *rgb, const 
     return status;
 }
 
-enum sdt_status sdt__write_frames(const struct sdt_video *video, const char *folder,
-                                  const char *name, struct sdt_error *err) {
+/* One frame as a picture. */
+static enum sdt_status write_picture(const struct sdt_video *video, const char *file,
+                                     const char *name, struct sdt_error *err) {
+    uint8_t *rgb = malloc((size_t)video->height * (size_t)video->width * 3);
+    if (!rgb)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for a frame of %dx%d", name,
+                        video->width, video->height);
+    sdt__frame_rgb(video, 0, rgb);
+    enum sdt_status status = sdt__write_png(video->height, video->width, rgb, file, name, err);
+    free(rgb);
+    return status;
+}
+
+/* 00000.png and so on in the folder. */
+static enum sdt_status write_frames(const struct sdt_video *video, const char *folder,
+                                    const char *name, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     const size_t size = strlen(folder) + 32;
     uint8_t *rgb = malloc((size_t)video->height * (size_t)video->width * 3);
@@ -51,3 +65,7 @@ enum sdt_status sdt__write_frames(const struct sdt_video *video, const char *fol
     free(file);
     return status;
 }
+
+const struct sdt__format sdt__format_png = {
+    .ending = ".png", .note = "for one frame", .most_frames = 1, .write = write_picture};
+const struct sdt__format sdt__format_frames = {.write = write_frames};

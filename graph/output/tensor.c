@@ -4,8 +4,9 @@
 
 #include <stdlib.h>
 
-enum sdt_status sdt__write_tensor(const struct sdt_video *video, const char *path,
-                                  struct sdt_error *err) {
+static enum sdt_status write_tensor(const struct sdt_video *video, const char *path,
+                                    const char *name, struct sdt_error *err) {
+    (void)name; /* the path again */
     enum sdt_status status;
     const size_t plane = (size_t)video->height * (size_t)video->width;
     const size_t count = plane * (size_t)video->frames * 3;
@@ -34,3 +35,6 @@ enum sdt_status sdt__write_tensor(const struct sdt_video *video, const char *pat
     free(values);
     return status;
 }
+
+const struct sdt__format sdt__format_safetensors = {
+    .ending = ".safetensors", .itself = true, .write = write_tensor};

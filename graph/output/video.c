@@ -1,39 +1,28 @@
-/* Which writer a path means, and what all of them have in common. */
+/* Which format a path means, and what all of them have in common. */
 #include "graph/output/writer.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
-enum format {
-    FORMAT_MP4,
-    FORMAT_WEBM,
-    FORMAT_GIF,
-    FORMAT_WEBP,
-    FORMAT_Y4M,
-    FORMAT_TENSOR,
-    FORMAT_PNG,
-    FORMAT_FRAMES,
-    FORMAT_STDOUT /* y4m */
-};
+/* ".mp4, .webm, ... .png for one frame" */
+static void list_endings(size_t size, char *text /* [size] */) {
+    size_t at = 0;
+    for (int i = 0; sdt__formats[i] && at < size; i++) {
+        const struct sdt__format *format = sdt__formats[i];
+        if (format->ending)
+            at += (size_t)snprintf(text + at, size - at, "%s%s%s%s", at ? ", " : "", format->ending,
+                                   format->note ? " " : "", format->note ? format->note : "");
+    }
+}
 
-static const struct ending {
-    const char *text;
-    enum format format;
-} endings[] = {
-    {".mp4", FORMAT_MP4},
-    {".webm", FORMAT_WEBM},
-    {".gif", FORMAT_GIF},
-    {".webp", FORMAT_WEBP},
-    {".y4m", FORMAT_Y4M},
-    {".png", FORMAT_PNG},
-    {".safetensors", FORMAT_TENSOR},
-};
+static bool is_stdout(const char *path) { return !strcmp(path, "-"); }
 
-static enum sdt_status find_format(const char *path, enum format *format, struct sdt_error *err) {
-    if (!strcmp(path, "-")) {
-        *format = FORMAT_STDOUT;
+static enum sdt_status find_format(const char *path, const struct sdt__format **format,
+                                   struct sdt_error *err) {
+    if (is_stdout(path)) {
+        *format = &sdt__format_y4m;
         return SDT_OK;
     }
     size_t length = strlen(path);
@@ -51,72 +40,52 @@ static enum sdt_status find_format(const char *path, enum format *format, struct
         return sdt_fail(err, SDT_ERROR_USAGE, "%s: give the output a name of its own",
                         path[0] ? path : "the empty output path");
     const char *dot = slash ? NULL : strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
-        if (strcasecmp(dot, endings[i].text) == 0) {
+    for (int i = 0; dot && sdt__formats[i]; i++)
+        if (sdt__formats[i]->ending && strcasecmp(dot, sdt__formats[i]->ending) == 0) {
             if (dot == name)
                 return sdt_fail(err, SDT_ERROR_USAGE, "%s: no name before the ending", path);
-            *format = endings[i].format;
+            *format = sdt__formats[i];
             return SDT_OK;
         }
-    if (dot && dot != name)
-        return sdt_fail(
-            err, SDT_ERROR_USAGE,
-            "%s: unknown ending %s (.mp4, .webm, .gif, .webp, .y4m, .safetensors, .png for "
-            "one frame, or a folder for PNG files: no ending or / at the end)",
-            path, dot);
-    *format = FORMAT_FRAMES;
+    if (dot && dot != name) {
+        char endings[200];
+        list_endings(sizeof endings, endings);
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%s: unknown ending %s (%s, or a folder for PNG files: no ending or / at "
+                        "the end)",
+                        path, dot, endings);
+    }
+    *format = &sdt__format_frames;
     return SDT_OK;
 }
 
-static enum sdt__target_kind kind_of(enum format format) {
-    return format == FORMAT_FRAMES ? SDT__TARGET_FOLDER : SDT__TARGET_FILE;
+static enum sdt__target_kind kind_of(const struct sdt__format *format) {
+    return format->ending ? SDT__TARGET_FILE : SDT__TARGET_FOLDER;
 }
 
-static bool is_film(enum format format) { return format <= FORMAT_WEBP; }
-
-static enum sdt__film film_of(enum format format) {
-    return format == FORMAT_MP4    ? SDT__FILM_MP4
-           : format == FORMAT_WEBM ? SDT__FILM_WEBM
-           : format == FORMAT_GIF  ? SDT__FILM_GIF
-                                   : SDT__FILM_WEBP;
-}
-
-/* One frame as a picture. */
-static enum sdt_status write_picture(const struct sdt_video *video, const char *file,
-                                     const char *name, struct sdt_error *err) {
-    uint8_t *rgb = malloc((size_t)video->height * (size_t)video->width * 3);
-    if (!rgb)
-        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for a frame of %dx%d", name,
-                        video->width, video->height);
-    sdt__frame_rgb(video, 0, rgb);
-    enum sdt_status status = sdt__write_png(video->height, video->width, rgb, file, name, err);
-    free(rgb);
-    return status;
-}
-
-static enum sdt_status check_path(const char *path, bool force, enum format *format,
+static enum sdt_status check_path(const char *path, bool force, const struct sdt__format **format,
                                   struct sdt_error *err) {
     enum sdt_status status = find_format(path, format, err);
 
-    if (status == SDT_OK && is_film(*format))
-        status = sdt__check_film(film_of(*format), path, err);
-    if (status == SDT_OK && *format == FORMAT_STDOUT && isatty(STDOUT_FILENO))
+    if (status == SDT_OK && (*format)->check)
+        status = (*format)->check(path, err);
+    if (status == SDT_OK && is_stdout(path) && isatty(STDOUT_FILENO))
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "-: a y4m stream on a terminal; give a file, or a program that reads it");
-    if (status == SDT_OK && *format != FORMAT_STDOUT)
+    if (status == SDT_OK && !is_stdout(path))
         status = sdt__target_check(path, kind_of(*format), force, err);
     return status;
 }
 
 enum sdt_status sdt_video_check_path(const char *path, bool force, struct sdt_error *err) {
-    enum format format;
+    const struct sdt__format *format;
 
     return check_path(path, force, &format, err);
 }
 
 enum sdt_status sdt_video_write(const struct sdt_video *video, const char *path, bool force,
                                 struct sdt_error *err) {
-    enum format format;
+    const struct sdt__format *format;
     char *partial = NULL;
     enum sdt_status status;
 
@@ -126,26 +95,21 @@ enum sdt_status sdt_video_write(const struct sdt_video *video, const char *path,
     status = check_path(path, force, &format, err);
     if (status != SDT_OK)
         return status;
-    if (format == FORMAT_PNG && video->frames > 1)
+    if (is_stdout(path))
+        return format->write(video, NULL, "standard output", err);
+    if (format->most_frames > 0 && video->frames > format->most_frames) {
+        int stem = (int)(strlen(path) - strlen(format->ending));
         return sdt_fail(err, SDT_ERROR_USAGE,
-                        "%s: one .png holds one frame, not %d; a folder (%.*s/) would hold them",
-                        path, video->frames, (int)strlen(path) - 4, path);
-    if (format == FORMAT_TENSOR)
-        return sdt__write_tensor(video, path, err);
-    if (format == FORMAT_STDOUT)
-        return sdt__write_y4m(video, NULL, "standard output", err);
+                        "%s: one %s holds one frame, not %d; a folder (%.*s/) would hold them",
+                        path, format->ending, video->frames, stem, path);
+    }
+    if (format->itself)
+        return format->write(video, path, path, err);
 
     status = sdt__target_begin(path, kind_of(format), &partial, err);
     if (status != SDT_OK)
         return status;
-    if (is_film(format))
-        status = sdt__write_film(video, film_of(format), NULL, partial, path, err);
-    else if (format == FORMAT_Y4M)
-        status = sdt__write_y4m(video, partial, path, err);
-    else if (format == FORMAT_PNG)
-        status = write_picture(video, partial, path, err);
-    else
-        status = sdt__write_frames(video, partial, path, err);
+    status = format->write(video, partial, path, err);
     if (status == SDT_OK)
         return sdt__target_commit(partial, path, kind_of(format), force, err);
     sdt__target_abandon(partial, kind_of(format));

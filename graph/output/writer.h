@@ -1,4 +1,4 @@
-/* What the video writers share: pixels, frame rates, and the writers themselves.
+/* What the video writers share: pixels, frame rates, and what a format is.
  *
  * A writer gets the temporary `file` it fills (base/target.h; there already and empty) and the
  * `name` that the user knows it by, for messages. */
@@ -36,24 +36,29 @@ void sdt__rgb_to_yuv420(int height, int width, const uint8_t *rgb /* [height, wi
 enum sdt_status sdt__frame_rate(double fps, int *numerator, int *denominator,
                                 struct sdt_error *err);
 
-/* ---- the writers --------------------------------------------------------------------------- */
+/* ---- formats ------------------------------------------------------------------------------- */
 
-/* file NULL: standard output. */
-enum sdt_status sdt__write_y4m(const struct sdt_video *video, const char *file, const char *name,
-                               struct sdt_error *err);
-/* 00000.png and so on in the folder. */
-enum sdt_status sdt__write_frames(const struct sdt_video *video, const char *folder,
-                                  const char *name, struct sdt_error *err);
+/* A format of videos. Its file defines one `const struct sdt__format sdt__format_NAME`, and list.c
+ * has its line. */
+struct sdt__format {
+    const char *ending; /* ".y4m", met in any case; NULL: a folder */
+    const char *note;   /* what a list of endings says behind it, or NULL */
+    int most_frames;    /* 0: any number */
+    bool itself;        /* writes `name`, through a temporary name of its own */
+    /* Is it to be had here? SDT_ERROR_UNSUPPORTED with why not. NULL: always. */
+    enum sdt_status (*check)(const char *name, struct sdt_error *err);
+    enum sdt_status (*write)(const struct sdt_video *video, const char *file, const char *name,
+                             struct sdt_error *err);
+};
+extern const struct sdt__format *const sdt__formats[]; /* ended by NULL */
+/* A folder of 00000.png and so on; and what goes to standard output, with `file` NULL. */
+extern const struct sdt__format sdt__format_frames, sdt__format_y4m;
+
 enum sdt_status sdt__write_png(int height, int width, const uint8_t *rgb /* [height, width, 3] */,
                                const char *file, const char *name, struct sdt_error *err);
-/* Writes `path` itself, through a temporary name of its own. */
-enum sdt_status sdt__write_tensor(const struct sdt_video *video, const char *path,
-                                  struct sdt_error *err);
 
 /* What libav writes: H.264 (or MPEG-4 part 2) in mp4, VP9 in webm, GIF, WebP. */
 enum sdt__film { SDT__FILM_MP4, SDT__FILM_WEBM, SDT__FILM_GIF, SDT__FILM_WEBP };
-/* SDT_ERROR_UNSUPPORTED in a build without libav, or where libav has no encoder for it. */
-enum sdt_status sdt__check_film(enum sdt__film film, const char *name, struct sdt_error *err);
 /* encoder: libav's name of one, NULL: the film's own. */
 enum sdt_status sdt__write_film(const struct sdt_video *video, enum sdt__film film,
                                 const char *encoder, const char *file, const char *name,

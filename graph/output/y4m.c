@@ -8,8 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum sdt_status sdt__write_y4m(const struct sdt_video *video, const char *file, const char *name,
-                               struct sdt_error *err) {
+/* file NULL: standard output. */
+static enum sdt_status write_y4m(const struct sdt_video *video, const char *file, const char *name,
+                                 struct sdt_error *err) {
     enum sdt_status status;
     const size_t height = (size_t)video->height, width = (size_t)video->width;
     const size_t luma = height * width, chroma = (height + 1) / 2 * ((width + 1) / 2);
@@ -59,3 +60,5 @@ end:
     free(planes);
     return status;
 }
+
+const struct sdt__format sdt__format_y4m = {.ending = ".y4m", .write = write_y4m};
