@@ -16,18 +16,13 @@
  *
  *            at equal times its home. Ask StarPU to bring the inputs there *before* the task
  *            becomes visible: a transfer that starts on push hides behind the tasks queued in
- *            front. Append. When more tasks are queued than workers watch, wake one sleeper, unless
- *            one is waking already; the woken worker looks again and wakes the next.
+ *            front. Append. When more tasks are queued than workers watch, wake one
+ *            (schedulers/sleeper.h).
  *   pop      the highest non-empty priority of the own device. Nothing there: a CPU worker watches
  *            for the next push for a moment, giving its core away at every look, then sleeps until
  *            a push wakes it (going on would cost the other workers their core: `stardit-bench
  *            sched` shows stock policies with more workers than cores). A GPU worker's thread also
  *            drives its transfers, so it only yields.
- *
- * Waking is a system call and a change of threads, several empty tasks' worth: while tasks are
- * short somebody watches, and nobody is woken. While they are long everybody else sleeps, and
- * a push wakes one for each task. A burst of short tasks is gone before the first has
- * woken up, which then wakes nobody.
  *
  * A GPU worker takes its next task while one is running, to launch it without a gap. Never an
  * exchange: it may wait for its transfer long after the running task has ended, and whatever became
@@ -40,21 +35,15 @@
  *
  * Built into libstardit and as a module: STARPU_SCHED_LIB=pipedit.so STARPU_SCHED=pipedit works
  * with any StarPU program. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "schedulers/idle.h"
 #include "schedulers/policies.h"
+#include "schedulers/sleeper.h"
 #include "schedulers/tag.h"
 
-#include <linux/futex.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <starpu.h>
 #include <starpu_scheduler.h>
@@ -62,22 +51,16 @@
 #define PRIORITY_MIN (-15)
 #define PRIORITY_MAX 16
 #define PRIORITIES (PRIORITY_MAX - PRIORITY_MIN + 1)
-#define LOOKS 50 /* for a task, before a worker sleeps */
 
 /* One device: its deque and its idle workers. Cache lines of their own: deques are hot. */
 struct device {
     starpu_pthread_mutex_t mutex;
     struct starpu_task_list queue[PRIORITIES];
-    uint32_t nonempty; /* bit p: queue[p] holds a task */
-    int queued;        /* tasks in the deque; also read without the mutex */
-    double queued_us;  /* their expected lengths together */
-    int watching;      /* workers that will look at `queued` before they sleep; atomic */
-    int sleeping;      /* workers that will not */
-    bool waking;       /* one of them has been woken and is not running yet */
-    int asleep[STARPU_NMAXWORKERS]; /* by slot: 1 for those; futex word */
-    int nworkers;
-    int worker[STARPU_NMAXWORKERS];
-    double busy_until[STARPU_NMAXWORKERS]; /* expected end of each worker's task, us */
+    uint32_t nonempty;                     /* bit p: queue[p] holds a task */
+    int queued;                            /* tasks in the deque; also read without the mutex */
+    double queued_us;                      /* their expected lengths together */
+    struct sdt__sleepers workers;          /* all of them, and which ones sleep */
+    double busy_until[STARPU_NMAXWORKERS]; /* by slot: expected end of the worker's task, us */
 } __attribute__((aligned(128)));
 
 struct pipedit {
@@ -88,9 +71,14 @@ struct pipedit {
     /* tasks that a worker has popped and that have not ended, but for rounds: these end in another
      * thread. Written by that worker only */
     int under_way[STARPU_NMAXWORKERS];
-    bool rested[STARPU_NMAXWORKERS]; /* slept since its last task; written by that worker only */
     struct device device[STARPU_MAXNODES];
 };
+
+/* The most urgent task of a deque that holds one. */
+static struct starpu_task *first_task(void *of) {
+    struct device *device = of;
+    return starpu_task_list_begin(&device->queue[31 - __builtin_clz(device->nonempty)]);
+}
 
 static void init_policy(unsigned context) {
     struct pipedit *policy = NULL;
@@ -108,13 +96,18 @@ static void init_policy(unsigned context) {
             device_of_node[node] = policy->ndevices++;
         struct device *device = &policy->device[device_of_node[node]];
         policy->device_of[w] = device_of_node[node];
-        policy->slot_of[w] = device->nworkers;
-        device->worker[device->nworkers++] = (int)w;
+        policy->slot_of[w] = device->workers.nworkers;
+        device->workers.worker[device->workers.nworkers++] = (int)w;
     }
     for (int d = 0; d < policy->ndevices; d++) {
-        STARPU_PTHREAD_MUTEX_INIT(&policy->device[d].mutex, NULL);
+        struct device *device = &policy->device[d];
+        STARPU_PTHREAD_MUTEX_INIT(&device->mutex, NULL);
         for (int p = 0; p < PRIORITIES; p++)
-            starpu_task_list_init(&policy->device[d].queue[p]);
+            starpu_task_list_init(&device->queue[p]);
+        device->workers.mutex = &device->mutex;
+        device->workers.queued = &device->queued;
+        device->workers.first = first_task;
+        device->workers.queue = device;
     }
     policy->prefetch = starpu_get_prefetch_flag() && starpu_memory_nodes_get_count() > 1;
     starpu_sched_ctx_set_policy_data(context, policy);
@@ -131,9 +124,9 @@ static void deinit_policy(unsigned context) {
 
 /* The worker of `device` that can run the task, with the implementation it would use; -1: none. */
 static int able_worker(const struct device *device, struct starpu_task *task, unsigned *impl) {
-    for (int i = 0; i < device->nworkers; i++)
-        if (starpu_worker_can_execute_task_first_impl(device->worker[i], task, impl))
-            return device->worker[i];
+    for (int i = 0; i < device->workers.nworkers; i++)
+        if (starpu_worker_can_execute_task_first_impl(device->workers.worker[i], task, impl))
+            return device->workers.worker[i];
     return -1;
 }
 
@@ -146,14 +139,14 @@ static double expected_us(struct starpu_task *task, int worker, unsigned impl) {
 static double finish_us(const struct device *device, struct starpu_task *task, int worker,
                         unsigned impl) {
     double now = starpu_timing_now(), running = -1.0;
-    for (int i = 0; i < device->nworkers; i++) {
+    for (int i = 0; i < device->workers.nworkers; i++) {
         double left = device->busy_until[i] - now;
         if (running < 0.0 || left < running)
             running = left > 0.0 ? left : 0.0;
     }
     double transfer = starpu_task_expected_data_transfer_time_for(task, (unsigned)worker);
-    return device->queued_us / device->nworkers + running + (transfer > 0.0 ? transfer : 0.0) +
-           expected_us(task, worker, impl);
+    return device->queued_us / device->workers.nworkers + running +
+           (transfer > 0.0 ? transfer : 0.0) + expected_us(task, worker, impl);
 }
 
 static struct device *choose_device(struct pipedit *policy, struct starpu_task *task, int *worker,
@@ -182,25 +175,6 @@ static struct device *choose_device(struct pipedit *policy, struct starpu_task *
     return best;
 }
 
-/* Under the mutex: makes a sleeping worker a watching one if the queued tasks need it. Its slot,
- * for its futex once the mutex is free; -1: nobody. */
-static int choose_sleeper(struct device *device, struct starpu_task *task) {
-    unsigned impl;
-    if (!device->sleeping || device->waking ||
-        device->queued <= __atomic_load_n(&device->watching, __ATOMIC_SEQ_CST))
-        return -1;
-    for (int i = 0; i < device->nworkers; i++)
-        if (device->asleep[i] &&
-            starpu_worker_can_execute_task_first_impl(device->worker[i], task, &impl)) {
-            __atomic_store_n(&device->asleep[i], 0, __ATOMIC_SEQ_CST);
-            device->sleeping--;
-            device->waking = true;
-            __atomic_add_fetch(&device->watching, 1, __ATOMIC_SEQ_CST);
-            return i;
-        }
-    return -1;
-}
-
 static int push_task(struct starpu_task *task) {
     struct pipedit *policy = starpu_sched_ctx_get_policy_data(task->sched_ctx);
     int worker = -1;
@@ -222,77 +196,27 @@ static int push_task(struct starpu_task *task) {
     device->queued_us += length;
     device->nonempty |= UINT32_C(1) << p;
     __atomic_store_n(&device->queued, device->queued + 1, __ATOMIC_SEQ_CST);
-    int sleeper = choose_sleeper(device, task);
+    int sleeper = sdt__sleepers_choose(&device->workers, task);
     STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
 
-    if (sleeper >= 0)
-        syscall(SYS_futex, &device->asleep[sleeper], FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    sdt__sleepers_wake(&device->workers, sleeper);
 #ifndef STARPU_NON_BLOCKING_DRIVERS
-    for (int i = 0; i < device->nworkers; i++)
-        starpu_wake_worker_relax_light(device->worker[i]);
+    for (int i = 0; i < device->workers.nworkers; i++)
+        starpu_wake_worker_relax_light(device->workers.worker[i]);
 #endif
     return 0;
 }
 
-#ifdef STARPU_NON_BLOCKING_DRIVERS
-/* Sleeps until a push, 1 ms at most: StarPU's driver loop also serves data requests and the end of
- * the run, and nobody wakes a worker for those. A watching worker comes and a watching worker
- * leaves. */
-static void sleep_until_push(struct device *device, int slot) {
-    struct timespec limit = {0, 1000 * 1000};
-    STARPU_PTHREAD_MUTEX_LOCK(&device->mutex);
-    bool sleeps = device->queued == 0;
-    if (sleeps) {
-        device->asleep[slot] = 1;
-        device->sleeping++;
-        __atomic_sub_fetch(&device->watching, 1, __ATOMIC_SEQ_CST);
-    }
-    STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
-    if (!sleeps)
+/* A worker without work. A GPU worker's thread also drives its transfers: it never sleeps. */
+static void wait_for_push(struct device *device, int worker, int slot) {
+    if (starpu_worker_get_type(worker) == STARPU_CPU_WORKER) {
+        sdt__sleepers_wait(&device->workers, slot);
         return;
-    int next = -1;
-    syscall(SYS_futex, &device->asleep[slot], FUTEX_WAIT_PRIVATE, 1, &limit, NULL, 0);
-    STARPU_PTHREAD_MUTEX_LOCK(&device->mutex);
-    if (device->asleep[slot]) { /* nobody has woken it */
-        device->asleep[slot] = 0;
-        device->sleeping--;
-        __atomic_add_fetch(&device->watching, 1, __ATOMIC_SEQ_CST);
-    } else {
-        device->waking = false;
-        if (device->nonempty) {
-            int p = 31 - __builtin_clz(device->nonempty);
-            next = choose_sleeper(device, starpu_task_list_begin(&device->queue[p]));
-        }
     }
-    STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
-    if (next >= 0)
-        syscall(SYS_futex, &device->asleep[next], FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
-#endif
-
-/* A worker without work. Where StarPU's drivers block by themselves (simulation), there is nothing
- * to wait for here. */
-static void wait_for_push(struct pipedit *policy, struct device *device, int worker) {
 #ifdef STARPU_NON_BLOCKING_DRIVERS
     starpu_worker_relax_on();
-    if (starpu_worker_get_type(worker) == STARPU_CPU_WORKER) {
-        __atomic_add_fetch(&device->watching, 1, __ATOMIC_SEQ_CST);
-        int looks = policy->rested[worker] ? 0 : LOOKS;
-        while (!__atomic_load_n(&device->queued, __ATOMIC_SEQ_CST) && looks-- > 0)
-            sched_yield();
-        if (looks < 0) {
-            sleep_until_push(device, policy->slot_of[worker]);
-            policy->rested[worker] = true;
-        }
-        __atomic_sub_fetch(&device->watching, 1, __ATOMIC_SEQ_CST);
-    } else {
-        sched_yield();
-    }
+    sched_yield();
     starpu_worker_relax_off();
-#else
-    (void)policy;
-    (void)device;
-    (void)worker;
 #endif
 }
 
@@ -303,11 +227,11 @@ static bool is_role(const struct starpu_task *task, enum sdt_role role) {
 
 static struct starpu_task *pop_task(unsigned context) {
     struct pipedit *policy = starpu_sched_ctx_get_policy_data(context);
-    int worker = (int)starpu_worker_get_id_check();
+    int worker = (int)starpu_worker_get_id_check(), slot = policy->slot_of[worker];
     struct device *device = &policy->device[policy->device_of[worker]];
 
     if (!__atomic_load_n(&device->queued, __ATOMIC_SEQ_CST)) {
-        wait_for_push(policy, device, worker);
+        wait_for_push(device, worker, slot);
         if (!__atomic_load_n(&device->queued, __ATOMIC_SEQ_CST))
             return NULL;
     }
@@ -333,7 +257,7 @@ static struct starpu_task *pop_task(unsigned context) {
             __atomic_store_n(&device->queued, device->queued - 1, __ATOMIC_SEQ_CST);
             if (policy->ndevices > 1) {
                 device->queued_us -= task->predicted;
-                device->busy_until[policy->slot_of[worker]] = starpu_timing_now() + task->predicted;
+                device->busy_until[slot] = starpu_timing_now() + task->predicted;
             }
             found = task;
         }
@@ -342,7 +266,7 @@ static struct starpu_task *pop_task(unsigned context) {
     STARPU_PTHREAD_MUTEX_UNLOCK(&device->mutex);
     if (found) {
         policy->under_way[worker] += !is_role(found, SDT_ROLE_ROUND);
-        policy->rested[worker] = false;
+        sdt__sleepers_works(&device->workers, slot);
     }
     return found;
 }
