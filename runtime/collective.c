@@ -9,6 +9,7 @@
 
 #include "runtime/clock.h"
 #include "runtime/cuda.h"
+#include "schedulers/policies.h"
 
 #if defined HAVE_CUDA && defined HAVE_NCCL
 #define GPU_ROUNDS 1
@@ -427,15 +428,19 @@ static cudaError_t open_rank(struct sdt_collective *collective, int rank, char *
     return error;
 }
 
-/* StarPU's policies that count what their workers hold must hear of each end in the worker. */
+/* Rounds end in NCCL's own time, not in the worker. */
 static enum sdt_status check_policy(struct sdt_error *err) {
     const struct starpu_sched_policy *policy = starpu_sched_ctx_get_sched_policy(0);
-    if (policy && policy->post_exec_hook && strcmp(policy->policy_name, "pipedit"))
-        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                        "transport nccl on GPUs does not go with scheduler %s; pipedit, static and "
-                        "lws work",
-                        policy->policy_name);
-    return SDT_OK;
+    char ours[160] = "";
+    if (sdt_policy_any_thread(policy))
+        return SDT_OK;
+    for (int i = 0, at = 0; sdt_policies[i] && at < (int)sizeof ours; i++)
+        if (sdt_policy_any_thread(sdt_policies[i]))
+            at +=
+                snprintf(ours + at, sizeof ours - (size_t)at, "%s, ", sdt_policies[i]->policy_name);
+    return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                    "transport nccl on GPUs does not go with scheduler %s; %sand lws work",
+                    policy->policy_name, ours);
 }
 
 static enum sdt_status open_gpus(struct sdt_collective *collective, struct sdt_error *err) {

@@ -2,6 +2,7 @@
 #ifndef STARDIT_POLICIES_H
 #define STARDIT_POLICIES_H
 
+#include <stdbool.h>
 #include <string.h>
 
 #include <starpu_scheduler.h>
@@ -10,6 +11,10 @@
 extern struct starpu_sched_policy *const sdt_policies[];
 /* One of them by name; NULL: none of ours. */
 struct starpu_sched_policy *sdt_policy_find(const char *name);
+/* Whether the policy takes it that a task ends in another thread than its worker's, as rounds of
+ * NCCL do. StarPU's policies that count what their workers hold do not: they must hear of each
+ * end in the worker. */
+bool sdt_policy_any_thread(const struct starpu_sched_policy *policy);
 
 /* A stock StarPU policy by name, as it is; NULL: StarPU has none of that name. */
 struct starpu_sched_policy *sdt_policy_stock(const char *name);
