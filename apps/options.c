@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -284,7 +285,22 @@ static bool is_letter(const struct app_program *program, const char *argument, c
     return find_option(program, name);
 }
 
+/* Threads get the same; below, some end in a fault instead of a message. */
+static int check_stack(const struct app_program *program) {
+    const rlim_t least = (rlim_t)256 << 10;
+    struct rlimit limit;
+    struct sdt_error err;
+    if (getrlimit(RLIMIT_STACK, &limit) || limit.rlim_cur >= least)
+        return -1;
+    sdt_fail(&err, SDT_ERROR_LIMIT, "stacks of %llu KB are too small; ulimit -s %llu works",
+             (unsigned long long)limit.rlim_cur >> 10, (unsigned long long)least >> 10);
+    return app_report(program->name, &err);
+}
+
 int app_parse(const struct app_program *program, int argc, char **argv) {
+    const int stack = check_stack(program);
+    if (stack >= 0)
+        return stack;
     for (int i = 1; i < argc; i++) {
         const char *argument = argv[i];
         char name[NAME_LENGTH];

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 
 #define BAR_WIDTH 30
+#define HEAD_WIDTH 17
 /* At most so often, in seconds: drawing the bar, and printing a plain line (the last of a phase
  * always). */
 #define BAR_INTERVAL 0.1
@@ -89,12 +90,11 @@ static void draw(const struct app_progress *progress, const char *which, const c
     int at = snprintf(head, sizeof head, "%s%s %d/%d", which, phase, done, total);
     int behind = snprintf(tail, sizeof tail, " %3.0f%% %s%s%s%s", 100.0 * fraction, elapsed,
                           *left ? ", " : "", left, *left ? " left" : "");
-    const int bare = at;
-    if (at < 17) /* so that the bar stays in its place */
-        at += snprintf(head + at, sizeof head - (size_t)at, "%*s", 17 - at, "");
-    if (at + behind > width)
+    if (at + behind > width || (at < HEAD_WIDTH && HEAD_WIDTH + behind > width))
         behind = snprintf(tail, sizeof tail, " %3.0f%%", 100.0 * fraction);
-    if (bare > width) { /* part of a number would be a wrong one */
+    if (at < HEAD_WIDTH && HEAD_WIDTH + behind <= width) /* so that the bar stays in its place */
+        at += snprintf(head + at, sizeof head - (size_t)at, "%*s", HEAD_WIDTH - at, "");
+    if (at > width) { /* part of a number would be a wrong one */
         at = 0;
         behind = snprintf(tail, sizeof tail, "%.0f%%", 100.0 * fraction);
     }

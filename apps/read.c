@@ -54,6 +54,8 @@ enum sdt_status app_read_prompt(const char *option, const char *text, char **fil
     const char *file = text[0] == '@' && text[1] != '@' ? text + 1 : NULL;
 
     *prompt = text + (text[0] == '@' && !file); /* of two, one is meant */
+    if (file && !*file)
+        return sdt_fail(err, SDT_ERROR_USAGE, "--%s @: @FILE reads a file, @@ is an @", option);
     if (file) {
         status = app_read_text(option, file, file_text, err);
         *prompt = *file_text;

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,15 +34,45 @@ static char *parent_of(const char *path) {
     return strndup(path, length);
 }
 
+/* Where a chain of links leads that ends at nothing yet, malloc'ed; NULL: nowhere. */
+static char *end_of_links(const char *path) {
+    enum { MOST_LINKS = 40 };
+    char *at = strdup(path), target[PATH_MAX];
+
+    for (int links = 0; at && links < MOST_LINKS; links++) {
+        const ssize_t length = readlink(at, target, sizeof target - 1);
+        if (length < 0) {
+            if (errno == ENOENT)
+                return at;
+            break;
+        }
+        target[length] = '\0';
+        char *parent = parent_of(at), *next = NULL;
+        if (!parent || asprintf(&next, "%s%s%s", target[0] == '/' ? "" : parent,
+                                target[0] == '/' ? "" : "/", target) < 0)
+            next = NULL;
+        free(parent);
+        free(at);
+        at = next;
+    }
+    free(at);
+    return NULL;
+}
+
 /* `path` without slashes at its end: lstat and rename then mean the entry itself. Of a symbolic
- * link to a file, what it points to. */
+ * link to a file, or to nothing yet, what it points to. */
 static char *entry_of(const char *path) {
     struct stat info;
     size_t length = strlen(path);
 
-    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode) && stat(path, &info) == 0 &&
-        S_ISREG(info.st_mode))
-        return realpath(path, NULL);
+    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode)) {
+        const bool there = stat(path, &info) == 0;
+        char *end = there ? NULL : end_of_links(path);
+        if (there && S_ISREG(info.st_mode))
+            return realpath(path, NULL);
+        if (end)
+            return end;
+    }
 
     while (length > 1 && path[length - 1] == '/')
         length--;

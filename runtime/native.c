@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #endif
 #include <hwloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,6 +224,38 @@ static void set_stand_ins(struct sdt_machine *machine, int nodes) {
         set(machine, "STARPU_WORKERS_CPUID", list);
 }
 
+static void *pass(void *gate) {
+    pthread_mutex_lock(gate);
+    pthread_mutex_unlock(gate);
+    return NULL;
+}
+
+/* StarPU aborts where it cannot start a thread: tries as many as it needs, and some for us. */
+static enum sdt_status check_threads(int workers, struct sdt_error *err) {
+    enum { MORE = 3 };
+    const int wanted = workers + MORE;
+    pthread_t *thread = calloc((size_t)wanted, sizeof *thread);
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    int started = 0, result = 0;
+
+    if (!thread)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting StarPU");
+    pthread_mutex_lock(&gate); /* so that all are there at once */
+    while (started < wanted && !(result = pthread_create(&thread[started], NULL, pass, &gate)))
+        started++;
+    pthread_mutex_unlock(&gate);
+    for (int t = 0; t < started; t++)
+        pthread_join(thread[t], NULL);
+    free(thread);
+    if (started == wanted)
+        return SDT_OK;
+    return sdt_fail(
+        err, SDT_ERROR_LIMIT,
+        "%d threads are needed for %d workers, and %d could be started: %s (ulimit -u, or "
+        "the control group's pids.max)",
+        wanted, workers, started, strerror(result));
+}
+
 enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt_machine *machine,
                                        const struct sdt_machine_options *options,
                                        struct sdt_error *err) {
@@ -230,10 +263,13 @@ enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt
     int workers = machine->workers_per_device; /* the host's */
 
     setenv("STARPU_SILENT", "1", 0);
+    for (int d = 0; d < machine->devices && nodes > 1 && !machine->gpus; d++)
+        workers += machine->workers[d];
+    enum sdt_status status = check_threads(workers + machine->gpus, err);
+    if (status != SDT_OK)
+        return status;
     if (machine->gpus)
         return set_gpus(machine, err);
-    for (int d = 0; d < machine->devices && nodes > 1; d++)
-        workers += machine->workers[d];
     set_number(machine, "STARPU_NCPU", workers);
     set_number(machine, "STARPU_NCUDA", 0);
     if (nodes > 1 || workers > start->cores) {

@@ -113,6 +113,26 @@ else
 fi
 empty "all of these"
 
+# Limits on which StarPU, or a thread, would abort: one line instead.
+limited="$generate --model $demo $small --quiet --output $tmp/v/limited.y4m"
+# shellcheck disable=SC2086
+refuses 1 sh -c "ulimit -s 64 && exec $limited"
+says "stacks of 64 KB are too small"
+# root has no such limit; without its rights, files of root's may still be read.
+if setpriv --reuid=65534 --inh-caps=+dac_read_search --ambient-caps=+dac_read_search prlimit --nproc=9 true 2>/dev/null; then
+    chmod 777 "$TMPDIR" "$tmp/v"
+    for threads in 1 2 3; do
+        # shellcheck disable=SC2086
+        setpriv --reuid=65534 --inh-caps=+dac_read_search --ambient-caps=+dac_read_search \
+            prlimit --nproc=$threads $limited 2>"$tmp/err" </dev/null && fail "ulimit -u $threads: exit 0"
+        [ "$(wc -l <"$tmp/err")" -eq 1 ] && grep -q "threads are needed for [0-9]* workers, and [0-9]* could be started" "$tmp/err" ||
+            fail "ulimit -u $threads: $(cat "$tmp/err")"
+    done
+    head -1 "$tmp/err"
+else
+    echo "setpriv or prlimit cannot be used here: ulimit -u is not tried"
+fi
+
 # Killed: its folder goes with the next start, those of living runs and other people's files stay.
 begin killed env
 kill -KILL $pid

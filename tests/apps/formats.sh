@@ -56,6 +56,20 @@ refuses 2 $g --output "$tmp/link.y4m"
 passes $g --quiet --output "$tmp/link.y4m" --force
 [ -L "$tmp/link.y4m" ] || fail "the link is gone"
 same "$tmp/far/v.y4m" "$tmp/v.y4m"
+# Through a chain of links as well, and to what is not there yet; where its folder is none, that is said.
+ln -s link.y4m "$tmp/chain.y4m"
+# shellcheck disable=SC2086
+passes $g --quiet --output "$tmp/chain.y4m" --force --seed 2
+[ -L "$tmp/chain.y4m" ] && [ -L "$tmp/link.y4m" ] && [ "$(wc -c <"$tmp/far/v.y4m")" -gt 1000 ] || fail "a chain of links"
+cmp -s "$tmp/far/v.y4m" "$tmp/v.y4m" && fail "a chain of links: the old video"
+ln -s new.y4m "$tmp/far/first.y4m"
+ln -s far/first.y4m "$tmp/second.y4m"
+# shellcheck disable=SC2086
+passes $g --quiet --output "$tmp/second.y4m"
+[ -L "$tmp/second.y4m" ] && same "$tmp/far/new.y4m" "$tmp/v.y4m"
+ln -s none/v.y4m "$tmp/dead.y4m"
+refuses 2 $g --output "$tmp/dead.y4m" --force
+says "none: No such file"
 ln -s far/l.safetensors "$tmp/l.safetensors"
 # shellcheck disable=SC2086
 passes $g --quiet --output "$tmp/v.y4m" --force --save-latent "$tmp/l.safetensors"
@@ -76,6 +90,27 @@ if "$info" | grep -q "SentencePiece) yes"; then
     # shellcheck disable=SC2086
     passes $p --prompt "a red ball rolls over the grass" --max-sequence-length 4 --output "$tmp/cut.png"
     grep -q "prompt 1 has [0-9]* tokens, of which 4 are read" "$tmp/err" || fail "cut: $(cat "$tmp/err")"
+    # Files of other encodings: a byte order mark is no text, and what is not UTF-8 is refused.
+    printf 'red\r\n' >"$tmp/plain"
+    printf '\357\273\277red\n' >"$tmp/marked"
+    for file in plain marked; do
+        # shellcheck disable=SC2086
+        passes $p --prompt-file "$tmp/$file" --quiet --output "$tmp/$file.png"
+    done
+    same "$tmp/plain.png" "$tmp/marked.png"
+    printf 'red\n\ncaf\351\n' >"$tmp/latin"
+    refuses 2 $p --prompt-file "$tmp/latin" --output "$tmp/no.png"
+    says "latin: line 3 is not UTF-8"
+    refuses 2 $p --prompt "@$tmp/latin" --output "$tmp/no.png"
+    says "latin: is not UTF-8"
+    for prompt in "$(printf 'caf\351')" "$(printf 'a\300\200')" "$(printf '\355\240\200')"; do
+        refuses 2 $p --prompt "$prompt" --output "$tmp/no.png"
+        says "^stardit-generate: --prompt: is not UTF-8"
+        refuses 2 $p --prompt red --negative-prompt "$prompt" --guidance-scale 3 --output "$tmp/no.png"
+        says "negative-prompt: is not UTF-8"
+    done
+    refuses 2 $p --prompt @ --output "$tmp/no.png"
+    says "@@ is an @"
     # shellcheck disable=SC2086
     passes $p --prompt "@@home" --output "$tmp/at.png"
     printf @home >"$tmp/at"
@@ -86,7 +121,7 @@ fi
 
 # Lines that fit the terminal, also where it is narrow.
 if command -v script >/dev/null; then
-    for width in 20 40 60 100; do
+    for width in 1 2 3 5 9 12 18 20 26 40 60 100; do
         script -qec "stty cols $width; $g --num-inference-steps 30 --progress bar --output $tmp/w$width.y4m" \
             /dev/null >"$tmp/typed" 2>&1 </dev/null || fail "script: $(cat "$tmp/typed")"
         tr '\r' '\n' <"$tmp/typed" | grep -a 'K$' | sed 's/\x1b\[[0-9;]*[mK]//g' >"$tmp/bars"
