@@ -78,6 +78,50 @@ for value in nan inf; do
     says "negative-prompt-embeds .*bad.safetensors: tensor prompt_embeds holds"
 done
 
+# In the other types that files have.
+for type in F16 BF16 F64; do
+    "$tool" store "$tmp/l.safetensors" "$tmp/l.$type" $type
+    "$tool" store "$tmp/e.safetensors" "$tmp/e.$type" $type
+    # shellcheck disable=SC2086
+    passes "$generate" --model "$demo" $size --prompt-embeds "$tmp/e.$type" --guidance-scale 1 \
+        --latents "$tmp/l.$type" --output "$tmp/$type.y4m"
+    for value in nan inf -inf; do
+        for kind in "l latent --token-ids 1 --latents" \
+            "e prompt_embeds --guidance-scale 1 --prompt-embeds"; do
+            # shellcheck disable=SC2086
+            set -- $kind
+            file=$1 name=$2
+            shift 2
+            "$tool" poison "$tmp/$file.$type" "$tmp/bad" $name $value
+            # shellcheck disable=SC2086
+            refuses 2 "$generate" --model "$demo" $size "$@" "$tmp/bad" --output "$tmp/v.y4m"
+            says "bad: tensor $name holds"
+        done
+    done
+done
+number=100
+for type in F16 BF16; do
+    while read -r component file tensor value words; do
+        number=$((number + 1))
+        poisoned "m$number" "$component" "$file" "$tensor" "$value"
+        "$tool" store "$demo/$component/$file" "$tmp/stored" $type &&
+            rm "$tmp/m$number/$component/$file" &&
+            "$tool" poison "$tmp/stored" "$tmp/m$number/$component/$file" "$tensor" "$value" || fail "$type"
+        # shellcheck disable=SC2086
+        "$generate" --model "$tmp/m$number" --token-ids 5,6,7,1 $size --output "$tmp/v.y4m" 2>"$tmp/err" &&
+            fail "$type $tensor: exit 0"
+        says "$component: tensor $tensor holds $words"
+        [ ! -e "$tmp/v.y4m" ] || fail "$tensor: a video was written"
+        rm -f "$tmp"/v.*
+    done <<END
+transformer diffusion_pytorch_model.safetensors blocks.0.attn2.to_k.weight inf infinity
+transformer diffusion_pytorch_model.safetensors condition_embedder.time_proj.bias nan NaN
+text_encoder model.safetensors encoder.block.0.layer.1.DenseReluDense.wo.weight -inf -infinity
+vae diffusion_pytorch_model.safetensors decoder.conv_out.weight nan NaN
+vae diffusion_pytorch_model.safetensors post_quant_conv.bias inf infinity
+END
+done
+
 # Finite inputs that overflow: the step is named, and no tensor.
 "$tool" fill "$tmp/huge.safetensors" latent 3e38 1 8 2 4 4
 # shellcheck disable=SC2086

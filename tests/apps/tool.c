@@ -122,13 +122,71 @@ static int poison(char **argv) {
     size_t place = 8 + header + (size_t)((const char *)tensor->data - first) +
                    tensor->count / 2 * sdt_dtype_size(tensor->dtype);
     if (tensor->dtype == SDT_F16 && !isfinite(value))
-        memcpy(bytes + place, isnan(value) ? "\x00\x7e" : "\x00\x7c", 2);
+        memcpy(bytes + place, isnan(value) ? "\x00\x7e" : value > 0 ? "\x00\x7c" : "\x00\xfc", 2);
+    else if (tensor->dtype == SDT_F64)
+        memcpy(bytes + place, &(double){value}, sizeof(double));
     else
         sdt_convert_to(SDT_F32, 1, &value, tensor->dtype, bytes + place);
     if (fwrite(bytes, 1, (size_t)size, out) != (size_t)size || fclose(out))
         leave("cannot write");
     fclose(in);
     free(bytes);
+    sdt_safetensors_close(file);
+    return 0;
+}
+
+/* tool store IN OUT F16|BF16|F64: IN with all of its tensors in that type. */
+static int store(char **argv) {
+    struct sdt_safetensors *file = NULL;
+    struct sdt_error err;
+    const enum sdt_dtype type = !strcmp(argv[2], "F16")    ? SDT_F16
+                                : !strcmp(argv[2], "BF16") ? SDT_BF16
+                                                           : SDT_F64;
+    json_t *header = json_object();
+    json_int_t at = 0;
+
+    if (sdt_safetensors_open(argv[0], &file, &err) != SDT_OK)
+        leave(err.message);
+    for (size_t i = 0; i < sdt_safetensors_count(file); i++) {
+        const struct sdt_stored *t = sdt_safetensors_at(file, i);
+        json_int_t bytes = (json_int_t)(t->count * sdt_dtype_size(type));
+        json_t *shape = json_array();
+        for (int d = 0; d < t->rank; d++)
+            json_array_append_new(shape, json_integer(t->shape[d]));
+        json_object_set_new(header, t->name,
+                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", argv[2], "shape", shape,
+                                      "data_offsets", at, at + bytes));
+        at += bytes;
+    }
+    char *text = json_dumps(header, JSON_COMPACT);
+    FILE *out = fopen(argv[1], "wb");
+    uint64_t length = text ? strlen(text) : 0;
+    if (!text || !out || fwrite(&length, sizeof length, 1, out) != 1 ||
+        fwrite(text, 1, length, out) != length)
+        leave("cannot write");
+    for (size_t i = 0; i < sdt_safetensors_count(file); i++) {
+        const struct sdt_stored *t = sdt_safetensors_at(file, i);
+        float *values;
+        if (sdt_stored_floats(t, &values, &err) != SDT_OK)
+            leave(err.message);
+        for (size_t k = 0; k < t->count; k++) {
+            double wide = values[k];
+            _Float16 half = (_Float16)values[k];
+            uint16_t bits = 0;
+            if (type == SDT_BF16)
+                sdt_convert_to(SDT_F32, 1, &values[k], SDT_BF16, &bits);
+            const void *value = type == SDT_F64   ? (const void *)&wide
+                                : type == SDT_F16 ? (const void *)&half
+                                                  : (const void *)&bits;
+            if (fwrite(value, sdt_dtype_size(type), 1, out) != 1)
+                leave("cannot write");
+        }
+        free(values);
+    }
+    if (fclose(out))
+        leave("cannot write");
+    free(text);
+    json_decref(header);
     sdt_safetensors_close(file);
     return 0;
 }
@@ -146,6 +204,8 @@ int main(int argc, char **argv) {
         argv[3] = argv[2];
         return make_tensor(argc - 3, argv + 3, value);
     }
+    if (argc == 5 && !strcmp(argv[1], "store"))
+        return store(argv + 2);
     if (argc == 6 && !strcmp(argv[1], "poison"))
         return poison(argv + 2);
     leave("poison IN OUT NAME nan|inf | json FILE KEY... | change IN OUT NAME | tensor OUT NAME D0 "
