@@ -33,6 +33,8 @@ refuses() {
         fail "exit $code (wanted $wanted), $lines lines on stderr: $*"
         head -5 "$tmp/err" >&2
     fi
+    # What nobody who runs a program has.
+    ! grep -qE 'device -1|\(null\)|0x[0-9a-f]{6}' "$tmp/err" || fail "numbers of ours: $(cat "$tmp/err")"
 }
 
 # says WORDS: the last refusal's line has them.
