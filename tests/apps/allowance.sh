@@ -26,16 +26,15 @@ same "$tmp/a.y4m" "$tmp/b.y4m"
 # Two runs of one worker each: no worker is bound to a CPU that the other's is bound to.
 if [ "$cores" -gt 1 ]; then
     for run in 1 2; do
+        : >"$tmp/run$run.err"
         # shellcheck disable=SC2086
         "$generate" $small --num-inference-steps 1000 --workers-per-device 1 --progress plain \
             --output "$tmp/run$run.y4m" 2>"$tmp/run$run.err" </dev/null &
         eval "pid$run=\$!"
     done
     for run in 1 2; do
-        for _ in $(seq 300); do
-            grep -q '^denoise [2-9]' "$tmp/run$run.err" && break
-            sleep 0.1
-        done
+        eval "pid=\$pid$run"
+        await grep -q '^denoise [2-9]' "$tmp/run$run.err"
     done
     # shellcheck disable=SC2154
     for thread in /proc/"$pid1"/task/* /proc/"$pid2"/task/*; do

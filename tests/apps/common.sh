@@ -53,6 +53,39 @@ passes() {
     return $code
 }
 
+# look: the CPU time that process $pid has $look_used, in clock ticks. False when it has ended.
+look() {
+    { read -r look_line <"/proc/$pid/stat"; } 2>/dev/null || return 1
+    # shellcheck disable=SC2086  # fields
+    set -- ${look_line##*) }
+    look_used=$((${12} + ${13}))
+    [ "$1" != Z ]
+}
+
+# await COMMAND...: until it succeeds. False when process $pid has ended before, or has used no CPU
+# time in 20000 looks, which is a hang: on a busy machine the clock says nothing.
+await() {
+    look_idle=0 look_before=-1
+    until "$@"; do
+        look || { "$@"; return; }
+        [ "$look_used" -eq "$look_before" ] && look_idle=$((look_idle + 1)) || look_idle=0
+        look_before=$look_used
+        if [ $look_idle -ge 20000 ]; then
+            fail "process $pid hangs"
+            kill -KILL "$pid"
+            return 1
+        fi
+        sleep 0.02
+    done
+}
+
+# ended: waits for process $pid; $code.
+ended() {
+    await false
+    wait "$pid" 2>/dev/null
+    code=$?
+}
+
 # same FILE FILE: equal bytes.
 same() {
     cmp -s "$1" "$2" || fail "$1 and $2 differ"

@@ -11,15 +11,12 @@ size="--height 96 --width 96 --num-frames 17 --num-inference-steps 1000 --progre
 begin() {
     name=$1
     shift
+    : >"$tmp/$name.err"
     # shellcheck disable=SC2086
     "$@" "$generate" --model "$demo" --token-ids 5,6,1 $size --output "$tmp/v/$name.y4m" \
         2>"$tmp/$name.err" </dev/null &
     pid=$!
-    for _ in $(seq 600); do
-        grep -q '^denoise \([2-9]\|[0-9][0-9]\)' "$tmp/$name.err" && break
-        kill -0 $pid 2>/dev/null || break
-        sleep 0.1
-    done
+    await grep -q '^denoise \([2-9]\|[0-9][0-9]\)' "$tmp/$name.err"
 }
 
 # kept NAME CODE: the run has ended like that, with a latent that decodes and no video.
@@ -68,8 +65,9 @@ kept twice 1
 # Under nohup a hang-up is nothing.
 begin nohup nohup
 kill -HUP $pid
-sleep 0.3
-kill -0 $pid || fail "nohup: ended: $(cat "$tmp/nohup.err")"
+lines=$(wc -l <"$tmp/nohup.err")
+goes_on() { [ "$(wc -l <"$tmp/nohup.err")" -gt $((lines + 1)) ]; }
+await goes_on || fail "nohup: ended: $(cat "$tmp/nohup.err")"
 kill -TERM $pid
 wait $pid
 code=$?

@@ -7,16 +7,12 @@
 stop() {
     signal=$1 name=$2
     shift 2
+    : >"$tmp/$name.err"
     "$generate" --model "$demo" --token-ids 5,6,1 --height 96 --width 96 --num-frames 17 \
         --num-inference-steps 1000 --progress plain --output "$tmp/$name.y4m" "$@" \
         2>"$tmp/$name.err" </dev/null &
     pid=$!
-    for _ in $(seq 600); do
-        # The process itself, not the script that libtool may have put in front of it.
-        grep -q '^denoise \([2-9]\|[0-9][0-9]\)' "$tmp/$name.err" && break
-        kill -0 $pid 2>/dev/null || break
-        sleep 0.1
-    done
+    await grep -q '^denoise \([2-9]\|[0-9][0-9]\)' "$tmp/$name.err"
     kill -"$signal" $pid
     wait $pid
     code=$?

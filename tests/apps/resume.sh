@@ -35,15 +35,14 @@ step_of() {
     grep -ao '"step":"[0-9]*"' "$1" 2>/dev/null | tr -dc 0-9
 }
 
+at_step() {
+    at=$(step_of "$tmp/v/$1.state.safetensors")
+    [ "${at:-0}" -ge "$2" ]
+}
+
 # reached NAME STEP: waits for a state of that step or a later one.
 reached() {
-    for _ in $(seq 3000); do
-        at=$(step_of "$tmp/v/$1.state.safetensors")
-        [ "${at:-0}" -ge "$2" ] && return
-        kill -0 $pid 2>/dev/null || break
-        sleep 0.01
-    done
-    fail "$1: no state of step $2: $(cat "$tmp/$1.err")"
+    await at_step "$1" "$2" || fail "$1: no state of step $2: $(cat "$tmp/$1.err")"
 }
 
 killed() {
@@ -112,10 +111,7 @@ while [ $rounds -lt 5 ]; do
     "$generate" --resume "$tmp/v/again.state.safetensors" --checkpoint-every 1 --progress plain \
         --output "$tmp/v/again.safetensors" 2>"$tmp/again.err" </dev/null &
     pid=$!
-    for _ in $(seq 500); do
-        grep -q "goes on after" "$tmp/again.err" && break
-        sleep 0.01
-    done
+    await grep -q "goes on after" "$tmp/again.err"
     sleep 0.$((rounds % 3))
     [ ! -e "$tmp/v/again.safetensors" ] || break # a fast machine
     killed again
@@ -140,10 +136,7 @@ grep -q "\(--resume $tmp/v/stopped.state.safetensors goes on\)" "$tmp/stopped.er
     fail "stopped: $(cat "$tmp/stopped.err")"
 resume stopped
 start kept
-for _ in $(seq 3000); do
-    grep -q "^denoise [1-9]" "$tmp/kept.err" && break
-    sleep 0.01
-done
+await grep -q "^denoise [1-9]" "$tmp/kept.err"
 kill -TERM $pid
 wait $pid && fail "kept: exit 0"
 [ ! -e "$tmp/v/kept.state.safetensors" ] || fail "kept: a state that nobody asked for"
@@ -298,10 +291,7 @@ says "m0"
     --progress plain --checkpoint-every 1 --output "$tmp/v/many%d.safetensors" \
     2>"$tmp/many.err" </dev/null &
 pid=$!
-for _ in $(seq 1200); do
-    [ -s "$tmp/v/many2.state.safetensors" ] && break
-    sleep 0.02
-done
+await [ -s "$tmp/v/many2.state.safetensors" ]
 kill -KILL $pid
 wait $pid 2>/dev/null
 [ -s "$tmp/v/many1.safetensors" ] && [ ! -e "$tmp/v/many1.state.safetensors" ] ||

@@ -29,14 +29,11 @@ same "$tmp/e.y4m" "$tmp/s5.y4m"
 # Ctrl-C while request 4, or one that came since, is being denoised.
 : >"$tmp/many"
 for n in 1 2 3 4 5 6; do echo "prompt number $n" >>"$tmp/many"; done
+: >"$tmp/many.err"
 "$generate" --model "$demo" --prompt-file "$tmp/many" $groups --num-inference-steps 200 \
     --progress plain --output "$tmp/w%d.y4m" 2>"$tmp/many.err" </dev/null &
 pid=$!
-for _ in $(seq 1200); do
-    grep -q '^4/6 denoise \([2-9]\|[0-9][0-9]\)' "$tmp/many.err" && break
-    kill -0 $pid 2>/dev/null || break
-    sleep 0.05
-done
+await grep -q '^4/6 denoise \([2-9]\|[0-9][0-9]\)' "$tmp/many.err"
 kill -INT $pid
 wait $pid
 code=$?

@@ -51,10 +51,10 @@ says "transport nccl does not go with aco static"
 
 # Ctrl-C in the middle of a round: the ranks that are there are let go.
 "$generate" --model "$demo" --prompt "a red circle" --num-inference-steps 500 --devices 4 \
-    --workers-per-device 1 --strategy pipesp --transport nccl --progress none \
+    --workers-per-device 1 --strategy pipesp --transport nccl --progress plain \
     --output "$tmp/stopped.safetensors" 2>"$tmp/err" &
 pid=$!
-sleep 4
+await grep -q '^denoise \([2-9]\|[0-9][0-9]\)' "$tmp/err"
 kill -INT $pid
 wait $pid
 code=$?

@@ -139,25 +139,28 @@ static void handles(struct sdt_machine *machine) {
 
 struct bound {
     struct sdt_machine *machine;
+    int allowed;
     atomic_int most;
 };
 
-/* At a task's end, which counts as pending: gives the inserting thread time to run ahead as far as
- * it may. */
+/* At a task's end, which counts as pending: waits until the inserting thread has run ahead as far as
+ * it may once, and then gives it time to go too far. */
 static void look(void *arg) {
     const struct timespec moment = {0, 1000 * 1000};
     struct bound *bound = arg;
-    nanosleep(&moment, NULL);
-    int pending = atomic_load(&bound->machine->lane[SDT_LANE_OWN].pending);
-    if (pending > atomic_load(&bound->most))
-        atomic_store(&bound->most, pending);
+    do {
+        nanosleep(&moment, NULL);
+        int pending = atomic_load(&bound->machine->lane[SDT_LANE_OWN].pending);
+        if (pending > atomic_load(&bound->most))
+            atomic_store(&bound->most, pending);
+    } while (atomic_load(&bound->most) < bound->allowed);
 }
 
 /* A lane never holds more tasks than asked for. */
 static void check_bound(int most) {
     struct sdt_machine_options options = {
         .devices = 1, .workers_per_device = 1, .max_pending = most};
-    struct bound bound = {0};
+    struct bound bound = {.allowed = most};
     struct sdt_error err = {0};
     struct sdt_flow *flow = NULL;
     if (sdt_machine_open(&options, &bound.machine, &err) != SDT_OK ||
