@@ -5,6 +5,7 @@
 #include "runtime/simulation.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,11 @@ enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platfor
     for (int number = 1; status == SDT_OK && fgets(line, sizeof line, file); number++) {
         double value;
         size_t f = 0;
+        if (strlen(line) == sizeof line - 1 && line[sizeof line - 2] != '\n') {
+            status = sdt_fail(err, SDT_ERROR_FORMAT, "%s:%d: longer than %zu characters", path,
+                              number, sizeof line - 2);
+            break;
+        }
         line[strcspn(line, "#\n")] = '\0';
         if (line[strspn(line, " \t")] == '\0')
             continue;
@@ -61,6 +67,9 @@ enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platfor
         else if (!(value >= 0.0 && value < 1e9))
             status =
                 sdt_fail(err, SDT_ERROR_FORMAT, "%s:%d: %s is out of range", path, number, name);
+        else if (field[f].value == &devices && value != floor(value))
+            status = sdt_fail(err, SDT_ERROR_FORMAT, "%s:%d: devices must be a whole number", path,
+                              number);
         else
             *field[f].value = value;
     }

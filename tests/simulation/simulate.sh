@@ -28,6 +28,12 @@ refuses 1 "$simulate" --platform "$tmp/none"
 echo "gpus 8" >"$tmp/platform.txt"
 refuses 1 "$simulate" --platform "$tmp"
 says "platform.txt:1: unknown name 'gpus'"
+echo "devices 7.5" >"$tmp/platform.txt"
+refuses 1 "$simulate" --platform "$tmp"
+says "platform.txt:1: devices must be a whole number"
+printf 'devices 8 # %0500d\n' 1 >"$tmp/platform.txt"
+refuses 1 "$simulate" --platform "$tmp"
+says "platform.txt:1: longer than 398 characters"
 
 # value WORD FIELD: of the line that begins with WORD.
 value() {
