@@ -3,9 +3,11 @@
  * takes nothing with it, and the machine then gives the bits of the first run again. Starting a
  * machine and opening a checkpoint likewise.
  *
- *   faults [SECONDS [CASE]]     about as long for each case, default 8; only one case, from 0 on
+ *   faults [SECONDS|all [CASE [PART PARTS]]]
  *
- * 8 seconds take a sample of the calls; 2000 take every one.
+ * About as long for each case, default 8, which takes a sample of the calls; all: every one. Only
+ * one case, from 0 on, the last one starts machines; of its calls only part PART, from 0 on, of
+ * PARTS equal ones. tests/long/faults.sh takes all parts of all cases.
  *
  * graph/, codelets/ and the rest of stardit are linked into this program (tests/faults.h); StarPU
  * is not, so that it is our calls that fail. */
@@ -67,6 +69,12 @@ struct test {
     int streams, tile;
 };
 
+/* Which calls fail. */
+struct share {
+    double seconds; /* a sample that takes about as long; 0: every one */
+    long part, parts;
+};
+
 struct delivered {
     float video[REQUESTS][PIXELS];
     int count[REQUESTS];
@@ -125,8 +133,8 @@ static void check_error(const char *what, long n, enum sdt_status status, const 
           "%s %ld: %s, '%s'", what, n, sdt_status_name(status), message);
 }
 
-/* Fails call after call of f within the run, for about `seconds`; returns how many. */
-static long fail_each(const char *what, struct faults *f, double seconds,
+/* Fails call after call of f within the run, as far as the share goes; returns how many. */
+static long fail_each(const char *what, struct faults *f, const struct share *share,
                       struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                       const struct test *test, const struct delivered *want) {
     struct delivered *got = malloc(sizeof *got);
@@ -141,9 +149,15 @@ static long fail_each(const char *what, struct faults *f, double seconds,
     faults_disarm(f);
     double each = sdt__host_now() - start;
     const long calls = f->calls, blocks = faults.blocks;
-    long wanted = (long)(seconds / each), stride = wanted > 0 ? calls / wanted + 1 : calls;
+    const long from = calls * share->part / share->parts;
+    const long to = calls * (share->part + 1) / share->parts;
+    const long wanted = (long)(share->seconds / 2.0 / each);
+    const long stride = share->seconds <= 0.0 ? 1
+                        : wanted > 0          ? (to - from) / wanted + 1
+                                              : to - from;
     /* In twos, because what repeats in the run has some few calls: a task has two allocations. */
-    for (long n = 0; n < calls && failures < 10; n += n < 10 || tried % 2 ? 1 : 2 * stride - 1) {
+    for (long n = from; n < to && failures < 10;
+         n += n - from < 10 || tried % 2 ? 1 : 2 * stride - 1) {
         err = (struct sdt_error){0};
         faults_arm(f, n, n % 3 == 2);
         enum sdt_status status = attempt(pipeline, machine, test, got, &err);
@@ -173,12 +187,15 @@ static long fail_each(const char *what, struct faults *f, double seconds,
     CHECK(attempt(pipeline, machine, test, got, &err) == SDT_OK &&
               !memcmp(got->video, want->video, sizeof got->video),
           "%s: the run after all: %s", what, err.message);
-    printf("  %ld of %ld failed: %s\n", tried, calls, what);
+    printf("  %ld of %ld failed: %s", tried, calls, what);
+    if (share->parts > 1)
+        printf(", %ld to %ld", from, to - 1);
+    printf("\n");
     free(got);
     return tried;
 }
 
-static int run(const struct test *test, double seconds) {
+static int run(const struct test *test, const struct share *share) {
     struct sdt_machine_options options = {.devices = test->dit + test->vae,
                                           .workers_per_device = 1};
     struct sdt_machine *machine = NULL;
@@ -195,8 +212,8 @@ static int run(const struct test *test, double seconds) {
         printf("  %s: FAIL\n", err.message);
         return 1;
     }
-    fail_each("allocations", &faults, seconds / 2.0, pipeline, machine, test, want);
-    fail_each("submissions", &submissions, seconds / 2.0, pipeline, machine, test, want);
+    fail_each("allocations", &faults, share, pipeline, machine, test, want);
+    fail_each("submissions", &submissions, share, pipeline, machine, test, want);
     sdt_machine_close(machine);
     sdt_pipeline_close(pipeline);
     CHECK(faults.blocks == before, "%ld blocks are left at the end", faults.blocks - before);
@@ -244,10 +261,20 @@ int main(int argc, char **argv) {
         {2, 0, "ring", SDT_ACO_OFF, 2, 24},       {2, 1, "pipesp", SDT_ACO_DYNAMIC, 2, 0},
         {1, 2, "ulysses", SDT_ACO_STATIC, 2, 24},
     };
-    double seconds = argc > 1 ? atof(argv[1]) : 8.0;
+    const bool all = argc > 1 && !strcmp(argv[1], "all");
+    const struct share share = {.seconds = all        ? 0.0
+                                           : argc > 1 ? atof(argv[1])
+                                                      : 8.0,
+                                .part = argc > 4 ? atol(argv[3]) : 0,
+                                .parts = argc > 4 ? atol(argv[4]) : 1};
     int only = argc > 2 ? atoi(argv[2]) : -1;
     int wrong = 0, count = sizeof tests / sizeof tests[0];
 
+    if ((argc > 1 && !all && share.seconds <= 0.0) || share.parts < 1 || share.part < 0 ||
+        share.part >= share.parts || argc == 4) {
+        fprintf(stderr, "usage: faults [SECONDS|all [CASE [PART PARTS]]]\n");
+        return 2;
+    }
     json_set_alloc_funcs(json_block, __wrap_free);
     /* Each in a process of its own, because StarPU is started anew with other devices. */
     for (int t = 0; t <= count; t++) {
@@ -261,7 +288,7 @@ int main(int argc, char **argv) {
         fflush(stdout);
         pid_t child = fork();
         if (child == 0)
-            exit(t < count ? run(&tests[t], seconds) : run_opening());
+            exit(t < count ? run(&tests[t], &share) : run_opening());
         if (child < 0 || waitpid(child, &status, 0) < 0 || status != 0) {
             printf("  status %d: FAIL\n", status);
             wrong++;
