@@ -41,6 +41,7 @@
 #include "schedulers/tag.h"
 
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,11 +57,12 @@
 struct device {
     starpu_pthread_mutex_t mutex;
     struct starpu_task_list queue[PRIORITIES];
-    uint32_t nonempty;                     /* bit p: queue[p] holds a task */
-    int queued;                            /* tasks in the deque; also read without the mutex */
-    double queued_us;                      /* their expected lengths together */
-    struct sdt__sleepers workers;          /* all of them, and which ones sleep */
-    double busy_until[STARPU_NMAXWORKERS]; /* by slot: expected end of the worker's task, us */
+    uint32_t nonempty;            /* bit p: queue[p] holds a task */
+    int queued;                   /* tasks in the deque; also read without the mutex */
+    _Atomic double queued_us;     /* their expected lengths together; likewise */
+    struct sdt__sleepers workers; /* all of them, and which ones sleep */
+    /* by slot: expected end of the worker's task, us; also read without the mutex */
+    _Atomic double busy_until[STARPU_NMAXWORKERS];
 } __attribute__((aligned(128)));
 
 struct pipedit {
@@ -130,6 +132,15 @@ static int able_worker(const struct device *device, struct starpu_task *task, un
     return -1;
 }
 
+/* What is written under a mutex and read without: a guess that may be a little old. */
+static double read_us(const _Atomic double *us) {
+    return atomic_load_explicit(us, memory_order_relaxed);
+}
+
+static void write_us(_Atomic double *us, double value) {
+    atomic_store_explicit(us, value, memory_order_relaxed);
+}
+
 static double expected_us(struct starpu_task *task, int worker, unsigned impl) {
     double us = starpu_task_worker_expected_length(task, (unsigned)worker, task->sched_ctx, impl);
     return us > 0.0 ? us : 0.0; /* NaN: no model */
@@ -140,12 +151,12 @@ static double finish_us(const struct device *device, struct starpu_task *task, i
                         unsigned impl) {
     double now = starpu_timing_now(), running = -1.0;
     for (int i = 0; i < device->workers.nworkers; i++) {
-        double left = device->busy_until[i] - now;
+        double left = read_us(&device->busy_until[i]) - now;
         if (running < 0.0 || left < running)
             running = left > 0.0 ? left : 0.0;
     }
     double transfer = starpu_task_expected_data_transfer_time_for(task, (unsigned)worker);
-    return device->queued_us / device->workers.nworkers + running +
+    return read_us(&device->queued_us) / device->workers.nworkers + running +
            (transfer > 0.0 ? transfer : 0.0) + expected_us(task, worker, impl);
 }
 
@@ -193,7 +204,7 @@ static int push_task(struct starpu_task *task) {
     starpu_push_task_end(task); /* while it is certainly there */
     sdt_lock(&device->mutex);
     starpu_task_list_push_back(&device->queue[p], task);
-    device->queued_us += length;
+    write_us(&device->queued_us, read_us(&device->queued_us) + length);
     device->nonempty |= UINT32_C(1) << p;
     __atomic_store_n(&device->queued, device->queued + 1, __ATOMIC_SEQ_CST);
     int sleeper = sdt__sleepers_choose(&device->workers, task);
@@ -256,8 +267,8 @@ static struct starpu_task *pop_task(unsigned context) {
                 device->nonempty &= ~(UINT32_C(1) << p);
             __atomic_store_n(&device->queued, device->queued - 1, __ATOMIC_SEQ_CST);
             if (policy->ndevices > 1) {
-                device->queued_us -= task->predicted;
-                device->busy_until[slot] = starpu_timing_now() + task->predicted;
+                write_us(&device->queued_us, read_us(&device->queued_us) - task->predicted);
+                write_us(&device->busy_until[slot], starpu_timing_now() + task->predicted);
             }
             found = task;
         }
