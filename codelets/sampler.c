@@ -8,7 +8,8 @@ struct sampler {
     struct sdt_sampler_step step;
     size_t n;
     int v_cond, v_uncond, x, x_next;
-    int history[3], next[3]; /* x_last, m0, m1; history -1: there is none yet */
+    int history[3], next[3]; /* x_last, m0, m1; before there is any, history is x: not used, but
+                              * defined, because a state in a file holds it */
 };
 
 static void sampler_cpu(void *buffers[], void *cl_arg) {
@@ -19,8 +20,7 @@ static void sampler_cpu(void *buffers[], void *cl_arg) {
     memcpy(x_next, sdt__floats(buffers, a->x), a->n * sizeof *x_next);
     for (int i = 0; i < 3; i++) {
         next[i] = sdt__floats(buffers, a->next[i]);
-        if (a->history[i] >= 0)
-            memcpy(next[i], sdt__floats(buffers, a->history[i]), a->n * sizeof *x_next);
+        memcpy(next[i], sdt__floats(buffers, a->history[i]), a->n * sizeof *x_next);
     }
     sdt_sampler_step(&a->step, a->n, sdt__floats(buffers, a->v_cond),
                      sdt__floats(buffers, a->v_uncond), x_next, next[0], next[1], next[2]);
@@ -37,16 +37,15 @@ static void sampler_cuda(void *buffers[], void *cl_arg) {
         return;
     for (int i = 0; i < 3; i++) {
         next[i] = sdt__floats(buffers, a->next[i]);
-        if (status == SDT_OK && a->history[i] >= 0)
+        if (status == SDT_OK)
             status = sdt_cuda_convert(sdt__cuda(), a->n, SDT_F32,
                                       sdt__floats(buffers, a->history[i]), SDT_F32, next[i]);
     }
     if (status == SDT_OK)
-        status = sdt_cuda_sampler_step(sdt__cuda(), &a->step, a->n,
-                                       sdt__floats(buffers, a->v_cond),
-                                       sdt__floats(buffers, a->v_uncond),
-                                       sdt__floats(buffers, a->x), sdt__floats(buffers, a->x_next),
-                                       next[0], next[1], next[2]);
+        status =
+            sdt_cuda_sampler_step(sdt__cuda(), &a->step, a->n, sdt__floats(buffers, a->v_cond),
+                                  sdt__floats(buffers, a->v_uncond), sdt__floats(buffers, a->x),
+                                  sdt__floats(buffers, a->x_next), next[0], next[1], next[2]);
     sdt__cuda_done(cl_arg, status);
     sdt__cuda_check_finite(cl_arg, SDT_F32, a->n, sdt__floats(buffers, a->x_next));
 }
@@ -75,7 +74,7 @@ void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
                         .x = sdt__task_read(&task, from.x),
                         .x_next = sdt__task_write(&task, to.x)};
     for (int i = 0; i < 3; i++) {
-        a.history[i] = first ? -1 : sdt__task_read(&task, history[i]);
+        a.history[i] = first ? a.x : sdt__task_read(&task, history[i]);
         a.next[i] = sdt__task_write(&task, next[i]);
     }
     sdt__task_done(&task, done, done_arg, flow->tag.step);

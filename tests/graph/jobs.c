@@ -3,6 +3,7 @@
  *
  * What happens when is decided by the steps that are told, not by a clock: a job submits the other
  * one, pauses or cancels itself when it reaches a step. */
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -291,11 +292,16 @@ static void moved(void) {
     scene_clear(&s);
 }
 
+/* Numbers of a latent. */
+static size_t latent_count(void) {
+    struct sdt_model model = sdt_pipeline_model(pipeline);
+    return (size_t)model.channels * ((FRAMES - 1) / (size_t)model.time_ratio + 1) *
+           (SIZE / (size_t)model.space_ratio) * (SIZE / (size_t)model.space_ratio);
+}
+
 static void keep_state(void *arg, int number, const struct sdt_solver_state *state) {
     struct scene *s = arg;
-    struct sdt_model model = sdt_pipeline_model(pipeline);
-    size_t count = (size_t)model.channels * ((FRAMES - 1) / (size_t)model.time_ratio + 1) *
-                   (SIZE / (size_t)model.space_ratio) * (SIZE / (size_t)model.space_ratio);
+    size_t count = latent_count();
     const float *array[] = {state->x, state->x_last, state->m0, state->m1};
     (void)number;
     if (s->states++ != s->wanted)
@@ -338,6 +344,33 @@ static void resumed(int wanted, int step) {
           "it did not go on from step %d", step);
     same_bits(&s, 0, "resumed");
     scene_clear(&s);
+}
+
+/* After the first step there is no history, and a state holds nothing that was never written: it has
+ * the same bytes whatever memory held before. */
+static void decided(void) {
+    struct sdt_job_options options = {.checkpoint_every = 1, .checkpoint = keep_state};
+    struct sdt_error err;
+    struct scene s[2];
+    for (int i = 0; i < 2; i++) {
+        mallopt(M_PERTURB, i ? 0x55 : 0x2a);
+        scene_init(&s[i], NULL);
+        s[i].request[0].steps = 2;
+        open_service(&s[i], NULL, 1, 0);
+        options.deliver = deliver;
+        options.deliver_arg = options.checkpoint_arg = &s[i];
+        CHECK(sdt_service_submit(s[i].service, &s[i].request[0], &options, &s[i].job[0], &err) ==
+                  SDT_OK,
+              "%s", err.message);
+        sdt_job_wait(s[i].job[0]);
+        close_service(&s[i], 1);
+    }
+    for (int part = 0; part < 4; part++)
+        CHECK(!memcmp(s[0].array[part], s[1].array[part], latent_count() * sizeof(float)),
+              "array %d of a state differs from run to run", part);
+    mallopt(M_PERTURB, 0);
+    scene_clear(&s[0]);
+    scene_clear(&s[1]);
 }
 
 /* What is refused, and what a deadline does. */
@@ -388,6 +421,7 @@ int main(void) {
     moved();
     resumed(1, 4);
     resumed(3, STEPS);
+    decided();
     refused();
     for (int j = 0; j < JOBS; j++)
         free(want[j]);
