@@ -13,7 +13,9 @@ AC_DEFUN([STARDIT_CHECK_SENTENCEPIECE], [
     : ${SENTENCEPIECE_LIBS=-lsentencepiece}
     AC_LANG_PUSH([C++])
     stardit_saved_CPPFLAGS=$CPPFLAGS
+    stardit_saved_CXXFLAGS=$CXXFLAGS
     stardit_saved_LIBS=$LIBS
+    CXXFLAGS="$CXXFLAGS -std=c++17" # as STARDIT_CXXFLAGS: its header needs it
     CPPFLAGS="$CPPFLAGS $SENTENCEPIECE_CFLAGS"
     LIBS="$SENTENCEPIECE_LIBS $LIBS"
     AC_MSG_CHECKING([for SentencePiece])
@@ -22,6 +24,7 @@ AC_DEFUN([STARDIT_CHECK_SENTENCEPIECE], [
       [stardit_sentencepiece=yes])
     AC_MSG_RESULT([$stardit_sentencepiece])
     CPPFLAGS=$stardit_saved_CPPFLAGS
+    CXXFLAGS=$stardit_saved_CXXFLAGS
     LIBS=$stardit_saved_LIBS
     AC_LANG_POP([C++])
     AS_IF([test "$stardit_sentencepiece" = no],
