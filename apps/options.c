@@ -301,6 +301,8 @@ int app_parse(const struct app_program *program, int argc, char **argv) {
     const int stack = check_stack(program);
     if (stack >= 0)
         return stack;
+    for (size_t i = 0; i < program->count; i++)
+        program->options[i].given = false;
     for (int i = 1; i < argc; i++) {
         const char *argument = argv[i];
         char name[NAME_LENGTH];
