@@ -157,6 +157,35 @@ void sdt__scratch_clear(struct sdt_scratch *scratch) {
         }
 }
 
+/* ---- for ThreadSanitizer --------------------------------------------------------------------- */
+
+/* StarPU is not built with it, so what locks of StarPU's own making order is told here: inserting a
+ * task comes before all that is done for it, and its end before what waits for it. That is a little
+ * too much: whatever ended before something else began counts as ordered. */
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+
+static char order;
+
+static void acquire_order(void *arg) {
+    (void)arg;
+    __tsan_acquire(&order);
+}
+
+static void release_order(void *arg) {
+    (void)arg;
+    __tsan_release(&order);
+}
+
+static void tell_order(struct starpu_task *task) {
+    task->prologue_callback_func = task->prologue_callback_pop_func = acquire_order;
+    task->epilogue_callback_func = release_order;
+    __tsan_release(&order);
+}
+#else
+static void tell_order(struct starpu_task *task) { (void)task; }
+#endif
+
 /* ---- submission ------------------------------------------------------------------------------ */
 
 static void finished(void *arg) {
@@ -238,6 +267,7 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     if (flow->recorder)
         sdt__recorder_inserted(flow->recorder, st, &block->tag);
     sdt__lane_enter(flow->lane, &block->pending);
+    tell_order(st);
     int result = starpu_task_submit(st);
     if (result) {
         char device[SDT_DEVICE_NAME];

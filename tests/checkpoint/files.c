@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/seeds.h"
+
 int failures;
 static char folder[600];
 
@@ -101,37 +103,33 @@ const char *path_of(const char *name) {
     return path;
 }
 
-/* head, then body, as one file. */
-static void write_parts(const char *name, const void *head, size_t head_size, const void *body,
-                        size_t body_size) {
+void write_bytes(const char *name, const void *bytes, size_t size) {
     const char *path = path_of(name);
     /* Not O_TRUNC: ext4 flushes a file that was emptied and written again, and the fuzzer does
      * nothing else. */
     const int fd = open(path, O_WRONLY | O_CREAT, 0666);
 
-    if (fd < 0 || write(fd, head, head_size) != (ssize_t)head_size ||
-        write(fd, body, body_size) != (ssize_t)body_size ||
-        ftruncate(fd, (off_t)(head_size + body_size)) != 0 || close(fd) != 0)
+    keep_seed(name, bytes, size);
+    if (fd < 0 || write(fd, bytes, size) != (ssize_t)size || ftruncate(fd, (off_t)size) != 0 ||
+        close(fd) != 0)
         set_up_failed(path);
-}
-
-void write_bytes(const char *name, const void *bytes, size_t size) {
-    write_parts(name, bytes, size, "", 0);
 }
 
 void write_text(const char *name, const char *text) { write_bytes(name, text, strlen(text)); }
 
 void write_safetensors(const char *name, const char *header, size_t size) {
     const uint64_t length = strlen(header);
-    unsigned char *body = malloc(length + size + 1);
+    unsigned char *whole = malloc(sizeof length + length + size + 1);
+    unsigned char *body = whole + sizeof length + length;
 
-    if (!body)
+    if (!whole)
         set_up_failed(name);
-    memcpy(body, header, length);
+    memcpy(whole, &length, sizeof length);
+    memcpy(whole + sizeof length, header, length);
     for (size_t i = 0; i < size; i++)
-        body[length + i] = (unsigned char)(i % 251);
-    write_parts(name, &length, sizeof length, body, length + size);
-    free(body);
+        body[i] = (unsigned char)(i % 251);
+    write_bytes(name, whole, sizeof length + length + size);
+    free(whole);
 }
 
 unsigned char *read_bytes(const char *name, size_t *size) {

@@ -1,19 +1,16 @@
 /* Damaged checkpoints at random: valid headers, indexes and configurations are mutated, and
- * whatever the reader still accepts must be consistent. The sanitizers and the checks of accepted()
- * judge.
+ * whatever the reader still accepts must be consistent (tests/checkpoint/readers.h).
  *
  *   fuzz [RUNS [SEED]]    2000 runs of seed 1 by default; the same seed gives the same runs
  *
- * Built with -DSTARDIT_LIBFUZZER -fsanitize=fuzzer it is a libFuzzer target instead; the first byte
- * of the input chooses the reader. */
+ * tests/fuzz does the same guided by coverage, for longer. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/checkpoint/config.h"
-#include "graph/checkpoint/weights.h"
 #include "tests/checkpoint/files.h"
+#include "tests/checkpoint/readers.h"
 
 enum target { TENSORS, INDEX, CONFIG, TARGETS };
 
@@ -21,141 +18,14 @@ enum target { TENSORS, INDEX, CONFIG, TARGETS };
 
 static long accepted_files[TARGETS];
 
-/* ---- what must hold ------------------------------------------------------------------------ */
-
-static void check_message(const struct sdt_error *err) {
-    CHECK(err->status != SDT_OK && err->message[0], "a failure without a message");
-    for (const char *c = err->message; *c; c++)
-        CHECK((unsigned char)*c >= 0x20 && *c != 0x7f, "control character in '%s'", err->message);
-}
-
-/* Reads every byte, so that a pointer out of the mapping shows. */
-static void check_tensor(const struct sdt_stored *tensor) {
-    const unsigned char *bytes = tensor->data;
-    volatile unsigned char sum = 0;
-    size_t count = 1;
-    float *values;
-
-    for (int i = 0; i < tensor->rank; i++)
-        count *= (size_t)tensor->shape[i];
-    CHECK(count == tensor->count && tensor->bytes == count * sdt_dtype_size(tensor->dtype),
-          "sizes of '%s'", tensor->name);
-    for (size_t i = 0; i < tensor->bytes; i++)
-        sum = (unsigned char)(sum + bytes[i]);
-    if (sdt_stored_floats(tensor, &values, NULL) == SDT_OK)
-        free(values);
-    sdt_stored_release(tensor);
-}
-
-static void read_tensors(size_t file_size) {
-    struct sdt_error err = {0};
-    struct sdt_safetensors *file;
-    size_t bytes = 0;
-
-    if (sdt_safetensors_open(path_of("f.safetensors"), &file, &err) != SDT_OK) {
-        check_message(&err);
-        return;
-    }
-    accepted_files[TENSORS]++;
-    for (size_t i = 0; i < sdt_safetensors_count(file); i++) {
-        const struct sdt_stored *tensor = sdt_safetensors_at(file, i);
-        check_tensor(tensor);
-        bytes += tensor->bytes;
-        CHECK(sdt_safetensors_find(file, tensor->name) == tensor, "'%s' twice", tensor->name);
-    }
-    CHECK(bytes + 8 <= file_size, "%zu bytes of tensors in %zu", bytes, file_size);
-    sdt_safetensors_close(file);
-}
-
-static void read_index(void) {
-    struct sdt_error err = {0};
-    struct sdt_weights *weights;
-
-    if (sdt_weights_open(path_of("shards"), &weights, &err) != SDT_OK) {
-        check_message(&err);
-        return;
-    }
-    accepted_files[INDEX]++;
-    for (size_t i = 0; i < sdt_weights_count(weights); i++) {
-        const struct sdt_stored *tensor = sdt_weights_at(weights, i);
-        check_tensor(tensor);
-        CHECK(sdt_weights_find(weights, tensor->name) == tensor, "'%s' twice", tensor->name);
-    }
-    sdt_weights_close(weights);
-}
-
-static void read_config(void) {
-    static const char *const keys[] = {"a", "b", "patch", "act", "vae", "_class_name"};
-    struct sdt_error err = {0};
-    struct sdt_config *config;
-    const char *string = "";
-    double numbers[4] = {0}, number = 0;
-    int64_t integer = 5;
-    bool boolean = false;
-    int count = 0;
-
-    if (sdt_config_open(path_of("config.json"), &config, &err) != SDT_OK) {
-        check_message(&err);
-        return;
-    }
-    accepted_files[CONFIG]++;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        const char *key = keys[i];
-        sdt_config_int(config, key, false, 1, 9, &integer, &err);
-        sdt_config_number(config, key, false, &number, &err);
-        sdt_config_bool(config, key, false, &boolean, &err);
-        sdt_config_string(config, key, false, &string, &err);
-        sdt_config_numbers(config, key, false, 4, numbers, &count, &err);
-        sdt_config_only(config, key, "[1, {\"x\": null}]", &err);
-        CHECK(integer >= 1 && integer <= 9 && count >= 0 && count <= 4, "'%s' out of range", key);
-        if (sdt_config_string_at(config, key, 1, &string, &err) == SDT_OK && !string)
-            string = "";
-        CHECK(strlen(string) < CAPACITY * 2, "'%s' too long", key);
-    }
-    sdt_config_close(config);
-}
-
 static void read_input(enum target target, const void *bytes, size_t size) {
     static const char *const names[] = {"f.safetensors", "shards/model.safetensors.index.json",
                                         "config.json"};
     write_bytes(names[target], bytes, size);
-    if (target == TENSORS)
-        read_tensors(size);
-    else if (target == INDEX)
-        read_index();
-    else
-        read_config();
+    accepted_files[target] += target == TENSORS ? read_tensors(names[target], size)
+                              : target == INDEX ? read_index("shards")
+                                                : read_config(names[target]);
 }
-
-static void make_shards(void) {
-    make_subfolder("shards");
-    write_safetensors("shards/a.safetensors",
-                      "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8);
-    write_safetensors("shards/b.safetensors",
-                      "{\"b\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[0,2]}}", 2);
-}
-
-#ifdef STARDIT_LIBFUZZER
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static bool made;
-
-    if (!made) {
-        make_folder("fuzz");
-        make_shards();
-        atexit(remove_folder);
-        made = true;
-    }
-    if (size > 0)
-        read_input(data[0] % TARGETS, data + 1, size - 1);
-    if (failures > 0)
-        abort();
-    return 0;
-}
-
-#else
 
 /* ---- mutation ------------------------------------------------------------------------------ */
 
@@ -379,5 +249,3 @@ int main(int argc, char **argv) {
            accepted_files[TENSORS], accepted_files[INDEX], accepted_files[CONFIG], failures);
     return failures > 0;
 }
-
-#endif

@@ -23,7 +23,7 @@ graph/output/mp4.c    once.*               and is set once
 graph/checkpoint/finite.c  block.*         a buffer of one call, too large for a thread's stack
 LIST
 
-find "$build" -name '*.o' -path '*/.libs/*' ! -path '*/tests/*' >"$tmp/objects"
+find "$build" -name '*.o' -path '*/.libs/*' ! -path '*/tests/*' ! -path "$build/long/*" >"$tmp/objects"
 [ -s "$tmp/objects" ] || { echo "built without a shared library"; exit 77; }
 while read -r object; do
     folder=${object#"$build"/} folder=${folder%/.libs/*}

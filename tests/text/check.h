@@ -12,6 +12,7 @@
 
 #include "stardit/status.h"
 #include "tests/check.h"
+#include "tests/seeds.h"
 
 /* "SOURCE/name" in a buffer that the next call but three overwrites. */
 static inline const char *source_path(const char *name) {
@@ -81,6 +82,7 @@ static inline void write_bytes(const char *folder, const char *name, const void 
     char path[8192];
     FILE *file;
 
+    keep_seed(name, bytes, size);
     snprintf(path, sizeof path, "%s/%s", folder, name);
     file = fopen(path, "wb");
     if (!file || fwrite(bytes, 1, size, file) != size || fclose(file) != 0) {

@@ -1,0 +1,92 @@
+/* Bytes as a prompt file, its lines as prompts, lists of ids, tile sizes and devices.
+ * Covers: graph/text/prompt.c graph/text/text.c apps/read.c apps/devices.c */
+#include <stdio.h>
+#include <string.h>
+
+#include "apps/devices.h"
+#include "apps/options.h"
+#include "apps/read.h"
+#include "graph/text/text.h"
+#include "graph/text/tokenizer.h"
+#include "tests/checkpoint/readers.h"
+#include "tests/fuzz/fuzz.h"
+
+enum { VOCABULARY = 1000, CAPACITY = 64 };
+
+static struct sdt_tokenizer *tokenizer;
+
+static void open_tokenizer(void) {
+    char path[4096];
+    struct sdt_error err;
+    const char *source = getenv("STARDIT_SOURCE_DIR");
+
+    snprintf(path, sizeof path, "%.3000s/tests/golden/tokenizer", source ? source : ".");
+    if (sdt_tokenizer_open(path, &tokenizer, &err) != SDT_OK)
+        exit(99);
+}
+
+static void read_prompt(const char *line) {
+    struct sdt_error err = {0};
+    int32_t ids[CAPACITY];
+    int count = 0, total = 0;
+    char *cleaned = NULL;
+
+    if (sdt_prompt_clean(line, &cleaned, &err) != SDT_OK) {
+        check_message(&err);
+        return;
+    }
+    const size_t length = strlen(cleaned);
+    CHECK(!sdt__space_at(cleaned, length) && !sdt__space_before(cleaned, length),
+          "space at an end of '%s'", cleaned);
+    if (sdt_tokenize(tokenizer, cleaned, CAPACITY, ids, &count, &total, &err) != SDT_OK)
+        check_message(&err);
+    else
+        CHECK(count > 0 && count <= CAPACITY && total >= count, "%d of %d ids", count, total);
+    free(cleaned);
+}
+
+static void read_words(const char *line) {
+    struct app_named_device list[SDT_MAX_DEVICES];
+    struct app_devices devices = {0};
+    struct sdt_error err = {0};
+    int32_t *ids = NULL;
+    int count = 0, rows = 0, columns = 0;
+
+    if (app_read_ids(line, VOCABULARY, &ids, &count, &err) != SDT_OK)
+        check_message(&err);
+    for (int i = 0; i < count; i++)
+        CHECK(ids[i] >= 0 && ids[i] < VOCABULARY, "id %d", (int)ids[i]);
+    free(ids);
+    if (app_read_tile("tile-size", line, &rows, &columns, &err) != SDT_OK)
+        check_message(&err);
+    else
+        CHECK(rows > 0 && columns > 0, "a tile of %d x %d", rows, columns);
+    count = 0;
+    if (app_devices_parse("vae-devices", line, list, &count, &err) != SDT_OK)
+        check_message(&err);
+    CHECK(count >= 0 && count <= SDT_MAX_DEVICES, "%d devices", count);
+    if (app_devices_read(line, &devices, &err) != SDT_OK)
+        check_message(&err);
+    else if (app_devices_shares(&devices, line, line, &err) != SDT_OK)
+        check_message(&err);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const char *lines[APP_MOST_STRINGS];
+    struct sdt_error err = {0};
+    char *text = NULL;
+    int count = 0;
+
+    if (fuzz_begin("fuzz-prompt"))
+        open_tokenizer();
+    write_bytes("prompts.txt", data, size);
+    if (app_read_lines("prompt-file", path_of("prompts.txt"), APP_MOST_STRINGS, &text, lines,
+                       &count, &err) != SDT_OK)
+        check_message(&err);
+    for (int i = 0; i < count; i++) {
+        read_prompt(lines[i]);
+        read_words(lines[i]);
+    }
+    free(text);
+    return fuzz_end();
+}

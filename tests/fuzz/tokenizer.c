@@ -1,0 +1,56 @@
+/* A tokenizer's files: the first byte says which one the other bytes are. What opens must tokenize
+ * any text.
+ * Covers: graph/text/tokenizer.c graph/text/tokenizer_json.c graph/text/unigram.c */
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/text/tokenizer.h"
+#include "tests/checkpoint/readers.h"
+#include "tests/fuzz/fuzz.h"
+
+static const char *const names[] = {"model/spiece.model", "json/tokenizer.json",
+                                    "both/tokenizer_config.json"};
+static const char *const folders[] = {"model", "json", "both"};
+enum { FOLDERS = sizeof folders / sizeof folders[0] };
+
+static void make_folders(void) {
+    char path[4096];
+    const char *source = getenv("STARDIT_SOURCE_DIR");
+
+    for (int i = 0; i < FOLDERS; i++)
+        make_subfolder(folders[i]);
+    snprintf(path, sizeof path, "%.3000s/tests/golden/tokenizer/spiece.model",
+             source ? source : ".");
+    FILE *file = fopen(path, "rb");
+    char *bytes = malloc(1 << 20);
+    if (!file || !bytes)
+        exit(99);
+    write_bytes("both/spiece.model", bytes, fread(bytes, 1, 1 << 20, file));
+    fclose(file);
+    free(bytes);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const char text[] = "A r\xc3\xa9"
+                               "d ba\xcc\x81ll \xef\xac\x81ne \xe2\x91\xa0\xf0\x9f\x98\x80 "
+                               "\xe1\x84\x80\xe1\x85\xa1 </s> x <extra_id_0> \xff\xc2";
+    struct sdt_tokenizer *tokenizer = NULL;
+    struct sdt_error err = {0};
+    int32_t ids[64];
+    int count = 0, total = 0;
+
+    if (fuzz_begin("fuzz-tokenizer"))
+        make_folders();
+    if (size == 0)
+        return 0;
+    const int which = data[0] % FOLDERS;
+    write_bytes(names[which], data + 1, size - 1);
+    if (sdt_tokenizer_open(path_of(folders[which]), &tokenizer, &err) != SDT_OK)
+        check_message(&err);
+    else if (sdt_tokenize(tokenizer, text, 64, ids, &count, &total, &err) == SDT_OK)
+        CHECK(count > 0 && count <= 64 && total >= count, "%d of %d ids", count, total);
+    else
+        check_message(&err);
+    sdt_tokenizer_close(tokenizer);
+    return fuzz_end();
+}

@@ -1,0 +1,187 @@
+#!/bin/sh
+# Builds the libFuzzer targets of tests/fuzz with clang, AddressSanitizer and
+# UndefinedBehaviorSanitizer, runs each for FUZZ_SECONDS (60) and prints a line for each:
+# executions, executions a second, edges reached, lines reached of the sources that it covers,
+# crashes. For `make check-fuzz`:
+#   fuzz.sh [TARGET...]      tests/fuzz/TARGET.c; all of them by default
+#
+# What was found to reach more is kept in the folder long/fuzz/corpus of the build folder, for the
+# next time; what crashes in long/fuzz/crashes. Seeds are the files of the tests' own cases
+# (tests/seeds.h), the demo checkpoint, and commands.
+# Exit 0: no crash; 1: a crash; 77: no clang with libFuzzer.
+set -u
+source=${STARDIT_SOURCE_DIR:?} build=${STARDIT_BUILD_DIR:?}
+folder=$build/long/fuzz
+seconds=${FUZZ_SECONDS:-60}
+clang=${FUZZ_CC:-clang}
+
+mkdir -p "$folder/seeds" "$folder/corpus" "$folder/crashes" || exit 99
+cat >"$folder/try.c" <<'END'
+#include <stddef.h>
+#include <stdint.h>
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) { return size > 9 && data[9] == 1; }
+END
+if ! "$clang" -fsanitize=fuzzer,address "$folder/try.c" -o "$folder/try" 2>"$folder/try.log" ||
+    ! "$folder/try" -runs=1 >>"$folder/try.log" 2>&1; then
+    echo "check-fuzz: $clang -fsanitize=fuzzer makes no program that runs here; install clang and" \
+        "its libclang-rt, or name another one by FUZZ_CC" >&2
+    exit 77
+fi
+
+# ---- the build ---------------------------------------------------------------------------------
+
+cd "$folder" || exit 99
+if [ ! -e Makefile ] || [ "$source/configure" -nt Makefile ]; then
+    eval "set -- $("$build/config.status" --config) -- \"\$@\""
+    arguments=
+    while [ "$1" != -- ]; do
+        case $1 in
+            --with-starpu-simgrid=* | --with-cuda* | --enable-sanitizers=* | C*FLAGS=*) ;;
+            *) arguments="$arguments '$(printf %s "$1" | sed "s/'/'\\\\''/g")'" ;;
+        esac
+        shift
+    done
+    shift
+    eval "\"$source/configure\" $arguments --without-cuda --enable-sanitizers=address,undefined" \
+        "CC='$clang' CXX='$clang++' CFLAGS='-g -O1' CXXFLAGS='-g -O1'" >configure.log 2>&1 ||
+        { tail -n 5 configure.log >&2; exit 99; }
+fi
+# Nothing is computed, so kernels are as they are, by the compiler that they are written for.
+make ${STARDIT_JOBS:+-j$STARDIT_JOBS} kernel-objects CC="${CC:-cc}" CFLAGS='-g -O1' \
+    STARDIT_CFLAGS='-std=gnu11 -march=native' >make.log 2>&1 || { tail -n 20 make.log >&2; exit 99; }
+flags="-g -O1 -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapping"
+make ${STARDIT_JOBS:+-j$STARDIT_JOBS} fuzzers CFLAGS="$flags" \
+    CXXFLAGS="$flags -fno-sanitize=vptr" >>make.log 2>&1 ||
+    { tail -n 20 make.log >&2; exit 99; }
+
+# ---- seeds -------------------------------------------------------------------------------------
+
+# Files of the tests' cases, by tests that are built in the build folder.
+export STARDIT_SEEDS="$folder/seeds"
+for test in checkpoint/malformed checkpoint/valid text/malformed; do
+    { make -C "$build" "tests/$test" && "$build/tests/$test"; } >seeds.log 2>&1 ||
+        { tail -n 5 seeds.log >&2; exit 99; }
+done
+unset STARDIT_SEEDS
+
+# The demo checkpoint's files behind the byte that says which one, as in tests/fuzz/checkpoint.c.
+mkdir -p seeds/checkpoint seeds/command seeds/platform seeds/prompt seeds/state seeds/tokenizer
+demo=$source/checkpoints/stardit-demo
+byte=7 # its remainder by 7 is the file's number
+for file in model_index.json scheduler/scheduler_config.json transformer/config.json \
+    vae/config.json text_encoder/config.json tokenizer/tokenizer_config.json stardit.json; do
+    { printf "\\$(printf %o $byte)" && cat "$demo/$file"; } >"seeds/checkpoint/$byte"
+    byte=$((byte + 1))
+done
+
+cat >seeds/tokenizer/small <<'END'
+1{"model":{"type":"Unigram","unk_id":2,"vocab":[["<pad>",0.0],["</s>",0.0],["<unk>",0.0],
+["\u2581",-2.0],["a",-3.0],["\u2581a",-1.5]],"byte_fallback":false},
+"normalizer":{"type":"Precompiled","precompiled_charsmap":""},
+"pre_tokenizer":{"type":"Metaspace","replacement":"\u2581","prepend_scheme":"always"},
+"added_tokens":[{"id":0,"content":"<pad>","single_word":false,"lstrip":false,"rstrip":true}]}
+END
+
+for file in "$source"/platforms/*/platform.txt; do
+    cp "$file" "seeds/platform/$(basename "$(dirname "$file")")"
+done
+printf 'gpus 8\n' >seeds/platform/unknown
+printf 'devices 1e999\nlink-gbps -1 # no\nhost-gbps 1 2\n' >seeds/platform/numbers
+
+printf '%s\n' 'a red &lt;circle&gt; moving  right' '' ' @ &amp;amp;#x41; ' 1,2,3 256x192 \
+    cuda:0-3,cpu:0 >seeds/prompt/lines
+printf '0-6\r\n2,1,1\n1,1,0.5\n&#0;&#x110000;&nbsp;&notit;\n\343\200\200x\302\240\n</s>\n' \
+    >seeds/prompt/more
+
+# Every option by its name with some value, and the commands of the documents.
+make -C "$build" stardit-generate >>seeds.log 2>&1 || { tail -n 5 seeds.log >&2; exit 99; }
+"$build/stardit-generate" --help >help || exit 99
+: >command.dict
+for option in $(grep -o -e '^  --[a-z-]*' help); do
+    echo "\"$option\"" >>command.dict
+    for value in 1 2 0.5 auto 1,1 cuda:0-1 x.mp4; do
+        printf '%s\n' --model m --prompt p --output o.mp4 "$option" $value \
+            >"seeds/command/${option#--}-$(echo $value | tr -dc 'a-z0-9')"
+    done
+done
+for word in unipc euler new old linear float32 bfloat16 auto single ulysses pipesp ring usp off \
+    static dynamic given starpu nccl dit vae cpu: cuda: 0-3 256x192 -1 0x; do
+    echo "\"$word\"" >>command.dict
+done
+cat "$source"/README.md "$source"/docs/*.md | sed -n 's/\\$//; s/^ *stardit-generate //p' |
+    while read -r line; do
+        echo "$line" | tr ' ' '\n' >"seeds/command/$(echo "$line" | cksum | tr -dc 0-9)"
+    done
+cat >json.dict <<'END'
+"{\"" "\":" "[" "]" "null" "true" "false" "1e9" "-1" "9223372036854775807" "\\u0000" "\"F32\""
+END
+tr ' ' '\n' <json.dict >json.words && mv json.words json.dict
+
+# States of runs that are stopped on their way.
+for sampler in unipc euler; do
+    "$build/stardit-generate" --model "$demo" --token-ids 5,6,1 --height 16 --width 16 \
+        --num-frames 1 --num-inference-steps 1000 --sampler $sampler --progress none \
+        --checkpoint-every 1 --force --workers-per-device 1 \
+        --output "state-$sampler.y4m" 2>>seeds.log </dev/null &
+    pid=$!
+    while kill -0 $pid 2>/dev/null && [ ! -s "state-$sampler.state.safetensors" ]; do
+        sleep 0.1
+    done
+    kill -TERM $pid
+    wait $pid
+    cp "state-$sampler.state.safetensors" "seeds/state/$sampler" || exit 99
+done
+
+# ---- the runs ----------------------------------------------------------------------------------
+
+# Where files cost nothing.
+scratch=$(mktemp -d /dev/shm/stardit-fuzz-XXXXXX 2>/dev/null || mktemp -d) || exit 99
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' HUP INT TERM
+export STARDIT_BUILD_DIR="$scratch" XDG_CACHE_HOME="$scratch" STARPU_HOME="$scratch" STARPU_SILENT=1
+# libsentencepiece is not instrumented, so that lengths of its containers look wrong.
+export ASAN_OPTIONS=detect_container_overflow=0:symbolize=1 UBSAN_OPTIONS=print_stacktrace=1
+# Of the same clang.
+profdata=$("$clang" -print-prog-name=llvm-profdata) cov=$("$clang" -print-prog-name=llvm-cov)
+
+# lines TARGET: how many lines of its sources a run has reached, in percent.
+lines() {
+    # shellcheck disable=SC2046  # file names without spaces
+    "$profdata" merge -o "$scratch/$1.data" "$scratch/$1.raw" 2>>cover.log &&
+        "$cov" report "tests/fuzz/$1" -instr-profile="$scratch/$1.data" \
+            $(sed -n '/Covers:/,/\*\//p' "$source/tests/fuzz/$1.c" |
+                grep -o '[a-z0-9_/]*\.c\>' | sed "s,^,$source/,") \
+            2>>cover.log | awk '$1 == "TOTAL" { print $10 }'
+}
+
+[ $# -gt 0 ] || set -- $(make -s list-fuzzers | tr ' ' '\n' | sed 's,.*/,,')
+crashed=0
+for target; do
+    mkdir -p "corpus/$target" "seeds/$target"
+    dict=json.dict most=8192
+    case $target in
+        command) dict=command.dict ;;
+        state) most=65536 ;;
+        tokenizer) most=32768 ;;
+    esac
+    : >"$scratch/begin"
+    LLVM_PROFILE_FILE="$scratch/$target.raw" "tests/fuzz/$target" \
+        -max_total_time="$seconds" -timeout=60 -max_len=$most -dict=$dict -print_final_stats=1 \
+        -close_fd_mask=3 -rss_limit_mb=4096 -artifact_prefix="crashes/$target-" "corpus/$target" "seeds/$target" \
+        >"$target.log" 2>&1 </dev/null
+    code=$?
+    crashes=$(find crashes -name "$target-*" -newer "$scratch/begin" | wc -l)
+    [ $code -eq 0 ] || { crashed=$((crashed + 1)); [ "$crashes" -gt 0 ] || crashes=1; }
+    sed -n 's/^stat::number_of_executed_units: *//p; s/^stat::average_exec_per_sec: *//p' \
+        "$target.log" >"$scratch/counts"
+    runs=$(sed -n 1p "$scratch/counts") rate=$(sed -n 2p "$scratch/counts")
+    edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$target.log" | tail -n 1)
+    echo "$target: ${runs:-?} executions, ${rate:-?} a second, ${edges:-?} edges," \
+        "$(lines "$target" || echo ?) of lines, $crashes crashes"
+    if [ $code -ne 0 ]; then
+        grep -m 1 -e '^SUMMARY' -e 'ERROR: ' "$target.log"
+        tail -n 1 "$target.log"
+    fi
+done
+[ $crashed -eq 0 ]

@@ -1,0 +1,131 @@
+#!/bin/sh
+# The tests under a tool that watches memory or threads, for `make check-asan` and its like:
+#   sanitize.sh asan|tsan|valgrind [TEST...]
+# Builds stardit for the tool in the folder long/KIND of the build folder, configured as the
+# build is, runs the tests that make sense there, or those given, and ends with a line that counts
+# them. Exit 0: none failed; 77: the tool is not here.
+#
+# StarPU, hwloc and OpenBLAS are as they are: what the tools would say of them is in KIND.supp.
+set -u
+source=${STARDIT_SOURCE_DIR:?} build=${STARDIT_BUILD_DIR:?}
+kind=${1-}
+[ $# -eq 0 ] || shift
+here=$source/tests/long
+folder=$build/long/$kind
+
+absent() {
+    echo "check-$kind: $*" >&2
+    exit 77
+}
+
+# Can the compiler build and run a program with this sanitizer?
+try_sanitizer() {
+    echo 'int main(void) { return 0; }' >"$folder/try.c"
+    "${CC:-cc}" -fsanitize="$1" "$folder/try.c" -o "$folder/try" 2>"$folder/try.log" &&
+        $wrapper "$folder/try" >>"$folder/try.log" 2>&1 ||
+        absent "${CC:-cc} -fsanitize=$1 makes no program that runs here:" \
+            "$(head -n 1 "$folder/try.log")"
+}
+
+# What looks at objects, at other compilers or at the memory of a whole process, and what needs a
+# GPU: the build itself tests these, no tool sees more of them.
+skipped='tests/house/* tests/docs/* tests/examples/* tests/cuda/* tests/kernels/cuda
+    tests/kernels/cudnn_plans tests/models/umt5_memory tests/apps/man.sh tests/apps/allowance.sh'
+
+mkdir -p "$folder" || exit 99
+wrapper=
+flags='-g -O1'
+options=
+case $kind in
+    asan)
+        try_sanitizer address,undefined
+        options=--enable-sanitizers=address,undefined
+        # Of StarPU, which frees little when it is shut down; a leak of ours has a frame of ours.
+        export ASAN_OPTIONS="detect_stack_use_after_return=1:strict_string_checks=1"
+        export LSAN_OPTIONS="suppressions=$here/asan.supp:print_suppressions=0"
+        export UBSAN_OPTIONS=print_stacktrace=1
+        ;;
+    tsan)
+        # Old runtimes know fewer layouts of a process than new kernels choose from.
+        ! command -v setarch >/dev/null || wrapper="setarch -R"
+        try_sanitizer thread
+        options=--enable-sanitizers=thread
+        export TSAN_OPTIONS="suppressions=$here/tsan.supp:print_suppressions=0:history_size=4"
+        TSAN_OPTIONS=$TSAN_OPTIONS:ignore_noninstrumented_modules=1
+        ;;
+    valgrind)
+        command -v valgrind >/dev/null || absent "valgrind is not installed"
+        # It knows no AVX-512, and runs one thread at a time.
+        options=--disable-native
+        wrapper="valgrind --quiet --error-exitcode=1 --leak-check=full --fair-sched=yes
+            --show-leak-kinds=definite --errors-for-leak-kinds=definite
+            --suppressions=$here/valgrind.supp"
+        export OPENBLAS_CORETYPE=Haswell
+        ;;
+    *)
+        echo "usage: sanitize.sh asan|tsan|valgrind [TEST...]" >&2
+        exit 2
+        ;;
+esac
+
+# ---- the build ---------------------------------------------------------------------------------
+
+cd "$folder" || exit 99
+if [ ! -e Makefile ] || [ "$source/configure" -nt Makefile ]; then
+    # As the build was configured, but without what takes time and shows nothing more.
+    eval "set -- $("$build/config.status" --config) -- \"\$@\""
+    arguments=
+    while [ "$1" != -- ]; do
+        case $1 in
+            --with-starpu-simgrid=* | --with-cuda* | --enable-sanitizers=* | C*FLAGS=*) ;;
+            *) arguments="$arguments '$(printf %s "$1" | sed "s/'/'\\\\''/g")'" ;;
+        esac
+        shift
+    done
+    shift
+    eval "\"$source/configure\" $arguments --without-cuda $options CFLAGS='$flags'" \
+        "CXXFLAGS='$flags'" >configure.log 2>&1 || { tail -n 5 configure.log >&2; exit 99; }
+fi
+# Programs of C need no more than themselves.
+goal='check-TESTS check_PROGRAMS= check_LTLIBRARIES='
+case "$* " in
+    ' ' | *'.sh '*)
+        goal=check
+        make ${STARDIT_JOBS:+-j$STARDIT_JOBS} all >make.log 2>&1 ||
+            { tail -n 20 make.log >&2; exit 99; }
+        ;;
+esac
+
+# ---- the tests ---------------------------------------------------------------------------------
+
+chosen=$*
+if [ -z "$chosen" ]; then
+    for test in $(make -s list-tests); do
+        for pattern in $skipped; do
+            # shellcheck disable=SC2254  # patterns on purpose
+            case $test in $pattern) continue 2 ;; esac
+        done
+        # The tests in C alone: the programs of a script do the same, and would take hours.
+        case $kind/$test in tsan/*.sh | valgrind/*.sh) continue ;; esac
+        chosen="$chosen $test"
+    done
+fi
+for test in $chosen; do
+    rm -f "${test%.sh}.trs"
+done
+export STARDIT_TEST_WRAPPER="$wrapper" STARDIT_TEST_TIMEOUT="${STARDIT_TEST_TIMEOUT:-3000}"
+make ${STARDIT_JOBS:+-j$STARDIT_JOBS} $goal TESTS="$chosen" >check.log 2>&1
+passed=0 failed=0 other=0
+for test in $chosen; do
+    result=$(sed -n 's/^:test-result: //p' "${test%.sh}.trs" 2>/dev/null)
+    case $result in
+        PASS) passed=$((passed + 1)) ;;
+        SKIP) other=$((other + 1)) ;;
+        *)
+            failed=$((failed + 1))
+            echo "failed: $test, $folder/${test%.sh}.log"
+            ;;
+    esac
+done
+echo "check-$kind: $passed passed, $failed failed, $other skipped"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]
