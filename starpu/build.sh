@@ -162,7 +162,9 @@ build() {
 
 prefix=$(finished_prefix)
 if [ -z "$prefix" ] && [ $find_only = yes ]; then
-    exit 1
+    others=$(find "$cache" -maxdepth 2 -name .complete 2>/dev/null |
+        sed 's,/.complete$,,; s,.*/starpu-[0-9.]*-\([a-z]*\)-[^/]*$,\1,' | sort -u | tr '\n' ' ')
+    die "no StarPU of the flavour $flavour in $cache${others:+, only $others}; '$0 $flavour' builds one"
 elif [ -z "$prefix" ]; then
     mkdir -p "$cache"
     exec 9>"$cache/lock"
