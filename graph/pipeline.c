@@ -106,6 +106,11 @@ static enum sdt_status open_as(const char *model, const struct sdt_opening *how,
         status = sdt_fail(err, SDT_ERROR_MISSING, "%s: no component has files of the variant %s",
                           model, how->variant);
 out:
+    if (status == SDT_ERROR_MISSING && err && pipeline->folder && strcmp(model, pipeline->folder)) {
+        const struct sdt_error found = *err; /* in a cache, which may be half filled */
+        sdt_fail(err, status, "%s; where the download was interrupted, hf download goes on with it",
+                 found.message);
+    }
     if (status != SDT_OK)
         sdt_pipeline_close(pipeline);
     else

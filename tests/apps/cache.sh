@@ -65,6 +65,17 @@ rm "$repository/refs/main"
 touch -d yesterday "$repository/snapshots/$old"
 finds $new --model org/demo
 
+# What an interrupted download leaves: links to blobs that are not there, or not whole.
+mkdir -p "$hub/models--org--half/snapshots/$new/transformer" "$hub/models--org--half/blobs"
+for part in "$demo"/*; do
+    [ "${part##*/}" = transformer ] || ln -s "$part" "$hub/models--org--half/snapshots/$new/"
+done
+cp "$demo/transformer/config.json" "$hub/models--org--half/snapshots/$new/transformer/"
+ln -s ../../../blobs/abc "$hub/models--org--half/snapshots/$new/transformer/diffusion_pytorch_model.safetensors"
+: >"$hub/models--org--half/blobs/abc.incomplete"
+refuses 1 $g --model org/half
+says "No such file.*; where the download was interrupted, hf download goes on with it"
+
 # Variants: the one that is asked for, else the plain files, else a refusal.
 mkdir -p "$tmp/m/transformer"
 for part in "$demo"/*; do [ "${part##*/}" = transformer ] || ln -s "$part" "$tmp/m/"; done

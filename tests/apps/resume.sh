@@ -236,7 +236,8 @@ state=$tmp/v/step8.state.safetensors
 mkdir "$tmp/other"
 cp -r "$demo"/. "$tmp/other"
 weights=$(find "$tmp/other/transformer" -name '*.safetensors' | head -1)
-"$tool" poison "$weights" "$tmp/changed" patch_embedding.bias inf || fail "no other checkpoint"
+# One number, wherever it is.
+"$tool" poison "$weights" "$tmp/changed" blocks.1.ffn.net.2.weight 0.5 3333 || fail "no other checkpoint"
 mv -f "$tmp/changed" "$weights"
 while IFS='|' read -r words arguments; do
     # shellcheck disable=SC2086

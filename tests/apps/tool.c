@@ -94,8 +94,9 @@ static int make_tensor(int argc, char **argv, const char *fill) {
     return 0;
 }
 
-/* tool poison IN OUT NAME nan|inf|NUMBER: IN with that in the middle of the float tensor NAME. */
-static int poison(char **argv) {
+/* tool poison IN OUT NAME nan|inf|NUMBER [AT]: IN with that as number AT of the float tensor NAME, or
+ * in its middle. */
+static int poison(int argc, char **argv) {
     struct sdt_safetensors *file = NULL;
     struct sdt_error err;
     const float value = strtof(argv[3], NULL);
@@ -107,6 +108,9 @@ static int poison(char **argv) {
     const struct sdt_stored *tensor = sdt_safetensors_find(file, argv[2]);
     if (!tensor)
         leave("no tensor of that name");
+    const size_t at = argc > 4 ? (size_t)atol(argv[4]) : tensor->count / 2;
+    if (at >= tensor->count)
+        leave("no number there");
     const char *first = tensor->data; /* of all data: the tensors follow the header */
     for (size_t i = 0; i < sdt_safetensors_count(file); i++)
         if ((const char *)sdt_safetensors_at(file, i)->data < first)
@@ -120,7 +124,7 @@ static int poison(char **argv) {
         leave("cannot read");
     memcpy(&header, bytes, sizeof header);
     size_t place = 8 + header + (size_t)((const char *)tensor->data - first) +
-                   tensor->count / 2 * sdt_dtype_size(tensor->dtype);
+                   at * sdt_dtype_size(tensor->dtype);
     if (tensor->dtype == SDT_F16 && !isfinite(value))
         memcpy(bytes + place, isnan(value) ? "\x00\x7e" : value > 0 ? "\x00\x7c" : "\x00\xfc", 2);
     else if (tensor->dtype == SDT_F64)
@@ -206,8 +210,8 @@ int main(int argc, char **argv) {
     }
     if (argc == 5 && !strcmp(argv[1], "store"))
         return store(argv + 2);
-    if (argc == 6 && !strcmp(argv[1], "poison"))
-        return poison(argv + 2);
+    if ((argc == 6 || argc == 7) && !strcmp(argv[1], "poison"))
+        return poison(argc - 2, argv + 2);
     leave("poison IN OUT NAME nan|inf | json FILE KEY... | change IN OUT NAME | tensor OUT NAME D0 "
           "D1...");
     return 99;

@@ -73,6 +73,7 @@ goes with --contact-sheet|--model $demo --token-ids 1 --output v.y4m --sheet-col
 nothing lies beside standard output|--model $demo --token-ids 1 --output - --checkpoint-every 2
 takes no steps|--model $demo --latents x --steps 0 --output v.y4m --checkpoint-every 2
 takes no steps|--model $demo --latents x --steps 0 --output v.y4m --token-ids 5,1
+no text is read|--model $demo --prompt-embeds x --guidance-scale 1 --max-sequence-length 9 --output v.y4m
 takes no steps|--model $demo --latents x --steps 0 --output v.y4m --guidance-scale 2
 latents and --resume exclude|--model $demo --latents x --resume y --output v.y4m
 takes the place of its noise|--model $demo --token-ids 1 --output v.y4m --latents x --seed 2
