@@ -153,8 +153,7 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "--negative-prompt: a guidance scale of %g takes none; one above 1 does",
                           request->guidance_scale);
-    const bool text =
-        !s->prompt_embeds || (request->guidance_scale > 1.0 && !s->negative_embeds);
+    const bool text = !s->prompt_embeds || (request->guidance_scale > 1.0 && !s->negative_embeds);
     if (status == SDT_OK && !text && !s->state && app_settings_given("max-sequence-length"))
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "--max-sequence-length: beside --prompt-embeds no text is read");

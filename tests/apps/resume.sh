@@ -304,6 +304,25 @@ passes "$generate" --model "$demo" --prompt b $size --num-inference-steps $steps
     --output "$tmp/v/b.safetensors"
 same "$tmp/v/b.safetensors" "$tmp/v/many2.safetensors"
 
+# A checkpoint whose path is no text: the state is kept all the same, and the path is given again.
+odd=$(printf '%s/odd\377' "$tmp")
+cp -r "$demo" "$odd"
+# shellcheck disable=SC2086
+"$generate" --model "$odd" --token-ids 5,1 $size --num-inference-steps 1000 --progress plain \
+    --output "$tmp/v/odd.safetensors" 2>"$tmp/odd.err" </dev/null &
+pid=$!
+for _ in $(seq 3000); do
+    grep -q "^denoise [1-9]" "$tmp/odd.err" && break
+    sleep 0.01
+done
+kill -TERM $pid
+wait $pid
+grep -q "latent after step [0-9]* of 1000 is in $tmp/v/odd.latent.safetensors" "$tmp/odd.err" ||
+    fail "odd: $(cat "$tmp/odd.err")"
+refuses 2 "$generate" --resume "$tmp/v/odd.latent.safetensors" --dry-run
+says "model is needed"
+passes "$generate" --resume "$tmp/v/odd.latent.safetensors" --model "$odd" --dry-run
+
 left=$(find "$tmp/v" -name '.stardit-*' -mmin +2)
 [ -z "$left" ] || fail "left behind: $left"
 finish
