@@ -2,17 +2,16 @@
  *
  * Rules that hold for all of them
  *  - float32, row-major; shapes stand behind each pointer, slowest dimension first.
- *  - Single-threaded and re-entrant; no allocation: a kernel that needs room says how many floats
- *    with its `..._scratch` function and gets it as `scratch`.
+ *  - Single-threaded and re-entrant; no allocation: a kernel that needs room says how many
+ *    floats with its `..._scratch` function and gets it as `scratch`.
  *  - Kernels on CPUs cannot fail: whoever inserts the task has settled the sizes. A CUDA kernel
  *    that fails stops the run with SDT_ERROR_DEVICE, its task and its device (sdt__task_fail).
  *  - **A row's bits do not depend on how many rows, heads, frames or devices come in one call.**
  *    Matrix products are made of blocks whose sums run in one order whatever the number of rows
  *    (kernels/cpu/product.h). No sum is split differently.
- *  - Outputs do not overlap inputs unless a comment says "in place".
- * A plain version with the same arguments less the scratch, `<name>_reference`
- * (kernels/reference.h), in double precision, stands beside each kernel that computes;
- * tests/kernels holds the tolerances.
+ *  - Outputs do not overlap inputs unless a comment says "in place". A plain version,
+ *    `<name>_reference` (kernels/reference.h), in double precision, stands beside each kernel
+ *    that computes; tests/kernels holds the tolerances.
  *
  * Notation: T rows of a tile, d model width, h heads, e head dimension (d = h * e), C channels. */
 #ifndef STARDIT_KERNELS_H
@@ -323,6 +322,28 @@ void sdt_blend_rows(int frames, int width, int extent, int a_rows,
 void sdt_blend_columns(int frames, int rows, int extent, int a_width,
                        const float *a /* [frames, rows, a_width, 3] */, int b_width,
                        float *b /* [frames, rows, b_width, 3] in place */);
+
+/* ---- kernels by name ------------------------------------------------------------------------- */
+
+/* Those whose plain version takes the same arguments: a name here declares it. The others, that
+ * take scratch memory or packed weights, are declared in kernels/reference.h. */
+#define SDT_KERNELS(X)                                                                             \
+    X(convert)                                                                                     \
+    X(layer_norm)                                                                                  \
+    X(rms_norm)                                                                                    \
+    X(silu)                                                                                        \
+    X(gated_gelu)                                                                                  \
+    X(add)                                                                                         \
+    X(sinusoid)                                                                                    \
+    X(split_heads)                                                                                 \
+    X(merge_heads)                                                                                 \
+    X(attention_merge)                                                                             \
+    X(sampler_step)                                                                                \
+    X(find_not_finite)                                                                             \
+    X(channel_norm)                                                                                \
+    X(latent_window)                                                                               \
+    X(blend_rows)                                                                                  \
+    X(blend_columns)
 
 #pragma GCC visibility pop
 #ifdef __cplusplus
