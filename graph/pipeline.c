@@ -73,26 +73,46 @@ static bool has_variant(const struct sdt_pipeline *pipeline) {
             goto out;                                                                              \
     } while (0)
 
+/* A pipeline without components; NULL: out of memory. */
+static struct sdt_pipeline *new_pipeline(bool imagined) {
+    struct sdt_pipeline *pipeline = calloc(1, sizeof *pipeline);
+    if (!pipeline)
+        return NULL;
+    pipeline->imagined = imagined;
+    pipeline->times = sdt__kernel_times_new();
+    if (pipeline->times)
+        return pipeline;
+    free(pipeline);
+    return NULL;
+}
+
+static void take_defaults(struct sdt_pipeline *pipeline) {
+    pipeline->sampler = pipeline->family->defaults.sampler;
+    pipeline->flow_shift = pipeline->family->defaults.flow_shift;
+}
+
+/* Hands out a whole pipeline, and closes one that failed. */
+static enum sdt_status hand_out(struct sdt_pipeline *pipeline, enum sdt_status status,
+                                struct sdt_pipeline **out) {
+    *out = status == SDT_OK ? pipeline : NULL;
+    if (status != SDT_OK)
+        sdt_pipeline_close(pipeline);
+    return status;
+}
+
 static enum sdt_status open_as(const char *model, const struct sdt_opening *how, int layers,
                                struct sdt_pipeline **out, struct sdt_error *err) {
-    enum sdt_status status = SDT_OK;
-    struct sdt_pipeline *pipeline = calloc(1, sizeof *pipeline);
+    enum sdt_status status;
+    struct sdt_pipeline *pipeline = new_pipeline(how->imagined);
 
     *out = NULL;
     if (!pipeline)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
-    pipeline->imagined = how->imagined;
-    pipeline->times = sdt__kernel_times_new();
-    if (!pipeline->times) {
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
-        goto out;
-    }
     status = sdt_checkpoint_find(model, &pipeline->folder, err);
     if (status != SDT_OK)
         goto out;
     OPEN("model_index.json", read_index(pipeline, path, err));
-    pipeline->sampler = pipeline->family->defaults.sampler;
-    pipeline->flow_shift = pipeline->family->defaults.flow_shift;
+    take_defaults(pipeline);
     if (folder_exists(pipeline->folder, "scheduler"))
         OPEN("scheduler", sdt_sampler_read(path, &pipeline->sampler, &pipeline->flow_shift, err));
     OPEN("transformer", sdt_dit_open(path, how, layers, &pipeline->dit, err));
@@ -111,11 +131,7 @@ out:
         sdt_fail(err, status, "%s; where the download was interrupted, hf download goes on with it",
                  found.message);
     }
-    if (status != SDT_OK)
-        sdt_pipeline_close(pipeline);
-    else
-        *out = pipeline;
-    return status;
+    return hand_out(pipeline, status, out);
 }
 
 enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **pipeline,
@@ -132,22 +148,16 @@ enum sdt_status sdt_pipeline_open_variant(const char *model, const char *variant
 /* A published size, from the texts that its family holds. */
 static enum sdt_status imagine_size(const struct sdt_family *family, const struct sdt_size *size,
                                     int layers, struct sdt_pipeline **out, struct sdt_error *err) {
-    struct sdt_pipeline *pipeline = calloc(1, sizeof *pipeline);
-    enum sdt_status status = SDT_OK;
+    struct sdt_pipeline *pipeline = new_pipeline(true);
+    enum sdt_status status;
 
-    *out = NULL;
-    if (pipeline) {
+    if (pipeline)
         pipeline->folder = strdup(size->name);
-        pipeline->times = sdt__kernel_times_new();
-    }
-    if (!pipeline || !pipeline->folder || !pipeline->times) {
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", size->name);
-        goto out;
-    }
+    if (!pipeline || !pipeline->folder)
+        return hand_out(pipeline,
+                        sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", size->name), out);
     pipeline->family = family;
-    pipeline->imagined = true;
-    pipeline->sampler = family->defaults.sampler;
-    pipeline->flow_shift = family->defaults.flow_shift;
+    take_defaults(pipeline);
     status = sdt_dit_imagine(size->dit, layers, &pipeline->dit, err);
     if (status == SDT_OK)
         status = sdt_vae_imagine(size->vae, &pipeline->vae, err);
@@ -155,12 +165,7 @@ static enum sdt_status imagine_size(const struct sdt_family *family, const struc
         status = sdt_text_imagine(size->text[0], &pipeline->text, err);
     if (status == SDT_OK)
         status = check_components(pipeline, err);
-out:
-    if (status != SDT_OK)
-        sdt_pipeline_close(pipeline);
-    else
-        *out = pipeline;
-    return status;
+    return hand_out(pipeline, status, out);
 }
 
 enum sdt_status sdt_pipeline_imagine(const char *model, struct sdt_pipeline **pipeline,
@@ -168,8 +173,8 @@ enum sdt_status sdt_pipeline_imagine(const char *model, struct sdt_pipeline **pi
     return sdt__pipeline_imagine(model, 0, pipeline, err);
 }
 
-enum sdt_status sdt__pipeline_imagine(const char *model, int layers,
-                                      struct sdt_pipeline **pipeline, struct sdt_error *err) {
+enum sdt_status sdt__pipeline_imagine(const char *model, int layers, struct sdt_pipeline **pipeline,
+                                      struct sdt_error *err) {
     const struct sdt_family *family;
     const struct sdt_size *size;
     if (sdt_size_find(model, &family, &size))
