@@ -54,12 +54,19 @@ bool sdt_candidate_equal(const struct sdt_candidate *x, const struct sdt_candida
            x->device_bytes == y->device_bytes && x->memory_bytes == y->memory_bytes;
 }
 
+/* What a strategy with bits of its own must be faster by, to be preferred to an exact one. */
+static const double own_bits = 1.05;
+
+static double counted_seconds(const struct sdt_candidate *candidate) {
+    return candidate->total_seconds * (candidate->strategy->exact ? 1. : own_bits);
+}
+
 int sdt_candidate_compare(const struct sdt_candidate *x, const struct sdt_candidate *y) {
     if (x->fits != y->fits)
         return x->fits ? -1 : 1;
-    double least = fmin(x->total_seconds, y->total_seconds);
-    if (fabs(x->total_seconds - y->total_seconds) > 1e-9 * least)
-        return x->total_seconds < y->total_seconds ? -1 : 1;
+    double of_x = counted_seconds(x), of_y = counted_seconds(y);
+    if (fabs(of_x - of_y) > 1e-9 * fmin(of_x, of_y))
+        return of_x < of_y ? -1 : 1;
     if (x->placement.vae_devices != y->placement.vae_devices)
         return x->placement.vae_devices - y->placement.vae_devices;
     if (x->placement.aco != y->placement.aco)

@@ -312,6 +312,11 @@ static void check_pipesp(struct sdt_pipeline *pipeline, const struct sdt_request
     check(!sdt_candidate_equal(&same, &other), "unequal memory is equal", rates.devices, 0);
 }
 
+/* Strategies with bits of their own stand behind exact ones that are less than 5 % slower. */
+static double counted(const struct sdt_candidate *candidate) {
+    return candidate->total_seconds * (candidate->strategy->exact ? 1. : 1.05);
+}
+
 int main(void) {
     static const double links[] = {1e5, 1e8, 1e11};
     struct sdt_error err = {0};
@@ -344,14 +349,14 @@ int main(void) {
                 check(n > 0, "no candidate", devices, links[l]);
                 for (int i = 0; i < n; i++) {
                     plans++;
-                    check(i == 0 || c[i].total_seconds >= c[i - 1].total_seconds * (1 - 1e-8),
-                          "not sorted", devices, links[l]);
+                    check(i == 0 || counted(&c[i]) >= counted(&c[i - 1]) * (1 - 1e-8), "not sorted",
+                          devices, links[l]);
                     check(c[i].total_seconds > 0 && isfinite(c[i].total_seconds) &&
                               c[i].exposed_seconds >= 0 &&
                               c[i].exposed_seconds <= c[i].step_seconds,
                           "a prediction makes no sense", devices, links[l]);
                     if (c[i].placement.aco == SDT_ACO_OFF)
-                        off = fmin(off, c[i].total_seconds);
+                        off = fmin(off, counted(&c[i]));
                     if (c[i].placement.streams == 2)
                         continue; /* what a strategy hides by itself shows in one stream */
                     if (!c[i].placement.dit_devices &&
@@ -361,7 +366,7 @@ int main(void) {
                         !strcmp(sdt_strategy_name(c[i].strategy), "pipesp"))
                         pipesp = fmin(pipesp, c[i].exposed_seconds);
                 }
-                check(c[0].total_seconds <= off * (1 + 1e-8), "aco chosen at a loss", devices,
+                check(counted(&c[0]) <= off * (1 + 1e-8), "aco chosen at a loss", devices,
                       links[l]);
                 check_pipesp(pipeline, &request, &rates);
                 if (devices > 1 && links[l] < 1e9)
