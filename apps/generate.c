@@ -20,8 +20,6 @@
 #include "apps/state.h"
 #include "apps/stats.h"
 #include "base/clock.h"
-#include "graph/pipeline.h"
-#include "graph/text/tokenizer.h"
 #include "stardit/video.h"
 
 static const char name_of_program[] = "stardit-generate";
@@ -194,12 +192,11 @@ static enum sdt_status write_stats(const struct app_settings *s, const struct sd
                         json_pack("{s:f, s:f, s:f, s:f, s:f}", "text", sum.text_seconds, "denoise",
                                   sum.denoise_seconds, "decode", sum.decode_seconds, "write",
                                   sum.write_seconds, "total", total_seconds));
-    const struct sdt_kinds kinds = {plan->dit_kind, plan->vae_kind, plan->dit_dtype,
-                                    plan->vae_dtype};
-    app_stats_kinds(stats, &kinds, placement->text_with_vae);
+    app_stats_planned_kinds(stats, plan, placement->text_with_vae);
     app_stats_machine(stats, machine, plan->device_tiles, plan->device_heads);
     sdt_machine_traffic(machine, bytes);
-    app_stats_moved(stats, bytes, machine->collective_bytes, machine->devices);
+    app_stats_moved(stats, bytes, sdt_machine_collective_bytes(machine),
+                    sdt_machine_devices(machine));
     return app_stats_write(stats, s->stats, err);
 }
 
@@ -369,23 +366,11 @@ static char **state_names(char **output, int count, bool *failed) {
     return list;
 }
 
-/* Tokens of a prompt, 0 where that is not known. */
-static int count_tokens(const struct sdt_pipeline *pipeline, const char *prompt) {
-    int32_t ids[2];
-    int count, total = 0;
-    char *cleaned = NULL;
-    if (prompt && pipeline->tokenizer && sdt_prompt_clean(prompt, &cleaned, NULL) == SDT_OK &&
-        sdt_tokenize(pipeline->tokenizer, cleaned, 2, ids, &count, &total, NULL) != SDT_OK)
-        total = 0;
-    free(cleaned);
-    return total;
-}
-
 /* Says which prompts are longer than what is read of them. */
 static void tell_cuts(struct sdt_pipeline *pipeline, const struct sdt_request *requests,
                       int count) {
     for (int r = 0; r < count; r++) {
-        int given = count_tokens(pipeline, requests[r].prompt);
+        int given = sdt_pipeline_tokens(pipeline, requests[r].prompt);
         if (requests[r].steps > 0 && !requests[r].prompt_embeds && !requests[r].token_ids &&
             given > requests[r].max_sequence_length)
             fprintf(stderr,
@@ -533,9 +518,9 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
         status = write_stats(s, &requests[0], plan, placement, d.outcome, count, machine,
                              sdt__host_now() - start, &err);
     if (status == SDT_OK && s->trace)
-        status = sdt__recorder_write_trace(machine->recorder, s->trace, &err);
+        status = sdt_machine_write_trace(machine, s->trace, &err);
     if (status == SDT_OK && s->dot)
-        status = sdt__recorder_write_dot(machine->recorder, s->dot, &err);
+        status = sdt_machine_write_graph(machine, s->dot, &err);
     if (status != SDT_OK)
         code = app_report(name_of_program, &err);
     if (!code && count > 1 && !s->quiet)

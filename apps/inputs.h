@@ -4,7 +4,7 @@
 #define STARDIT_APPS_INPUTS_H
 
 #include "apps/settings.h"
-#include "graph/pipeline.h"
+#include "stardit/stardit.h"
 
 /* What was read from files for the request, which borrows it. */
 struct app_inputs {

@@ -2,7 +2,7 @@
 #ifndef STARDIT_APPS_PLAN_H
 #define STARDIT_APPS_PLAN_H
 
-#include "graph/pipeline.h"
+#include "stardit/stardit.h"
 
 /* Prints the plan to stdout; each number is defined in docs/numbers.md. Where it would take more
  * than an hour, a smaller request of less than ten minutes is looked for and printed as well. */

@@ -2,7 +2,7 @@
 #ifndef STARDIT_APPS_PROGRESS_H
 #define STARDIT_APPS_PROGRESS_H
 
-#include "graph/pipeline.h"
+#include "stardit/stardit.h"
 
 enum app_progress_mode { APP_PROGRESS_NONE, APP_PROGRESS_PLAIN, APP_PROGRESS_BAR };
 

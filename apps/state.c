@@ -13,6 +13,7 @@
 #include "apps/read.h"
 #include "graph/checkpoint/finite.h"
 #include "graph/checkpoint/weights.h"
+#include "graph/pipeline.h"
 #include "graph/strategies/strategy.h"
 #include "stardit/kernels.h"
 

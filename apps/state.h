@@ -6,7 +6,7 @@
 
 #include "apps/settings.h"
 #include "graph/checkpoint/safetensors.h"
-#include "graph/pipeline.h"
+#include "stardit/stardit.h"
 
 enum { APP_RECIPE_ENTRIES = 40 };
 

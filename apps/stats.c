@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "runtime/machine.h"
 
 json_t *app_stats_begin(const char *program) {
     char starpu[48];
@@ -125,6 +126,12 @@ void app_stats_kinds(json_t *stats, const struct sdt_kinds *kinds, bool text_wit
         json_string("one kind of device, number of devices and dtype gives the same "
                     "bits every time; others agree within golden tolerance only"));
     json_object_set_new(stats, "computed_on", on);
+}
+
+void app_stats_planned_kinds(json_t *stats, const struct sdt_plan *plan, bool text_with_vae) {
+    const struct sdt_kinds kinds = {plan->dit_kind, plan->vae_kind, plan->dit_dtype,
+                                    plan->vae_dtype};
+    app_stats_kinds(stats, &kinds, text_with_vae);
 }
 
 void app_stats_moved(json_t *stats, const double *bytes, double collective, int devices) {

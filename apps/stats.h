@@ -5,9 +5,9 @@
 
 #include <jansson.h>
 
-#include "runtime/devices.h"
 #include "graph/run/layout.h"
-#include "runtime/machine.h"
+#include "runtime/devices.h"
+#include "stardit/stardit.h"
 
 /* {"program":, "version":, "starpu":}; NULL: out of memory. */
 json_t *app_stats_begin(const char *program);
@@ -21,6 +21,9 @@ void app_stats_machine(json_t *stats, const struct sdt_machine *machine, const i
 /* Adds "computed_on": for text, denoising and decoding the kind of device and the dtype, and within
  * what results of other kinds agree. */
 void app_stats_kinds(json_t *stats, const struct sdt_kinds *kinds, bool text_with_vae);
+
+/* The same of a plan. */
+void app_stats_planned_kinds(json_t *stats, const struct sdt_plan *plan, bool text_with_vae);
 
 /* Adds "moved": bytes that StarPU moved between memories, [devices + 1, devices + 1], index 0 the
  * host, and those that collective rounds moved. */

@@ -234,6 +234,17 @@ struct sdt_model sdt_pipeline_model(const struct sdt_pipeline *pipeline) {
                               .vocabulary = pipeline->text ? pipeline->text->vocabulary : 0};
 }
 
+int sdt_pipeline_tokens(const struct sdt_pipeline *pipeline, const char *prompt) {
+    int32_t ids[2];
+    int count, total = 0;
+    char *cleaned = NULL;
+    if (prompt && pipeline->tokenizer && sdt_prompt_clean(prompt, &cleaned, NULL) == SDT_OK &&
+        sdt_tokenize(pipeline->tokenizer, cleaned, 2, ids, &count, &total, NULL) != SDT_OK)
+        total = 0;
+    free(cleaned);
+    return total;
+}
+
 enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_request *request,
                                       struct sdt_error *err) {
     const struct sdt_config *json = pipeline->defaults;

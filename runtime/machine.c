@@ -5,10 +5,10 @@
 #include "runtime/machine.h"
 
 #include <errno.h>
-#include <unistd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/folder.h"
 #include "kernels/kernels.h"
@@ -207,6 +207,10 @@ int sdt_machine_devices(const struct sdt_machine *machine) { return machine->dev
 struct sdt_device sdt_machine_device(const struct sdt_machine *machine, int device) {
     return device >= 0 && device < machine->devices ? machine->what[device]
                                                     : (struct sdt_device){SDT_DEVICE_CPU, -1};
+}
+
+double sdt_machine_collective_bytes(const struct sdt_machine *machine) {
+    return machine->collective_bytes;
 }
 
 enum sdt_status sdt_machine_write_trace(const struct sdt_machine *machine, const char *path,

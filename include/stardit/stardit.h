@@ -90,6 +90,9 @@ struct sdt_device sdt_machine_device(const struct sdt_machine *machine, int devi
  * when asked). Index 0 is the host, index d + 1 device d; row = source. */
 void sdt_machine_traffic(struct sdt_machine *machine,
                          double *bytes /* [devices + 1, devices + 1] added to */);
+/* Bytes that rounds of SDT_TRANSPORT_NCCL have moved between devices, of runs that have ended.
+ * They are not in sdt_machine_traffic. */
+double sdt_machine_collective_bytes(const struct sdt_machine *machine);
 /* When each task ran, for Perfetto or chrome://tracing (needs keep_records), and the graph, for
  * Graphviz (keep_edges). Written to a temporary name, then renamed. When nothing runs.
  * SDT_ERROR_IO, SDT_ERROR_MEMORY. */
@@ -136,9 +139,9 @@ struct sdt_pipeline; /* an opened checkpoint */
  * SDT_ERROR_UNSUPPORTED, SDT_ERROR_IO, SDT_ERROR_MEMORY. */
 enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **pipeline,
                                   struct sdt_error *err);
-/* The same, but weights of a variant ("fp16": model.fp16.safetensors) are taken where a component has
- * some; NULL: none is wanted. SDT_ERROR_MISSING where no component has, SDT_ERROR_USAGE for what is
- * no word. */
+/* The same, but weights of a variant ("fp16": model.fp16.safetensors) are taken where a
+ * component has some; NULL: none is wanted. SDT_ERROR_MISSING where no component has,
+ * SDT_ERROR_USAGE for what is no word. */
 enum sdt_status sdt_pipeline_open_variant(const char *model, const char *variant,
                                           struct sdt_pipeline **pipeline, struct sdt_error *err);
 /* The same from the config.json files alone, or a published size by its name ("wan-14b"): without
@@ -162,6 +165,10 @@ struct sdt_model {
     int vocabulary; /* token ids are 0..vocabulary-1; 0: the checkpoint has no text encoder */
 };
 struct sdt_model sdt_pipeline_model(const struct sdt_pipeline *pipeline);
+/* Tokens of a prompt as it is cleaned, its end included, however many of them a request reads. 0
+ * where that is not known: before a plan or run of the checkpoint has had text to encode, for
+ * NULL, and without memory. */
+int sdt_pipeline_tokens(const struct sdt_pipeline *pipeline, const char *prompt /* UTF-8 */);
 
 /* ---- a request ----------------------------------------------------------------------------- */
 
@@ -198,7 +205,8 @@ struct sdt_vae_tiling {
  * bits. */
 struct sdt_solver_state {
     int step; /* steps that have been done, of how many the request says */
-    const float *x, *x_last, *m0, *m1; /* [C, T, H, W] each: the latent, the one before, and the last
+    const float *x, *x_last, *m0,
+        *m1; /* [C, T, H, W] each: the latent, the one before, and the last
                                         * two predictions; where all or no steps are done, x alone
                                         * is needed */
 };
@@ -222,7 +230,8 @@ struct sdt_request {
     enum sdt_sampler_kind sampler;
     enum sdt_sampler_schedule schedule;
     const float *latents; /* [C, T, H, W] starting noise; NULL: from the seed */
-    const struct sdt_solver_state *resume; /* in its place: goes on from there; NULL: from the start */
+    const struct sdt_solver_state
+        *resume; /* in its place: goes on from there; NULL: from the start */
     struct sdt_vae_tiling tiling;
     const struct sdt_strategy *strategy;
 };
@@ -313,7 +322,8 @@ struct sdt_result {
     float *video; /* [frames, height, width, 3], -1..1, malloc'ed; NULL when stopped before */
     int channels, latent_frames, latent_height, latent_width;
     float *latent; /* [C, T, H, W], malloc'ed, after steps_done steps; NULL when none was begun */
-    float *x_last, *m0, *m1; /* as latent: the rest of the solver's state where denoising ended early
+    float *x_last, *m0,
+        *m1; /* as latent: the rest of the solver's state where denoising ended early
                               * (struct sdt_solver_state); else NULL */
     int steps, steps_done;
     int prompt_tokens;
@@ -375,7 +385,8 @@ struct sdt_job;
 
 struct sdt_service_options {
     struct sdt_placement placement; /* of all jobs, until one is moved */
-    const char *queue; /* "fcfs": in the order of their coming (NULL); "priority": the highest first;
+    const char
+        *queue; /* "fcfs": in the order of their coming (NULL); "priority": the highest first;
                         * "edf": the earliest deadline first */
 };
 /* The queues' names by index; NULL: no more. */
@@ -391,9 +402,9 @@ enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machi
 enum sdt_status sdt_service_close(struct sdt_service *service, struct sdt_error *err);
 
 struct sdt_job_options {
-    int number;       /* what progress, deliver, traces and statistics call it */
-    int priority;     /* larger ones first */
-    double deadline;  /* seconds from now; 0: none */
+    int number;              /* what progress, deliver, traces and statistics call it */
+    int priority;            /* larger ones first */
+    double deadline;         /* seconds from now; 0: none */
     const char *save_latent; /* where the latent is written before decoding, or NULL */
     sdt_progress progress;   /* or NULL */
     void *progress_arg;

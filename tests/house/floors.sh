@@ -62,6 +62,26 @@ graph/run/layout.c ulysses: the degree
 graph/plan/plan.c ulysses: the degree of a layout
 '
 
+# Programs use the public headers (and base). What else they include, and for what:
+programs='
+apps/devices.c runtime/devices runtime/machine runtime/task: devices before a machine is open
+apps/eval.c graph/run/forward graph/sampler/sampler runtime/devices: runs one component, which is no request of a pipeline
+apps/info.c graph/pipeline runtime/allowance runtime/devices schedulers/policies: shows what lies behind the headers
+apps/info_gpus.h runtime/gpus: links and versions of GPUs
+apps/inputs.c graph/checkpoint/finite graph/sampler/sampler: safetensors and noise by itself
+apps/placement.c graph/strategies/strategy runtime/devices: is a strategy exact, and which kinds go together
+apps/placement.h graph/plan/candidates: candidates, which may still change
+apps/plan.c graph/plan/candidates runtime/allowance: candidates, and what memory the process may use
+apps/read.h graph/checkpoint/safetensors: no part of what the library promises
+apps/settings.h graph/checkpoint/safetensors: the same
+apps/simulate.c graph/pipeline graph/run/latent runtime/clock runtime/simulation: graphs in simulated time, without a request
+apps/state.c graph/checkpoint/finite graph/checkpoint/weights graph/pipeline graph/strategies/strategy: what a state is checked against
+apps/state.h graph/checkpoint/safetensors: the same
+apps/stats.c runtime/machine: counts of the recorder
+apps/stats.h graph/run/layout runtime/devices: layouts, and kinds of devices
+apps/strategy.h graph/strategies/strategy: all strategies
+'
+
 cd "$source" || exit 99
 echo "$floors" | sed -n "s#TASKS#$tasks#; s/^\([a-z/]*\): */\1 /p" >"$tmp/floors"
 echo "$exceptions" | sed -n 's/^\([^ ]*\) \([a-z0-9]*\): .*/\1 \2/p' >"$tmp/exceptions"
@@ -138,6 +158,15 @@ xargs awk '
         print FILENAME, where, FILENAME ":" FNR ": includes " target
     }' <"$tmp/files" >"$tmp/includes"
 awk -f "$tmp/floors.awk" "$tmp/floors" "$tmp/includes" >>"$tmp/wrong"
+echo "$programs" | sed -n 's/^\(apps[^ ]*\) \(.*\): .*/\1 \2/p' |
+    awk '{ for (i = 2; i <= NF; i++) print $1, $i }' | sort >"$tmp/given"
+awk '$1 ~ /^apps\// && $2 ~ /^(graph|runtime|schedulers|codelets|kernels)\// {
+         sub(/\.h$/, "", $2); print $1, $2 }' "$tmp/includes" | sort -u >"$tmp/taken"
+comm -13 "$tmp/given" "$tmp/taken" |
+    sed 's/\(.*\) \(.*\)/\1: includes \2; what would work: a public header, or a reason in "programs" in tests\/house\/floors.sh/' \
+        >>"$tmp/wrong"
+comm -23 "$tmp/given" "$tmp/taken" |
+    sed 's/\(.*\) \(.*\)/"programs" in tests\/house\/floors.sh: \1 does not include \2 any more/' >>"$tmp/wrong"
 grep ' \.\./[^ ]* ' "$tmp/includes" |
     sed 's/^[^ ]* [^ ]* //; s,$,; what would work: a name from the root ("runtime/task.h"),' \
         >>"$tmp/wrong"
