@@ -29,6 +29,7 @@ void fuzz_program(int argc, char **argv) {
     struct sdt_solver_state state = {0};
     struct sdt_request request;
     struct sdt_placement placement;
+    struct sdt_machine_options machine = {0};
     struct sdt_plan plan = {0};
     struct sdt_error err = {0};
 
@@ -41,9 +42,9 @@ void fuzz_program(int argc, char **argv) {
         status = app_check_names(&s, inputs.count, request.num_frames, &err);
     if (status == SDT_OK)
         status = app_place(&s.place, pipeline, &request, inputs.count, false, &placement, &err);
+    app_devices_options(&s.place.machine, &machine);
     if (status == SDT_OK)
-        status = sdt_plan_make(pipeline, &request, &placement, s.place.machine.count,
-                               s.place.machine.workers_each, &plan, &err);
+        status = sdt_plan_make(pipeline, &request, &placement, &machine, &plan, &err);
     if (status == SDT_OK && request.steps > 0)
         status = app_recipe_make(&s, pipeline, &request, &placement, &plan, &recipe, &err);
     if (status == SDT_OK && s.state)
