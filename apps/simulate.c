@@ -24,7 +24,7 @@ static const char name_of_program[] = "stardit-simulate";
 
 struct settings {
     const char *platform_path, *model, *strategy_name, *scheduler, *trace, *speed, *split;
-    struct app_devices devices; /* with their speeds */
+    struct app_devices devices;                                  /* with their speeds */
     int height, width, num_frames, text_keys, forwards, streams; /* 0: the model's */
     int chunk_heads, ulysses_degree, tile_rows, layers;
     struct sdt_platform platform; /* from options; the file's where they are not given */
@@ -48,9 +48,8 @@ struct measured {
 static enum sdt_status read_model(struct settings *s, struct sdt_error *err) {
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_request *request = &s->request;
-    struct sdt_placement together = {.ulysses_degree = s->ulysses_degree,
-                                     .chunk_heads = s->chunk_heads,
-                                     .streams = s->streams};
+    struct sdt_placement together = {
+        .ulysses_degree = s->ulysses_degree, .chunk_heads = s->chunk_heads, .streams = s->streams};
     enum sdt_status status = sdt_pipeline_imagine(s->model, &pipeline, err);
     if (status == SDT_OK)
         status = sdt_pipeline_defaults(pipeline, request, err);
@@ -75,15 +74,53 @@ out:
 
 /* ---- options --------------------------------------------------------------------------------- */
 
+/* The platform's file, and what options say in its place. -1: go on, else the exit status. */
+static int read_platform(struct settings *s, const struct sdt_platform *given,
+                         const struct app_program *program, struct sdt_error *err) {
+    if (s->platform_path) {
+        char path[4096];
+        struct stat there;
+        bool folder = stat(s->platform_path, &there) == 0 && S_ISDIR(there.st_mode);
+        snprintf(path, sizeof path, "%s%s", s->platform_path, folder ? "/platform.txt" : "");
+        if (sdt_platform_read(path, &s->platform, err) != SDT_OK)
+            return app_report(name_of_program, err);
+    }
+    const struct {
+        const char *name;
+        double from, *to;
+    } number[] = {{"gpu-gflops", given->gflops, &s->platform.gflops},
+                  {"attention-gflops", given->attention_gflops, &s->platform.attention_gflops},
+                  {"memory-gbps", given->memory_gbps, &s->platform.memory_gbps},
+                  {"memory-gb", given->memory_gb, &s->platform.memory_gb},
+                  {"link-gbps", given->link_gbps, &s->platform.link_gbps},
+                  {"link-latency-us", given->link_latency_us, &s->platform.link_latency_us},
+                  {"host-gbps", given->host_gbps, &s->platform.host_gbps}};
+    for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
+        if (app_given(program, number[i].name))
+            *number[i].to = number[i].from;
+    if (given->devices)
+        s->platform.devices = given->devices;
+    if (app_given(program, "gpu-gflops") && !app_given(program, "attention-gflops"))
+        s->platform.attention_gflops = 0.0; /* as gflops */
+    if (s->platform.devices < 1 || s->platform.devices > STARPU_MAXCUDADEVS)
+        return app_usage(name_of_program, "%d devices; 1 to %d are supported", s->platform.devices,
+                         STARPU_MAXCUDADEVS);
+    if (!(s->platform.link_gbps > 0.0) || !(s->platform.host_gbps > 0.0) ||
+        !(s->platform.memory_gb > 0.0))
+        return app_usage(name_of_program, "the platform needs link-gbps, host-gbps and memory-gb");
+    return -1;
+}
+
 static int parse(struct settings *s, int argc, char **argv, struct sdt_error *err) {
     static char strategy_help[300];
     struct sdt_platform given = {0};
     app_strategy_help(strategy_help, sizeof strategy_help);
     struct app_option options[] = {
         APP_HEADING("What to simulate"),
-        APP_STRING_OPTION("model", "DIR|NAME", &s->model,
-                          "a checkpoint, of which only the config.json files are read, or a published "
-                          "size: wan-1.3b, wan-14b (default wan-1.3b)"),
+        APP_STRING_OPTION(
+            "model", "DIR|NAME", &s->model,
+            "a checkpoint, of which only the config.json files are read, or a published "
+            "size: wan-1.3b, wan-14b (default wan-1.3b)"),
         APP_INT_OPTION("height", "N", &s->height, 1, 65536,
                        "of the video, pixels (default: the model's)"),
         APP_INT_OPTION("width", "N", &s->width, 1, 65536,
@@ -125,10 +162,12 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
                           "microseconds of a transfer's latency"),
         APP_DOUBLE_OPTION("host-gbps", "X", &given.host_gbps, 1e-3, 1e6,
                           "GB/s between the host and a GPU, each direction"),
-        APP_STRING_OPTION("device-speed", "LIST", &s->speed,
-                          "speeds of the GPUs beside the first one's, as 1,1,0.5 (default: all equal)"),
-        APP_CHOICE_OPTION("split", "speed|equal", &s->split,
-                          "tokens and heads in proportion to the speeds, or equally (default speed)"),
+        APP_STRING_OPTION(
+            "device-speed", "LIST", &s->speed,
+            "speeds of the GPUs beside the first one's, as 1,1,0.5 (default: all equal)"),
+        APP_CHOICE_OPTION(
+            "split", "speed|equal", &s->split,
+            "tokens and heads in proportion to the speeds, or equally (default speed)"),
         APP_HEADING("Output"),
         APP_STRING_OPTION("trace", "FILE", &s->trace,
                           "Chrome trace of all that was simulated: both numbers of layers, "
@@ -137,9 +176,8 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
     struct app_program program = {
         .name = name_of_program,
         .usage = "[--model DIR|NAME] [options]",
-        .summary =
-            "Predicts the time of a denoising step on simulated GPUs. "
-            "No weight is read and nothing is computed.",
+        .summary = "Predicts the time of a denoising step on simulated GPUs. "
+                   "No weight is read and nothing is computed.",
         .options = options,
         .count = sizeof options / sizeof options[0],
     };
@@ -159,38 +197,9 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
     if (code >= 0)
         return code;
     err->status = SDT_OK;
-    if (s->platform_path) {
-        char path[4096];
-        struct stat there;
-        bool folder = stat(s->platform_path, &there) == 0 && S_ISDIR(there.st_mode);
-        snprintf(path, sizeof path, "%s%s", s->platform_path, folder ? "/platform.txt" : "");
-        if (sdt_platform_read(path, &s->platform, err) != SDT_OK)
-            return app_report(name_of_program, err);
-    }
-    const struct {
-        const char *name;
-        double from, *to;
-    } number[] = {{"gpu-gflops", given.gflops, &s->platform.gflops},
-                  {"attention-gflops", given.attention_gflops, &s->platform.attention_gflops},
-                  {"memory-gbps", given.memory_gbps, &s->platform.memory_gbps},
-                  {"memory-gb", given.memory_gb, &s->platform.memory_gb},
-                  {"link-gbps", given.link_gbps, &s->platform.link_gbps},
-                  {"link-latency-us", given.link_latency_us, &s->platform.link_latency_us},
-                  {"host-gbps", given.host_gbps, &s->platform.host_gbps}};
-    for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
-        if (app_given(&program, number[i].name))
-            *number[i].to = number[i].from;
-    if (given.devices)
-        s->platform.devices = given.devices;
-    if (app_given(&program, "gpu-gflops") && !app_given(&program, "attention-gflops"))
-        s->platform.attention_gflops = 0.0; /* as gflops */
-    if (s->platform.devices < 1 || s->platform.devices > STARPU_MAXCUDADEVS)
-        return app_usage(name_of_program, "%d devices; 1 to %d are supported", s->platform.devices,
-                         STARPU_MAXCUDADEVS);
-    if (!(s->platform.link_gbps > 0.0) || !(s->platform.host_gbps > 0.0) ||
-        !(s->platform.memory_gb > 0.0))
-        return app_usage(name_of_program, "the platform needs link-gbps, host-gbps and memory-gb");
-
+    code = read_platform(s, &given, &program, err);
+    if (code >= 0)
+        return code;
     const struct app_idle idle[] = {
         {"split", !s->speed, "goes with --device-speed"},
         {"streams", s->forwards == 1 && s->streams == 2,
@@ -297,8 +306,7 @@ static void two_steps(struct sdt_flow *flow, const struct settings *s, struct sd
             measured->ms = 1e3 * sdt__now();
         }
     }
-    measured->formula =
-        s->forwards * sdt_run_exchanged(run->dit, s->strategy, &run->layout);
+    measured->formula = s->forwards * sdt_run_exchanged(run->dit, s->strategy, &run->layout);
     measured->tile_rows = run->layout.rows;
     measured->chunks = run->layout.chunks;
 }
@@ -452,7 +460,8 @@ int main(int argc, char **argv) {
         return code;
     struct sdt_machine_options options = {.devices = s.platform.devices,
                                           .workers_per_device = 1,
-                                          .device_speed = s.devices.has_speed ? s.devices.speed : NULL,
+                                          .device_speed =
+                                              s.devices.has_speed ? s.devices.speed : NULL,
                                           .scheduler = s.scheduler,
                                           .keep_records = s.trace != NULL};
     enum sdt_status status = sdt_machine_open(&options, &machine, &err);
