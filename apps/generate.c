@@ -173,7 +173,8 @@ static enum sdt_status write_stats(const struct app_settings *s, const struct sd
     double bytes[(SDT_MAX_DEVICES + 1) * (SDT_MAX_DEVICES + 1)] = {0};
     json_t *stats = app_stats_begin(name_of_program);
 
-    json_object_set_new(stats, "model", json_string(s->model));
+    json_object_set_new(stats, "model",
+                        json_string(s->files.model ? s->files.model : s->files.transformer));
     json_object_set_new(stats, "seed", seed_value(request->seed));
     json_object_set_new(stats, "height", json_integer(request->height));
     json_object_set_new(stats, "width", json_integer(request->width));
@@ -563,18 +564,36 @@ static bool is_size(const char *model) {
 /* The checkpoint, of the revision and variant that were asked for. */
 static enum sdt_status open_model(const struct app_settings *s, struct sdt_pipeline **pipeline,
                                   struct sdt_error *err) {
+    struct sdt_model_files files = s->files;
     char *model = NULL;
-    if (s->revision && (strchr(s->model, '@') || access(s->model, F_OK) == 0))
+    if (s->revision && (strchr(files.model, '@') || access(files.model, F_OK) == 0))
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "--revision %s: goes with --model org/name, and %s %s", s->revision,
-                        s->model,
-                        strchr(s->model, '@') ? "names one already" : "is there as it is");
-    if (asprintf(&model, "%s%s%s", s->model, s->revision ? "@" : "",
-                 s->revision ? s->revision : "") < 0)
+                        files.model,
+                        strchr(files.model, '@') ? "names one already" : "is there as it is");
+    if (s->revision && asprintf(&model, "%s@%s", files.model, s->revision) < 0)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a name");
-    enum sdt_status status = sdt_pipeline_open_variant(model, s->variant, pipeline, err);
+    if (model)
+        files.model = model;
+    files.variant = s->variant;
+    enum sdt_status status = sdt_pipeline_open_files(&files, pipeline, err);
     free(model);
     return status;
+}
+
+/* A published size, which has no files. */
+static enum sdt_status open_size(const struct app_settings *s, struct sdt_pipeline **pipeline,
+                                 struct sdt_error *err) {
+    const struct sdt_model_files *f = &s->files;
+    if (f->transformer || f->vae || f->text_encoder || f->tokenizer)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--%s: goes with --model of a checkpoint, or without it; %s is a size",
+                        f->transformer    ? "transformer"
+                        : f->vae          ? "vae"
+                        : f->text_encoder ? "text-encoder"
+                                          : "tokenizer",
+                        f->model);
+    return sdt_pipeline_imagine(f->model, pipeline, err);
 }
 
 /* Makes a request and a recipe of each prompt, and runs them, or prints the plan of the first. */
@@ -634,9 +653,9 @@ int main(int argc, char **argv) {
         return code;
     }
     code = 0;
-    bool imagined = s.dry_run && is_size(s.model);
+    bool imagined = s.dry_run && s.files.model && is_size(s.files.model);
     enum sdt_status status =
-        imagined ? sdt_pipeline_imagine(s.model, &pipeline, &err) : open_model(&s, &pipeline, &err);
+        imagined ? open_size(&s, &pipeline, &err) : open_model(&s, &pipeline, &err);
     if (status == SDT_OK)
         status = app_make_request(&s, pipeline, &request, &inputs, &err);
     if (status == SDT_OK && !s.dry_run)

@@ -311,6 +311,10 @@ int app_parse(const struct app_program *program, int argc, char **argv) {
         if (!strcmp(argument, "-h"))
             argument = "--help";
         if (!is_letter(program, argument, name, &value)) {
+            if (argument[0] != '-' && program->argument && !*program->argument) {
+                *program->argument = argument;
+                continue;
+            }
             if (argument[0] != '-' || argument[1] != '-')
                 return app_usage(program->name, "unexpected argument '%s' (usage: %s %s)", argument,
                                  program->name, program->usage);

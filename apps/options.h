@@ -69,6 +69,7 @@ struct app_program {
     const struct app_alias *aliases; /* up to one without a name; or NULL */
     const struct app_alias *hints;   /* names that people try, and what to say to them; likewise */
     const char *notes;               /* below the options, or NULL */
+    const char **argument; /* where one argument that is no option goes; NULL: none is taken */
 };
 
 /* Reads argv[1..]; --help and --version are known to every program. -1: go on. Otherwise the exit

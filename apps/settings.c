@@ -12,6 +12,7 @@
 
 #include <starpu.h>
 
+#include "apps/model.h"
 #include "apps/read.h"
 #include "apps/state.h"
 #include "apps/strategy.h"
@@ -19,15 +20,18 @@
 #include "stardit/video.h"
 
 #define AT(field) APP_AT(struct app_settings, field)
+#define FILES_AT(field) AT(files.field)
 
 static char strategy_help[300]; /* filled before the table is read */
 
 static struct app_option options[] = {
     APP_HEADING("What to generate"),
-    APP_STRING_OPTION("model", "DIR", AT(model),
-                      "checkpoint in diffusers layout: a folder, or org/name to look for in "
-                      "the Hugging Face cache; with --dry-run also a published size: wan-1.3b, "
-                      "wan-14b"),
+    APP_STRING_OPTION(
+        "model", "PATH", AT(files.model),
+        "checkpoint: a folder in diffusers layout or of the original repository, a "
+        ".safetensors file with all components, or org/name to look for in the "
+        "Hugging Face cache; with --dry-run also a published size: wan-1.3b, wan-14b"),
+    APP_MODEL_FILES(FILES_AT),
     APP_STRING_OPTION("revision", "REV", AT(revision),
                       "of org/name: a branch, a tag or a commit, as org/name@REV (default main)"),
     APP_STRING_OPTION("variant", "NAME", AT(variant),
@@ -181,7 +185,7 @@ static const struct app_alias hints[] = {
 
 static struct app_program program = {
     .name = "stardit-generate",
-    .usage = "--model DIR --prompt TEXT --output PATH [options]",
+    .usage = "--model PATH --prompt TEXT --output PATH [options]",
     .summary = "Makes a video from a prompt with a Wan 2.1 checkpoint; all the work runs as "
                "StarPU tasks on one or several devices.",
     .options = options,
@@ -323,6 +327,8 @@ static int check_idle(const struct app_settings *s) {
     static const char no_sheet[] = "goes with --contact-sheet";
     static const char no_steps[] = "--num-inference-steps 0 takes no steps";
     const struct app_idle idle[] = {
+        {"revision", !s->files.model, "goes with --model org/name"},
+        {"variant", !s->files.model, "goes with --model"},
         {"sheet-columns", !s->sheet, no_sheet},
         {"sheet-scale", !s->sheet, no_sheet},
         {"seed", s->latents, "--latents takes the place of its noise"},
@@ -360,9 +366,11 @@ static int check_settings(const struct app_settings *s) {
     bool texts = s->prompts.count || s->prompt_file;
     int prompts = texts + !!s->token_ids + !!s->prompt_embeds;
 
-    if (!s->model)
-        return app_usage(name, "--model is needed: a checkpoint folder (usage: %s %s)", name,
-                         program.usage);
+    if (!s->files.model && !(s->files.transformer && s->files.vae))
+        return app_usage(name,
+                         "--model is needed: a checkpoint, or --transformer and --vae with files "
+                         "(usage: %s %s)",
+                         name, program.usage);
     bool decode_only = app_given(&program, "num-inference-steps") && s->steps == 0;
     if (decode_only && !s->latents)
         return app_usage(name, "--num-inference-steps 0 only decodes: --latents is needed");

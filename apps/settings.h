@@ -7,12 +7,14 @@
 #include "apps/options.h"
 #include "apps/placement.h"
 #include "graph/checkpoint/safetensors.h"
+#include "stardit/stardit.h"
 
 /* What the command line says, as it stands there. */
 struct app_settings {
     struct app_strings prompts;
-    const char *model, *revision, *variant, *prompt_file, *negative_prompt, *token_ids,
-        *prompt_embeds, *negative_embeds;
+    struct sdt_model_files files; /* its model as well */
+    const char *revision, *variant, *prompt_file, *negative_prompt, *token_ids, *prompt_embeds,
+        *negative_embeds;
     int height, width, num_frames, steps, max_sequence_length;
     double guidance_scale, flow_shift, fps;
     const char *sampler, *schedule;

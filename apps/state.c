@@ -17,7 +17,6 @@
 #include "graph/strategies/strategy.h"
 #include "stardit/kernels.h"
 
-#define MARK "stardit"
 #define MARK_VALUE "solver state 1"
 #define CHECKPOINT "checkpoint"
 #define EMBEDS "prompt-embeds-values"
@@ -83,8 +82,7 @@ static uint64_t digest_weights(uint64_t hash, const struct sdt_weights *weights)
     char part[4096];
     size_t bytes;
 
-    snprintf(part, sizeof part, "%s/config.json", sdt_weights_folder(weights));
-    FILE *file = fopen(part, "re");
+    FILE *file = fopen(sdt_weights_config(weights), "re");
     while (file && (bytes = fread(part, 1, sizeof part, file)) > 0)
         hash = digest(hash, part, bytes);
     if (file)
@@ -180,8 +178,17 @@ enum sdt_status app_recipe_make(const struct app_settings *s, const struct sdt_p
         [SDT_SCHEDULE_NEW] = "new", [SDT_SCHEDULE_OLD] = "old", [SDT_SCHEDULE_LINEAR] = "linear"};
 
     *recipe = (struct app_recipe){0};
-    add(recipe, MARK, MARK_VALUE);
-    add_path(recipe, "model", s->model);
+    add(recipe, APP_STATE_MARK, MARK_VALUE);
+    const struct {
+        const char *option, *path;
+    } file[] = {{"model", s->files.model},
+                {"transformer", s->files.transformer},
+                {"vae", s->files.vae},
+                {"text-encoder", s->files.text_encoder},
+                {"tokenizer", s->files.tokenizer}};
+    for (size_t i = 0; i < sizeof file / sizeof file[0]; i++)
+        if (file[i].path)
+            add_path(recipe, file[i].option, file[i].path);
     if (s->revision)
         add(recipe, "revision", "%s", s->revision);
     if (s->variant)
@@ -233,7 +240,7 @@ enum sdt_status app_state_open(const char *path, struct sdt_safetensors **file,
     enum sdt_status status = sdt_safetensors_open(path, file, &found);
     if (status != SDT_OK)
         return sdt_fail(err, status, "--resume %s", found.message);
-    const char *mark = sdt_safetensors_metadata(*file, MARK);
+    const char *mark = sdt_safetensors_metadata(*file, APP_STATE_MARK);
     if (mark && !strcmp(mark, MARK_VALUE) && sdt_safetensors_find(*file, part_name[0]))
         return SDT_OK;
     sdt_safetensors_close(*file);
@@ -253,6 +260,10 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
     static const struct taken table[] = {
         {"variant", {"model", "variant"}}, /* of the file's model, which is taken last */
         {"revision", {"model", "revision"}},
+        {"transformer", {"model", "transformer"}},
+        {"vae", {"model", "vae"}},
+        {"text-encoder", {"model", "text-encoder"}},
+        {"tokenizer", {"model", "tokenizer"}},
         {"model", {"model"}},
         {"height", {"height"}},
         {"width", {"width"}},

@@ -8,6 +8,9 @@
 #include "graph/checkpoint/safetensors.h"
 #include "stardit/stardit.h"
 
+/* The key of __metadata__ by which a state is known. */
+#define APP_STATE_MARK "stardit"
+
 enum { APP_RECIPE_ENTRIES = 40 };
 
 /* What a video is made of, by the names of the options, and what else decides its bits. */

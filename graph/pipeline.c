@@ -1,13 +1,16 @@
 /* Opening a checkpoint: its components, checked against one another, and its defaults. */
 #include "graph/pipeline.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "graph/checkpoint/config.h"
 #include "graph/checkpoint/folder.h"
+#include "graph/checkpoint/format.h"
 #include "graph/checkpoint/weights.h"
 #include "graph/plan/rates.h"
 #include "graph/sampler/sampler.h"
@@ -15,13 +18,6 @@
 #include "graph/text/tokenizer.h"
 
 /* ---- opening --------------------------------------------------------------------------------- */
-
-static bool folder_exists(const char *folder, const char *name) {
-    char *path = sdt_checkpoint_path(folder, name);
-    bool there = path && access(path, F_OK) == 0;
-    free(path);
-    return there;
-}
 
 /* The family that model_index.json names. */
 static enum sdt_status read_index(struct sdt_pipeline *pipeline, const char *path,
@@ -56,22 +52,191 @@ static enum sdt_status check_components(const struct sdt_pipeline *pipeline,
     return SDT_OK;
 }
 
+/* Where the components of a checkpoint are: malloc'ed paths. */
+struct places {
+    char *part[SDT_PARTS];  /* NULL: there is none */
+    char *other[SDT_PARTS]; /* folders with a config.json for a file without one; NULL: none */
+    char *scheduler, *defaults, *tokenizer; /* NULL: none */
+    bool failed;                            /* out of memory */
+};
+
+static void places_clear(struct places *places) {
+    for (int p = 0; p < SDT_PARTS; p++) {
+        free(places->part[p]);
+        free(places->other[p]);
+    }
+    free(places->scheduler);
+    free(places->defaults);
+    free(places->tokenizer);
+}
+
+/* <folder>/<name>, malloc'ed; NULL where it is not there. */
+static char *find(struct places *places, const char *folder, const char *name) {
+    char *path = sdt_checkpoint_path(folder, name);
+    places->failed |= !path;
+    if (path && access(path, F_OK) != 0) {
+        free(path);
+        path = NULL;
+    }
+    return path;
+}
+
+static void put(struct places *places, char **place, const char *path) {
+    free(*place);
+    *place = strdup(path);
+    places->failed |= !*place;
+}
+
+static bool is_file(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && !S_ISDIR(info.st_mode);
+}
+
+/* A folder in diffusers layout. */
+static enum sdt_status find_diffusers(struct sdt_pipeline *pipeline, const char *index,
+                                      struct places *places, struct sdt_error *err) {
+    const char *folder = pipeline->folder;
+    enum sdt_status status = read_index(pipeline, index, err);
+
+    places->scheduler = find(places, folder, "scheduler");
+    places->defaults = find(places, folder, "stardit.json");
+    places->tokenizer = sdt_checkpoint_path(folder, "tokenizer");
+    places->failed |= !places->tokenizer;
+    for (int p = 0; p < SDT_PARTS; p++) {
+        const char *name = sdt_part_name((enum sdt_part)p);
+        places->part[p] =
+            p == SDT_PART_TEXT ? find(places, folder, name) : sdt_checkpoint_path(folder, name);
+        places->failed |= p != SDT_PART_TEXT && !places->part[p];
+    }
+    return status;
+}
+
+/* The folder of a family's own repository: the transformer with its config.json, and other
+ * components as <folder>/<name>.safetensors, once they have been converted. */
+static enum sdt_status find_original(const struct sdt_family *family, const char *folder,
+                                     const struct sdt_model_files *files, struct places *places,
+                                     struct sdt_error *err) {
+    const char *const name[SDT_PARTS] = {NULL, files->vae ? NULL : family->original_vae,
+                                         files->text_encoder ? NULL : family->original_text};
+    char path[PATH_MAX];
+
+    put(places, &places->part[SDT_PART_DIT], folder);
+    if (family->original_tokenizer)
+        places->tokenizer = find(places, folder, family->original_tokenizer);
+    for (int p = 0; p < SDT_PARTS; p++) {
+        if (!name[p])
+            continue;
+        snprintf(path, sizeof path, "%s/%s.safetensors", folder, name[p]);
+        if (access(path, F_OK) == 0) {
+            put(places, &places->part[p], path);
+            continue;
+        }
+        snprintf(path, sizeof path, "%s/%s.pth", folder, name[p]);
+        if (access(path, F_OK) == 0)
+            return sdt_file_refuse(path, SDT_FILE_PICKLE, err);
+    }
+    return SDT_OK;
+}
+
+/* Whatever components a file holds. */
+static enum sdt_status find_in_file(const char *path, struct places *places,
+                                    struct sdt_error *err) {
+    struct sdt_weights *weights = NULL;
+    struct sdt_identity identity;
+    bool any = false;
+    enum sdt_status status = sdt_weights_open(path, &weights, err);
+
+    if (status != SDT_OK)
+        return status;
+    for (int p = 0; p < SDT_PARTS; p++)
+        if (sdt_files_identify(weights, (enum sdt_part)p, &identity)) {
+            put(places, &places->part[p], path);
+            any = true;
+        }
+    if (!any)
+        status =
+            sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                     "%s holds no component that this version knows (%zu tensors, the first is "
+                     "'%.120s'); stardit-info prints what a file holds",
+                     path, sdt_weights_count(weights),
+                     sdt_weights_count(weights) ? sdt_weights_at(weights, 0)->name : "");
+    sdt_weights_close(weights);
+    return status;
+}
+
+/* What pipeline->folder is, and where its components are. */
+static enum sdt_status find_model(struct sdt_pipeline *pipeline,
+                                  const struct sdt_model_files *files, struct places *places,
+                                  struct sdt_error *err) {
+    const struct sdt_family *family = NULL;
+    enum sdt_status status = SDT_OK;
+
+    if (is_file(pipeline->folder))
+        return find_in_file(pipeline->folder, places, err);
+    char *index = find(places, pipeline->folder, "model_index.json");
+    char *config = find(places, pipeline->folder, "config.json");
+    if (places->failed)
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", files->model);
+    else if (index)
+        status = find_diffusers(pipeline, index, places, err);
+    else if (config && (status = sdt_files_original(config, &family, err)) == SDT_OK && family)
+        status = find_original(family, pipeline->folder, files, places, err);
+    else if (status == SDT_OK)
+        status = sdt_fail(err, SDT_ERROR_MISSING,
+                          "%s has no model_index.json; --model needs a folder in diffusers layout "
+                          "(repositories whose name ends in -Diffusers have it), the model's own "
+                          "repository, or a .safetensors file",
+                          pipeline->folder);
+    free(index);
+    free(config);
+    return status;
+}
+
+/* What is given takes the place of the model's, which may still describe it. */
+static enum sdt_status take_files(const struct sdt_pipeline *pipeline,
+                                  const struct sdt_model_files *files, struct places *places,
+                                  struct sdt_error *err) {
+    const char *const given[SDT_PARTS] = {files->transformer, files->vae, files->text_encoder};
+    static const char *const option[SDT_PARTS] = {"transformer", "vae", "text-encoder"};
+
+    if (places->failed)
+        goto no_memory;
+    for (int p = 0; p < SDT_PARTS; p++) {
+        if (given[p]) {
+            if (places->part[p] && !is_file(places->part[p])) {
+                places->other[p] = places->part[p];
+                places->part[p] = NULL;
+            }
+            put(places, &places->part[p], given[p]);
+        }
+        if (places->failed)
+            goto no_memory;
+        if (!places->part[p] && p != SDT_PART_TEXT)
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "%s has no %s; --%s with such a file or folder is needed",
+                            files->model ? pipeline->folder : "what is given",
+                            sdt_part_name((enum sdt_part)p), option[p]);
+    }
+    if (files->tokenizer)
+        put(places, &places->tokenizer, files->tokenizer);
+    if (!places->failed)
+        return SDT_OK;
+no_memory:
+    return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", pipeline->folder);
+}
+
+static const struct sdt_family *family_of(const struct sdt_dit *dit) {
+    int f = 0;
+    while (sdt_families[f] && sdt_families[f]->dit != dit->kind)
+        f++;
+    return sdt_families[f];
+}
+
 static bool has_variant(const struct sdt_pipeline *pipeline) {
     return sdt_weights_is_variant(pipeline->dit->weights) ||
            sdt_weights_is_variant(pipeline->vae->weights) ||
            (pipeline->text && sdt_weights_is_variant(pipeline->text->weights));
 }
-
-/* What is in <folder>/<name>, by whichever function opens such a thing. */
-#define OPEN(name, call)                                                                           \
-    do {                                                                                           \
-        char *path = sdt_checkpoint_path(pipeline->folder, name);                                  \
-        status = path ? (call)                                                                     \
-                      : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);  \
-        free(path);                                                                                \
-        if (status != SDT_OK)                                                                      \
-            goto out;                                                                              \
-    } while (0)
 
 /* A pipeline without components; NULL: out of memory. */
 static struct sdt_pipeline *new_pipeline(bool imagined) {
@@ -100,38 +265,71 @@ static enum sdt_status hand_out(struct sdt_pipeline *pipeline, enum sdt_status s
     return status;
 }
 
-static enum sdt_status open_as(const char *model, const struct sdt_opening *how, int layers,
+static enum sdt_status open_as(const struct sdt_model_files *files, bool imagined, int layers,
                                struct sdt_pipeline **out, struct sdt_error *err) {
-    enum sdt_status status;
-    struct sdt_pipeline *pipeline = new_pipeline(how->imagined);
+    const char *model = files->model         ? files->model
+                        : files->transformer ? files->transformer
+                        : files->vae         ? files->vae
+                                             : "a checkpoint";
+    struct places places = {0};
+    struct sdt_pipeline *pipeline = new_pipeline(imagined);
+    enum sdt_status status = SDT_OK;
 
     *out = NULL;
     if (!pipeline)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
-    status = sdt_checkpoint_find(model, &pipeline->folder, err);
+    if (files->model)
+        status = sdt_checkpoint_find(model, &pipeline->folder, err);
+    else if (!(pipeline->folder = strdup(model)))
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
+    if (status == SDT_OK && files->model)
+        status = find_model(pipeline, files, &places, err);
+    if (status == SDT_OK)
+        status = take_files(pipeline, files, &places, err);
     if (status != SDT_OK)
         goto out;
-    OPEN("model_index.json", read_index(pipeline, path, err));
-    take_defaults(pipeline);
-    if (folder_exists(pipeline->folder, "scheduler"))
-        OPEN("scheduler", sdt_sampler_read(path, &pipeline->sampler, &pipeline->flow_shift, err));
-    OPEN("transformer", sdt_dit_open(path, how, layers, &pipeline->dit, err));
-    OPEN("vae", sdt_vae_open(path, how, &pipeline->vae, err));
-    if (folder_exists(pipeline->folder, "text_encoder"))
-        OPEN("text_encoder", sdt_text_open(path, how, &pipeline->text, err));
-    if (folder_exists(pipeline->folder, "stardit.json"))
-        OPEN("stardit.json", sdt_config_open(path, &pipeline->defaults, err));
-    status = check_components(pipeline, err);
-    if (status == SDT_OK && how->variant && !has_variant(pipeline))
+#define NEXT(call)                                                                                 \
+    if (status == SDT_OK)                                                                          \
+    status = (call)
+    char *const *part = places.part;
+    struct sdt_opening how[SDT_PARTS];
+    for (int p = 0; p < SDT_PARTS; p++)
+        how[p] = (struct sdt_opening){
+            .imagined = imagined, .variant = files->variant, .like = places.other[p]};
+    if (pipeline->family)
+        take_defaults(pipeline);
+    if (places.scheduler)
+        NEXT(sdt_sampler_read(places.scheduler, &pipeline->sampler, &pipeline->flow_shift, err));
+    NEXT(sdt_dit_open(part[SDT_PART_DIT], &how[SDT_PART_DIT], layers, &pipeline->dit, err));
+    NEXT(sdt_vae_open(part[SDT_PART_VAE], &how[SDT_PART_VAE], &pipeline->vae, err));
+    if (part[SDT_PART_TEXT])
+        NEXT(sdt_text_open(part[SDT_PART_TEXT], &how[SDT_PART_TEXT], &pipeline->text, err));
+    if (places.defaults)
+        NEXT(sdt_config_open(places.defaults, &pipeline->defaults, err));
+    if (status == SDT_OK && !pipeline->family) {
+        pipeline->family = family_of(pipeline->dit);
+        take_defaults(pipeline);
+    }
+    NEXT(check_components(pipeline, err));
+#undef NEXT
+    if (status == SDT_OK && files->variant && !has_variant(pipeline))
         status = sdt_fail(err, SDT_ERROR_MISSING, "%s: no component has files of the variant %s",
-                          model, how->variant);
+                          model, files->variant);
+    pipeline->tokenizer_path = places.tokenizer;
+    places.tokenizer = NULL;
 out:
+    places_clear(&places);
     if (status == SDT_ERROR_MISSING && err && pipeline->folder && strcmp(model, pipeline->folder)) {
         const struct sdt_error found = *err; /* in a cache, which may be half filled */
         sdt_fail(err, status, "%s; where the download was interrupted, hf download goes on with it",
                  found.message);
     }
     return hand_out(pipeline, status, out);
+}
+
+enum sdt_status sdt_pipeline_open_files(const struct sdt_model_files *files,
+                                        struct sdt_pipeline **pipeline, struct sdt_error *err) {
+    return open_as(files, false, 0, pipeline, err);
 }
 
 enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **pipeline,
@@ -141,8 +339,8 @@ enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **pipel
 
 enum sdt_status sdt_pipeline_open_variant(const char *model, const char *variant,
                                           struct sdt_pipeline **pipeline, struct sdt_error *err) {
-    const struct sdt_opening how = {.variant = variant};
-    return open_as(model, &how, 0, pipeline, err);
+    const struct sdt_model_files files = {.model = model, .variant = variant};
+    return open_as(&files, false, 0, pipeline, err);
 }
 
 /* A published size, from the texts that its family holds. */
@@ -179,8 +377,30 @@ enum sdt_status sdt__pipeline_imagine(const char *model, int layers, struct sdt_
     const struct sdt_size *size;
     if (sdt_size_find(model, &family, &size))
         return imagine_size(family, size, layers, pipeline, err);
-    const struct sdt_opening how = {.imagined = true};
-    return open_as(model, &how, layers, pipeline, err);
+    return open_as(&(struct sdt_model_files){.model = model}, true, layers, pipeline, err);
+}
+
+/* The tokenizer that the text encoder's file holds. */
+static enum sdt_status open_tokenizer_of(struct sdt_pipeline *pipeline, bool *found,
+                                         struct sdt_error *err) {
+    static const char wanted[] = SDT_TOKENIZER_TENSOR;
+    const char *path = sdt_weights_folder(pipeline->text->weights);
+    struct sdt_weights *weights = NULL;
+    enum sdt_status status = sdt_weights_open(path, &weights, err);
+
+    *found = false;
+    for (size_t i = 0; status == SDT_OK && !*found && i < sdt_weights_count(weights); i++) {
+        const struct sdt_stored *tensor = sdt_weights_at(weights, i);
+        size_t length = strlen(tensor->name), end = strlen(wanted);
+        if (length < end || strcmp(tensor->name + length - end, wanted) != 0 ||
+            (length > end && tensor->name[length - end - 1] != '.') || tensor->dtype != SDT_U8)
+            continue;
+        *found = true;
+        status =
+            sdt_tokenizer_open_bytes(path, tensor->data, tensor->bytes, &pipeline->tokenizer, err);
+    }
+    sdt_weights_close(weights);
+    return status;
 }
 
 enum sdt_status sdt__prepare_text(struct sdt_pipeline *pipeline, const struct sdt_request *request,
@@ -192,16 +412,23 @@ enum sdt_status sdt__prepare_text(struct sdt_pipeline *pipeline, const struct sd
         return SDT_OK;
     if (!pipeline->text)
         return sdt_fail(err, SDT_ERROR_MISSING,
-                        "%s has no text_encoder folder; %s prompt embeddings would work",
+                        "%s has no text_encoder folder; --text-encoder, or %s prompt embeddings "
+                        "would work",
                         pipeline->folder, request->prompt_embeds ? "negative" : "given");
     if (pipeline->tokenizer || (!text && !negative))
         return SDT_OK;
-    char *folder = sdt_checkpoint_path(pipeline->folder, "tokenizer");
-    if (!folder)
-        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the tokenizer of %s",
-                        pipeline->folder);
-    enum sdt_status status = sdt_tokenizer_open(folder, &pipeline->tokenizer, err);
-    free(folder);
+    const char *path = pipeline->tokenizer_path;
+    bool found = false;
+    enum sdt_status status = SDT_OK;
+    if (!path || access(path, F_OK) != 0)
+        status = open_tokenizer_of(pipeline, &found, err);
+    if (status == SDT_OK && !found && path)
+        status = sdt_tokenizer_open(path, &pipeline->tokenizer, err);
+    else if (status == SDT_OK && !found)
+        status = sdt_fail(err, SDT_ERROR_MISSING,
+                          "%s has no tokenizer; --tokenizer with a folder of spiece.model or "
+                          "tokenizer.json is needed (or --token-ids, --prompt-embeds)",
+                          pipeline->folder);
     return status;
 }
 
@@ -215,6 +442,7 @@ void sdt_pipeline_close(struct sdt_pipeline *pipeline) {
     sdt_tokenizer_close(pipeline->tokenizer);
     sdt__kernel_times_free(pipeline->times);
     free(pipeline->folder);
+    free(pipeline->tokenizer_path);
     free(pipeline);
 }
 

@@ -11,7 +11,8 @@ struct sdt_kernel_times;
 struct sdt_tokenizer;
 
 struct sdt_pipeline {
-    char *folder; /* of an imagined size, its name */
+    char *folder;         /* or file; of an imagined size, its name */
+    char *tokenizer_path; /* NULL: what the text encoder's file holds */
     bool imagined;
     const struct sdt_family *family;
     struct sdt_config *defaults; /* stardit.json, NULL: none */
@@ -25,8 +26,8 @@ struct sdt_pipeline {
 };
 
 /* sdt_pipeline_imagine with a transformer as if it had so many layers; 0: its own. */
-enum sdt_status sdt__pipeline_imagine(const char *model, int layers,
-                                      struct sdt_pipeline **pipeline, struct sdt_error *err);
+enum sdt_status sdt__pipeline_imagine(const char *model, int layers, struct sdt_pipeline **pipeline,
+                                      struct sdt_error *err);
 
 /* The latent of a request, and its decoding, without a place. */
 struct sdt_geometry sdt__geometry(const struct sdt_pipeline *pipeline,

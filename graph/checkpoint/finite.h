@@ -2,7 +2,7 @@
 #ifndef STARDIT_FINITE_H
 #define STARDIT_FINITE_H
 
-#include "stardit/stardit.h"
+#include "graph/checkpoint/weights.h"
 
 /* Of an input: SDT_ERROR_USAGE, with the tensor's name, the place and the value, if it holds a
  * number that is none in float32; `what` stands before the name ("--latents x.safetensors").

@@ -1,4 +1,4 @@
-/* Finding a checkpoint folder: a path, or a name in the Hugging Face cache. */
+/* Finding a checkpoint: a path, or a name in the Hugging Face cache. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -13,27 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "graph/checkpoint/format.h"
+
 char *sdt_checkpoint_path(const char *folder, const char *name) {
     char *path;
     return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
-}
-
-static bool ends_in(const char *text, const char *ending) {
-    size_t n = strlen(text), m = strlen(ending);
-    return n >= m && !strcasecmp(text + n - m, ending);
-}
-
-static enum sdt_status refuse_file(const char *model, struct sdt_error *err) {
-    static const char *const single[] = {".safetensors", ".gguf", ".pth", ".pt", ".bin", ".ckpt"};
-    for (size_t i = 0; i < sizeof single / sizeof single[0]; i++)
-        if (ends_in(model, single[i]))
-            return sdt_fail(
-                err, SDT_ERROR_UNSUPPORTED,
-                "%s: single %s files cannot be read; --model needs a folder in diffusers "
-                "layout (model_index.json, transformer/, vae/, ..)",
-                model, single[i]);
-    return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                    "%s is a file; --model needs a folder in diffusers layout", model);
 }
 
 /* "org/name" or "org/name@revision", with nothing that would leave the cache. */
@@ -175,15 +159,29 @@ static enum sdt_status find_repository(const char *model, char **folder, struct 
     return status;
 }
 
+/* A file whose tensors can be read. */
+static enum sdt_status check_file(const char *model, char **folder, struct sdt_error *err) {
+    enum sdt_file_format by_name = sdt_file_format_of_name(model), format;
+    enum sdt_status status = sdt_file_format(model, &format, err);
+    if (status != SDT_OK)
+        return status;
+    if (by_name == SDT_FILE_GGUF || by_name == SDT_FILE_PICKLE || format == SDT_FILE_OTHER)
+        format = by_name == SDT_FILE_SAFETENSORS ? SDT_FILE_SAFETENSORS : by_name;
+    if (format != SDT_FILE_SAFETENSORS)
+        return sdt_file_refuse(model, format, err);
+    *folder = strdup(model);
+    return *folder ? SDT_OK
+                   : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
+}
+
 enum sdt_status sdt_checkpoint_find(const char *model, char **folder, struct sdt_error *err) {
     struct stat st;
-    char *index = NULL;
     enum sdt_status status = SDT_OK;
 
     *folder = NULL;
     if (stat(model, &st) == 0) {
         if (!S_ISDIR(st.st_mode))
-            return refuse_file(model, err);
+            return check_file(model, folder, err);
         *folder = strdup(model);
     } else if (errno != ENOENT && errno != ENOTDIR) {
         return sdt_fail(err, SDT_ERROR_IO, "%s: %s", model, strerror(errno));
@@ -194,15 +192,8 @@ enum sdt_status sdt_checkpoint_find(const char *model, char **folder, struct sdt
     } else {
         return sdt_fail(err, SDT_ERROR_MISSING, "%s: no such folder", model);
     }
-    index = *folder ? sdt_checkpoint_path(*folder, "model_index.json") : NULL;
-    if (!index)
+    if (!*folder)
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
-    else if (access(index, F_OK))
-        status = sdt_fail(err, SDT_ERROR_MISSING,
-                          "%s has no model_index.json; --model needs a folder in diffusers layout "
-                          "(repositories whose name ends in -Diffusers have it)",
-                          *folder);
-    free(index);
     if (status != SDT_OK) {
         free(*folder);
         *folder = NULL;

@@ -157,7 +157,7 @@ static enum sdt_status read_tensor(const char *path, json_t *entry, const unsign
         return fail_tensor(err, SDT_ERROR_FORMAT, path, tensor->name, "dtype is not a string");
     if (!find_dtype(json_string_value(dtype), &tensor->dtype))
         return fail_tensor(err, SDT_ERROR_UNSUPPORTED, path, tensor->name,
-                           "dtype '%.40s' is not supported (F32, F16, BF16, F64, I64, I32, U8 are)",
+                           "dtype '%.40s' is not supported (F32, F16, BF16 and F64 are)",
                            json_string_value(dtype));
     status = read_shape(path, shape, tensor, err);
     if (status == SDT_OK)
@@ -367,6 +367,18 @@ const struct sdt_stored *sdt_safetensors_find(const struct sdt_safetensors *file
 
 const char *sdt_safetensors_metadata(const struct sdt_safetensors *file, const char *key) {
     return json_string_value(json_object_get(file->metadata, key));
+}
+
+bool sdt_safetensors_metadata_at(const struct sdt_safetensors *file, size_t index, const char **key,
+                                 const char **value) {
+    void *at = json_object_iter(file->metadata);
+    while (at && index-- > 0)
+        at = json_object_iter_next(file->metadata, at);
+    if (!at)
+        return false;
+    *key = json_object_iter_key(at);
+    *value = json_string_value(json_object_iter_value(at));
+    return true;
 }
 
 void sdt_stored_release(const struct sdt_stored *tensor) {

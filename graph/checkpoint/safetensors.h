@@ -24,6 +24,9 @@ const struct sdt_stored *sdt_safetensors_at(const struct sdt_safetensors *file, 
 const struct sdt_stored *sdt_safetensors_find(const struct sdt_safetensors *file, const char *name);
 /* A text of the header's __metadata__, as long as the file is open; NULL: there is none. */
 const char *sdt_safetensors_metadata(const struct sdt_safetensors *file, const char *key);
+/* All of them by index; false: no more. */
+bool sdt_safetensors_metadata_at(const struct sdt_safetensors *file, size_t index, const char **key,
+                                 const char **value);
 
 /* Tells the kernel that these pages are not needed for now; they come back from the file when read.
  * Keeps resident memory small while a large text encoder streams through. */

@@ -1,4 +1,4 @@
-/* The tensors of one component folder, whatever files they lie in, and the check of what a model
+/* The tensors of one component, whatever files they lie in, and the check of what a model
  * needs against what is there. */
 #define _GNU_SOURCE
 #include "graph/checkpoint/weights.h"
@@ -13,8 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "graph/checkpoint/format.h"
+#include "graph/checkpoint/naming.h"
 #include "graph/checkpoint/untrusted.h"
 
 #define INDEX_LIMIT ((size_t)16 << 20)
@@ -25,15 +28,19 @@ struct entry {
     const struct sdt_stored *tensor;
     const struct sdt_safetensors *file;
     bool unread; /* the model's table says so */
+    const char *stored; /* its name there */
 };
 
 struct sdt_weights {
-    char *folder;
+    char *folder; /* or a file */
+    char *config; /* NULL: none */
     size_t files, count;
     struct sdt_safetensors **file; /* [files] */
     struct entry *entries;         /* [count], in order of name */
     size_t bytes, parameters;
     bool is_variant;             /* the one that was asked for */
+    struct sdt_stored *renamed;  /* [count] the tensors under other names; NULL: as in the files */
+    char *names;                 /* of those */
     struct sdt_stored *imagined; /* [count] without files: names owned, data within `room` */
     void *room;
 };
@@ -90,11 +97,6 @@ static bool ends_with(const char *text, const char *end) {
     return length >= end_length && strcmp(text + length - end_length, end) == 0;
 }
 
-static bool is_pickle(const char *name) {
-    return ends_with(name, ".pth") || ends_with(name, ".pt") || ends_with(name, ".bin") ||
-           ends_with(name, ".ckpt");
-}
-
 static void classify(struct contents *contents, const char *name, const char *variant) {
     static const char *const stems[] = {"diffusion_pytorch_model", "model"};
 
@@ -121,32 +123,24 @@ static void classify(struct contents *contents, const char *name, const char *va
             return;
         }
     }
-    if (ends_with(name, ".safetensors"))
+    switch (sdt_file_format_of_name(name)) {
+    case SDT_FILE_SAFETENSORS:
         keep_name(&contents->other, name);
-    else if (ends_with(name, ".gguf"))
+        break;
+    case SDT_FILE_GGUF:
         keep_name(&contents->gguf, name);
-    else if (is_pickle(name))
+        break;
+    case SDT_FILE_PICKLE:
         keep_name(&contents->pickle, name);
+        break;
+    default:
+        break;
+    }
 }
 
-static const char pickle_advice[] =
-    "is a PyTorch pickle, which can run code; load the component with diffusers or transformers "
-    "and store it by save_pretrained(folder, safe_serialization=True)";
-static const char gguf_advice[] =
-    "is GGUF, which is not read; get the checkpoint in the diffusers folder layout (*.safetensors)";
-
-/* The folder could not be opened: perhaps it is one of the files that users try. */
 static enum sdt_status fail_folder(const char *folder, int reason, struct sdt_error *err) {
     const char *shown = sdt__path_tail(folder);
 
-    if (reason == ENOTDIR && ends_with(folder, ".gguf"))
-        return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s %s", shown, gguf_advice);
-    if (reason == ENOTDIR && is_pickle(folder))
-        return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s %s", shown, pickle_advice);
-    if (reason == ENOTDIR)
-        return sdt_fail(
-            err, SDT_ERROR_UNSUPPORTED,
-            "%s is a file; a component folder (config.json and *.safetensors) is needed", shown);
     return sdt_fail(err,
                     reason == ENOENT   ? SDT_ERROR_MISSING
                     : reason == ENOMEM ? SDT_ERROR_MEMORY
@@ -190,12 +184,13 @@ static enum sdt_status choose_file(const char *folder, const char *variant,
     if (contents.shard.count > 0)
         return sdt_fail(err, SDT_ERROR_MISSING, "%s: shards such as %.120s, but no index.json",
                         shown, contents.shard.first);
-    if (contents.gguf.count > 0)
-        return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s/%.120s %s", shown, contents.gguf.first,
-                        gguf_advice);
-    if (contents.pickle.count > 0)
-        return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s/%.120s %s", shown, contents.pickle.first,
-                        pickle_advice);
+    if (contents.gguf.count > 0 || contents.pickle.count > 0) {
+        bool gguf = contents.gguf.count > 0;
+        char path[400];
+        snprintf(path, sizeof path, "%s/%.120s", shown,
+                 gguf ? contents.gguf.first : contents.pickle.first);
+        return sdt_file_refuse(path, gguf ? SDT_FILE_GGUF : SDT_FILE_PICKLE, err);
+    }
     return sdt_fail(
         err, SDT_ERROR_MISSING,
         "%s: no weights: neither diffusion_pytorch_model.safetensors nor model.safetensors%s%.120s",
@@ -227,7 +222,7 @@ static enum sdt_status collect_entries(struct sdt_weights *weights, struct sdt_e
         for (size_t k = 0; k < sdt_safetensors_count(weights->file[i]); k++) {
             const struct sdt_stored *tensor = sdt_safetensors_at(weights->file[i], k);
             weights->entries[weights->count++] =
-                (struct entry){.tensor = tensor, .file = weights->file[i]};
+                (struct entry){.tensor = tensor, .file = weights->file[i], .stored = tensor->name};
             weights->bytes += tensor->bytes;
             weights->parameters += tensor->count;
         }
@@ -248,6 +243,32 @@ static const struct entry *find_entry(const struct sdt_weights *weights, const c
     const struct entry key = {.tensor = &tensor};
     return bsearch(&key, weights->entries, weights->count, sizeof *weights->entries,
                    compare_entries);
+}
+
+/* A file that is a component by itself: perhaps one of those that users try. */
+static enum sdt_status open_alone(struct sdt_weights *weights, struct sdt_error *err) {
+    const char *shown = sdt__path_tail(weights->folder);
+    enum sdt_file_format format = sdt_file_format_of_name(weights->folder), found;
+    enum sdt_status status = sdt_file_format(weights->folder, &found, err);
+    const char *part = strstr(weights->folder, "-of-"), *end;
+
+    if (status != SDT_OK)
+        return status;
+    if (format == SDT_FILE_SAFETENSORS && (found == SDT_FILE_GGUF || found == SDT_FILE_PICKLE))
+        format = found;
+    if (format != SDT_FILE_SAFETENSORS)
+        return sdt_file_refuse(shown, format == SDT_FILE_OTHER ? found : format, err);
+    end = part ? part + 4 + strspn(part + 4, "0123456789") : NULL;
+    if (part && end > part + 4 && strcmp(end, ".safetensors") == 0)
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                        "%s is one of several shards; their folder, with the index, would work",
+                        shown);
+    weights->file = calloc(1, sizeof *weights->file);
+    if (!weights->file)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open it", shown);
+    status = sdt_safetensors_open(weights->folder, &weights->file[0], err);
+    weights->files = status == SDT_OK;
+    return status == SDT_OK ? collect_entries(weights, err) : status;
 }
 
 /* Opens folder/name as weights->file[weights->files++]. `tensor`: why it is needed, or NULL. */
@@ -401,6 +422,7 @@ enum sdt_status sdt_weights_open_variant(const char *folder, const char *variant
     enum sdt_status status;
     char chosen[NAME_MAX + 1];
     const size_t folder_size = strlen(folder) + 1;
+    struct stat info;
     struct sdt_weights *weights = calloc(1, sizeof *weights);
 
     *result = NULL;
@@ -414,6 +436,10 @@ enum sdt_status sdt_weights_open_variant(const char *folder, const char *variant
     memcpy(weights->folder, folder, folder_size);
 
     status = check_variant(variant, err);
+    if (status == SDT_OK && stat(folder, &info) == 0 && !S_ISDIR(info.st_mode)) {
+        status = open_alone(weights, err);
+        goto out;
+    }
     if (status == SDT_OK)
         status = choose_file(folder, variant, chosen, &weights->is_variant, err);
     if (status != SDT_OK)
@@ -450,13 +476,29 @@ void sdt_weights_close(struct sdt_weights *weights) {
     if (weights->room)
         munmap(weights->room, weights->bytes);
     free(weights->imagined);
+    free(weights->renamed);
+    free(weights->names);
     free(weights->file);
     free(weights->entries);
     free(weights->folder);
+    free(weights->config);
     free(weights);
 }
 
 const char *sdt_weights_folder(const struct sdt_weights *weights) { return weights->folder; }
+
+const char *sdt_weights_config(const struct sdt_weights *weights) {
+    return weights->config ? weights->config : "";
+}
+
+enum sdt_status sdt_weights_describe(struct sdt_weights *weights, const char *config,
+                                     struct sdt_error *err) {
+    free(weights->config);
+    weights->config = strdup(config);
+    return weights->config ? SDT_OK
+                           : sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open it",
+                                      sdt__path_tail(weights->folder));
+}
 
 size_t sdt_weights_count(const struct sdt_weights *weights) { return weights->count; }
 
@@ -473,21 +515,61 @@ const struct sdt_stored *sdt_weights_find(const struct sdt_weights *weights, con
     return entry ? entry->tensor : NULL;
 }
 
+const char *sdt_weights_stored_name(const struct sdt_weights *weights, const char *name) {
+    const struct entry *entry = find_entry(weights, name);
+    return entry ? entry->stored : NULL;
+}
+
+const char *sdt_weights_stored_path(const struct sdt_weights *weights, const char *name) {
+    const struct entry *entry = find_entry(weights, name);
+    return entry ? sdt_safetensors_path(entry->file) : NULL;
+}
+
+enum sdt_status sdt_weights_rename(struct sdt_weights *weights, const char *prefix,
+                                   const char *(*name)(void *arg, const char *stored), void *arg,
+                                   struct sdt_error *err) {
+    const size_t length = strlen(prefix);
+    struct sdt_stored *renamed = calloc(weights->count + 1, sizeof *renamed);
+    size_t kept = 0, room = 1;
+    char *names = NULL;
+
+    for (size_t i = 0; renamed && i < weights->count; i++) {
+        struct entry *entry = &weights->entries[i];
+        if (strncmp(entry->stored, prefix, length) != 0)
+            continue;
+        const char *own = name(arg, entry->stored + length);
+        renamed[kept] = *entry->tensor;
+        renamed[kept].name = own ? own : entry->stored + length;
+        room += strlen(renamed[kept].name) + 1;
+        weights->entries[kept++] = *entry;
+    }
+    if (renamed)
+        names = malloc(room);
+    if (!names) {
+        free(renamed);
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for %zu names",
+                        sdt__path_tail(weights->folder), weights->count);
+    }
+    weights->count = kept;
+    weights->bytes = weights->parameters = 0;
+    char *next = names;
+    for (size_t i = 0; i < kept; i++) {
+        const size_t size = strlen(renamed[i].name) + 1;
+        renamed[i].name = memcpy(next, renamed[i].name, size);
+        next += size;
+        weights->entries[i].tensor = &renamed[i];
+        weights->bytes += renamed[i].bytes;
+        weights->parameters += renamed[i].count;
+    }
+    free(weights->renamed);
+    free(weights->names);
+    weights->renamed = renamed;
+    weights->names = names;
+    qsort(weights->entries, weights->count, sizeof *weights->entries, compare_entries);
+    return SDT_OK;
+}
+
 /* ---- a model's table ----------------------------------------------------------------------- */
-
-struct requirement {
-    char *name;
-    int rank;
-    int64_t shape[SDT_MAX_RANK];
-};
-
-struct sdt_tensor_table {
-    size_t count, capacity;
-    struct requirement *required; /* [count], in the model's order */
-    size_t ignored_count, ignored_capacity;
-    char **ignored; /* [ignored_count] prefixes */
-    bool no_memory;
-};
 
 struct sdt_tensor_table *sdt_tensor_table_new(void) {
     return calloc(1, sizeof(struct sdt_tensor_table));
@@ -519,7 +601,7 @@ static void *make_room(void *array, size_t count, size_t *capacity, size_t size)
 
 void sdt_tensor_table_add(struct sdt_tensor_table *table, int rank, const int64_t *shape,
                           const char *format, ...) {
-    struct requirement *required;
+    struct sdt_requirement *required;
     va_list args;
     int length;
 
@@ -566,10 +648,14 @@ void sdt_tensor_table_ignore(struct sdt_tensor_table *table, const char *prefix)
     memcpy(ignored[table->ignored_count++], prefix, size);
 }
 
-static bool is_ignored(const struct sdt_tensor_table *table, const char *name) {
-    for (size_t i = 0; i < table->ignored_count; i++)
-        if (strncmp(name, table->ignored[i], strlen(table->ignored[i])) == 0)
+bool sdt_tensor_table_ignores(const struct sdt_tensor_table *table, const char *name) {
+    char spelled[SDT_NAME_ROOM];
+    for (size_t i = 0; i < table->ignored_count; i++) {
+        sdt_naming_spell(table->naming, table->model, table->ignored[i], spelled, sizeof spelled);
+        if (strncmp(name, table->ignored[i], strlen(table->ignored[i])) == 0 ||
+            strncmp(name, spelled, strlen(spelled)) == 0)
             return true;
+    }
     return false;
 }
 
@@ -583,14 +669,14 @@ static const struct entry *find_unknown(const struct sdt_tensor_table *table,
         const char *name = entry->tensor->name;
         if (bsearch(&name, names, table->count, sizeof *names, compare_strings))
             continue;
-        entry->unread = is_ignored(table, name);
+        entry->unread = sdt_tensor_table_ignores(table, name);
         if (!entry->unread && !unknown)
             unknown = entry;
     }
     return unknown;
 }
 
-static enum sdt_status check_requirement(const struct requirement *required,
+static enum sdt_status check_requirement(const struct sdt_requirement *required,
                                          const struct entry *entry, struct sdt_error *err) {
     const struct sdt_stored *tensor = entry->tensor;
     const char *shown = sdt__path_tail(sdt_safetensors_path(entry->file));
@@ -604,13 +690,29 @@ static enum sdt_status check_requirement(const struct requirement *required,
         sdt__shape_text(required->rank, required->shape, wanted);
         return sdt_fail(err, SDT_ERROR_FORMAT,
                         "%s: tensor '%.*s' has shape %.80s, the model needs %.80s", shown,
-                        SDT__NAME_SHOWN, tensor->name, found, wanted);
+                        SDT__NAME_SHOWN, entry->stored, found, wanted);
     }
     if (tensor->dtype != SDT_F32 && tensor->dtype != SDT_F16 && tensor->dtype != SDT_BF16 &&
         tensor->dtype != SDT_F64)
         return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
                         "%s: tensor '%.*s' has dtype %s, the model needs a floating point one",
-                        shown, SDT__NAME_SHOWN, tensor->name, sdt_dtype_name(tensor->dtype));
+                        shown, SDT__NAME_SHOWN, entry->stored, sdt_dtype_name(tensor->dtype));
+    return SDT_OK;
+}
+
+/* Quantised weights have tensors of scales beside them, so that they are no model's list: what they
+ * are says more than which name is unknown. */
+static enum sdt_status check_quantised(const struct sdt_weights *weights, struct sdt_error *err) {
+    for (size_t i = 0; i < weights->count; i++) {
+        const struct entry *entry = &weights->entries[i];
+        const enum sdt_dtype dtype = entry->tensor->dtype;
+        if (dtype == SDT_F8_E4M3 || dtype == SDT_F8_E5M2 || dtype == SDT_I8)
+            return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                            "%s holds weights quantised to 8 bits (tensor '%.*s' is %s), which are "
+                            "not read; the same model's file in BF16 or F16 would work",
+                            sdt__path_tail(sdt_safetensors_path(entry->file)), SDT__NAME_SHOWN,
+                            entry->stored, sdt_dtype_name(dtype));
+    }
     return SDT_OK;
 }
 
@@ -618,7 +720,7 @@ enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
                                        struct sdt_weights *weights, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     const char *shown = sdt__path_tail(weights->folder);
-    const struct requirement *missing = NULL;
+    const struct sdt_requirement *missing = NULL;
     const struct entry *unknown;
     size_t missing_count = 0;
     const char **names = NULL;
@@ -631,6 +733,9 @@ enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
         names[i] = table->required[i].name;
     qsort(names, table->count, sizeof *names, compare_strings);
 
+    status = check_quantised(weights, err);
+    if (status != SDT_OK)
+        goto out;
     for (size_t i = 0; i < table->count; i++) {
         if (!find_entry(weights, table->required[i].name)) {
             missing = missing ? missing : &table->required[i];
@@ -639,11 +744,13 @@ enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
     }
     unknown = find_unknown(table, weights, names);
     if (missing) {
+        char spelled[SDT_NAME_ROOM];
+        sdt_naming_spell(table->naming, table->model, missing->name, spelled, sizeof spelled);
         status = sdt_fail(
-            err, SDT_ERROR_MISSING, "%s: tensor '%.*s' is missing (%zu of %zu are)%s%.*s%s", shown,
-            SDT__NAME_SHOWN, missing->name, missing_count, table->count,
-            unknown ? "; it holds '" : "", SDT__NAME_SHOWN, unknown ? unknown->tensor->name : "",
-            unknown ? "', which the model does not know" : "");
+            err, SDT_ERROR_MISSING, "%s: tensor '%s%.*s' is missing (%zu of %zu are)%s%.*s%s",
+            shown, table->prefix ? table->prefix : "", SDT__NAME_SHOWN, spelled, missing_count,
+            table->count, unknown ? "; it holds '" : "", SDT__NAME_SHOWN,
+            unknown ? unknown->stored : "", unknown ? "', which the model does not know" : "");
         goto out;
     }
     for (size_t i = 0; i < table->count; i++) {
@@ -655,7 +762,7 @@ enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
     if (unknown)
         status = sdt_fail(err, SDT_ERROR_FORMAT, "%s: tensor '%.*s' is unknown to the model",
                           sdt__path_tail(sdt_safetensors_path(unknown->file)), SDT__NAME_SHOWN,
-                          unknown->tensor->name);
+                          unknown->stored);
 
 out:
     free(names);
@@ -678,7 +785,7 @@ enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const 
     if (!weights->folder || !weights->imagined || !weights->entries)
         goto out;
     for (size_t i = 0; i < table->count; i++) {
-        const struct requirement *required = &table->required[i];
+        const struct sdt_requirement *required = &table->required[i];
         struct sdt_stored *tensor = &weights->imagined[i];
         *tensor = (struct sdt_stored){
             .name = strdup(required->name), .dtype = SDT_F32, .rank = required->rank, .count = 1};

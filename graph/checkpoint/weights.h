@@ -2,16 +2,19 @@
  *
  * A component folder holds `diffusion_pytorch_model.safetensors` (diffusers) or `model.safetensors`
  * (transformers), or the same name with `.index.json` and shards; a variant (`.fp16` and the like)
- * is taken when it is the only one. .pth, .bin, .ckpt and .gguf are refused by name with what to
- * do. */
+ * is taken when it is the only one. A component may also be a file of any name. .pth, .bin, .ckpt
+ * and .gguf are refused by name with what to do. */
 #ifndef STARDIT_WEIGHTS_H
 #define STARDIT_WEIGHTS_H
 
 #include "graph/checkpoint/safetensors.h"
 
 struct sdt_weights;
+struct sdt_naming;
+struct sdt_namings;
 
-enum sdt_status sdt_weights_open(const char *folder, struct sdt_weights **weights,
+/* path: the component's folder, or a .safetensors file. */
+enum sdt_status sdt_weights_open(const char *path, struct sdt_weights **weights,
                                  struct sdt_error *err);
 /* The same, but files of this variant ("fp16"; NULL: none) are taken where the component has some,
  * else what is there, as diffusers does. SDT_ERROR_USAGE for what is no word. */
@@ -20,7 +23,12 @@ enum sdt_status sdt_weights_open_variant(const char *folder, const char *variant
 /* Were they? */
 bool sdt_weights_is_variant(const struct sdt_weights *weights);
 void sdt_weights_close(struct sdt_weights *weights); /* NULL is fine */
+/* The path that they were opened from. */
 const char *sdt_weights_folder(const struct sdt_weights *weights);
+/* The config.json that describes them, as sdt_weights_describe() said; "": none does. */
+const char *sdt_weights_config(const struct sdt_weights *weights);
+enum sdt_status sdt_weights_describe(struct sdt_weights *weights, const char *config,
+                                     struct sdt_error *err);
 size_t sdt_weights_count(const struct sdt_weights *weights);
 const struct sdt_stored *sdt_weights_at(const struct sdt_weights *weights, size_t index);
 /* false: a model's table has been checked, and ignores the tensor. */
@@ -31,9 +39,36 @@ size_t sdt_weights_parameters(const struct sdt_weights *weights);
 /* NULL if there is no such tensor. */
 const struct sdt_stored *sdt_weights_find(const struct sdt_weights *weights, const char *name);
 
+/* Gives tensors other names than their file does. name: what the model calls the tensor that the
+ * file calls `stored`, behind the prefix; NULL: as it stands there. Tensors without the prefix are
+ * dropped: they are another component's. SDT_ERROR_MEMORY. */
+enum sdt_status sdt_weights_rename(struct sdt_weights *weights, const char *prefix,
+                                   const char *(*name)(void *arg, const char *stored), void *arg,
+                                   struct sdt_error *err);
+/* The name in the file and the file's path, of a tensor of these weights. */
+const char *sdt_weights_stored_name(const struct sdt_weights *weights, const char *name);
+const char *sdt_weights_stored_path(const struct sdt_weights *weights, const char *name);
+
 /* A model's table: what must be in the component. Built by the model from its config, then checked
  * once, before anything runs. */
-struct sdt_tensor_table;
+struct sdt_requirement {
+    char *name;
+    int rank;
+    int64_t shape[SDT_MAX_RANK];
+};
+struct sdt_tensor_table {
+    size_t count, capacity;
+    struct sdt_requirement *required; /* [count], in the model's order */
+    size_t ignored_count, ignored_capacity;
+    char **ignored; /* [ignored_count] prefixes */
+    bool no_memory;
+    /* How files may spell these names (graph/checkpoint/naming.h), of which model; NULL: as they
+     * are. And how the file of these weights does, once that is settled. */
+    const struct sdt_namings *namings;
+    const void *model;
+    const struct sdt_naming *naming; /* NULL: the names as they are */
+    const char *prefix;              /* NULL: none */
+};
 struct sdt_tensor_table *sdt_tensor_table_new(void); /* NULL: out of memory */
 void sdt_tensor_table_free(struct sdt_tensor_table *table);
 /* Requires `name` (printf format after the shape) with this shape: rank, then that many int64_t in
@@ -42,9 +77,12 @@ void sdt_tensor_table_add(struct sdt_tensor_table *table, int rank, const int64_
                           const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* Names with this prefix may be there and are not read (the encoder half of a VAE). */
 void sdt_tensor_table_ignore(struct sdt_tensor_table *table, const char *prefix);
+/* Is `name`, as the model or the file has it, one of those? */
+bool sdt_tensor_table_ignores(const struct sdt_tensor_table *table, const char *name);
 /* Every required tensor is there with its shape and a float dtype, and nothing else:
  * SDT_ERROR_MISSING names the first missing tensor and how many are missing in all,
- * SDT_ERROR_FORMAT a wrong shape (both shapes) or an unknown tensor. */
+ * SDT_ERROR_FORMAT a wrong shape (both shapes) or an unknown tensor, SDT_ERROR_UNSUPPORTED a type
+ * that is not computed with. Names are shown as the file has them. */
 enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
                                        struct sdt_weights *weights, struct sdt_error *err);
 /* The tensors of the table as F32 without values, for simulated time: `data` is address space that

@@ -9,6 +9,7 @@
 #ifndef STARDIT_FAMILY_H
 #define STARDIT_FAMILY_H
 
+#include "graph/models/files.h"
 #include "graph/models/operations.h"
 #include "graph/models/tensors.h"
 #include "graph/run/layout.h"
@@ -63,10 +64,11 @@ struct sdt_work {
 
 struct sdt_dit;
 struct sdt_dit_kind {
-    const char *class_name; /* config.json's _class_name */
+    const char *class_name;        /* config.json's _class_name */
+    const struct sdt_files *files; /* single files that hold one; NULL: folders only */
 
-    /* The component that config describes, with the weights of `folder`, or imagined (then `folder`
-     * is a name for messages, and `layers` above 0: as if it had so many). SDT_ERROR_UNSUPPORTED
+    /* The component that config describes, with the weights of `folder`, which may be a single file,
+     * or imagined (then `folder` is a name for messages, and `layers` above 0: as if it had so many). SDT_ERROR_UNSUPPORTED
      * for variants that the file does not run. */
     enum sdt_status (*open)(const struct sdt_config *config, const char *folder,
                             const struct sdt_opening *how, int layers, struct sdt_dit **dit,
@@ -109,7 +111,7 @@ struct sdt_dit {
     const struct sdt_dit_kind *kind;
     struct sdt_weights *weights;
     struct sdt_tensor_count count;
-    struct sdt_tensor_held held; /* on CPUs; filled by sdt_dit_open */
+    struct sdt_tensor_held held;        /* on CPUs; filled by sdt_dit_open */
     int layers, heads, head_dim, width; /* width d = heads * head_dim */
     int channels;                       /* of the latent, in and out */
     int patch[3];                       /* frames, height, width */
@@ -139,9 +141,10 @@ static inline int sdt_forwards(const struct sdt_dit *dit, double guidance_scale)
     return guidance_scale > 1.0 ? dit->passes : 1;
 }
 
-/* By the _class_name in the folder's config.json; of no known one: SDT_ERROR_UNSUPPORTED. layers:
- * above 0, only where imagined: as if it had so many. */
-enum sdt_status sdt_dit_open(const char *folder, const struct sdt_opening *how, int layers,
+/* By the _class_name in the folder's config.json; of no known one: SDT_ERROR_UNSUPPORTED. `path` may
+ * be a file, which is described as sdt_files_config() says. layers: above 0, only where imagined: as
+ * if it had so many. */
+enum sdt_status sdt_dit_open(const char *path, const struct sdt_opening *how, int layers,
                              struct sdt_dit **dit, struct sdt_error *err);
 /* The same imagined from the text of a config.json; layers above 0: as if it had so many. */
 enum sdt_status sdt_dit_imagine(const char *config, int layers, struct sdt_dit **dit,
@@ -168,6 +171,7 @@ struct sdt_vae_job {
 struct sdt_vae;
 struct sdt_vae_kind {
     const char *class_name;
+    const struct sdt_files *files; /* as of a transformer */
     enum sdt_status (*open)(const struct sdt_config *config, const char *folder,
                             const struct sdt_opening *how, struct sdt_vae **vae,
                             struct sdt_error *err);
@@ -200,8 +204,8 @@ struct sdt_vae {
     int time_ratio;             /* frames = time_ratio (T - 1) + 1 */
     struct sdt_vae_tiling tile; /* the family's, where tiling is asked for without sizes */
 };
-enum sdt_status sdt_vae_open(const char *folder, const struct sdt_opening *how,
-                             struct sdt_vae **vae, struct sdt_error *err);
+enum sdt_status sdt_vae_open(const char *path, const struct sdt_opening *how, struct sdt_vae **vae,
+                             struct sdt_error *err);
 enum sdt_status sdt_vae_imagine(const char *config, struct sdt_vae **vae, struct sdt_error *err);
 void sdt_vae_close(struct sdt_vae *vae); /* NULL is fine */
 
@@ -209,7 +213,8 @@ void sdt_vae_close(struct sdt_vae *vae); /* NULL is fine */
 
 struct sdt_text;
 struct sdt_text_kind {
-    const char *model_type; /* config.json's */
+    const char *model_type;        /* config.json's */
+    const struct sdt_files *files; /* as of a transformer */
     enum sdt_status (*open)(const struct sdt_config *config, const char *folder,
                             const struct sdt_opening *how, struct sdt_text **text,
                             struct sdt_error *err);
@@ -232,10 +237,10 @@ struct sdt_text_kind {
 struct sdt_text {
     const struct sdt_text_kind *kind;
     struct sdt_weights *weights;
-    int width;
+    int layers, heads, width;
     int vocabulary; /* ids are 0..vocabulary-1 */
 };
-enum sdt_status sdt_text_open(const char *folder, const struct sdt_opening *how,
+enum sdt_status sdt_text_open(const char *path, const struct sdt_opening *how,
                               struct sdt_text **text, struct sdt_error *err);
 enum sdt_status sdt_text_imagine(const char *config, struct sdt_text **text, struct sdt_error *err);
 void sdt_text_close(struct sdt_text *text); /* NULL is fine */
@@ -257,7 +262,10 @@ struct sdt_family {
     /* Whether the pipeline's other entries are what the family runs: SDT_ERROR_UNSUPPORTED. */
     enum sdt_status (*check)(const struct sdt_config *index, struct sdt_error *err);
     const struct sdt_size *sizes; /* up to one without a name */
-    struct sdt_request defaults;  /* where neither the checkpoint nor the caller says */
+    /* The files of its own repository, beside the transformer's folder that has config.json; names
+     * without an ending, and the tokenizer's folder. NULL: none is known. */
+    const char *original_vae, *original_text, *original_tokenizer;
+    struct sdt_request defaults; /* where neither the checkpoint nor the caller says */
 };
 /* All of them, then NULL. */
 extern const struct sdt_family *const sdt_families[];

@@ -56,16 +56,27 @@ bool sdt_size_find(const char *name, const struct sdt_family **family,
 
 static const struct sdt_opening imagined = {.imagined = true};
 
-/* Opens a folder's config.json, or parses the text of one. */
-static enum sdt_status open_config(const char *folder, const char *text, struct sdt_config **config,
-                                   struct sdt_error *err) {
-    char path[4096];
+/* The configuration of a component at `path` (graph/models/files.h), or the text of one. */
+static enum sdt_status open_config(const char *path, const struct sdt_opening *how,
+                                   const char *text, enum sdt_part part, struct sdt_config **config,
+                                   bool *from_file, struct sdt_error *err) {
     *config = NULL;
+    *from_file = false;
     if (text)
-        return sdt_config_parse(folder, text, config, err);
-    if ((size_t)snprintf(path, sizeof path, "%s/config.json", folder) >= sizeof path)
-        return sdt_fail(err, SDT_ERROR_USAGE, "%.80s...: the path is too long", folder);
-    return sdt_config_open(path, config, err);
+        return sdt_config_parse(path, text, config, err);
+    return sdt_files_config(path, how ? how->like : NULL, part, config, from_file, err);
+}
+
+/* Does the kind answer to what a config.json calls it? */
+static bool answers(const char *name, const char *class_name, const struct sdt_files *files) {
+    return !strcmp(name, class_name) ||
+           (files && files->original_class && !strcmp(name, files->original_class));
+}
+
+/* Keeps which file described the weights. */
+static enum sdt_status keep_config(const struct sdt_config *config, bool from_file,
+                                   struct sdt_weights *weights, struct sdt_error *err) {
+    return from_file ? sdt_weights_describe(weights, sdt_config_path(config), err) : SDT_OK;
 }
 
 /* What the config says under `key`; one that says nothing is taken for Wan's, whose reader says
@@ -83,21 +94,26 @@ static enum sdt_status unknown(const struct sdt_config *config, const char *key,
                     sdt_config_path(config), key, name, one);
 }
 
-static enum sdt_status open_dit(const char *folder, const char *text, const struct sdt_opening *how,
+static enum sdt_status open_dit(const char *path, const char *text, const struct sdt_opening *how,
                                 int layers, struct sdt_dit **dit, struct sdt_error *err) {
     const char *first = sdt__family_wan.dit->class_name, *name;
     const struct sdt_dit_kind *kind = NULL;
     struct sdt_config *config;
+    bool from_file;
     *dit = NULL;
-    enum sdt_status status = open_config(folder, text, &config, err);
+    enum sdt_status status = open_config(path, how, text, SDT_PART_DIT, &config, &from_file, err);
     if (status == SDT_OK)
         status = read_name(config, "_class_name", first, &name, err);
     for (int f = 0; status == SDT_OK && sdt_families[f] && !kind; f++)
-        if (!strcmp(name, sdt_families[f]->dit->class_name))
+        if (answers(name, sdt_families[f]->dit->class_name, sdt_families[f]->dit->files))
             kind = sdt_families[f]->dit;
     if (status == SDT_OK)
-        status = kind ? kind->open(config, folder, how, layers, dit, err)
+        status = kind ? kind->open(config, path, how, layers, dit, err)
                       : unknown(config, "_class_name", name, first, err);
+    if (status == SDT_OK && (status = keep_config(config, from_file, (*dit)->weights, err))) {
+        kind->close(*dit);
+        *dit = NULL;
+    }
     if (status == SDT_OK) {
         struct sdt_tensor_visit visit = {
             .layer = -1, .weights = (*dit)->weights, .held = &(*dit)->held};
@@ -107,9 +123,9 @@ static enum sdt_status open_dit(const char *folder, const char *text, const stru
     return status;
 }
 
-enum sdt_status sdt_dit_open(const char *folder, const struct sdt_opening *how, int layers,
+enum sdt_status sdt_dit_open(const char *path, const struct sdt_opening *how, int layers,
                              struct sdt_dit **dit, struct sdt_error *err) {
-    return open_dit(folder, NULL, how, layers, dit, err);
+    return open_dit(path, NULL, how, layers, dit, err);
 }
 
 enum sdt_status sdt_dit_imagine(const char *config, int layers, struct sdt_dit **dit,
@@ -130,28 +146,33 @@ struct sdt_patch sdt_patch_of(const struct sdt_dit *dit, struct sdt_geometry g) 
                               .size = {dit->patch[0], dit->patch[1], dit->patch[2]}};
 }
 
-static enum sdt_status open_vae(const char *folder, const char *text, const struct sdt_opening *how,
+static enum sdt_status open_vae(const char *path, const char *text, const struct sdt_opening *how,
                                 struct sdt_vae **vae, struct sdt_error *err) {
     const char *first = sdt__family_wan.vae->class_name, *name;
     const struct sdt_vae_kind *kind = NULL;
     struct sdt_config *config;
+    bool from_file;
     *vae = NULL;
-    enum sdt_status status = open_config(folder, text, &config, err);
+    enum sdt_status status = open_config(path, how, text, SDT_PART_VAE, &config, &from_file, err);
     if (status == SDT_OK)
         status = read_name(config, "_class_name", first, &name, err);
     for (int f = 0; status == SDT_OK && sdt_families[f] && !kind; f++)
-        if (!strcmp(name, sdt_families[f]->vae->class_name))
+        if (answers(name, sdt_families[f]->vae->class_name, sdt_families[f]->vae->files))
             kind = sdt_families[f]->vae;
     if (status == SDT_OK)
-        status = kind ? kind->open(config, folder, how, vae, err)
+        status = kind ? kind->open(config, path, how, vae, err)
                       : unknown(config, "_class_name", name, first, err);
+    if (status == SDT_OK && (status = keep_config(config, from_file, (*vae)->weights, err))) {
+        kind->close(*vae);
+        *vae = NULL;
+    }
     sdt_config_close(config);
     return status;
 }
 
-enum sdt_status sdt_vae_open(const char *folder, const struct sdt_opening *how,
-                             struct sdt_vae **vae, struct sdt_error *err) {
-    return open_vae(folder, NULL, how, vae, err);
+enum sdt_status sdt_vae_open(const char *path, const struct sdt_opening *how, struct sdt_vae **vae,
+                             struct sdt_error *err) {
+    return open_vae(path, NULL, how, vae, err);
 }
 
 enum sdt_status sdt_vae_imagine(const char *config, struct sdt_vae **vae, struct sdt_error *err) {
@@ -163,14 +184,14 @@ void sdt_vae_close(struct sdt_vae *vae) {
         vae->kind->close(vae);
 }
 
-static enum sdt_status open_text(const char *folder, const char *json,
-                                 const struct sdt_opening *how, struct sdt_text **text,
-                                 struct sdt_error *err) {
+static enum sdt_status open_text(const char *path, const char *json, const struct sdt_opening *how,
+                                 struct sdt_text **text, struct sdt_error *err) {
     const char *first = sdt__family_wan.text[0]->model_type, *name;
     const struct sdt_text_kind *kind = NULL;
     struct sdt_config *config;
+    bool from_file;
     *text = NULL;
-    enum sdt_status status = open_config(folder, json, &config, err);
+    enum sdt_status status = open_config(path, how, json, SDT_PART_TEXT, &config, &from_file, err);
     if (status == SDT_OK)
         status = read_name(config, "model_type", first, &name, err);
     for (int f = 0; status == SDT_OK && sdt_families[f]; f++)
@@ -178,15 +199,19 @@ static enum sdt_status open_text(const char *folder, const char *json,
             if (sdt_families[f]->text[i] && !strcmp(name, sdt_families[f]->text[i]->model_type))
                 kind = sdt_families[f]->text[i];
     if (status == SDT_OK)
-        status = kind ? kind->open(config, folder, how, text, err)
+        status = kind ? kind->open(config, path, how, text, err)
                       : unknown(config, "model_type", name, first, err);
+    if (status == SDT_OK && (status = keep_config(config, from_file, (*text)->weights, err))) {
+        kind->close(*text);
+        *text = NULL;
+    }
     sdt_config_close(config);
     return status;
 }
 
-enum sdt_status sdt_text_open(const char *folder, const struct sdt_opening *how,
+enum sdt_status sdt_text_open(const char *path, const struct sdt_opening *how,
                               struct sdt_text **text, struct sdt_error *err) {
-    return open_text(folder, NULL, how, text, err);
+    return open_text(path, NULL, how, text, err);
 }
 
 enum sdt_status sdt_text_imagine(const char *config, struct sdt_text **text,

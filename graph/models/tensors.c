@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "graph/checkpoint/naming.h"
+
 static void add_handle(struct sdt_tensor_visit *visit, sdt_handle handle) {
     struct sdt_tensor_handles *list = &visit->layers[visit->layer];
     if (list->count == list->capacity) {
@@ -80,6 +82,8 @@ enum sdt_status sdt_tensors_open(struct sdt_tensor_table *table, const char *fol
         status = sdt_weights_imagine(table, folder, weights, err);
     } else {
         status = sdt_weights_open_variant(folder, how ? how->variant : NULL, weights, err);
+        if (status == SDT_OK)
+            status = sdt_tensor_table_settle(table, *weights, err);
         if (status == SDT_OK)
             status = sdt_tensor_table_check(table, *weights, err);
     }

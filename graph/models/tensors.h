@@ -85,6 +85,9 @@ struct sdt_opening {
      * sdt_weights_randomize). */
     bool imagined;
     const char *variant; /* as sdt_weights_open_variant; NULL: none */
+    /* Of a file without a config.json of its own: the folder with one that describes it, if it
+     * fits. NULL: none. */
+    const char *like;
 };
 /* The weights of a component folder, checked against the table, or imagined from it. Frees the
  * table (NULL: out of memory). */

@@ -18,7 +18,7 @@ extern const struct sdt_text_kind sdt__umt5;
 
 struct umt5 {
     struct sdt_text text; /* width d */
-    int layers, heads, e, ff;
+    int e, ff;
     float eps;
 };
 
@@ -44,15 +44,33 @@ static enum sdt_status read_config(const struct sdt_config *json, struct umt5 *e
     NEXT(sdt_config_only(json, "relative_attention_num_buckets", "32", err));
     NEXT(sdt_config_only(json, "relative_attention_max_distance", "128", err));
 #undef NEXT
-    encoder->layers = (int)layers;
-    encoder->text =
-        (struct sdt_text){.kind = &sdt__umt5, .width = (int)d, .vocabulary = (int)vocabulary};
-    encoder->heads = (int)heads;
+    encoder->text = (struct sdt_text){.kind = &sdt__umt5,
+                                      .layers = (int)layers,
+                                      .heads = (int)heads,
+                                      .width = (int)d,
+                                      .vocabulary = (int)vocabulary};
     encoder->e = (int)e;
     encoder->ff = (int)ff;
     encoder->eps = (float)eps;
     return status;
 }
+
+/* Names that stand apart in other layouts. */
+#define TABLE "shared"
+#define TABLE_AGAIN "encoder.embed_tokens"
+#define BLOCK "encoder.block."
+#define ATTENTION ".layer.0."
+#define SELF "SelfAttention."
+#define BIAS "relative_attention_bias"
+#define DENSE ".layer.1."
+#define GATE "DenseReluDense.wi_0"
+#define UP "DenseReluDense.wi_1"
+#define DOWN "DenseReluDense.wo"
+#define LAYER_NORM "layer_norm"
+#define LAST_NORM "encoder.final_layer_norm"
+
+static const char table_name[] = TABLE ".weight"; /* read row by row, where it is mapped */
+static const struct sdt_files files;
 
 /* What one layer reads. */
 struct block {
@@ -62,27 +80,27 @@ struct block {
 
 static void visit_block(struct sdt_tensor_visit *v, const struct umt5 *encoder, struct block *b,
                         int layer) {
-    int64_t d = encoder->text.width, inner = (int64_t)encoder->heads * encoder->e;
+    int64_t d = encoder->text.width, inner = (int64_t)encoder->text.heads * encoder->e;
     int64_t ff = encoder->ff;
     char attention[80], dense[80];
-    snprintf(attention, sizeof attention, "encoder.block.%d.layer.0.", layer);
-    snprintf(dense, sizeof dense, "encoder.block.%d.layer.1.", layer);
+    snprintf(attention, sizeof attention, BLOCK "%d" ATTENTION, layer);
+    snprintf(dense, sizeof dense, BLOCK "%d" DENSE, layer);
     v->layer = layer;
 #define MATRIX(handle, rows, columns, prefix, name)                                                \
     sdt_tensor(v, handle, SDT_TENSOR_PROMPT_MATRIX, 2, (int64_t[]){rows, columns},                 \
                "%s" name ".weight", prefix)
 #define NORM(handle, prefix)                                                                       \
-    sdt_tensor(v, handle, SDT_TENSOR_FLOAT, 1, (int64_t[]){d}, "%slayer_norm.weight", prefix)
-    MATRIX(&b->q, inner, d, attention, "SelfAttention.q");
-    MATRIX(&b->k, inner, d, attention, "SelfAttention.k");
-    MATRIX(&b->v, inner, d, attention, "SelfAttention.v");
-    MATRIX(&b->o, d, inner, attention, "SelfAttention.o");
-    sdt_tensor(v, &b->bias, SDT_TENSOR_FLOAT, 2, (int64_t[]){BUCKETS, encoder->heads},
-               "%sSelfAttention.relative_attention_bias.weight", attention);
+    sdt_tensor(v, handle, SDT_TENSOR_FLOAT, 1, (int64_t[]){d}, "%s" LAYER_NORM ".weight", prefix)
+    MATRIX(&b->q, inner, d, attention, SELF "q");
+    MATRIX(&b->k, inner, d, attention, SELF "k");
+    MATRIX(&b->v, inner, d, attention, SELF "v");
+    MATRIX(&b->o, d, inner, attention, SELF "o");
+    sdt_tensor(v, &b->bias, SDT_TENSOR_FLOAT, 2, (int64_t[]){BUCKETS, encoder->text.heads},
+               "%s" SELF BIAS ".weight", attention);
     NORM(&b->norm_1, attention);
-    MATRIX(&b->gate, ff, d, dense, "DenseReluDense.wi_0");
-    MATRIX(&b->up, ff, d, dense, "DenseReluDense.wi_1");
-    MATRIX(&b->down, d, ff, dense, "DenseReluDense.wo");
+    MATRIX(&b->gate, ff, d, dense, GATE);
+    MATRIX(&b->up, ff, d, dense, UP);
+    MATRIX(&b->down, d, ff, dense, DOWN);
     NORM(&b->norm_2, dense);
 #undef MATRIX
 #undef NORM
@@ -90,11 +108,8 @@ static void visit_block(struct sdt_tensor_visit *v, const struct umt5 *encoder, 
 }
 
 static void visit_last(struct sdt_tensor_visit *v, const struct umt5 *encoder, sdt_handle *norm) {
-    sdt_tensor(v, norm, SDT_TENSOR_FLOAT, 1, (int64_t[]){encoder->text.width},
-               "encoder.final_layer_norm.weight");
+    sdt_tensor(v, norm, SDT_TENSOR_FLOAT, 1, (int64_t[]){encoder->text.width}, LAST_NORM ".weight");
 }
-
-static const char table_name[] = "shared.weight"; /* read row by row, where it is mapped */
 
 static void umt5_close(struct sdt_text *text) {
     sdt_weights_close(text->weights);
@@ -115,12 +130,14 @@ static enum sdt_status umt5_open(const struct sdt_config *config, const char *fo
         struct block block;
         sdt_handle norm;
         if (visit.table) {
+            visit.table->namings = &files.namings;
             sdt_tensor_table_add(visit.table, 2,
                                  (int64_t[]){encoder->text.vocabulary, encoder->text.width}, "%s",
                                  table_name);
             /* the same table again */
-            sdt_tensor_table_ignore(visit.table, "encoder.embed_tokens.weight");
-            for (int i = 0; i < encoder->layers; i++)
+            sdt_tensor_table_ignore(visit.table, TABLE_AGAIN ".weight");
+            sdt_tensor_table_ignore(visit.table, SDT_TOKENIZER_TENSOR);
+            for (int i = 0; i < encoder->text.layers; i++)
                 visit_block(&visit, encoder, &block, i);
             visit_last(&visit, encoder, &norm);
         }
@@ -135,8 +152,9 @@ static enum sdt_status umt5_open(const struct sdt_config *config, const char *fo
 
 static double umt5_flops(const struct sdt_text *text, int tokens) {
     const struct umt5 *encoder = umt5_of(text);
-    double d = text->width, inner = (double)encoder->heads * encoder->e, m = tokens;
-    return encoder->layers * (m * (8.0 * d * inner + 6.0 * d * encoder->ff) + 4.0 * m * m * inner);
+    double d = text->width, inner = (double)encoder->text.heads * encoder->e, m = tokens;
+    return encoder->text.layers *
+           (m * (8.0 * d * inner + 6.0 * d * encoder->ff) + 4.0 * m * m * inner);
 }
 
 /* The activations of one prompt, in tiles of tokens; a layer reads and updates x. */
@@ -170,7 +188,7 @@ static int umt5_tiles(const struct sdt_text *text, const struct sdt_place *place
 static void buffers_init(struct sdt_flow *flow, struct buffers *b, const struct umt5 *encoder,
                          const struct sdt_place *place, enum sdt_dtype dtype, int tokens) {
     size_t d = (size_t)encoder->text.width, ff = (size_t)encoder->ff;
-    size_t inner = (size_t)encoder->heads * (size_t)encoder->e;
+    size_t inner = (size_t)encoder->text.heads * (size_t)encoder->e;
     *b = (struct buffers){.tile_rows = tile_rows(place, tokens)};
     for (int first = 0; first < tokens; first += b->tile_rows, b->tiles++) {
         int rows = tokens - first < b->tile_rows ? tokens - first : b->tile_rows;
@@ -199,7 +217,7 @@ static void buffers_clear(const struct buffers *b) {
 
 static void insert_layer(struct sdt_flow *flow, const struct umt5 *encoder, const struct block *w,
                          int tokens, const struct buffers *b) {
-    int d = encoder->text.width, inner = encoder->heads * encoder->e, ff = encoder->ff;
+    int d = encoder->text.width, inner = encoder->text.heads * encoder->e, ff = encoder->ff;
     struct sdt_row_sum none = {0};
 
     for (int t = 0; t < b->tiles; t++) {
@@ -214,7 +232,7 @@ static void insert_layer(struct sdt_flow *flow, const struct umt5 *encoder, cons
     }
     for (int t = 0; t < b->tiles; t++) {
         const struct tile *a = &b->tile[t];
-        sdt_insert_text_attention(flow, "text_attention", tokens, encoder->heads, encoder->e,
+        sdt_insert_text_attention(flow, "text_attention", tokens, encoder->text.heads, encoder->e,
                                   a->first, a->rows, a->q, b->tile_rows, b->k, b->v, w->bias, a->o);
         sdt_insert_linear_residual(flow, "text_o", a->rows, d, inner, a->o, w->o, NULL, none, a->x);
         sdt_insert_rms_norm(flow, "text_norm2", a->rows, d, encoder->eps, a->x, w->norm_2, a->y);
@@ -273,7 +291,7 @@ static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
     struct block block;
     sdt_handle norm = NULL;
     unsigned long end_of_layer = 0;
-    for (int l = 0; l < encoder->layers; l++) {
+    for (int l = 0; l < encoder->text.layers; l++) {
         char finished[80];
         flow->tag.layer = l;
         visit_block(&visit, encoder, &block, l);
@@ -283,7 +301,7 @@ static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
             break;
         end_of_layer = sdt__flow_mark(flow);
         if (l > 0) {
-            snprintf(finished, sizeof finished, "encoder.block.%d.", l - 1);
+            snprintf(finished, sizeof finished, BLOCK "%d.", l - 1);
             sdt_parameters_drop(parameters, finished);
         }
     }
@@ -301,8 +319,85 @@ static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
     return status;
 }
 
+/* ---- single files ---------------------------------------------------------------------------- */
+
+/* Tied embeddings are stored once, under either name. */
+static void spell_tied(const void *model, const char *name, char *text, size_t size) {
+    static const struct sdt_replacement list[] = {{TABLE ".", TABLE_AGAIN "."}, {NULL, NULL}};
+    (void)model;
+    sdt_replace(list, name, text, size);
+}
+
+/* As the video model's own repository has it. */
+static void spell_original(const void *model, const char *name, char *text, size_t size) {
+    static const struct sdt_replacement list[] = {
+        {TABLE ".", "token_embedding."},
+        {BLOCK, "blocks."},
+        {ATTENTION SELF BIAS, ".pos_embedding.embedding"},
+        {ATTENTION SELF, ".attn."},
+        {ATTENTION LAYER_NORM, ".norm1"},
+        {DENSE LAYER_NORM, ".norm2"},
+        {DENSE GATE, ".ffn.gate.0"},
+        {DENSE UP, ".ffn.fc1"},
+        {DENSE DOWN, ".ffn.fc2"},
+        {LAST_NORM, "norm"},
+        {NULL, NULL},
+    };
+    (void)model;
+    sdt_replace(list, name, text, size);
+}
+
+/* Shapes tell all sizes. */
+static enum sdt_status describe(const struct sdt_recognised *file, const struct sdt_config *like,
+                                char text[SDT_CONFIG_ROOM], struct sdt_error *err) {
+    const struct sdt_stored *table = sdt_recognised_tensor(file, "%s", table_name);
+    const struct sdt_stored *q = sdt_recognised_tensor(file, BLOCK "0" ATTENTION SELF "q.weight");
+    const struct sdt_stored *bias =
+        sdt_recognised_tensor(file, BLOCK "0" ATTENTION SELF BIAS ".weight");
+    const struct sdt_stored *gate = sdt_recognised_tensor(file, BLOCK "0" DENSE GATE ".weight");
+    int64_t width = 0;
+    int layers = 0;
+
+    if (!table || !q || !bias || !gate || table->rank != 2 || q->rank != 2 || bias->rank != 2 ||
+        gate->rank != 2 || bias->shape[1] < 1 || q->shape[0] % bias->shape[1])
+        return like ? SDT_OK
+                    : sdt_fail(err, SDT_ERROR_FORMAT,
+                               "%s: tensors from which its sizes follow are missing or misshapen; "
+                               "a config.json beside it would tell them",
+                               sdt_weights_folder(file->weights));
+    if (like) {
+        enum sdt_status status = sdt_config_int(like, "d_model", true, 1, 65536, &width, err);
+        if (status != SDT_OK || width == table->shape[1])
+            return status;
+    }
+    while (sdt_recognised_tensor(file, BLOCK "%d" ATTENTION LAYER_NORM ".weight", layers))
+        layers++;
+    snprintf(
+        text, SDT_CONFIG_ROOM,
+        "{\"model_type\": \"umt5\", \"num_layers\": %d, \"d_model\": %lld, \"num_heads\": %lld, "
+        "\"d_kv\": %lld, \"d_ff\": %lld, \"vocab_size\": %lld}",
+        layers, (long long)table->shape[1], (long long)bias->shape[1],
+        (long long)(q->shape[0] / bias->shape[1]), (long long)gate->shape[0],
+        (long long)table->shape[0]);
+    return SDT_OK;
+}
+
+static const struct sdt_files files = {
+    .namings = {.naming = (const struct sdt_naming[]){{"transformers", NULL},
+                                                      {"transformers, tied", spell_tied},
+                                                      {"the original repository", spell_original},
+                                                      {NULL, NULL}},
+                .prefix = (const char *const[]){"", "text_encoders.umt5xxl.transformer.",
+                                                "umt5xxl.transformer.",
+                                                "cond_stage_model.umt5xxl.transformer.", NULL}},
+    .marks = (const char *const[]){table_name, BLOCK "0" ATTENTION SELF BIAS ".weight",
+                                   LAST_NORM ".weight", NULL},
+    .describe = describe,
+};
+
 const struct sdt_text_kind sdt__umt5 = {
     .model_type = "umt5",
+    .files = &files,
     .open = umt5_open,
     .close = umt5_close,
     .clean = sdt_prompt_clean,

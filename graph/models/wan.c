@@ -32,33 +32,58 @@ static bool is_size(double number) {
     return number >= 1.0 && number <= 256.0 && number == floor(number);
 }
 
-static enum sdt_status read_config(const struct sdt_config *json, struct wan *wan,
-                                   int layers_wanted, struct sdt_error *err) {
-    enum sdt_status status = SDT_OK;
-    int64_t layers = 0, heads = 0, head_dim = 0, in = 0, out = 0, text = 0, freq = 0, ffn = 0;
-    double eps = 1e-6, patch[3] = {1, 2, 2};
-    int patches = 3;
-
 #define NEXT(call)                                                                                 \
     if (status == SDT_OK)                                                                          \
     status = (call)
+
+/* The original repository's config.json has other keys than diffusers'. */
+static bool is_original(const struct sdt_config *json) { return sdt_config_has(json, "dim"); }
+
+static enum sdt_status read_heads(const struct sdt_config *json, int64_t *heads, int64_t *head_dim,
+                                  struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    int64_t d = 0;
+
+    if (!is_original(json)) {
+        NEXT(sdt_config_int(json, "num_attention_heads", true, 1, 1024, heads, err));
+        NEXT(sdt_config_int(json, "attention_head_dim", true, 6, 1024, head_dim, err));
+        return status;
+    }
+    NEXT(sdt_config_int(json, "dim", true, 6, 65536, &d, err));
+    NEXT(sdt_config_int(json, "num_heads", true, 1, 1024, heads, err));
+    *head_dim = status == SDT_OK ? d / *heads : 0;
+    if (status == SDT_OK && (d % *heads || *head_dim < 6 || *head_dim > 1024))
+        status = sdt_fail(err, SDT_ERROR_FORMAT, "%s: dim %d is not num_heads %d times 6 to 1024",
+                          sdt_config_path(json), (int)d, (int)*heads);
+    return status;
+}
+
+static enum sdt_status read_config(const struct sdt_config *json, struct wan *wan,
+                                   int layers_wanted, struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    int64_t layers = 0, heads = 0, head_dim = 0, in = 0, out = 0;
+    int64_t text = 4096, freq = 256, ffn = 0;
+    double eps = 1e-6, patch[3] = {1, 2, 2};
+    int patches = 3;
+    bool original = is_original(json);
+
     NEXT(sdt_config_int(json, "num_layers", true, 1, 1000, &layers, err));
-    NEXT(sdt_config_int(json, "num_attention_heads", true, 1, 1024, &heads, err));
-    NEXT(sdt_config_int(json, "attention_head_dim", true, 6, 1024, &head_dim, err));
-    NEXT(sdt_config_int(json, "in_channels", true, 1, 256, &in, err));
-    NEXT(sdt_config_int(json, "out_channels", true, 1, 256, &out, err));
-    NEXT(sdt_config_int(json, "text_dim", true, 1, 65536, &text, err));
+    NEXT(read_heads(json, &heads, &head_dim, err));
+    NEXT(sdt_config_int(json, original ? "in_dim" : "in_channels", true, 1, 256, &in, err));
+    NEXT(sdt_config_int(json, original ? "out_dim" : "out_channels", true, 1, 256, &out, err));
+    NEXT(sdt_config_int(json, "text_dim", !original, 1, 65536, &text, err));
     NEXT(sdt_config_int(json, "freq_dim", true, 2, 65536, &freq, err));
     NEXT(sdt_config_int(json, "ffn_dim", true, 1, 1 << 20, &ffn, err));
     NEXT(sdt_config_number(json, "eps", false, &eps, err));
     NEXT(sdt_config_numbers(json, "patch_size", false, 3, patch, &patches, err));
     bool norm = true;
     NEXT(sdt_config_bool(json, "cross_attn_norm", false, &norm, err));
-    NEXT(sdt_config_only(json, "qk_norm", "\"rms_norm_across_heads\"", err));
+    NEXT(sdt_config_only(json, "qk_norm", original ? "true" : "\"rms_norm_across_heads\"", err));
+    NEXT(sdt_config_only(json, "model_type", "\"t2v\"", err));
+    NEXT(sdt_config_only(json, "window_size", "[-1, -1]", err));
     NEXT(sdt_config_only(json, "image_dim", "null", err));
     NEXT(sdt_config_only(json, "added_kv_proj_dim", "null", err));
     NEXT(sdt_config_only(json, "pos_embed_seq_len", "null", err));
-#undef NEXT
     if (status != SDT_OK)
         return status;
     if (patches != 3 || head_dim % 2 || freq % 2 || in != out || heads * head_dim > 65536 ||
@@ -107,6 +132,17 @@ struct attention {
     sdt_handle norm_q, norm_k;
 };
 
+/* Parts of names that are asked for before sizes are known. */
+#define CONDITION "condition_embedder."
+#define TIME_IN "time_embedder.linear_1"
+#define TEXT_IN "text_embedder.linear_1"
+#define PATCH "patch_embedding"
+#define BLOCK "blocks.%d."
+#define TABLE "scale_shift_table"
+#define NORM_2 "norm2"
+#define FFN_UP "ffn.net.0.proj"
+#define HEAD "proj_out"
+
 /* What one layer reads. */
 struct block {
     sdt_handle table; /* [6, d], added to m6 */
@@ -142,20 +178,20 @@ static void visit_block(struct sdt_tensor_visit *v, const struct wan *wan, struc
     int64_t d = wan->dit.width;
     char prefix[64], attention[80];
 
-    snprintf(prefix, sizeof prefix, "blocks.%d.", layer);
+    snprintf(prefix, sizeof prefix, BLOCK, layer);
     v->layer = layer;
-    sdt_tensor(v, &b->table, SDT_TENSOR_FLOAT, 3, (int64_t[]){1, 6, d}, "%sscale_shift_table",
-               prefix);
+    sdt_tensor(v, &b->table, SDT_TENSOR_FLOAT, 3, (int64_t[]){1, 6, d}, "%s" TABLE, prefix);
     snprintf(attention, sizeof attention, "%sattn1.", prefix);
     visit_attention(v, &b->self, d, SDT_TENSOR_MATRIX, attention);
     snprintf(attention, sizeof attention, "%sattn2.", prefix);
     visit_attention(v, &b->cross, d, SDT_TENSOR_PROMPT_MATRIX, attention);
     if (wan->cross_attn_norm) {
-        sdt_tensor(v, &b->norm2_weight, SDT_TENSOR_FLOAT, 1, (int64_t[]){d}, "%snorm2.weight",
+        sdt_tensor(v, &b->norm2_weight, SDT_TENSOR_FLOAT, 1, (int64_t[]){d}, "%s" NORM_2 ".weight",
                    prefix);
-        sdt_tensor(v, &b->norm2_bias, SDT_TENSOR_FLOAT, 1, (int64_t[]){d}, "%snorm2.bias", prefix);
+        sdt_tensor(v, &b->norm2_bias, SDT_TENSOR_FLOAT, 1, (int64_t[]){d}, "%s" NORM_2 ".bias",
+                   prefix);
     }
-    sdt_tensor_linear(v, &b->up, SDT_TENSOR_MATRIX, wan->ffn_dim, d, prefix, "ffn.net.0.proj");
+    sdt_tensor_linear(v, &b->up, SDT_TENSOR_MATRIX, wan->ffn_dim, d, prefix, FFN_UP);
     sdt_tensor_linear(v, &b->down, SDT_TENSOR_MATRIX, d, wan->ffn_dim, prefix, "ffn.net.2");
     v->layer = -1;
 }
@@ -163,7 +199,6 @@ static void visit_block(struct sdt_tensor_visit *v, const struct wan *wan, struc
 /* Matrices over tokens are of the run's type; what a step is conditioned on, norms and tables are
  * float32. */
 static void tensors(const struct sdt_dit *dit, struct sdt_tensor_visit *v, void *bound) {
-    static const char condition[] = "condition_embedder.";
     const struct wan *wan = wan_of(dit);
     const int *patch = dit->patch;
     int64_t d = dit->width;
@@ -171,25 +206,25 @@ static void tensors(const struct sdt_dit *dit, struct sdt_tensor_visit *v, void 
     struct block no_block;
     struct bound *b = bound ? bound : &none;
 
-    sdt_tensor(v, &b->table, SDT_TENSOR_FLOAT, 3, (int64_t[]){1, 2, d}, "scale_shift_table");
+    sdt_tensor(v, &b->table, SDT_TENSOR_FLOAT, 3, (int64_t[]){1, 2, d}, TABLE);
     sdt_tensor(v, &b->patch_weight, SDT_TENSOR_MATRIX, 5,
-               (int64_t[]){d, dit->channels, patch[0], patch[1], patch[2]},
-               "patch_embedding.weight");
-    sdt_tensor(v, &b->patch_bias, SDT_TENSOR_RUN, 1, (int64_t[]){d}, "patch_embedding.bias");
-    sdt_tensor_linear(v, &b->time_1, SDT_TENSOR_FLOAT_MATRIX, d, wan->freq_dim, condition,
-                      "time_embedder.linear_1");
-    sdt_tensor_linear(v, &b->time_2, SDT_TENSOR_FLOAT_MATRIX, d, d, condition,
+               (int64_t[]){d, dit->channels, patch[0], patch[1], patch[2]}, PATCH ".weight");
+    sdt_tensor(v, &b->patch_bias, SDT_TENSOR_RUN, 1, (int64_t[]){d}, PATCH ".bias");
+    sdt_tensor_linear(v, &b->time_1, SDT_TENSOR_FLOAT_MATRIX, d, wan->freq_dim, CONDITION, TIME_IN);
+    sdt_tensor_linear(v, &b->time_2, SDT_TENSOR_FLOAT_MATRIX, d, d, CONDITION,
                       "time_embedder.linear_2");
-    sdt_tensor_linear(v, &b->time_proj, SDT_TENSOR_FLOAT_MATRIX, 6 * d, d, condition, "time_proj");
-    sdt_tensor_linear(v, &b->text_1, SDT_TENSOR_PROMPT_MATRIX, d, dit->text_dim, condition,
-                      "text_embedder.linear_1");
-    sdt_tensor_linear(v, &b->text_2, SDT_TENSOR_PROMPT_MATRIX, d, d, condition,
+    sdt_tensor_linear(v, &b->time_proj, SDT_TENSOR_FLOAT_MATRIX, 6 * d, d, CONDITION, "time_proj");
+    sdt_tensor_linear(v, &b->text_1, SDT_TENSOR_PROMPT_MATRIX, d, dit->text_dim, CONDITION,
+                      TEXT_IN);
+    sdt_tensor_linear(v, &b->text_2, SDT_TENSOR_PROMPT_MATRIX, d, d, CONDITION,
                       "text_embedder.linear_2");
     for (int i = 0; i < dit->layers; i++)
         visit_block(v, wan, bound ? &b->block[i] : &no_block, i);
     sdt_tensor_linear(v, &b->proj_out, SDT_TENSOR_MATRIX, (int64_t)sdt_patch_values(dit), d, "",
-                      "proj_out");
+                      HEAD);
 }
+
+static const struct sdt_files files;
 
 static void wan_close(struct sdt_dit *dit) {
     sdt_weights_close(dit->weights);
@@ -208,8 +243,10 @@ static enum sdt_status wan_open(const struct sdt_config *config, const char *fol
     if (status == SDT_OK) {
         struct sdt_tensor_visit visit = {
             .layer = -1, .table = sdt_tensor_table_new(), .count = &wan->dit.count};
-        if (visit.table)
+        if (visit.table) {
+            visit.table->namings = &files.namings;
             tensors(&wan->dit, &visit, NULL);
+        }
         status = sdt_tensors_open(visit.table, folder, how, &wan->dit.weights, err);
     }
     if (status != SDT_OK)
@@ -488,6 +525,7 @@ static void operations(const struct sdt_dit *dit, int rows, int text_rows,
 
 const struct sdt_dit_kind sdt__wan_dit = {
     .class_name = "WanTransformer3DModel",
+    .files = &files,
     .open = wan_open,
     .close = wan_close,
     .tensors = tensors,
@@ -507,6 +545,7 @@ const struct sdt_dit_kind sdt__wan_dit = {
 /* ---- the pipeline ---------------------------------------------------------------------------- */
 
 extern const struct sdt_vae_kind sdt__wan_vae;
+extern const char sdt__wan_vae_config[]; /* of the published decoder */
 extern const struct sdt_text_kind sdt__umt5;
 
 /* WanPipeline stands for Wan 2.2 as well, which has two transformers or a timestep per token. */
@@ -534,27 +573,124 @@ static enum sdt_status check_index(const struct sdt_config *index, struct sdt_er
     "\"out_channels\": 16, \"text_dim\": 4096, \"freq_dim\": 256, \"ffn_dim\": " #ffn              \
     ", \"patch_size\": [1, 2, 2], \"cross_attn_norm\": true, \"eps\": 1e-06}"
 
-#define SIXTEEN(number)                                                                            \
-    number ", " number ", " number ", " number ", " number ", " number ", " number ", " number     \
-           ", " number ", " number ", " number ", " number ", " number ", " number ", " number     \
-           ", " number
-
-/* The channels' mean and deviation do not change how long anything takes. */
-static const char vae[] =
-    "{\"_class_name\": \"AutoencoderKLWan\", \"base_dim\": 96, \"z_dim\": 16, \"dim_mult\": [1, 2, "
-    "4, "
-    "4], \"num_res_blocks\": 2, \"temperal_downsample\": [false, true, true], \"latents_mean\": "
-    "[" SIXTEEN("0.0") "], \"latents_std\": [" SIXTEEN("1.0") "]}";
-
 static const char umt5_xxl[] =
     "{\"model_type\": \"umt5\", \"num_layers\": 24, \"d_model\": 4096, \"num_heads\": 64, "
     "\"d_kv\": 64, "
     "\"d_ff\": 10240, \"vocab_size\": 256384, \"feed_forward_proj\": \"gated-gelu\"}";
 
 static const struct sdt_size sizes[] = {
-    {"wan-1.3b", DIT(30, 12, 8960), vae, {umt5_xxl}},
-    {"wan-14b", DIT(40, 40, 13824), vae, {umt5_xxl}},
+    {"wan-1.3b", DIT(30, 12, 8960), sdt__wan_vae_config, {umt5_xxl}},
+    {"wan-14b", DIT(40, 40, 13824), sdt__wan_vae_config, {umt5_xxl}},
     {NULL},
+};
+
+/* ---- single files ---------------------------------------------------------------------------- */
+
+/* As the model's own repository and ComfyUI have it. */
+static void spell_original(const void *model, const char *name, char *text, size_t size) {
+    static const struct sdt_replacement list[] = {
+        {CONDITION TIME_IN, "time_embedding.0"},
+        {CONDITION "time_embedder.linear_2", "time_embedding.2"},
+        {CONDITION "time_proj", "time_projection.1"},
+        {CONDITION TEXT_IN, "text_embedding.0"},
+        {CONDITION "text_embedder.linear_2", "text_embedding.2"},
+        {"." TABLE, ".modulation"},
+        {TABLE, "head.modulation"},
+        {HEAD, "head.head"},
+        {".attn1.", ".self_attn."},
+        {".attn2.", ".cross_attn."},
+        {".to_q.", ".q."},
+        {".to_k.", ".k."},
+        {".to_v.", ".v."},
+        {".to_out.0.", ".o."},
+        {"." NORM_2 ".", ".norm3."},
+        {"." FFN_UP ".", ".ffn.0."},
+        {".ffn.net.2.", ".ffn.2."},
+        {NULL, NULL},
+    };
+    (void)model;
+    sdt_replace(list, name, text, size);
+}
+
+/* The published size of that width, as the text of its config.json; NULL: there is none. */
+static const char *published(int64_t width) {
+    for (const struct sdt_size *size = sizes; size->name; size++) {
+        struct sdt_config *config;
+        struct sdt_error ignored;
+        int64_t heads = 0, head_dim = 0;
+        if (sdt_config_parse(size->name, size->dit, &config, &ignored) != SDT_OK)
+            continue;
+        bool same =
+            read_heads(config, &heads, &head_dim, &ignored) == SDT_OK && heads * head_dim == width;
+        sdt_config_close(config);
+        if (same)
+            return size->dit;
+    }
+    return NULL;
+}
+
+/* Shapes tell all sizes but the heads'. */
+static enum sdt_status describe(const struct sdt_recognised *file, const struct sdt_config *like,
+                                char text[SDT_CONFIG_ROOM], struct sdt_error *err) {
+    const char *path = sdt_weights_folder(file->weights);
+    const struct sdt_stored *patch = sdt_recognised_tensor(file, PATCH ".weight");
+    const struct sdt_stored *time = sdt_recognised_tensor(file, CONDITION TIME_IN ".weight");
+    const struct sdt_stored *words = sdt_recognised_tensor(file, CONDITION TEXT_IN ".weight");
+    const struct sdt_stored *up = sdt_recognised_tensor(file, BLOCK FFN_UP ".weight", 0);
+    const struct sdt_stored *head = sdt_recognised_tensor(file, HEAD ".weight");
+    int64_t heads = 0, head_dim = 128;
+    enum sdt_status status = like ? read_heads(like, &heads, &head_dim, err) : SDT_OK;
+    int layers = 0;
+
+    if (status != SDT_OK)
+        return status;
+    if (!patch || !time || !words || !up || !head || patch->rank != 5 || time->rank != 2 ||
+        words->rank != 2 || up->rank != 2 || head->rank != 2)
+        return like ? SDT_OK
+                    : sdt_fail(err, SDT_ERROR_FORMAT,
+                               "%s: tensors from which its sizes follow are missing or misshapen; "
+                               "a config.json beside it would tell them",
+                               path);
+    int64_t d = patch->shape[0], channels = patch->shape[1];
+    int64_t values = patch->shape[2] * patch->shape[3] * patch->shape[4];
+    if (values > 0 && head->shape[0] != channels * values)
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                        "%s takes %d channels and gives %d: it is conditioned on images or videos, "
+                        "and only text-to-video models are run",
+                        path, (int)channels, (int)(head->shape[0] / values));
+    if (like && heads * head_dim == d)
+        return SDT_OK;
+    if (published(d)) {
+        snprintf(text, SDT_CONFIG_ROOM, "%s", published(d));
+        return SDT_OK;
+    }
+    if (d % head_dim)
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                        "%s: the width %d is no multiple of %d, so nothing tells how many heads it "
+                        "has; a config.json beside it, or --model with one of that width, would",
+                        path, (int)d, (int)head_dim);
+    while (sdt_recognised_tensor(file, BLOCK TABLE, layers))
+        layers++;
+    snprintf(text, SDT_CONFIG_ROOM,
+             "{\"num_layers\": %d, \"num_attention_heads\": %d, \"attention_head_dim\": %d, "
+             "\"in_channels\": %d, \"out_channels\": %d, \"text_dim\": %d, \"freq_dim\": %d, "
+             "\"ffn_dim\": %d, \"patch_size\": [%d, %d, %d], \"cross_attn_norm\": %s}",
+             layers, (int)(d / head_dim), (int)head_dim, (int)channels, (int)channels,
+             (int)words->shape[1], (int)time->shape[1], (int)up->shape[0], (int)patch->shape[2],
+             (int)patch->shape[3], (int)patch->shape[4],
+             sdt_recognised_tensor(file, BLOCK NORM_2 ".weight", 0) ? "true" : "false");
+    return SDT_OK;
+}
+
+static const struct sdt_files files = {
+    .namings = {.naming = (const struct sdt_naming[]){{"diffusers", NULL},
+                                                      {"the original repository", spell_original},
+                                                      {NULL, NULL}},
+                .prefix =
+                    (const char *const[]){"", "model.diffusion_model.", "diffusion_model.", NULL}},
+    .marks = (const char *const[]){PATCH ".weight", CONDITION TIME_IN ".weight", TABLE, NULL},
+    .original_class = "WanModel",
+    .describe = describe,
 };
 
 const struct sdt_family sdt__family_wan = {
@@ -565,6 +701,9 @@ const struct sdt_family sdt__family_wan = {
     .text = {&sdt__umt5},
     .check = check_index,
     .sizes = sizes,
+    .original_vae = "Wan2.1_VAE",
+    .original_text = "models_t5_umt5-xxl-enc-bf16",
+    .original_tokenizer = "google/umt5-xxl",
     .defaults = {.negative_prompt = "",
                  .height = 480,
                  .width = 832,

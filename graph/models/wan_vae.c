@@ -22,6 +22,8 @@
 #define NAME_SIZE 96
 
 extern const struct sdt_vae_kind sdt__wan_vae;
+extern const char sdt__wan_vae_config[];
+static const struct sdt_files files;
 
 struct wan_vae {
     struct sdt_vae vae;
@@ -95,6 +97,22 @@ static enum sdt_status read_config(const struct sdt_config *json, struct wan_vae
                                 .tile = {256, 256, 192, 192}};
     return SDT_OK;
 }
+
+const char sdt__wan_vae_config[] =
+    "{\"_class_name\": \"AutoencoderKLWan\", \"base_dim\": 96, \"z_dim\": 16, "
+    "\"dim_mult\": [1, 2, 4, 4], \"num_res_blocks\": 2, "
+    "\"temperal_downsample\": [false, true, true], "
+    "\"latents_mean\": [-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508, "
+    "0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921], "
+    "\"latents_std\": [2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743, "
+    "3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.916]}";
+
+/* Names that stand apart in other layouts. */
+#define LATENT_CONV "post_quant_conv"
+#define MIDDLE "decoder.mid_block."
+#define UP_BLOCK "decoder.up_blocks.%d."
+#define RESNET "resnets.%d."
+#define UPSAMPLER "upsamplers.0."
 
 /* ---- the layers ------------------------------------------------------------------------------ */
 
@@ -255,20 +273,20 @@ static void build(const struct wan_vae *vae, struct program *p) {
     if (!p->failed)
         p->edge[x].whole = true;
     add_layer(p, WINDOW, -1, x, time, "latent");
-    x = conv(p, x, vae->z_dim, 1, 1, false, -1, time, "", "post_quant_conv");
+    x = conv(p, x, vae->z_dim, 1, 1, false, -1, time, "", LATENT_CONV);
     x = conv(p, x, channels, 3, 3, false, -1, time, "decoder.", "conv_in");
-    x = res_block(p, x, channels, time, "decoder.mid_block.resnets.0.");
-    x = attention(p, x, time, "decoder.mid_block.attentions.0.");
-    x = res_block(p, x, channels, time, "decoder.mid_block.resnets.1.");
+    x = res_block(p, x, channels, time, MIDDLE "resnets.0.");
+    x = attention(p, x, time, MIDDLE "attentions.0.");
+    x = res_block(p, x, channels, time, MIDDLE "resnets.1.");
     for (int i = 0; i < vae->blocks; i++) {
         channels = vae->base_dim * vae->multiplier[vae->blocks - 1 - i];
         for (int r = 0; r <= vae->res_blocks; r++) {
-            snprintf(prefix, sizeof prefix, "decoder.up_blocks.%d.resnets.%d.", i, r);
+            snprintf(prefix, sizeof prefix, UP_BLOCK RESNET, i, r);
             x = res_block(p, x, channels, time, prefix);
         }
         if (i == vae->blocks - 1)
             break;
-        snprintf(prefix, sizeof prefix, "decoder.up_blocks.%d.upsamplers.0.", i);
+        snprintf(prefix, sizeof prefix, UP_BLOCK UPSAMPLER, i);
         if (vae->upsample_time[i]) {
             x = time_upsample(p, x, time, prefix);
             time *= 2;
@@ -291,7 +309,7 @@ static void program_clear(struct program *p) {
     *p = (struct program){0};
 }
 
-static void describe(const struct program *p, struct sdt_tensor_table *table) {
+static void list_tensors(const struct program *p, struct sdt_tensor_table *table) {
     for (int i = 0; i < p->layers; i++) {
         const struct layer *l = &p->layer[i];
         const struct sdt_conv *c = &l->conv;
@@ -336,8 +354,11 @@ static enum sdt_status wan_vae_open(const struct sdt_config *config, const char 
     if (status == SDT_OK) {
         build(vae, &program);
         struct sdt_tensor_table *table = program.failed ? NULL : sdt_tensor_table_new();
-        if (table)
-            describe(&program, table);
+        if (table) {
+            table->namings = &files.namings;
+            table->model = vae;
+            list_tensors(&program, table);
+        }
         status = sdt_tensors_open(table, folder, how, &vae->vae.weights, err);
     }
     program_clear(&program);
@@ -347,6 +368,79 @@ static enum sdt_status wan_vae_open(const struct sdt_config *config, const char 
         *out = &vae->vae;
     return status;
 }
+
+/* ---- single files ---------------------------------------------------------------------------- */
+
+/* As the model's own repository and ComfyUI have it: up blocks are one list of layers, so that
+ * numbers depend on how many a block has. */
+static void spell_original(const void *model, const char *name, char *text, size_t size) {
+    static const struct sdt_replacement list[] = {
+        {MIDDLE "resnets.0.", "decoder.middle.0."},
+        {MIDDLE "attentions.0.", "decoder.middle.1."},
+        {MIDDLE "resnets.1.", "decoder.middle.2."},
+        {".norm1.", ".residual.0."},
+        {".conv1.", ".residual.2."},
+        {".norm2.", ".residual.3."},
+        {".conv2.", ".residual.6."},
+        {".conv_shortcut.", ".shortcut."},
+        {".conv_in.", ".conv1."},
+        {".norm_out.", ".head.0."},
+        {".conv_out.", ".head.2."},
+        {LATENT_CONV ".", "conv2."},
+        {"quant_conv.", "conv1."},
+        {NULL, NULL},
+    };
+    const struct wan_vae *vae = model;
+    char flat[SDT_NAME_ROOM];
+    int block, resnet, end = 0;
+
+    if (vae && sscanf(name, UP_BLOCK RESNET "%n", &block, &resnet, &end) == 2 && end > 0)
+        snprintf(flat, sizeof flat, "decoder.upsamples.%d.%s",
+                 block * (vae->res_blocks + 2) + resnet, name + end);
+    else if (vae && sscanf(name, UP_BLOCK UPSAMPLER "%n", &block, &end) == 1 && end > 0)
+        snprintf(flat, sizeof flat, "decoder.upsamples.%d.%s",
+                 block * (vae->res_blocks + 2) + vae->res_blocks + 1, name + end);
+    else
+        snprintf(flat, sizeof flat, "%s", name);
+    sdt_replace(list, flat, text, size);
+}
+
+/* Shapes do not tell the mean and deviation of a latent: without a configuration of as many
+ * channels, the file is taken for the published decoder. */
+static enum sdt_status describe(const struct sdt_recognised *file, const struct sdt_config *like,
+                                char text[SDT_CONFIG_ROOM], struct sdt_error *err) {
+    const struct sdt_stored *first = sdt_recognised_tensor(file, LATENT_CONV ".weight");
+    int64_t z = first && first->rank > 1 ? first->shape[1] : 0, published = 0, of_like = 0;
+    struct sdt_config *config;
+    enum sdt_status status = SDT_OK;
+
+    if (like)
+        status = sdt_config_int(like, "z_dim", true, 1, MAX_CHANNELS, &of_like, err);
+    if (status != SDT_OK || (like && of_like == z))
+        return status;
+    status = sdt_config_parse("the published decoder", sdt__wan_vae_config, &config, err);
+    if (status == SDT_OK)
+        status = sdt_config_int(config, "z_dim", true, 1, MAX_CHANNELS, &published, err);
+    sdt_config_close(config);
+    if (status == SDT_OK && z != published)
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                        "%s decodes latents of %d channels, the published decoder %d; a "
+                        "config.json with their latents_mean and latents_std beside it, or --model "
+                        "with such a vae folder, would describe it",
+                        sdt_weights_folder(file->weights), (int)z, (int)published);
+    snprintf(text, SDT_CONFIG_ROOM, "%s", sdt__wan_vae_config);
+    return status;
+}
+
+static const struct sdt_files files = {
+    .namings = {.naming = (const struct sdt_naming[]){{"diffusers", NULL},
+                                                      {"the original repository", spell_original},
+                                                      {NULL, NULL}},
+                .prefix = (const char *const[]){"", "vae.", "first_stage_model.", NULL}},
+    .marks = (const char *const[]){LATENT_CONV ".weight", MIDDLE "attentions.0.to_qkv.weight",
+                                   "decoder.conv_in.weight", NULL},
+    .describe = describe,
+};
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
@@ -1050,6 +1144,7 @@ static double bytes_of(const struct sdt_vae *opened, const struct sdt_vae_job *j
 
 const struct sdt_vae_kind sdt__wan_vae = {
     .class_name = "AutoencoderKLWan",
+    .files = &files,
     .open = wan_vae_open,
     .close = wan_vae_close,
     .check = check,

@@ -10,11 +10,12 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "graph/checkpoint/untrusted.h"
 #include "graph/text/text.h"
 #include "graph/text/tokenizer_json.h"
 #include "graph/text/unigram.h"
-#include "graph/checkpoint/untrusted.h"
 
 #ifdef HAVE_SENTENCEPIECE
 #include "graph/text/sentencepiece.h"
@@ -41,7 +42,9 @@ static const struct sdt__json_limits config_limits = {.depth = 32, .values = 100
 
 /* The paths and files of a folder while it is being opened. */
 struct opening {
-    char *model_path, *json_path, *config_path;
+    char *model_path, *json_path, *config_path; /* NULL: there is no such file */
+    const void *given;                          /* [given_size] in place of all files, or NULL */
+    size_t given_size;
     struct sdt__map map;
     struct sdt__bytes model; /* a copy, or made from tokenizer.json */
     json_t *json, *config;   /* NULL: not there, or not read */
@@ -54,11 +57,15 @@ static int find_piece(const void *model, const char *piece) {
 /* Reads model bytes and prefix rule from spiece.model, else from tokenizer.json. */
 static enum sdt_status read_model(struct opening *open, struct sdt_tokenizer *tokenizer,
                                   const char *folder, const char **path, struct sdt_error *err) {
-    enum sdt_status status = sdt__map_file(open->model_path, MODEL_LIMIT, &open->map, err);
+    enum sdt_status status = open->given ? SDT_OK
+                             : open->model_path
+                                 ? sdt__map_file(open->model_path, MODEL_LIMIT, &open->map, err)
+                                 : SDT_ERROR_MISSING;
 
-    *path = open->model_path;
+    *path = open->given ? folder : open->model_path;
     if (status == SDT_OK) {
-        sdt__bytes_append(&open->model, open->map.bytes, open->map.size);
+        sdt__bytes_append(&open->model, open->given ? open->given : open->map.bytes,
+                          open->given ? open->given_size : open->map.size);
         if (open->model.no_memory)
             return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to read it",
                             sdt__path_tail(*path));
@@ -94,7 +101,7 @@ static enum sdt_status read_added(struct opening *open, struct sdt_tokenizer *to
     json_int_t extra_ids = 0;
     enum sdt_status status = SDT_OK;
 
-    if (json_object_size(decoder) == 0 && !open->json) {
+    if (json_object_size(decoder) == 0 && !open->json && open->json_path) {
         status = sdt__tokenizer_json_load(open->json_path, &open->json, err);
         if (status == SDT_ERROR_MISSING)
             status = SDT_OK;
@@ -140,58 +147,108 @@ static enum sdt_status finish(struct sdt_tokenizer *tokenizer, const char *path,
     return SDT_OK;
 }
 
-enum sdt_status sdt_tokenizer_open(const char *folder, struct sdt_tokenizer **result,
-                                   struct sdt_error *err) {
+/* Opens what `open` names, and frees that. `folder` stands for it in messages. */
+static enum sdt_status open_tokenizer(const char *folder, struct opening *open,
+                                      struct sdt_tokenizer **result, struct sdt_error *err) {
     struct sdt_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
-    struct opening open = {.model_path = sdt__path_join(folder, "spiece.model"),
-                           .json_path = sdt__path_join(folder, "tokenizer.json"),
-                           .config_path = sdt__path_join(folder, "tokenizer_config.json")};
     const char *path = NULL, *shown;
-    enum sdt_status status;
+    enum sdt_status status = SDT_OK;
 
-    *result = NULL;
-    if (!tokenizer || !open.model_path || !open.json_path || !open.config_path) {
+    if (!tokenizer) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open the tokenizer",
                           sdt__path_tail(folder));
         goto out;
     }
-    status = sdt__json_load(open.config_path, CONFIG_LIMIT, &config_limits, &open.config, err);
+    if (open->config_path)
+        status =
+            sdt__json_load(open->config_path, CONFIG_LIMIT, &config_limits, &open->config, err);
     if (status != SDT_OK && status != SDT_ERROR_MISSING)
         goto out;
 
-    status = read_model(&open, tokenizer, folder, &path, err);
+    status = read_model(open, tokenizer, folder, &path, err);
     if (status != SDT_OK)
         goto out;
     shown = sdt__path_tail(path);
-    status = sdt__unigram_check(shown, open.model.bytes, open.model.size, err);
+    status = sdt__unigram_check(shown, open->model.bytes, open->model.size, err);
     if (status == SDT_OK)
-        status = sdt__sentencepiece_open(shown, open.model.bytes, open.model.size,
+        status = sdt__sentencepiece_open(shown, open->model.bytes, open->model.size,
                                          &tokenizer->model, err);
     if (status == SDT_OK && tokenizer->prefix == SDT__PREFIX_FIRST) {
-        sdt__unigram_drop_prefix(&open.model);
-        status = open.model.no_memory
+        sdt__unigram_drop_prefix(&open->model);
+        status = open->model.no_memory
                      ? sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for the tokenizer", shown)
-                     : sdt__sentencepiece_open(shown, open.model.bytes, open.model.size,
+                     : sdt__sentencepiece_open(shown, open->model.bytes, open->model.size,
                                                &tokenizer->bare, err);
     }
     if (status == SDT_OK)
-        status = read_added(&open, tokenizer, err);
+        status = read_added(open, tokenizer, err);
     if (status == SDT_OK)
         status = finish(tokenizer, path, err);
 
 out:
-    json_decref(open.json);
-    json_decref(open.config);
-    free(open.model.bytes);
-    sdt__unmap(&open.map);
-    free(open.model_path);
-    free(open.json_path);
-    free(open.config_path);
+    json_decref(open->json);
+    json_decref(open->config);
+    free(open->model.bytes);
+    sdt__unmap(&open->map);
+    free(open->model_path);
+    free(open->json_path);
+    free(open->config_path);
     if (status == SDT_OK)
         *result = tokenizer;
     else
         sdt_tokenizer_close(tokenizer);
     return status;
+}
+
+/* The paths of a folder, or of a file and what lies beside it; false: out of memory. */
+static bool find_files(const char *path, struct opening *open) {
+    struct stat info;
+    const char *slash = strrchr(path, '/');
+    const size_t length = strlen(path);
+
+    if (stat(path, &info) != 0 || S_ISDIR(info.st_mode)) {
+        open->model_path = sdt__path_join(path, "spiece.model");
+        open->json_path = sdt__path_join(path, "tokenizer.json");
+        open->config_path = sdt__path_join(path, "tokenizer_config.json");
+        return open->model_path && open->json_path && open->config_path;
+    }
+    bool json = length > 5 && strcmp(path + length - 5, ".json") == 0;
+    char *folder = strdup(slash ? path : "./");
+    if (folder)
+        *(strrchr(folder, '/') + 1) = '\0';
+    *(json ? &open->json_path : &open->model_path) = strdup(path);
+    if (folder && !json)
+        open->json_path = sdt__path_join(folder, "tokenizer.json");
+    if (folder)
+        open->config_path = sdt__path_join(folder, "tokenizer_config.json");
+    free(folder);
+    return open->json_path && open->config_path && (json || open->model_path);
+}
+
+enum sdt_status sdt_tokenizer_open(const char *path, struct sdt_tokenizer **result,
+                                   struct sdt_error *err) {
+    struct opening open = {0};
+
+    *result = NULL;
+    if (!find_files(path, &open)) {
+        free(open.model_path);
+        free(open.json_path);
+        free(open.config_path);
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open the tokenizer",
+                        sdt__path_tail(path));
+    }
+    return open_tokenizer(path, &open, result, err);
+}
+
+enum sdt_status sdt_tokenizer_open_bytes(const char *name, const void *bytes, size_t size,
+                                         struct sdt_tokenizer **result, struct sdt_error *err) {
+    struct opening open = {.given = bytes, .given_size = size};
+
+    *result = NULL;
+    if (size == 0 || size > MODEL_LIMIT)
+        return sdt_fail(err, SDT_ERROR_FORMAT, "%s: a tokenizer of %zu bytes, 1 to %zu can be read",
+                        sdt__path_tail(name), size, MODEL_LIMIT);
+    return open_tokenizer(name, &open, result, err);
 }
 
 void sdt_tokenizer_close(struct sdt_tokenizer *tokenizer) {
@@ -309,9 +366,16 @@ static enum sdt_status without(struct sdt_error *err) {
                     "give --token-ids or --prompt-embeds");
 }
 
-enum sdt_status sdt_tokenizer_open(const char *folder, struct sdt_tokenizer **result,
+enum sdt_status sdt_tokenizer_open(const char *path, struct sdt_tokenizer **result,
                                    struct sdt_error *err) {
-    (void)folder;
+    (void)path;
+    *result = NULL;
+    return without(err);
+}
+
+enum sdt_status sdt_tokenizer_open_bytes(const char *name, const void *bytes, size_t size,
+                                         struct sdt_tokenizer **result, struct sdt_error *err) {
+    (void)name, (void)bytes, (void)size;
     *result = NULL;
     return without(err);
 }

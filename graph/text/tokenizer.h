@@ -2,6 +2,7 @@
 #ifndef STARDIT_TOKENIZER_H
 #define STARDIT_TOKENIZER_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "stardit/status.h"
@@ -10,9 +11,14 @@ struct sdt_tokenizer;
 
 /* Opens `folder`/spiece.model, or, when there is none, builds the same model in memory from
  * `folder`/tokenizer.json (Unigram). Both give the same ids. Added tokens (</s>, <extra_id_0>, ..)
- * are recognised. SDT_ERROR_UNSUPPORTED when stardit was built without sentencepiece. */
-enum sdt_status sdt_tokenizer_open(const char *folder, struct sdt_tokenizer **tokenizer,
+ * are recognised. A file in place of a folder is a spiece.model or a tokenizer.json of any name; it
+ * counts with the tokenizer_config.json beside it. SDT_ERROR_UNSUPPORTED when stardit was built
+ * without sentencepiece. */
+enum sdt_status sdt_tokenizer_open(const char *path, struct sdt_tokenizer **tokenizer,
                                    struct sdt_error *err);
+/* The same of the bytes of a spiece.model, which are copied; `name` stands for it in messages. */
+enum sdt_status sdt_tokenizer_open_bytes(const char *name, const void *bytes, size_t size,
+                                         struct sdt_tokenizer **tokenizer, struct sdt_error *err);
 void sdt_tokenizer_close(struct sdt_tokenizer *tokenizer); /* NULL is fine */
 int sdt_tokenizer_vocabulary(const struct sdt_tokenizer *tokenizer);
 

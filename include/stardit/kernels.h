@@ -32,7 +32,23 @@ void sdt_kernels_init(void);
 
 /* ---- storage types ------------------------------------------------------------------------- */
 
-enum sdt_dtype { SDT_F32, SDT_F16, SDT_BF16, SDT_F64, SDT_I64, SDT_I32, SDT_U8, SDT_DTYPES };
+/* What files hold. Numbers are read from the four floating point types in front; the 8-bit ones of
+ * quantised weights are known by name and size only. */
+enum sdt_dtype {
+    SDT_F32,
+    SDT_F16,
+    SDT_BF16,
+    SDT_F64,
+    SDT_I64,
+    SDT_I32,
+    SDT_I16,
+    SDT_I8,
+    SDT_U8,
+    SDT_BOOL,
+    SDT_F8_E4M3,
+    SDT_F8_E5M2,
+    SDT_DTYPES
+};
 
 /* Bytes of one element. */
 size_t sdt_dtype_size(enum sdt_dtype dtype);
@@ -266,7 +282,8 @@ struct sdt_conv {
 /* The input frames, oldest first, each in bands of whole rows one below the other, of which those
  * are here that the output's rows look at. */
 struct sdt_conv_input {
-    const float *const *x; /* [kt, bands] -> [rows of the band, width, in]; NULL: zeros (before the start) */
+    const float *const
+        *x; /* [kt, bands] -> [rows of the band, width, in]; NULL: zeros (before the start) */
     int bands, first_band; /* that are here */
     int band_rows;         /* of a band; the last one of the frame may have less */
 };

@@ -131,12 +131,13 @@ enum sdt_transport {
 
 struct sdt_pipeline; /* an opened checkpoint */
 
-/* A diffusers folder whose model_index.json says WanPipeline. "org/name" that is no folder here is
- * looked for among the snapshots under $HF_HOME (else ~/.cache/huggingface); if it is not there,
- * the message has the download command. Single files, .gguf and .pth are refused with what to do.
- * The tensors are mapped and compared with what the model needs; no weight is read yet. The files
- * must stay as they are until the checkpoint is closed. SDT_ERROR_MISSING, SDT_ERROR_FORMAT,
- * SDT_ERROR_UNSUPPORTED, SDT_ERROR_IO, SDT_ERROR_MEMORY. */
+/* model: a folder in diffusers layout, whose model_index.json says WanPipeline, or of the model's own
+ * repository; or a .safetensors file with all its components. "org/name" that is no folder here is
+ * looked for among the snapshots under $HF_HOME (else ~/.cache/huggingface); if it is not there, the
+ * message has the download command. .gguf and .pth are refused with what to do. The tensors are
+ * mapped and compared with what the model needs; no weight is read yet. The files must stay as they
+ * are until the checkpoint is closed. SDT_ERROR_MISSING, SDT_ERROR_FORMAT, SDT_ERROR_UNSUPPORTED,
+ * SDT_ERROR_IO, SDT_ERROR_MEMORY. */
 enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **pipeline,
                                   struct sdt_error *err);
 /* The same, but weights of a variant ("fp16": model.fp16.safetensors) are taken where a
@@ -144,6 +145,20 @@ enum sdt_status sdt_pipeline_open(const char *model, struct sdt_pipeline **pipel
  * SDT_ERROR_USAGE for what is no word. */
 enum sdt_status sdt_pipeline_open_variant(const char *model, const char *variant,
                                           struct sdt_pipeline **pipeline, struct sdt_error *err);
+/* A checkpoint in pieces. What is given takes the place of the model's: a component's folder, or a
+ * .safetensors file with names as diffusers', the original repository's or ComfyUI's files have
+ * them. Sizes come from a config.json beside such a file, else the model's if it fits, else from the
+ * shapes of the tensors. */
+struct sdt_model_files {
+    const char *model;   /* as above; NULL: none, and transformer and vae are needed */
+    const char *variant; /* as above; NULL: none is wanted */
+    const char *transformer, *vae, *text_encoder; /* NULL: the model's */
+    const char *tokenizer; /* a folder, a spiece.model or a tokenizer.json; NULL: the model's, else
+                            * the one that the text encoder's file holds */
+};
+/* Errors as sdt_pipeline_open; SDT_ERROR_USAGE where a component is missing altogether. */
+enum sdt_status sdt_pipeline_open_files(const struct sdt_model_files *files,
+                                        struct sdt_pipeline **pipeline, struct sdt_error *err);
 /* The same from the config.json files alone, or a published size by its name ("wan-14b"): without
  * weights, to be planned and simulated, not to be run. Errors as sdt_pipeline_open. */
 enum sdt_status sdt_pipeline_imagine(const char *model, struct sdt_pipeline **pipeline,

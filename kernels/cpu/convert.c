@@ -9,9 +9,10 @@ static const struct {
     const char *name;
     size_t size;
 } dtypes[SDT_DTYPES] = {
-    [SDT_F32] = {"F32", 4}, [SDT_F16] = {"F16", 2}, [SDT_BF16] = {"BF16", 2},
-    [SDT_F64] = {"F64", 8}, [SDT_I64] = {"I64", 8}, [SDT_I32] = {"I32", 4},
-    [SDT_U8] = {"U8", 1},
+    [SDT_F32] = {"F32", 4},   [SDT_F16] = {"F16", 2},         [SDT_BF16] = {"BF16", 2},
+    [SDT_F64] = {"F64", 8},   [SDT_I64] = {"I64", 8},         [SDT_I32] = {"I32", 4},
+    [SDT_I16] = {"I16", 2},   [SDT_I8] = {"I8", 1},           [SDT_U8] = {"U8", 1},
+    [SDT_BOOL] = {"BOOL", 1}, [SDT_F8_E4M3] = {"F8_E4M3", 1}, [SDT_F8_E5M2] = {"F8_E5M2", 1},
 };
 
 size_t sdt_dtype_size(enum sdt_dtype dtype) { return dtypes[dtype].size; }

@@ -63,8 +63,8 @@ static const struct header_case {
      "tensor 'w'|unknown key 'strides'"},
     {"dtype not a string", "{\"w\":{\"dtype\":4,\"shape\":[2],\"data_offsets\":[0,8]}}", 8, FORMAT,
      "tensor 'w'|dtype is not a string"},
-    {"dtype of 8 bits", "{\"w\":{\"dtype\":\"F8_E4M3\",\"shape\":[8],\"data_offsets\":[0,8]}}", 8,
-     UNSUPPORTED, "tensor 'w'|dtype 'F8_E4M3' is not supported|BF16"},
+    {"dtype of 4 bits", "{\"w\":{\"dtype\":\"F4\",\"shape\":[16],\"data_offsets\":[0,8]}}", 8,
+     UNSUPPORTED, "tensor 'w'|dtype 'F4' is not supported|BF16"},
     {"dtype in lower case", "{\"w\":{\"dtype\":\"f32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
      UNSUPPORTED, "tensor 'w'|dtype 'f32'"},
     {"dtype empty", "{\"w\":{\"dtype\":\"\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, UNSUPPORTED,
@@ -297,7 +297,7 @@ static const struct folder_case {
     {"folder of a pickle",
      {{"diffusion_pytorch_model.bin", "x", TEXT}},
      UNSUPPORTED,
-     "diffusion_pytorch_model.bin is a PyTorch pickle|safe_serialization"},
+     "diffusion_pytorch_model.bin is a PyTorch pickle|weights_only=True"},
     {"folder of a .pth", {{"t5.pth", "x", TEXT}}, UNSUPPORTED, "t5.pth is a PyTorch pickle"},
     {"folder of a .ckpt", {{"vae.ckpt", "x", TEXT}}, UNSUPPORTED, "vae.ckpt is a PyTorch pickle"},
     {"folder of a GGUF", {{"wan-Q4.gguf", "GGUF", TEXT}}, UNSUPPORTED, "wan-Q4.gguf is GGUF"},
@@ -444,13 +444,23 @@ static void open_files_as_folders(void) {
     static const char *const names[][2] = {
         {"x.gguf", "x.gguf is GGUF"},
         {"x.pth", "x.pth is a PyTorch pickle"},
-        {"x.safetensors", "x.safetensors is a file; a component folder"},
+        {"x.bin", "x.bin is a PyTorch pickle"},
+        {"x.txt", "x.txt is not safetensors"},
+        {"x-00001-of-00002.safetensors", "x-00001-of-00002.safetensors is one of several shards"},
     };
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         write_text(names[i][0], "x");
         open_folder(names[i][0], path_of(names[i][0]), UNSUPPORTED, names[i][1]);
     }
+    write_text("x.safetensors", "x");
+    open_folder("a short file", path_of("x.safetensors"), FORMAT, "x.safetensors: truncated: 1 ");
+    write_text("y.safetensors", "GGUF");
+    open_folder("GGUF by another name", path_of("y.safetensors"), UNSUPPORTED,
+                "y.safetensors is GGUF");
+    write_text("z.safetensors", "\x80\x02}q.");
+    open_folder("a pickle by another name", path_of("z.safetensors"), UNSUPPORTED,
+                "z.safetensors is a PyTorch pickle|weights_only=True|'z.safetensors'");
     open_folder("no such folder", path_of("nothing"), MISSING, "nothing: No such file");
 }
 

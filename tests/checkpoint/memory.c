@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "graph/checkpoint/config.h"
+#include "graph/checkpoint/naming.h"
 #include "graph/checkpoint/weights.h"
 #include "tests/checkpoint/files.h"
 #include "tests/faults.h"
@@ -73,6 +74,42 @@ static enum sdt_status try_growing_table(struct sdt_error *err) {
     status = sdt_weights_open(path_of("many"), &weights, err);
     if (status == SDT_OK)
         status = sdt_tensor_table_check(table, weights, err);
+    sdt_weights_close(weights);
+    sdt_tensor_table_free(table);
+    return status;
+}
+
+static const int some_model;
+
+static void spell(const void *model, const char *name, char *text, size_t size) {
+    static const struct sdt_replacement list[] = {
+        {"q_that_the_model_names", "w_that_the_file_names"}, {NULL, NULL}};
+    CHECK(model == &some_model, "the model");
+    sdt_replace(list, name, text, size);
+}
+
+/* A file whose names are another program's. */
+static enum sdt_status try_naming(struct sdt_error *err) {
+    static const struct sdt_naming naming[] = {{"ours", NULL}, {"theirs", spell}, {NULL, NULL}};
+    static const char *const prefix[] = {"", "model.", NULL};
+    static const struct sdt_namings namings = {naming, prefix};
+    struct sdt_weights *weights = NULL;
+    struct sdt_tensor_table *table = sdt_tensor_table_new();
+    enum sdt_status status;
+
+    if (!table)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "no table");
+    table->namings = &namings;
+    table->model = &some_model;
+    sdt_tensor_table_add(table, 1, (int64_t[]){2}, "a.q_that_the_model_names");
+    status = sdt_weights_open(path_of("theirs.safetensors"), &weights, err);
+    if (status == SDT_OK)
+        status = sdt_tensor_table_settle(table, weights, err);
+    if (status == SDT_OK)
+        status = sdt_tensor_table_check(table, weights, err);
+    CHECK(status != SDT_OK || (sdt_weights_count(weights) == 1 &&
+                               sdt_weights_find(weights, "a.q_that_the_model_names")),
+          "%zu tensors", weights ? sdt_weights_count(weights) : 0);
     sdt_weights_close(weights);
     sdt_tensor_table_free(table);
     return status;
@@ -143,6 +180,11 @@ static void make_files(void) {
     char many[130 * 90], *next = many;
 
     write_safetensors("f.safetensors", one, 8);
+    write_safetensors("theirs.safetensors",
+                      "{\"model.a.w_that_the_file_names\":{\"dtype\":\"F16\",\"shape\":[2],"
+                      "\"data_offsets\":[0,4]},\"other\":{\"dtype\":\"F32\",\"shape\":[1],"
+                      "\"data_offsets\":[4,8]}}",
+                      8);
     write_safetensors("single/model.safetensors", one, 8);
     write_text("shards/model.safetensors.index.json",
                "{\"weight_map\":{\"" LONG_NAME "\":\"model-00001-of-00002.safetensors\","
@@ -168,11 +210,8 @@ int main(void) {
         const char *name;
         enum sdt_status (*attempt)(struct sdt_error *err);
     } attempts[] = {
-        {"file", try_file},
-        {"single", try_single},
-        {"shards", try_shards},
-        {"config", try_config},
-        {"growing table", try_growing_table},
+        {"file", try_file},     {"single", try_single}, {"shards", try_shards},
+        {"naming", try_naming}, {"config", try_config}, {"growing table", try_growing_table},
         {"writer", try_writer},
     };
     long total = 0;

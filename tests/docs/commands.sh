@@ -7,6 +7,7 @@
 # What commands need that is not here: a word of the command | why it is not run.
 cat >"$tmp/elsewhere" <<END
 Wan-AI/|a checkpoint to be downloaded
+wan2.1_t2v|single files to be downloaded; tests/apps/published.sh has their names and shapes
 cuda|a GPU
 --input io.safetensors|a file that the reader's Python writes
 --resume long|the state of a run that was killed; tests/apps/resume.sh has some

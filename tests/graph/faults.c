@@ -221,13 +221,20 @@ static int run(const struct test *test, const struct share *share) {
     return failures > 0;
 }
 
-/* Opening the checkpoint and starting the machine. */
+/* Opening the checkpoint, as a folder and with single files, and starting the machine. */
 static int run_opening(void) {
     struct sdt_machine_options options = {.devices = 2, .workers_per_device = 1};
-    char path[4096];
+    static const char *const names[] = {"opening the checkpoint", "starting a machine",
+                                        "opening files"};
+    char path[4096], transformer[5000], text[5000];
     snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
-    for (int what = 0; what < 2; what++) {
-        const char *name = what ? "starting a machine" : "opening the checkpoint";
+    snprintf(transformer, sizeof transformer, "%s/transformer/diffusion_pytorch_model.safetensors",
+             path);
+    snprintf(text, sizeof text, "%s/text_encoder/model.safetensors", path);
+    const struct sdt_model_files files = {
+        .model = path, .transformer = transformer, .text_encoder = text, .tokenizer = path};
+    for (int what = 0; what < 3; what++) {
+        const char *name = names[what];
         const long blocks = faults.blocks;
         bool failed = true;
         long n = 0;
@@ -236,8 +243,9 @@ static int run_opening(void) {
             struct sdt_pipeline *pipeline = NULL;
             struct sdt_error err = {0};
             faults_arm(&faults, n, false);
-            enum sdt_status status = what ? sdt_machine_open(&options, &machine, &err)
-                                          : sdt_pipeline_open(path, &pipeline, &err);
+            enum sdt_status status = what == 0   ? sdt_pipeline_open(path, &pipeline, &err)
+                                     : what == 1 ? sdt_machine_open(&options, &machine, &err)
+                                                 : sdt_pipeline_open_files(&files, &pipeline, &err);
             faults_disarm(&faults);
             failed = faults.failed;
             if (failed && status != SDT_OK)

@@ -130,8 +130,9 @@ static void check_to_bf16(void) {
 }
 
 static void check_patterns(void) {
-    static const char *names[] = {"F32", "F16", "BF16", "F64", "I64", "I32", "U8"};
-    static const size_t sizes[] = {4, 2, 2, 8, 8, 4, 1};
+    static const char *names[] = {"F32", "F16", "BF16", "F64",  "I64",     "I32",
+                                  "I16", "I8",  "U8",   "BOOL", "F8_E4M3", "F8_E5M2"};
+    static const size_t sizes[] = {4, 2, 2, 8, 8, 4, 2, 1, 1, 1, 1, 1};
     for (int i = 0; i < SDT_DTYPES; i++)
         if (strcmp(sdt_dtype_name(i), names[i]) != 0 || sdt_dtype_size(i) != sizes[i]) {
             fprintf(stderr, "dtype %d: %s of %zu bytes\n", i, sdt_dtype_name(i), sdt_dtype_size(i));
