@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "apps/devices.h"
+#include "apps/info_file.h"
 #include "apps/info_gpus.h"
+#include "apps/model.h"
 #include "apps/options.h"
 #include "graph/pipeline.h"
 #include "runtime/allowance.h"
@@ -183,26 +186,6 @@ static void print_codelets(void) {
 
 /* ---- checkpoint ------------------------------------------------------------------------------ */
 
-static void print_component(const char *name, const struct sdt_weights *weights) {
-    size_t count[SDT_DTYPES] = {0};
-    char dtypes[120] = "";
-    size_t at = 0;
-
-    if (!weights) {
-        printf("%-14s not in this checkpoint\n", name);
-        return;
-    }
-    for (size_t i = 0; i < sdt_weights_count(weights); i++)
-        count[sdt_weights_at(weights, i)->dtype]++;
-    for (int d = 0; d < SDT_DTYPES && at < sizeof dtypes; d++)
-        if (count[d])
-            at += (size_t)snprintf(dtypes + at, sizeof dtypes - at, "%s%s", at ? ", " : "",
-                                   sdt_dtype_name(d));
-    printf("%-14s %15zu parameters %15zu bytes %6zu tensors  %s\n", name,
-           sdt_weights_parameters(weights), sdt_weights_bytes(weights), sdt_weights_count(weights),
-           dtypes);
-}
-
 /* What --vae-devices auto makes of this machine's GPUs for the request. */
 static void print_groups(const struct sdt_pipeline *pipeline, const struct sdt_request *request) {
     struct sdt_gpus gpus;
@@ -225,11 +208,11 @@ struct size {
     int height, width, num_frames;
 };
 
-static enum sdt_status print_model(const char *model, const struct size *size,
+static enum sdt_status print_model(const struct sdt_model_files *files, const struct size *size,
                                    const struct app_program *program, struct sdt_error *err) {
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_request request;
-    enum sdt_status status = sdt_pipeline_open(model, &pipeline, err);
+    enum sdt_status status = sdt_pipeline_open_files(files, &pipeline, err);
 
     if (status != SDT_OK)
         return status;
@@ -257,9 +240,9 @@ static enum sdt_status print_model(const char *model, const struct size *size,
     double forward = work.linear + work.attention;
 
     printf("Checkpoint:   %s\n", sdt_pipeline_folder(pipeline));
-    print_component("transformer", dit->weights);
-    print_component("vae", vae->weights);
-    print_component("text_encoder", encoder ? encoder->weights : NULL);
+    app_info_component("transformer", dit->weights);
+    app_info_component("vae", vae->weights);
+    app_info_component("text_encoder", encoder ? encoder->weights : NULL);
     printf("Transformer:  %s, %d layers, %d heads x %d, %d latent channels, patch %dx%dx%d\n",
            pipeline->family->name, dit->layers, dit->heads, dit->head_dim, dit->channels,
            dit->patch[0], dit->patch[1], dit->patch[2]);
@@ -284,9 +267,12 @@ out:
 
 /* ---- program --------------------------------------------------------------------------------- */
 
+#define FILES_AT(field) &files.field
+
 int main(int argc, char **argv) {
     bool codelets = false;
-    const char *model = NULL;
+    struct sdt_model_files files = {0};
+    const char *file = NULL;
     struct size size = {0};
     const char *text = NULL;
     struct app_devices devices;
@@ -294,8 +280,9 @@ int main(int argc, char **argv) {
     struct app_option options[] = {
         APP_HEADING("What to print (default: the machine, StarPU, policies and strategies)"),
         APP_FLAG_OPTION("codelets", &codelets, "every codelet and where it has an implementation"),
-        APP_STRING_OPTION("model", "DIR", &model,
-                          "a checkpoint's parameters, bytes and work: a diffusers folder"),
+        APP_STRING_OPTION("model", "PATH", &files.model,
+                          "a checkpoint's parameters, bytes and work, as of stardit-generate"),
+        APP_MODEL_FILES(FILES_AT),
         APP_HEADING("With --model"),
         APP_INT_OPTION("height", "N", &size.height, 1, 65536,
                        "of the video, pixels (default: the checkpoint's)"),
@@ -310,26 +297,36 @@ int main(int argc, char **argv) {
     };
     struct app_program program = {
         .name = name_of_program,
-        .usage = "[--codelets] [--model DIR]",
-        .summary = "Prints what stardit can run on here, or what a checkpoint holds.",
+        .usage = "[--codelets] [--model PATH] [FILE]",
+        .summary =
+            "Prints what stardit can run on here, what a checkpoint holds, or what a FILE is.",
         .options = options,
         .count = sizeof options / sizeof options[0],
+        .argument = &file,
     };
     struct sdt_error err;
+    struct stat info;
     enum sdt_status status = SDT_OK;
 
     int code = app_parse(&program, argc, argv);
     if (code >= 0)
         return code;
+    bool model = files.model || files.transformer || files.vae || files.text_encoder;
+    if (!model && file && (stat(file, &info) != 0 || S_ISDIR(info.st_mode))) {
+        files.model = file; /* a folder, or org/name */
+        file = NULL;
+        model = true;
+    }
+    const bool machine = !model && !codelets && !file;
     static const char no_model[] = "goes with --model";
-    static const char no_machine[] = "goes without --model and --codelets";
+    static const char no_machine[] = "goes without --model, --codelets and a file";
     const struct app_idle idle[] = {
         {"height", !model, no_model},
         {"width", !model, no_model},
         {"num-frames", !model, no_model},
-        {"devices", model || codelets, no_machine},
-        {"workers-per-device", model || codelets, no_machine},
-        {"device-speed", model || codelets, no_machine},
+        {"devices", !machine, no_machine},
+        {"workers-per-device", !machine, no_machine},
+        {"device-speed", !machine, no_machine},
     };
     code = app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
     if (code >= 0)
@@ -346,8 +343,10 @@ int main(int argc, char **argv) {
     if (codelets)
         print_codelets();
     if (model)
-        status = print_model(model, &size, &program, &err);
-    if (!codelets && !model)
+        status = print_model(&files, &size, &program, &err);
+    if (status == SDT_OK && file)
+        status = app_info_file(file, &err);
+    if (machine)
         status = print_machine(text, &devices, &err);
     if (status != SDT_OK)
         return app_report(name_of_program, &err);

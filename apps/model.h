@@ -11,9 +11,5 @@
                       "folder in place of the model's transformer"),                               \
         APP_STRING_OPTION("vae", "FILE", at(vae), "the same in place of its VAE"),                 \
         APP_STRING_OPTION("text-encoder", "FILE", at(text_encoder),                                \
-                          "the same in place of its text encoder"),                                \
-        APP_STRING_OPTION("tokenizer", "PATH", at(tokenizer),                                      \
-                          "a folder, a spiece.model or a tokenizer.json in place of its "          \
-                          "tokenizer (default: the model's, else what the text encoder's file "    \
-                          "holds)")
+                          "the same in place of its text encoder")
 #endif

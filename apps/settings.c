@@ -32,6 +32,9 @@ static struct app_option options[] = {
         ".safetensors file with all components, or org/name to look for in the "
         "Hugging Face cache; with --dry-run also a published size: wan-1.3b, wan-14b"),
     APP_MODEL_FILES(FILES_AT),
+    APP_STRING_OPTION("tokenizer", "PATH", AT(files.tokenizer),
+                      "a folder, a spiece.model or a tokenizer.json in place of its tokenizer "
+                      "(default: the model's, else what the text encoder's file holds)"),
     APP_STRING_OPTION("revision", "REV", AT(revision),
                       "of org/name: a branch, a tag or a commit, as org/name@REV (default main)"),
     APP_STRING_OPTION("variant", "NAME", AT(variant),
@@ -329,6 +332,11 @@ static int check_idle(const struct app_settings *s) {
     const struct app_idle idle[] = {
         {"revision", !s->files.model, "goes with --model org/name"},
         {"variant", !s->files.model, "goes with --model"},
+        {"tokenizer",
+         (s->token_ids || s->prompt_embeds) &&
+             (s->negative_embeds ||
+              (app_given(&program, "guidance-scale") && s->guidance_scale <= 1.0)),
+         "no text is encoded"},
         {"sheet-columns", !s->sheet, no_sheet},
         {"sheet-scale", !s->sheet, no_sheet},
         {"seed", s->latents, "--latents takes the place of its noise"},

@@ -34,6 +34,7 @@ linked "$in/nan" vae $weights
 linked "$in/variant" transformer none
 "$tool" poison "$demo/transformer/$weights" "$in/variant/transformer/diffusion_pytorch_model.fp16.safetensors" \
     scale_shift_table nan
+"$tool" poison "$demo/text_encoder/model.safetensors" "$in/text.safetensors" encoder.final_layer_norm.weight inf
 cp -r "$golden/wan_dit" "$in/dit"
 chmod -R u+w "$in/dit"
 "$tool" change "$golden/wan_dit/$weights" "$in/changed" blocks.1.attn1.to_k.weight
@@ -187,6 +188,10 @@ version||+||out:StarPU
 model|$demo|$in/variant|$ids $plan|plan:^Plan for
 revision||v1|--model org/demo $ids $plan|plan:^Plan for
 variant||fp16|--model $in/variant $ids|refused:scale_shift_table holds NaN
+transformer||$in/variant/transformer/diffusion_pytorch_model.fp16.safetensors|$ids|refused:scale_shift_table holds NaN
+vae||$in/nan/vae/$weights|$ids|refused:conv2.bias holds NaN
+text-encoder||$in/text.safetensors|$ids|refused:final_layer_norm.weight holds infinity
+tokenizer||$in|--prompt red $plan|refused:neither spiece.model
 prompt|red|blue||bytes:v.y4m
 prompt-file|$in/red|$in/blue||bytes:v.y4m
 negative-prompt||blue|--prompt red|bytes:v.y4m
@@ -275,6 +280,9 @@ help||+||out:^Usage
 version||+||out:StarPU
 codelets||+||out:^codelet
 model||$demo||out:^Checkpoint
+transformer||/nowhere|--model $demo|refused:nowhere
+vae||/nowhere|--model $demo|refused:nowhere
+text-encoder||/nowhere|--model $demo|refused:nowhere
 height||96|--model $demo|plan:^Size
 width||96|--model $demo|plan:^Size
 num-frames||5|--model $demo|plan:^Size

@@ -1,10 +1,15 @@
 /* What the shell tests of the programs need and a shell lacks: reading one value of a JSON file,
- * and making and changing safetensors files. */
+ * and making, changing and renaming safetensors files. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <jansson.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "graph/checkpoint/safetensors.h"
 #include "graph/sampler/sampler.h"
@@ -195,6 +200,117 @@ static int store(char **argv) {
     return 0;
 }
 
+/* tool names IN: the names of its tensors, one a line. */
+static int print_names(char **argv) {
+    struct sdt_safetensors *file = NULL;
+    struct sdt_error err;
+    if (sdt_safetensors_open(argv[0], &file, &err) != SDT_OK)
+        leave(err.message);
+    for (size_t i = 0; i < sdt_safetensors_count(file); i++)
+        printf("%s\n", sdt_safetensors_at(file, i)->name);
+    sdt_safetensors_close(file);
+    return 0;
+}
+
+/* tool rename OUT IN...: on stdin lines "OLD NEW" or "OLD NEW DTYPE": writes the tensors OLD of the
+ * files as NEW; DTYPE: as so many elements of a type of one byte. A line "+NAME FILE" adds the bytes
+ * of a file as a tensor U8. */
+static int rename_tensors(int argc, char **argv) {
+    enum { MOST = 4096, ROOM = 1 << 22 };
+    static char header[ROOM];
+    static const void *data[MOST];
+    static size_t bytes[MOST];
+    struct sdt_safetensors *file[8] = {NULL};
+    struct sdt_error err;
+    char line[1000], old[400], new[400], dtype[40];
+    size_t tensors = 0, at = 0, end = 0;
+
+    for (int i = 1; i < argc && i < 9; i++)
+        if (sdt_safetensors_open(argv[i], &file[i - 1], &err) != SDT_OK)
+            leave(err.message);
+    header[at++] = '{';
+    while (fgets(line, sizeof line, stdin) && tensors < MOST) {
+        const struct sdt_stored *t = NULL;
+        int fields = sscanf(line, "%399s %399s %39s", old, new, dtype);
+        if (fields < 2)
+            continue;
+        at += (size_t)snprintf(header + at, ROOM - at, "%s", tensors ? "," : "");
+        if (old[0] == '+') {
+            FILE *in = fopen(new, "rb");
+            char *copy = malloc(1 << 22);
+            bytes[tensors] = in && copy ? fread(copy, 1, 1 << 22, in) : 0;
+            data[tensors] = copy;
+            if (in)
+                fclose(in);
+            at +=
+                (size_t)snprintf(header + at, ROOM - at, "\"%s\":{\"dtype\":\"U8\",\"shape\":[%zu]",
+                                 old + 1, bytes[tensors]);
+        } else {
+            for (int i = 0; i < argc - 1 && !t; i++)
+                t = sdt_safetensors_find(file[i], old);
+            if (!t)
+                leave("no tensor of that name");
+            data[tensors] = t->data;
+            bytes[tensors] = fields > 2 ? t->count : t->bytes;
+            at += (size_t)snprintf(header + at, ROOM - at, "\"%s\":{\"dtype\":\"%s\",\"shape\":[",
+                                   new, fields > 2 ? dtype : sdt_dtype_name(t->dtype));
+            for (int d = 0; d < t->rank; d++)
+                at += (size_t)snprintf(header + at, ROOM - at, "%s%lld", d ? "," : "",
+                                       (long long)t->shape[d]);
+            at += (size_t)snprintf(header + at, ROOM - at, "]");
+        }
+        at += (size_t)snprintf(header + at, ROOM - at, ",\"data_offsets\":[%zu,%zu]}", end,
+                               end + bytes[tensors]);
+        end += bytes[tensors++];
+    }
+    at += (size_t)snprintf(header + at, ROOM - at, "}");
+    uint64_t length = at;
+    FILE *out = fopen(argv[0], "wb");
+    bool good =
+        out && fwrite(&length, sizeof length, 1, out) == 1 && fwrite(header, 1, at, out) == at;
+    for (size_t i = 0; good && i < tensors; i++)
+        good = fwrite(data[i], 1, bytes[i], out) == bytes[i];
+    if (!good || fclose(out))
+        leave("cannot write");
+    for (int i = 0; i < 8; i++)
+        sdt_safetensors_close(file[i]);
+    return 0;
+}
+
+/* tool sparse OUT: on stdin lines "NAME DTYPE BYTES D0 D1...", BYTES of an element: a file with these
+ * tensors and a hole in place of their numbers. */
+static int make_sparse(char **argv) {
+    enum { ROOM = 1 << 22 };
+    static char header[ROOM];
+    char line[1000], name[400], dtype[40];
+    unsigned long long end = 0;
+    size_t at = 0;
+
+    header[at++] = '{';
+    while (fgets(line, sizeof line, stdin)) {
+        unsigned long long bytes, size;
+        int used = 0, more;
+        if (sscanf(line, "%399s %39s %llu%n", name, dtype, &bytes, &used) != 3)
+            continue;
+        at += (size_t)snprintf(header + at, ROOM - at, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[",
+                               at > 1 ? "," : "", name, dtype);
+        for (int d = 0; sscanf(line + used, "%llu%n", &size, &more) == 1; d++, used += more) {
+            at += (size_t)snprintf(header + at, ROOM - at, "%s%llu", d ? "," : "", size);
+            bytes *= size;
+        }
+        at += (size_t)snprintf(header + at, ROOM - at, "],\"data_offsets\":[%llu,%llu]}", end,
+                               end + bytes);
+        end += bytes;
+    }
+    at += (size_t)snprintf(header + at, ROOM - at, "}");
+    uint64_t length = at;
+    FILE *out = fopen(argv[0], "wb");
+    if (!out || fwrite(&length, sizeof length, 1, out) != 1 || fwrite(header, 1, at, out) != at ||
+        fclose(out) || truncate(argv[0], (off_t)(sizeof length + at + end)))
+        leave("cannot write");
+    return 0;
+}
+
 int main(int argc, char **argv) {
     if (argc > 2 && !strcmp(argv[1], "json"))
         return print_value(argc - 2, argv + 2);
@@ -210,6 +326,12 @@ int main(int argc, char **argv) {
     }
     if (argc == 5 && !strcmp(argv[1], "store"))
         return store(argv + 2);
+    if (argc == 3 && !strcmp(argv[1], "names"))
+        return print_names(argv + 2);
+    if (argc == 3 && !strcmp(argv[1], "sparse"))
+        return make_sparse(argv + 2);
+    if (argc > 3 && !strcmp(argv[1], "rename"))
+        return rename_tensors(argc - 2, argv + 2);
     if ((argc == 6 || argc == 7) && !strcmp(argv[1], "poison"))
         return poison(argc - 2, argv + 2);
     leave("poison IN OUT NAME nan|inf | json FILE KEY... | change IN OUT NAME | tensor OUT NAME D0 "
