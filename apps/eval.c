@@ -716,8 +716,8 @@ int main(int argc, char **argv) {
     struct app_option options[] = {
         APP_HEADING("What to run"),
         APP_STRING_OPTION("model", "DIR", &eval.model,
-                          "a component's folder, or a whole checkpoint in diffusers layout (not "
-                          "needed for scheduler)"),
+                          "a component's folder or .safetensors file, or a whole checkpoint in "
+                          "diffusers layout (not needed for scheduler)"),
         APP_CHOICE_OPTION("component", "transformer|vae|text_encoder|scheduler", &eval.component,
                           "what to run"),
         APP_STRING_OPTION("input", "FILE", &eval.input,

@@ -132,17 +132,21 @@ static bool take_string(struct reader *r, const char **text, uint64_t *length) {
 
 enum { GGUF_STRING = 8, GGUF_ARRAY = 9 };
 
-/* Skips a value of a type that is no array. */
-static bool skip(struct reader *r, uint32_t type) {
+/* Skips values of a type that is no array. */
+static bool skip(struct reader *r, uint32_t type, uint64_t count) {
     static const unsigned char size[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-    const char *text;
-    uint64_t length;
-    if (type == GGUF_STRING)
-        return take_string(r, &text, &length);
-    if (type >= sizeof size || type == GGUF_ARRAY || r->left < size[type])
+    if (type == GGUF_STRING) {
+        const char *text;
+        uint64_t length;
+        bool good = true;
+        while (good && count-- > 0) /* each takes eight bytes at least: a wrong count soon ends */
+            good = take_string(r, &text, &length);
+        return good;
+    }
+    if (type >= sizeof size || type == GGUF_ARRAY || count > r->left / size[type])
         return false;
-    r->next += size[type];
-    r->left -= size[type];
+    r->next += size[type] * count;
+    r->left -= size[type] * count;
     return true;
 }
 
@@ -150,14 +154,9 @@ static bool skip_value(struct reader *r, uint32_t type) {
     uint32_t element;
     uint64_t count;
     if (type != GGUF_ARRAY)
-        return skip(r, type);
-    if (!take(r, &element, sizeof element) || !take(r, &count, sizeof count))
-        return false;
-    /* Every element takes a byte at least, so a wrong count ends with the file. */
-    for (uint64_t i = 0; i < count; i++)
-        if (!skip(r, element))
-            return false;
-    return true;
+        return skip(r, type, 1);
+    return take(r, &element, sizeof element) && take(r, &count, sizeof count) &&
+           skip(r, element, count);
 }
 
 enum sdt_status sdt_gguf_read(const char *path, struct sdt_gguf *gguf, struct sdt_error *err) {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "graph/checkpoint/config.h"
+#include "graph/checkpoint/format.h"
 #include "graph/checkpoint/weights.h"
 #include "tests/checkpoint/files.h"
 
@@ -464,6 +465,43 @@ static void open_files_as_folders(void) {
     open_folder("no such folder", path_of("nothing"), MISSING, "nothing: No such file");
 }
 
+/* ---- GGUF ---------------------------------------------------------------------------------- */
+
+/* A head with a number, an array of strings, one of numbers, and the architecture. */
+static const char gguf_head[] =
+    "GGUF\3\0\0\0\2\0\0\0\0\0\0\0\4\0\0\0\0\0\0\0"
+    "\1\0\0\0\0\0\0\0a\4\0\0\0\7\0\0\0"
+    "\1\0\0\0\0\0\0\0b\11\0\0\0\10\0\0\0\2\0\0\0\0\0\0\0"
+    "\1\0\0\0\0\0\0\0x\2\0\0\0\0\0\0\0yz"
+    "\1\0\0\0\0\0\0\0c\11\0\0\0\2\0\0\0\3\0\0\0\0\0\0\0\1\0\2\0\3\0"
+    "\24\0\0\0\0\0\0\0general.architecture\10\0\0\0\3\0\0\0\0\0\0\0wan";
+
+/* Cut at every byte, and with every byte set to two values: read or refused, and nothing else. */
+static void damage_gguf(void) {
+    const size_t size = sizeof gguf_head - 1;
+    char bytes[sizeof gguf_head];
+    struct sdt_error err = {0};
+    struct sdt_gguf gguf;
+
+    write_bytes("whole.gguf", gguf_head, size);
+    CHECK(sdt_gguf_read(path_of("whole.gguf"), &gguf, &err) == SDT_OK, "%s", err.message);
+    CHECK(gguf.version == 3 && gguf.tensors == 2 && !strcmp(gguf.architecture, "wan"),
+          "version %u, architecture '%s'", (unsigned)gguf.version, gguf.architecture);
+    for (size_t cut = 1; cut < size; cut++, cases++) {
+        write_bytes("x.gguf", gguf_head, cut);
+        message_fits("a cut GGUF", sdt_gguf_read(path_of("x.gguf"), &gguf, &err), &err, FORMAT,
+                     "x.gguf: GGUF, and its head is cut or damaged");
+    }
+    for (size_t at = 0; at < 2 * size; at++, cases++) {
+        memcpy(bytes, gguf_head, size);
+        bytes[at / 2] = at % 2 ? '\xff' : '\0';
+        write_bytes("x.gguf", bytes, size);
+        enum sdt_status status = sdt_gguf_read(path_of("x.gguf"), &gguf, &err);
+        CHECK(status == SDT_OK || status == SDT_ERROR_FORMAT, "byte %zu: %s", at / 2, err.message);
+    }
+    empty_folder();
+}
+
 /* ---- a configuration ----------------------------------------------------------------------- */
 
 enum reader { OPEN, INT, NUMBER, BOOL, STRING, NUMBERS, STRING_0, ONLY_NULL, ONLY_GELU };
@@ -602,6 +640,7 @@ int main(void) {
                     folder_cases[i].words);
     }
     open_files_as_folders();
+    damage_gguf();
     for (size_t i = 0; i < sizeof config_cases / sizeof *config_cases; i++)
         read_config(&config_cases[i]);
     read_large_config();
