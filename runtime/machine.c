@@ -162,6 +162,7 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     conf.ncuda = machine->gpus;
     conf.nopencl = 0;
     conf.catch_signals = 0;
+    starpu_malloc_set_align(64); /* or each vector of a kernel lies in two cache lines */
     int result = starpu_init(&conf);
     if (result) {
         status = sdt_fail(err, SDT_ERROR_DEVICE, "StarPU did not start with %d devices: %s",

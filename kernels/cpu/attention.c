@@ -103,7 +103,7 @@ static void weigh(const struct sdt__attend *a, int r, int64_t first, int n, floa
         *largest = m;
         *sum = 0.f;
     } else if (m > *largest) {
-        float shrink = v8_exp(v8_set(*largest - m))[0];
+        float shrink = vec_exp(vec_set(*largest - m))[0];
         *sum *= shrink;
         softmax_scale(a->e, o, shrink);
         *largest = m;

@@ -126,10 +126,10 @@ static void finish_pixels(const void *arg, int segment, int first_col, int cols,
     for (int p = 0; p < a->cols; p++, z += a->out)
         for (int i = 0; i < cols; i += 8) {
             size_t left = (size_t)(cols - i);
-            v8 x = v8_load(bias + i, left);
+            vec x = vec_load(bias + i, left);
             if (residual)
-                x += v8_load(residual + (size_t)p * (size_t)a->out + i, left);
-            v8_store(z + i, left, v8_load(z + i, left) + x);
+                x += vec_load(residual + (size_t)p * (size_t)a->out + i, left);
+            vec_store(z + i, left, vec_load(z + i, left) + x);
         }
 }
 

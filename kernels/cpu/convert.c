@@ -1,7 +1,7 @@
 /* Stored numbers to float32, and to bfloat16 for devices that keep their weights so. Checkpoints
- * hold F32, F16, BF16 (and F64); every kernel here computes in float32, so this is the only place
- * that knows the other formats' bits. */
-#include "kernels/kernels.h"
+ * hold F32, F16, BF16 (and F64); every kernel here computes in float32. */
+#include "kernels/cpu/half.h"
+#include "kernels/cpu/micro_kernel.h"
 
 #include <string.h>
 
@@ -19,21 +19,17 @@ size_t sdt_dtype_size(enum sdt_dtype dtype) { return dtypes[dtype].size; }
 
 const char *sdt_dtype_name(enum sdt_dtype dtype) { return dtypes[dtype].name; }
 
-static float float_of_bits(uint32_t bits) {
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-/* Moves exponent and mantissa to float's places and corrects the exponent's bias by a product,
- * which is exact and also gives subnormal halves their value. */
-static float float_of_half(uint16_t half) {
-    uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13, bits;
-    float f = float_of_bits(magnitude) * 0x1p112f;
-    memcpy(&bits, &f, sizeof bits);
-    if (magnitude >= 0x7c00u << 13) /* infinity and NaN */
-        bits |= 0x7f800000u;
-    return float_of_bits(bits | (uint32_t)(half & 0x8000) << 16);
+/* n numbers of 2 bytes: most by the micro-kernel, which needs groups of WIDEN. */
+static void widen(enum sdt_dtype dtype, size_t n, const char *from, float *dst) {
+    enum { WIDEN = 8 };
+    size_t i = n / WIDEN * WIDEN;
+    sdt__micro_kernel()->widen(dtype, i, from, dst);
+    for (; i < n; i++) {
+        uint16_t half;
+        memcpy(&half, from + 2 * i, 2);
+        dst[i] =
+            dtype == SDT_F16 ? sdt__float_of_half(half) : sdt__float_of_bits((uint32_t)half << 16);
+    }
 }
 
 void sdt_convert(enum sdt_dtype dtype, size_t n, const void *src, float *dst) {
@@ -43,18 +39,8 @@ void sdt_convert(enum sdt_dtype dtype, size_t n, const void *src, float *dst) {
         memcpy(dst, from, n * sizeof(float));
         break;
     case SDT_F16:
-        for (size_t i = 0; i < n; i++) {
-            uint16_t half;
-            memcpy(&half, from + 2 * i, 2);
-            dst[i] = float_of_half(half);
-        }
-        break;
     case SDT_BF16:
-        for (size_t i = 0; i < n; i++) {
-            uint16_t high;
-            memcpy(&high, from + 2 * i, 2);
-            dst[i] = float_of_bits((uint32_t)high << 16);
-        }
+        widen(dtype, n, from, dst);
         break;
     case SDT_F64:
         for (size_t i = 0; i < n; i++) {

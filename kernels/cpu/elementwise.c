@@ -1,21 +1,16 @@
-/* Kernels that touch each number once: activations, residual sums, and the timestep embedding. */
-#include "kernels/cpu/vector_math.h"
-#include "kernels/kernels.h"
+/* Kernels that touch each number once: activations and sums (elementwise_body.h), and the timestep
+ * embedding. */
+#include "kernels/cpu/vector_kernels.h"
 
-void sdt_silu(size_t n, const float *x, float *y) {
-    for (size_t i = 0; i < n; i += 8)
-        v8_store(y + i, n - i, v8_silu(v8_load(x + i, n - i)));
-}
+#include <math.h>
+
+void sdt_silu(size_t n, const float *x, float *y) { sdt__vector_kernels()->silu(n, x, y); }
 
 void sdt_gated_gelu(size_t n, const float *a, const float *b, float *y) {
-    for (size_t i = 0; i < n; i += 8)
-        v8_store(y + i, n - i, v8_gelu_tanh(v8_load(a + i, n - i)) * v8_load(b + i, n - i));
+    sdt__vector_kernels()->gated_gelu(n, a, b, y);
 }
 
-void sdt_add(size_t n, const float *x, float *y) {
-    for (size_t i = 0; i < n; i += 8)
-        v8_store(y + i, n - i, v8_load(y + i, n - i) + v8_load(x + i, n - i));
-}
+void sdt_add(size_t n, const float *x, float *y) { sdt__vector_kernels()->add(n, x, y); }
 
 void sdt_sinusoid(float t, int dim, float *y) {
     int half = dim / 2;

@@ -24,21 +24,21 @@ struct layer {
     enum sdt_epilogue epilogue;
 };
 
-V8_INLINE v8 activate(enum sdt_epilogue epilogue, v8 x) {
+VEC_INLINE vec activate(enum sdt_epilogue epilogue, vec x) {
     if (epilogue == SDT_EPILOGUE_GELU_TANH)
-        return v8_gelu_tanh(x);
-    return epilogue == SDT_EPILOGUE_SILU ? v8_silu(x) : x;
+        return vec_gelu_tanh(x);
+    return epilogue == SDT_EPILOGUE_SILU ? vec_silu(x) : x;
 }
 
-V8_INLINE void finish_rows(enum sdt_epilogue epilogue, int rows, int cols, const float *bias,
-                           float *z, ptrdiff_t ldz) {
+VEC_INLINE void finish_rows(enum sdt_epilogue epilogue, int rows, int cols, const float *bias,
+                            float *z, ptrdiff_t ldz) {
     for (int r = 0; r < rows; r++, z += ldz)
         for (int i = 0; i < cols; i += 8) {
             size_t left = (size_t)(cols - i);
-            v8 x = v8_load(z + i, left);
+            vec x = vec_load(z + i, left);
             if (bias)
-                x += v8_load(bias + i, left);
-            v8_store(z + i, left, activate(epilogue, x));
+                x += vec_load(bias + i, left);
+            vec_store(z + i, left, activate(epilogue, x));
         }
 }
 
@@ -84,14 +84,14 @@ static void finish_residual(const void *arg, int segment, int first_col, int col
     for (int r = 0; r < a->rows; r++, z += SDT__GROUP_WIDTH, y += a->n)
         for (int i = 0; i < cols; i += 8) {
             size_t left = (size_t)(cols - i);
-            v8 x = v8_load(z + i, left), gate = v8_set(gate_a || gate_b ? 0.f : 1.f);
+            vec x = vec_load(z + i, left), gate = vec_set(gate_a || gate_b ? 0.f : 1.f);
             if (bias)
-                x += v8_load(bias + i, left);
+                x += vec_load(bias + i, left);
             if (gate_a)
-                gate += v8_load(gate_a + i, left);
+                gate += vec_load(gate_a + i, left);
             if (gate_b)
-                gate += v8_load(gate_b + i, left);
-            v8_store(y + i, left, v8_load(y + i, left) + gate * x);
+                gate += vec_load(gate_b + i, left);
+            vec_store(y + i, left, vec_load(y + i, left) + gate * x);
         }
 }
 

@@ -6,6 +6,7 @@
  * file. */
 #include <string.h>
 
+#include "kernels/cpu/half.h"
 #include "kernels/cpu/micro_kernel.h"
 
 /* The ABI note is about passing a vector between functions, which never happens: all are
@@ -209,7 +210,11 @@ static void widen(enum sdt_dtype dtype, size_t n, const void *from, float *to) {
     }
 #else
     if (dtype == SDT_F16) {
-        sdt_convert(dtype, n, from, to);
+        for (size_t i = 0; i < n; i++) {
+            uint16_t half;
+            memcpy(&half, p + 2 * i, sizeof half);
+            to[i] = sdt__float_of_half(half);
+        }
         return;
     }
 #endif

@@ -8,13 +8,13 @@
 static void check_exp(void) {
     double worst = 0., where = 0.;
     for (float x = -87.f; x <= 88.f; x += 0.00137f) {
-        double error = fabs(v8_exp(v8_set(x))[3] / exp(x) - 1.);
+        double error = fabs(vec_exp(vec_set(x))[3] / exp(x) - 1.);
         if (!(error <= worst)) {
             worst = error;
             where = x;
         }
     }
-    v8 far = v8_exp((v8){-INFINITY, -1e30f, -88.f, 0.f, INFINITY, 1e30f, NAN, -0.f});
+    vec far = vec_exp((vec){-INFINITY, -1e30f, -88.f, 0.f, INFINITY, 1e30f, NAN, -0.f});
     if (!(worst <= 2e-7) || !(far[0] > 0.f && far[0] < 2e-38f) || far[1] != far[0] ||
         far[2] != far[0] || far[3] != 1.f || !(far[4] < INFINITY) || far[5] != far[4] ||
         !isnan(far[6]) || far[7] != 1.f) {
