@@ -18,8 +18,8 @@
 
 struct model_case {
     const char *name, *what;
-    const char *size; /* published (graph/models/family.h), or a transformer's or decoder's config.json */
-    bool decoder;
+    const char *size; /* published (graph/models/family.h), or a component's config.json */
+    enum { TRANSFORMER, DECODER, TEXT } part;
     int layers; /* 0: all */
     int text_rows, forwards;
     struct sdt_geometry latent;
@@ -35,14 +35,21 @@ static const char small_vae[] =
     "0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], \"latents_std\": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, "
     "1, 1, 1]}";
 
+static const char wide_text[] = "{\"model_type\": \"umt5\", \"num_layers\": 2, \"d_model\": 4096, "
+                                "\"num_heads\": 64, \"d_kv\": 64, "
+                                "\"d_ff\": 10240, \"vocab_size\": 256}";
+
 /* 7 latent frames of 60x104 are 480x832x25, 21 of them 480x832x81, 11 of 90x160 are 720x1280x41. */
 static const struct model_case cases[] = {
-    {"block-11k", "one block of Wan 2.1 14B", "wan-14b", false, 1, 512, 1, {7, 60, 104}},
-    {"block-40k", "one block of Wan 2.1 14B", "wan-14b", false, 1, 512, 1, {11, 90, 160}},
-    {"step", "a step of Wan 2.1 1.3B, 480x832x81", "wan-1.3b", false, 0, 512, 2, {21, 60, 104}},
-    {"vae", "a decode of Wan 2.1, 480x832x81", "wan-1.3b", true, 0, 0, 1, {21, 60, 104}},
-    {"small", "a step of a small transformer", small_dit, false, 0, 16, 2, {3, 16, 16}},
-    {"small-vae", "a decode of a small decoder", small_vae, true, 0, 0, 1, {2, 8, 8}},
+    {"block-11k", "one block of Wan 2.1 14B", "wan-14b", TRANSFORMER, 1, 512, 1, {7, 60, 104}},
+    {"block-40k", "one block of Wan 2.1 14B", "wan-14b", TRANSFORMER, 1, 512, 1, {11, 90, 160}},
+    {"step", "a step of Wan 2.1 1.3B, 480x832x81", "wan-1.3b", TRANSFORMER, 0, 512, 2,
+     {21, 60, 104}},
+    {"vae", "a decode of Wan 2.1, 480x832x81", "wan-1.3b", DECODER, 0, 0, 1, {21, 60, 104}},
+    {"frame", "a decode of Wan 2.1, 240x416x1", "wan-1.3b", DECODER, 0, 0, 1, {1, 30, 52}},
+    {"text", "two layers of UMT5-XXL, 120 tokens", wide_text, TEXT, 0, 120, 1, {0, 0, 0}},
+    {"small", "a step of a small transformer", small_dit, TRANSFORMER, 0, 16, 2, {3, 16, 16}},
+    {"small-vae", "a decode of a small decoder", small_vae, DECODER, 0, 0, 1, {2, 8, 8}},
 };
 enum { CASES = sizeof cases / sizeof cases[0], USUAL = 4 };
 
@@ -52,7 +59,7 @@ static const char *config_of(const struct model_case *c) {
     const struct sdt_size *size;
     if (!sdt_size_find(c->size, &family, &size))
         return c->size;
-    return c->decoder ? size->vae : size->dit;
+    return c->part == DECODER ? size->vae : size->dit;
 }
 
 struct bench {
@@ -142,8 +149,8 @@ static enum sdt_status run_steps(void *arg, int times, struct sdt_error *err) {
         sdt_sampler_init(&sampler, SDT_SAMPLER_UNIPC, SDT_SCHEDULE_NEW, times, 3.0, err);
     if (status != SDT_OK)
         return status;
-    sdt_latent_init(&flow, &latent, &s->run->layout, sdt_patch_of(s->run->dit, s->c->latent), 0, times,
-                    NULL, NULL);
+    sdt_latent_init(&flow, &latent, &s->run->layout, sdt_patch_of(s->run->dit, s->c->latent), 0,
+                    times, NULL, NULL);
     if (flow.error.status == SDT_OK) {
         sdt_latent_scatter(&flow, &latent, 0, SDT_SOLVER_X, s->latent);
         for (int i = 0; !s->has_prompt && i < s->c->forwards; i++) {
@@ -227,9 +234,8 @@ static enum sdt_status run_decodes(void *arg, int times, struct sdt_error *err) 
     enum sdt_status status = SDT_OK;
     for (int i = 0; i < times && status == SDT_OK; i++) {
         struct sdt_flow flow = sdt_machine_flow(d->bench->machine, SDT_LANE_DECODE);
-        status =
-            d->vae->kind->decode(&flow, d->vae, d->bench->machine, &d->job, d->latent, d->video,
-                                 err);
+        status = d->vae->kind->decode(&flow, d->vae, d->bench->machine, &d->job, d->latent,
+                                      d->video, err);
     }
     return status;
 }
@@ -276,6 +282,61 @@ out:
     return status;
 }
 
+/* ---- text encoder ---------------------------------------------------------------------------- */
+
+struct encodes {
+    const struct bench *bench;
+    struct sdt_text *text;
+    int tokens;
+    int32_t *ids; /* [tokens] */
+    sdt_handle states;
+};
+
+static enum sdt_status run_encodes(void *arg, int times, struct sdt_error *err) {
+    struct encodes *e = arg;
+    struct sdt_machine *machine = e->bench->machine;
+    enum sdt_status status = SDT_OK;
+    for (int i = 0; i < times && status == SDT_OK; i++) {
+        struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+        status = e->text->kind->encode(&flow, e->text, machine, &machine->device[0],
+                                       e->bench->dtype, e->ids, e->tokens, e->states, err);
+    }
+    return status;
+}
+
+static enum sdt_status bench_text(const struct bench *bench, const struct model_case *c,
+                                  struct measured *m, struct sdt_error *err) {
+    struct encodes e = {.bench = bench, .tokens = c->text_rows};
+    enum sdt_status status = sdt_text_imagine(c->size, &e.text, err);
+    if (status == SDT_OK)
+        status = sdt_weights_randomize(e.text->weights, err);
+    if (status != SDT_OK)
+        goto out;
+    size_t size = (size_t)e.tokens * (size_t)e.text->width;
+    float *states = calloc(size, sizeof *states);
+    e.ids = calloc((size_t)e.tokens, sizeof *e.ids);
+    if (!states || !e.ids) {
+        free(states);
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a prompt");
+        goto out;
+    }
+    for (int i = 0; i < e.tokens; i++)
+        e.ids[i] = 1 + i % (e.text->vocabulary - 1);
+    struct sdt_flow flow = sdt_machine_flow(bench->machine, SDT_LANE_DENOISE);
+    e.states = sdt__host_vector(&flow, states, size, "states");
+    status = measure(bench, run_encodes, &e, m, err);
+    if (status == SDT_ERROR_STALLED)
+        return status;
+    m->flops = e.text->kind->flops(e.text, e.tokens);
+    m->tokens = e.tokens;
+    sdt__unregister(e.states);
+    free(states);
+out:
+    sdt_text_close(e.text);
+    free(e.ids);
+    return status;
+}
+
 /* ---- all ------------------------------------------------------------------------------------- */
 
 static bool chosen(const struct app_bench_models *options, int i) {
@@ -299,8 +360,9 @@ static enum sdt_status run_cases(const struct bench *bench, const char *devices,
         struct measured m = {0};
         if (!chosen(bench->options, i))
             continue;
-        status = cases[i].decoder ? bench_decoder(bench, &cases[i], &m, err)
-                                   : bench_transformer(bench, &cases[i], &m, err);
+        status = (cases[i].part == DECODER ? bench_decoder
+                  : cases[i].part == TEXT  ? bench_text
+                                           : bench_transformer)(bench, &cases[i], &m, err);
         if (status != SDT_OK)
             break;
         printf("%-10s %10.5f %10.3f %7.2f %% %8lld %10.3f  %s (the first: %.2f s)\n", cases[i].name,

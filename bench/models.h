@@ -5,7 +5,7 @@
 
 #include "apps/devices.h"
 
-#define APP_BENCH_CASES "block-11k|block-40k|step|vae|small|small-vae|all"
+#define APP_BENCH_CASES "block-11k|block-40k|step|vae|frame|text|small|small-vae|all"
 
 struct app_bench_models {
     const char *name;    /* one of APP_BENCH_CASES; all: the first four */

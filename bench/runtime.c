@@ -241,7 +241,8 @@ int app_bench_runtime(int argc, char **argv) {
         APP_HEADING("A model of real size with random weights, on any devices"),
         APP_CHOICE_OPTION("case", APP_BENCH_CASES, &models.name,
                           "a block of Wan 2.1 14B at 11 and 40 thousand tokens, a step of 1.3B and "
-                          "a decode at 480x832x81, all four, or something small"),
+                          "a decode at 480x832x81, all four; a decode of one frame of 240x416; two "
+                          "layers of the text encoder; or something small"),
         APP_STRING_OPTION("devices", "N|LIST", &models.devices, APP_DEVICES_HELP),
         APP_CHOICE_OPTION("dtype", APP_DTYPES, &models.dtype, APP_DTYPE_HELP),
         APP_STRING_OPTION("strategy", "NAME", &models.strategy,
