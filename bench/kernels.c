@@ -10,6 +10,10 @@
  * best twentieth: nearer to what a processor without neighbours gives. The error is max |kernel -
  * reference| / max |reference| over a part of the output that the double-precision version can
  * compute in reasonable time. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
 #include "bench/kernels.h"
 
 #include "apps/options.h"
@@ -17,7 +21,9 @@
 #include "bench/peak.h"
 #include "kernels/reference.h"
 
+#ifdef HAVE_BLAS
 #include <cblas.h>
+#endif
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -252,6 +258,7 @@ static void bench_residual(struct bench *bench, int rows, int n, int k) {
     end(bench, "linear_residual", size, 2. * rows * n * k, error_of(part, y, want), 3e-6);
 }
 
+#ifdef HAVE_BLAS
 /* What BLAS makes of the same product, for comparison: nothing of stardit's. */
 static void bench_blas(struct bench *bench, int rows, int n, int k) {
     float *x = numbers(bench, (size_t)rows * k, 1.f), *w = numbers(bench, (size_t)n * k, 0.1f);
@@ -267,6 +274,7 @@ static void bench_blas(struct bench *bench, int rows, int n, int k) {
     snprintf(size, sizeof size, "%d rows, %d -> %d", rows, k, n);
     end(bench, "blas", size, 2. * rows * n * k, error_of((size_t)n, y, want), 3e-6);
 }
+#endif
 
 static void bench_norms(struct bench *bench, int rows, int d) {
     size_t n = (size_t)rows * d;
@@ -693,12 +701,15 @@ static void run_all(struct bench *bench) {
         bench_residual(bench, rows[i], D, FFN);
         finish_kernel(bench);
     }
+#ifdef HAVE_BLAS
+    openblas_set_num_threads(1);
     for (int i = 16; i <= 128 && asked(bench, "blas"); i += 112) {
         bench_blas(bench, i, D, D);
         finish_kernel(bench);
         bench_blas(bench, i, FFN, D);
         finish_kernel(bench);
     }
+#endif
     for (int i = 0; i < 2 && asked(bench, "attention"); i++) {
         bench_attention(bench, 128, E, 128, lengths[i]);
         finish_kernel(bench);
@@ -728,7 +739,6 @@ static void run_all(struct bench *bench) {
 static int bench_cpu(int argc, char **argv) {
     struct bench bench = {.argc = argc, .argv = argv, .used = calloc(argc + 1, sizeof(int))};
     int result = 0;
-    sdt_kernels_init(); /* BLAS on one core too */
     if (bench.used && !bench.no_memory)
         run_all(&bench);
     if (!bench.used || bench.no_memory) {

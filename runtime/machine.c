@@ -97,7 +97,6 @@ static enum sdt_status prepare(struct sdt_start *start, struct sdt_machine *mach
     machine->recorder = sdt__recorder_new(options->keep_records, options->keep_edges);
     if (!machine->device || !machine->recorder)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting StarPU");
-    sdt_kernels_init();
     return SDT_OK;
 }
 

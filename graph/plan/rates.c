@@ -290,7 +290,6 @@ static double measured(struct sdt_kernel_times *times, const struct sdt_operatio
     while (i < times->count && !same(&times->time[i].operation, &o))
         i++;
     if (i == times->count) {
-        sdt_kernels_init();
         seconds = measure(&o);
         if (seconds > 0.0 && i < MOST_TIMES)
             times->time[times->count++] = (struct kernel_time){o, seconds};

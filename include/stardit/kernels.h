@@ -25,11 +25,6 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-/* Call once before any other kernel (sdt_machine_open does): makes BLAS run each product in the
- * calling thread. BLAS must be safe to call from several threads at once; OpenBLAS built without
- * threads is not (its work buffers get mixed up: seen as wrong numbers with two workers). */
-void sdt_kernels_init(void);
-
 /* ---- storage types ------------------------------------------------------------------------- */
 
 /* What files hold. Numbers are read from the four floating point types in front; the 8-bit ones of
