@@ -1,7 +1,8 @@
 # STARDIT_CHECK_CUDA
 # The CUDA toolkit, for kernels/cuda/*.cu. Needs STARDIT_CHECK_STARPU first: kernels run on GPUs
-# only if StarPU does. Sets NVCC, NVCC_ARCH_FLAGS, CUDA_CPPFLAGS, CUDA_LIBS, the conditional and
-# macro HAVE_CUDA, and stardit_cuda. libcuda is never linked: programs must start without a driver.
+# only if StarPU does. Sets NVCC, NVCC_ARCH_FLAGS, CUDA_CPPFLAGS, CUDA_LIBS, CUBLAS_LIBS (for
+# stardit-bench; cuBLASLt is loaded when a GPU worker starts), the conditional and macro HAVE_CUDA, and
+# stardit_cuda. libcuda is never linked: programs must start without a driver.
 AC_DEFUN([STARDIT_CHECK_CUDA], [
   AC_REQUIRE([AC_PROG_SED])
   AC_ARG_WITH([cuda],
@@ -25,10 +26,11 @@ AC_DEFUN([STARDIT_CHECK_CUDA], [
   ])
   AS_IF([test "$stardit_cuda" != no],
     [AC_DEFINE([HAVE_CUDA], [1], [Define to 1 if the CUDA kernels are built.])],
-    [CUDA_CPPFLAGS= CUDA_LIBS=])
+    [CUDA_CPPFLAGS= CUDA_LIBS= CUBLAS_LIBS=])
   AC_SUBST([NVCC_ARCH_FLAGS])
   AC_SUBST([CUDA_CPPFLAGS])
   AC_SUBST([CUDA_LIBS])
+  AC_SUBST([CUBLAS_LIBS])
   AM_CONDITIONAL([HAVE_CUDA], [test "$stardit_cuda" != no])
 ])
 
@@ -39,7 +41,8 @@ m4_define([_STARDIT_TRY_CUDA], [
   CUDA_CPPFLAGS="-isystem $stardit_cuda_dir/include"
   AS_IF([test -d "$stardit_cuda_dir/lib64"],
     [stardit_cuda_lib=$stardit_cuda_dir/lib64], [stardit_cuda_lib=$stardit_cuda_dir/lib])
-  CUDA_LIBS="-L$stardit_cuda_lib -R$stardit_cuda_lib -lcudart -lcublasLt -lcublas -lstdc++"
+  CUDA_LIBS="-L$stardit_cuda_lib -R$stardit_cuda_lib -lcudart -lstdc++"
+  CUBLAS_LIBS=-lcublas
 
   stardit_saved_CPPFLAGS=$CPPFLAGS
   stardit_saved_LIBS=$LIBS

@@ -32,7 +32,8 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/stardit
 own_source="get StarPU's source and set STARDIT_STARPU_TARBALL=FILE"
 
 # The limits leave room for 8 stand-in devices plus the host (9 NUMA nodes) and for codelets that
-# read one piece per device. cusparse and cusolver are large and nothing here calls them.
+# read one piece per device. cusparse, cusolver and cuBLASLt are large and nothing here calls them
+# through StarPU; patches/native/no-cublas.patch leaves out cuBLAS.
 options="--enable-maxcpus=64 --enable-maxcudadev=8 --enable-maxnumanodes=16 --enable-maxbuffers=32
     --disable-opencl --disable-hip --disable-mpi --disable-fortran --disable-socl
     --disable-starpupy --disable-openmp --disable-starpufft --disable-papi --disable-glpk
@@ -48,7 +49,8 @@ case $flavour in
         [ -x "$nvcc" ] || die "no nvcc at $nvcc: set CUDA_HOME, or build the flavour cpu"
         cuda=$(cd "$(dirname "$(readlink -f "$nvcc")")/.." && pwd)
         options="$options --enable-cuda --with-cuda-dir=$cuda
-            ac_cv_lib_cusparse_cusparseCreate=no ac_cv_lib_cusolver_cusolverDnCreate=no"
+            ac_cv_lib_cusparse_cusparseCreate=no ac_cv_lib_cusolver_cusolverDnCreate=no
+            ac_cv_lib_cublasLt_cublasLtCreate=no"
         patches=$here/patches/native ;;
     simgrid)
         options="$options --enable-simgrid --disable-cuda"

@@ -2,6 +2,8 @@
  * reported. */
 #include "kernels/cuda/context.h"
 
+#include "kernels/cuda/cublas_lt.h"
+
 #include <stdlib.h>
 
 /* Kernels are built for this compute capability and newer. */
@@ -78,6 +80,9 @@ static enum sdt_status fill(struct sdt_cuda *cuda) {
         return status;
     cuda->found = (int *)found;
     *cuda->found = 0;
+    const char *why = sdt__cublas_lt_load();
+    if (why)
+        return sdt_fail(&cuda->error, SDT_ERROR_DEVICE, "cuda:%d: %s", cuda->device, why);
     cublasStatus_t made = cublasLtCreate(&cuda->lt);
     if (made != CUBLAS_STATUS_SUCCESS) {
         cuda->lt = NULL;

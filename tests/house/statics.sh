@@ -17,6 +17,7 @@ schedulers/*          all.*                StarPU asks a module for its list of 
 schedulers/*          empty_pops           of a worker's thread; a policy's pop has no other argument
 schedulers/yielding.c wrapped              StarPU takes a policy by its address
 schedulers/yielding.c stock_pop            and hands its functions no argument of ours
+kernels/cuda/cublas_lt.c  cublas_lt        where its functions are, the same whoever asks
 kernels/cpu/*         chosen               which instructions the CPU has, the same whoever asks
 graph/output/mp4.c    capture              libav's log has no argument of ours
 graph/output/mp4.c    once.*               and is set once
