@@ -1112,8 +1112,10 @@ static double bytes_of(const struct sdt_vae *opened, const struct sdt_vae_job *j
     uint64_t scratch = 0;
 
     build(vae, &p);
-    place_layers(&p, place, devices, t.rows * t.cols == 1 ? -1 : device);
-    bool *here = calloc((size_t)p.edges + 1, sizeof *here);
+    if (!p.failed)
+        place_layers(&p, place, devices, t.rows * t.cols == 1 ? -1 : device);
+    /* Without memory for either, the run that is asked for finds that out itself. */
+    bool *here = p.failed ? NULL : calloc((size_t)p.edges + 1, sizeof *here);
     for (int i = 0; here && i < p.layers; i++) {
         const struct layer *l = &p.layer[i];
         if (l->device != device)
