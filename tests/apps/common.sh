@@ -10,7 +10,7 @@ bench=$build/stardit-bench
 tool=$build/tests/apps/tool
 demo=$source/checkpoints/stardit-demo
 golden=$source/tests/golden
-failures=0
+failures=0 count_refused=0 count_passed=0
 unset STARPU_SCHED STARPU_SCHED_LIB
 
 tmp=$(mktemp -d) || exit 99
@@ -26,6 +26,7 @@ fail() {
 refuses() {
     wanted=$1
     shift
+    count_refused=$((count_refused + 1))
     "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
     code=$?
     lines=$(wc -l <"$tmp/err")
@@ -44,6 +45,7 @@ says() {
 
 # passes COMMAND...: exit 0.
 passes() {
+    count_passed=$((count_passed + 1))
     "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
     code=$?
     if [ $code -ne 0 ]; then
@@ -92,6 +94,8 @@ same() {
 }
 
 finish() {
+    [ $((count_refused + count_passed)) -eq 0 ] ||
+        echo "$count_passed commands had to pass, $count_refused to be refused in one line"
     [ $failures -eq 0 ] || echo "$failures failed" >&2
     [ $failures -eq 0 ]
     exit $?
