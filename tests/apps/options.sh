@@ -415,10 +415,9 @@ XDG_CACHE_HOME|/nowhere|$in/xdg|out:^Plan for|$org
 HOME|/nowhere|$in/user|out:^Plan for|env -u XDG_CACHE_HOME $org
 TMPDIR|/tmp|/nowhere|refused:TMPDIR|$small
 TERM|dumb|xterm|out:\\[K|$in/terminal $small
-NO_COLOR|-|1|bytes:err|$small --progress bar --num-inference-steps 9
-COLUMNS|80|9|bytes:err|$small --progress bar --num-inference-steps 9
+NO_COLOR|-|1|hushes:\\[32m|$small --progress bar --num-inference-steps 9
+COLUMNS|80|9|hushes:###|$small --progress bar --num-inference-steps 9
 STARDIT_STALL_SECONDS|-|soon|refused:must be a number|$small
-STARDIT_SCATTER_SEED|1|2|bytes:t.json|$small --scheduler scatter --trace t.json --workers-per-device 2
 STARPU_SCHED|-|eager|stats:scheduler|$small --stats s.json
 STARPU_SCHED_LIB|-|/nonexistent.so|refused:STARPU_SCHED must name|$small
 STARPU_NCPU|-|1|says:not read here: STARPU_NCPU|$small --workers-per-device 2
@@ -458,6 +457,7 @@ STARPU_HOME only its folder's mode is asked for, with GPUs
 STARPU_WORKERS_CUDAID needs a GPU
 STARPU_NWORKER_PER_CUDA needs a GPU
 STARPU_SILENT what StarPU says is not stardit's
+STARDIT_SCATTER_SEED changes who runs what at random, and no figure
 STARDIT_SIMULATION what stardit-simulate tells itself, and the next
 STARDIT_SIMGRID_LINKS_ONLY
 STARPU_CUDA_PIPELINE
