@@ -116,7 +116,7 @@ static void fails_in_a_run(void) {
 
 /* A decoder that finishes after a stop: its own failure is not lost, and is its own affair. */
 static void fails_beside(void) {
-    static const char failure[] = "task breaks on device -1: no room";
+    static const char failure[] = "task breaks on the host: no room";
     struct sdt_machine *machine = open_machine();
     float zeros[N] = {0};
     if (!machine)
