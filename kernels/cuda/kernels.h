@@ -13,8 +13,8 @@
  * may not be: 16-byte accesses need rows whose length allows them, and a slower way for the others.
  *
  * Element-wise kernels, norms, rotation, gathers and the sampler have their bodies in
- * kernels/cuda/bodies.h, which compiles as plain C too: tests/kernels/cuda_bodies runs them on the
- * host against the references. */
+ * kernels/cuda/bodies.h and rows.h, which compile as plain C too: tests/kernels/cuda_bodies runs
+ * them on the host against the references. */
 #ifndef STARDIT_CUDA_KERNELS_H
 #define STARDIT_CUDA_KERNELS_H
 

@@ -1,9 +1,9 @@
-/* How the bodies of bodies.h become kernels: picking one by type and pack, loops, and sums over
- * lanes. For the .cu files of this folder only. */
+/* How the bodies of bodies.h and rows.h become kernels: picking one by type and pack, loops, and
+ * sums over lanes. For the .cu files of this folder only. */
 #ifndef STARDIT_CUDA_LAUNCH_H
 #define STARDIT_CUDA_LAUNCH_H
 
-#include "kernels/cuda/bodies.h"
+#include "kernels/cuda/rows.h"
 #include "kernels/cuda/context.h"
 
 /* Kernels are templates over <type, pack>; those over rows also over whether rows are kept. */

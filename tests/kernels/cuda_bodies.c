@@ -5,7 +5,7 @@
  * Tolerances are check.h's for float32. A bf16 result may be half a unit of its last place away
  * from the float32 one, 2^-8 of the value; what is only moved must have the bits of the rounded
  * number. */
-#include "kernels/cuda/bodies.h"
+#include "kernels/cuda/rows.h"
 #include "tests/kernels/cuda_launch.h"
 #include "tests/kernels/operation.h"
 

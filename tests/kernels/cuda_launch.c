@@ -2,7 +2,7 @@
  * lanes one after the other. What one thread may not see of another before a sum is written only
  * after it here as well. */
 #include "tests/kernels/cuda_launch.h"
-#include "kernels/cuda/bodies.h"
+#include "kernels/cuda/rows.h"
 #include "tests/kernels/check.h"
 
 bool launch_own;
