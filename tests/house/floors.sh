@@ -67,6 +67,8 @@ programs='
 apps/devices.c runtime/devices runtime/machine runtime/task: devices before a machine is open
 apps/eval.c graph/run/forward graph/sampler/sampler runtime/devices: runs one component, which is no request of a pipeline
 apps/info.c graph/pipeline runtime/allowance runtime/devices schedulers/policies: shows what lies behind the headers
+apps/info_file.c graph/checkpoint/format graph/checkpoint/safetensors graph/checkpoint/untrusted graph/models/family: what a single file holds
+apps/info_file.h graph/checkpoint/weights: the same
 apps/info_gpus.h runtime/gpus: links and versions of GPUs
 apps/inputs.c graph/checkpoint/finite graph/sampler/sampler: safetensors and noise by itself
 apps/placement.c graph/strategies/strategy runtime/devices: is a strategy exact, and which kinds go together
