@@ -13,10 +13,9 @@
 #include "stardit/status.h"
 #include "stardit/tag.h"
 
-/* A task on its way: inserted and not ended. Part of the task's own block. */
+/* A task on its way: inserted and not ended. */
 struct sdt_pending {
-    struct sdt_pending *older, *newer;
-    unsigned long number; /* in its lane */
+    atomic_ulong number; /* in its lane, from 1; 0: a free slot */
     const struct sdt_tag *tag;
 };
 
@@ -30,29 +29,39 @@ struct sdt_progress_watch {
     void *task_ended_arg;
 };
 
+/* Slots of pending tasks are made so many at a time. */
+enum { SDT_LANE_CHUNK = 1024 };
+struct sdt__lane_chunk;
+
 struct sdt_lane {
+    /* Of the inserting thread. */
+    int most;              /* the bound on pending tasks */
+    bool fixed;            /* it was given: it does not grow */
+    unsigned long entered; /* tasks so far */
+    struct sdt__lane_chunk *chunk, *at;
+    int slots, index; /* of all chunks; the next to try, of `at` */
+    struct sdt_progress_watch *watch;
+    /* Of all. */
+    atomic_int pending;
+    /* What the inserting thread waits for, if it does: so few tasks, or the end of that one. */
+    atomic_bool waits;
+    atomic_int enough;
+    atomic_ulong awaited;
     starpu_pthread_mutex_t mutex; /* StarPU's, for simulated time; natively pthread's */
     starpu_pthread_cond_t changed;
-    atomic_int pending;                  /* tasks; changed under the mutex */
-    int most;                            /* the bound on them */
-    bool fixed;                          /* the bound was given: it does not grow */
-    unsigned long entered;               /* tasks so far */
-    unsigned long awaited;               /* the mark that is waited for; 0: none */
-    struct sdt_pending *newest, *oldest; /* the list of them */
-    struct sdt_progress_watch *watch;
 };
 void sdt__lane_init(struct sdt_lane *lane, int most, struct sdt_progress_watch *watch);
 void sdt__lane_clear(struct sdt_lane *lane);
 /* Room for at least so many pending tasks, unless the bound was given. By the inserting thread. */
 void sdt__lane_allow(struct sdt_lane *lane, int tasks);
 
-/* A task comes, with its tag set, and goes. */
-void sdt__lane_enter(struct sdt_lane *lane, struct sdt_pending *task);
+/* A task comes, once there is room, and goes, on the worker's thread. The tag is the task's own. */
+struct sdt_pending *sdt__lane_enter(struct sdt_lane *lane, const struct sdt_tag *tag);
 void sdt__lane_leave(struct sdt_lane *lane, struct sdt_pending *task);
 
 /* Before a task is inserted: waits while the lane is full. The three waits return false when no
  * task of the machine has ended for stall_seconds; *err is SDT_ERROR_STALLED then, with the names
- * of the tasks that wait. */
+ * of the tasks that wait. The first also for SDT_ERROR_MEMORY. */
 bool sdt__lane_make_room(struct sdt_lane *lane, struct sdt_error *err);
 /* Until every task before the mark (lane->entered at some time) has ended. */
 bool sdt__lane_reach(struct sdt_lane *lane, unsigned long mark, struct sdt_error *err);

@@ -19,9 +19,9 @@ struct sdt__block {
     void (*done)(void *arg, int index); /* at its end; or NULL */
     void *done_arg;
     int done_index;
-    bool idle;                  /* the wrapper did not do its work */
-    volatile int *found;        /* set by a device when a number is none; or NULL */
-    struct sdt_pending pending; /* in the lane's list */
+    bool idle;                   /* the wrapper did not do its work */
+    volatile int *found;         /* set by a device when a number is none; or NULL */
+    struct sdt_pending *pending; /* in the lane */
     max_align_t args[];
 };
 
@@ -201,7 +201,7 @@ static void finished(void *arg) {
     const struct sdt_progress_watch *watch = block->lane->watch;
     if (watch->task_ended)
         watch->task_ended(watch->task_ended_arg);
-    sdt__lane_leave(block->lane, &block->pending);
+    sdt__lane_leave(block->lane, block->pending);
 }
 
 void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, const char *name,
@@ -236,7 +236,6 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     block->done_index = task->done_index;
     block->idle = false;
     block->found = NULL;
-    block->pending.tag = &block->tag;
     if (size > 0) /* args may be NULL */
         memcpy(block->args, args, size);
 
@@ -266,12 +265,12 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
 
     if (flow->recorder)
         sdt__recorder_inserted(flow->recorder, st, &block->tag);
-    sdt__lane_enter(flow->lane, &block->pending);
+    block->pending = sdt__lane_enter(flow->lane, &block->tag);
     tell_order(st);
     int result = starpu_task_submit(st);
     if (result) {
         char device[SDT_DEVICE_NAME];
-        sdt__lane_leave(flow->lane, &block->pending);
+        sdt__lane_leave(flow->lane, block->pending);
         st->destroy = 0;
         starpu_task_destroy(st);
         sdt_fail(&flow->error, SDT_ERROR_DEVICE, "no worker of %s can run task %s",
