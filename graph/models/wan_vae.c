@@ -566,13 +566,17 @@ static int band_rows_of(const struct sdt_vae_job *job, int rows) {
     return bands < 2 ? rows : (rows + bands - 1) / bands;
 }
 
-/* Frames in flight beside those that are looked at: enough that workers do not wait for one
- * another. */
-static int slack_of(const struct sdt_vae_job *job, int rows) {
-    int band = band_rows_of(job, rows);
-    int bands = (rows + band - 1) / band;
-    int slack = at_most(workers_of(job) / bands + 1, 4);
-    return slack < 2 ? 2 : slack;
+/* Frames of an edge's ring: those that are looked at, and more where workers would wait for one
+ * another. The bands of one frame keep all workers of a single device busy; whole frames and stages
+ * need several. */
+static int ring_of(const struct edge *edge, const struct sdt_vae_job *job, int rows) {
+    int band = band_rows_of(job, rows), bands = (rows + band - 1) / band;
+    int more = at_most(workers_of(job) / bands, 3);
+    if (bands > 1 && bands >= workers_of(job) && job->devices < 2)
+        more = edge->alias >= 0 ? 1 : 0; /* where two frames come at a time */
+    else if (more < 1)
+        more = 1;
+    return edge->window + more;
 }
 
 /* The band's rows on an edge, in pixels. */
@@ -587,7 +591,6 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
     struct program *p = &d->program;
     d->band_rows = band_rows_of(d->job, d->rows);
     int bands = (d->rows + d->band_rows - 1) / d->band_rows;
-    int slack = slack_of(d->job, d->rows);
 
     build(d->vae, p);
     if (p->failed) {
@@ -598,7 +601,7 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
     place_layers(p, d->job->place, devices, d->device);
     for (int e = 0; e < p->edges; e++) {
         struct edge *edge = &p->edge[e];
-        edge->count = edge->window - 1 + slack;
+        edge->count = ring_of(edge, d->job, d->rows);
         edge->bands = edge->room = edge->whole ? 1 : bands;
         edge->handle = calloc((size_t)edge->count * (size_t)edge->room, sizeof *edge->handle);
         if (!edge->handle) {
@@ -1137,8 +1140,8 @@ static double bytes_of(const struct sdt_vae *opened, const struct sdt_vae_job *j
     }
     for (int e = 0; here && e < p.edges; e++)
         if (here[e])
-            bytes += size * (p.edge[e].window - 1.0 + slack_of(job, rows)) * p.edge[e].channels *
-                     p.edge[e].space * p.edge[e].space * rows * cols;
+            bytes += size * ring_of(&p.edge[e], job, rows) * p.edge[e].channels * p.edge[e].space *
+                     p.edge[e].space * rows * cols;
     free(here);
     program_clear(&p);
     return fmax(bytes + workers * (double)scratch + seam_bytes(vae, job, devices), largest);
