@@ -641,6 +641,12 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
     }
 }
 
+static void decoder_clear(struct decoder *d) {
+    program_clear(&d->program);
+    for (int i = 0; i < 2; i++)
+        sdt__unregister_submit(d->ready[i]);
+}
+
 /* The buffers' next tile, which is not larger than the first. */
 static void begin_tile(struct decoder *d, int y0, int x0, int rows, int cols) {
     struct program *p = &d->program;
@@ -921,15 +927,13 @@ static enum sdt_status decode(struct sdt_flow *flow, struct sdt_vae *opened,
     }
     flow->tag.tile = flow->tag.layer = flow->tag.chunk = -1;
     flow->priority = 0;
+    /* Before the wait: each buffer goes as soon as its last task has ended. */
+    for (int n = 0; n < decoders; n++)
+        decoder_clear(&decoder[n]);
     status = sdt__flow_wait(flow, err);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
 out:
-    for (int n = 0; decoder && n < decoders; n++) {
-        program_clear(&decoder[n].program);
-        for (int i = 0; i < 2; i++)
-            sdt__unregister_submit(decoder[n].ready[i]);
-    }
     for (int n = 0; tile && n < tiles; n++)
         sdt__unregister_submit(tile[n]);
     if (!job->parameters)
