@@ -51,7 +51,7 @@ def stardit(case):
                     str(width), "--num-frames", str(frames), "--num-inference-steps", "3"]
         elif case.startswith("vae"):
             frames = int(case[3:])
-            args = ["--model", models + "/wide", *embeds, "--height", "240", "--width", "416",
+            args = ["--model", models + "/wide", "--height", "240", "--width", "416",
                     "--num-frames", str(frames), "--num-inference-steps", "0", "--latents",
                     f"{models}/latent{(frames + 3) // 4}.safetensors"]
         elif case.startswith("umt5"):
