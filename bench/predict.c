@@ -118,7 +118,7 @@ static double step_seconds(const struct ends *ends) {
     double length[MOST_STEPS];
     for (int i = 1; i < ends->count; i++)
         length[i - 1] = ends->at[i] - ends->at[i - 1];
-    return median(length, ends->count - 1);
+    return median(length, ends->count > 1 ? ends->count - 1 : 0); /* a decode has no steps */
 }
 
 static enum sdt_status imagine(const struct predict_case *c, struct sdt_pipeline *pipeline,

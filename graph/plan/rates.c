@@ -33,10 +33,10 @@ static const double reached[SDT_OPERATIONS] = {
 #define NVLINK_BYTES_PER_SECOND 150e9
 #define LINK_SECONDS 10e-6
 /* Overheads of a task on the machine on which `stardit-bench predict` was last fitted: the demo's
- * 60 thousand tasks with one worker, whose time less its kernels' is what running them costs; with
+ * steps and decode with one worker, whose time less its kernels' is what running tasks costs; with
  * two, where inserting them takes a share of the cores; and on two devices, whose pieces travel.
  * Other machines: by the time of the probe below, which was PROBE_SECONDS there. */
-static const struct sdt_overheads fitted = {.insert = 4.3e-6, .run = 5.3e-6, .transfer = 12e-6};
+static const struct sdt_overheads fitted = {.insert = 4.3e-6, .run = 4.2e-6, .transfer = 8e-6};
 #define PROBE_SECONDS 1.3e-8
 
 /* ---- measuring ---------------------------------------------------------------------------------
