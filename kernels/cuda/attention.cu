@@ -82,21 +82,9 @@ enum sdt_status sdt__cuda_attend(struct sdt_cuda *cuda, enum sdt_dtype dtype,
 enum sdt_status sdt_cuda_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int heads, int rows,
                                    int e, const void *q, int tile, int64_t keys, const void *k,
                                    const void *v, float scale, void *o, float *lse) {
-    int64_t padded = (keys + tile - 1) / tile * tile;
-    struct attention_call call = {};
-    call.rows = rows;
-    call.e = e;
-    call.keys = keys;
-    call.q = q;
-    call.k = k;
-    call.v = v;
-    call.o = o;
-    call.lse = lse;
-    call.q_head = call.o_head = (int64_t)rows * e;
-    call.k_head = padded * e;
-    call.q_row = call.k_row = call.o_row = e;
+    struct attention_call call = by_heads(heads, rows, e, q, tile, keys, k, v, o);
     call.scale = scale;
-    call.heads = heads;
+    call.lse = lse;
     if (dtype == SDT_BF16 && cuda->cudnn && !cuda->own && rows > 0 && heads > 0 && keys > 0) {
         bool done = false;
         enum sdt_status status = sdt__cudnn_attend(cuda, &call, &done);

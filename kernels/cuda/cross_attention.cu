@@ -1,23 +1,6 @@
 /* Attention with the prompt's keys, and the text encoder's own. */
 #include "kernels/cuda/attend.h"
 
-/* [tokens, heads * e], as projections leave it. */
-static struct attention_call by_columns(int rows, int heads, int e, const void *q, int64_t keys,
-                                        const void *k, const void *v, void *o) {
-    struct attention_call call = {};
-    call.rows = rows;
-    call.e = e;
-    call.keys = keys;
-    call.q = q;
-    call.k = k;
-    call.v = v;
-    call.o = o;
-    call.q_head = call.k_head = call.o_head = e;
-    call.q_row = call.k_row = call.o_row = heads * e;
-    call.heads = heads;
-    return call;
-}
-
 enum sdt_status sdt_cuda_cross_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
                                          int heads, int e, const void *q, const float *q_weight,
                                          float eps, int keys, const void *k, const void *v,

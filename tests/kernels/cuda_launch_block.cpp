@@ -172,38 +172,10 @@ static enum sdt_status attend_in(enum sdt_dtype dtype, const struct attention_ca
 enum sdt_status sdt_cuda_attention(struct sdt_cuda *, enum sdt_dtype dtype, int heads, int rows,
                                    int e, const void *q, int tile, int64_t keys, const void *k,
                                    const void *v, float scale, void *o, float *lse) {
-    struct attention_call call = {};
-    call.rows = rows;
-    call.e = e;
-    call.keys = keys;
-    call.q = q;
-    call.k = k;
-    call.v = v;
-    call.o = o;
-    call.lse = lse;
-    call.q_head = call.o_head = (int64_t)rows * e;
-    call.k_head = (keys + tile - 1) / tile * tile * e;
-    call.q_row = call.k_row = call.o_row = e;
+    struct attention_call call = by_heads(heads, rows, e, q, tile, keys, k, v, o);
     call.scale = scale;
-    call.heads = heads;
+    call.lse = lse;
     return attend_in(dtype, call);
-}
-
-/* [tokens, heads * e], as projections leave it. */
-static struct attention_call by_columns(int rows, int heads, int e, const void *q, int64_t keys,
-                                        const void *k, const void *v, void *o) {
-    struct attention_call call = {};
-    call.rows = rows;
-    call.e = e;
-    call.keys = keys;
-    call.q = q;
-    call.k = k;
-    call.v = v;
-    call.o = o;
-    call.q_head = call.k_head = call.o_head = e;
-    call.q_row = call.k_row = call.o_row = heads * e;
-    call.heads = heads;
-    return call;
 }
 
 enum sdt_status sdt_cuda_cross_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
