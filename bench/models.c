@@ -30,10 +30,11 @@ static const char small_dit[] =
     "\"attention_head_dim\": 32, \"in_channels\": 16, \"out_channels\": 16, \"text_dim\": 64, "
     "\"freq_dim\": 256, \"ffn_dim\": 256, \"cross_attn_norm\": true}";
 static const char small_vae[] =
-    "{\"_class_name\": \"AutoencoderKLWan\", \"base_dim\": 8, \"z_dim\": 16, \"dim_mult\": [1, 2, 4, 4], "
-    "\"num_res_blocks\": 2, \"temperal_downsample\": [false, true, true], \"latents_mean\": [0, 0, 0, "
-    "0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], \"latents_std\": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, "
-    "1, 1, 1]}";
+    "{\"_class_name\": \"AutoencoderKLWan\", \"base_dim\": 8, \"z_dim\": 16, "
+    "\"dim_mult\": [1, 2, 4, 4], \"num_res_blocks\": 2, "
+    "\"temperal_downsample\": [false, true, true], "
+    "\"latents_mean\": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "
+    "\"latents_std\": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]}";
 
 static const char wide_text[] = "{\"model_type\": \"umt5\", \"num_layers\": 2, \"d_model\": 4096, "
                                 "\"num_heads\": 64, \"d_kv\": 64, "

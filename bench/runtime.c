@@ -122,8 +122,8 @@ static void measure_step(const void *arg, struct app_measured *measured) {
     run = sdt_run_new(&flow, dit, machine, NULL, &parallel, geometry, 1, s->text_rows);
     if (run) {
         struct sdt_text_states states = {handle[1], s->text_rows, 0};
-        sdt_latent_init(&flow, &latent, &run->layout, sdt_patch_of(dit, geometry), 0, STEPS, step_done,
-                        end);
+        sdt_latent_init(&flow, &latent, &run->layout, sdt_patch_of(dit, geometry), 0, STEPS,
+                        step_done, end);
         if (flow.error.status == SDT_OK) {
             sdt_latent_scatter(&flow, &latent, 0, SDT_SOLVER_X, handle[0]);
             sdt_run_prompt(&flow, run, 0, &states, &prompt);
