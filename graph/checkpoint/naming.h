@@ -3,7 +3,8 @@
  * A model names its tensors once, as diffusers or transformers do. What else is in use differs in
  * names alone: the spelling of a naming is a function of the model's own name, most of it a list of
  * replacements. Weights that were opened from a file of another naming get the model's names
- * (sdt_weights_rename), so that nothing behind the opening knows of it; messages show the file's. */
+ * (sdt_weights_rename), so that nothing behind the opening knows of it; messages show the file's.
+ */
 #ifndef STARDIT_NAMING_H
 #define STARDIT_NAMING_H
 
@@ -14,8 +15,8 @@
 
 struct sdt_naming {
     const char *name; /* for people: "original names" */
-    /* text [size] = how a file spells `name`, or a beginning of names; `model` as in the table. NULL:
-     * as the model does. */
+    /* text [size] = how a file spells `name`, or a beginning of names; `model` as in the table.
+     * NULL: as the model does. */
     void (*spell)(const void *model, const char *name, char *text, size_t size);
 };
 

@@ -67,9 +67,9 @@ struct sdt_dit_kind {
     const char *class_name;        /* config.json's _class_name */
     const struct sdt_files *files; /* single files that hold one; NULL: folders only */
 
-    /* The component that config describes, with the weights of `folder`, which may be a single file,
-     * or imagined (then `folder` is a name for messages, and `layers` above 0: as if it had so many). SDT_ERROR_UNSUPPORTED
-     * for variants that the file does not run. */
+    /* The component that config describes, with the weights of `folder`, which may be a single
+     * file, or imagined (then `folder` is a name for messages, and `layers` above 0: as if it had
+     * so many). SDT_ERROR_UNSUPPORTED for variants that the file does not run. */
     enum sdt_status (*open)(const struct sdt_config *config, const char *folder,
                             const struct sdt_opening *how, int layers, struct sdt_dit **dit,
                             struct sdt_error *err);
@@ -141,9 +141,9 @@ static inline int sdt_forwards(const struct sdt_dit *dit, double guidance_scale)
     return guidance_scale > 1.0 ? dit->passes : 1;
 }
 
-/* By the _class_name in the folder's config.json; of no known one: SDT_ERROR_UNSUPPORTED. `path` may
- * be a file, which is described as sdt_files_config() says. layers: above 0, only where imagined: as
- * if it had so many. */
+/* By the _class_name in the folder's config.json; of no known one: SDT_ERROR_UNSUPPORTED. `path`
+ * may be a file, which is described as sdt_files_config() says. layers: above 0, only where
+ * imagined: as if it had so many. */
 enum sdt_status sdt_dit_open(const char *path, const struct sdt_opening *how, int layers,
                              struct sdt_dit **dit, struct sdt_error *err);
 /* The same imagined from the text of a config.json; layers above 0: as if it had so many. */
