@@ -31,24 +31,6 @@ struct attention_call {
     int heads;           /* of the table */
 };
 
-/* q, o [heads, rows, e]; k, v [heads, keys in whole tiles, e]. */
-inline struct attention_call by_heads(int heads, int rows, int e, const void *q, int tile,
-                                      int64_t keys, const void *k, const void *v, void *o) {
-    struct attention_call call = {};
-    call.rows = rows;
-    call.e = e;
-    call.keys = keys;
-    call.q = q;
-    call.k = k;
-    call.v = v;
-    call.o = o;
-    call.q_head = call.o_head = (int64_t)rows * e;
-    call.k_head = (keys + tile - 1) / tile * tile * e;
-    call.q_row = call.k_row = call.o_row = e;
-    call.heads = heads;
-    return call;
-}
-
 /* [tokens, heads * e], as projections leave it. */
 inline struct attention_call by_columns(int rows, int heads, int e, const void *q, int64_t keys,
                                         const void *k, const void *v, void *o) {
@@ -63,6 +45,16 @@ inline struct attention_call by_columns(int rows, int heads, int e, const void *
     call.q_head = call.k_head = call.o_head = e;
     call.q_row = call.k_row = call.o_row = heads * e;
     call.heads = heads;
+    return call;
+}
+
+/* q, o [heads, rows, e]; k, v [heads, keys in whole tiles, e]. */
+inline struct attention_call by_heads(int heads, int rows, int e, const void *q, int tile,
+                                      int64_t keys, const void *k, const void *v, void *o) {
+    struct attention_call call = by_columns(rows, heads, e, q, keys, k, v, o);
+    call.q_head = call.o_head = (int64_t)rows * e;
+    call.k_head = (keys + tile - 1) / tile * tile * e;
+    call.q_row = call.k_row = call.o_row = e;
     return call;
 }
 
