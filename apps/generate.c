@@ -605,6 +605,7 @@ static enum sdt_status run_prompts(const struct app_settings *s, struct sdt_pipe
     struct sdt_request *requests = calloc((size_t)count, sizeof *requests);
     struct app_recipe *recipes = calloc((size_t)count, sizeof *recipes);
     struct sdt_solver_state state = {0};
+    uint64_t checkpoint = 0;
     enum sdt_status status = SDT_OK;
 
     if (!requests || !recipes)
@@ -616,8 +617,11 @@ static enum sdt_status run_prompts(const struct app_settings *s, struct sdt_pipe
     for (int r = 0; r < count && status == SDT_OK; r++) {
         requests[r] = *request;
         requests[r].prompt = inputs->prompts[r];
-        if (request->steps > 0 && (s->state || !s->dry_run))
-            status = app_recipe_make(s, pipeline, &requests[r], placement, plan, &recipes[r], err);
+        if (request->steps > 0 && (s->state || !s->dry_run)) {
+            checkpoint = r == 0 ? app_checkpoint_sum(pipeline) : checkpoint;
+            status = app_recipe_make(s, pipeline, checkpoint, &requests[r], placement, plan,
+                                     &recipes[r], err);
+        }
     }
     if (status == SDT_OK && s->state)
         status = app_state_check(s->state, &recipes[0], err);

@@ -106,17 +106,23 @@ static uint64_t digest_weights(uint64_t hash, const struct sdt_weights *weights)
     return hash;
 }
 
-static void add_checkpoint(struct app_recipe *recipe, const struct sdt_pipeline *pipeline) {
+uint64_t app_checkpoint_sum(const struct sdt_pipeline *pipeline) {
     uint64_t hash = UINT64_C(14695981039346656037);
-    if (pipeline->imagined) {
-        add(recipe, CHECKPOINT, "none");
-        return;
-    }
+    if (pipeline->imagined)
+        return 0;
     hash = digest_weights(hash, pipeline->dit->weights);
     hash = digest_weights(hash, pipeline->vae->weights);
     if (pipeline->text)
         hash = digest_weights(hash, pipeline->text->weights);
-    add(recipe, CHECKPOINT, "%016llx", (unsigned long long)hash);
+    return hash;
+}
+
+static void add_checkpoint(struct app_recipe *recipe, const struct sdt_pipeline *pipeline,
+                           uint64_t sum) {
+    if (pipeline->imagined)
+        add(recipe, CHECKPOINT, "none");
+    else
+        add(recipe, CHECKPOINT, "%016llx", (unsigned long long)sum);
 }
 
 /* A path that means the same file in another working folder; what is no path as it is. One that is
@@ -171,9 +177,9 @@ static void add_order(struct app_recipe *recipe, const struct sdt_request *reque
 }
 
 enum sdt_status app_recipe_make(const struct app_settings *s, const struct sdt_pipeline *pipeline,
-                                const struct sdt_request *r, const struct sdt_placement *placement,
-                                const struct sdt_plan *plan, struct app_recipe *recipe,
-                                struct sdt_error *err) {
+                                uint64_t checkpoint, const struct sdt_request *r,
+                                const struct sdt_placement *placement, const struct sdt_plan *plan,
+                                struct app_recipe *recipe, struct sdt_error *err) {
     static const char *const schedule[] = {
         [SDT_SCHEDULE_NEW] = "new", [SDT_SCHEDULE_OLD] = "old", [SDT_SCHEDULE_LINEAR] = "linear"};
 
@@ -193,7 +199,7 @@ enum sdt_status app_recipe_make(const struct app_settings *s, const struct sdt_p
         add(recipe, "revision", "%s", s->revision);
     if (s->variant)
         add(recipe, "variant", "%s", s->variant);
-    add_checkpoint(recipe, pipeline);
+    add_checkpoint(recipe, pipeline, checkpoint);
     if (r->prompt_embeds)
         add_embeds(recipe, "prompt-embeds", EMBEDS, s->prompt_embeds, r->prompt_embeds);
     else if (r->token_ids)
