@@ -1,0 +1,471 @@
+/* A decode of Wan 2.1 as tasks: a stream of frames through the list of layers.
+ *
+ * A convolution's task reads the frame and its two predecessors, so the tasks (frame, layer) form a
+ * wavefront, frame t + 1 in layer l while frame t is in layer l + 1, and memory does not grow with
+ * the length (with spatial tiles it does: a tile keeps its frames until its seams are blended).
+ * Over several devices the layers are cut into contiguous stages of about equal work; with spatial
+ * tiles, whole tiles go to the devices in turn instead. */
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "graph/models/wan_vae.h"
+#include "graph/run/parameters.h"
+
+static int at_most(int a, int b) { return a < b ? a : b; }
+
+/* ---- progress -------------------------------------------------------------------------------- */
+
+struct progress {
+    atomic_int done;
+    int total;
+    sdt_frame_done call;
+    void *arg;
+};
+
+static void frame_done(void *arg, int frame) {
+    struct progress *progress = arg;
+    (void)frame;
+    int done = atomic_fetch_add(&progress->done, 1) + 1;
+    if (progress->call)
+        progress->call(progress->arg, done, progress->total);
+}
+
+/* ---- one decoder and its buffers ------------------------------------------------------------- */
+
+/* One tile after the other on its way through the layers, in the same buffers. */
+struct decoder {
+    struct wan_layers all;
+    const struct wan_vae *vae;
+    const struct sdt_vae_job *job;
+    struct sdt_machine *machine;
+    int device;           /* of the job's; -1: all, in stages */
+    int band_rows;        /* of a band of frames, in latents; the last one may have less */
+    struct wan_tile tile; /* the one at hand */
+    sdt_handle latent, out;
+    const struct sdt_place *put; /* where frames are stored */
+    /* On a GPU, frames become float32 here before they travel to the host; else NULL. */
+    sdt_handle ready[2];
+    bool clamp;
+    struct progress *progress;
+};
+
+/* The band's rows on an edge, in pixels. */
+static int rows_of(const struct decoder *d, const struct wan_edge *edge, int band) {
+    int rows =
+        edge->bands == 1 ? d->tile.rows : at_most(d->band_rows, d->tile.rows - band * d->band_rows);
+    return rows * edge->space;
+}
+
+static void fail_memory(struct sdt_flow *flow) {
+    if (flow->error.status == SDT_OK)
+        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory while decoding");
+}
+
+/* What a layer reads, and where its frames are made ready for the host. */
+static void init_layer(struct sdt_flow *flow, struct decoder *d, struct sdt_parameters *parameters,
+                       struct wan_layer *l) {
+    enum sdt_device_kind kind = d->job->place[l->device].kind;
+    const struct wan_edge *in = l->in < 0 ? NULL : &d->all.edge[l->in];
+    if (l->kind == WAN_CONV) {
+        l->weight = sdt_conv_parameter(flow, parameters, kind, d->job->dtype, l->conv.out,
+                                       l->conv.in, l->conv.kt * l->conv.ks * l->conv.ks, l->conv.ks,
+                                       "%s.weight", l->name);
+    } else if (l->kind == WAN_TIME) {
+        l->weight = sdt_conv_parameter(flow, parameters, kind, d->job->dtype, 2 * in->channels,
+                                       in->channels, 3, 1, "%s.weight", l->name);
+    } else if (l->kind == WAN_NORM) {
+        l->weight = sdt_parameter(flow, parameters, SDT_F32, "%s.gamma", l->name);
+    }
+    if (l->kind == WAN_PUT && d->put->kind != kind) {
+        size_t space = (size_t)in->space;
+        size_t values = 3 * (size_t)d->tile.rows * space * (size_t)d->tile.cols * space;
+        d->ready[0] = sdt__vector(flow, values, "frame");
+        d->ready[1] = sdt__vector(flow, values, "frame");
+    }
+    if (l->kind == WAN_CONV || l->kind == WAN_TIME)
+        l->bias = sdt_parameter(flow, parameters, SDT_F32, "%s.bias", l->name);
+}
+
+/* Buffers for tiles of up to d->tile.rows x d->tile.cols latents, and what the layers read. */
+static void decoder_init(struct sdt_flow *flow, struct decoder *d,
+                         struct sdt_parameters *parameters) {
+    struct wan_layers *all = &d->all;
+    d->band_rows = sdt__wan_band_rows(d->job, d->tile.rows);
+    int bands = (d->tile.rows + d->band_rows - 1) / d->band_rows;
+
+    sdt__wan_layers_init(all, d->vae);
+    if (all->failed) {
+        fail_memory(flow);
+        return;
+    }
+    sdt__wan_layers_place(all, d->job->place, d->job->devices, d->device);
+    for (int e = 0; e < all->edges; e++) {
+        struct wan_edge *edge = &all->edge[e];
+        edge->count = sdt__wan_ring(edge, d->job, d->tile.rows);
+        edge->bands = edge->room = edge->whole ? 1 : bands;
+        edge->handle = calloc((size_t)edge->count * (size_t)edge->room, sizeof *edge->handle);
+        if (!edge->handle) {
+            fail_memory(flow);
+            return;
+        }
+        for (int i = 0; i < edge->count * edge->room; i++)
+            edge->handle[i] =
+                sdt__tensor(flow, d->job->dtype,
+                            (size_t)edge->channels * (size_t)rows_of(d, edge, i % edge->room) *
+                                (size_t)(d->tile.cols * edge->space),
+                            "frame");
+    }
+    for (int i = 0; i < all->layers; i++)
+        init_layer(flow, d, parameters, &all->layer[i]);
+}
+
+static void decoder_clear(struct decoder *d) {
+    sdt__wan_layers_clear(&d->all);
+    for (int i = 0; i < 2; i++)
+        sdt__unregister_submit(d->ready[i]);
+}
+
+/* The buffers' next tile, which is not larger than the first. */
+static void begin_tile(struct decoder *d, struct wan_tile tile) {
+    struct wan_layers *all = &d->all;
+    d->tile = tile;
+    for (int e = 0; e < all->edges; e++)
+        if (!all->edge[e].whole)
+            all->edge[e].bands = (tile.rows + d->band_rows - 1) / d->band_rows;
+    for (int i = 0; i < all->layers; i++)
+        if (all->layer[i].kind == WAN_CONV) {
+            struct sdt_conv *conv = &all->layer[i].conv;
+            conv->height = tile.rows * all->edge[all->layer[i].in].space;
+            conv->width = tile.cols * all->edge[all->layer[i].in].space;
+        }
+}
+
+/* ---- a frame's way --------------------------------------------------------------------------- */
+
+/* A band of frame t of an edge; NULL before frame `start`. */
+static sdt_handle band_of(const struct decoder *d, int edge, int t, int start, int band) {
+    const struct wan_edge *list = d->all.edge;
+    if (t < start)
+        return NULL;
+    if (t == 0 && list[edge].alias >= 0)
+        edge = list[edge].alias;
+    return list[edge].handle[t % list[edge].count * list[edge].room + band];
+}
+
+/* Frame t of the tile, out of the latent. */
+static void insert_window(struct sdt_flow *flow, const struct decoder *d, const struct wan_layer *l,
+                          int t) {
+    struct sdt_window window = {.channels = d->vae->z_dim,
+                                .frames = d->job->frames,
+                                .height = d->job->height,
+                                .width = d->job->width,
+                                .frame0 = t,
+                                .nframes = 1,
+                                .y0 = d->tile.y0,
+                                .x0 = d->tile.x0,
+                                .rows = d->tile.rows,
+                                .cols = d->tile.cols};
+    if (flow->place->kind == SDT_DEVICE_CPU)
+        flow->place = &d->machine->host; /* the latent stays; a frame of it travels */
+    sdt_insert_latent_window(flow, "latent_window", &window, d->job->scale ? d->vae->std : NULL,
+                             d->job->scale ? d->vae->mean : NULL, d->latent,
+                             band_of(d, l->out, t, 0, 0));
+}
+
+/* A convolution, band by band, from the bands of its input that each looks at. */
+static void insert_conv(struct sdt_flow *flow, const struct decoder *d, const struct wan_layer *l,
+                        int t) {
+    const struct wan_edge *in = &d->all.edge[l->in], *out = &d->all.edge[l->out];
+    int scale = l->conv.upsample ? 2 : 1, reach = l->conv.ks / 2;
+    int height = l->conv.height * scale;
+    for (int b = 0, y0 = 0; b < out->bands; b++) {
+        struct sdt_conv_part part = {
+            .y0 = y0, .rows = rows_of(d, out, b), .band_rows = rows_of(d, in, 0)};
+        int first = y0 - reach, last = y0 + part.rows - 1 + reach;
+        first = first < 0 ? 0 : first / scale / part.band_rows;
+        last = (last < height ? last : height - 1) / scale / part.band_rows;
+        part.first_band = first;
+        part.bands = last - first + 1;
+        sdt_handle x[3 * SDT_MOST_CONV_BANDS];
+        for (int i = 0; i < l->conv.kt * part.bands; i++)
+            x[i] =
+                band_of(d, l->in, t - (l->conv.kt - 1) + i / part.bands, 0, first + i % part.bands);
+        sdt_insert_conv(flow, "vae_conv", &l->conv, &part, x, l->weight, l->bias,
+                        l->residual < 0 ? NULL : band_of(d, l->residual, t, 0, b),
+                        band_of(d, l->out, t, 0, b));
+        y0 += part.rows;
+    }
+}
+
+static void insert_norm(struct sdt_flow *flow, const struct decoder *d, const struct wan_layer *l,
+                        int t) {
+    const struct wan_edge *edge = &d->all.edge[l->in];
+    for (int b = 0; b < edge->bands; b++)
+        sdt_insert_channel_norm(flow, "vae_norm",
+                                (size_t)rows_of(d, edge, b) * (size_t)(d->tile.cols * edge->space),
+                                edge->channels, l->silu, band_of(d, l->in, t, 0, b), l->weight,
+                                band_of(d, l->out, t, 0, b));
+}
+
+static void insert_attention(struct sdt_flow *flow, const struct decoder *d,
+                             const struct wan_layer *l, int t) {
+    const struct wan_edge *edge = &d->all.edge[l->out];
+    int line = d->tile.cols * edge->space;
+    for (int b = 0, y0 = 0; b < edge->bands; y0 += rows_of(d, edge, b), b++)
+        sdt_insert_frame_attention(flow, "vae_attention", d->tile.rows * edge->space * line,
+                                   edge->channels, y0 * line, rows_of(d, edge, b) * line,
+                                   band_of(d, l->in, t, 0, 0), band_of(d, l->out, t, 0, b));
+}
+
+/* Frames 2t - 1 and 2t out of frame t, which is not the first. */
+static void insert_time_upsample(struct sdt_flow *flow, const struct decoder *d,
+                                 const struct wan_layer *l, int t) {
+    const struct wan_edge *edge = &d->all.edge[l->in];
+    for (int b = 0; b < edge->bands; b++) {
+        sdt_handle x[3];
+        for (int i = 0; i < 3; i++)
+            x[i] = band_of(d, l->in, t - 2 + i, 1, b); /* frame 0 is not seen */
+        sdt_insert_time_upsample(flow, "vae_time_conv", rows_of(d, edge, b),
+                                 d->tile.cols * edge->space, edge->channels, x, l->weight, l->bias,
+                                 band_of(d, l->out, 2 * t - 1, 0, b),
+                                 band_of(d, l->out, 2 * t, 0, b));
+    }
+}
+
+/* Frame t into the video, or into the tile's frames. */
+static void insert_put(struct sdt_flow *flow, const struct decoder *d, const struct wan_layer *l,
+                       int t) {
+    const struct wan_edge *edge = &d->all.edge[l->in];
+    int height = d->tile.rows * edge->space, width = d->tile.cols * edge->space;
+    for (int b = 0, y0 = 0; b < edge->bands; y0 += rows_of(d, edge, b), b++) {
+        sdt_handle rows = band_of(d, l->in, t, 0, b);
+        bool last = b + 1 == edge->bands;
+        if (d->ready[t % 2]) { /* of GPUs: whole frames */
+            sdt_insert_put_frame(flow, "frame_ready", height, width, 0, 0, height, d->clamp, rows,
+                                 d->ready[t % 2], true, NULL, NULL);
+            rows = d->ready[t % 2];
+        }
+        flow->place = d->put;
+        sdt_insert_put_frame(flow, "put_frame", height, width, t, y0, rows_of(d, edge, b), d->clamp,
+                             rows, d->out, t == 0 && b == 0 && !d->clamp, last ? frame_done : NULL,
+                             last ? d->progress : NULL);
+    }
+}
+
+/* Sends frame t, which stands on the input edge of `layer`, through this layer and all that follow.
+ * So a frame leaves the decoder before the next one enters; StarPU sees to what overlaps in
+ * time. */
+static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
+    const struct wan_layer *l = &d->all.layer[layer];
+
+    flow->place = &d->job->place[l->device];
+    flow->tag.layer = layer;
+    flow->tag.chunk = t;
+    switch (l->kind) {
+    case WAN_WINDOW:
+        insert_window(flow, d, l, t);
+        break;
+    case WAN_CONV:
+        insert_conv(flow, d, l, t);
+        break;
+    case WAN_NORM:
+        insert_norm(flow, d, l, t);
+        break;
+    case WAN_ATTEND:
+        insert_attention(flow, d, l, t);
+        break;
+    case WAN_TIME:
+        if (t == 0)
+            break; /* passes by */
+        insert_time_upsample(flow, d, l, t);
+        push(flow, d, layer + 1, 2 * t - 1);
+        push(flow, d, layer + 1, 2 * t);
+        return;
+    case WAN_PUT:
+        insert_put(flow, d, l, t);
+        return;
+    }
+    push(flow, d, layer + 1, t);
+}
+
+/* ---- a decode -------------------------------------------------------------------------------- */
+
+/* All of one call. On the heap: after a stall it is left to the tasks that may still end. */
+struct decode {
+    const struct wan_vae *vae;
+    struct sdt_vae_job job; /* with places */
+    struct sdt_machine *machine;
+    struct sdt_parameters *parameters;
+    struct wan_tiling tiling;
+    int tiles, frames; /* of the video */
+    bool whole;        /* one tile: the devices are stages of one decoder */
+    int decoders;      /* else each device has its own */
+    sdt_handle latent, video;
+    struct decoder *decoder; /* [decoders] */
+    int *device;             /* [tiles] of the decoders */
+    sdt_handle *tile;        /* [tiles] decoded frames; NULL: not yet, or not any more, or whole */
+    struct progress progress;
+};
+
+static void decode_free(struct decode *c) {
+    for (int n = 0; c->tile && n < c->tiles; n++)
+        sdt__unregister_submit(c->tile[n]);
+    if (!c->job.parameters)
+        sdt_parameters_free(c->parameters);
+    free(c->decoder);
+    free(c->device);
+    free(c->tile);
+    free(c);
+}
+
+/* NULL: out of memory. */
+static struct decode *decode_new(const struct wan_vae *vae, struct sdt_machine *machine,
+                                 const struct sdt_vae_job *job) {
+    int taken[SDT_MAX_DEVICES] = {0};
+    struct decode *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->vae = vae;
+    c->machine = machine;
+    c->job = *job;
+    c->tiling = sdt__wan_tiling(vae, job);
+    c->tiles = c->tiling.rows * c->tiling.cols;
+    c->frames = vae->vae.time_ratio * (job->frames - 1) + 1;
+    c->whole = c->tiles == 1;
+    c->decoders = c->whole ? 1 : job->devices;
+    c->progress = (struct progress){
+        .total = c->frames * c->tiles, .call = job->frame_done, .arg = job->frame_done_arg};
+    c->decoder = calloc((size_t)c->decoders, sizeof *c->decoder);
+    c->tile = calloc((size_t)c->tiles, sizeof *c->tile);
+    c->device = calloc((size_t)c->tiles, sizeof *c->device);
+    c->parameters =
+        job->parameters ? job->parameters : sdt_parameters_new(vae->vae.weights, machine);
+    if (!c->decoder || !c->tile || !c->device || !c->parameters) {
+        decode_free(c);
+        return NULL;
+    }
+    for (int n = 0; n < c->tiles && !c->whole; n++)
+        c->device[n] = sdt__wan_next_device(job->place, job->devices, taken);
+    return c;
+}
+
+/* How many tiles from the first on are each on a device of their own: they go side by side. */
+static int different(const int *device /* [tiles] */, int tiles) {
+    bool busy[SDT_MAX_DEVICES] = {false};
+    int count = 0;
+    while (count < tiles && !busy[device[count]])
+        busy[device[count++]] = true;
+    return count;
+}
+
+/* Tile n is its device's next; the first one makes the decoder. */
+static void open_tile(struct sdt_flow *flow, struct decode *c, int n) {
+    struct decoder *d = &c->decoder[c->device[n]];
+    int ratio = c->vae->vae.space_ratio;
+    if (!d->vae) {
+        *d = (struct decoder){.vae = c->vae,
+                              .job = &c->job,
+                              .machine = c->machine,
+                              .device = c->whole ? -1 : c->device[n],
+                              .tile.rows = at_most(c->tiling.size_rows, c->job.height),
+                              .tile.cols = at_most(c->tiling.size_cols, c->job.width),
+                              .latent = c->latent,
+                              .out = c->video,
+                              .put = c->whole ? &c->machine->host : &c->job.place[c->device[n]],
+                              .clamp = c->whole, /* seams are blended first */
+                              .progress = &c->progress};
+        decoder_init(flow, d, c->parameters);
+    }
+    begin_tile(d, sdt__wan_tile(&c->tiling, &c->job, n));
+    if (!c->whole)
+        d->out = c->tile[n] = sdt__vector(
+            flow, sdt__wan_tile_values(c->frames, d->tile.rows * ratio, d->tile.cols * ratio),
+            "vae tile");
+}
+
+/* The seams of tile n: first with the tile above, then with the one to the left, both already
+ * blended; then its share of the video. In this order: the result depends on it. */
+static void join_tile(struct sdt_flow *flow, const struct decode *c, int n) {
+    const struct wan_tiling *t = &c->tiling;
+    struct wan_tile at = sdt__wan_tile(t, &c->job, n);
+    int ratio = c->vae->vae.space_ratio, frames = c->frames;
+    int rows = at.rows * ratio, cols = at.cols * ratio;
+    flow->place = &c->job.place[c->device[n]];
+    flow->tag.layer = flow->tag.chunk = -1;
+    if (n >= t->cols) {
+        int above = sdt__wan_tile(t, &c->job, n - t->cols).rows * ratio;
+        int extent = at_most(at_most(above, rows), (t->size_rows - t->stride_rows) * ratio);
+        if (extent > 0)
+            sdt_insert_blend_rows(flow, "blend_above", frames, cols, extent, above,
+                                  c->tile[n - t->cols], rows, c->tile[n]);
+    }
+    if (n % t->cols > 0) {
+        int left = sdt__wan_tile(t, &c->job, n - 1).cols * ratio;
+        int extent = at_most(at_most(left, cols), (t->size_cols - t->stride_cols) * ratio);
+        if (extent > 0)
+            sdt_insert_blend_columns(flow, "blend_left", frames, rows, extent, left, c->tile[n - 1],
+                                     cols, c->tile[n]);
+    }
+    flow->place = &c->machine->host;
+    int height = c->job.height * ratio, width = c->job.width * ratio;
+    int y0 = at.y0 * ratio, x0 = at.x0 * ratio;
+    int keep_rows = at_most(at_most(t->stride_rows * ratio, rows), height - y0);
+    int keep_cols = at_most(at_most(t->stride_cols * ratio, cols), width - x0);
+    sdt_insert_place_tile(flow, "place_tile", frames, rows, cols, keep_rows, keep_cols, y0, x0,
+                          height, width, c->tile[n], c->video);
+}
+
+/* Tiles first..end-1, each on a device of its own. */
+static void insert_tiles(struct sdt_flow *flow, struct decode *c, int first, int end) {
+    for (int n = first; n < end; n++)
+        open_tile(flow, c, n);
+    for (int f = 0; f < c->job.frames && flow->error.status == SDT_OK; f++)
+        for (int n = first; n < end; n++) {
+            flow->tag.tile = n;
+            push(flow, &c->decoder[c->device[n]], 0, f);
+        }
+    for (int n = first; n < end && !c->whole; n++) {
+        int above = n - c->tiling.cols;
+        flow->tag.tile = n;
+        join_tile(flow, c, n);
+        if (above >= 0) { /* no tile looks at it any more */
+            sdt__unregister_submit(c->tile[above]);
+            c->tile[above] = NULL;
+        }
+    }
+}
+
+enum sdt_status sdt__wan_vae_decode(struct sdt_flow *flow, struct sdt_vae *vae,
+                                    struct sdt_machine *machine, const struct sdt_vae_job *wanted,
+                                    sdt_handle latent, sdt_handle video, struct sdt_error *err) {
+    struct sdt_vae_job job = *wanted;
+    if (!job.place) {
+        job.place = machine->device;
+        job.devices = machine->devices;
+    }
+    enum sdt_status status = sdt__wan_vae_check(vae, &job, err);
+    if (status != SDT_OK)
+        return status;
+    struct decode *c = decode_new(sdt__wan_vae_of(vae), machine, &job);
+    if (!c)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while decoding");
+    c->latent = latent;
+    c->video = video;
+
+    flow->tag.role = SDT_ROLE_VAE;
+    flow->priority = 3; /* above attention that visits (Aco): decoding is what this group is for */
+    for (int first = 0, count; first < c->tiles; first += count) {
+        count = different(c->device + first, c->tiles - first);
+        insert_tiles(flow, c, first, first + count);
+    }
+    flow->tag.tile = flow->tag.layer = flow->tag.chunk = -1;
+    flow->priority = 0;
+    /* Before the wait: each buffer goes as soon as its last task has ended. */
+    for (int n = 0; n < c->decoders; n++)
+        decoder_clear(&c->decoder[n]);
+    status = sdt__flow_wait(flow, err);
+    if (status == SDT_ERROR_STALLED)
+        return status; /* nothing can be freed any more */
+    decode_free(c);
+    return status;
+}

@@ -1,0 +1,214 @@
+/* What a decode of Wan 2.1 takes, from the list of layers: FLOPs, tasks and bytes of memory. Nothing
+ * is inserted here; what wan_vae_decode.c inserts must be what these predict. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "graph/models/wan_vae.h"
+#include "graph/run/parameters.h"
+
+static int at_most(int a, int b) { return a < b ? a : b; }
+
+double sdt__wan_vae_flops(const struct sdt_vae *opened, const struct sdt_vae_job *job) {
+    const struct wan_vae *vae = sdt__wan_vae_of(opened);
+    struct wan_layers all;
+    struct wan_tiling t = sdt__wan_tiling(vae, job);
+    double flops = 0.0;
+    sdt__wan_layers_init(&all, vae);
+    for (int n = 0; n < t.rows * t.cols; n++) {
+        struct wan_tile tile = sdt__wan_tile(&t, job, n);
+        double rows = tile.rows, cols = tile.cols;
+        for (int i = 0; i < all.layers; i++) {
+            double frames = all.layer[i].time * (job->frames - 1.0) + 1.0;
+            flops += all.layer[i].flops / all.layer[i].time * frames * rows * cols;
+            if (all.layer[i].kind == WAN_ATTEND)
+                flops +=
+                    4.0 * frames * rows * cols * rows * cols * all.edge[all.layer[i].out].channels;
+        }
+    }
+    sdt__wan_layers_clear(&all);
+    return flops;
+}
+
+/* The tasks of a layer for one frame of a tile, cut into bands of `band` latent rows; a part of a
+ * task stands for a shorter last band. */
+static struct sdt_operation operation_of(const struct wan_layers *all, const struct wan_layer *l,
+                                         struct wan_tile tile, int band) {
+    const struct wan_edge *in = l->in < 0 ? NULL : &all->edge[l->in];
+    const struct wan_edge *at = in ? in : &all->edge[l->out];
+    int looked_at = at->whole ? tile.rows : band;
+    int height = looked_at * at->space, width = tile.cols * at->space;
+    struct sdt_operation o = {
+        .tasks = (double)tile.rows / looked_at, .rows = height * width, .n = at->channels};
+    switch (l->kind) {
+    case WAN_CONV:
+        o.kind = SDT_OPERATION_CONV;
+        o.conv = l->conv;
+        o.conv.height = height;
+        o.conv.width = width;
+        break;
+    case WAN_TIME: /* as a product: the neighbours in time of a pixel, and two pixels out of it */
+        o.kind = SDT_OPERATION_LINEAR;
+        o.n = 2 * at->channels;
+        o.k = 3 * at->channels;
+        break;
+    case WAN_NORM:
+        o.kind = SDT_OPERATION_CHANNEL_NORM;
+        break;
+    case WAN_ATTEND:
+        o.kind = SDT_OPERATION_ATTENTION;
+        o.heads = 1;
+        o.e = all->edge[l->out].channels;
+        o.keys = o.rows;
+        break;
+    default: /* into the first layer, out of the last */
+        o.kind = SDT_OPERATION_ELEMENTS;
+        o.n = 2 * at->channels;
+        break;
+    }
+    return o;
+}
+
+/* Devices of a plan may not be known yet: alike then. */
+static const struct sdt_place *places_of(const struct sdt_vae_job *job, int devices,
+                                         struct sdt_place *alike /* [devices] */) {
+    for (int d = 0; d < devices; d++)
+        alike[d] = (struct sdt_place){.speed = 1.0};
+    return job->place ? job->place : alike;
+}
+
+void sdt__wan_vae_operations(const struct sdt_vae *opened, const struct sdt_vae_job *job,
+                             int devices, struct sdt_operations *list) {
+    const struct wan_vae *vae = sdt__wan_vae_of(opened);
+    struct wan_layers all;
+    struct wan_tiling t = sdt__wan_tiling(vae, job);
+    struct sdt_place alike[SDT_MAX_DEVICES];
+    const struct sdt_place *place = places_of(job, devices, alike);
+    int tiles = t.rows * t.cols, taken[SDT_MAX_DEVICES] = {0};
+    int band = sdt__wan_band_rows(job, at_most(t.size_rows, job->height));
+    sdt__wan_layers_init(&all, vae);
+    sdt__wan_layers_place(&all, place, devices, -1);
+    for (int n = 0; n < tiles && !all.failed; n++) {
+        struct wan_tile tile = sdt__wan_tile(&t, job, n);
+        int device = sdt__wan_next_device(place, devices, taken);
+        for (int i = 0; i < all.layers; i++) {
+            struct sdt_operation o =
+                operation_of(&all, &all.layer[i], tile, at_most(band, tile.rows));
+            double frames = all.layer[i].time * (job->frames - 1.0) + 1.0;
+            if (all.layer[i].kind == WAN_TIME)
+                frames -= 1.0; /* the first passes by */
+            o.tasks *= frames;
+            o.device = tiles == 1 ? all.layer[i].device : device;
+            sdt_operations_add(list, o);
+        }
+    }
+    list->failed |= all.failed;
+    sdt__wan_layers_clear(&all);
+}
+
+static double weight_bytes(const struct wan_layers *all, const struct wan_layer *l,
+                           enum sdt_device_kind kind, enum sdt_dtype dtype) {
+    int channels = l->in < 0 ? 0 : all->edge[l->in].channels, n = l->conv.out;
+    int k = l->conv.in * l->conv.kt * l->conv.ks * l->conv.ks;
+    if (l->kind == WAN_NORM)
+        return sizeof(float) * (double)channels;
+    if (l->kind == WAN_TIME) {
+        n = 2 * channels;
+        k = 3 * channels;
+    } else if (l->kind != WAN_CONV) {
+        return 0.0;
+    }
+    double matrix = kind == SDT_DEVICE_CPU ? (double)sdt_packed_size(SDT_F32, n, k)
+                                           : (double)sdt_dtype_size(dtype) * n * k;
+    return matrix + sizeof(float) * (double)n;
+}
+
+/* Work space of a layer's tasks. */
+static size_t scratch_bytes(const struct wan_layer *l, enum sdt_device_kind kind,
+                            enum sdt_dtype dtype, const struct wan_edge *in, int rows, int cols) {
+    struct sdt_conv conv = l->conv;
+    size_t pixels = (size_t)rows * (size_t)cols * (size_t)in->space * (size_t)in->space;
+    conv.height = rows * in->space;
+    conv.width = cols * in->space;
+    if (l->kind == WAN_CONV)
+        return sdt__conv_scratch(kind, dtype, &conv);
+    if (kind != SDT_DEVICE_CPU)
+        return 0;
+    if (l->kind == WAN_TIME)
+        return sizeof(float) * sdt_time_upsample_scratch(pixels);
+    return l->kind == WAN_ATTEND
+               ? sizeof(float) * sdt_frame_attention_scratch((int)pixels, in->channels / 3)
+               : 0;
+}
+
+/* Bytes that a layer's task reads and writes: what a device must hold at once. */
+static double task_bytes(const struct wan_layers *all, const struct wan_layer *l,
+                         enum sdt_dtype dtype, int rows, int cols) {
+    if (l->kind != WAN_CONV)
+        return 0.0;
+    const struct wan_edge *in = &all->edge[l->in], *out = &all->edge[l->out];
+    double read = (double)rows * cols * in->space * in->space * in->channels;
+    double written = (double)rows * cols * out->space * out->space * out->channels;
+    return (double)sdt_dtype_size(dtype) *
+           (l->conv.kt * read + (l->residual < 0 ? 1.0 : 2.0) * written);
+}
+
+/* What a device holds of decoded tiles until those below and beside them have been blended with
+ * them: its share of a row of tiles and of those under way, and copies of two neighbours. */
+static double seam_bytes(const struct wan_vae *vae, const struct sdt_vae_job *job, int devices) {
+    struct wan_tiling t = sdt__wan_tiling(vae, job);
+    int ratio = vae->vae.space_ratio, frames = vae->vae.time_ratio * (job->frames - 1) + 1;
+    int rows = at_most(t.size_rows, job->height), cols = at_most(t.size_cols, job->width);
+    double tiles = ceil((t.cols + 1.0) / devices) + 1.0 + (devices > 1 ? 2.0 : 0.0);
+    if (t.rows * t.cols == 1)
+        return 0.0;
+    return sizeof(float) * fmin(tiles, t.rows * t.cols) *
+           (double)sdt__wan_tile_values(frames, rows * ratio, cols * ratio);
+}
+
+double sdt__wan_vae_bytes(const struct sdt_vae *opened, const struct sdt_vae_job *job, int devices,
+                          int device) {
+    const struct wan_vae *vae = sdt__wan_vae_of(opened);
+    struct wan_layers all;
+    struct wan_tiling t = sdt__wan_tiling(vae, job);
+    struct sdt_place alike[SDT_MAX_DEVICES];
+    const struct sdt_place *place = places_of(job, devices, alike);
+    int rows = at_most(t.size_rows, job->height), cols = at_most(t.size_cols, job->width);
+    enum sdt_device_kind kind = job->place               ? place[device].kind
+                                : job->dtype == SDT_BF16 ? SDT_DEVICE_CUDA
+                                                         : SDT_DEVICE_CPU;
+    int workers = job->place ? place[device].workers : 1;
+    double bytes = 0.0, largest = 0.0, size = (double)sdt_dtype_size(job->dtype);
+    uint64_t scratch = 0;
+
+    sdt__wan_layers_init(&all, vae);
+    if (!all.failed)
+        sdt__wan_layers_place(&all, place, devices, t.rows * t.cols == 1 ? -1 : device);
+    /* Without memory for either, the run that is asked for finds that out itself. */
+    bool *here = all.failed ? NULL : calloc((size_t)all.edges + 1, sizeof *here);
+    for (int i = 0; here && i < all.layers; i++) {
+        const struct wan_layer *l = &all.layer[i];
+        if (l->device != device)
+            continue;
+        int edge[] = {l->in, l->residual, l->kind == WAN_PUT ? -1 : l->out};
+        for (int e = 0; e < 3; e++)
+            if (edge[e] >= 0) {
+                here[edge[e]] = true;
+                if (all.edge[edge[e]].alias >= 0)
+                    here[all.edge[edge[e]].alias] = true;
+            }
+        double weights = weight_bytes(&all, l, kind, job->dtype);
+        double work =
+            l->in < 0 ? 0.0 : scratch_bytes(l, kind, job->dtype, &all.edge[l->in], rows, cols);
+        bytes += weights;
+        if (work > 0.0 && fmod(scratch, 2.0 * work) < work)
+            scratch += work;
+        largest = fmax(largest, task_bytes(&all, l, job->dtype, rows, cols) + weights + work);
+    }
+    for (int e = 0; here && e < all.edges; e++)
+        if (here[e])
+            bytes += size * sdt__wan_ring(&all.edge[e], job, rows) * all.edge[e].channels *
+                     all.edge[e].space * all.edge[e].space * rows * cols;
+    free(here);
+    sdt__wan_layers_clear(&all);
+    return fmax(bytes + workers * (double)scratch + seam_bytes(vae, job, devices), largest);
+}
