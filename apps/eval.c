@@ -290,8 +290,8 @@ static enum sdt_status decode(struct eval *eval, struct sdt_vae *vae, const char
     if (status != SDT_OK)
         return status;
     int64_t space = vae->space_ratio;
-    int64_t shape[5] = {1, 3, (int64_t)vae->time_ratio * (job.frames - 1) + 1,
-                        space * job.height, space * job.width};
+    int64_t shape[5] = {1, 3, (int64_t)vae->time_ratio * (job.frames - 1) + 1, space * job.height,
+                        space * job.width};
     size_t pixels = (size_t)(shape[2] * shape[3] * shape[4]);
     if (3 * pixels > UINT32_MAX)
         return sdt_fail(err, SDT_ERROR_LIMIT, "%s would have %zu numbers; the limit is 4294967295",
@@ -324,13 +324,12 @@ static enum sdt_status eval_vae(struct eval *eval, const char *folder, struct re
     if (status != SDT_OK)
         return status;
     status = get_input(eval, "in.z", 5, "[1, channels, frames, height, width]", &z_tensor, &z, err);
-    if (status == SDT_OK && (z_tensor->shape[1] != vae->channels ||
-                             !fits_int(z_tensor) || z_tensor->count > UINT32_MAX))
+    if (status == SDT_OK && (z_tensor->shape[1] != vae->channels || !fits_int(z_tensor) ||
+                             z_tensor->count > UINT32_MAX))
         status = sdt_fail(err, SDT_ERROR_FORMAT,
                           "%s: in.z has the shape [%s]; this decoder takes [1, %d, frames, height, "
                           "width], in all at most 4294967295 numbers",
-                          eval->path, shape_text(z_tensor, shape, sizeof shape),
-                          vae->channels);
+                          eval->path, shape_text(z_tensor, shape, sizeof shape), vae->channels);
     for (size_t i = 0; i < sdt_safetensors_count(eval->file) && status == SDT_OK; i++) {
         const char *name = sdt_safetensors_at(eval->file, i)->name;
         if (strncmp(name, "out.", 4))
@@ -378,16 +377,16 @@ static enum sdt_status encode(struct eval *eval, struct sdt_text *encoder,
     for (int i = 0; i < tokens; i++) {
         int64_t id = stored_integer(tensor, (size_t)i);
         if (id < 0 || id >= encoder->vocabulary) {
-            status = sdt_fail(err, SDT_ERROR_FORMAT,
-                              "%s: %s: id %lld at position %d; ids are 0 to %d", eval->path,
-                              tensor->name, (long long)id, i, encoder->vocabulary - 1);
+            status =
+                sdt_fail(err, SDT_ERROR_FORMAT, "%s: %s: id %lld at position %d; ids are 0 to %d",
+                         eval->path, tensor->name, (long long)id, i, encoder->vocabulary - 1);
             goto out;
         }
         ids[i] = (int32_t)id;
     }
     sdt_handle handle = sdt__host_vector(&flow, states, size, "states");
     status = encoder->kind->encode(&flow, encoder, eval->machine, &eval->machine->device[0],
-                             eval->kinds.dit_dtype, ids, tokens, handle, err);
+                                   eval->kinds.dit_dtype, ids, tokens, handle, err);
     if (status == SDT_ERROR_STALLED)
         return status;
     sdt__unregister(handle);
@@ -709,67 +708,56 @@ static enum sdt_status evaluate(struct eval *eval, const struct component *compo
     return status;
 }
 
-int main(int argc, char **argv) {
-    struct eval eval = {.atol = -1.0};
-    char strategy_help[300];
-    app_strategy_help(strategy_help, sizeof strategy_help);
-    struct app_option options[] = {
-        APP_HEADING("What to run"),
-        APP_STRING_OPTION("model", "DIR", &eval.model,
-                          "a component's folder or .safetensors file, or a whole checkpoint in "
-                          "diffusers layout (not needed for scheduler)"),
-        APP_CHOICE_OPTION("component", "transformer|vae|text_encoder|scheduler", &eval.component,
-                          "what to run"),
-        APP_STRING_OPTION("input", "FILE", &eval.input,
-                          "safetensors file with the inputs, tensors in.*"),
-        APP_STRING_OPTION("output", "FILE", &eval.output, "write the results, tensors out.*, F32"),
-        APP_FLAG_OPTION("compare", &eval.compare,
-                        "compare with the tensors out.* of the input file, one line each; exit 1 "
-                        "if one is off"),
-        APP_DOUBLE_OPTION("atol", "X", &eval.atol, 0.0, 1e30,
-                          "largest absolute error that --compare accepts (default 5e-5; scheduler "
-                          "5e-6, its noise 2e-6; in bfloat16 a relative L2 of 2e-2)"),
-        APP_FLAG_OPTION("force", &eval.force, "replace files that are there"),
-        APP_HEADING("Where to run"),
-        APP_STRING_OPTION("devices", "N|LIST", &eval.devices_text, APP_DEVICES_HELP),
-        APP_CHOICE_OPTION("dtype", APP_DTYPES, &eval.dtype_text, APP_DTYPE_HELP),
-        APP_STRING_OPTION("workers-per-device", "W|LIST", &eval.workers, APP_WORKERS_HELP),
-        APP_STRING_OPTION("device-speed", "LIST", &eval.speed, APP_SPEED_HELP),
-        APP_STRING_OPTION("strategy", "NAME", &eval.strategy_name, strategy_help),
-        APP_INT_OPTION("chunk-heads", "K", &eval.chunk_heads, 1, 1024,
-                       "most heads of one exchange (default: 1 for pipesp, else all of a device)"),
-        APP_INT_OPTION("ulysses-degree", "U", &eval.ulysses_degree, 1, SDT_MAX_DEVICES,
-                       "usp: devices of one ring position (default: all)"),
-        APP_STRING_OPTION("scheduler", "NAME", &eval.scheduler,
-                          "StarPU policy (default STARPU_SCHED, else pipedit)"),
-        APP_STRING_OPTION("stats", "FILE", &eval.stats,
-                          "write JSON about tasks, devices and bytes moved; - prints it"),
-    };
-    struct app_program program = {
-        .name = name_of_program,
-        .usage = "--component NAME --input FILE [--model DIR] [--compare] [--output FILE]",
-        .summary =
-            "Runs one component of a checkpoint on given tensors, to check parity with other "
-            "programs.",
-        .options = options,
-        .count = sizeof options / sizeof options[0],
-    };
-    const struct component *component = NULL;
-    struct sdt_error err;
-    bool ok = true;
+#define AT(field) APP_AT(struct eval, field)
 
-    int code = app_parse(&program, argc, argv);
-    if (code >= 0)
-        return code;
-    if (!eval.component || !eval.input)
-        return app_usage(program.name, "--%s is needed (usage: %s %s)",
-                         eval.component ? "input" : "component", program.name, program.usage);
-    for (size_t i = 0; i < sizeof components / sizeof components[0]; i++)
-        if (!strcmp(components[i].name, eval.component))
-            component = &components[i];
-    if (!eval.model && component->needs_machine)
-        return app_usage(program.name, "--model is needed for --component %s", eval.component);
-    if (!eval.compare && !eval.output && !eval.stats)
+static char strategy_help[300]; /* filled before the table is read */
+
+static struct app_option options[] = {
+    APP_HEADING("What to run"),
+    APP_STRING_OPTION("model", "DIR", AT(model),
+                      "a component's folder or .safetensors file, or a whole checkpoint in "
+                      "diffusers layout (not needed for scheduler)"),
+    APP_CHOICE_OPTION("component", "transformer|vae|text_encoder|scheduler", AT(component),
+                      "what to run"),
+    APP_STRING_OPTION("input", "FILE", AT(input), "safetensors file with the inputs, tensors in.*"),
+    APP_STRING_OPTION("output", "FILE", AT(output), "write the results, tensors out.*, F32"),
+    APP_FLAG_OPTION("compare", AT(compare),
+                    "compare with the tensors out.* of the input file, one line each; exit 1 "
+                    "if one is off"),
+    APP_DOUBLE_OPTION("atol", "X", AT(atol), 0.0, 1e30,
+                      "largest absolute error that --compare accepts (default 5e-5; scheduler "
+                      "5e-6, its noise 2e-6; in bfloat16 a relative L2 of 2e-2)"),
+    APP_FLAG_OPTION("force", AT(force), "replace files that are there"),
+    APP_HEADING("Where to run"),
+    APP_STRING_OPTION("devices", "N|LIST", AT(devices_text), APP_DEVICES_HELP),
+    APP_CHOICE_OPTION("dtype", APP_DTYPES, AT(dtype_text), APP_DTYPE_HELP),
+    APP_STRING_OPTION("workers-per-device", "W|LIST", AT(workers), APP_WORKERS_HELP),
+    APP_STRING_OPTION("device-speed", "LIST", AT(speed), APP_SPEED_HELP),
+    APP_STRING_OPTION("strategy", "NAME", AT(strategy_name), strategy_help),
+    APP_INT_OPTION("chunk-heads", "K", AT(chunk_heads), 1, 1024,
+                   "most heads of one exchange (default: 1 for pipesp, else all of a device)"),
+    APP_INT_OPTION("ulysses-degree", "U", AT(ulysses_degree), 1, SDT_MAX_DEVICES,
+                   "usp: devices of one ring position (default: all)"),
+    APP_STRING_OPTION("scheduler", "NAME", AT(scheduler),
+                      "StarPU policy (default STARPU_SCHED, else pipedit)"),
+    APP_STRING_OPTION("stats", "FILE", AT(stats),
+                      "write JSON about tasks, devices and bytes moved; - prints it"),
+};
+
+static struct app_program program = {
+    .name = name_of_program,
+    .usage = "--component NAME --input FILE [--model DIR] [--compare] [--output FILE]",
+    .summary = "Runs one component of a checkpoint on given tensors, to check parity with other "
+               "programs.",
+    .options = options,
+    .count = sizeof options / sizeof options[0],
+};
+
+/* What the command line says wrongly, by itself. -1: nothing, else the exit code. */
+static int check_settings(const struct eval *eval, const struct component *component) {
+    if (!eval->model && component->needs_machine)
+        return app_usage(program.name, "--model is needed for --component %s", eval->component);
+    if (!eval->compare && !eval->output && !eval->stats)
         return app_usage(program.name, "give --compare, --output or --stats: there is nothing to "
                                        "do with the result");
     const bool dit = !strcmp(component->name, "transformer"), solver = !component->needs_machine;
@@ -780,9 +768,29 @@ int main(int argc, char **argv) {
         {"dtype", solver, no_machine},        {"workers-per-device", solver, no_machine},
         {"device-speed", solver, no_machine}, {"scheduler", solver, no_machine},
         {"strategy", !dit, no_dit},           {"chunk-heads", !dit, no_dit},
-        {"ulysses-degree", !dit, no_dit},     {"atol", !eval.compare, "goes with --compare"},
+        {"ulysses-degree", !dit, no_dit},     {"atol", !eval->compare, "goes with --compare"},
     };
-    code = app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
+    return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
+}
+
+int main(int argc, char **argv) {
+    struct eval eval = {.atol = -1.0};
+    const struct component *component = NULL;
+    struct sdt_error err;
+    bool ok = true;
+
+    program.settings = &eval;
+    app_strategy_help(strategy_help, sizeof strategy_help);
+    int code = app_parse(&program, argc, argv);
+    if (code >= 0)
+        return code;
+    if (!eval.component || !eval.input)
+        return app_usage(program.name, "--%s is needed (usage: %s %s)",
+                         eval.component ? "input" : "component", program.name, program.usage);
+    for (size_t i = 0; i < sizeof components / sizeof components[0]; i++)
+        if (!strcmp(components[i].name, eval.component))
+            component = &components[i];
+    code = check_settings(&eval, component);
     if (code >= 0)
         return code;
     eval.strategy = app_strategy(eval.strategy_name, &err);

@@ -204,27 +204,66 @@ static void print_groups(const struct sdt_pipeline *pipeline, const struct sdt_r
            gpus.count - 1, p.dit[p.dit_devices - 1], p.vae[0], p.vae[p.vae_devices - 1]);
 }
 
-struct size {
+struct settings {
+    bool codelets;
+    struct sdt_model_files files;
+    const char *file; /* to describe */
     int height, width, num_frames;
+    const char *devices_text, *workers, *speed;
+    struct app_devices devices;
 };
 
-static enum sdt_status print_model(const struct sdt_model_files *files, const struct size *size,
-                                   const struct app_program *program, struct sdt_error *err) {
+/* ---- options --------------------------------------------------------------------------------- */
+
+#define AT(field) APP_AT(struct settings, field)
+#define FILES_AT(field) AT(files.field)
+
+static struct app_option options[] = {
+    APP_HEADING("What to print (default: the machine, StarPU, policies and strategies)"),
+    APP_FLAG_OPTION("codelets", AT(codelets), "every codelet and where it has an implementation"),
+    APP_STRING_OPTION("model", "PATH", AT(files.model),
+                      "a checkpoint's parameters, bytes and work, as of stardit-generate"),
+    APP_MODEL_FILES(FILES_AT),
+    APP_HEADING("With --model"),
+    APP_INT_OPTION("height", "N", AT(height), 1, 65536,
+                   "of the video, pixels (default: the checkpoint's)"),
+    APP_INT_OPTION("width", "N", AT(width), 1, 65536,
+                   "of the video, pixels (default: the checkpoint's)"),
+    APP_INT_OPTION("num-frames", "N", AT(num_frames), 1, 65536,
+                   "of the video (default: the checkpoint's)"),
+    APP_HEADING("Without --model"),
+    APP_STRING_OPTION("devices", "N|LIST", AT(devices_text),
+                      "open and show these: " APP_DEVICES_HELP),
+    APP_STRING_OPTION("workers-per-device", "W|LIST", AT(workers), APP_WORKERS_HELP),
+    APP_STRING_OPTION("device-speed", "LIST", AT(speed), APP_SPEED_HELP),
+};
+
+static struct app_program program = {
+    .name = name_of_program,
+    .usage = "[--codelets] [--model PATH] [FILE]",
+    .summary = "Prints what stardit can run on here, what a checkpoint holds, or what a FILE is.",
+    .options = options,
+    .count = sizeof options / sizeof options[0],
+};
+
+/* ---- a model --------------------------------------------------------------------------------- */
+
+static enum sdt_status print_model(const struct settings *s, struct sdt_error *err) {
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_request request;
-    enum sdt_status status = sdt_pipeline_open_files(files, &pipeline, err);
+    enum sdt_status status = sdt_pipeline_open_files(&s->files, &pipeline, err);
 
     if (status != SDT_OK)
         return status;
     status = sdt_pipeline_defaults(pipeline, &request, err);
     if (status != SDT_OK)
         goto out;
-    if (app_given(program, "height"))
-        request.height = size->height;
-    if (app_given(program, "width"))
-        request.width = size->width;
-    if (app_given(program, "num-frames"))
-        request.num_frames = size->num_frames;
+    if (app_given(&program, "height"))
+        request.height = s->height;
+    if (app_given(&program, "width"))
+        request.width = s->width;
+    if (app_given(&program, "num-frames"))
+        request.num_frames = s->num_frames;
 
     const struct sdt_dit *dit = pipeline->dit;
     const struct sdt_vae *vae = pipeline->vae;
@@ -267,57 +306,8 @@ out:
 
 /* ---- program --------------------------------------------------------------------------------- */
 
-#define FILES_AT(field) &files.field
-
-int main(int argc, char **argv) {
-    bool codelets = false;
-    struct sdt_model_files files = {0};
-    const char *file = NULL;
-    struct size size = {0};
-    const char *text = NULL;
-    struct app_devices devices;
-    const char *workers = NULL, *speed = NULL;
-    struct app_option options[] = {
-        APP_HEADING("What to print (default: the machine, StarPU, policies and strategies)"),
-        APP_FLAG_OPTION("codelets", &codelets, "every codelet and where it has an implementation"),
-        APP_STRING_OPTION("model", "PATH", &files.model,
-                          "a checkpoint's parameters, bytes and work, as of stardit-generate"),
-        APP_MODEL_FILES(FILES_AT),
-        APP_HEADING("With --model"),
-        APP_INT_OPTION("height", "N", &size.height, 1, 65536,
-                       "of the video, pixels (default: the checkpoint's)"),
-        APP_INT_OPTION("width", "N", &size.width, 1, 65536,
-                       "of the video, pixels (default: the checkpoint's)"),
-        APP_INT_OPTION("num-frames", "N", &size.num_frames, 1, 65536,
-                       "of the video (default: the checkpoint's)"),
-        APP_HEADING("Without --model"),
-        APP_STRING_OPTION("devices", "N|LIST", &text, "open and show these: " APP_DEVICES_HELP),
-        APP_STRING_OPTION("workers-per-device", "W|LIST", &workers, APP_WORKERS_HELP),
-        APP_STRING_OPTION("device-speed", "LIST", &speed, APP_SPEED_HELP),
-    };
-    struct app_program program = {
-        .name = name_of_program,
-        .usage = "[--codelets] [--model PATH] [FILE]",
-        .summary =
-            "Prints what stardit can run on here, what a checkpoint holds, or what a FILE is.",
-        .options = options,
-        .count = sizeof options / sizeof options[0],
-        .argument = &file,
-    };
-    struct sdt_error err;
-    struct stat info;
-    enum sdt_status status = SDT_OK;
-
-    int code = app_parse(&program, argc, argv);
-    if (code >= 0)
-        return code;
-    bool model = files.model || files.transformer || files.vae || files.text_encoder;
-    if (!model && file && (stat(file, &info) != 0 || S_ISDIR(info.st_mode))) {
-        files.model = file; /* a folder, or org/name */
-        file = NULL;
-        model = true;
-    }
-    const bool machine = !model && !codelets && !file;
+/* What the command line says wrongly, by itself. -1: nothing, else the exit code. */
+static int check_settings(bool model, bool machine) {
     static const char no_model[] = "goes with --model";
     static const char no_machine[] = "goes without --model, --codelets and a file";
     const struct app_idle idle[] = {
@@ -328,26 +318,49 @@ int main(int argc, char **argv) {
         {"workers-per-device", !machine, no_machine},
         {"device-speed", !machine, no_machine},
     };
-    code = app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
+    return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
+}
+
+static enum sdt_status read_devices(struct settings *s, struct sdt_error *err) {
+    enum sdt_status status = app_devices_read(s->devices_text, &s->devices, err);
+    if (status == SDT_OK && s->devices.count == 0)
+        app_devices_stand_ins(&s->devices, 1);
+    if (status == SDT_OK)
+        status = sdt__devices_check(app_devices_list(&s->devices), s->devices.count, NULL, err);
+    if (status == SDT_OK)
+        status = app_devices_shares(&s->devices, s->workers, s->speed, err);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    struct settings s = {0};
+    struct sdt_error err;
+    struct stat info;
+
+    program.settings = &s;
+    program.argument = &s.file;
+    int code = app_parse(&program, argc, argv);
     if (code >= 0)
         return code;
-    status = app_devices_read(text, &devices, &err);
-    if (status == SDT_OK && devices.count == 0)
-        app_devices_stand_ins(&devices, 1);
-    if (status == SDT_OK)
-        status = sdt__devices_check(app_devices_list(&devices), devices.count, NULL, &err);
-    if (status == SDT_OK)
-        status = app_devices_shares(&devices, workers, speed, &err);
-    if (status != SDT_OK)
+    bool model = s.files.model || s.files.transformer || s.files.vae || s.files.text_encoder;
+    if (!model && s.file && (stat(s.file, &info) != 0 || S_ISDIR(info.st_mode))) {
+        s.files.model = s.file; /* a folder, or org/name */
+        s.file = NULL;
+        model = true;
+    }
+    const bool machine = !model && !s.codelets && !s.file;
+    code = check_settings(model, machine);
+    if (code >= 0)
+        return code;
+    if (read_devices(&s, &err) != SDT_OK)
         return app_report(name_of_program, &err);
-    if (codelets)
+    if (s.codelets)
         print_codelets();
-    if (model)
-        status = print_model(&files, &size, &program, &err);
-    if (status == SDT_OK && file)
-        status = app_info_file(file, &err);
+    enum sdt_status status = model ? print_model(&s, &err) : SDT_OK;
+    if (status == SDT_OK && s.file)
+        status = app_info_file(s.file, &err);
     if (machine)
-        status = print_machine(text, &devices, &err);
+        status = print_machine(s.devices_text, &s.devices, &err);
     if (status != SDT_OK)
         return app_report(name_of_program, &err);
     if (fflush(stdout) || ferror(stdout)) {

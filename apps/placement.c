@@ -239,90 +239,99 @@ static void print_candidates(const struct sdt_candidate *candidate, int count, i
     }
 }
 
-static enum sdt_status measure(const struct app_placement *o, const struct sdt_pipeline *pipeline,
-                               const struct sdt_placement *placement,
-                               struct sdt_machine_rates *rates, struct sdt_error *err) {
+/* What is to be placed, and what was given of where. */
+struct wanted {
+    struct app_placement *o;
+    struct sdt_pipeline *pipeline;
+    struct sdt_request *request;
+    int count; /* of requests */
+    struct sdt_placement *placement;
+};
+
+static enum sdt_status measure(const struct wanted *w, struct sdt_machine_rates *rates,
+                               struct sdt_error *err) {
     struct sdt_machine_options machine = {0};
-    app_devices_options(&o->machine, &machine);
-    return sdt_measure_rates(pipeline, &machine, placement->precision, rates, err);
+    app_devices_options(&w->o->machine, &machine);
+    return sdt_measure_rates(w->pipeline, &machine, w->placement->precision, rates, err);
 }
 
-/* The best candidate that is allowed. */
-static enum sdt_status choose(const struct app_placement *o, struct sdt_pipeline *pipeline,
-                              struct sdt_request *request, int count, bool table,
-                              const struct sdt_strategy *strategy, struct sdt_placement *placement,
-                              struct sdt_error *err) {
+/* The best candidate that is allowed; of `strategy`, unless NULL. */
+static enum sdt_status choose(const struct wanted *w, const struct sdt_strategy *strategy,
+                              bool table, struct sdt_error *err) {
+    const struct app_placement *o = w->o;
     struct sdt_machine_rates rates;
     struct sdt_candidate *candidate = NULL;
     int number = 0, kept = 0;
-    enum sdt_status status = measure(o, pipeline, placement, &rates, err);
+    enum sdt_status status = measure(w, &rates, err);
     if (status == SDT_OK)
-        status = sdt_plan_candidates(pipeline, request, count, &rates, &candidate, &number, err);
+        status = sdt_plan_candidates(w->pipeline, w->request, w->count, &rates, &candidate, &number,
+                                     err);
     if (status != SDT_OK)
         return status;
     if (table)
-        printf("Candidates for %d request%s on %d devices, predicted\n", count,
-               count == 1 ? "" : "s", o->machine.count);
+        printf("Candidates for %d request%s on %d devices, predicted\n", w->count,
+               w->count == 1 ? "" : "s", o->machine.count);
     for (int i = 0; i < number; i++) {
-        if (!allowed(&candidate[i], o, placement, strategy, sdt__forwards(pipeline, request)))
+        if (!allowed(&candidate[i], o, w->placement, strategy,
+                     sdt__forwards(w->pipeline, w->request)))
             continue;
         candidate[kept++] = candidate[i];
     }
     if (table)
-        print_candidates(candidate, kept, pipeline->dit->heads);
+        print_candidates(candidate, kept, w->pipeline->dit->heads);
     if (kept == 0) {
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "no plan for %d devices keeps to the given strategy, groups and aco",
                           o->machine.count);
     } else {
-        struct sdt_placement given = *placement;
-        request->strategy = candidate[0].strategy;
-        *placement = candidate[0].placement;
-        placement->precision = given.precision;
+        enum sdt_precision given = w->placement->precision;
+        w->request->strategy = candidate[0].strategy;
+        *w->placement = candidate[0].placement;
+        w->placement->precision = given;
     }
     free(candidate);
     return status;
 }
 
 /* --streams auto without --plan auto: everything else stays. */
-static enum sdt_status choose_streams(const struct app_placement *o, struct sdt_pipeline *pipeline,
-                                      const struct sdt_request *request, int count,
-                                      struct sdt_placement *placement, struct sdt_error *err) {
+static enum sdt_status choose_streams(const struct wanted *w, struct sdt_error *err) {
     struct sdt_machine_rates rates;
     struct sdt_candidate candidate[2];
-    enum sdt_status status = measure(o, pipeline, placement, &rates, err);
+    enum sdt_status status = measure(w, &rates, err);
     for (int s = 0; s < 2 && status == SDT_OK; s++) {
         candidate[s] =
-            (struct sdt_candidate){.strategy = request->strategy, .placement = *placement};
+            (struct sdt_candidate){.strategy = w->request->strategy, .placement = *w->placement};
         candidate[s].placement.streams = s + 1;
-        status = sdt_plan_predict(pipeline, request, count, &rates, &candidate[s], err);
+        status = sdt_plan_predict(w->pipeline, w->request, w->count, &rates, &candidate[s], err);
     }
     if (status == SDT_OK)
-        placement->streams = sdt_candidate_compare(&candidate[0], &candidate[1]) <= 0 ? 1 : 2;
+        w->placement->streams = sdt_candidate_compare(&candidate[0], &candidate[1]) <= 0 ? 1 : 2;
     return status;
 }
 
+/* How many devices denoise. */
+static int dit_devices(const struct wanted *w) {
+    return w->placement->dit_devices ? w->placement->dit_devices : w->o->machine.count;
+}
+
 /* --chunk-heads auto without --plan auto: everything else stays. */
-static enum sdt_status choose_chunks(const struct app_placement *o, struct sdt_pipeline *pipeline,
-                                     const struct sdt_request *request, int count,
-                                     struct sdt_placement *placement, struct sdt_error *err) {
-    const struct sdt_strategy *strategy = request->strategy;
+static enum sdt_status choose_chunks(const struct wanted *w, struct sdt_error *err) {
+    const struct sdt_strategy *strategy = w->request->strategy;
     struct sdt_machine_rates rates;
-    struct sdt_candidate best = {.strategy = strategy, .placement = *placement}, next = best;
-    int devices = placement->dit_devices ? placement->dit_devices : o->machine.count;
-    enum sdt_status status = measure(o, pipeline, placement, &rates, err);
+    struct sdt_candidate best = {.strategy = strategy, .placement = *w->placement}, next = best;
+    enum sdt_status status = measure(w, &rates, err);
     if (status == SDT_OK)
-        status = sdt_plan_predict(pipeline, request, count, &rates, &best, err);
+        status = sdt_plan_predict(w->pipeline, w->request, w->count, &rates, &best, err);
     for (int i = 0; status == SDT_OK && strategy->variant; i++) {
-        next.placement = *placement;
-        if (!strategy->variant(i, devices, &next.placement))
+        next.placement = *w->placement;
+        if (!strategy->variant(i, dit_devices(w), &next.placement))
             break;
-        next.placement.ulysses_degree = placement->ulysses_degree;
-        status = sdt_plan_predict(pipeline, request, count, &rates, &next, err);
+        next.placement.ulysses_degree = w->placement->ulysses_degree;
+        status = sdt_plan_predict(w->pipeline, w->request, w->count, &rates, &next, err);
         if (status == SDT_OK && sdt_candidate_compare(&next, &best) < 0)
             best = next;
     }
-    placement->chunk_heads = best.placement.chunk_heads;
+    w->placement->chunk_heads = best.placement.chunk_heads;
     return status;
 }
 
@@ -335,9 +344,73 @@ static enum sdt_status check_chunk(const char *chunk, struct sdt_error *err) {
     return SDT_OK;
 }
 
+/* The devices, their groups and what they compute in. */
+static enum sdt_status settle_devices(const struct wanted *w, struct sdt_error *err) {
+    struct app_placement *o = w->o;
+    enum sdt_status status = app_devices_read(o->devices, &o->machine, err);
+    if (status == SDT_OK)
+        status = read_groups(o, w->pipeline, w->request, w->placement, err);
+    if (status == SDT_OK && o->machine.count == 0)
+        app_devices_stand_ins(&o->machine, 1);
+    w->placement->precision = app_precision(o->dtype);
+    if (status == SDT_OK)
+        status = sdt__devices_check(app_devices_list(&o->machine), o->machine.count, NULL, err);
+    if (status == SDT_OK)
+        status = app_devices_shares(&o->machine, o->workers, o->speed, err);
+    return status;
+}
+
+/* --ulysses-degree and --ring-degree, as xDiT takes them. `strategy` is the one that was given, or
+ * NULL; degrees give one. */
+static enum sdt_status settle_degrees(const struct wanted *w, const struct sdt_strategy **strategy,
+                                      struct sdt_error *err) {
+    struct app_placement *o = w->o;
+    const int dit = dit_devices(w);
+    if (!o->ulysses_degree && !o->ring_degree)
+        return SDT_OK;
+    if (!*strategy)
+        *strategy = w->request->strategy = app_strategy_of_degrees();
+    if (!(*strategy)->degree)
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "--%s-degree does not go with --strategy %s; %s has a ring of Ulysses groups",
+            o->ring_degree ? "ring" : "ulysses", (*strategy)->name,
+            app_strategy_of_degrees()->name);
+    if (!o->ring_degree)
+        return SDT_OK;
+    int ulysses = o->ulysses_degree ? o->ulysses_degree : dit / o->ring_degree;
+    if (ulysses * o->ring_degree != dit)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "Ulysses degree %d x ring degree %d must be the %d devices that denoise",
+                        ulysses, o->ring_degree, dit);
+    o->ulysses_degree = ulysses;
+    return SDT_OK;
+}
+
+/* What stands whatever was chosen. */
+static enum sdt_status take_given(const struct wanted *w, struct sdt_error *err) {
+    const struct app_placement *o = w->o;
+    struct sdt_placement *p = w->placement;
+    if (given_chunk(o))
+        p->chunk_heads = given_chunk(o);
+    if (o->ulysses_degree)
+        p->ulysses_degree = o->ulysses_degree;
+    if (o->transport && !strcmp(o->transport, "nccl"))
+        p->transport = SDT_TRANSPORT_NCCL;
+    p->most_latents = o->max_latents;
+    p->vae_spill = o->vae_spill;
+    p->text_with_vae = o->text_group && !strcmp(o->text_group, "vae");
+    if (p->text_with_vae && !p->dit_devices)
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "--text-encoder-group vae needs two groups: --dit-devices and --vae-devices");
+    return SDT_OK;
+}
+
 enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline,
                           struct sdt_request *request, int count, bool table,
                           struct sdt_placement *placement, struct sdt_error *err) {
+    const struct wanted w = {o, pipeline, request, count, placement};
     const struct sdt_strategy *strategy = NULL;
     bool automatic = o->plan && !strcmp(o->plan, "auto");
     bool aco_automatic = o->aco && !strcmp(o->aco, "auto");
@@ -350,70 +423,30 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
     }
     enum sdt_status status = check_chunk(o->chunk_heads, err);
     if (status == SDT_OK)
-        status = app_devices_read(o->devices, &o->machine, err);
+        status = settle_devices(&w, err);
     if (status == SDT_OK)
-        status = read_groups(o, pipeline, request, placement, err);
-    if (status == SDT_OK && o->machine.count == 0)
-        app_devices_stand_ins(&o->machine, 1);
-    placement->precision = app_precision(o->dtype);
-    if (status == SDT_OK)
-        status = sdt__devices_check(app_devices_list(&o->machine), o->machine.count, NULL, err);
-    if (status == SDT_OK)
-        status = app_devices_shares(&o->machine, o->workers, o->speed, err);
+        status = settle_degrees(&w, &strategy, err);
+    if (status == SDT_OK && given_streams(o) == 2 && request->guidance_scale <= 1.0)
+        status = sdt_fail(err, SDT_ERROR_USAGE,
+                          "--streams 2: a guidance scale of %g takes one forward a step",
+                          request->guidance_scale);
     if (status != SDT_OK)
         return status;
-    int dit = placement->dit_devices ? placement->dit_devices : o->machine.count;
-    if ((o->ulysses_degree || o->ring_degree) && !strategy) /* as xDiT takes them */
-        strategy = request->strategy = app_strategy_of_degrees();
-    if ((o->ulysses_degree || o->ring_degree) && !strategy->degree)
-        return sdt_fail(
-            err, SDT_ERROR_USAGE,
-            "--%s-degree does not go with --strategy %s; %s has a ring of Ulysses groups",
-            o->ring_degree ? "ring" : "ulysses", strategy->name, app_strategy_of_degrees()->name);
-    if (given_streams(o) == 2 && request->guidance_scale <= 1.0)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "--streams 2: a guidance scale of %g takes one forward a step",
-                        request->guidance_scale);
-    if (o->ring_degree) {
-        int ulysses = o->ulysses_degree ? o->ulysses_degree : dit / o->ring_degree;
-        if (ulysses * o->ring_degree != dit)
-            return sdt_fail(
-                err, SDT_ERROR_USAGE,
-                "Ulysses degree %d x ring degree %d must be the %d devices that denoise", ulysses,
-                o->ring_degree, dit);
-        o->ulysses_degree = ulysses;
-    }
-    if (automatic || (aco_automatic && placement->dit_devices)) {
-        if (!automatic && !strategy)
-            strategy = request->strategy;
-        status = choose(o, pipeline, request, count, table, strategy, placement, err);
-        if (status != SDT_OK)
-            return status;
-    } else if (o->aco) {
+    if (automatic)
+        status = choose(&w, strategy, table, err);
+    else if (aco_automatic && placement->dit_devices)
+        status = choose(&w, strategy ? strategy : request->strategy, table, err);
+    else if (o->aco)
         placement->aco = !strcmp(o->aco, "static")    ? SDT_ACO_STATIC
                          : !strcmp(o->aco, "dynamic") ? SDT_ACO_DYNAMIC
                                                       : SDT_ACO_OFF;
-    }
-    if (given_chunk(o))
-        placement->chunk_heads = given_chunk(o);
-    if (o->ulysses_degree)
-        placement->ulysses_degree = o->ulysses_degree;
-    if (o->transport && !strcmp(o->transport, "nccl"))
-        placement->transport = SDT_TRANSPORT_NCCL;
-    if (!automatic)
+    if (status == SDT_OK && !automatic)
         placement->streams = given_streams(o);
-    placement->most_latents = o->max_latents;
-    placement->vae_spill = o->vae_spill;
-    placement->text_with_vae = o->text_group && !strcmp(o->text_group, "vae");
-    if (placement->text_with_vae && !placement->dit_devices)
-        return sdt_fail(
-            err, SDT_ERROR_USAGE,
-            "--text-encoder-group vae needs two groups: --dit-devices and --vae-devices");
-    if (!automatic && o->chunk_heads && !strcmp(o->chunk_heads, "auto"))
-        status = choose_chunks(o, pipeline, request, count, placement, err);
-    if (status != SDT_OK)
-        return status;
-    if (!automatic && o->streams && !strcmp(o->streams, "auto"))
-        return choose_streams(o, pipeline, request, count, placement, err);
-    return SDT_OK;
+    if (status == SDT_OK)
+        status = take_given(&w, err);
+    if (status == SDT_OK && !automatic && o->chunk_heads && !strcmp(o->chunk_heads, "auto"))
+        status = choose_chunks(&w, err);
+    if (status == SDT_OK && !automatic && o->streams && !strcmp(o->streams, "auto"))
+        status = choose_streams(&w, err);
+    return status;
 }

@@ -27,7 +27,8 @@ struct settings {
     struct app_devices devices;                                  /* with their speeds */
     int height, width, num_frames, text_keys, forwards, streams; /* 0: the model's */
     int chunk_heads, ulysses_degree, tile_rows, layers;
-    struct sdt_platform platform; /* from options; the file's where they are not given */
+    struct sdt_platform platform; /* the file's, but for what options say */
+    struct sdt_platform given;    /* by options */
     const struct sdt_strategy *strategy;
     struct sdt_model whole; /* of which `layers` layers are simulated */
     struct sdt_request request;
@@ -74,9 +75,77 @@ out:
 
 /* ---- options --------------------------------------------------------------------------------- */
 
+#define AT(field) APP_AT(struct settings, field)
+
+static char strategy_help[300]; /* filled before the table is read */
+
+static struct app_option options[] = {
+    APP_HEADING("What to simulate"),
+    APP_STRING_OPTION("model", "DIR|NAME", AT(model),
+                      "a checkpoint, of which only the config.json files are read, or a published "
+                      "size: wan-1.3b, wan-14b (default wan-1.3b)"),
+    APP_INT_OPTION("height", "N", AT(height), 1, 65536,
+                   "of the video, pixels (default: the model's)"),
+    APP_INT_OPTION("width", "N", AT(width), 1, 65536,
+                   "of the video, pixels (default: the model's)"),
+    APP_INT_OPTION("num-frames", "N", AT(num_frames), 1, 65536,
+                   "of the video (default: the model's)"),
+    APP_INT_OPTION("max-sequence-length", "N", AT(text_keys), 1, 4096,
+                   "tokens of the prompt (default: the model's)"),
+    APP_INT_OPTION("forwards", "N", AT(forwards), 1, 2,
+                   "of a step (default: the model's with guidance)"),
+    APP_INT_OPTION("layers", "K", AT(layers), 2, 1000,
+                   "simulate K layers and K/2, extend to all (default 4)"),
+    APP_HEADING("How it runs in parallel"),
+    APP_STRING_OPTION("strategy", "NAME", AT(strategy_name), strategy_help),
+    APP_INT_OPTION("chunk-heads", "N", AT(chunk_heads), 1, 1024,
+                   "heads of a chunk (default: the strategy's)"),
+    APP_INT_OPTION("ulysses-degree", "U", AT(ulysses_degree), 1, SDT_MAX_DEVICES,
+                   "usp: devices that share heads (default: all)"),
+    APP_INT_OPTION("streams", "N", AT(streams), 1, 2,
+                   "2: both forwards side by side, 1: one after the other (default 2)"),
+    APP_INT_OPTION("tile-rows", "N", AT(tile_rows), 1, 1 << 24,
+                   "tokens of a tile (default: a device's share)"),
+    APP_STRING_OPTION("scheduler", "NAME", AT(scheduler),
+                      "scheduling policy (default STARPU_SCHED, else pipedit)"),
+    APP_HEADING("The machine: a platform, and what differs from it"),
+    APP_STRING_OPTION("platform", "PATH", AT(platform_path),
+                      "platform.txt or its folder (default: that of platforms/nvswitch-8)"),
+    APP_INT_OPTION("devices", "N", AT(given.devices), 1, STARPU_MAXCUDADEVS, "GPUs"),
+    APP_DOUBLE_OPTION("gpu-gflops", "X", AT(given.gflops), 1e-3, 1e9, "GFLOP/s of a GPU, achieved"),
+    APP_DOUBLE_OPTION("attention-gflops", "X", AT(given.attention_gflops), 1e-3, 1e9,
+                      "the same in attention"),
+    APP_DOUBLE_OPTION("memory-gbps", "X", AT(given.memory_gbps), 1e-3, 1e9,
+                      "GB/s of a GPU's memory, achieved"),
+    APP_DOUBLE_OPTION("memory-gb", "X", AT(given.memory_gb), 1e-3, 1e6, "GB of a GPU's memory"),
+    APP_DOUBLE_OPTION("link-gbps", "X", AT(given.link_gbps), 1e-3, 1e6,
+                      "GB/s between a GPU and the switch, each direction"),
+    APP_DOUBLE_OPTION("link-latency-us", "X", AT(given.link_latency_us), 0, 1e6,
+                      "microseconds of a transfer's latency"),
+    APP_DOUBLE_OPTION("host-gbps", "X", AT(given.host_gbps), 1e-3, 1e6,
+                      "GB/s between the host and a GPU, each direction"),
+    APP_STRING_OPTION("device-speed", "LIST", AT(speed),
+                      "speeds of the GPUs beside the first one's, as 1,1,0.5 (default: all equal)"),
+    APP_CHOICE_OPTION("split", "speed|equal", AT(split),
+                      "tokens and heads in proportion to the speeds, or equally (default speed)"),
+    APP_HEADING("Output"),
+    APP_STRING_OPTION("trace", "FILE", AT(trace),
+                      "Chrome trace of all that was simulated: both numbers of layers, "
+                      "each with its first forward"),
+};
+
+static struct app_program program = {
+    .name = name_of_program,
+    .usage = "[--model DIR|NAME] [options]",
+    .summary = "Predicts the time of a denoising step on simulated GPUs. "
+               "No weight is read and nothing is computed.",
+    .options = options,
+    .count = sizeof options / sizeof options[0],
+};
+
 /* The platform's file, and what options say in its place. -1: go on, else the exit status. */
-static int read_platform(struct settings *s, const struct sdt_platform *given,
-                         const struct app_program *program, struct sdt_error *err) {
+static int read_platform(struct settings *s, struct sdt_error *err) {
+    const struct sdt_platform *given = &s->given;
     if (s->platform_path) {
         char path[4096];
         struct stat there;
@@ -96,11 +165,11 @@ static int read_platform(struct settings *s, const struct sdt_platform *given,
                   {"link-latency-us", given->link_latency_us, &s->platform.link_latency_us},
                   {"host-gbps", given->host_gbps, &s->platform.host_gbps}};
     for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
-        if (app_given(program, number[i].name))
+        if (app_given(&program, number[i].name))
             *number[i].to = number[i].from;
     if (given->devices)
         s->platform.devices = given->devices;
-    if (app_given(program, "gpu-gflops") && !app_given(program, "attention-gflops"))
+    if (app_given(&program, "gpu-gflops") && !app_given(&program, "attention-gflops"))
         s->platform.attention_gflops = 0.0; /* as gflops */
     if (s->platform.devices < 1 || s->platform.devices > STARPU_MAXCUDADEVS)
         return app_usage(name_of_program, "%d devices; 1 to %d are supported", s->platform.devices,
@@ -112,76 +181,6 @@ static int read_platform(struct settings *s, const struct sdt_platform *given,
 }
 
 static int parse(struct settings *s, int argc, char **argv, struct sdt_error *err) {
-    static char strategy_help[300];
-    struct sdt_platform given = {0};
-    app_strategy_help(strategy_help, sizeof strategy_help);
-    struct app_option options[] = {
-        APP_HEADING("What to simulate"),
-        APP_STRING_OPTION(
-            "model", "DIR|NAME", &s->model,
-            "a checkpoint, of which only the config.json files are read, or a published "
-            "size: wan-1.3b, wan-14b (default wan-1.3b)"),
-        APP_INT_OPTION("height", "N", &s->height, 1, 65536,
-                       "of the video, pixels (default: the model's)"),
-        APP_INT_OPTION("width", "N", &s->width, 1, 65536,
-                       "of the video, pixels (default: the model's)"),
-        APP_INT_OPTION("num-frames", "N", &s->num_frames, 1, 65536,
-                       "of the video (default: the model's)"),
-        APP_INT_OPTION("max-sequence-length", "N", &s->text_keys, 1, 4096,
-                       "tokens of the prompt (default: the model's)"),
-        APP_INT_OPTION("forwards", "N", &s->forwards, 1, 2,
-                       "of a step (default: the model's with guidance)"),
-        APP_INT_OPTION("layers", "K", &s->layers, 2, 1000,
-                       "simulate K layers and K/2, extend to all (default 4)"),
-        APP_HEADING("How it runs in parallel"),
-        APP_STRING_OPTION("strategy", "NAME", &s->strategy_name, strategy_help),
-        APP_INT_OPTION("chunk-heads", "N", &s->chunk_heads, 1, 1024,
-                       "heads of a chunk (default: the strategy's)"),
-        APP_INT_OPTION("ulysses-degree", "U", &s->ulysses_degree, 1, SDT_MAX_DEVICES,
-                       "usp: devices that share heads (default: all)"),
-        APP_INT_OPTION("streams", "N", &s->streams, 1, 2,
-                       "2: both forwards side by side, 1: one after the other (default 2)"),
-        APP_INT_OPTION("tile-rows", "N", &s->tile_rows, 1, 1 << 24,
-                       "tokens of a tile (default: a device's share)"),
-        APP_STRING_OPTION("scheduler", "NAME", &s->scheduler,
-                          "scheduling policy (default STARPU_SCHED, else pipedit)"),
-        APP_HEADING("The machine: a platform, and what differs from it"),
-        APP_STRING_OPTION("platform", "PATH", &s->platform_path,
-                          "platform.txt or its folder (default: that of platforms/nvswitch-8)"),
-        APP_INT_OPTION("devices", "N", &given.devices, 1, STARPU_MAXCUDADEVS, "GPUs"),
-        APP_DOUBLE_OPTION("gpu-gflops", "X", &given.gflops, 1e-3, 1e9,
-                          "GFLOP/s of a GPU, achieved"),
-        APP_DOUBLE_OPTION("attention-gflops", "X", &given.attention_gflops, 1e-3, 1e9,
-                          "the same in attention"),
-        APP_DOUBLE_OPTION("memory-gbps", "X", &given.memory_gbps, 1e-3, 1e9,
-                          "GB/s of a GPU's memory, achieved"),
-        APP_DOUBLE_OPTION("memory-gb", "X", &given.memory_gb, 1e-3, 1e6, "GB of a GPU's memory"),
-        APP_DOUBLE_OPTION("link-gbps", "X", &given.link_gbps, 1e-3, 1e6,
-                          "GB/s between a GPU and the switch, each direction"),
-        APP_DOUBLE_OPTION("link-latency-us", "X", &given.link_latency_us, 0, 1e6,
-                          "microseconds of a transfer's latency"),
-        APP_DOUBLE_OPTION("host-gbps", "X", &given.host_gbps, 1e-3, 1e6,
-                          "GB/s between the host and a GPU, each direction"),
-        APP_STRING_OPTION(
-            "device-speed", "LIST", &s->speed,
-            "speeds of the GPUs beside the first one's, as 1,1,0.5 (default: all equal)"),
-        APP_CHOICE_OPTION(
-            "split", "speed|equal", &s->split,
-            "tokens and heads in proportion to the speeds, or equally (default speed)"),
-        APP_HEADING("Output"),
-        APP_STRING_OPTION("trace", "FILE", &s->trace,
-                          "Chrome trace of all that was simulated: both numbers of layers, "
-                          "each with its first forward"),
-    };
-    struct app_program program = {
-        .name = name_of_program,
-        .usage = "[--model DIR|NAME] [options]",
-        .summary = "Predicts the time of a denoising step on simulated GPUs. "
-                   "No weight is read and nothing is computed.",
-        .options = options,
-        .count = sizeof options / sizeof options[0],
-    };
-
     *s = (struct settings){.model = "wan-1.3b",
                            .streams = 2,
                            .layers = 4,
@@ -193,11 +192,13 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
                                         .link_gbps = 400.0,
                                         .link_latency_us = 5.0,
                                         .host_gbps = 50.0}};
+    program.settings = s;
+    app_strategy_help(strategy_help, sizeof strategy_help);
     int code = app_parse(&program, argc, argv);
     if (code >= 0)
         return code;
     err->status = SDT_OK;
-    code = read_platform(s, &given, &program, err);
+    code = read_platform(s, err);
     if (code >= 0)
         return code;
     const struct app_idle idle[] = {
@@ -458,13 +459,13 @@ int main(int argc, char **argv) {
     int code = parse(&s, argc, argv, &err);
     if (code >= 0)
         return code;
-    struct sdt_machine_options options = {.devices = s.platform.devices,
-                                          .workers_per_device = 1,
-                                          .device_speed =
-                                              s.devices.has_speed ? s.devices.speed : NULL,
-                                          .scheduler = s.scheduler,
-                                          .keep_records = s.trace != NULL};
-    enum sdt_status status = sdt_machine_open(&options, &machine, &err);
+    struct sdt_machine_options wanted = {.devices = s.platform.devices,
+                                         .workers_per_device = 1,
+                                         .device_speed =
+                                             s.devices.has_speed ? s.devices.speed : NULL,
+                                         .scheduler = s.scheduler,
+                                         .keep_records = s.trace != NULL};
+    enum sdt_status status = sdt_machine_open(&wanted, &machine, &err);
     if (status != SDT_OK)
         return app_report(name_of_program, &err);
     sdt_simulation_rates(machine, &s.platform);

@@ -162,12 +162,10 @@ static const struct {
     int devices, workers[2];
     bool equal;
     const char *name;
-} machines[] = {{1, {1}, false, "1 device,  1 worker"},
-                {1, {2}, false, "1 device,  2 workers"},
-                {2, {1, 1}, false, "2 devices, 1 worker each"},
-                {1, {3}, false, "1 device,  3 workers"},
-                {2, {2, 1}, false, "2 + 1 workers, by speed"},
-                {2, {2, 1}, true, "2 + 1 workers, equally"}};
+} machines[] = {
+    {1, {1}, false, "1 device,  1 worker"},         {1, {2}, false, "1 device,  2 workers"},
+    {2, {1, 1}, false, "2 devices, 1 worker each"}, {1, {3}, false, "1 device,  3 workers"},
+    {2, {2, 1}, false, "2 + 1 workers, by speed"},  {2, {2, 1}, true, "2 + 1 workers, equally"}};
 enum { MACHINES = sizeof machines / sizeof machines[0], UNEQUAL = 3 };
 
 /* Of one forward. */
@@ -224,90 +222,104 @@ static enum sdt_status one_and_two_workers(const struct settings *s, bool *same,
 
 /* ---- command --------------------------------------------------------------------------------- */
 
-int app_bench_runtime(int argc, char **argv) {
-    struct settings s = {.repeats = 3,
-                         .layers = 2,
-                         .heads = 12,
-                         .head_dim = 128,
-                         .ffn = 8960,
-                         .text_dim = 512,
-                         .text_rows = 64,
-                         .frames = 4,
-                         .height = 64,
-                         .width = 64};
-    struct app_bench_models models = {0};
-    struct app_option options[] = {
-        APP_INT_OPTION("repeats", "N", &s.repeats, 1, 1000, "measurements of each (default 3)"),
-        APP_HEADING("A model of real size with random weights, on any devices"),
-        APP_CHOICE_OPTION("case", APP_BENCH_CASES, &models.name,
-                          "a block of Wan 2.1 14B at 11 and 40 thousand tokens, a step of 1.3B and "
-                          "a decode at 480x832x81, all four; a decode of one frame of 240x416; two "
-                          "layers of the text encoder; or something small"),
-        APP_STRING_OPTION("devices", "N|LIST", &models.devices, APP_DEVICES_HELP),
-        APP_CHOICE_OPTION("dtype", APP_DTYPES, &models.dtype, APP_DTYPE_HELP),
-        APP_STRING_OPTION("strategy", "NAME", &models.strategy,
-                          "how devices share the sequence: as in stardit-generate (default "
-                          "ulysses); without --case pipesp or ulysses (default pipesp)"),
-        APP_STRING_OPTION("scheduler", "NAME", &models.scheduler,
-                          "StarPU policy (default STARPU_SCHED, else pipedit)"),
-        APP_STRING_OPTION("workers-per-device", "W|LIST", &models.workers, APP_WORKERS_HELP),
-        APP_STRING_OPTION("device-speed", "LIST", &models.speed, APP_SPEED_HELP),
-        APP_HEADING("Without --case: two workers against one, on one CPU device and on two"),
-        APP_INT_OPTION("layers", "N", &s.layers, 1, 1000, "of the transformer (default 2)"),
-        APP_INT_OPTION("heads", "N", &s.heads, 1, 1024, "attention heads (default 12)"),
-        APP_INT_OPTION("head-dim", "N", &s.head_dim, 6, 1024,
-                       "numbers per head, even (default 128)"),
-        APP_INT_OPTION("ffn", "N", &s.ffn, 1, 1048576, "width of the feed-forward (default 8960)"),
-        APP_INT_OPTION("latent-frames", "N", &s.frames, 1, 100000, "of the latent (default 4)"),
-        APP_INT_OPTION("latent-height", "N", &s.height, 2, 100000,
-                       "of the latent, even (default 64)"),
-        APP_INT_OPTION("latent-width", "N", &s.width, 2, 100000,
-                       "of the latent, even (default 64)"),
-    };
-    struct app_program program = {
-        .name = name_of_program,
-        .usage = "[options]",
-        .summary =
-            "Prints how much faster a denoise step is with two workers than with one: on one "
-            "device, and on two devices that share the sequence; or with --case how long steps "
-            "and decodes of real size take (random weights).",
-        .options = options,
-        .count = sizeof options / sizeof options[0],
-    };
-    struct sdt_error err;
-    enum sdt_status status = SDT_OK;
-    bool same = true;
+struct command {
+    struct settings step;
+    struct app_bench_models models;
+};
+#define AT(field) APP_AT(struct command, field)
 
-    int code = app_parse(&program, argc, argv);
-    if (code >= 0)
-        return code;
-    models.repeats = s.repeats;
-    if (!models.name &&
-        (models.devices || models.dtype || models.scheduler || models.workers || models.speed))
-        return app_usage(program.name, "--devices, --dtype, --scheduler, --workers-per-device and "
-                                       "--device-speed go with --case");
+static struct app_option options[] = {
+    APP_INT_OPTION("repeats", "N", AT(step.repeats), 1, 1000, "measurements of each (default 3)"),
+    APP_HEADING("A model of real size with random weights, on any devices"),
+    APP_CHOICE_OPTION("case", APP_BENCH_CASES, AT(models.name),
+                      "a block of Wan 2.1 14B at 11 and 40 thousand tokens, a step of 1.3B and "
+                      "a decode at 480x832x81, all four; a decode of one frame of 240x416; two "
+                      "layers of the text encoder; or something small"),
+    APP_STRING_OPTION("devices", "N|LIST", AT(models.devices), APP_DEVICES_HELP),
+    APP_CHOICE_OPTION("dtype", APP_DTYPES, AT(models.dtype), APP_DTYPE_HELP),
+    APP_STRING_OPTION("strategy", "NAME", AT(models.strategy),
+                      "how devices share the sequence: as in stardit-generate (default "
+                      "ulysses); without --case pipesp or ulysses (default pipesp)"),
+    APP_STRING_OPTION("scheduler", "NAME", AT(models.scheduler),
+                      "StarPU policy (default STARPU_SCHED, else pipedit)"),
+    APP_STRING_OPTION("workers-per-device", "W|LIST", AT(models.workers), APP_WORKERS_HELP),
+    APP_STRING_OPTION("device-speed", "LIST", AT(models.speed), APP_SPEED_HELP),
+    APP_HEADING("Without --case: two workers against one, on one CPU device and on two"),
+    APP_INT_OPTION("layers", "N", AT(step.layers), 1, 1000, "of the transformer (default 2)"),
+    APP_INT_OPTION("heads", "N", AT(step.heads), 1, 1024, "attention heads (default 12)"),
+    APP_INT_OPTION("head-dim", "N", AT(step.head_dim), 6, 1024,
+                   "numbers per head, even (default 128)"),
+    APP_INT_OPTION("ffn", "N", AT(step.ffn), 1, 1048576,
+                   "width of the feed-forward (default 8960)"),
+    APP_INT_OPTION("latent-frames", "N", AT(step.frames), 1, 100000, "of the latent (default 4)"),
+    APP_INT_OPTION("latent-height", "N", AT(step.height), 2, 100000,
+                   "of the latent, even (default 64)"),
+    APP_INT_OPTION("latent-width", "N", AT(step.width), 2, 100000,
+                   "of the latent, even (default 64)"),
+};
+
+static struct app_program program = {
+    .name = name_of_program,
+    .usage = "[options]",
+    .summary = "Prints how much faster a denoise step is with two workers than with one: on one "
+               "device, and on two devices that share the sequence; or with --case how long steps "
+               "and decodes of real size take (random weights).",
+    .options = options,
+    .count = sizeof options / sizeof options[0],
+};
+
+/* With --case. */
+static int measure_case(struct app_bench_models *models) {
     static const char *const without[] = {"layers",        "heads",         "head-dim",    "ffn",
                                           "latent-frames", "latent-height", "latent-width"};
-    for (size_t i = 0; models.name && i < sizeof without / sizeof without[0]; i++)
+    struct sdt_error err;
+    for (size_t i = 0; i < sizeof without / sizeof without[0]; i++)
         if (app_given(&program, without[i]))
             return app_usage(program.name, "--%s does not go with --case", without[i]);
-    if (models.name) {
-        status = app_bench_models(&models, &err);
-        if (status == SDT_ERROR_STALLED)
-            _exit(app_report(program.name, &err)); /* StarPU cannot be stopped any more */
-        return status == SDT_OK ? fflush(stdout) || ferror(stdout) : app_report(program.name, &err);
-    }
-    if (s.head_dim % 2 || s.height % 2 || s.width % 2)
+    enum sdt_status status = app_bench_models(models, &err);
+    if (status == SDT_ERROR_STALLED)
+        _exit(app_report(program.name, &err)); /* StarPU cannot be stopped any more */
+    return status == SDT_OK ? fflush(stdout) || ferror(stdout) : app_report(program.name, &err);
+}
+
+/* Without. */
+static int measure_workers(struct settings *s, const char *strategy) {
+    struct sdt_error err;
+    bool same = true;
+    if (s->head_dim % 2 || s->height % 2 || s->width % 2)
         return app_usage(program.name,
                          "--head-dim, --latent-height and --latent-width must be even");
-    s.strategy = sdt_strategy_find(models.strategy ? models.strategy : "pipesp");
-    if (!s.strategy || !s.strategy->exact)
-        return app_usage(program.name, "--strategy %s: pipesp and ulysses work here",
-                         models.strategy);
-    status = one_and_two_workers(&s, &same, &err);
-    if (status != SDT_OK)
+    s->strategy = sdt_strategy_find(strategy ? strategy : "pipesp");
+    if (!s->strategy || !s->strategy->exact)
+        return app_usage(program.name, "--strategy %s: pipesp and ulysses work here", strategy);
+    if (one_and_two_workers(s, &same, &err) != SDT_OK)
         return app_report(program.name, &err);
     if (fflush(stdout) || ferror(stdout))
         return 1;
     return same ? 0 : 1;
+}
+
+int app_bench_runtime(int argc, char **argv) {
+    struct command command = {.step = {.repeats = 3,
+                                       .layers = 2,
+                                       .heads = 12,
+                                       .head_dim = 128,
+                                       .ffn = 8960,
+                                       .text_dim = 512,
+                                       .text_rows = 64,
+                                       .frames = 4,
+                                       .height = 64,
+                                       .width = 64}};
+    struct app_bench_models *models = &command.models;
+
+    program.settings = &command;
+    int code = app_parse(&program, argc, argv);
+    if (code >= 0)
+        return code;
+    models->repeats = command.step.repeats;
+    if (!models->name &&
+        (models->devices || models->dtype || models->scheduler || models->workers || models->speed))
+        return app_usage(program.name, "--devices, --dtype, --scheduler, --workers-per-device and "
+                                       "--device-speed go with --case");
+    return models->name ? measure_case(models) : measure_workers(&command.step, models->strategy);
 }
