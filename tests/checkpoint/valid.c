@@ -58,8 +58,19 @@ static bool has_shape(const struct sdt_stored *tensor, int rank, const int64_t *
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
-/* One value in each dtype; the U8 in front leaves all others at odd addresses. */
-static void test_dtypes(void) {
+/* A file with values of each dtype; the U8 in front leaves all others at odd addresses. */
+static const uint16_t dtype_halves[] = {0x3c00, 0xc000, 0x0001, 0x7c00, 0x3555};
+static const float half_values[] = {1, -2, 0x1p-24f, INFINITY, 0x1.554p-2f};
+static const uint16_t dtype_brains[] = {0x3f80, 0xc0a0};
+static const float brain_values[] = {1, -5};
+static const float singles[] = {1.5f, -0x1p-140f};
+static const double dtype_double = 0.1;
+static const float double_value = 0.1f;
+static const int64_t dtype_long = -((int64_t)1 << 40);
+static const int32_t dtype_int = -7;
+static const float dtype_scalar = 3.25f;
+
+static void write_dtypes(const char *name) {
     static const char header[] =
         "{\"__metadata__\":{\"format\":\"pt\",\"\":\"\"},"
         "\"u8\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},"
@@ -72,100 +83,77 @@ static void test_dtypes(void) {
         "\"scalar\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[45,49]},"
         "\"empty\":{\"dtype\":\"F32\",\"shape\":[4,0,9223372036854775807],"
         "\"data_offsets\":[49,49]}}   ";
-    static const char *const order[] = {"bf16", "empty", "f16",    "f32", "f64",
-                                        "i32",  "i64",   "scalar", "u8"};
-    static const uint16_t halves[] = {0x3c00, 0xc000, 0x0001, 0x7c00, 0x3555};
-    static const float half_values[] = {1, -2, 0x1p-24f, INFINITY, 0x1.554p-2f};
-    static const uint16_t brains[] = {0x3f80, 0xc0a0};
-    static const float singles[] = {1.5f, -0x1p-140f};
     const uint64_t length = sizeof header - 1;
-    const double number = 0.1;
-    const int64_t big = -((int64_t)1 << 40);
-    const int32_t minus = -7;
-    const float pi = 3.25f;
     unsigned char bytes[sizeof length + sizeof header - 1 + 49], *next = bytes;
-    struct sdt_safetensors *file;
-    struct sdt_error err = {0};
-    const struct sdt_stored *tensor;
-    float *values;
 
     next = mempcpy(next, &length, sizeof length);
     next = mempcpy(next, header, length);
     next = mempcpy(next, "\1\2\377", 3);
     next = mempcpy(next, singles, sizeof singles);
-    next = mempcpy(next, halves, sizeof halves);
-    next = mempcpy(next, brains, sizeof brains);
-    next = mempcpy(next, &number, sizeof number);
-    next = mempcpy(next, &big, sizeof big);
-    next = mempcpy(next, &minus, sizeof minus);
-    next = mempcpy(next, &pi, sizeof pi);
+    next = mempcpy(next, dtype_halves, sizeof dtype_halves);
+    next = mempcpy(next, dtype_brains, sizeof dtype_brains);
+    next = mempcpy(next, &dtype_double, sizeof dtype_double);
+    next = mempcpy(next, &dtype_long, sizeof dtype_long);
+    next = mempcpy(next, &dtype_int, sizeof dtype_int);
+    next = mempcpy(next, &dtype_scalar, sizeof dtype_scalar);
     CHECK(next == bytes + sizeof bytes, "the test's own file is wrong");
-    write_bytes("d.safetensors", bytes, sizeof bytes);
+    write_bytes(name, bytes, sizeof bytes);
+}
 
-    file = open_tensors("d.safetensors");
+/* In the order of their names. */
+static const struct {
+    const char *name, *dtype;
+    int rank;
+    int64_t shape[3];
+    const float *floats; /* what it gives as floats; NULL: it is of integers, which it does not */
+    const void *bytes;   /* else its bytes */
+    size_t size;
+} dtypes[] = {
+    {"bf16", "BF16", 2, {2, 1}, brain_values, NULL, 4},
+    {"empty", "F32", 3, {4, 0, INT64_MAX}, singles, NULL, 0},
+    {"f16", "F16", 2, {1, 5}, half_values, NULL, 10},
+    {"f32", "F32", 1, {2}, singles, NULL, 8},
+    {"f64", "F64", 1, {1}, &double_value, NULL, 8},
+    {"i32", "I32", 1, {1}, NULL, &dtype_int, 4},
+    {"i64", "I64", 1, {1}, NULL, &dtype_long, 8},
+    {"scalar", "F32", 0, {0}, &dtype_scalar, NULL, 4},
+    {"u8", "U8", 1, {3}, NULL, "\1\2\377", 3},
+};
+
+static void test_dtypes(void) {
+    const size_t count = sizeof dtypes / sizeof *dtypes;
+    struct sdt_error err = {0};
+    write_dtypes("d.safetensors");
+    struct sdt_safetensors *file = open_tensors("d.safetensors");
+
     CHECK(strcmp(sdt_safetensors_path(file), path_of("d.safetensors")) == 0, "path");
-    CHECK(sdt_safetensors_count(file) == 9, "%zu tensors", sdt_safetensors_count(file));
-    for (size_t i = 0; i < 9; i++) {
-        tensor = sdt_safetensors_at(file, i);
-        CHECK(tensor && strcmp(tensor->name, order[i]) == 0, "tensor %zu", i);
-        CHECK(sdt_safetensors_find(file, order[i]) == tensor, "%s", order[i]);
-    }
-    CHECK(!sdt_safetensors_at(file, 9), "a tenth tensor");
+    CHECK(sdt_safetensors_count(file) == count, "%zu tensors", sdt_safetensors_count(file));
+    CHECK(!sdt_safetensors_at(file, count), "a tenth tensor");
     CHECK(!sdt_safetensors_find(file, "__metadata__"), "metadata is no tensor");
     CHECK(!sdt_safetensors_find(file, ""), "no such tensor");
-
-    tensor = sdt_safetensors_find(file, "f32");
-    CHECK(has_shape(tensor, 1, (int64_t[]){2}) && tensor->bytes == 8, "f32");
-    CHECK(sdt_stored_floats(tensor, &values, &err) == SDT_OK, "%s", err.message);
-    CHECK(memcmp(values, singles, sizeof singles) == 0, "f32 %g %g", values[0], values[1]);
-    free(values);
-
-    tensor = sdt_safetensors_find(file, "f16");
-    CHECK(has_shape(tensor, 2, (int64_t[]){1, 5}) && tensor->count == 5, "f16");
-    CHECK(sdt_stored_floats(tensor, &values, &err) == SDT_OK, "%s", err.message);
-    CHECK(memcmp(values, half_values, sizeof half_values) == 0, "f16 %g %g %g %g %g", values[0],
-          values[1], values[2], values[3], values[4]);
-    free(values);
-
-    tensor = sdt_safetensors_find(file, "bf16");
-    CHECK(has_shape(tensor, 2, (int64_t[]){2, 1}), "bf16");
-    CHECK(sdt_stored_floats(tensor, &values, &err) == SDT_OK, "%s", err.message);
-    CHECK(values[0] == 1 && values[1] == -5, "bf16 %g %g", values[0], values[1]);
-    free(values);
-
-    tensor = sdt_safetensors_find(file, "f64");
-    CHECK(sdt_stored_floats(tensor, &values, &err) == SDT_OK, "%s", err.message);
-    CHECK(values[0] == 0.1f, "f64 %g", values[0]);
-    free(values);
-
-    tensor = sdt_safetensors_find(file, "scalar");
-    CHECK(has_shape(tensor, 0, NULL) && tensor->count == 1 && tensor->bytes == 4, "scalar");
-    CHECK(sdt_stored_floats(tensor, &values, &err) == SDT_OK, "%s", err.message);
-    CHECK(values[0] == pi, "scalar %g", values[0]);
-    free(values);
-
-    tensor = sdt_safetensors_find(file, "empty");
-    CHECK(has_shape(tensor, 3, (int64_t[]){4, 0, INT64_MAX}) && tensor->count == 0, "empty");
-    CHECK(sdt_stored_floats(tensor, &values, &err) == SDT_OK && values, "%s", err.message);
-    free(values);
-    sdt_stored_release(tensor);
-
-    for (int i = 0; i < 3; i++) {
-        static const char *const names[] = {"i64", "i32", "u8"}, *const dtypes[] = {"I64", "I32",
-                                                                                    "U8"};
-        char words[60];
-        tensor = sdt_safetensors_find(file, names[i]);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = dtypes[i].name;
+        const struct sdt_stored *tensor = sdt_safetensors_at(file, i);
+        float *values;
+        CHECK(tensor && strcmp(tensor->name, name) == 0, "tensor %zu", i);
+        CHECK(sdt_safetensors_find(file, name) == tensor, "%s", name);
+        CHECK(has_shape(tensor, dtypes[i].rank, dtypes[i].shape), "%s: shape", name);
+        CHECK(tensor->bytes == dtypes[i].size, "%s: %zu bytes", name, tensor->bytes);
         const enum sdt_status status = sdt_stored_floats(tensor, &values, &err);
-        snprintf(words, sizeof words, "tensor '%s'|dtype %s", names[i], dtypes[i]);
-        message_fits("integers as floats", status, &err, SDT_ERROR_UNSUPPORTED, words);
-        CHECK(!values, "a pointer is returned");
+        if (dtypes[i].floats) {
+            CHECK(status == SDT_OK && values, "%s: %s", name, err.message);
+            CHECK(memcmp(values, dtypes[i].floats, tensor->count * sizeof *values) == 0,
+                  "%s: from %g on", name, values[0]);
+            free(values);
+        } else {
+            char words[60];
+            snprintf(words, sizeof words, "tensor '%s'|dtype %s", name, dtypes[i].dtype);
+            message_fits("integers as floats", status, &err, SDT_ERROR_UNSUPPORTED, words);
+            CHECK(!values, "%s: a pointer is returned", name);
+            CHECK(memcmp(tensor->data, dtypes[i].bytes, tensor->bytes) == 0, "%s", name);
+        }
     }
-    tensor = sdt_safetensors_find(file, "i64");
-    CHECK(memcmp(tensor->data, &big, sizeof big) == 0, "i64");
-    tensor = sdt_safetensors_find(file, "i32");
-    CHECK(memcmp(tensor->data, &minus, sizeof minus) == 0, "i32");
-    tensor = sdt_safetensors_find(file, "u8");
-    CHECK(memcmp(tensor->data, "\1\2\377", 3) == 0, "u8");
+    sdt_stored_release(sdt_safetensors_find(file, "empty"));
     sdt_safetensors_close(file);
     CHECK(!folder_is_mapped(), "closing leaves a mapping");
 }

@@ -68,14 +68,8 @@ static char *locate(char *bytes, size_t size, const void *needle, size_t length)
     return at;
 }
 
-static void models(void) {
-    static const char *const trainer_bpe = "\x12\x02\x18\x02";
-    size_t size;
-    char *good = read_bytes(source_path("tests/golden/tokenizer/spiece.model"), &size);
-    char *bytes = malloc(size + 64);
-
-    if (!bytes)
-        exit(99);
+/* Models of a few bytes, written by hand. */
+static void short_models(void) {
     clear();
     expect("an empty folder", SDT_ERROR_MISSING, "neither spiece.model nor tokenizer.json");
     model_is("", 0);
@@ -98,6 +92,11 @@ static void models(void) {
              "a\x18\x09",
              7);
     expect("a type that does not exist", SDT_ERROR_FORMAT, "unknown type 9");
+}
+
+/* The golden model with other parts. */
+static void other_parts(const char *good, size_t size, char *bytes /* [size + 64] */) {
+    static const char *const trainer_bpe = "\x12\x02\x18\x02";
 
     /* A second trainer part overrides the first. */
     memcpy(bytes, good, size);
@@ -110,17 +109,23 @@ static void models(void) {
     memcpy(locate(bytes, size, "\x0a\x04</s>", 6), "\x0a\x04<pa>", 6);
     model_is(bytes, size);
     expect("no </s>", SDT_ERROR_UNSUPPORTED, "no </s>");
+}
 
-    /* The character map: the trie's length, its first unit, its last target text. */
+/* Where the character map begins, and its length. */
+static size_t find_map(char *good, size_t size, size_t *length) {
     char *map = locate(good, size, "nmt_nfkc\x12", 9) + 9;
-    size_t length = 0;
+    *length = 0;
     for (int shift = 0;; shift += 7) {
         const unsigned char byte = (unsigned char)*map++;
-        length |= (size_t)(byte & 0x7f) << shift;
+        *length |= (size_t)(byte & 0x7f) << shift;
         if (!(byte & 0x80))
-            break;
+            return (size_t)(map - good);
     }
-    const size_t at = (size_t)(map - good);
+}
+
+/* The map: the trie's length, its first unit, its last target text. */
+static void character_maps(const char *good, size_t size, size_t at, size_t length,
+                           char *bytes /* [size] */) {
     memcpy(bytes, good, size);
     memcpy(bytes + at, "\xff\xff\xff\x7f", 4);
     model_is(bytes, size);
@@ -136,13 +141,17 @@ static void models(void) {
     bytes[at + length - 1] = 'x';
     model_is(bytes, size);
     expect("a target text without end", SDT_ERROR_FORMAT, "has no end");
+}
 
+/* The golden model cut off, and with bytes changed anywhere or in the map, at places that a fixed
+ * generator picks. */
+static void damaged_models(const char *good, size_t size, size_t at, size_t length,
+                           char *bytes /* [size] */) {
     for (size_t cut = 1; cut < size; cut += cut < 64 ? 1 : size / 60) {
         struct sdt_error err;
         model_is(good, cut);
         try_folder("cut off", &err);
     }
-    /* One or more bytes changed anywhere, at places that a fixed generator picks. */
     uint32_t random = 12345;
     for (int round = 0; round < 300; round++) {
         struct sdt_error err;
@@ -156,6 +165,20 @@ static void models(void) {
         model_is(bytes, size);
         try_folder("changed", &err);
     }
+}
+
+static void models(void) {
+    size_t size, length;
+    char *good = read_bytes(source_path("tests/golden/tokenizer/spiece.model"), &size);
+    char *bytes = malloc(size + 64);
+
+    if (!bytes)
+        exit(99);
+    const size_t at = find_map(good, size, &length);
+    short_models();
+    other_parts(good, size, bytes);
+    character_maps(good, size, at, length, bytes);
+    damaged_models(good, size, at, length, bytes);
     free(bytes);
     free(good);
 }
