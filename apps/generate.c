@@ -106,6 +106,17 @@ static char *latent_path(const char *output, bool beside) {
 
 /* ---- statistics ------------------------------------------------------------------------------ */
 
+/* What is to be done, and how. */
+struct work {
+    const struct app_settings *s;
+    struct sdt_pipeline *pipeline;
+    const struct sdt_request *requests; /* [count] */
+    const struct app_recipe *recipes;   /* [count] */
+    int count;
+    const struct sdt_placement *placement;
+    const struct sdt_plan *plan; /* of the first request */
+};
+
 static json_t *plan_object(const struct sdt_plan *plan) {
     json_t *bytes = json_array();
     for (int d = 0; d < plan->devices; d++)
@@ -157,14 +168,15 @@ static json_t *placement_object(const struct sdt_placement *p, int streams) {
                      p->ulysses_degree, "streams", streams);
 }
 
-static enum sdt_status write_stats(const struct app_settings *s, const struct sdt_request *request,
-                                   const struct sdt_plan *plan,
-                                   const struct sdt_placement *placement,
-                                   const struct outcome *outcome, int count,
+static enum sdt_status write_stats(const struct work *w,
+                                   const struct outcome *outcome /* [w->count] */,
                                    struct sdt_machine *machine, double total_seconds,
                                    struct sdt_error *err) {
+    const struct app_settings *s = w->s;
+    const struct sdt_request *request = &w->requests[0];
+    const struct sdt_plan *plan = w->plan;
     struct outcome sum = {.prompt_tokens = outcome[0].prompt_tokens};
-    for (int r = 0; r < count; r++) {
+    for (int r = 0; r < w->count; r++) {
         sum.text_seconds += outcome[r].text_seconds;
         sum.denoise_seconds += outcome[r].denoise_seconds;
         sum.decode_seconds += outcome[r].decode_seconds;
@@ -186,14 +198,14 @@ static enum sdt_status write_stats(const struct app_settings *s, const struct sd
                         json_string(request->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc"));
     json_object_set_new(stats, "prompt_tokens", json_integer(sum.prompt_tokens));
     json_object_set_new(stats, "strategy", json_string(sdt_strategy_name(request->strategy)));
-    json_object_set_new(stats, "placement", placement_object(placement, plan->streams));
-    json_object_set_new(stats, "requests", requests_array(outcome, count));
+    json_object_set_new(stats, "placement", placement_object(w->placement, plan->streams));
+    json_object_set_new(stats, "requests", requests_array(outcome, w->count));
     json_object_set_new(stats, "plan", plan_object(plan));
     json_object_set_new(stats, "seconds",
                         json_pack("{s:f, s:f, s:f, s:f, s:f}", "text", sum.text_seconds, "denoise",
                                   sum.denoise_seconds, "decode", sum.decode_seconds, "write",
                                   sum.write_seconds, "total", total_seconds));
-    app_stats_planned_kinds(stats, plan, placement->text_with_vae);
+    app_stats_planned_kinds(stats, plan, w->placement->text_with_vae);
     app_stats_machine(stats, machine, plan->device_tiles, plan->device_heads);
     sdt_machine_traffic(machine, bytes);
     app_stats_moved(stats, bytes, sdt_machine_collective_bytes(machine),
@@ -233,13 +245,9 @@ static enum sdt_status write_video(const struct app_settings *s, const char *out
 
 /* What deliver() needs; results arrive from several threads, one call a request. */
 struct delivery {
-    const struct app_settings *s;
-    const struct sdt_request *requests;
-    int count;
+    const struct work *work;
     char **output, **save_latent, **sheet; /* [count] */
     char **state;                          /* [count]; NULL: no states are kept on the way */
-    const struct app_recipe *recipe;       /* [count] */
-    const struct sdt_plan *plan;
     atomic_bool warned;
     struct outcome *outcome; /* [count] */
     struct app_progress *progress;
@@ -247,11 +255,11 @@ struct delivery {
 
 static void write_state(const struct delivery *d, int r, const char *path,
                         const struct sdt_solver_state *state, struct sdt_error *err) {
-    const int64_t shape[] = {d->plan->channels, d->plan->frames, d->plan->latent_height,
-                             d->plan->latent_width};
+    const struct sdt_plan *plan = d->work->plan;
+    const int64_t shape[] = {plan->channels, plan->frames, plan->latent_height, plan->latent_width};
     *err = (struct sdt_error){0};
     if (path)
-        app_state_write(path, &d->recipe[r], shape, state, err);
+        app_state_write(path, &d->work->recipes[r], shape, state, err);
     else
         sdt_fail(err, SDT_ERROR_MEMORY, "no memory for its name");
 }
@@ -274,7 +282,7 @@ static void keep_latent(const struct delivery *d, int r, enum sdt_status status,
                         const struct sdt_result *result) {
     const struct sdt_solver_state state = {result->steps_done, result->latent, result->x_last,
                                            result->m0, result->m1};
-    const int steps = d->requests[r].steps;
+    const int steps = d->work->requests[r].steps;
     const bool finished = result->steps_done == steps, whole = finished || result->m1;
     /* From NaN or infinity nothing goes on: a state before them is worth more. */
     const bool replace = d->state && whole && status != SDT_ERROR_NOT_FINITE;
@@ -314,8 +322,8 @@ static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_e
     if (status != SDT_OK)
         err = *error;
     else
-        status = write_video(d->s, d->output[r], d->sheet ? d->sheet[r] : NULL, &d->requests[r],
-                             result, &err);
+        status = write_video(d->work->s, d->output[r], d->sheet ? d->sheet[r] : NULL,
+                             &d->work->requests[r], result, &err);
     *outcome = (struct outcome){status,
                                 result->prompt_tokens,
                                 result->steps_done,
@@ -327,16 +335,16 @@ static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_e
     if (status == SDT_OK) {
         if (d->state)
             unlink(d->state[r]);
-        if (!d->s->quiet)
+        if (!d->work->s->quiet)
             fprintf(stderr,
                     "%s: %s: %d frame%s of %dx%d, seed %llu (text %.1f s, denoise %.1f s, decode "
                     "%.1f s)\n",
                     name_of_program, d->output[r], result->frames, result->frames == 1 ? "" : "s",
-                    result->width, result->height, (unsigned long long)d->requests[r].seed,
+                    result->width, result->height, (unsigned long long)d->work->requests[r].seed,
                     result->text_seconds, result->denoise_seconds, result->decode_seconds);
         return;
     }
-    if (d->count > 1)
+    if (d->work->count > 1)
         fprintf(stderr, "%s: %s is not written: %s\n", name_of_program, d->output[r], err.message);
     else
         app_report(name_of_program, &err);
@@ -410,12 +418,7 @@ static void tell_idle(const struct app_settings *s, const struct sdt_request *re
 
 /* What is said when work begins, and then how far it is. */
 struct news {
-    const struct app_settings *s;
-    struct sdt_pipeline *pipeline;
-    const struct sdt_request *requests;
-    int count;
-    const struct sdt_placement *placement;
-    const struct sdt_plan *plan;
+    const struct work *work;
     struct app_progress *progress;
 };
 
@@ -425,13 +428,13 @@ static pthread_once_t begun = PTHREAD_ONCE_INIT;
 
 /* The first line: what will be made, and how long that is expected to take. */
 static void announce(void) {
-    const struct news *n = beginning;
-    const struct sdt_request *request = &n->requests[0];
+    const struct work *w = beginning->work;
+    const struct sdt_request *request = &w->requests[0];
     char duration[32], several[32] = "";
     int before = request->resume ? request->resume->step : 0; /* of the only request */
-    app_duration(n->plan->seconds * n->count - before * n->plan->step_seconds, duration);
-    if (n->count > 1)
-        snprintf(several, sizeof several, "%d videos of ", n->count);
+    app_duration(w->plan->seconds * w->count - before * w->plan->step_seconds, duration);
+    if (w->count > 1)
+        snprintf(several, sizeof several, "%d videos of ", w->count);
     fprintf(stderr, "%s: %s%d frame%s of %dx%d, %d step%s, seed %llu: about %s\n", name_of_program,
             several, request->num_frames, request->num_frames == 1 ? "" : "s", request->width,
             request->height, request->steps, request->steps == 1 ? "" : "s",
@@ -439,57 +442,109 @@ static void announce(void) {
     if (request->resume)
         fprintf(stderr, "%s: goes on after step %d of %d\n", name_of_program, before,
                 request->steps);
-    tell_cuts(n->pipeline, n->requests, n->count);
-    tell_idle(n->s, request, n->placement);
+    tell_cuts(w->pipeline, w->requests, w->count);
+    tell_idle(w->s, request, w->placement);
 }
 
 /* An sdt_progress: nothing is announced that is refused before it begins. */
 static void tell_news(void *arg, int request, const char *phase, int done, int total) {
     struct news *news = arg;
-    if (!news->s->quiet)
+    if (!news->work->s->quiet)
         pthread_once(&begun, announce);
     if (news->progress)
         app_progress_update(news->progress, request, phase, done, total);
 }
 
+static enum sdt_status delivery_init(struct delivery *d, const struct work *w,
+                                     struct sdt_error *err) {
+    const struct app_settings *s = w->s;
+    bool failed = false;
+    *d = (struct delivery){.work = w,
+                           .output = names(s->output, w->count, &failed),
+                           .save_latent = names(s->save_latent, w->count, &failed),
+                           .sheet = names(s->sheet, w->count, &failed),
+                           .outcome = calloc((size_t)w->count, sizeof *d->outcome)};
+    if (s->checkpoint_every)
+        d->state = state_names(d->output, w->count, &failed);
+    if (failed || !d->outcome)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the names");
+    for (int r = 0; r < w->count; r++)
+        d->outcome[r].status = SDT_ERROR_INTERRUPTED; /* until it is delivered */
+    return SDT_OK;
+}
+
+static void delivery_clear(struct delivery *d) {
+    int count = d->work->count;
+    free_names(d->output, count);
+    free_names(d->save_latent, count);
+    free_names(d->sheet, count);
+    free_names(d->state, count);
+    free(d->outcome);
+}
+
+/* The files about the run as a whole. */
+static enum sdt_status write_records(const struct work *w, const struct delivery *d,
+                                     struct sdt_machine *machine, double seconds,
+                                     struct sdt_error *err) {
+    const struct app_settings *s = w->s;
+    enum sdt_status status = SDT_OK;
+    if (s->stats)
+        status = write_stats(w, d->outcome, machine, seconds, err);
+    if (status == SDT_OK && s->trace)
+        status = sdt_machine_write_trace(machine, s->trace, err);
+    if (status == SDT_OK && s->dot)
+        status = sdt_machine_write_graph(machine, s->dot, err);
+    return status;
+}
+
+/* The requests on an open machine; returns the exit code, after a message where it is not 0. */
+static int run_requests(const struct work *w, struct delivery *d, struct sdt_machine *machine) {
+    const struct app_settings *s = w->s;
+    const enum app_progress_mode mode =
+        s->quiet ? APP_PROGRESS_NONE : app_progress_mode(s->progress ? s->progress : "auto");
+    d->progress = app_progress_start(mode, w->plan, &w->requests[0], w->count);
+    struct news news = {w, d->progress};
+    struct sdt_run_options options = {.placement = *w->placement,
+                                      .save_latent = (const char *const *)d->save_latent,
+                                      .progress = tell_news,
+                                      .progress_arg = &news,
+                                      .deliver = deliver,
+                                      .deliver_arg = d,
+                                      .checkpoint_every = s->checkpoint_every,
+                                      .checkpoint = keep_state,
+                                      .checkpoint_arg = d};
+    struct sdt_error err = {0};
+    beginning = &news;
+    enum sdt_status status =
+        sdt_pipeline_run_all(w->pipeline, machine, w->requests, w->count, &options, &err);
+    app_progress_end(d->progress);
+    int code = sdt_status_exit_code(status);
+    for (int r = 0; r < w->count && !code; r++)
+        code = sdt_status_exit_code(d->outcome[r].status);
+    if (status == SDT_ERROR_STALLED)
+        _exit(code); /* StarPU cannot be stopped any more */
+    if (status != SDT_OK && status != SDT_ERROR_INTERRUPTED &&
+        d->outcome[0].status == SDT_ERROR_INTERRUPTED)
+        app_report(name_of_program, &err); /* refused as a whole: nothing was delivered */
+    return code;
+}
+
 /* Carries the plan out; returns the exit code, after a message where it is not 0. */
-static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
-               const struct sdt_request *requests, const struct app_recipe *recipes, int count,
-               const struct sdt_placement *placement, const struct sdt_plan *plan) {
+static int run(const struct work *w) {
+    const struct app_settings *s = w->s;
     struct sdt_machine_options options = {
         .scheduler = s->scheduler, .keep_records = s->trace, .keep_edges = s->dot};
     struct sdt_machine *machine = NULL;
+    struct delivery d;
     struct sdt_error err = {0};
-    enum app_progress_mode mode =
-        s->quiet ? APP_PROGRESS_NONE : app_progress_mode(s->progress ? s->progress : "auto");
     double start = sdt__host_now();
-    bool failed = false;
+    int code;
 
     app_devices_options(&s->place.machine, &options);
-    int code = 1;
-    struct delivery d = {.s = s,
-                         .requests = requests,
-                         .count = count,
-                         .output = names(s->output, count, &failed),
-                         .save_latent = names(s->save_latent, count, &failed),
-                         .sheet = names(s->sheet, count, &failed),
-                         .recipe = recipes,
-                         .plan = plan,
-                         .outcome = calloc((size_t)count, sizeof *d.outcome)};
-    struct sdt_run_options run = {.placement = *placement,
-                                  .save_latent = (const char *const *)d.save_latent,
-                                  .deliver = deliver,
-                                  .deliver_arg = &d,
-                                  .checkpoint_every = s->checkpoint_every,
-                                  .checkpoint = keep_state,
-                                  .checkpoint_arg = &d};
-
-    if (s->checkpoint_every)
-        d.state = state_names(d.output, count, &failed);
     catch_signals();
-    enum sdt_status status = failed || !d.outcome
-                                 ? sdt_fail(&err, SDT_ERROR_MEMORY, "out of memory for the names")
-                                 : sdt_machine_open(&options, &machine, &err);
+    enum sdt_status status = delivery_init(&d, w, &err);
+    if (status == SDT_OK)
+        status = sdt_machine_open(&options, &machine, &err);
     if (status != SDT_OK) {
         code = app_report(name_of_program, &err);
         goto out;
@@ -497,57 +552,27 @@ static int run(const struct app_settings *s, struct sdt_pipeline *pipeline,
     if (!s->quiet)
         app_devices_tell(name_of_program, machine);
     stop_on_signals(machine);
-    d.progress = app_progress_start(mode, plan, &requests[0], count);
-    struct news news = {s, pipeline, requests, count, placement, plan, d.progress};
-    beginning = &news;
-    run.progress = tell_news;
-    run.progress_arg = &news;
-    for (int r = 0; r < count; r++)
-        d.outcome[r].status = SDT_ERROR_INTERRUPTED; /* until it is delivered */
-    status = sdt_pipeline_run_all(pipeline, machine, requests, count, &run, &err);
-    app_progress_end(d.progress);
-    code = sdt_status_exit_code(status);
-    for (int r = 0; r < count && !code; r++)
-        code = sdt_status_exit_code(d.outcome[r].status);
-    if (status == SDT_ERROR_STALLED)
-        _exit(code); /* StarPU cannot be stopped any more */
-    if (status != SDT_OK && status != SDT_ERROR_INTERRUPTED &&
-        d.outcome[0].status == SDT_ERROR_INTERRUPTED)
-        app_report(name_of_program, &err); /* refused as a whole: nothing was delivered */
-    status = SDT_OK;
-    if (s->stats)
-        status = write_stats(s, &requests[0], plan, placement, d.outcome, count, machine,
-                             sdt__host_now() - start, &err);
-    if (status == SDT_OK && s->trace)
-        status = sdt_machine_write_trace(machine, s->trace, &err);
-    if (status == SDT_OK && s->dot)
-        status = sdt_machine_write_graph(machine, s->dot, &err);
-    if (status != SDT_OK)
+    code = run_requests(w, &d, machine);
+    if (write_records(w, &d, machine, sdt__host_now() - start, &err) != SDT_OK)
         code = app_report(name_of_program, &err);
-    if (!code && count > 1 && !s->quiet)
-        fprintf(stderr, "%s: %d videos in %.1f s\n", name_of_program, count,
+    if (!code && w->count > 1 && !s->quiet)
+        fprintf(stderr, "%s: %d videos in %.1f s\n", name_of_program, w->count,
                 sdt__host_now() - start);
     stop_on_signals(NULL);
     sdt_machine_close(machine);
 out:
-    free_names(d.output, count);
-    free_names(d.save_latent, count);
-    free_names(d.sheet, count);
-    free_names(d.state, count);
-    free(d.outcome);
+    delivery_clear(&d);
     return code;
 }
 
 /* ---- program --------------------------------------------------------------------------------- */
 
-static enum sdt_status print_plan(const struct app_settings *s, struct sdt_pipeline *pipeline,
-                                  const struct sdt_request *request,
-                                  const struct sdt_placement *placement, int count,
-                                  const struct sdt_plan *plan, struct sdt_error *err) {
+static enum sdt_status print_plan(const struct work *w, struct sdt_error *err) {
+    const struct app_settings *s = w->s;
     const char *policy = s->scheduler ? s->scheduler : getenv("STARPU_SCHED");
     struct sdt_machine_options machine = {.scheduler = policy && *policy ? policy : "pipedit"};
     app_devices_options(&s->place.machine, &machine);
-    app_plan_print(pipeline, request, placement, &machine, count, plan);
+    app_plan_print(w->pipeline, &w->requests[0], w->placement, &machine, w->count, w->plan);
     if (fflush(stdout) || ferror(stdout))
         return sdt_fail(err, SDT_ERROR_IO, "standard output cannot be written");
     return SDT_OK;
@@ -629,10 +654,11 @@ static enum sdt_status run_prompts(const struct app_settings *s, struct sdt_pipe
         status = app_state_read(s->state, pipeline, request, &state, err);
         requests[0].resume = &state;
     }
+    const struct work work = {s, pipeline, requests, recipes, count, placement, plan};
     if (status == SDT_OK && s->dry_run)
-        status = print_plan(s, pipeline, &requests[0], placement, count, plan, err);
+        status = print_plan(&work, err);
     else if (status == SDT_OK)
-        *code = run(s, pipeline, requests, recipes, count, placement, plan);
+        *code = run(&work);
     for (int r = 0; recipes && r < count; r++)
         app_recipe_clear(&recipes[r]);
     app_state_free(&state);

@@ -114,6 +114,33 @@ static enum sdt_status make_tiling(const struct app_settings *s, struct sdt_vae_
     return status;
 }
 
+/* The files of --prompt-embeds and --negative-prompt-embeds. */
+static enum sdt_status read_embeds(const struct app_settings *s, struct sdt_request *request,
+                                   struct app_inputs *inputs, struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    const char *paths[] = {s->prompt_embeds, s->negative_embeds};
+    for (int i = 0; i < 2 && status == SDT_OK; i++) {
+        const struct sdt_stored *tensor;
+        if (!paths[i])
+            continue;
+        status = app_read_tensor(i ? "negative-prompt-embeds" : "prompt-embeds", paths[i],
+                                 i ? "negative_prompt_embeds" : "prompt_embeds",
+                                 &inputs->embeds_file[i], &tensor, err);
+        char what[300];
+        snprintf(what, sizeof what, "--%sprompt-embeds %s", i ? "negative-" : "", paths[i]);
+        if (status == SDT_OK)
+            status = sdt_stored_check_finite(what, tensor, err);
+        if (status != SDT_OK)
+            break;
+        inputs->embeds[i] = *tensor;
+        if (i)
+            request->negative_prompt_embeds = &inputs->embeds[i];
+        else
+            request->prompt_embeds = &inputs->embeds[i];
+    }
+    return status;
+}
+
 enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeline *pipeline,
                                  struct sdt_request *request, struct app_inputs *inputs,
                                  struct sdt_error *err) {
@@ -172,25 +199,7 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
                 app_read_ids(s->token_ids, vocabulary, &inputs->ids, &request->token_count, err);
         request->token_ids = inputs->ids;
     }
-    const char *paths[] = {s->prompt_embeds, s->negative_embeds};
-    for (int i = 0; i < 2 && status == SDT_OK; i++) {
-        const struct sdt_stored *tensor;
-        if (!paths[i])
-            continue;
-        status = app_read_tensor(i ? "negative-prompt-embeds" : "prompt-embeds", paths[i],
-                                 i ? "negative_prompt_embeds" : "prompt_embeds",
-                                 &inputs->embeds_file[i], &tensor, err);
-        char what[300];
-        snprintf(what, sizeof what, "--%sprompt-embeds %s", i ? "negative-" : "", paths[i]);
-        if (status == SDT_OK)
-            status = sdt_stored_check_finite(what, tensor, err);
-        if (status != SDT_OK)
-            break;
-        inputs->embeds[i] = *tensor;
-        if (i)
-            request->negative_prompt_embeds = &inputs->embeds[i];
-        else
-            request->prompt_embeds = &inputs->embeds[i];
-    }
+    if (status == SDT_OK)
+        status = read_embeds(s, request, inputs, err);
     return status;
 }
