@@ -61,10 +61,9 @@ static enum sdt_status print_part(const char *path, enum sdt_part part, struct s
     struct sdt_dit *dit = NULL;
     struct sdt_vae *vae = NULL;
     struct sdt_text *text = NULL;
-    enum sdt_status status =
-        part == SDT_PART_DIT   ? sdt_dit_open(path, NULL, 0, &dit, err)
-        : part == SDT_PART_VAE ? sdt_vae_open(path, NULL, &vae, err)
-                               : sdt_text_open(path, NULL, &text, err);
+    enum sdt_status status = part == SDT_PART_DIT   ? sdt_dit_open(path, NULL, 0, &dit, err)
+                             : part == SDT_PART_VAE ? sdt_vae_open(path, NULL, &vae, err)
+                                                    : sdt_text_open(path, NULL, &text, err);
     if (dit)
         print_dit(dit);
     if (vae)

@@ -7,10 +7,10 @@
 
 /* What the command line says; NULL or 0: not given. */
 struct app_placement {
-    const char *devices;        /* "4", "cuda:0-3" */
-    struct app_devices machine; /* settled by app_place() */
-    const char *workers; /* "2", "2,1,1" */
-    const char *speed;   /* "1,1,0.5" */
+    const char *devices;                   /* "4", "cuda:0-3" */
+    struct app_devices machine;            /* settled by app_place() */
+    const char *workers;                   /* "2", "2,1,1" */
+    const char *speed;                     /* "1,1,0.5" */
     const char *dtype;                     /* APP_DTYPES */
     const char *dit_devices, *vae_devices; /* "0-6", "cpu:0,2", "cuda:0-6"; vae also "auto" */
     int dit_size, vae_size;                /* --dit-parallel-size, --vae-parallel-size */

@@ -23,8 +23,8 @@ struct app_recipe {
  * each component: once for all requests. 0: it is imagined. */
 uint64_t app_checkpoint_sum(const struct sdt_pipeline *pipeline);
 
-/* Of a request that has been planned; checkpoint: its sum. *recipe is to be cleared after a failure too.
- * SDT_ERROR_MEMORY. */
+/* Of a request that has been planned; checkpoint: its sum. *recipe is to be cleared after a failure
+ * too. SDT_ERROR_MEMORY. */
 enum sdt_status app_recipe_make(const struct app_settings *settings,
                                 const struct sdt_pipeline *pipeline, uint64_t checkpoint,
                                 const struct sdt_request *request,

@@ -1,5 +1,5 @@
-/* stardit-bench kernels --device cuda: kernels whose time is that of memory. Each races a copy of as
- * many bytes. */
+/* stardit-bench kernels --device cuda: kernels whose time is that of memory. Each races a copy of
+ * as many bytes. */
 #include <math.h>
 #include <stdio.h>
 
@@ -70,8 +70,8 @@ void race_channel_norm(struct race *race, size_t pixels, int channels) {
     race_clear(race);
 }
 
-/* Rows of heads, as rows [rows, heads * e] and as two pieces of half the heads, [heads / 2, rows, e]
- * each, one behind the other. */
+/* Heads as rows [rows, heads * e], and as two pieces of half the heads one behind the other, each
+ * [heads / 2, rows, e]. */
 struct heads {
     int rows, heads, e;
     int head[3];            /* where pieces begin and end */

@@ -250,7 +250,7 @@ void race_print_yardsticks(struct race *race) {
                1e-9 * yard_work(race) / race->yardstick);
 }
 
-/* ---- beginning and end ------------------------------------------------------------------------ */
+/* ---- beginning and end ----------------------------------------------------------------------- */
 
 bool race_open(struct race *race) {
     struct cudaDeviceProp gpu;

@@ -13,8 +13,8 @@
 
 #include "apps/options.h"
 #include "apps/read.h"
-#include "bench/shapes.h"
 #include "apps/strategy.h"
+#include "bench/shapes.h"
 #include "graph/pipeline.h"
 #include "stardit/stardit.h"
 

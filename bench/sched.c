@@ -16,12 +16,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apps/options.h"
 #include "base/clock.h"
 #include "bench/child.h"
-#include "apps/options.h"
 #include "codelets/codelets.h"
-#include "runtime/task.h"
 #include "runtime/machine.h"
+#include "runtime/task.h"
 
 static const char name_of_program[] = "stardit-bench sched";
 

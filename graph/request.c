@@ -7,10 +7,10 @@ int sdt__forwards(const struct sdt_pipeline *pipeline, const struct sdt_request 
 }
 
 struct sdt_geometry sdt__geometry(const struct sdt_pipeline *pipeline,
-                                      const struct sdt_request *request) {
+                                  const struct sdt_request *request) {
     int space = pipeline->vae->space_ratio, time = pipeline->vae->time_ratio;
     return (struct sdt_geometry){(request->num_frames - 1) / time + 1, request->height / space,
-                                     request->width / space};
+                                 request->width / space};
 }
 
 struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,

@@ -5,7 +5,7 @@
 #define STARDIT_ALLOWANCE_H
 
 struct sdt_allowance {
-    int cores; /* that the mask reaches, each counted once however many threads it has; at least 1 */
+    int cores; /* that the mask reaches, each once however many threads it has; at least 1 */
     double quota; /* CPUs' worth of time a second; 0: no limit */
     int workers;  /* what to start by default: cores, or fewer where the quota feeds fewer */
     double cpus;  /* what these get together, as a number of cores: less than `workers` by quota */

@@ -49,13 +49,13 @@ struct sdt_machine {
     struct sdt_parameters *parameters; /* all weights that are registered now (parameters.h) */
     double collective_bytes;           /* that finished runs moved by --transport nccl */
     bool free_mapping;
-    atomic_uint flows;      /* bit f: own flow f is in use */
-    struct sdt_halt halt;   /* of all flows that have none of their own; its flag stops these too */
-    atomic_bool serving;    /* a service has its lanes */
+    atomic_uint flows;    /* bit f: own flow f is in use */
+    struct sdt_halt halt; /* of all flows that have none of their own; its flag stops these too */
+    atomic_bool serving;  /* a service has its lanes */
     char scheduler[64];
     bool unbound;       /* StarPU has been told to bind no worker */
     char replaced[256]; /* variables of the environment that had other values than StarPU needs */
-    char *bus_folder; /* temporary, removed at close; NULL: none, or StarPU's own */
+    char *bus_folder;   /* temporary, removed at close; NULL: none, or StarPU's own */
 };
 
 /* A flow on the machine, placed on the host, nothing set; one thread per lane at a time. */

@@ -27,7 +27,7 @@ static const struct sdt__json_limits index_limits = {.depth = 8, .values = 10000
 struct entry {
     const struct sdt_stored *tensor;
     const struct sdt_safetensors *file;
-    bool unread; /* the model's table says so */
+    bool unread;        /* the model's table says so */
     const char *stored; /* its name there */
 };
 

@@ -139,10 +139,10 @@ enum sdt_status sdt_job_move(struct sdt_job *job, const int *devices, int count,
     enum sdt_status status =
         sdt__settle_kinds(&p, service->machine->what, service->machine->devices, &kinds, err);
     if (status == SDT_OK && kinds.dit != service->kinds.dit)
-        status = sdt_fail(err, SDT_ERROR_USAGE,
-                          "a job that denoises on %s cannot be moved to %s: its bits would change",
-                          sdt_device_kind_name(service->kinds.dit),
-                          sdt_device_kind_name(kinds.dit));
+        status =
+            sdt_fail(err, SDT_ERROR_USAGE,
+                     "a job that denoises on %s cannot be moved to %s: its bits would change",
+                     sdt_device_kind_name(service->kinds.dit), sdt_device_kind_name(kinds.dit));
     if (status == SDT_OK)
         status = sdt_strategy_allows(job->request.strategy, &p, service->machine->devices,
                                      service->pipeline->dit, err);

@@ -115,7 +115,7 @@ struct sdt_service {
     int jobs, room;              /* in the list, and in the two that follow */
     struct sdt_waiting *waiting; /* what the queue chooses from */
     struct sdt_job **ready;      /* the same jobs */
-    int alive, most_alive; /* latents begun and not delivered yet, and their bound */
+    int alive, most_alive;       /* latents begun and not delivered yet, and their bound */
     bool closed, given_up;
     enum sdt_status status; /* the first failure */
     struct sdt_error error;
@@ -123,9 +123,9 @@ struct sdt_service {
     struct sdt_team *teams; /* under the mutex; the placement's own is the last */
     /* Of the denoising thread. */
     struct sdt_parameters *parameters; /* the transformer's weights, of all teams */
-    unsigned long recent;             /* the lane's mark behind the piece before last */
+    unsigned long recent;              /* the lane's mark behind the piece before last */
     starpu_pthread_t thread;
-    bool denoising; /* it was started */
+    bool denoising;              /* it was started */
     struct sdt_decoder *decoder; /* [decoders]; with one group, the denoising thread's */
     int decoders;
 };
@@ -134,8 +134,7 @@ struct sdt_service {
 
 /* How requests are decoded is known when the first one is there: with spatial tiles, one thread
  * shares them out. Under the mutex. SDT_ERROR_MEMORY. */
-enum sdt_status sdt__start_decoders(struct sdt_service *service, bool tiles,
-                                    struct sdt_error *err);
+enum sdt_status sdt__start_decoders(struct sdt_service *service, bool tiles, struct sdt_error *err);
 /* An empty result of that request. */
 void sdt__result_init(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                       struct sdt_result *result);

@@ -257,8 +257,7 @@ static void denoise(struct sdt_service *service, struct sdt_job *job) {
     if (status == SDT_OK && !sdt__lane_reach(lane, service->recent, &err))
         status = SDT_ERROR_STALLED;
     if (status == SDT_OK)
-        status = job->phase == SDT_JOB_TEXT ? sdt__job_begin(job, &err)
-                                            : sdt__job_step(job, &err);
+        status = job->phase == SDT_JOB_TEXT ? sdt__job_begin(job, &err) : sdt__job_step(job, &err);
     service->recent = before;
     if (status == SDT_OK && job->step < job->request.steps) {
         put_back(job, SDT_JOB_STEP);
@@ -269,8 +268,7 @@ static void denoise(struct sdt_service *service, struct sdt_job *job) {
 
 static void decode(struct sdt_job *job, struct sdt_decoder *decoder) {
     struct sdt_error err = {0};
-    enum sdt_status status =
-        sdt__halt_status(job->service->two ? &job->finish : &job->halt, &err);
+    enum sdt_status status = sdt__halt_status(job->service->two ? &job->finish : &job->halt, &err);
     if (status == SDT_OK)
         status = sdt__job_decode(job, decoder, &err);
     deliver(job, status, &err);

@@ -13,9 +13,9 @@
 
 /* In which type a run holds a tensor. */
 enum sdt_tensor_type {
-    SDT_TENSOR_RUN,           /* the run's: biases of what is over tokens */
-    SDT_TENSOR_FLOAT,         /* float32 always: norms, tables, what a step is conditioned on */
-    SDT_TENSOR_MATRIX,        /* a matrix over tokens that every step uses: the run's; CPUs as below */
+    SDT_TENSOR_RUN,    /* the run's: biases of what is over tokens */
+    SDT_TENSOR_FLOAT,  /* float32 always: norms, tables, what a step is conditioned on */
+    SDT_TENSOR_MATRIX, /* a matrix over tokens that every step uses: the run's; CPUs as below */
     SDT_TENSOR_PROMPT_MATRIX, /* the same that is used once for a prompt */
     SDT_TENSOR_FLOAT_MATRIX,  /* a matrix that every step uses, float32 always */
 };

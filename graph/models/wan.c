@@ -644,8 +644,8 @@ static enum sdt_status describe(const struct sdt_recognised *file, const struct 
 
     if (status != SDT_OK)
         return status;
-    if (!patch || !time || !words || !up || !head || patch->rank != 5 || patch->count == 0 || time->rank != 2 ||
-        words->rank != 2 || up->rank != 2 || head->rank != 2)
+    if (!patch || !time || !words || !up || !head || patch->rank != 5 || patch->count == 0 ||
+        time->rank != 2 || words->rank != 2 || up->rank != 2 || head->rank != 2)
         return like ? SDT_OK
                     : sdt_fail(err, SDT_ERROR_FORMAT,
                                "%s: tensors from which its sizes follow are missing or misshapen; "

@@ -1,6 +1,6 @@
-/* Wan 2.1's video decoder, the decoder half of AutoencoderKLWan: its configuration, its tensors under
- * their names, and the rules of a job. Its layers are in wan_vae_layers.c, what they compute in
- * wan_vae_decode.c, what that takes in wan_vae_predict.c. */
+/* Wan 2.1's video decoder, the decoder half of AutoencoderKLWan: its configuration, its tensors
+ * under their names, and the rules of a job. Its layers are in wan_vae_layers.c, what they compute
+ * in wan_vae_decode.c, what that takes in wan_vae_predict.c. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* What a decode of Wan 2.1 takes, from the list of layers: FLOPs, tasks and bytes of memory. Nothing
- * is inserted here; what wan_vae_decode.c inserts must be what these predict. */
+/* What a decode of Wan 2.1 takes, from the list of layers: FLOPs, tasks and bytes of memory.
+ * Nothing is inserted here; what wan_vae_decode.c inserts must be what these predict. */
 #include <math.h>
 #include <stdlib.h>
 

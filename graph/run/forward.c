@@ -12,8 +12,7 @@ static void insert(struct sdt_flow *flow, const struct sdt_forward *f, struct sd
 
     if (f->look)
         f->look(f->look_arg, layout);
-    sdt_latent_init(flow, latent, layout, sdt_patch_of(f->dit, f->geometry), 0, 0, NULL,
-                    NULL);
+    sdt_latent_init(flow, latent, layout, sdt_patch_of(f->dit, f->geometry), 0, 0, NULL, NULL);
     if (flow->error.status != SDT_OK)
         return;
     sdt_latent_scatter(flow, latent, 0, SDT_SOLVER_X, handle[0]);

@@ -109,11 +109,10 @@ void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sd
     for (int i = 0; i < latent->tiles; i++) {
         flow->tag.tile = i;
         flow->place = &layout->place[layout->home[i]];
-        sdt_insert_sampler_step(flow, "sampler_step", &step, tile_size(latent),
-                                run->branch[0].velocity[i],
-                                branches > 1 ? run->branch[1].velocity[i] : NULL,
-                                solver_tile(latent, s, i), solver_tile(latent, s + 1, i), s == 0,
-                                tile_done, latent);
+        sdt_insert_sampler_step(
+            flow, "sampler_step", &step, tile_size(latent), run->branch[0].velocity[i],
+            branches > 1 ? run->branch[1].velocity[i] : NULL, solver_tile(latent, s, i),
+            solver_tile(latent, s + 1, i), s == 0, tile_done, latent);
     }
     flow->tag.tile = flow->tag.step = -1;
 }

@@ -16,7 +16,7 @@ struct sdt_layout {
     int devices; /* that hold tokens */
     int helpers; /* further ones that may take attention (Aco), after them in place */
     const struct sdt_place *place; /* [devices + helpers], owned by the group */
-    int64_t video;   /* tokens of the video */
+    int64_t video;                 /* tokens of the video */
     int64_t tokens;  /* with those of the text that joins self attention behind them */
     int rows;        /* tokens of a tile; the last tile of the video, and of the text, is padded */
     int video_tiles; /* the first ones */

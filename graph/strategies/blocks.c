@@ -86,10 +86,11 @@ enum sdt_status sdt_strategy_allows(const struct sdt_strategy *strategy,
                         "--aco %s needs two groups: --dit-devices and --vae-devices",
                         sdt_aco_name(p->aco));
     if (p->transport == SDT_TRANSPORT_NCCL && p->aco != SDT_ACO_OFF)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "transport nccl does not go with aco %s: its rounds know the DiT group only; "
-                        "aco off works",
-                        sdt_aco_name(p->aco));
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "transport nccl does not go with aco %s: its rounds know the DiT group only; "
+            "aco off works",
+            sdt_aco_name(p->aco));
     if (!strategy->allow)
         return SDT_OK;
     return strategy->allow(strategy, p, p->dit_devices > 0 ? p->dit_devices : devices, dit, err);
@@ -211,8 +212,8 @@ double sdt_bytes_by_chunk(const struct sdt_layout *layout, int device) {
     if (device < layout->devices)
         shard = layout->first_tile[device + 1] - layout->first_tile[device];
     /* as owner of heads: received q, k, v pieces, computed o, gathered keys and values */
-    return tile * (4.0 * shard * layout->heads +
-                   ((several ? 4.0 : 0.0) + 2.0) * layout->tiles * heads);
+    return tile *
+           (4.0 * shard * layout->heads + ((several ? 4.0 : 0.0) + 2.0) * layout->tiles * heads);
 }
 
 /* ---- exchanges ------------------------------------------------------------------------------- */

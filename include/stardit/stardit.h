@@ -122,19 +122,21 @@ const char *sdt_aco_name(enum sdt_aco aco);
 
 /* How pieces travel between devices. The bits are the same. */
 enum sdt_transport {
-    SDT_TRANSPORT_STARPU, /* StarPU's own transfers: copy engines, each piece when it is ready */
-    SDT_TRANSPORT_NCCL, /* rounds of NCCL sends and receives over the DiT group; CPU devices stand in
-                           * for it by copying in the same order and with the same waiting */
+    /* StarPU's own transfers: copy engines, each piece when it is ready */
+    SDT_TRANSPORT_STARPU,
+    /* Rounds of NCCL sends and receives over the DiT group; CPU devices stand in for it by copying
+     * in the same order and with the same waiting. */
+    SDT_TRANSPORT_NCCL,
 };
 
 /* ---- a checkpoint -------------------------------------------------------------------------- */
 
 struct sdt_pipeline; /* an opened checkpoint */
 
-/* model: a folder in diffusers layout, whose model_index.json says WanPipeline, or of the model's own
- * repository; or a .safetensors file with all its components. "org/name" that is no folder here is
- * looked for among the snapshots under $HF_HOME (else ~/.cache/huggingface); if it is not there, the
- * message has the download command. .gguf and .pth are refused with what to do. The tensors are
+/* model: a folder in diffusers layout, whose model_index.json says WanPipeline, or of the model's
+ * own repository; or a .safetensors file with all its components. "org/name" that is no folder here
+ * is looked for among the snapshots under $HF_HOME (else ~/.cache/huggingface); if it is not there,
+ * the message has the download command. .gguf and .pth are refused with what to do. The tensors are
  * mapped and compared with what the model needs; no weight is read yet. The files must stay as they
  * are until the checkpoint is closed. SDT_ERROR_MISSING, SDT_ERROR_FORMAT, SDT_ERROR_UNSUPPORTED,
  * SDT_ERROR_IO, SDT_ERROR_MEMORY. */
@@ -147,8 +149,8 @@ enum sdt_status sdt_pipeline_open_variant(const char *model, const char *variant
                                           struct sdt_pipeline **pipeline, struct sdt_error *err);
 /* A checkpoint in pieces. What is given takes the place of the model's: a component's folder, or a
  * .safetensors file with names as diffusers', the original repository's or ComfyUI's files have
- * them. Sizes come from a config.json beside such a file, else the model's if it fits, else from the
- * shapes of the tensors. */
+ * them. Sizes come from a config.json beside such a file, else the model's if it fits, else from
+ * the shapes of the tensors. */
 struct sdt_model_files {
     const char *model;   /* as above; NULL: none, and transformer and vae are needed */
     const char *variant; /* as above; NULL: none is wanted */
@@ -220,10 +222,9 @@ struct sdt_vae_tiling {
  * bits. */
 struct sdt_solver_state {
     int step; /* steps that have been done, of how many the request says */
-    const float *x, *x_last, *m0,
-        *m1; /* [C, T, H, W] each: the latent, the one before, and the last
-                                        * two predictions; where all or no steps are done, x alone
-                                        * is needed */
+    /* [C, T, H, W] each: the latent, the one before, and the last two predictions; where all or no
+     * steps are done, x alone is needed. */
+    const float *x, *x_last, *m0, *m1;
 };
 
 /* What is wanted. Set to defaults by sdt_pipeline_defaults: the checkpoint's stardit.json, else the
@@ -337,9 +338,9 @@ struct sdt_result {
     float *video; /* [frames, height, width, 3], -1..1, malloc'ed; NULL when stopped before */
     int channels, latent_frames, latent_height, latent_width;
     float *latent; /* [C, T, H, W], malloc'ed, after steps_done steps; NULL when none was begun */
-    float *x_last, *m0,
-        *m1; /* as latent: the rest of the solver's state where denoising ended early
-                              * (struct sdt_solver_state); else NULL */
+    /* As latent: the rest of the solver's state where denoising ended early (struct
+     * sdt_solver_state); else NULL. */
+    float *x_last, *m0, *m1;
     int steps, steps_done;
     int prompt_tokens;
     double text_seconds, denoise_seconds, decode_seconds;
@@ -400,9 +401,9 @@ struct sdt_job;
 
 struct sdt_service_options {
     struct sdt_placement placement; /* of all jobs, until one is moved */
-    const char
-        *queue; /* "fcfs": in the order of their coming (NULL); "priority": the highest first;
-                        * "edf": the earliest deadline first */
+    /* "fcfs": in the order of their coming (NULL); "priority": the highest first; "edf": the
+     * earliest deadline first. */
+    const char *queue;
 };
 /* The queues' names by index; NULL: no more. */
 const char *sdt_queue_name(int index);

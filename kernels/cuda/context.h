@@ -21,7 +21,7 @@ void sdt__linear_plans_free(struct sdt__linear_plans *plans); /* NULL is fine */
  * built with it, no library, no memory. */
 struct sdt__cudnn;
 struct sdt__cudnn *sdt__cudnn_new(cudaStream_t stream, char *why, size_t size);
-void sdt__cudnn_free(struct sdt__cudnn *cudnn);                 /* NULL is fine */
+void sdt__cudnn_free(struct sdt__cudnn *cudnn);                        /* NULL is fine */
 const char *sdt__cudnn_loaded_version(const struct sdt__cudnn *cudnn); /* "9.19.0" */
 
 struct sdt_cuda {

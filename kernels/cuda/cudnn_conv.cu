@@ -108,7 +108,8 @@ enum sdt_status sdt__cudnn_convolve(struct sdt_cuda *cuda, const struct conv_cal
     const struct sdt_conv *c = call->conv;
     const void *x = call->x[0];
     *done = false;
-    if (!aligned(call) || (!sdt__cudnn_copies(c) && !x)) /* of nothing but zeros there is nothing to compute */
+    if (!aligned(call) ||
+        (!sdt__cudnn_copies(c) && !x)) /* of nothing but zeros there is nothing to compute */
         return SDT_OK;
     struct sdt__cudnn_graph *graph = sdt__cudnn_convolution_of(cuda, c, call->residual != NULL);
     if (!graph)

@@ -99,8 +99,8 @@ static int make_tensor(int argc, char **argv, const char *fill) {
     return 0;
 }
 
-/* tool poison IN OUT NAME nan|inf|NUMBER [AT]: IN with that as number AT of the float tensor NAME, or
- * in its middle. */
+/* tool poison IN OUT NAME nan|inf|NUMBER [AT]: IN with that as number AT of the float tensor NAME,
+ * or in its middle. */
 static int poison(int argc, char **argv) {
     struct sdt_safetensors *file = NULL;
     struct sdt_error err;
@@ -213,8 +213,8 @@ static int print_names(char **argv) {
 }
 
 /* tool rename OUT IN...: on stdin lines "OLD NEW" or "OLD NEW DTYPE": writes the tensors OLD of the
- * files as NEW; DTYPE: as so many elements of a type of one byte. A line "+NAME FILE" adds the bytes
- * of a file as a tensor U8. */
+ * files as NEW; DTYPE: as so many elements of a type of one byte. A line "+NAME FILE" adds the
+ * bytes of a file as a tensor U8. */
 static int rename_tensors(int argc, char **argv) {
     enum { MOST = 4096, ROOM = 1 << 22 };
     static char header[ROOM];
@@ -277,8 +277,8 @@ static int rename_tensors(int argc, char **argv) {
     return 0;
 }
 
-/* tool sparse OUT: on stdin lines "NAME DTYPE BYTES D0 D1...", BYTES of an element: a file with these
- * tensors and a hole in place of their numbers. */
+/* tool sparse OUT: on stdin lines "NAME DTYPE BYTES D0 D1...", BYTES of an element: a file with
+ * these tensors and a hole in place of their numbers. */
 static int make_sparse(char **argv) {
     enum { ROOM = 1 << 22 };
     static char header[ROOM];

@@ -468,13 +468,12 @@ static void open_files_as_folders(void) {
 /* ---- GGUF ---------------------------------------------------------------------------------- */
 
 /* A head with a number, an array of strings, one of numbers, and the architecture. */
-static const char gguf_head[] =
-    "GGUF\3\0\0\0\2\0\0\0\0\0\0\0\4\0\0\0\0\0\0\0"
-    "\1\0\0\0\0\0\0\0a\4\0\0\0\7\0\0\0"
-    "\1\0\0\0\0\0\0\0b\11\0\0\0\10\0\0\0\2\0\0\0\0\0\0\0"
-    "\1\0\0\0\0\0\0\0x\2\0\0\0\0\0\0\0yz"
-    "\1\0\0\0\0\0\0\0c\11\0\0\0\2\0\0\0\3\0\0\0\0\0\0\0\1\0\2\0\3\0"
-    "\24\0\0\0\0\0\0\0general.architecture\10\0\0\0\3\0\0\0\0\0\0\0wan";
+static const char gguf_head[] = "GGUF\3\0\0\0\2\0\0\0\0\0\0\0\4\0\0\0\0\0\0\0"
+                                "\1\0\0\0\0\0\0\0a\4\0\0\0\7\0\0\0"
+                                "\1\0\0\0\0\0\0\0b\11\0\0\0\10\0\0\0\2\0\0\0\0\0\0\0"
+                                "\1\0\0\0\0\0\0\0x\2\0\0\0\0\0\0\0yz"
+                                "\1\0\0\0\0\0\0\0c\11\0\0\0\2\0\0\0\3\0\0\0\0\0\0\0\1\0\2\0\3\0"
+                                "\24\0\0\0\0\0\0\0general.architecture\10\0\0\0\3\0\0\0\0\0\0\0wan";
 
 /* Cut at every byte, and with every byte set to two values: read or refused, and nothing else. */
 static void damage_gguf(void) {

@@ -143,8 +143,8 @@ struct bound {
     atomic_int most;
 };
 
-/* At a task's end, which counts as pending: waits until the inserting thread has run ahead as far as
- * it may once, and then gives it time to go too far. */
+/* At a task's end, which counts as pending: waits until the inserting thread has run ahead as far
+ * as it may once, and then gives it time to go too far. */
 static void look(void *arg) {
     const struct timespec moment = {0, 1000 * 1000};
     struct bound *bound = arg;

@@ -346,8 +346,8 @@ static void resumed(int wanted, int step) {
     scene_clear(&s);
 }
 
-/* After the first step there is no history, and a state holds nothing that was never written: it has
- * the same bytes whatever memory held before. */
+/* After the first step there is no history, and a state holds nothing that was never written: it
+ * has the same bytes whatever memory held before. */
 static void decided(void) {
     struct sdt_job_options options = {.checkpoint_every = 1, .checkpoint = keep_state};
     struct sdt_error err;

@@ -73,8 +73,9 @@ int main(int argc, char **argv) {
         if (y != first)
             free(y);
     }
-    printf("%d runs on %d devices, every task anywhere at random: %d differ, %d leave handles: %s\n",
-           runs, DEVICES, wrong, left, wrong || left ? "FAIL" : "ok");
+    printf(
+        "%d runs on %d devices, every task anywhere at random: %d differ, %d leave handles: %s\n",
+        runs, DEVICES, wrong, left, wrong || left ? "FAIL" : "ok");
     free(first);
     free(latent_values);
     free(text_values);

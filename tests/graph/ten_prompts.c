@@ -92,8 +92,7 @@ int main(void) {
         least = watch.used[r] < least ? watch.used[r] : least;
         most = watch.used[r] > most ? watch.used[r] : most;
     }
-    size_t dit_weights =
-        4 * sdt_weights_parameters(pipeline->dit->weights);
+    size_t dit_weights = 4 * sdt_weights_parameters(pipeline->dit->weights);
     size_t vae_peak = sdt__recorder_peak(machine->recorder, DIT + 1);
     printf("decode of k overlaps denoise of k + 1 for %d of %d: %s\n", overlaps, REQUESTS - 1,
            overlaps == REQUESTS - 1 ? "ok" : "FAIL");

@@ -157,8 +157,7 @@ static enum sdt_status forward(struct sdt_machine *machine, struct sdt_dit *dit,
         return sdt_fail(err, SDT_ERROR_MEMORY, "no run: %s", flow.error.message);
     sdt_randn(1, size, noise);
     sdt_handle whole = sdt__host_vector(&flow, noise, size, "noise");
-    sdt_handle states = 
-        sdt__host_vector(&flow, text, TEXT_ROWS * (size_t)dit->text_dim, "text");
+    sdt_handle states = sdt__host_vector(&flow, text, TEXT_ROWS * (size_t)dit->text_dim, "text");
     starpu_pause();
     struct sdt_text_states words = {states, TEXT_ROWS, 0};
     sdt_latent_init(&flow, &latent, &run->layout, sdt_patch_of(dit, geometry), 0, 0, NULL, NULL);

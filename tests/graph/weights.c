@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "graph/run/parameters.h"
 #include "graph/pipeline.h"
+#include "graph/run/parameters.h"
 
 enum { REQUESTS = 3, DIT = 3, VAE = 1, DEVICES = DIT + VAE };
 

@@ -19,8 +19,9 @@
  *   sampler, window, blend                     1e-6       a few roundings
  *
  * Equal bits are asked, whatever the tolerance, of: the same work with arrays aligned otherwise;
- * rows together or one by one (linear layers: weights of any type, packed or not, too); heads in one call or several; frames of zeros and none
- * before the start of a clip; and of several threads at once. */
+ * rows together or one by one (linear layers: weights of any type, packed or not, too); heads in
+ * one call or several; frames of zeros and none before the start of a clip; and of several threads
+ * at once. */
 #ifndef STARDIT_TESTS_KERNELS_CHECK_H
 #define STARDIT_TESTS_KERNELS_CHECK_H
 

@@ -1,6 +1,7 @@
-/* That cuDNN has plans for the graphs of attention and convolution, at the sizes of Wan 2.1, on GPUs of
- * compute capability 8.0, 8.6, 8.9 and 9.0 that need not be here: since 9.8 it plans, and compiles, for a
- * GPU by its description. What the plans compute is for tests/kernels/cuda, on a GPU. */
+/* That cuDNN has plans for the graphs of attention and convolution, at the sizes of Wan 2.1, on
+ * GPUs of compute capability 8.0, 8.6, 8.9 and 9.0 that need not be here: since 9.8 it plans, and
+ * compiles, for a GPU by its description. What the plans compute is for tests/kernels/cuda, on a
+ * GPU. */
 #include "config.h"
 
 #include <dlfcn.h>

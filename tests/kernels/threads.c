@@ -1,5 +1,5 @@
-/* Kernels in several threads at once: the same bits as alone, every time. Small products often: what
- * threads would share is then used by several at the same time. */
+/* Kernels in several threads at once: the same bits as alone, every time. Small products often:
+ * what threads would share is then used by several at the same time. */
 #include "kernels/kernels.h"
 #include "tests/kernels/check.h"
 
@@ -17,7 +17,8 @@ struct work {
 
 static void run(struct work *work) {
     static const int head[] = {0, HEADS};
-    sdt_linear(ROWS, WIDTH, WIDTH, work->x, sdt_plain_weight(work->w), NULL, SDT_EPILOGUE_GELU_TANH, work->linear);
+    sdt_linear(ROWS, WIDTH, WIDTH, work->x, sdt_plain_weight(work->w), NULL, SDT_EPILOGUE_GELU_TANH,
+               work->linear);
     sdt_split_heads(ROWS, ROWS, HEADS, E, work->linear, NULL, 0.f, NULL, NULL, 0, 1, head,
                     &work->heads);
     sdt_attention(HEADS, ROWS, E, work->heads, ROWS, ROWS, work->heads, work->heads, 0.125f,

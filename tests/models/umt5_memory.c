@@ -121,8 +121,8 @@ int main(void) {
         goto out;
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     sdt_handle states = sdt__vector(&flow, (size_t)TOKENS * D, "states");
-    if (encoder->kind->encode(&flow, encoder, machine, &machine->device[0], SDT_F32, ids, TOKENS, states,
-                        &err) != SDT_OK)
+    if (encoder->kind->encode(&flow, encoder, machine, &machine->device[0], SDT_F32, ids, TOKENS,
+                              states, &err) != SDT_OK)
         goto out;
     sdt__unregister(states);
     double peak = peak_resident();

@@ -41,7 +41,8 @@ static void y4m_by_hand(void) {
     static const float pixels[] = {1, -1, -1, 1, -1, -1, -1, -1, 1, -1, -1, -1};
     static const char expected[] = "YUV4MPEG2 W2 H2 F16:1 Ip A1:1 C420jpeg\n"
                                    "FRAME\n\x3f\x3f\x20\x10\x8f\xb5";
-    const struct sdt_video video = {.frames = 1, .height = 2, .width = 2, .fps = 16.0, .pixels = pixels};
+    const struct sdt_video video = {
+        .frames = 1, .height = 2, .width = 2, .fps = 16.0, .pixels = pixels};
     size_t size;
 
     write_video(&video, "hand.y4m", false);

@@ -199,7 +199,8 @@ int main(int argc, char **argv) {
                                     .tile_rows = ROWS,
                                     .dtype = SDT_F32};
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
-    if (sdt_parallel_layout(&parallel, (int64_t)ROWS * GPUS, 0, HEADS, DIM, &layout, &err) != SDT_OK) {
+    if (sdt_parallel_layout(&parallel, (int64_t)ROWS * GPUS, 0, HEADS, DIM, &layout, &err) !=
+        SDT_OK) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }

@@ -142,7 +142,8 @@ int main(void) {
     static const char *const model[] = {"spiece.model", NULL};
     static const char *const json[] = {"tokenizer.json", NULL};
     static const char *const configured[] = {"spiece.model", "tokenizer_config.json", NULL};
-    const char *const t5 = "tests/golden/tokenizer", *const demo = "checkpoints/stardit-demo/tokenizer";
+    const char *const t5 = "tests/golden/tokenizer", *const demo =
+                                                         "checkpoints/stardit-demo/tokenizer";
 
 #ifndef HAVE_SENTENCEPIECE
     struct sdt_tokenizer *none;

@@ -24,6 +24,6 @@ struct sdt_queue {
     int (*choose)(const struct sdt_waiting *job, int count, double now);
 };
 
-extern const struct sdt_queue *const sdt_queues[]; /* then NULL; the first is the default */
+extern const struct sdt_queue *const sdt_queues[];        /* then NULL; the first is the default */
 const struct sdt_queue *sdt_queue_find(const char *name); /* NULL if unknown */
 #endif
