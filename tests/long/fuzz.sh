@@ -14,6 +14,7 @@ source=${STARDIT_SOURCE_DIR:?} build=${STARDIT_BUILD_DIR:?}
 folder=$build/long/fuzz
 seconds=${FUZZ_SECONDS:-60}
 clang=${FUZZ_CC:-clang}
+. "$source/tests/long/tree.sh"
 
 mkdir -p "$folder/seeds" "$folder/corpus" "$folder/crashes" || exit 99
 cat >"$folder/try.c" <<'END'
@@ -32,21 +33,8 @@ fi
 # ---- the build ---------------------------------------------------------------------------------
 
 cd "$folder" || exit 99
-if [ ! -e Makefile ] || [ "$source/configure" -nt Makefile ]; then
-    eval "set -- $("$build/config.status" --config) -- \"\$@\""
-    arguments=
-    while [ "$1" != -- ]; do
-        case $1 in
-            --with-starpu-simgrid=* | --with-cuda* | --enable-sanitizers=* | C*FLAGS=*) ;;
-            *) arguments="$arguments '$(printf %s "$1" | sed "s/'/'\\\\''/g")'" ;;
-        esac
-        shift
-    done
-    shift
-    eval "\"$source/configure\" $arguments --without-cuda --enable-sanitizers=address,undefined" \
-        "CC='$clang' CXX='$clang++' CFLAGS='-g -O1' CXXFLAGS='-g -O1'" >configure.log 2>&1 ||
-        { tail -n 5 configure.log >&2; exit 99; }
-fi
+configure_tree --enable-sanitizers=address,undefined CC="$clang" CXX="$clang++" \
+    CFLAGS='-g -O1' CXXFLAGS='-g -O1'
 # Nothing is computed, so kernels are as they are, by the compiler that they are written for.
 make ${STARDIT_JOBS:+-j$STARDIT_JOBS} kernel-objects CC="${CC:-cc}" CFLAGS='-g -O1' \
     STARDIT_CFLAGS='-std=gnu11 -march=native' >make.log 2>&1 || { tail -n 20 make.log >&2; exit 99; }

@@ -11,6 +11,7 @@ source=${STARDIT_SOURCE_DIR:?} build=${STARDIT_BUILD_DIR:?}
 kind=${1-}
 [ $# -eq 0 ] || shift
 here=$source/tests/long
+. "$here/tree.sh"
 folder=$build/long/$kind
 
 absent() {
@@ -71,21 +72,7 @@ esac
 # ---- the build ---------------------------------------------------------------------------------
 
 cd "$folder" || exit 99
-if [ ! -e Makefile ] || [ "$source/configure" -nt Makefile ]; then
-    # As the build was configured, but without what takes time and shows nothing more.
-    eval "set -- $("$build/config.status" --config) -- \"\$@\""
-    arguments=
-    while [ "$1" != -- ]; do
-        case $1 in
-            --with-starpu-simgrid=* | --with-cuda* | --enable-sanitizers=* | C*FLAGS=*) ;;
-            *) arguments="$arguments '$(printf %s "$1" | sed "s/'/'\\\\''/g")'" ;;
-        esac
-        shift
-    done
-    shift
-    eval "\"$source/configure\" $arguments --without-cuda $options CFLAGS='$flags'" \
-        "CXXFLAGS='$flags'" >configure.log 2>&1 || { tail -n 5 configure.log >&2; exit 99; }
-fi
+configure_tree $options CFLAGS="$flags" CXXFLAGS="$flags"
 # Programs of C need no more than themselves.
 goal='check-TESTS check_PROGRAMS= check_LTLIBRARIES='
 case "$* " in
