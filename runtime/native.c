@@ -145,16 +145,16 @@ static void use_bus_folder(struct sdt_machine *machine) {
 }
 
 /* Bus files for CPU devices. The numbers are what one core's memcpy does here; only schedulers that
- * predict read them. GPUs that stay unused are listed all the same: where their number is not the
- * machine's, StarPU measures. */
-static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, int workers,
+ * predict read them. GPUs that stay unused are listed all the same, and so are cores: where their
+ * number is not the machine's, StarPU measures. */
+static enum sdt_status write_bus_files(struct sdt_machine *machine, int nodes, int cores,
                                        double link_mb_per_s, struct sdt_error *err) {
     struct sdt_gpus gpus;
     enum sdt_status status = sdt__bus_folder_make(&machine->bus_folder, err);
     if (status != SDT_OK)
         return status;
     sdt__gpus_find(&gpus);
-    struct sdt_bus bus = {.cpus = workers,
+    struct sdt_bus bus = {.cpus = cores,
                           .numa_nodes = nodes,
                           .gpus = gpus.all < SDT_MAX_GPUS ? gpus.all : SDT_MAX_GPUS,
                           .host_mb_per_s = link_mb_per_s,
@@ -261,6 +261,7 @@ enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt
                                        struct sdt_error *err) {
     int nodes = machine->devices > 1 ? machine->devices + 1 : 1;
     int workers = machine->workers_per_device; /* the host's */
+    int cores = nodes * workers;
 
     setenv("STARPU_SILENT", "1", 0);
     for (int d = 0; d < machine->devices && nodes > 1 && !machine->gpus; d++)
@@ -281,7 +282,7 @@ enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt
         set(machine, "STARPU_WORKERS_NOBIND", "1");
         machine->unbound = true;
     }
-    return write_bus_files(machine, nodes, workers,
+    return write_bus_files(machine, nodes, cores,
                            options->link_mb_per_s > 0.0 ? options->link_mb_per_s : 8000.0, err);
 }
 

@@ -825,7 +825,10 @@ out:
 }
 
 enum sdt_status sdt_weights_randomize(const struct sdt_weights *weights, struct sdt_error *err) {
-    const size_t pool = (size_t)64 << 20; /* mapped again and again: a page has one copy */
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), most = (size_t)64 << 20;
+    /* Mapped again and again: a page has one copy. */
+    const size_t pool =
+        weights->bytes < most ? (weights->bytes + page - 1) / page * page : most;
     uint64_t state = 1;
     enum sdt_status status = SDT_ERROR_MEMORY;
     int file = memfd_create("random weights", MFD_CLOEXEC);

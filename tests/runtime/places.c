@@ -1,5 +1,5 @@
 /* Places: devices with unequal workers have those and no others, tasks run there, and speeds are
- * what the workers or the caller say. Schedulers are told the same. */
+ * what the workers or the caller say. Schedulers are told the same, and StarPU measures no link. */
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -66,11 +66,15 @@ static void check_place(struct sdt_machine *machine, const struct sdt_place *pla
 
 static void unequal(int devices, const int *workers, const double *given, const double *want) {
     struct sdt_machine_options options = {
-        .devices = devices, .workers = workers, .device_speed = given};
+        .devices = devices, .workers = workers, .device_speed = given, .link_mb_per_s = 1234.0};
     struct sdt_machine *machine = open_machine(&options);
     int most = 0;
     if (!machine)
         return;
+    if (devices > 1) {
+        double link = starpu_transfer_bandwidth(machine->device[0].node, machine->device[1].node);
+        CHECK(link > 1233.0 && link < 1235.0, "StarPU has measured a link of %g MB/s", link);
+    }
     for (int d = 0; d < devices; d++) {
         char name[40];
         const struct sdt_place *place = &machine->device[d];
