@@ -9,7 +9,7 @@ unset COLUMNS NO_COLOR HF_HOME HF_HUB_CACHE HUGGINGFACE_HUB_CACHE STARDIT_STALL_
 # ---- what rows need -------------------------------------------------------------------------
 
 in=$tmp/in
-mkdir "$in" "$tmp/base" "$tmp/given" "$tmp/known"
+mkdir "$in" "$tmp/known"
 cd "$tmp" || exit 99
 size="--height 32 --width 32 --num-frames 5 --num-inference-steps 1"
 ids="--token-ids 5,6,7,1"
@@ -24,6 +24,8 @@ linked() {
 "$tool" tensor "$in/latent.safetensors" latent 1 8 2 4 4
 "$tool" tensor "$in/embeds.safetensors" prompt_embeds 1 6 96
 "$tool" fill "$in/flat.safetensors" prompt_embeds 0.1 1 6 96
+"$tool" tensor "$in/clip.safetensors" latents 1 8 5 8 8
+printf 'devices 2\ngflops 1000\nmemory-gbps 100\nlink-gbps 10\n' >"$in/platform.txt"
 echo red >"$in/red"
 echo blue >"$in/blue"
 echo "a red circle moving right over a blue background" >"$in/caption"
@@ -51,42 +53,46 @@ ln -s "$hub" "$in/xdg/huggingface/hub"
 ln -s "$hub" "$in/user/.cache/huggingface/hub"
 printf '#!/bin/sh\nexec script -qec "$*" /dev/null\n' >"$in/terminal"
 chmod +x "$in/terminal"
-# A state that a stopped run left.
+# A state that a run left whose decode failed.
 # shellcheck disable=SC2086
-"$generate" --model "$demo" $size --num-inference-steps 1000 $ids --progress plain --output "$in/s.y4m" \
-    2>"$in/s.err" </dev/null &
-pid=$!
-for _ in $(seq 600); do
-    grep -q '^denoise [1-9]' "$in/s.err" && break
-    sleep 0.05
-done
-kill -TERM $pid
-wait $pid
-state=$in/s.latent.safetensors
+"$generate" --model "$in/nan" $size $ids --checkpoint-every 1 --quiet --output "$in/s.y4m" 2>"$in/s.err" </dev/null
+state=$in/s.state.safetensors
 [ -s "$state" ] || fail "no state: $(cat "$in/s.err")"
 
 # ---- one row --------------------------------------------------------------------------------
 
-# run FOLDER VARIABLE COMMAND...: there; out, err and code; at once where it has been run before.
+# same_as OPTIONS...: them in one order, where each is given once.
+same_as() {
+    printf '%s\n' "$@" | awk '
+        BEGIN { n = 0 }
+        /^--/ { n++; twice = twice || seen[$0]++ }
+        { all = all " " $0; word[n] = word[n] " " $0 }
+        END {
+            for (i = 1; i <= n && !twice; i++) # few: by insertion
+                for (j = i; j > 1 && word[j] < word[j - 1]; j--) { t = word[j]; word[j] = word[j - 1]; word[j - 1] = t }
+            for (i = 0; i <= n && !twice; i++)
+                printf "%s", word[i]
+            print twice ? all : ""
+        }'
+}
+
+# run LINK VARIABLE COMMAND...: the folder LINK with there.*, out, err and code; what has been run before is not
+# run again.
 run() {
-    key=$(printf '%s' "$*" | sed 's/^given/base/' | cksum)
-    if [ -d "known/$key" ]; then
-        rm -rf "$1"
-        cp -r "known/$key" "$1"
-        return
-    fi
-    rm -rf "$1"
-    mkdir "$1"
-    folder=$1
+    link=$1
     shift
-    (
-        cd "$folder" || exit 99
-        echo there >there.y4m
-        echo there >there.safetensors
-        env "$@" >out 2>err </dev/null
-        echo $? >code
-    )
-    [ "$folder" = given ] || cp -r "$folder" "known/$key"
+    folder=known/$(same_as "$@" | cksum | tr -d ' ')
+    if mkdir "$folder" 2>/dev/null; then
+        (
+            cd "$folder" || exit 99
+            echo there >there.y4m
+            echo there >there.safetensors
+            env "$@" >out 2>err </dev/null
+            echo $? >code
+        )
+        runs=$((runs + 1))
+    fi
+    ln -sfn "$folder" "$link"
 }
 
 # lines FOLDER REGEX: of standard output, without what differs each time.
@@ -146,7 +152,7 @@ row() {
     esac
 }
 
-rows=0
+rows=0 runs=0
 # try PROGRAM NAME FROM TO WHAT: prints and counts it.
 try() {
     row "$5"
@@ -209,7 +215,7 @@ sampler-schedule||old|$ids --num-inference-steps 2|bytes:v.y4m
 max-sequence-length||64|$ids|bytes:v.y4m
 seed||1|$ids|bytes:v.y4m
 latents||$in/latent.safetensors|$ids|bytes:v.y4m
-resume||$state|$ids --num-inference-steps 1000|says:goes on after step [1-9]
+resume||$state|$ids --model $in/nan|says:goes on after step 1 of 1
 dtype||bfloat16|$ids|refused:compute in float32
 output|v.y4m|other.y4m|$ids|file:other.y4m
 fps||5|$ids|bytes:v.y4m
@@ -323,10 +329,10 @@ few="--repeats 1 --workers 2"
 table "stardit-bench sched" "$bench" sched <<END
 help||+||out:^Usage
 version||+||out:StarPU
-tasks|500|1000|$few --brief|plan:^empty
-repeats|1|2|--tasks 500 --workers 2 --brief|plan:^empty
-workers|2|8|--tasks 500 --repeats 1 --brief|out:^8
-brief||+|--tasks 500 $few|omits:dmda
+tasks|100|200|$few --brief|plan:^empty
+repeats|1|2|--tasks 100 --workers 2 --brief|plan:^empty
+workers|2|8|--tasks 100 --repeats 1 --brief|out:^8
+brief||+|--tasks 100 $few|omits:dmda
 END
 table "stardit-bench predict" "$bench" predict <<END
 help||+||out:^Usage
@@ -335,13 +341,14 @@ model|/nowhere|$demo|--case demo --repeats 1|out:^demo
 case|demo|block|--repeats 1 --model $demo|refused:goes with --case demo
 repeats|1|2|--model $demo --case demo|plan:^seconds
 END
-score="--model $demo --prompt-file $in/caption --num-inference-steps 1"
-table "stardit-bench quality" "$bench" quality --seeds 1 <<END
+score="--model $demo --prompt-file $in/caption --num-inference-steps 1 --seeds 1"
+table "stardit-bench quality" "$bench" quality <<END
 help||+||out:^Usage
 version||+||out:StarPU
-model|$in/nan|$demo|--prompt-file $in/caption --num-inference-steps 1|out:^colour
-prompt-file|$in/caption|$in/captions|--model $demo --num-inference-steps 1|plan:^colour
-latents||$in/latent.safetensors|--model $demo --prompt-file $in/caption|refused:.
+model|$in/nan|$demo|--prompt-file $in/caption --num-inference-steps 1 --seeds 1|out:^colour
+prompt-file|$in/caption|$in/captions|--model $demo --num-inference-steps 1 --seeds 1|plan:^colour
+latents||$in/clip.safetensors|--model $demo --prompt-file $in/caption --verbose|plan:seed 0
+latents||$in/latent.safetensors|--model $demo --prompt-file $in/caption|refused:shape
 seeds||2|$score|plan:^colour
 num-inference-steps|1|0|--model $demo --prompt-file $in/caption|refused:out of range
 guidance-scale||1|$score --verbose|plan:seed 0
@@ -371,7 +378,9 @@ chunk-heads||1||plan:^Strategy
 ulysses-degree||1|--strategy usp|plan:^Step
 streams||1||plan:^Strategy
 tile-rows||64||plan:^Strategy
+scheduler||eager||plan:^Step
 scheduler||rings||refused:rings
+platform||$in/platform.txt||plan:^Machine
 platform||$tmp/none||refused:none
 devices||3||plan:^Machine
 gpu-gflops||1e5||plan:^Machine
@@ -475,6 +484,6 @@ END
 cut -d' ' -f1 "$tmp/elsewhere" | sort -u - "$tmp/variables" >"$tmp/tried"
 missing=$(comm -23 "$tmp/read" "$tmp/tried")
 [ -z "$missing" ] || fail "variables without a row in tests/apps/options.sh: $missing"
-echo "$rows rows, $(wc -l <"$tmp/all") options, $(wc -l <"$tmp/variables") variables; not tried here:"
+echo "$rows rows, $runs runs, $(wc -l <"$tmp/all") options, $(wc -l <"$tmp/variables") variables; not tried here:"
 cat "$tmp/elsewhere"
 finish
