@@ -6,9 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/devices.h"
-#include "runtime/machine.h"
-#include "runtime/task.h"
+#include <starpu.h>
 
 /* "cpu:" or "cuda:" at *at, which moves behind it. */
 static bool read_kind(const char **at, enum sdt_device_kind *kind) {
@@ -137,9 +135,10 @@ void app_devices_options(const struct app_devices *devices, struct sdt_machine_o
 }
 
 void app_devices_tell(const char *program, const struct sdt_machine *machine) {
-    if (machine->replaced[0])
+    const char *replaced = sdt_machine_replaced(machine);
+    if (*replaced)
         fprintf(stderr, "%s: not read here: %s; --devices and --workers-per-device decide\n",
-                program, machine->replaced);
+                program, replaced);
 }
 
 void app_devices_stand_ins(struct app_devices *devices, int count) {
@@ -176,7 +175,7 @@ enum sdt_status app_devices_read(const char *text, struct app_devices *devices,
 const struct sdt_device *app_devices_list(const struct app_devices *devices) {
     for (int d = 0; d < devices->count; d++)
         if (devices->device[d].kind != SDT_DEVICE_CPU || devices->device[d].index != d)
-            return devices->device; /* also what sdt__devices_check() refuses */
+            return devices->device; /* also what sdt_devices_check() refuses */
     return NULL;
 }
 
@@ -186,13 +185,18 @@ enum sdt_precision app_precision(const char *text) {
     return text && !strcmp(text, "bfloat16") ? SDT_PRECISION_BFLOAT16 : SDT_PRECISION_AUTO;
 }
 
+/* Device d of a machine; NULL stands for CPU devices in order. */
+static struct sdt_device device_at(const struct sdt_device *device, int d) {
+    return device ? device[d] : (struct sdt_device){SDT_DEVICE_CPU, d};
+}
+
 void app_devices_name(const struct sdt_device *device, int count, const int *list, char *text,
                       size_t size) {
     size_t length = 0;
     text[0] = 0;
     for (int i = 0; i < count && length < size; i++) {
-        struct sdt_device one = sdt__device_at(device, list ? list[i] : i);
-        struct sdt_device before = i ? sdt__device_at(device, list ? list[i - 1] : i - 1) : one;
+        struct sdt_device one = device_at(device, list ? list[i] : i);
+        struct sdt_device before = i ? device_at(device, list ? list[i - 1] : i - 1) : one;
         bool again = i > 0 && before.kind == one.kind;
         length += (size_t)snprintf(text + length, size - length, "%s%s%s%d", i ? "," : "",
                                    again ? "" : sdt_device_kind_name(one.kind), again ? "" : ":",

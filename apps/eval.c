@@ -167,11 +167,23 @@ static bool is_zero(const float *values, int count) {
     return true;
 }
 
+/* Tiles and heads of each device. */
+static void note_layout(const struct sdt_layout *layout, int *tiles /* [devices] */,
+                        int *heads /* [devices] */) {
+    for (int d = 0; d < layout->devices; d++) {
+        tiles[d] = layout->first_tile[d + 1] - layout->first_tile[d];
+        heads[d] = 0;
+        for (int c = 0; c < layout->chunks; c++)
+            if (layout->owner[c] == d % layout->ulysses)
+                heads[d] += layout->head[c + 1] - layout->head[c];
+    }
+}
+
 /* ---- transformer ----------------------------------------------------------------------------- */
 
 static void look(void *arg, const struct sdt_layout *layout) {
     struct eval *eval = arg;
-    app_stats_layout(layout, eval->tiles, eval->heads);
+    note_layout(layout, eval->tiles, eval->heads);
     eval->has_layout = true;
 }
 
@@ -630,7 +642,7 @@ static enum sdt_status settle_devices(struct eval *eval, struct sdt_error *err) 
         app_devices_stand_ins(&eval->list, 1);
     const struct sdt_device *device = app_devices_list(&eval->list);
     if (status == SDT_OK)
-        status = sdt__devices_check(device, eval->list.count, NULL, err);
+        status = sdt_devices_check(device, eval->list.count, err);
     if (status == SDT_OK)
         status = app_devices_shares(&eval->list, eval->workers, eval->speed, err);
     if (status == SDT_OK)
@@ -662,7 +674,11 @@ static enum sdt_status write_stats(const struct eval *eval, struct sdt_error *er
     json_object_set_new(stats, "component", json_string(eval->component));
     if (eval->machine) {
         json_object_set_new(stats, "strategy", json_string(sdt_strategy_name(eval->strategy)));
-        app_stats_kinds(stats, &eval->kinds, false);
+        const struct sdt_plan on = {.dit_kind = eval->kinds.dit,
+                                    .vae_kind = eval->kinds.vae,
+                                    .dit_dtype = eval->kinds.dit_dtype,
+                                    .vae_dtype = eval->kinds.vae_dtype};
+        app_stats_kinds(stats, &on, false);
         app_stats_machine(stats, eval->machine, eval->has_layout ? eval->tiles : NULL,
                           eval->has_layout ? eval->heads : NULL);
         sdt_machine_traffic(eval->machine, bytes);
@@ -794,7 +810,7 @@ int main(int argc, char **argv) {
     if (code >= 0)
         return code;
     eval.strategy = app_strategy(eval.strategy_name, &err);
-    if (eval.strategy && eval.ulysses_degree && !eval.strategy->degree)
+    if (eval.strategy && eval.ulysses_degree && !sdt_strategy_has_degree(eval.strategy))
         return app_usage(program.name, "--ulysses-degree: %s has no ring of Ulysses groups",
                          sdt_strategy_name(eval.strategy));
     if (!eval.strategy || settle_devices(&eval, &err) != SDT_OK)

@@ -205,7 +205,7 @@ static enum sdt_status write_stats(const struct work *w,
                         json_pack("{s:f, s:f, s:f, s:f, s:f}", "text", sum.text_seconds, "denoise",
                                   sum.denoise_seconds, "decode", sum.decode_seconds, "write",
                                   sum.write_seconds, "total", total_seconds));
-    app_stats_planned_kinds(stats, plan, w->placement->text_with_vae);
+    app_stats_kinds(stats, plan, w->placement->text_with_vae);
     app_stats_machine(stats, machine, plan->device_tiles, plan->device_heads);
     sdt_machine_traffic(machine, bytes);
     app_stats_moved(stats, bytes, sdt_machine_collective_bytes(machine),

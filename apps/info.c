@@ -159,7 +159,7 @@ static enum sdt_status print_machine(const char *text, const struct app_devices 
             snprintf(speed, sizeof speed, ", speed %.4g", devices->speed[d]);
         if (machine->gpus)
             snprintf(title, sizeof title, "device %d, %s%s", d,
-                     sdt__device_name(machine->what[d], name), speed);
+                     sdt_device_name(machine->what[d], name), speed);
         else
             snprintf(title, sizeof title, "device %d%s", d, speed);
         print_workers(title, &machine->device[d]);
@@ -326,7 +326,7 @@ static enum sdt_status read_devices(struct settings *s, struct sdt_error *err) {
     if (status == SDT_OK && s->devices.count == 0)
         app_devices_stand_ins(&s->devices, 1);
     if (status == SDT_OK)
-        status = sdt__devices_check(app_devices_list(&s->devices), s->devices.count, NULL, err);
+        status = sdt_devices_check(app_devices_list(&s->devices), s->devices.count, err);
     if (status == SDT_OK)
         status = app_devices_shares(&s->devices, s->workers, s->speed, err);
     return status;

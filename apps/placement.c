@@ -67,7 +67,7 @@ static enum sdt_status find_group(const char *option, const struct app_devices *
                             "--%s: the groups name device %d; --devices %d has 0 to %d", option,
                             list[i].device.index, machine->count, machine->count - 1);
         return sdt_fail(err, SDT_ERROR_USAGE, "--%s: %s is not in --devices", option,
-                        sdt__device_name(list[i].device, name));
+                        sdt_device_name(list[i].device, name));
     }
     return SDT_OK;
 }
@@ -354,7 +354,7 @@ static enum sdt_status settle_devices(const struct wanted *w, struct sdt_error *
         app_devices_stand_ins(&o->machine, 1);
     w->placement->precision = app_precision(o->dtype);
     if (status == SDT_OK)
-        status = sdt__devices_check(app_devices_list(&o->machine), o->machine.count, NULL, err);
+        status = sdt_devices_check(app_devices_list(&o->machine), o->machine.count, err);
     if (status == SDT_OK)
         status = app_devices_shares(&o->machine, o->workers, o->speed, err);
     return status;
@@ -370,12 +370,12 @@ static enum sdt_status settle_degrees(const struct wanted *w, const struct sdt_s
         return SDT_OK;
     if (!*strategy)
         *strategy = w->request->strategy = app_strategy_of_degrees();
-    if (!(*strategy)->degree)
+    if (!sdt_strategy_has_degree(*strategy))
         return sdt_fail(
             err, SDT_ERROR_USAGE,
             "--%s-degree does not go with --strategy %s; %s has a ring of Ulysses groups",
-            o->ring_degree ? "ring" : "ulysses", (*strategy)->name,
-            app_strategy_of_degrees()->name);
+            o->ring_degree ? "ring" : "ulysses", sdt_strategy_name(*strategy),
+            sdt_strategy_name(app_strategy_of_degrees()));
     if (!o->ring_degree)
         return SDT_OK;
     int ulysses = o->ulysses_degree ? o->ulysses_degree : dit / o->ring_degree;

@@ -215,7 +215,7 @@ static int parse(struct settings *s, int argc, char **argv, struct sdt_error *er
     s->strategy = app_strategy(s->strategy_name, err);
     if (!s->strategy)
         return app_report(name_of_program, err);
-    if (s->ulysses_degree && !s->strategy->degree)
+    if (s->ulysses_degree && !sdt_strategy_has_degree(s->strategy))
         return app_usage(name_of_program, "--ulysses-degree: %s has no ring of Ulysses groups",
                          sdt_strategy_name(s->strategy));
     return read_model(s, err) == SDT_OK ? -1 : app_report(name_of_program, err);

@@ -14,7 +14,6 @@
 #include "graph/checkpoint/finite.h"
 #include "graph/checkpoint/weights.h"
 #include "graph/pipeline.h"
-#include "graph/strategies/strategy.h"
 #include "stardit/kernels.h"
 
 #define MARK_VALUE "solver state 1"
@@ -163,17 +162,17 @@ static void add_order(struct app_recipe *recipe, const struct sdt_request *reque
                       const struct sdt_placement *placement, const struct sdt_plan *plan) {
     char tiles[12 * SDT_MAX_DEVICES + 1] = "";
     size_t length = 0;
-    if (request->strategy->exact && plan->dit_kind == SDT_DEVICE_CPU) {
+    if (sdt_strategy_exact(request->strategy) && plan->dit_kind == SDT_DEVICE_CPU) {
         add(recipe, ORDER, "one device's");
         return;
     }
     for (int d = 0; d < plan->devices && length < sizeof tiles; d++)
         length += (size_t)snprintf(tiles + length, sizeof tiles - length, "%s%d", d ? "+" : "",
                                    plan->device_tiles[d]);
-    add(recipe, ORDER, "%s, %s tiles, Ulysses degree %d", request->strategy->name, tiles,
-        placement->ulysses_degree);
-    if (!request->strategy->exact)
-        add(recipe, "strategy", "%s", request->strategy->name);
+    add(recipe, ORDER, "%s, %s tiles, Ulysses degree %d", sdt_strategy_name(request->strategy),
+        tiles, placement->ulysses_degree);
+    if (!sdt_strategy_exact(request->strategy))
+        add(recipe, "strategy", "%s", sdt_strategy_name(request->strategy));
 }
 
 enum sdt_status app_recipe_make(const struct app_settings *s, const struct sdt_pipeline *pipeline,

@@ -10,8 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <starpu.h>
+
 #include "config.h"
-#include "runtime/machine.h"
 
 json_t *app_stats_begin(const char *program) {
     char starpu[48];
@@ -21,16 +22,6 @@ json_t *app_stats_begin(const char *program) {
     snprintf(starpu, sizeof starpu, "%d.%d.%d", major, minor, release);
     return json_pack("{s:s, s:s, s:s}", "program", program, "version", PACKAGE_VERSION, "starpu",
                      starpu);
-}
-
-void app_stats_layout(const struct sdt_layout *layout, int *tiles, int *heads) {
-    for (int d = 0; d < layout->devices; d++) {
-        tiles[d] = layout->first_tile[d + 1] - layout->first_tile[d];
-        heads[d] = 0;
-        for (int c = 0; c < layout->chunks; c++)
-            if (layout->owner[c] == d % layout->ulysses)
-                heads[d] += layout->head[c + 1] - layout->head[c];
-    }
 }
 
 static json_t *totals_object(struct sdt_role_totals totals) {
@@ -51,12 +42,12 @@ static void add(struct sdt_role_totals *sum, struct sdt_role_totals totals) {
 }
 
 /* One device (-1: the host): its totals, by role where there are any, and its memory's peak. */
-static json_t *place_object(const struct sdt_machine *machine, int device, unsigned node) {
+static json_t *place_object(const struct sdt_machine *machine, int device) {
     struct sdt_role_totals sum = {0};
     json_t *object = json_object(), *roles = json_object();
 
     for (int r = 0; r < SDT_ROLES; r++) {
-        struct sdt_role_totals totals = sdt__recorder_totals(machine->recorder, device, r);
+        struct sdt_role_totals totals = sdt_machine_totals(machine, device, r);
         add(&sum, totals);
         if (totals.tasks)
             json_object_set_new(roles, sdt_role_name(r), totals_object(totals));
@@ -64,7 +55,7 @@ static json_t *place_object(const struct sdt_machine *machine, int device, unsig
     json_object_set_new(object, "tasks", json_integer((json_int_t)sum.tasks));
     json_object_set_new(object, "busy_seconds", json_real(sum.busy_us * 1e-6));
     json_object_set_new(object, "peak_bytes",
-                        json_integer((json_int_t)sdt__recorder_peak(machine->recorder, node)));
+                        json_integer((json_int_t)sdt_machine_peak_bytes(machine, device)));
     json_object_set_new(object, "roles", roles);
     return object;
 }
@@ -72,34 +63,36 @@ static json_t *place_object(const struct sdt_machine *machine, int device, unsig
 void app_stats_machine(json_t *stats, const struct sdt_machine *machine, const int *tiles,
                        const int *heads) {
     json_t *tasks = json_object(), *roles = json_object(), *devices = json_array();
+    const int count = sdt_machine_devices(machine);
 
-    json_object_set_new(stats, "devices", json_integer(machine->devices));
-    json_object_set_new(stats, "workers_per_device", json_integer(machine->workers_per_device));
-    json_object_set_new(stats, "scheduler", json_string(machine->scheduler));
+    json_object_set_new(stats, "devices", json_integer(count));
+    json_object_set_new(stats, "workers_per_device",
+                        json_integer(sdt_machine_workers(machine, -1)));
+    json_object_set_new(stats, "scheduler", json_string(sdt_machine_scheduler(machine)));
     for (int r = 0; r < SDT_ROLES; r++) {
         struct sdt_role_totals sum = {0};
-        for (int d = -1; d < machine->devices; d++)
-            add(&sum, sdt__recorder_totals(machine->recorder, d, r));
+        for (int d = -1; d < count; d++)
+            add(&sum, sdt_machine_totals(machine, d, r));
         json_object_set_new(roles, sdt_role_name(r), totals_object(sum));
     }
-    json_object_set_new(tasks, "total",
-                        json_integer((json_int_t)sdt__recorder_tasks(machine->recorder)));
+    json_object_set_new(tasks, "total", json_integer((json_int_t)sdt_machine_tasks(machine)));
     json_object_set_new(tasks, "roles", roles);
     json_object_set_new(stats, "tasks", tasks);
     struct sdt_role_totals exchange = {0};
-    for (int d = -1; d < machine->devices; d++)
-        add(&exchange, sdt__recorder_totals(machine->recorder, d, SDT_ROLE_EXCHANGE));
+    for (int d = -1; d < count; d++)
+        add(&exchange, sdt_machine_totals(machine, d, SDT_ROLE_EXCHANGE));
     if (exchange.travel_us > 0.0)
         json_object_set_new(stats, "exchange_hidden",
                             json_real(1.0 - exchange.wait_us / exchange.travel_us));
-    json_object_set_new(stats, "host", place_object(machine, -1, machine->host.node));
-    for (int d = 0; d < machine->devices; d++) {
-        json_t *device = place_object(machine, d, machine->device[d].node);
+    json_object_set_new(stats, "host", place_object(machine, -1));
+    for (int d = 0; d < count; d++) {
+        json_t *device = place_object(machine, d);
         char name[SDT_DEVICE_NAME];
         json_object_set_new(device, "device", json_integer(d));
-        json_object_set_new(device, "name", json_string(sdt__device_name(machine->what[d], name)));
-        json_object_set_new(device, "workers", json_integer(machine->device[d].workers));
-        json_object_set_new(device, "speed", json_real(machine->device[d].speed));
+        json_object_set_new(device, "name",
+                            json_string(sdt_device_name(sdt_machine_device(machine, d), name)));
+        json_object_set_new(device, "workers", json_integer(sdt_machine_workers(machine, d)));
+        json_object_set_new(device, "speed", json_real(sdt_machine_speed(machine, d)));
         if (tiles)
             json_object_set_new(device, "tiles", json_integer(tiles[d]));
         if (heads)
@@ -114,24 +107,18 @@ static json_t *kind_object(enum sdt_device_kind kind, enum sdt_dtype dtype) {
                      dtype == SDT_BF16 ? "bfloat16" : "float32");
 }
 
-void app_stats_kinds(json_t *stats, const struct sdt_kinds *kinds, bool text_with_vae) {
+void app_stats_kinds(json_t *stats, const struct sdt_plan *plan, bool text_with_vae) {
     json_t *on = json_object();
     json_object_set_new(on, "text",
-                        text_with_vae ? kind_object(kinds->vae, kinds->vae_dtype)
-                                      : kind_object(kinds->dit, kinds->dit_dtype));
-    json_object_set_new(on, "denoise", kind_object(kinds->dit, kinds->dit_dtype));
-    json_object_set_new(on, "decode", kind_object(kinds->vae, kinds->vae_dtype));
+                        text_with_vae ? kind_object(plan->vae_kind, plan->vae_dtype)
+                                      : kind_object(plan->dit_kind, plan->dit_dtype));
+    json_object_set_new(on, "denoise", kind_object(plan->dit_kind, plan->dit_dtype));
+    json_object_set_new(on, "decode", kind_object(plan->vae_kind, plan->vae_dtype));
     json_object_set_new(
         on, "note",
         json_string("one kind of device, number of devices and dtype gives the same "
                     "bits every time; others agree within golden tolerance only"));
     json_object_set_new(stats, "computed_on", on);
-}
-
-void app_stats_planned_kinds(json_t *stats, const struct sdt_plan *plan, bool text_with_vae) {
-    const struct sdt_kinds kinds = {plan->dit_kind, plan->vae_kind, plan->dit_dtype,
-                                    plan->vae_dtype};
-    app_stats_kinds(stats, &kinds, text_with_vae);
 }
 
 void app_stats_moved(json_t *stats, const double *bytes, double collective, int devices) {

@@ -5,8 +5,6 @@
 
 #include <jansson.h>
 
-#include "graph/run/layout.h"
-#include "runtime/devices.h"
 #include "stardit/stardit.h"
 
 /* {"program":, "version":, "starpu":}; NULL: out of memory. */
@@ -18,20 +16,13 @@ json_t *app_stats_begin(const char *program);
 void app_stats_machine(json_t *stats, const struct sdt_machine *machine, const int *tiles,
                        const int *heads);
 
-/* Adds "computed_on": for text, denoising and decoding the kind of device and the dtype, and within
- * what results of other kinds agree. */
-void app_stats_kinds(json_t *stats, const struct sdt_kinds *kinds, bool text_with_vae);
-
-/* The same of a plan. */
-void app_stats_planned_kinds(json_t *stats, const struct sdt_plan *plan, bool text_with_vae);
+/* Adds "computed_on": for text, denoising and decoding the kind of device and the dtype of the
+ * plan, and within what results of other kinds agree. */
+void app_stats_kinds(json_t *stats, const struct sdt_plan *plan, bool text_with_vae);
 
 /* Adds "moved": bytes that StarPU moved between memories, [devices + 1, devices + 1], index 0 the
  * host, and those that collective rounds moved. */
 void app_stats_moved(json_t *stats, const double *bytes, double collective, int devices);
-
-/* Tiles and heads of each device of a layout. */
-void app_stats_layout(const struct sdt_layout *layout, int *tiles /* [devices] */,
-                      int *heads /* [devices] */);
 
 /* Writes to path (temporary name, then renamed; "-": standard output) and frees stats. */
 enum sdt_status app_stats_write(json_t *stats, const char *path, struct sdt_error *err);

@@ -25,7 +25,7 @@ const struct sdt_strategy *app_strategy(const char *name, struct sdt_error *err)
 
 const struct sdt_strategy *app_strategy_of_degrees(void) {
     for (int i = 0; sdt_strategies[i]; i++)
-        if (sdt_strategies[i]->degree)
+        if (sdt_strategy_has_degree(sdt_strategies[i]))
             return sdt_strategies[i];
     return NULL;
 }

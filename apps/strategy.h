@@ -2,7 +2,7 @@
 #ifndef STARDIT_APPS_STRATEGY_H
 #define STARDIT_APPS_STRATEGY_H
 
-#include "graph/strategies/strategy.h"
+#include "stardit/stardit.h"
 
 /* name NULL: sdt_strategy_default(). NULL: unknown, err says which there are. */
 const struct sdt_strategy *app_strategy(const char *name, struct sdt_error *err);

@@ -23,7 +23,7 @@ const char *sdt__device_title(int device, char text[SDT_DEVICE_NAME]) {
     return text;
 }
 
-const char *sdt__device_name(struct sdt_device device, char text[SDT_DEVICE_NAME]) {
+const char *sdt_device_name(struct sdt_device device, char text[SDT_DEVICE_NAME]) {
     snprintf(text, SDT_DEVICE_NAME, "%s:%d", sdt_device_kind_name(device.kind), device.index);
     return text;
 }
@@ -39,7 +39,7 @@ bool sdt__has_gpus(const struct sdt_device *device, int count) {
 static enum sdt_status check_gpu(const struct sdt_gpus *gpus, struct sdt_device device,
                                  struct sdt_error *err) {
     char name[SDT_DEVICE_NAME];
-    sdt__device_name(device, name);
+    sdt_device_name(device, name);
     if (!gpus->count)
         return sdt_fail(err, SDT_ERROR_DEVICE, "%s: %s; --devices 1 runs on CPUs", name, gpus->why);
     if (device.index >= gpus->count && device.index < gpus->all)
@@ -74,22 +74,22 @@ enum sdt_status sdt__devices_check(const struct sdt_device *device, int count,
     for (int d = 0; d < count; d++) {
         if (device[d].index < 0)
             return sdt_fail(err, SDT_ERROR_USAGE, "%s: devices are numbered from 0",
-                            sdt__device_name(device[d], name));
+                            sdt_device_name(device[d], name));
         for (int e = 0; e < d; e++)
             if (device[e].kind == device[d].kind && device[e].index == device[d].index)
                 return sdt_fail(err, SDT_ERROR_USAGE, "device %s is named twice",
-                                sdt__device_name(device[d], name));
+                                sdt_device_name(device[d], name));
         cpus += device[d].kind == SDT_DEVICE_CPU;
     }
     if (cpus == count) {
         char last[SDT_DEVICE_NAME];
-        sdt__device_name((struct sdt_device){SDT_DEVICE_CPU, count - 1}, last);
+        sdt_device_name((struct sdt_device){SDT_DEVICE_CPU, count - 1}, last);
         for (int d = 0; d < count; d++)
             if (device[d].index != d)
                 return sdt_fail(err, SDT_ERROR_USAGE,
                                 "%s as device %d: without GPUs, CPU devices are stand-ins, "
                                 "numbered in their order, cpu:0%s%s",
-                                sdt__device_name(device[d], name), d, count > 1 ? " to " : "",
+                                sdt_device_name(device[d], name), d, count > 1 ? " to " : "",
                                 count > 1 ? last : "");
         return SDT_OK;
     }
@@ -98,7 +98,7 @@ enum sdt_status sdt__devices_check(const struct sdt_device *device, int count,
             return sdt_fail(err, SDT_ERROR_USAGE,
                             "%s: beside GPUs the only CPU device is cpu:0, the host's memory with "
                             "the cores that drive no GPU; several would need memories of their own",
-                            sdt__device_name(device[d], name));
+                            sdt_device_name(device[d], name));
     if (!gpus)
         gpus = &found;
     sdt__gpus_find(gpus);
@@ -109,6 +109,11 @@ enum sdt_status sdt__devices_check(const struct sdt_device *device, int count,
             return status;
     }
     return SDT_OK;
+}
+
+enum sdt_status sdt_devices_check(const struct sdt_device *device, int count,
+                                  struct sdt_error *err) {
+    return sdt__devices_check(device, count, NULL, err);
 }
 
 /* ---- workers and speeds ---------------------------------------------------------------------- */
@@ -174,7 +179,7 @@ static enum sdt_status one_kind(const char *work, int n, const int *list,
         if (this.kind != one.kind)
             return sdt_fail(err, SDT_ERROR_USAGE,
                             "%s and %s: the devices that %s must be of one kind%s",
-                            sdt__device_name(one, first), sdt__device_name(this, other), work,
+                            sdt_device_name(one, first), sdt_device_name(this, other), work,
                             list ? "" : "; --dit-devices and --vae-devices make groups");
         *kind = one.kind;
     }

@@ -6,9 +6,6 @@
 #include "runtime/gpus.h"
 #include "stardit/stardit.h"
 
-/* "cuda:1", for messages */
-#define SDT_DEVICE_NAME 16
-const char *sdt__device_name(struct sdt_device device, char text[SDT_DEVICE_NAME]);
 /* "device 2", or "the host" for -1 */
 const char *sdt__device_title(int device, char text[SDT_DEVICE_NAME]);
 /* Device d of a machine; NULL stands for CPU devices in order. */

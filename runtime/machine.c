@@ -209,6 +209,35 @@ struct sdt_device sdt_machine_device(const struct sdt_machine *machine, int devi
                                                     : (struct sdt_device){SDT_DEVICE_CPU, -1};
 }
 
+static const struct sdt_place *place_of(const struct sdt_machine *machine, int device) {
+    return device < 0 ? &machine->host : &machine->device[device];
+}
+
+int sdt_machine_workers(const struct sdt_machine *machine, int device) {
+    return place_of(machine, device)->workers;
+}
+
+double sdt_machine_speed(const struct sdt_machine *machine, int device) {
+    return device < 0 ? 0.0 : machine->device[device].speed;
+}
+
+const char *sdt_machine_scheduler(const struct sdt_machine *machine) { return machine->scheduler; }
+
+const char *sdt_machine_replaced(const struct sdt_machine *machine) { return machine->replaced; }
+
+struct sdt_role_totals sdt_machine_totals(const struct sdt_machine *machine, int device,
+                                          enum sdt_role role) {
+    return sdt__recorder_totals(machine->recorder, device, role);
+}
+
+unsigned long sdt_machine_tasks(const struct sdt_machine *machine) {
+    return sdt__recorder_tasks(machine->recorder);
+}
+
+double sdt_machine_peak_bytes(const struct sdt_machine *machine, int device) {
+    return (double)sdt__recorder_peak(machine->recorder, place_of(machine, device)->node);
+}
+
 double sdt_machine_collective_bytes(const struct sdt_machine *machine) {
     return machine->collective_bytes;
 }

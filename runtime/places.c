@@ -62,7 +62,7 @@ static enum sdt_status check_places(const struct sdt_machine *machine, struct sd
         for (int d = 0; d < machine->devices; d++)
             if (!machine->device[d].workers)
                 return sdt_fail(err, SDT_ERROR_DEVICE, "%s: StarPU made no worker for it",
-                                sdt__device_name(machine->what[d], name));
+                                sdt_device_name(machine->what[d], name));
         if (!machine->host.workers)
             return sdt_fail(err, SDT_ERROR_DEVICE, "StarPU made no CPU worker for the host");
     } else if (host_is_apart(machine) && (int)starpu_memory_nodes_get_count() < nodes) {
@@ -75,7 +75,7 @@ static enum sdt_status check_places(const struct sdt_machine *machine, struct sd
         if (machine->what[d].kind == SDT_DEVICE_CPU &&
             machine->device[d].workers != machine->workers[d])
             return sdt_fail(err, SDT_ERROR_DEVICE, "%s: StarPU made %d workers for it, not %d",
-                            sdt__device_name(machine->what[d], name), machine->device[d].workers,
+                            sdt_device_name(machine->what[d], name), machine->device[d].workers,
                             machine->workers[d]);
     return SDT_OK;
 }

@@ -11,18 +11,9 @@
 #include <starpu.h>
 
 #include "schedulers/tag.h"
-#include "stardit/status.h"
+#include "stardit/stardit.h"
 
 struct sdt_recorder;
-
-struct sdt_role_totals {
-    unsigned long tasks;
-    unsigned long visiting; /* of them, tasks whose home is another device (Aco) */
-    double busy_us;         /* sum of execution times */
-    double travel_us;       /* from ready to all inputs there */
-    double wait_us;         /* of it, the worker did nothing but wait for them */
-    double flops, bytes;
-};
 
 /* keep_records: for a trace; keep_edges: for a graph. NULL: out of memory. */
 struct sdt_recorder *sdt__recorder_new(bool keep_records, bool keep_edges);

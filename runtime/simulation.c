@@ -281,7 +281,7 @@ enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *m
             (options->device[d].kind != SDT_DEVICE_CUDA || options->device[d].index != d))
             return sdt_fail(err, SDT_ERROR_USAGE,
                             "%s as device %d: in simulated time devices are GPUs in their order",
-                            sdt__device_name(options->device[d], name), d);
+                            sdt_device_name(options->device[d], name), d);
     }
     for (int role = 0; role < SDT_ROLES; role++)
         machine->costs.rate[SDT_DEVICE_CPU][role] =

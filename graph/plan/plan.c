@@ -18,7 +18,7 @@ static enum sdt_status check_device(const struct sdt_request *request, const str
     double room = plan->device_room[d];
     double least = together ? need.denoise.least + need.decode : need.denoise.least;
     char name[SDT_DEVICE_NAME];
-    sdt__device_name(device, name);
+    sdt_device_name(device, name);
     if (need.denoise.all > 0.0 && least > room)
         return sdt_fail(err, SDT_ERROR_LIMIT,
                         "denoising %d frames of %dx%d (height x width)%s needs at least %.1f GB on "

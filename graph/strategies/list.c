@@ -29,3 +29,7 @@ const struct sdt_strategy *sdt_strategy_find(const char *name) {
 const char *sdt_strategy_name(const struct sdt_strategy *strategy) { return strategy->name; }
 
 const char *sdt_strategy_summary(const struct sdt_strategy *strategy) { return strategy->summary; }
+
+bool sdt_strategy_exact(const struct sdt_strategy *strategy) { return strategy->exact; }
+
+bool sdt_strategy_has_degree(const struct sdt_strategy *strategy) { return strategy->degree; }

@@ -33,9 +33,6 @@ struct sdt_attention_buffers {
     sdt_handle *keys, *values;           /* [gathered] -> [heads of c, tiles, rows, e], or NULL */
 };
 
-/* As placement.chunk_heads: all heads of an owner in one chunk. */
-#define SDT_WHOLE_CHUNKS 1024
-
 struct sdt_strategy;
 /* The pieces, and what the strategy adds. Failures stay in the flow. */
 void sdt_attention_buffers_init(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
@@ -148,8 +145,6 @@ struct sdt_cost sdt_cost_of_step(const struct sdt_step_load *load);
 
 /* A strategy that a program brings along; programs without one leave it undefined. */
 extern const struct sdt_strategy sdt__guest_strategy __attribute__((weak));
-/* What runs where nobody says. */
-const struct sdt_strategy *sdt_strategy_default(void);
 
 /* How a model runs in parallel: the strategy, the devices, and what the plan decided. */
 struct sdt_parallel {

@@ -26,6 +26,9 @@ struct sdt_device {
 
 /* "cpu", "cuda" */
 const char *sdt_device_kind_name(enum sdt_device_kind kind);
+/* "cuda:1"; returns text. */
+#define SDT_DEVICE_NAME 16
+const char *sdt_device_name(struct sdt_device device, char text[SDT_DEVICE_NAME]);
 
 /* In what the transformer, the encoder and the decoder compute. */
 enum sdt_precision {

@@ -34,6 +34,7 @@
 #include "stardit/device.h"
 #include "stardit/kernels.h"
 #include "stardit/status.h"
+#include "stardit/tag.h"
 #include "stardit/video.h"
 
 #ifdef __cplusplus
@@ -71,6 +72,12 @@ struct sdt_machine_options {
     double worker_gflops, link_mb_per_s;
 };
 
+/* Could a machine have these devices ([count], or NULL: CPU devices)? SDT_ERROR_USAGE for one that
+ * stands twice, a GPU that is not there, more than one CPU device beside GPUs; SDT_ERROR_DEVICE
+ * where there is no GPU at all, with the reason. Nothing is started. */
+enum sdt_status sdt_devices_check(const struct sdt_device *device, int count,
+                                  struct sdt_error *err);
+
 /* Starts StarPU. One machine per process at a time. SDT_ERROR_USAGE for counts out of range,
  * devices that do not go together or are not there, or an unknown scheduler (the message lists the
  * known ones), SDT_ERROR_DEVICE when there is no GPU or StarPU does not start. */
@@ -84,12 +91,37 @@ void sdt_machine_close(struct sdt_machine *machine);
  * SDT_ERROR_INTERRUPTED. For good: the machine can only be closed then. From any thread, and from a
  * signal's handler. */
 void sdt_machine_stop(struct sdt_machine *machine);
+/* Devices are numbered from 0; -1 is the host. */
 int sdt_machine_devices(const struct sdt_machine *machine);
 struct sdt_device sdt_machine_device(const struct sdt_machine *machine, int device);
+/* CPU workers of a device (a GPU has 1), and how fast it is beside the others, FLOP/s: shares of
+ * the work follow it; the host has none: 0. */
+int sdt_machine_workers(const struct sdt_machine *machine, int device);
+double sdt_machine_speed(const struct sdt_machine *machine, int device);
+/* The policy's name. */
+const char *sdt_machine_scheduler(const struct sdt_machine *machine);
+/* Variables of the environment that StarPU reads and that had other values than the options ask
+ * for, with commas between; they were replaced. "": none. */
+const char *sdt_machine_replaced(const struct sdt_machine *machine);
 /* Bytes that StarPU has moved between memories since the previous call (StarPU resets its counters
  * when asked). Index 0 is the host, index d + 1 device d; row = source. */
 void sdt_machine_traffic(struct sdt_machine *machine,
                          double *bytes /* [devices + 1, devices + 1] added to */);
+/* Of tasks that have ended, in sum. */
+struct sdt_role_totals {
+    unsigned long tasks;
+    unsigned long visiting; /* of them, tasks whose home is another device (Aco) */
+    double busy_us;         /* microseconds of execution */
+    double travel_us;       /* from ready to all inputs there */
+    double wait_us;         /* of it, the worker did nothing but wait for them */
+    double flops, bytes;    /* as their kernels are predicted */
+};
+/* By the device that ran them and their role; and how many in all. When nothing runs. */
+struct sdt_role_totals sdt_machine_totals(const struct sdt_machine *machine, int device,
+                                          enum sdt_role role);
+unsigned long sdt_machine_tasks(const struct sdt_machine *machine);
+/* The most that StarPU was seen to hold in the memory of a device, or of the host, bytes. */
+double sdt_machine_peak_bytes(const struct sdt_machine *machine, int device);
 /* Bytes that rounds of SDT_TRANSPORT_NCCL have moved between devices, of runs that have ended.
  * They are not in sdt_machine_traffic. */
 double sdt_machine_collective_bytes(const struct sdt_machine *machine);
@@ -111,6 +143,12 @@ const struct sdt_strategy *sdt_strategy_find(const char *name);
 extern const struct sdt_strategy *const sdt_strategies[];
 const char *sdt_strategy_name(const struct sdt_strategy *strategy);
 const char *sdt_strategy_summary(const struct sdt_strategy *strategy); /* one line */
+/* What runs where no strategy is given. */
+const struct sdt_strategy *sdt_strategy_default(void);
+/* Has it the bits of one device on any number of CPU devices? Others agree within a tolerance. */
+bool sdt_strategy_exact(const struct sdt_strategy *strategy);
+/* Does it read a placement's ulysses_degree? Others refuse one. */
+bool sdt_strategy_has_degree(const struct sdt_strategy *strategy);
 
 /* When the devices that decode take attention as well. */
 enum sdt_aco {
@@ -257,6 +295,8 @@ enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_
                                       struct sdt_error *err);
 
 /* ---- placement and plan -------------------------------------------------------------------- */
+
+#define SDT_WHOLE_CHUNKS 1024 /* as chunk_heads: all heads of a device in one chunk */
 
 /* Which devices do what, and how. Counts of 0: all devices do both, one phase after the other, each
  * phase's weights dropped before the next (the co-located baseline with offloading). Two groups:

@@ -55,7 +55,6 @@ apps/placement.c ring: --ring-degree in a message
 apps/placement.h ulysses: --ulysses-degree
 apps/generate.c ulysses: the degree in --stats
 apps/state.c ulysses: the degree that a state names
-apps/stats.c ulysses: the degree of a layout
 include/stardit/stardit.h ulysses: the degree of a placement
 graph/run/layout.h ulysses: the degree, into how many parts heads are split
 graph/run/layout.c ulysses: the degree
@@ -64,7 +63,6 @@ graph/plan/plan.c ulysses: the degree of a layout
 
 # Programs use the public headers (and base). What else they include, and for what:
 programs='
-apps/devices.c runtime/devices runtime/machine runtime/task: devices before a machine is open
 apps/eval.c graph/run/forward graph/sampler/sampler runtime/devices: runs one component, which is no request of a pipeline
 apps/info.c graph/pipeline runtime/allowance runtime/devices schedulers/policies: shows what lies behind the headers
 apps/info_file.c graph/checkpoint/format graph/checkpoint/safetensors graph/checkpoint/untrusted graph/models/family: what a single file holds
@@ -77,11 +75,8 @@ apps/plan.c graph/plan/candidates runtime/allowance: candidates, and what memory
 apps/read.h graph/checkpoint/safetensors: no part of what the library promises
 apps/settings.h graph/checkpoint/safetensors: the same
 apps/simulate.c graph/pipeline graph/run/latent runtime/clock runtime/simulation: graphs in simulated time, without a request
-apps/state.c graph/checkpoint/finite graph/checkpoint/weights graph/pipeline graph/strategies/strategy: what a state is checked against
+apps/state.c graph/checkpoint/finite graph/checkpoint/weights graph/pipeline: what a state is checked against
 apps/state.h graph/checkpoint/safetensors: the same
-apps/stats.c runtime/machine: counts of the recorder
-apps/stats.h graph/run/layout runtime/devices: layouts, and kinds of devices
-apps/strategy.h graph/strategies/strategy: all strategies
 '
 
 cd "$source" || exit 99
