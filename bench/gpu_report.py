@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""gpu_report.py WORK OUT: what bench/gpu-check left in WORK, as one JSON file; exit status 1 where a step failed.
+"""gpu_report.py FOLDER: what bench/gpu-check has left in FOLDER by now, as FOLDER/gpu-check.json; exit status 1 where
+a step failed.
 
 Figures: `kernels` has a row for each line of stardit-bench kernels; `beside` has stardit's and PyTorch's
 seconds for the same shapes and their ratio (below 1: stardit is faster); `steps` has how each step went, with the
@@ -32,8 +33,8 @@ def read(*path):
         return ""
 
 
-def machine(work):
-    found = dict(line.split(" ", 1) for line in read(work, "gpu").splitlines() if " " in line)
+def machine(folder):
+    found = dict(line.split(" ", 1) for line in read(folder, "gpu.txt").splitlines() if " " in line)
     found["host"] = platform.node()
     found["kernel"] = platform.release()
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
@@ -73,16 +74,16 @@ def kernels(text):
     return rows
 
 
-def beside(work, name):
+def beside(folder, name):
     row = {}
-    for line in read(work, "steps", f"stardit-{name}.out").splitlines():
+    for line in read(folder, f"stardit-{name}.out").splitlines():
         match = CASE.match(line)
         if match and match[1] == name:
             row["stardit_seconds"] = float(match[2])
             row["tflops"] = float(match[3])
             row["idle_percent"] = float(match[4])
     try:
-        row["pytorch"] = json.loads(read(work, "steps", f"pytorch-{name}.out").splitlines()[-1])
+        row["pytorch"] = json.loads(read(folder, f"pytorch-{name}.out").splitlines()[-1])
     except (IndexError, ValueError):
         pass
     if "stardit_seconds" in row and "pytorch" in row:
@@ -90,45 +91,45 @@ def beside(work, name):
     return row
 
 
-def steps(work):
-    rows = []
-    for name in read(work, "order").split():
-        status = read(work, "steps", name + ".status").split()
-        row = {"name": name}
-        if status == ["skipped"]:
-            row["result"] = "skipped: no time left"
-        else:
-            code, seconds, limit = map(int, status)
-            row["seconds"] = seconds
-            row["result"] = {0: "passed", 77: "skipped", 124: f"stopped after {limit} s",
-                             137: f"stopped after {limit} s"}.get(code, f"exit {code}")
-            if code != 0:
-                text = read(work, "steps", name + ".out") + read(work, "steps", name + ".err")
-                row["output"] = text.splitlines()[-40:]
-        rows.append(row)
-    return rows
+def steps(folder):
+    """In the order in which they began. A step that began and has not ended ran when the call ended."""
+    rows = {}
+    for line in read(folder, "steps.txt").splitlines():
+        name, how, *rest = line.split(" ", 3)
+        row = rows.setdefault(name, {"name": name})
+        row["result"] = "running" if how == "began" else how
+        if rest:
+            row["seconds"] = int(rest[0])
+            if rest[1:] and rest[1]:
+                row["why"] = rest[1]
+    for row in rows.values():
+        if row["result"] not in ("passed", "skipped"):
+            text = read(folder, row["name"] + ".out") + read(folder, row["name"] + ".err")
+            row["output"] = text.splitlines()[-40:]
+    return list(rows.values())
 
 
-def main(work, out):
+def main(folder):
+    out = os.path.join(folder, "gpu-check.json")
     report = {
-        "machine": machine(work),
-        "steps": steps(work),
-        "kernels": kernels(read(work, "steps", "bench-kernels.out")),
+        "machine": machine(folder),
+        "steps": steps(folder),
+        "kernels": kernels(read(folder, "bench-kernels.out")),
         "yardsticks": [
-            line for line in read(work, "steps", "bench-kernels.out").splitlines()
+            line for line in read(folder, "bench-kernels.out").splitlines()
             if line.startswith(("device copy", "cuDNN"))
         ],
-        "beside": {name: beside(work, name) for name in CASES},
-        "golden": read(work, "steps", "golden.out").splitlines(),
-        "video": read(work, "steps", "video.out").splitlines(),
+        "beside": {name: beside(folder, name) for name in CASES},
+        "golden": read(folder, "golden.out").splitlines(),
+        "video": read(folder, "video.out").splitlines(),
     }
-    failed = [s["name"] for s in report["steps"]
-              if s["result"] != "passed" and not s["result"].startswith("skipped")]
+    failed = [s["name"] for s in report["steps"] if s["result"] not in ("passed", "skipped")]
     report["failed"] = failed
-    with open(out + ".new", "w") as file:
+    whole = f"{out}.{os.getpid()}"  # steps side by side report side by side
+    with open(whole, "w") as file:
         json.dump(report, file, indent=1)
         file.write("\n")
-    os.replace(out + ".new", out)
+    os.replace(whole, out)
     for name, row in report["beside"].items():
         if "ratio" in row:
             print(f"{name}: stardit {row['stardit_seconds']:.4f} s, PyTorch "
@@ -143,7 +144,7 @@ def main(work, out):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         sys.exit(2)
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(sys.argv[1]))

@@ -382,9 +382,9 @@ def measure(case, repeats):
     if not torch.cuda.is_available():
         print("pytorch_block.py: PyTorch sees no GPU", file=sys.stderr)
         return 77
-    torch.backends.cudnn.benchmark = True
     sizes, forwards, frames, height, width = CASES[case]
     decodes = sizes is VAE
+    torch.backends.cudnn.benchmark = not decodes  # plans for 40 convolutions take minutes
     with torch.no_grad(), torch.device("cuda"):
         if decodes:
             model = fill(Vae(**VAE)).to(torch.bfloat16)

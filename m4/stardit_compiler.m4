@@ -21,7 +21,9 @@ AC_DEFUN([STARDIT_COMPILER_OPTIONS], [
     CFLAGS="$CFLAGS -march=native"
     AC_MSG_CHECKING([whether $CC knows -march=native])
     AC_COMPILE_IFELSE([AC_LANG_PROGRAM],
-      [STARDIT_CFLAGS="$STARDIT_CFLAGS -march=native"], [stardit_native=no])
+      [STARDIT_CFLAGS="$STARDIT_CFLAGS -march=native"
+       AC_DEFINE([STARDIT_NATIVE], [1], [Compiled for the CPU of this machine alone])],
+      [stardit_native=no])
     AC_MSG_RESULT([$stardit_native])
     CFLAGS=$stardit_saved_CFLAGS
   ])

@@ -57,22 +57,23 @@ m4_define([_STARDIT_TRY_CUDA], [
   CPPFLAGS=$stardit_saved_CPPFLAGS
   LIBS=$stardit_saved_LIBS
 
-  # Machine code for each of these the compiler knows, and the newest as PTX for later GPUs.
+  # Machine code for each of these the compiler knows: that of 8.0 runs on 8.6 as well, that of 10.0 on 10.3, that
+  # of 12.0 on 12.1. For GPUs between and after them PTX of the newest up to 9.0, which all of these can compile.
   AC_MSG_CHECKING([for the GPU architectures of $NVCC])
   NVCC_ARCH_FLAGS=
-  stardit_cuda_archs=
-  for stardit_arch in 80 86 89 90; do
+  stardit_cuda_archs= stardit_ptx=80
+  for stardit_arch in 80 89 90 100 120; do
     AS_IF(["$NVCC" --list-gpu-arch 2>/dev/null | grep "compute_$stardit_arch\$" >/dev/null],
       [AS_VAR_APPEND([NVCC_ARCH_FLAGS],
          [" -gencode arch=compute_$stardit_arch,code=sm_$stardit_arch"])
        AS_VAR_APPEND([stardit_cuda_archs], [" sm_$stardit_arch"])
-       stardit_newest=$stardit_arch])
+       AS_IF([test "$stardit_arch" -le 90], [stardit_ptx=$stardit_arch])])
   done
   AS_IF([test -n "$stardit_cuda_archs"],
     [AS_VAR_APPEND([NVCC_ARCH_FLAGS],
-       [" -gencode arch=compute_$stardit_newest,code=compute_$stardit_newest"])],
+       [" -gencode arch=compute_$stardit_ptx,code=compute_$stardit_ptx"])],
     [stardit_cuda=no
-     stardit_cuda_why="$NVCC knows none of sm_80, sm_86, sm_89, sm_90: CUDA 12 or later would"])
+     stardit_cuda_why="$NVCC knows none of sm_80, sm_89, sm_90: CUDA 12 or later would"])
   AC_MSG_RESULT([$stardit_cuda_archs])
   AS_IF([test "$stardit_cuda" != no],
     [stardit_cuda="$stardit_cuda_version,$stardit_cuda_archs ($stardit_cuda_dir)"])

@@ -71,6 +71,10 @@ static bool attention_skip(const struct call *c, bool shifted) {
     return takes_long(c, shifted, (int64_t)s[0] * s[1] * s[4]);
 }
 
+static bool attention_planned(const struct call *c) {
+    return c->size[2] % 8 == 0 && c->size[2] <= 128;
+}
+
 static size_t padded_of(const struct call *c) {
     int tile = c->size[3];
     return (size_t)((c->size[4] + tile - 1) / tile * tile);
@@ -419,6 +423,8 @@ const struct operation attention_operations[] = {
      .cuda = attention_cuda,
      .limits = {.f32 = 5e-6, .gpu = 1e-5, .bodies = 8e-3, .l2 = TWO_ROUNDINGS},
      .ways = true,
+     .planned = attention_planned,
+     .plan_every = 41,
      .skip = attention_skip,
      .also = attention_also},
     {.name = "attention_merge",

@@ -66,6 +66,10 @@ static struct sdt_conv conv_of(const struct call *c) {
     return (struct sdt_conv){s[0], s[1], s[2], s[3], s[4], s[5], s[6]};
 }
 
+static bool conv_planned(const struct call *c) {
+    return c->size[0] % 8 == 0 && c->size[1] % 8 == 0;
+}
+
 /* On a GPU bfloat16 is held to the size of the result: of order 1. */
 static float scale_of(int depth) { return backend.kind == GPU ? 2.f / sqrtf((float)depth) : 1.f; }
 
@@ -234,6 +238,8 @@ static void time_grid(const struct operation *operation) {
     if (backend.kind == GPU && !small)
         TRY(7, 9, 192, 0);
 }
+static bool time_planned(const struct call *c) { return c->size[2] % 8 == 0; }
+
 static void time_make(struct call *c) {
     int channels = c->size[2];
     size_t frame = (size_t)(c->size[0] * c->size[1] * channels);
@@ -298,6 +304,8 @@ const struct operation conv_operations[] = {
      .cuda = conv_cuda,
      .limits = {.f32 = 3e-6},
      .ways = true,
+     .planned = conv_planned,
+     .plan_every = 6,
      .skip = conv_skip,
      .also = conv_also,
      .more = check_packs},
@@ -309,6 +317,8 @@ const struct operation conv_operations[] = {
      .cuda = time_cuda,
      .limits = {.f32 = 3e-6},
      .ways = true,
+     .planned = time_planned,
+     .plan_every = 2,
      .skip = conv_skip,
      .also = time_also},
     {0},

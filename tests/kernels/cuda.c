@@ -1,6 +1,7 @@
 /* The table of operation.h on a GPU: float32 and bfloat16, own kernels and libraries'. Skipped
  * where there is no GPU, no driver or no CUDA in the build. With --small only sizes that
- * compute-sanitizer gets through in minutes.
+ * compute-sanitizer gets through in minutes, and few of cuDNN's plans; with --own none of these;
+ * --plans counts them.
  *
  * Looser than check.h in float32: attention 1e-5, as exp2 of the GPU is good to 2 units in the
  * last place and sums go over keys in other groups; linear layers 5e-6 beyond 1000 terms, one
@@ -108,6 +109,11 @@ int main(int argc, char **argv) {
     int devices = 0;
     const char *why = NULL, *version;
     struct sdt_error err;
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--plans") == 0) {
+            operations_run(argc, argv);
+            return EXIT_SUCCESS;
+        }
     cudaError_t error = cudaGetDeviceCount(&devices);
     if (error != cudaSuccess || devices == 0) {
         fprintf(stderr, "skipped: no GPU to use: %s\n",

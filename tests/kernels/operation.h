@@ -67,6 +67,10 @@ struct operation {
     bool by_rows;       /* whether one does */
     bool float32;       /* arrays say their types themselves */
     bool ways;          /* a library has it as well */
+    /* Whether cuDNN would make a plan for this call (aligned, of type bfloat16), which takes it a
+     * second; NULL: never. With --small it makes one for every so manieth of them only. */
+    bool (*planned)(const struct call *call);
+    unsigned plan_every;
     int in_place[2][2]; /* pairs of an output and the input that it may be */
     int pairs;
     bool (*skip)(const struct call *call, bool shifted); /* takes long there, and shows no more */
@@ -113,6 +117,9 @@ struct backend {
 extern const struct backend backend; /* of this program */
 extern struct sdt_cuda *cuda;        /* NULL on the host */
 extern bool small;                   /* only what compute-sanitizer gets through in minutes */
+
+/* The table. Options: --small; --own, no libraries but cuBLAS; --plans, counts the plans that cuDNN
+ * would be asked for and does nothing else, so that no GPU is needed; or an operation's name. */
 
 /* Arrays in the host's memory, for backends there. */
 void *host_put(enum sdt_dtype dtype, size_t n, bool shifted, const float *x);

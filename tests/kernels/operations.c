@@ -2,6 +2,7 @@
 #include "tests/kernels/operation.h"
 
 bool small;
+static bool own_only, counting;
 
 static const struct operation *const areas[] = {
     attention_operations, conv_operations,   convert_operations, elementwise_operations,
@@ -139,7 +140,7 @@ void done(const struct call *call, enum sdt_status status) {
 /* ---- one call -------------------------------------------------------------------------------- */
 
 static struct {
-    unsigned calls;
+    unsigned calls, planned, plans; /* that cuDNN would plan for; and for which it is asked */
     double worst, limit; /* the largest part of its limit that an error has had */
 } seen;
 
@@ -321,7 +322,31 @@ static void run_call(struct call *call, bool shifted) {
     call->value = value;
 }
 
+/* Whether libraries may take this call. */
+static bool library_takes(const struct call *call, bool shifted) {
+    const struct operation *operation = call->operation;
+    if (own_only)
+        return false;
+    if (shifted || call->dtype != SDT_BF16 || !operation->planned || !operation->planned(call))
+        return true;
+    bool asked = !small || seen.planned % operation->plan_every == 0;
+    seen.planned++;
+    seen.plans += asked;
+    return asked;
+}
+
+/* Calls to count are not made. */
+static void count_plans(const struct operation *operation, const int *size) {
+    struct call call = {.operation = operation, .dtype = SDT_BF16};
+    memcpy(call.size, size, sizeof call.size);
+    library_takes(&call, false);
+}
+
 void operation_try(const struct operation *operation, const int *size) {
+    if (counting) {
+        count_plans(operation, size);
+        return;
+    }
     int types = backend.kind == CPU || operation->float32 ? 1 : 2;
     struct call *call = malloc(sizeof *call);
     if (!call)
@@ -346,6 +371,11 @@ void operation_try(const struct operation *operation, const int *size) {
                 call->own = way > 0;
                 if (operation->skip && operation->skip(call, shifted))
                     continue;
+                if (backend.kind == GPU && way == 0 && !library_takes(call, shifted)) {
+                    if (operation->ways && backend.ways > 1)
+                        continue; /* our own comes next */
+                    call->own = true;
+                }
                 if (backend.prefer_own)
                     backend.prefer_own(call->own);
                 run_call(call, shifted);
@@ -366,9 +396,13 @@ void operations_run(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--small") == 0)
             small = true;
+        else if (strcmp(argv[i], "--own") == 0)
+            own_only = true;
+        else if (strcmp(argv[i], "--plans") == 0)
+            counting = true;
         else
             only = argv[i];
-    unsigned tried = 0;
+    unsigned tried = 0, plans = 0;
     for (size_t i = 0; i < COUNT(areas); i++)
         for (const struct operation *o = areas[i]; o->name; o++) {
             if ((only && strcmp(only, o->name) != 0) || !(backend.kind == CPU ? o->cpu : o->cuda))
@@ -376,6 +410,12 @@ void operations_run(int argc, char **argv) {
             memset(&seen, 0, sizeof seen);
             tried++;
             o->grid(o);
+            plans += seen.plans;
+            if (counting) {
+                if (seen.planned)
+                    printf("%s: %u of %u\n", o->name, seen.plans, seen.planned);
+                continue;
+            }
             if (backend.kind == CPU && o->more)
                 o->more();
             fprintf(stderr, "%-20s %6u calls", o->name, seen.calls);
@@ -384,6 +424,8 @@ void operations_run(int argc, char **argv) {
                         seen.limit);
             fputc('\n', stderr);
         }
+    if (counting)
+        printf("%u plans\n", plans);
     if (tried == 0) {
         fprintf(stderr, "no operation %s\n", only);
         exit(EXIT_FAILURE);
