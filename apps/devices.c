@@ -134,11 +134,21 @@ void app_devices_options(const struct app_devices *devices, struct sdt_machine_o
     options->device_speed = devices->has_speed ? devices->speed : NULL;
 }
 
+void app_devices_announce(const char *program, const struct app_devices *devices) {
+    if (sdt_devices_measure_links(app_devices_list(devices), devices->count))
+        fprintf(stderr,
+                "%s: StarPU measures the links of this machine, once: up to a minute with 8 GPUs\n",
+                program);
+}
+
 void app_devices_tell(const char *program, const struct sdt_machine *machine) {
     const char *replaced = sdt_machine_replaced(machine);
     if (*replaced)
         fprintf(stderr, "%s: not read here: %s; --devices and --workers-per-device decide\n",
                 program, replaced);
+    if (*sdt_machine_models(machine))
+        fprintf(stderr, "%s: %s: bits depend on which of them computes what, as the plan says\n",
+                program, sdt_machine_models(machine));
 }
 
 void app_devices_stand_ins(struct app_devices *devices, int count) {

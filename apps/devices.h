@@ -33,7 +33,10 @@ enum sdt_status app_devices_shares(struct app_devices *devices, const char *work
                                    const char *speed, struct sdt_error *err);
 /* Fills devices, workers and speeds; borrows from `devices`. */
 void app_devices_options(const struct app_devices *devices, struct sdt_machine_options *options);
-/* Says on stderr which variables of the environment the machine does not take. */
+/* Says on stderr, before the machine is opened, what will take long then. */
+void app_devices_announce(const char *program, const struct app_devices *devices);
+/* Says on stderr which variables of the environment the machine does not take, and that its GPUs
+ * are of different models. */
 struct sdt_machine;
 void app_devices_tell(const char *program, const struct sdt_machine *machine);
 /* N stand-ins on CPUs. */

@@ -703,6 +703,7 @@ static enum sdt_status evaluate(struct eval *eval, const struct component *compo
     if (status == SDT_OK && component->needs_machine) {
         struct sdt_machine_options options = {.scheduler = eval->scheduler};
         app_devices_options(&eval->list, &options);
+        app_devices_announce(name_of_program, &eval->list);
         status = sdt_machine_open(&options, &eval->machine, err);
         if (status == SDT_OK)
             app_devices_tell(name_of_program, eval->machine);

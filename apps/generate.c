@@ -49,6 +49,22 @@ static void on_signal(int number, siginfo_t *info, void *context) {
         sdt_machine_stop(machine);
 }
 
+/* StarPU aborts where CUDA fails: in which task nobody else would say. */
+static void on_abort(int number) {
+    static const char end[] = ". Videos that are there are whole; --checkpoint-every keeps steps "
+                              "that --resume goes on from\n";
+    char work[192], line[640];
+    size_t length = 0;
+    (void)number;
+    sdt_current_work(work, sizeof work);
+    const char *const part[] = {name_of_program, ": aborted in ", work, end};
+    for (size_t p = 0; p < sizeof part / sizeof part[0]; p++)
+        for (const char *c = part[p]; *c && length < sizeof line; c++)
+            line[length++] = *c;
+    if (write(STDERR_FILENO, line, length) < 0)
+        return; /* nobody reads it; abort() goes on */
+}
+
 /* Before anything runs; a signal that comes before the machine is there counts as soon as it is. */
 static void catch_signals(void) {
     static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGXFSZ};
@@ -60,6 +76,8 @@ static void catch_signals(void) {
         if (sigaction(ends[i], NULL, &before) == 0 &&
             !(ends[i] == SIGHUP && before.sa_handler == SIG_IGN)) /* nohup(1) */
             sigaction(ends[i], &action, NULL);
+    action = (struct sigaction){.sa_handler = on_abort, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGABRT, &action, NULL);
     /* Whoever reads the progress may go: writing fails then, and the work goes on. */
     signal(SIGPIPE, SIG_IGN);
 }
@@ -542,6 +560,8 @@ static int run(const struct work *w) {
 
     app_devices_options(&s->place.machine, &options);
     catch_signals();
+    if (!s->quiet)
+        app_devices_announce(name_of_program, &s->place.machine);
     enum sdt_status status = delivery_init(&d, w, &err);
     if (status == SDT_OK)
         status = sdt_machine_open(&options, &machine, &err);

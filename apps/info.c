@@ -147,6 +147,7 @@ static enum sdt_status print_machine(const char *text, const struct app_devices 
     app_devices_options(devices, &options);
     print_topology();
     print_starpu();
+    app_devices_announce(name_of_program, devices);
     enum sdt_status status = sdt_machine_open(&options, &machine, err);
     if (status != SDT_OK)
         return status;

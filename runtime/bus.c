@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <starpu.h>
 
@@ -112,4 +113,30 @@ void sdt__bus_folder_use(const char *folder) {
 void sdt__bus_folder_forget(void) {
     unsetenv("STARPU_PERF_MODEL_DIR");
     unsetenv("STARPU_HOSTNAME");
+}
+
+bool sdt__bus_measured(void) {
+    static const struct {
+        const char *variable, *folder;
+    } places[] = {{"STARPU_PERF_MODEL_DIR", ""},
+                  {"XDG_CACHE_HOME", "/.starpu/sampling"},
+                  {"STARPU_HOME", "/.starpu/sampling"},
+                  {"HOME", "/.starpu/sampling"}};
+    char host[256], path[PATH_LENGTH];
+    const char *named = getenv("STARPU_HOSTNAME");
+    if (named && *named)
+        snprintf(host, sizeof host, "%s", named);
+    else if (gethostname(host, sizeof host) != 0)
+        return false;
+    host[sizeof host - 1] = 0;
+    host[strcspn(host, ".")] = 0;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        const char *home = getenv(places[i].variable);
+        if (!home || !*home)
+            continue;
+        int length =
+            snprintf(path, sizeof path, "%s%s/bus/%s.latency", home, places[i].folder, host);
+        return length < (int)sizeof path && access(path, R_OK) == 0;
+    }
+    return false;
 }

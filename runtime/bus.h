@@ -8,6 +8,7 @@
 #ifndef STARDIT_BUS_H
 #define STARDIT_BUS_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "stardit/status.h"
@@ -28,6 +29,10 @@ enum sdt_status sdt__bus_folder_make(char **folder, struct sdt_error *err);
 /* Tells StarPU, before it starts, to look there, or to forget about it. */
 void sdt__bus_folder_use(const char *folder);
 void sdt__bus_folder_forget(void);
+
+/* Has StarPU measured this machine's links for this user? Else it does so in its start with GPUs:
+ * seconds for one, up to a minute for eight. Looks where StarPU keeps its files. */
+bool sdt__bus_measured(void);
 
 /* Writes the six files. SDT_ERROR_IO with the name. */
 enum sdt_status sdt__bus_write(const char *folder, const struct sdt_bus *bus,

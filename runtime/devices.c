@@ -3,7 +3,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "runtime/bus.h"
 #include "runtime/task.h"
 
 /* What cuBLASLt, cuDNN and our own kernels take of a GPU once they run: their code and a
@@ -116,6 +118,11 @@ enum sdt_status sdt_devices_check(const struct sdt_device *device, int count,
     return sdt__devices_check(device, count, NULL, err);
 }
 
+bool sdt_devices_measure_links(const struct sdt_device *device, int count) {
+    return sdt__has_gpus(device, count) && !sdt__bus_measured() &&
+           sdt__devices_check(device, count, NULL, NULL) == SDT_OK;
+}
+
 /* ---- workers and speeds ---------------------------------------------------------------------- */
 
 enum sdt_status sdt__device_workers(const struct sdt_device *device, int count, int each,
@@ -159,6 +166,43 @@ enum sdt_status sdt__device_speeds(const struct sdt_device *device, int count, c
     for (int d = count - 1; given && d >= 0; d--)
         speed[d] = speed[0] / given[0] * given[d];
     return SDT_OK;
+}
+
+/* ---- models of GPUs -------------------------------------------------------------------------- */
+
+static bool one_model(const struct sdt_gpu *a, const struct sdt_gpu *b) {
+    return !strcmp(a->name, b->name) && a->major == b->major && a->minor == b->minor &&
+           a->multiprocessors == b->multiprocessors;
+}
+
+bool sdt__models_differ(const struct sdt_device *device, int count, const struct sdt_gpus *gpus,
+                        char *text, size_t size) {
+    int first = -1;
+    text[0] = 0;
+    for (int d = 0; device && d < count; d++) {
+        if (device[d].kind != SDT_DEVICE_CUDA)
+            continue;
+        const struct sdt_gpu *gpu = &gpus->gpu[device[d].index];
+        if (first < 0)
+            first = device[d].index;
+        if (one_model(gpu, &gpus->gpu[first]))
+            continue;
+        snprintf(text, size, "cuda:%d is of another model (%.40s) than cuda:%d (%.40s)",
+                 device[d].index, gpu->name, first, gpus->gpu[first].name);
+        return true;
+    }
+    return false;
+}
+
+enum sdt_status sdt__models_check(const struct sdt_placement *p, const struct sdt_device *device,
+                                  int count, const struct sdt_gpus *gpus, struct sdt_error *err) {
+    char text[160];
+    if (p->aco != SDT_ACO_DYNAMIC || !sdt__models_differ(device, count, gpus, text, sizeof text))
+        return SDT_OK;
+    return sdt_fail(err, SDT_ERROR_USAGE,
+                    "--aco dynamic: %s, and which one takes a head would decide its bits; --aco "
+                    "static would work",
+                    text);
 }
 
 /* ---- groups ---------------------------------------------------------------------------------- */
@@ -229,6 +273,11 @@ enum sdt_status sdt__settle_kinds(const struct sdt_placement *p, const struct sd
                           "--vae-spill decodes on both groups, which must be of one kind then: one "
                           "denoises on %s, the other decodes on %s",
                           sdt_device_kind_name(kinds->dit), sdt_device_kind_name(kinds->vae));
+    if (status == SDT_OK && p->aco == SDT_ACO_DYNAMIC && sdt__has_gpus(device, devices)) {
+        struct sdt_gpus gpus;
+        sdt__gpus_find(&gpus);
+        status = sdt__models_check(p, device, devices, &gpus, err);
+    }
     if (status == SDT_OK)
         status = settle_dtype("denoise", kinds->dit, p->precision, &kinds->dit_dtype, err);
     if (status == SDT_OK)

@@ -42,11 +42,20 @@ struct sdt_kinds {
     enum sdt_device_kind dit, vae;
     enum sdt_dtype dit_dtype, vae_dtype;
 };
-/* Each group is of one kind, for aco both are; bfloat16 runs on GPUs only: SDT_ERROR_USAGE. Checks
- * the groups' device numbers as well. */
+/* Each group is of one kind, for aco both are, with GPUs of one model where it is dynamic; bfloat16
+ * runs on GPUs only: SDT_ERROR_USAGE. Checks the groups' device numbers as well. */
 enum sdt_status sdt__settle_kinds(const struct sdt_placement *placement,
                                   const struct sdt_device *device /* [devices] or NULL */,
                                   int devices, struct sdt_kinds *kinds, struct sdt_error *err);
+/* GPUs of different models: libraries choose their kernels by the model, so that sums have another
+ * order, and bits depend on which of them computes what. A plan fixes that; `text` [size] says it
+ * in half a sentence, "" where all are alike. */
+bool sdt__models_differ(const struct sdt_device *device /* [count] or NULL */, int count,
+                        const struct sdt_gpus *gpus, char *text, size_t size);
+/* Of such GPUs dynamic aco would let the clock choose the bits: SDT_ERROR_USAGE. */
+enum sdt_status sdt__models_check(const struct sdt_placement *placement,
+                                  const struct sdt_device *device /* [count] or NULL */, int count,
+                                  const struct sdt_gpus *gpus, struct sdt_error *err);
 /* Do the groups share a device? */
 bool sdt__groups_overlap(const struct sdt_placement *placement);
 

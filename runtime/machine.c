@@ -200,6 +200,39 @@ void sdt_machine_close(struct sdt_machine *machine) {
     free_machine(machine);
 }
 
+/* snprintf may take a lock. */
+static void append(char *text, size_t size, const char *more) {
+    size_t at = strnlen(text, size);
+    while (at + 1 < size && *more)
+        text[at++] = *more++;
+    if (at < size)
+        text[at] = 0;
+}
+
+void sdt_current_work(char *text, size_t size) {
+    int worker = starpu_worker_get_id();
+    struct starpu_task *task = worker < 0 ? NULL : starpu_task_get_current();
+    char name[128] = "?";
+    if (size == 0)
+        return;
+    text[0] = 0;
+    if (worker < 0) {
+        append(text, size, "another thread");
+        return;
+    }
+    starpu_worker_get_name(worker, name, sizeof name);
+    if (task) {
+        const char *title = starpu_task_get_name(task);
+        append(text, size, "task ");
+        append(text, size, title ? title : "without a name");
+        append(text, size, " on ");
+    }
+    append(text, size, "worker ");
+    append(text, size, name);
+    if (!task)
+        append(text, size, ", outside of a task");
+}
+
 void sdt_machine_stop(struct sdt_machine *machine) { atomic_store(&machine->halt.stop, true); }
 
 int sdt_machine_devices(const struct sdt_machine *machine) { return machine->devices; }
@@ -224,6 +257,7 @@ double sdt_machine_speed(const struct sdt_machine *machine, int device) {
 const char *sdt_machine_scheduler(const struct sdt_machine *machine) { return machine->scheduler; }
 
 const char *sdt_machine_replaced(const struct sdt_machine *machine) { return machine->replaced; }
+const char *sdt_machine_models(const struct sdt_machine *machine) { return machine->models; }
 
 struct sdt_role_totals sdt_machine_totals(const struct sdt_machine *machine, int device,
                                           enum sdt_role role) {

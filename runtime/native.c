@@ -100,6 +100,8 @@ enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *m
         machine->what[d] = sdt__device_at(options->device, d);
         machine->gpus += machine->what[d].kind == SDT_DEVICE_CUDA;
     }
+    sdt__models_differ(options->device, count, &start->gpus, machine->models,
+                       sizeof machine->models);
     if (machine->gpus && options->free_mapping)
         return sdt_fail(err, SDT_ERROR_USAGE, "free mapping is for CPU devices: kinds do not mix");
     status = sdt__device_workers(options->device, count, options->workers_per_device,

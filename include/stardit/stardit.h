@@ -77,6 +77,9 @@ struct sdt_machine_options {
  * where there is no GPU at all, with the reason. Nothing is started. */
 enum sdt_status sdt_devices_check(const struct sdt_device *device, int count,
                                   struct sdt_error *err);
+/* Will the start of such a machine measure the links of its GPUs, since nobody has for this user?
+ * Seconds for one GPU, up to a minute for eight; StarPU resets the GPUs then. */
+bool sdt_devices_measure_links(const struct sdt_device *device /* [count] or NULL */, int count);
 
 /* Starts StarPU. One machine per process at a time. SDT_ERROR_USAGE for counts out of range,
  * devices that do not go together or are not there, or an unknown scheduler (the message lists the
@@ -91,6 +94,10 @@ void sdt_machine_close(struct sdt_machine *machine);
  * SDT_ERROR_INTERRUPTED. For good: the machine can only be closed then. From any thread, and from a
  * signal's handler. */
 void sdt_machine_stop(struct sdt_machine *machine);
+/* What the calling thread does for StarPU, as "task vae_conv on worker CUDA 0.0", "worker CUDA 0.0,
+ * outside of a task" or "another thread"; cut where `size` is short. For a handler of SIGABRT:
+ * StarPU aborts where CUDA fails in a kernel or a copy. Async-signal-safe. */
+void sdt_current_work(char *text /* [size] */, size_t size);
 /* Devices are numbered from 0; -1 is the host. */
 int sdt_machine_devices(const struct sdt_machine *machine);
 struct sdt_device sdt_machine_device(const struct sdt_machine *machine, int device);
@@ -103,6 +110,9 @@ const char *sdt_machine_scheduler(const struct sdt_machine *machine);
 /* Variables of the environment that StarPU reads and that had other values than the options ask
  * for, with commas between; they were replaced. "": none. */
 const char *sdt_machine_replaced(const struct sdt_machine *machine);
+/* Which GPUs are of another model than the first, in half a sentence: libraries choose their kernels
+ * by the model, so that bits depend on which of them computes what. "": all are alike. */
+const char *sdt_machine_models(const struct sdt_machine *machine);
 /* Bytes that StarPU has moved between memories since the previous call (StarPU resets its counters
  * when asked). Index 0 is the host, index d + 1 device d; row = source. */
 void sdt_machine_traffic(struct sdt_machine *machine,

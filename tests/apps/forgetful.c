@@ -1,5 +1,6 @@
-/* Policy "forgetful": "example", but the first task of the name in STARDIT_FORGET is never run. A
- * module for STARPU_SCHED_LIB, by which tests/apps/stall.sh makes a run that cannot go on. */
+/* Policy "forgetful": "example", but the first task of the name in STARDIT_FORGET is never run, and
+ * the first of that in STARDIT_ABORT ends the process, as StarPU does where CUDA fails in one. A
+ * module for STARPU_SCHED_LIB, by which tests/apps/stall.sh makes runs that cannot go on. */
 #include "schedulers/policies.h"
 
 #include <stdatomic.h>
@@ -20,12 +21,20 @@ static int push_task(struct starpu_task *task) {
     return sdt_policy_example.push_task(task);
 }
 
+static void begin(struct starpu_task *task, unsigned context) {
+    const char *name = starpu_task_get_name(task), *wanted = getenv("STARDIT_ABORT");
+    (void)context;
+    if (name && wanted && !strcmp(name, wanted))
+        abort();
+}
+
 struct starpu_sched_policy *starpu_get_sched_lib_policy(const char *name) {
     if (name && strcmp(name, "forgetful"))
         return NULL;
     forgetful = sdt_policy_example;
     forgetful.policy_name = "forgetful";
     forgetful.push_task = push_task;
+    forgetful.pre_exec_hook = begin;
     return &forgetful;
 }
 

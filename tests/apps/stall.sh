@@ -32,4 +32,12 @@ forgets to_out "request 0, layer 0" --devices 3 --strategy pipesp
 forgets vae_conv "request 0" --devices 2
 forgets attention "request 0, layer 0" --dit-devices 0-1 --vae-devices 2 --strategy pipesp
 forgets vae_conv "request 0" --dit-devices 0-1 --vae-devices 2 --strategy pipesp
+
+# StarPU aborts where CUDA fails: the line says in which task, on which worker, and the signal stays what it was.
+STARPU_SCHED_LIB="$build/tests/apps/.libs/forgetful.so" STARPU_SCHED=forgetful STARDIT_ABORT=vae_conv \
+    "$generate" --model "$demo" --prompt "a red ball" --num-inference-steps 2 --quiet \
+    --output "$tmp/never.y4m" >"$tmp/out" 2>"$tmp/err" </dev/null
+[ $? -eq 134 ] || fail "not aborted: $(cat "$tmp/err")"
+grep -q '^stardit-generate: aborted in task vae_conv on worker CPU [0-9]*\. Videos .* --resume goes on from$' \
+    "$tmp/err" || fail "aborted: $(cat "$tmp/err")"
 finish

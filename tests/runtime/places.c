@@ -2,7 +2,10 @@
  * what the workers or the caller say. Schedulers are told the same, and StarPU measures no link. */
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "runtime/bus.h"
 #include "runtime/cuda.h"
 #include "runtime/devices.h"
 #include "runtime/machine.h"
@@ -132,6 +135,55 @@ static void gpus(void) {
           "given speeds: %g, %g, %g", speed[0], speed[1], speed[2]);
 }
 
+/* GPUs of two models share work by a plan; the clock does not choose between them. */
+static void models(void) {
+    const struct sdt_device device[] = {
+        {SDT_DEVICE_CPU, 0}, {SDT_DEVICE_CUDA, 1}, {SDT_DEVICE_CUDA, 0}};
+    struct sdt_gpus found = {.count = 2,
+                             .all = 2,
+                             .gpu = {{.name = "One", .major = 9, .multiprocessors = 132},
+                                     {.name = "One", .major = 9, .multiprocessors = 132}}};
+    const struct sdt_placement dynamic = {.aco = SDT_ACO_DYNAMIC}, fixed = {.aco = SDT_ACO_STATIC};
+    char text[160];
+    struct sdt_error err = {0};
+    CHECK(!sdt__models_differ(device, 3, &found, text, sizeof text) && !text[0] &&
+              sdt__models_check(&dynamic, device, 3, &found, &err) == SDT_OK,
+          "one model: %s", text);
+    found.gpu[0].multiprocessors = 114;
+    CHECK(sdt__models_differ(device, 3, &found, text, sizeof text), "132 and 114 are one model");
+    snprintf(found.gpu[0].name, sizeof found.gpu[0].name, "Two");
+    CHECK(sdt__models_differ(device, 3, &found, text, sizeof text) &&
+              !strcmp(text, "cuda:0 is of another model (Two) than cuda:1 (One)"),
+          "two models: %s", text);
+    CHECK(sdt__models_check(&fixed, device, 3, &found, &err) == SDT_OK, "%s", err.message);
+    CHECK(sdt__models_check(&dynamic, device, 3, &found, &err) == SDT_ERROR_USAGE &&
+              strstr(err.message, "--aco static would work"),
+          "dynamic aco on two models: %s", err.message);
+    CHECK(!sdt__models_differ(device, 2, &found, text, sizeof text), "one GPU and a CPU");
+}
+
+/* Where StarPU keeps what it has measured. */
+static void measured(void) {
+    char folder[] = "/tmp/stardit-bus-XXXXXX", path[128], command[160];
+    if (!mkdtemp(folder))
+        exit(99);
+    setenv("STARPU_HOSTNAME", "here", 1);
+    setenv("XDG_CACHE_HOME", folder, 1);
+    CHECK(!sdt__bus_measured(), "nothing has been measured in %s", folder);
+    snprintf(command, sizeof command, "mkdir -p %s/.starpu/sampling/bus", folder);
+    snprintf(path, sizeof path, "%s/.starpu/sampling/bus/here.latency", folder);
+    FILE *file = system(command) == 0 ? fopen(path, "w") : NULL;
+    if (!file || fclose(file))
+        exit(99);
+    CHECK(sdt__bus_measured(), "%s is not found", path);
+    setenv("STARPU_HOSTNAME", "there", 1);
+    CHECK(!sdt__bus_measured(), "another machine's links are taken for this one's");
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    CHECK(system(command) == 0, "%s stays", folder);
+    unsetenv("STARPU_HOSTNAME");
+    unsetenv("XDG_CACHE_HOME");
+}
+
 int main(void) {
     static const int two_one_one[] = {2, 1, 1}, one_four[] = {1, MOST}, three[] = {3};
     static const int two_two[] = {2, 2};
@@ -144,5 +196,7 @@ int main(void) {
     unequal(2, two_two, NULL, equal); /* nothing is left of those before */
     mistakes();
     gpus();
+    models();
+    measured();
     return failures ? 1 : 0;
 }
