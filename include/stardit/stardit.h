@@ -110,8 +110,8 @@ const char *sdt_machine_scheduler(const struct sdt_machine *machine);
 /* Variables of the environment that StarPU reads and that had other values than the options ask
  * for, with commas between; they were replaced. "": none. */
 const char *sdt_machine_replaced(const struct sdt_machine *machine);
-/* Which GPUs are of another model than the first, in half a sentence: libraries choose their kernels
- * by the model, so that bits depend on which of them computes what. "": all are alike. */
+/* Which GPUs are of another model than the first, in half a sentence: libraries choose their
+ * kernels by the model, so that bits depend on which of them computes what. "": all are alike. */
 const char *sdt_machine_models(const struct sdt_machine *machine);
 /* Bytes that StarPU has moved between memories since the previous call (StarPU resets its counters
  * when asked). Index 0 is the host, index d + 1 device d; row = source. */
