@@ -22,6 +22,7 @@ static inline void keep_seed(const char *name, const void *bytes, size_t size) {
         {"tokenizer.json", "tokenizer", "1"},
         {"spiece.model", "tokenizer", "0"},
         {"config.json", "config", ""},
+        {".gguf", "format", "0"},
     };
     const char *folder = getenv("STARDIT_SEEDS");
     const unsigned char *byte = bytes;

@@ -200,14 +200,22 @@ static int store(char **argv) {
     return 0;
 }
 
-/* tool names IN: the names of its tensors, one a line. */
-static int print_names(char **argv) {
+/* tool names IN: the names of its tensors, one a line. tool shapes IN: lines as `sparse` reads
+ * them. */
+static int print_names(char **argv, bool shapes) {
     struct sdt_safetensors *file = NULL;
     struct sdt_error err;
     if (sdt_safetensors_open(argv[0], &file, &err) != SDT_OK)
         leave(err.message);
-    for (size_t i = 0; i < sdt_safetensors_count(file); i++)
-        printf("%s\n", sdt_safetensors_at(file, i)->name);
+    for (size_t i = 0; i < sdt_safetensors_count(file); i++) {
+        const struct sdt_stored *t = sdt_safetensors_at(file, i);
+        printf("%s", t->name);
+        if (shapes)
+            printf(" %s %zu", sdt_dtype_name(t->dtype), sdt_dtype_size(t->dtype));
+        for (int d = 0; shapes && d < t->rank; d++)
+            printf(" %lld", (long long)t->shape[d]);
+        printf("\n");
+    }
     sdt_safetensors_close(file);
     return 0;
 }
@@ -326,8 +334,8 @@ int main(int argc, char **argv) {
     }
     if (argc == 5 && !strcmp(argv[1], "store"))
         return store(argv + 2);
-    if (argc == 3 && !strcmp(argv[1], "names"))
-        return print_names(argv + 2);
+    if (argc == 3 && (!strcmp(argv[1], "names") || !strcmp(argv[1], "shapes")))
+        return print_names(argv + 2, argv[1][0] == 's');
     if (argc == 3 && !strcmp(argv[1], "sparse"))
         return make_sparse(argv + 2);
     if (argc > 3 && !strcmp(argv[1], "rename"))

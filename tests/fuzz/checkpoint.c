@@ -12,6 +12,7 @@
 #include "graph/pipeline.h"
 #include "tests/checkpoint/readers.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/plan.h"
 
 static const char *const parts[] = {"transformer", "vae", "text_encoder", "scheduler", "tokenizer"};
 static const char *const files[] = {
@@ -54,21 +55,6 @@ static void make_checkpoint(void) {
     rename(path_of("text_encoder"), path_of("aside"));
 }
 
-static void plan(struct sdt_pipeline *pipeline) {
-    const struct sdt_placement placement = {.dit_devices = 0};
-    const struct sdt_machine_options machine = {.devices = 1, .workers_per_device = 2};
-    struct sdt_request request;
-    struct sdt_plan plan = {0};
-    struct sdt_error err = {0};
-
-    if (sdt_pipeline_defaults(pipeline, &request, &err) != SDT_OK ||
-        sdt_plan_make(pipeline, &request, &placement, &machine, &plan, &err) != SDT_OK)
-        check_message(&err);
-    else
-        CHECK(plan.total_flops >= 0.0 && plan.tiles > 0, "a plan of %g FLOPs", plan.total_flops);
-    sdt_plan_clear(&plan);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_error err = {0};
@@ -83,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         rename(path_of("aside"), path_of("text_encoder"));
     write_bytes(files[which], data + 1, size - 1);
     if (sdt_pipeline_open(path_of("."), &pipeline, &err) == SDT_OK)
-        plan(pipeline);
+        fuzz_plan(pipeline);
     else
         check_message(&err);
     sdt_pipeline_close(pipeline);

@@ -54,7 +54,8 @@ done
 unset STARDIT_SEEDS
 
 # The demo checkpoint's files behind the byte that says which one, as in tests/fuzz/checkpoint.c.
-mkdir -p seeds/checkpoint seeds/command seeds/platform seeds/prompt seeds/state seeds/tokenizer
+mkdir -p seeds/checkpoint seeds/command seeds/files seeds/format seeds/platform seeds/prompt \
+    seeds/state seeds/tokenizer
 demo=$source/checkpoints/stardit-demo
 byte=7 # its remainder by 7 is the file's number
 for file in model_index.json scheduler/scheduler_config.json transformer/config.json \
@@ -62,6 +63,38 @@ for file in model_index.json scheduler/scheduler_config.json transformer/config.
     { printf "\\$(printf %o $byte)" && cat "$demo/$file"; } >"seeds/checkpoint/$byte"
     byte=$((byte + 1))
 done
+
+# Lists of tensors behind the byte that says how to open them, as in tests/fuzz/files.c: the published
+# layouts in small, with ComfyUI's prefixes as well, and the demo's files with diffusers' names.
+. "$source/tests/apps/layouts.sh"
+make -C "$build" tests/apps/tool >>seeds.log 2>&1 || { tail -n 5 seeds.log >&2; exit 99; }
+tensors() {
+    "$build/tests/apps/tool" shapes "$demo/$1"
+}
+transformer 1 128 256 BF16 2 >layout-0
+vae >layout-1
+text 1 >layout-2
+tensors transformer/diffusion_pytorch_model.safetensors >layout-4
+tensors vae/diffusion_pytorch_model.safetensors >layout-5
+tensors text_encoder/model.safetensors >layout-6
+{
+    sed 's/^/model.diffusion_model./' layout-0
+    sed 's/^/vae./' layout-1
+    sed 's/^/text_encoders.umt5xxl.transformer./' layout-2
+    echo "text_encoders.umt5xxl.spiece_model U8 1 100"
+} >layout-3
+for layout in 0 1 2 3 4 5 6; do
+    for way in 0 4 8 12; do # with and without configurations
+        { printf "\\$(printf %o $((layout % 4 + way)))" && cat layout-$layout; } \
+            >"seeds/files/$layout-$way"
+    done
+done
+sed 's/^/"/; s/$/"/' layout-* | tr ' ' '\n' | grep '^"[a-z]' | sed 's/"*$/"/' | sort -u >files.dict
+
+printf '1\200\002}q.' >seeds/format/pickle
+printf '2PK\003\004..........................x/data.pkl' >seeds/format/zip
+printf '3PK\003\004..........................x/version' >seeds/format/version
+printf '1\002\0\0\0\0\0\0\0{}' >seeds/format/safetensors
 
 cat >seeds/tokenizer/small <<'END'
 1{"model":{"type":"Unigram","unk_id":2,"vocab":[["<pad>",0.0],["</s>",0.0],["<unk>",0.0],
@@ -150,6 +183,7 @@ for target; do
     dict=json.dict most=8192
     case $target in
         command) dict=command.dict ;;
+        files) dict=files.dict most=20000 ;;
         state) most=65536 ;;
         tokenizer) most=32768 ;;
     esac
