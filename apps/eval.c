@@ -822,9 +822,5 @@ int main(int argc, char **argv) {
 
     if (evaluate(&eval, component, &ok, &err) != SDT_OK)
         return app_report(program.name, &err);
-    if (fflush(stdout) || ferror(stdout)) {
-        fprintf(stderr, "%s: standard output cannot be written\n", program.name);
-        return 1;
-    }
-    return ok ? 0 : 1;
+    return app_flush(program.name) || !ok;
 }

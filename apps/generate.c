@@ -110,6 +110,8 @@ static char *free_name(const char *folder, int length, const char *stem) {
 /* Where a latent goes: beside the output under its name without ending, or into TMPDIR.
  * malloc'ed. */
 static char *latent_path(const char *output, bool beside) {
+    if (!strcmp(output, "-"))
+        output = "stdout";
     size_t start, length = app_stem_length(output, &start);
     if (beside)
         return free_name("", (int)length, output);
@@ -380,7 +382,7 @@ static char **names(const char *name, int count, bool *failed) {
     char **list = name ? calloc((size_t)count, sizeof *list) : NULL;
     *failed |= name && !list;
     for (int r = 0; list && r < count; r++)
-        *failed |= !(list[r] = app_numbered(name, r, count));
+        *failed |= !(list[r] = app_numbered(name, r));
     return list;
 }
 
@@ -611,6 +613,8 @@ static enum sdt_status open_model(const struct app_settings *s, struct sdt_pipel
                                   struct sdt_error *err) {
     struct sdt_model_files files = s->files;
     char *model = NULL;
+    if (s->revision && !*s->revision)
+        return sdt_fail(err, SDT_ERROR_USAGE, "--revision '': must be a branch, a tag or a commit");
     if (s->revision && (strchr(files.model, '@') || access(files.model, F_OK) == 0))
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "--revision %s: goes with --model org/name, and %s %s", s->revision,

@@ -364,9 +364,5 @@ int main(int argc, char **argv) {
         status = print_machine(s.devices_text, &s.devices, &err);
     if (status != SDT_OK)
         return app_report(name_of_program, &err);
-    if (fflush(stdout) || ferror(stdout)) {
-        fprintf(stderr, "%s: standard output cannot be written\n", name_of_program);
-        return 1;
-    }
-    return 0;
+    return app_flush(name_of_program);
 }

@@ -37,7 +37,7 @@ static enum sdt_status read_prompts(const struct app_settings *s, struct app_inp
     if (status != SDT_OK || !s->prompt_file)
         return status;
     int read = 0;
-    status = app_read_lines("prompt-file", s->prompt_file, APP_MOST_STRINGS - inputs->count,
+    status = app_read_lines("prompt-file", s->prompt_file, APP_MOST_PROMPTS - inputs->count,
                             &inputs->file_text[APP_MOST_STRINGS], &inputs->prompts[inputs->count],
                             &read, err);
     if (status != SDT_OK)
@@ -94,6 +94,9 @@ static enum sdt_status read_latents(const struct app_settings *s, struct sdt_pip
 
 /* ---- the request ----------------------------------------------------------------------------- */
 
+/* Three quarters of a tile; the smallest ones do not overlap. */
+static int stride_of(int size) { return size < 16 ? size : size * 3 / 4 / 8 * 8; }
+
 static enum sdt_status make_tiling(const struct app_settings *s, struct sdt_vae_tiling *tiling,
                                    struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
@@ -105,8 +108,8 @@ static enum sdt_status make_tiling(const struct app_settings *s, struct sdt_vae_
     if (s->tile_size) {
         status =
             app_read_tile("tile-size", s->tile_size, &tiling->size_rows, &tiling->size_cols, err);
-        tiling->stride_rows = tiling->size_rows * 3 / 4 / 8 * 8;
-        tiling->stride_cols = tiling->size_cols * 3 / 4 / 8 * 8;
+        tiling->stride_rows = stride_of(tiling->size_rows);
+        tiling->stride_cols = stride_of(tiling->size_cols);
     }
     if (status == SDT_OK && s->tile_stride)
         status = app_read_tile("tile-stride", s->tile_stride, &tiling->stride_rows,

@@ -8,7 +8,7 @@
 
 /* What was read from files for the request, which borrows it. */
 struct app_inputs {
-    const char *prompts[APP_MOST_STRINGS];                   /* borrowed from argv or file_text */
+    const char *prompts[APP_MOST_PROMPTS];                   /* borrowed from argv or file_text */
     int count;                                               /* of requests, at least 1 */
     char *file_text[APP_MOST_STRINGS + 1], *negative_prompt; /* malloc'ed, from files */
     int32_t *ids;

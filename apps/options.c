@@ -5,6 +5,7 @@
 #include "apps/options.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -297,8 +298,17 @@ static int check_stack(const struct app_program *program) {
     return app_report(program->name, &err);
 }
 
+/* Files that are opened would take the place of standard ones that are closed, and get what is
+ * printed there. In place of stdout comes one that cannot be written, so that it is told. */
+static void hold_standard_files(void) {
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY); /* the lowest free number is fd */
+}
+
 int app_parse(const struct app_program *program, int argc, char **argv) {
     const int stack = check_stack(program);
+    hold_standard_files();
     if (stack >= 0)
         return stack;
     for (size_t i = 0; i < program->count; i++)
@@ -342,7 +352,7 @@ int app_parse(const struct app_program *program, int argc, char **argv) {
                     print_help(program);
                 else
                     print_version(program);
-                return fflush(stdout) ? 1 : 0;
+                return app_flush(program->name);
             }
             *(bool *)place_of(program, option) = true;
         } else {
@@ -362,6 +372,13 @@ int app_parse(const struct app_program *program, int argc, char **argv) {
         option->given = true;
     }
     return -1;
+}
+
+int app_flush(const char *name) {
+    if (!fflush(stdout) && !ferror(stdout))
+        return 0;
+    fprintf(stderr, "%s: standard output cannot be written\n", name);
+    return 1;
 }
 
 /* ---- files ----------------------------------------------------------------------------------- */

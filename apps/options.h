@@ -20,6 +20,7 @@ enum app_type {
 };
 
 #define APP_MOST_STRINGS 256
+#define APP_MOST_PROMPTS 4096 /* of one run */
 struct app_strings {
     const char *item[APP_MOST_STRINGS]; /* borrowed from argv */
     int count;
@@ -79,6 +80,8 @@ int app_parse(const struct app_program *program, int argc, char **argv);
 
 /* Prints "program: message" as one line on stderr and returns the exit code of err's status. */
 int app_report(const char *program, const struct sdt_error *err);
+/* 0, or 1 after a message where what was printed on standard output could not be written. */
+int app_flush(const char *program);
 /* The same for a wrong command line: returns 2. */
 int app_usage(const char *program, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

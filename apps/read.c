@@ -87,8 +87,10 @@ enum sdt_status app_read_lines(const char *option, const char *path, int most, c
                             "--%s: %s: line %d is not UTF-8; iconv -t UTF-8 makes it so", option,
                             path, number);
         if (*count == most)
-            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: more than %d prompts", option, path,
-                            most);
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--%s %s: more than %d prompts; parts of it would work, one after the "
+                            "other",
+                            option, path, most);
         lines[(*count)++] = line;
     }
     if (!*count)

@@ -215,10 +215,10 @@ static const char *number_place(const char *name, int *width, int *length) {
     return percent;
 }
 
-char *app_numbered(const char *name, int r, int count) {
+char *app_numbered(const char *name, int r) {
     char *text = NULL;
     int width, length;
-    const char *percent = name && count > 1 ? number_place(name, &width, &length) : NULL;
+    const char *percent = name ? number_place(name, &width, &length) : NULL;
     if (!name)
         return NULL;
     if (!percent)
@@ -293,20 +293,20 @@ enum sdt_status app_check_names(const struct app_settings *s, int count, int fra
             "them",
             s->output, frames, (int)ending - 4, s->output);
     for (int r = 0; s->checkpoint_every && r < count && status == SDT_OK; r++) {
-        char *output = app_numbered(s->output, r, count);
+        char *output = app_numbered(s->output, r);
         status = output ? check_state(s, output, err)
                         : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d names", count);
         free(output);
     }
-    for (int i = 0; i < 3 && count > 1 && status == SDT_OK; i++) {
+    for (int i = 0; i < 3 && status == SDT_OK; i++) {
         if (!name[i])
             continue;
-        if (!number_place(name[i], &width, &length))
+        if (!number_place(name[i], &width, &length) && count > 1)
             return sdt_fail(err, SDT_ERROR_USAGE,
                             "--%s %s: %d prompts need a name with a number in it, as out-%%03d.mp4",
                             option[i], name[i], count);
         for (int r = 0; r < count && status == SDT_OK; r++) {
-            char *path = app_numbered(name[i], r, count);
+            char *path = app_numbered(name[i], r);
             if (!path)
                 return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d names", count);
             status = i ? app_check_target(option[i], path, s->force, err)

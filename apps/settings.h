@@ -42,9 +42,9 @@ bool app_settings_given(const char *name);
 
 /* ---- names of several outputs ---------------------------------------------------------------- */
 
-/* The name of request r's file, malloc'ed: with several requests, numbered from 1. NULL: no name
+/* The name of request r's file, malloc'ed: the number, from 1, in place of its %d. NULL: no name
  * was given, or out of memory. */
-char *app_numbered(const char *name, int r, int count);
+char *app_numbered(const char *name, int r);
 /* Where a request's state goes: "v.state.safetensors" for the output "v.mp4". malloc'ed; NULL: out
  * of memory. */
 char *app_state_name(const char *output);

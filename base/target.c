@@ -140,17 +140,24 @@ static enum sdt_status check_present(const char *path, const char *parent,
             return SDT_OK;
         return sdt_fail(err, SDT_ERROR_USAGE, "%s: %s", path, strerror(errno));
     }
+    /* What is never replaced comes first: --force would not help. A link to nothing is replaced. */
+    const bool link = S_ISLNK(info.st_mode);
+    const bool dangling = link && stat(path, &info) != 0;
+    const bool folder = S_ISDIR(info.st_mode), file = S_ISREG(info.st_mode);
+    if (kind == SDT__TARGET_FILE ? !dangling && !file : link || !folder)
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "%s: not replaced, it is not a %s but a %s; give the output a name of its own%s", path,
+            kind == SDT__TARGET_FILE ? "file" : "folder",
+            link     ? "link"
+            : folder ? "folder"
+            : file   ? "file"
+                     : "device or pipe",
+            link || folder || file ? "" : ", or - for standard output");
     if (!force)
         return sdt_fail(err, SDT_ERROR_USAGE, "%s exists already (--force replaces it)", path);
-    if (kind == SDT__TARGET_FILE) {
-        if (S_ISREG(info.st_mode))
-            return SDT_OK;
-        if (S_ISLNK(info.st_mode) && stat(path, &info) != 0)
-            return SDT_OK; /* a link to nothing is replaced */
-        return sdt_fail(err, SDT_ERROR_USAGE, "%s: not replaced, it is not a file", path);
-    }
-    if (!S_ISDIR(info.st_mode))
-        return sdt_fail(err, SDT_ERROR_USAGE, "%s: not replaced, it is not a folder", path);
+    if (kind == SDT__TARGET_FILE)
+        return SDT_OK;
     if (stat(parent, &above) == 0 && above.st_dev != info.st_dev)
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "%s: a mounted file system cannot be replaced; name a folder in it", path);

@@ -780,5 +780,6 @@ int app_bench_kernels(int argc, char **argv) {
         return code;
     if (!strcmp(device, "cuda"))
         return app_bench_cuda(argc - first, argv + first);
-    return bench_cpu(argc - first + 1, argv + first - 1); /* its argv[0] is not read */
+    code = bench_cpu(argc - first + 1, argv + first - 1); /* its argv[0] is not read */
+    return code ? code : app_flush(program.name);
 }

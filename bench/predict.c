@@ -305,5 +305,5 @@ int app_bench_predict(int argc, char **argv) {
         fflush(stdout);
     }
     munmap(samples, MOST_REPEATS * sizeof *samples);
-    return fflush(stdout) || ferror(stdout);
+    return app_flush(program.name);
 }

@@ -232,5 +232,5 @@ int app_bench_quality(int argc, char **argv) {
         free(q.text);
     if (status != SDT_OK)
         return app_report(program.name, &err);
-    return fflush(stdout) || ferror(stdout) ? 1 : 0;
+    return app_flush(program.name);
 }

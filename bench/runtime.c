@@ -279,7 +279,7 @@ static int measure_case(struct app_bench_models *models) {
     enum sdt_status status = app_bench_models(models, &err);
     if (status == SDT_ERROR_STALLED)
         _exit(app_report(program.name, &err)); /* StarPU cannot be stopped any more */
-    return status == SDT_OK ? fflush(stdout) || ferror(stdout) : app_report(program.name, &err);
+    return status == SDT_OK ? app_flush(program.name) : app_report(program.name, &err);
 }
 
 /* Without. */
@@ -294,9 +294,7 @@ static int measure_workers(struct settings *s, const char *strategy) {
         return app_usage(program.name, "--strategy %s: pipesp and ulysses work here", strategy);
     if (one_and_two_workers(s, &same, &err) != SDT_OK)
         return app_report(program.name, &err);
-    if (fflush(stdout) || ferror(stdout))
-        return 1;
-    return same ? 0 : 1;
+    return app_flush(program.name) || !same;
 }
 
 int app_bench_runtime(int argc, char **argv) {

@@ -206,5 +206,5 @@ int app_bench_sched(int argc, char **argv) {
             status = measure_workers(&s, w, &err);
     if (status != SDT_OK)
         return app_report(program.name, &err);
-    return fflush(stdout) || ferror(stdout);
+    return app_flush(program.name);
 }

@@ -75,6 +75,13 @@ static const struct {
              {"platform.xml", write_platform}, {"platform.v4.xml", write_platform}};
 #define FILES (sizeof files / sizeof files[0])
 
+/* reason: an errno, 0 where it is not known any more. */
+static enum sdt_status fail_write(const char *path, int reason, struct sdt_error *err) {
+    return sdt_fail(err, SDT_ERROR_IO,
+                    "%s: %s (TMPDIR names a folder with room, ulimit -f bounds files)", path,
+                    reason ? strerror(reason) : "cannot be written");
+}
+
 enum sdt_status sdt__bus_write(const char *folder, const struct sdt_bus *bus,
                                struct sdt_error *err) {
     char path[PATH_LENGTH];
@@ -82,11 +89,12 @@ enum sdt_status sdt__bus_write(const char *folder, const struct sdt_bus *bus,
         snprintf(path, sizeof path, "%s/bus/" HOST_NAME ".%s", folder, files[i].ending);
         FILE *file = fopen(path, "w");
         if (!file)
-            return sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+            return fail_write(path, errno, err);
         files[i].write(file, bus);
+        errno = 0;
         bool failed = ferror(file) != 0;
         if (fclose(file) || failed)
-            return sdt_fail(err, SDT_ERROR_IO, "%s: cannot be written", path);
+            return fail_write(path, errno, err);
     }
     return SDT_OK;
 }

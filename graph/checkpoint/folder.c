@@ -190,7 +190,10 @@ enum sdt_status sdt_checkpoint_find(const char *model, char **folder, struct sdt
         if (status != SDT_OK)
             return status;
     } else {
-        return sdt_fail(err, SDT_ERROR_MISSING, "%s: no such folder", model);
+        return sdt_fail(err, SDT_ERROR_MISSING,
+                        "'%.200s': no such file or folder; of the Hugging Face cache, org/name or "
+                        "org/name@revision would work",
+                        model);
     }
     if (!*folder)
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);

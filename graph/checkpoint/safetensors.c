@@ -280,6 +280,22 @@ static enum sdt_status read_header(struct sdt_safetensors *file, json_t *header,
     return check_layout(file, data, size, err);
 }
 
+/* What downloads leave in a file's place; SDT_OK: nothing that is known. */
+static enum sdt_status refuse_text(const struct sdt__map *map, const char *path,
+                                   struct sdt_error *err) {
+    static const char pointer[] = "version https://git-lfs";
+    const char *text = (const char *)map->bytes, *shown = sdt__path_tail(path);
+
+    if (map->size >= sizeof pointer && !memcmp(text, pointer, sizeof pointer - 1))
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s is a pointer of git-lfs, not the file itself; git lfs pull fetches it",
+                        shown);
+    if (text[0] == '<')
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s is a web page or XML, not the file; download it once more", shown);
+    return SDT_OK;
+}
+
 enum sdt_status sdt_safetensors_open(const char *path, struct sdt_safetensors **result,
                                      struct sdt_error *err) {
     enum sdt_status status;
@@ -309,9 +325,12 @@ enum sdt_status sdt_safetensors_open(const char *path, struct sdt_safetensors **
     }
     memcpy(&length, file->map.bytes, sizeof length);
     if (length > HEADER_LIMIT) {
-        status = sdt_fail(err, SDT_ERROR_FORMAT,
-                          "%s: a header of %" PRIu64 " bytes, the limit is %u (is it safetensors?)",
-                          sdt__path_tail(path), length, HEADER_LIMIT);
+        status = refuse_text(&file->map, path, err);
+        if (status == SDT_OK)
+            status =
+                sdt_fail(err, SDT_ERROR_FORMAT,
+                         "%s: a header of %" PRIu64 " bytes, the limit is %u (is it safetensors?)",
+                         sdt__path_tail(path), length, HEADER_LIMIT);
         goto out;
     }
     if (length > file->map.size - PREFIX_BYTES) {

@@ -1,6 +1,7 @@
 /* Which format a path means, and what all of them have in common. */
 #include "graph/output/writer.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -18,6 +19,11 @@ static void list_endings(size_t size, char *text /* [size] */) {
 }
 
 static bool is_stdout(const char *path) { return !strcmp(path, "-"); }
+
+static bool is_writable(int fd) {
+    const int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
 
 static enum sdt_status find_format(const char *path, const struct sdt__format **format,
                                    struct sdt_error *err) {
@@ -69,6 +75,9 @@ static enum sdt_status check_path(const char *path, bool force, const struct sdt
 
     if (status == SDT_OK && (*format)->check)
         status = (*format)->check(path, err);
+    if (status == SDT_OK && is_stdout(path) && !is_writable(STDOUT_FILENO))
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "-: standard output is closed; redirect it, or name a file");
     if (status == SDT_OK && is_stdout(path) && isatty(STDOUT_FILENO))
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "-: a y4m stream on a terminal; give a file, or a program that reads it");

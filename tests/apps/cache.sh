@@ -76,6 +76,14 @@ ln -s ../../../blobs/abc "$hub/models--org--half/snapshots/$new/transformer/diff
 refuses 1 $g --model org/half
 says "No such file.*; where the download was interrupted, hf download goes on with it"
 
+# What is no name of the cache is told what one is like.
+for name in hf://org/demo https://huggingface.co/org/demo org/demo@ org/demo/transformer demo ''; do
+    refuses 1 "$generate" --model "$name" --token-ids 5,1 --dry-run
+    says "'$name': no such file or folder; of the Hugging Face cache, org/name or org/name@revision would work"
+done
+refuses 2 "$generate" --model org/demo --revision= --token-ids 5,1 --dry-run
+says "revision '': must be a branch, a tag or a commit"
+
 # Variants: the one that is asked for, else the plain files, else a refusal.
 mkdir -p "$tmp/m/transformer"
 for part in "$demo"/*; do [ "${part##*/}" = transformer ] || ln -s "$part" "$tmp/m/"; done

@@ -162,6 +162,57 @@ for value in soon -1 1e30 5s; do
     says "STARDIT_STALL_SECONDS=$value: must be a number"
 done
 
+# What is in the way and never is replaced: --force is no help, and is not named.
+mkdir folder.mp4
+mkfifo pipe.y4m
+for output in folder.mp4 pipe.y4m /dev/null /dev/full; do
+    for force in '' --force; do
+        refuses 2 $g --output $output $force
+        says "$output: not replaced, it is not a .* but a .*; give the output a name of its own"
+        ! grep -q -e --force "$tmp/err" || fail "$(cat "$tmp/err")"
+    done
+done
+rmdir folder.mp4
+rm pipe.y4m
+
+# Standard output that is closed or full; standard error that is closed takes no file's place.
+refuses 2 sh -c 'exec "$@" >&-' sh $run --output -
+says "standard output is closed"
+for command in "$generate --help" "$generate --version" "$info" "$bench sched --tasks 50 --repeats 1 --brief" \
+    "$bench kernels blend_rows" "$g --dry-run"; do
+    for to in '>/dev/full' '>&-'; do
+        # shellcheck disable=SC2086
+        refuses 1 sh -c "exec \"\$@\" $to" sh $command
+        says "standard output cannot be written"
+    done
+done
+sh -c 'exec "$@" >/dev/full' sh $run --output - 2>"$tmp/err" </dev/null && fail "a full standard output: exit 0"
+says "No space left.*" && says "latent after step 1 of 1 is in stdout.latent.safetensors"
+[ -s stdout.latent.safetensors ] || fail "no latent"
+passes sh -c 'exec "$@" 2>&- >&- <&-' sh "$generate" --resume stdout.latent.safetensors --output closed.y4m
+passes $run --output open.y4m
+same closed.y4m open.y4m
+rm -f stdout.latent.safetensors closed.y4m open.y4m
+
+# Files that StarPU wants and that cannot be written.
+refuses 1 sh -c 'ulimit -f 1; exec "$@"' sh $run --output v.y4m
+says "stardit.bandwidth: File too large (TMPDIR names a folder with room"
+
+# Thousands of prompts are a run, more are refused; a number in the name counts for one prompt as well.
+awk 'BEGIN { for (i = 1; i < 4097; i++) print "prompt", i }' >lines
+many="$generate --model $demo --prompt-file lines --output many%d.y4m --dry-run"
+passes $many
+echo more >>lines
+refuses 2 $many
+says "more than 4096 prompts; parts of it would work"
+rm lines
+passes $run --output n%03d.y4m
+[ -s n001.y4m ] || fail "one prompt: $(ls)"
+refuses 2 $run --output n%03d.y4m
+says "n001.y4m exists already"
+rm n001.y4m
+passes $run --output t.y4m --tile-size 8 --dry-run
+
 rm -f "$tmp/out" "$tmp/err"
 left=$(ls "$tmp")
 [ "$left" = "there.safetensors

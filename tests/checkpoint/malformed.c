@@ -462,6 +462,12 @@ static void open_files_as_folders(void) {
     write_text("z.safetensors", "\x80\x02}q.");
     open_folder("a pickle by another name", path_of("z.safetensors"), UNSUPPORTED,
                 "z.safetensors is a PyTorch pickle|weights_only=True|'z.safetensors'");
+    write_text("l.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n");
+    open_folder("a pointer", path_of("l.safetensors"), FORMAT,
+                "l.safetensors is a pointer of git-lfs|git lfs pull");
+    write_text("p.safetensors", "<!DOCTYPE html>\n<html>");
+    open_folder("a web page", path_of("p.safetensors"), FORMAT,
+                "p.safetensors is a web page|download");
     open_folder("no such folder", path_of("nothing"), MISSING, "nothing: No such file");
 }
 
