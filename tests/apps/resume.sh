@@ -8,6 +8,8 @@ mkdir "$tmp/v"
 size="--height 48 --width 48 --num-frames 9"
 steps=30
 prompt="@@ a red circle, \"moving\" right"
+text=                             # options in place of the prompt and the seed
+whole=$tmp/v/whole.safetensors # what goes on is compared with
 
 # plain NAME OPTIONS...: a run of its own.
 plain() {
@@ -24,7 +26,9 @@ start() {
     name=$1
     shift
     # shellcheck disable=SC2086
-    "$generate" --model "$demo" --prompt "$prompt" --seed 3 --guidance-scale 2 $size \
+    if [ -n "$text" ]; then set -- $text "$@"; else set -- --prompt "$prompt" --seed 3 "$@"; fi
+    # shellcheck disable=SC2086
+    "$generate" --model "$demo" --guidance-scale 2 $size \
         --num-inference-steps $steps --progress plain --output "$tmp/v/$name.safetensors" "$@" \
         2>"$tmp/$name.err" </dev/null &
     pid=$!
@@ -40,15 +44,32 @@ at_step() {
     [ "${at:-0}" -ge "$2" ]
 }
 
-# reached NAME STEP: waits for a state of that step or a later one.
-reached() {
-    await at_step "$1" "$2" || fail "$1: no state of step $2: $(cat "$tmp/$1.err")"
+# signalled SIGNAL NAME WHEN OPTIONS...: a run that got the signal on its way, once the state is of step WHEN
+# or later (0: once a step is done); $code. A run that was faster than this script is run again.
+signalled() {
+    signal=$1 run=$2 when=$3
+    shift 3
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        rm -f "$tmp/v/$run.safetensors" "$tmp/v/$run".*.safetensors "$tmp/$run.err"
+        start "$run" "$@"
+        if [ "$when" -gt 0 ]; then await at_step "$run" "$when"; else await under_way "$run"; fi
+        kill "-$signal" $pid 2>/dev/null
+        wait $pid 2>/dev/null
+        code=$?
+        [ $code -ne 0 ] && [ ! -e "$tmp/v/$run.safetensors" ] && return
+        same "$whole" "$tmp/v/$run.safetensors"
+    done
+    fail "$run: 20 runs ended before they got $signal: $(cat "$tmp/$run.err")"
 }
 
+under_way() {
+    grep -q "^denoise [1-9]" "$tmp/$1.err" 2>/dev/null
+}
+
+# killed NAME STEP OPTIONS...: the same with KILL; a state stays, and no video.
 killed() {
-    kill -KILL $pid
-    wait $pid 2>/dev/null
-    [ -s "$tmp/v/$1.state.safetensors" ] || fail "$1: killed, and there is no state"
+    signalled KILL "$@"
+    [ -s "$tmp/v/$1.state.safetensors" ] || fail "$1: killed, and there is no state: $(cat "$tmp/$1.err")"
     [ ! -e "$tmp/v/$1.safetensors" ] || fail "$1: was written before it was killed"
 }
 
@@ -60,7 +81,7 @@ resume() {
         --output "$tmp/v/$name.safetensors" --force "$@" || return
     grep -q "goes on after step [0-9]* of $steps" "$tmp/err" || fail "$name: $(cat "$tmp/err")"
     from=$(sed -n 's/.*goes on after step \([0-9]*\) of.*/\1/p' "$tmp/err")
-    if cmp -s "$tmp/v/whole.safetensors" "$tmp/v/$name.safetensors"; then
+    if cmp -s "$whole" "$tmp/v/$name.safetensors"; then
         echo "$name: from step $from, ${*:-as it was}: same bytes"
     else
         fail "$name: other bytes from step $from on, with $*"
@@ -76,9 +97,7 @@ same "$tmp/v/whole.safetensors" "$tmp/v/states.safetensors"
 
 # At several steps; what was given comes from the file.
 for step in 1 8 20; do
-    start step$step --checkpoint-every 1 --devices 2
-    reached step$step $step
-    killed step$step
+    killed step$step $step --checkpoint-every 1 --devices 2
     resume step$step
 done
 resume step8 --devices 3 --strategy pipesp
@@ -92,9 +111,7 @@ small=$size
 size="--height 128 --width 128 --num-frames 33" steps=2
 mv "$tmp/v/whole.safetensors" "$tmp/v/small.safetensors"
 plain whole || fail "$(cat "$tmp/whole.err")"
-start decode --checkpoint-every 1000
-reached decode 2
-killed decode
+killed decode 2 --checkpoint-every 1000
 resume decode
 [ "$from" -eq 2 ] || fail "decode: goes on from step $from"
 resume decode --devices 2
@@ -102,9 +119,7 @@ size=$small steps=30
 mv "$tmp/v/small.safetensors" "$tmp/v/whole.safetensors"
 
 # Killed at any time, again and again, one run gets through, and its state goes with the end.
-start again --checkpoint-every 1
-reached again 2
-killed again
+killed again 2 --checkpoint-every 1
 rounds=0
 while [ $rounds -lt 5 ]; do
     rounds=$((rounds + 1))
@@ -113,14 +128,14 @@ while [ $rounds -lt 5 ]; do
     pid=$!
     await grep -q "goes on after" "$tmp/again.err"
     sleep 0.$((rounds % 3))
-    [ ! -e "$tmp/v/again.safetensors" ] || break # a fast machine
-    killed again
+    kill -KILL $pid 2>/dev/null
+    wait $pid 2>/dev/null || continue
+    break # it was faster than this script
 done
 if [ ! -e "$tmp/v/again.safetensors" ]; then
     resume again --checkpoint-every 3
     [ "$from" -ge 2 ] || fail "again: from step $from"
 else
-    wait $pid
     same "$tmp/v/whole.safetensors" "$tmp/v/again.safetensors"
 fi
 echo "again: killed $rounds times"
@@ -128,17 +143,11 @@ echo "again: killed $rounds times"
 
 # Stopped: the state is as new as can be, and the message names it; without --checkpoint-every the
 # kept latent is one.
-start stopped --checkpoint-every 3
-reached stopped 3
-kill -TERM $pid
-wait $pid && fail "stopped: exit 0"
+signalled TERM stopped 3 --checkpoint-every 3
 grep -q "\(--resume $tmp/v/stopped.state.safetensors goes on\)" "$tmp/stopped.err" ||
     fail "stopped: $(cat "$tmp/stopped.err")"
 resume stopped
-start kept
-await grep -q "^denoise [1-9]" "$tmp/kept.err"
-kill -TERM $pid
-wait $pid && fail "kept: exit 0"
+signalled TERM kept 0
 [ ! -e "$tmp/v/kept.state.safetensors" ] || fail "kept: a state that nobody asked for"
 mv "$tmp/v/kept.latent.safetensors" "$tmp/v/kept.state.safetensors"
 resume kept --devices 2
@@ -161,18 +170,13 @@ for text in "--token-ids 5,6,7,1" "--prompt-embeds $tmp/e.safetensors" \
     request="--model $demo $text --guidance-scale 2 $size --num-inference-steps $steps"
     # shellcheck disable=SC2086
     passes "$generate" $request --quiet --force --output "$tmp/v/text0.safetensors"
-    # shellcheck disable=SC2086
-    "$generate" $request --progress plain --checkpoint-every 1 --force --output "$tmp/v/text.safetensors" \
-        2>"$tmp/text.err" </dev/null &
-    pid=$!
-    reached text 7
-    kill -KILL $pid
-    wait $pid 2>/dev/null
-    rm -f "$tmp/v/text.safetensors"
+    whole=$tmp/v/text0.safetensors
+    killed text 7 --checkpoint-every 1
     passes "$generate" --resume "$tmp/v/text.state.safetensors" --quiet --output "$tmp/v/text.safetensors"
     same "$tmp/v/text0.safetensors" "$tmp/v/text.safetensors"
     echo "text: $text: from step $(step_of "$tmp/v/text.state.safetensors")"
 done
+text='' whole=$tmp/v/whole.safetensors
 refuses 2 "$generate" --resume "$tmp/v/text.state.safetensors" --quiet --output "$tmp/v/n.safetensors" \
     --token-ids 5,6,7,1
 "$tool" poison "$tmp/e.safetensors" "$tmp/e2.safetensors" prompt_embeds 0.5
@@ -184,22 +188,33 @@ says "there the sum of --prompt-embeds is .*; the file must be as it was"
 cp "$tmp/v/step20.state.safetensors" "$tmp/whole.state"
 "$tool" poison "$tmp/whole.state" "$tmp/v/huge.state.safetensors" latent 3e38
 cp "$tmp/v/huge.state.safetensors" "$tmp/huge.state"
+# Not even the same bytes are written again: the file is the same one, too.
+file=$(stat -c '%i %y %z' "$tmp/v/huge.state.safetensors")
 "$generate" --resume "$tmp/v/huge.state.safetensors" --quiet --checkpoint-every 1 \
     --output "$tmp/v/huge.safetensors" 2>"$tmp/err" && fail "huge: exit 0"
 says "made numbers that are NaN or infinite"
 same "$tmp/huge.state" "$tmp/v/huge.state.safetensors"
+[ "$file" = "$(stat -c '%i %y %z' "$tmp/v/huge.state.safetensors")" ] ||
+    fail "huge: the state was written again: $file, now $(stat -c '%i %y %z' "$tmp/v/huge.state.safetensors")"
 
 # unwritten NAME WORDS: a state could not be written, which is said once, and the video came.
 unwritten() {
-    wait $pid || fail "$1: $(cat "$tmp/$1.err")"
+    [ $code -eq 0 ] || fail "$1: $(cat "$tmp/$1.err")"
     [ "$(grep -c "state after step [0-9]* could not be kept: .*$2" "$tmp/$1.err")" -eq 1 ] ||
         fail "$1: $(cat "$tmp/$1.err")"
     same "$tmp/v/whole.safetensors" "$tmp/v/$1.safetensors"
 }
-start blocked --checkpoint-every 1
-reached blocked 2
-rm "$tmp/v/blocked.state.safetensors"
-while ! mkdir "$tmp/v/blocked.state.safetensors" 2>/dev/null; do rm -f "$tmp/v/blocked.state.safetensors"; done
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    rm -rf "$tmp"/v/blocked.*
+    start blocked --checkpoint-every 1
+    await at_step blocked 2
+    until mkdir "$tmp/v/blocked.state.safetensors" 2>/dev/null; do
+        rm -f "$tmp/v/blocked.state.safetensors"
+    done
+    ended
+    # Else the run was faster than this script.
+    ! grep -q "could not be kept" "$tmp/blocked.err" || break
+done
 unwritten blocked "a directory"
 mkdir "$tmp/full"
 if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=64k none "$tmp/full" 2>/dev/null; then
@@ -220,9 +235,9 @@ fi
 
 # Strategies with sums of their own go on as they were, and only so.
 plain ring --devices 2 --strategy ring || fail "$(cat "$tmp/ring.err")"
-start ring2 --devices 2 --strategy ring --checkpoint-every 1
-reached ring2 9
-killed ring2
+whole=$tmp/v/ring.safetensors
+killed ring2 9 --devices 2 --strategy ring --checkpoint-every 1
+whole=$tmp/v/whole.safetensors
 state=$tmp/v/ring2.state.safetensors
 passes "$generate" --resume "$state" --quiet --devices 2 --output "$tmp/v/ring2.safetensors"
 same "$tmp/v/ring.safetensors" "$tmp/v/ring2.safetensors"
@@ -287,14 +302,17 @@ says "m0"
 [ ! -e "$tmp/v/n.safetensors" ] && [ ! -e "$tmp/v/n.y4m" ] || fail "a refused run wrote a video"
 
 # Several prompts have a state each.
-# shellcheck disable=SC2086
-"$generate" --model "$demo" --prompt a --prompt b $size --num-inference-steps $steps \
-    --progress plain --checkpoint-every 1 --output "$tmp/v/many%d.safetensors" \
-    2>"$tmp/many.err" </dev/null &
-pid=$!
-await [ -s "$tmp/v/many2.state.safetensors" ]
-kill -KILL $pid
-wait $pid 2>/dev/null
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    rm -f "$tmp"/v/many*
+    # shellcheck disable=SC2086
+    "$generate" --model "$demo" --prompt a --prompt b $size --num-inference-steps $steps \
+        --progress plain --checkpoint-every 1 --output "$tmp/v/many%d.safetensors" \
+        2>"$tmp/many.err" </dev/null &
+    pid=$!
+    await [ -s "$tmp/v/many2.state.safetensors" ]
+    kill -KILL $pid 2>/dev/null
+    wait $pid 2>/dev/null || break
+done
 [ -s "$tmp/v/many1.safetensors" ] && [ ! -e "$tmp/v/many1.state.safetensors" ] ||
     fail "many: $(ls "$tmp/v")"
 passes "$generate" --resume "$tmp/v/many2.state.safetensors" --quiet \
@@ -311,10 +329,7 @@ cp -r "$demo" "$odd"
 "$generate" --model "$odd" --token-ids 5,1 $size --num-inference-steps 1000 --progress plain \
     --output "$tmp/v/odd.safetensors" 2>"$tmp/odd.err" </dev/null &
 pid=$!
-for _ in $(seq 3000); do
-    grep -q "^denoise [1-9]" "$tmp/odd.err" && break
-    sleep 0.01
-done
+await under_way odd
 kill -TERM $pid
 wait $pid
 grep -q "latent after step [0-9]* of 1000 is in $tmp/v/odd.latent.safetensors" "$tmp/odd.err" ||

@@ -134,8 +134,11 @@ static int poison(int argc, char **argv) {
         memcpy(bytes + place, isnan(value) ? "\x00\x7e" : value > 0 ? "\x00\x7c" : "\x00\xfc", 2);
     else if (tensor->dtype == SDT_F64)
         memcpy(bytes + place, &(double){value}, sizeof(double));
-    else
-        sdt_convert_to(SDT_F32, 1, &value, tensor->dtype, bytes + place);
+    else {
+        double aligned; /* which the place need not be */
+        sdt_convert_to(SDT_F32, 1, &value, tensor->dtype, &aligned);
+        memcpy(bytes + place, &aligned, sdt_dtype_size(tensor->dtype));
+    }
     if (fwrite(bytes, 1, (size_t)size, out) != (size_t)size || fclose(out))
         leave("cannot write");
     fclose(in);
