@@ -2,6 +2,7 @@
 #include "runtime/collective.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,15 @@
 
 #if defined HAVE_CUDA && defined HAVE_NCCL
 #define GPU_ROUNDS 1
+#include "runtime/nccl.h"
 #include <cuda_runtime.h>
-#include <nccl.h>
+#include <sys/prctl.h>
+
+/* Ending communicators may take so long, in seconds, before they are left alone. */
+static const double END_SECONDS = 10.0;
+/* Polls of a round that is younger than this, in seconds, do not sleep: most have landed by then,
+ * and a sleep is longer than what it waits for. */
+static const double YOUNG_SECONDS = 200e-6;
 #endif
 
 /* One transfer of a round. Pointers are filled by the rank that knows them. */
@@ -50,8 +58,10 @@ struct sdt_collective {
     starpu_pthread_cond_t changed;
     struct round *first, **last; /* on their way, oldest first */
     bool closing, broken;        /* broken: the communicators have been aborted */
+    bool stuck;                  /* their end did not come: what they use stays */
     bool watched;                /* the watcher has been started */
     pthread_t watcher;
+    struct sdt__nccl nccl;
     int gpus;             /* ranks whose communicator exists */
     cudaStream_t *stream; /* [ranks] */
     cudaEvent_t *landed;  /* [ranks]: of the rank's one round that is on its way */
@@ -132,34 +142,40 @@ static int device_of(const struct sdt_collective *collective, int rank) {
     return (int)starpu_worker_get_devid(collective->place[rank].first_worker);
 }
 
-/* The run fails, with the round's first task; nothing of NCCL is used any more. With the mutex. */
+/* Nothing of NCCL is used any more. */
+static void end_communicators(struct sdt_collective *collective, bool aborting) {
+    collective->stuck = !sdt__nccl_end(&collective->nccl, collective->gpus, collective->comm,
+                                       aborting, END_SECONDS);
+    collective->broken = true;
+}
+
+/* The run fails, with the round's first task. With the mutex. */
 static void break_off(struct sdt_collective *collective, const struct round *round,
                       const char *why) {
     if (collective->broken)
         return;
     sdt__task_fail(round->waiting[0]->cl_arg, SDT_ERROR_DEVICE, why);
-    for (int r = 0; r < collective->gpus; r++)
-        ncclCommAbort(collective->comm[r]);
-    collective->broken = true;
+    end_communicators(collective, true);
 }
 
 /* Queues all sends and receives of all ranks. NULL, or what failed. With the mutex. */
 static const char *send_off(const struct round *round) {
     const struct sdt_collective *collective = round->collective;
+    const struct sdt__nccl *nccl = &collective->nccl;
     cudaError_t error = cudaSuccess;
     int before = 0;
 
-    ncclResult_t result = ncclGroupStart();
+    ncclResult_t result = nccl->group_start();
     for (int p = 0; p < round->count && result == ncclSuccess; p++) {
         const struct part *part = &round->part[p];
         int from = part->from, to = part->to;
-        result = ncclSend(part->source, part->bytes, ncclInt8, to, collective->comm[from],
-                          collective->stream[from]);
+        result = nccl->send(part->source, part->bytes, ncclInt8, to, collective->comm[from],
+                            collective->stream[from]);
         if (result == ncclSuccess)
-            result = ncclRecv(part->landing, part->bytes, ncclInt8, from, collective->comm[to],
-                              collective->stream[to]);
+            result = nccl->receive(part->landing, part->bytes, ncclInt8, from, collective->comm[to],
+                                   collective->stream[to]);
     }
-    ncclResult_t ended = ncclGroupEnd();
+    ncclResult_t ended = nccl->group_end();
     result = result == ncclSuccess ? ended : result;
     cudaGetDevice(&before);
     for (int r = 0; r < round->ranks && result == ncclSuccess && error == cudaSuccess; r++) {
@@ -169,7 +185,7 @@ static const char *send_off(const struct round *round) {
             error = cudaEventRecord(collective->landed[rank], collective->stream[rank]);
     }
     cudaSetDevice(before);
-    return result != ncclSuccess  ? ncclGetErrorString(result)
+    return result != ncclSuccess  ? nccl->error_string(result)
            : error != cudaSuccess ? cudaGetErrorString(error)
                                   : NULL;
 }
@@ -211,12 +227,13 @@ static bool over(struct sdt_collective *collective, const struct round *round) {
     if (error == cudaSuccess)
         return true;
     for (int r = 0; r < round->ranks && state == ncclSuccess; r++)
-        ncclCommGetAsyncError(collective->comm[round->rank[r]], &state);
+        collective->nccl.async_error(collective->comm[round->rank[r]], &state);
     double waited = sdt__now() - round->since;
     if (error != cudaErrorNotReady)
         snprintf(text, sizeof text, "an NCCL round failed: %s", cudaGetErrorString(error));
     else if (state != ncclSuccess && state != ncclInProgress)
-        snprintf(text, sizeof text, "an NCCL round failed: %s", ncclGetErrorString(state));
+        snprintf(text, sizeof text, "an NCCL round failed: %s",
+                 collective->nccl.error_string(state));
     else if (collective->stall_seconds > 0.0 && waited >= collective->stall_seconds)
         snprintf(text, sizeof text, "an NCCL round has not ended for %.0f s; it was aborted",
                  waited);
@@ -226,11 +243,21 @@ static bool over(struct sdt_collective *collective, const struct round *round) {
     return true;
 }
 
+/* Before the rounds on their way, the newest of them queued at `since`, are asked again. */
+static void pause_watch(double since) {
+    static const struct timespec pause = {.tv_nsec = 10000};
+    if (sdt__now() - since < YOUNG_SECONDS)
+        sched_yield();
+    else
+        nanosleep(&pause, NULL);
+}
+
 /* A thread of its own: ends the tasks of rounds whose transfers have ended. */
 static void *watch(void *arg) {
-    static const struct timespec pause = {.tv_nsec = 10000};
     struct sdt_collective *collective = arg;
+    double newest = 0.0;
 
+    prctl(PR_SET_TIMERSLACK, 1UL); /* of this thread: sleeps end in time, not 50 us later */
     starpu_pthread_mutex_lock(&collective->mutex);
     while (!collective->closing || collective->first) {
         struct round **at = &collective->first;
@@ -245,11 +272,13 @@ static void *watch(void *arg) {
             starpu_pthread_cond_wait(&collective->changed, &collective->mutex);
             continue;
         }
+        for (const struct round *r = collective->first; r; r = r->next)
+            newest = r->since;
         starpu_pthread_mutex_unlock(&collective->mutex);
         if (round)
             round_over(round);
         else
-            nanosleep(&pause, NULL);
+            pause_watch(newest);
         starpu_pthread_mutex_lock(&collective->mutex);
     }
     starpu_pthread_mutex_unlock(&collective->mutex);
@@ -391,23 +420,24 @@ out:
 /* ---- ranks ----------------------------------------------------------------------------------- */
 
 #ifdef GPU_ROUNDS
-static enum sdt_status nccl_failed(struct sdt_error *err, const char *what, ncclResult_t result) {
+static enum sdt_status nccl_failed(struct sdt_error *err, const char *what, const char *why) {
     return sdt_fail(err, SDT_ERROR_DEVICE, "NCCL: %s: %s; --transport starpu would work", what,
-                    ncclGetErrorString(result));
+                    why);
 }
 
 /* Every pair sends once: connections are made here, where no task can be waiting for another. */
 static ncclResult_t greet(struct sdt_collective *collective, char **room /* [ranks] */) {
-    ncclResult_t result = ncclGroupStart();
+    const struct sdt__nccl *nccl = &collective->nccl;
+    ncclResult_t result = nccl->group_start();
     for (int r = 0; r < collective->ranks && result == ncclSuccess; r++)
         for (int peer = 0; peer < collective->ranks && result == ncclSuccess; peer++) {
             result =
-                ncclSend(room[r], 1, ncclInt8, peer, collective->comm[r], collective->stream[r]);
+                nccl->send(room[r], 1, ncclInt8, peer, collective->comm[r], collective->stream[r]);
             if (result == ncclSuccess)
-                result = ncclRecv(room[r] + 256 * (peer + 1), 1, ncclInt8, peer,
-                                  collective->comm[r], collective->stream[r]);
+                result = nccl->receive(room[r] + 256 * (peer + 1), 1, ncclInt8, peer,
+                                       collective->comm[r], collective->stream[r]);
         }
-    ncclResult_t ended = ncclGroupEnd();
+    ncclResult_t ended = nccl->group_end();
     return result == ncclSuccess ? ended : result;
 }
 
@@ -446,16 +476,20 @@ static enum sdt_status check_policy(struct sdt_error *err) {
 static enum sdt_status open_gpus(struct sdt_collective *collective, struct sdt_error *err) {
     int ranks = collective->ranks, device[STARPU_MAXNODES], before = 0;
     char *room[STARPU_MAXNODES] = {NULL};
+    const struct sdt__nccl *nccl = &collective->nccl;
+    struct sdt_error missing;
     enum sdt_status status = check_policy(err);
 
     if (status != SDT_OK)
         return status;
+    if (sdt__nccl_load(&collective->nccl, &missing) != SDT_OK)
+        return nccl_failed(err, "not here", missing.message);
     cudaGetDevice(&before);
     for (int r = 0; r < ranks; r++)
         device[r] = device_of(collective, r);
-    ncclResult_t result = ncclCommInitAll(collective->comm, ranks, device);
+    ncclResult_t result = nccl->init_all(collective->comm, ranks, device);
     if (result != ncclSuccess)
-        return nccl_failed(err, "no communicator over these GPUs", result);
+        return nccl_failed(err, "no communicator over these GPUs", nccl->error_string(result));
     collective->gpus = ranks;
     for (int r = 0; r < ranks && status == SDT_OK; r++) {
         cudaError_t error = open_rank(collective, r, &room[r]);
@@ -464,16 +498,16 @@ static enum sdt_status open_gpus(struct sdt_collective *collective, struct sdt_e
                               device[r], cudaGetErrorString(error));
     }
     if (status == SDT_OK && (result = greet(collective, room)) != ncclSuccess)
-        status = nccl_failed(err, "the GPUs cannot send to one another", result);
+        status =
+            nccl_failed(err, "the GPUs cannot send to one another", nccl->error_string(result));
     for (int r = 0; r < ranks && status == SDT_OK; r++)
         if (cudaSetDevice(device[r]) != cudaSuccess ||
             cudaStreamSynchronize(collective->stream[r]) != cudaSuccess)
             status = sdt_fail(err, SDT_ERROR_DEVICE, "cuda:%d: its first NCCL exchange failed",
                               device[r]);
-    for (int r = 0; r < ranks && status != SDT_OK; r++)
-        ncclCommAbort(collective->comm[r]);
-    collective->broken = status != SDT_OK;
-    for (int r = 0; r < ranks; r++)
+    if (status != SDT_OK)
+        end_communicators(collective, true);
+    for (int r = 0; r < ranks && !collective->stuck; r++)
         if (room[r] && cudaSetDevice(device[r]) == cudaSuccess)
             cudaFree(room[r]);
     cudaSetDevice(before);
@@ -496,11 +530,11 @@ static void close_gpus(struct sdt_collective *collective) {
         starpu_pthread_mutex_unlock(&collective->mutex);
         pthread_join(collective->watcher, NULL);
     }
+    if (collective->gpus && !collective->broken)
+        end_communicators(collective, false);
     cudaGetDevice(&before);
-    for (int r = 0; r < collective->gpus; r++) {
+    for (int r = 0; r < collective->gpus && !collective->stuck; r++) {
         cudaSetDevice(device_of(collective, r));
-        if (!collective->broken)
-            ncclCommDestroy(collective->comm[r]);
         if (collective->landed[r])
             cudaEventDestroy(collective->landed[r]);
         if (collective->stream[r])

@@ -2,7 +2,7 @@
  *
  * A round is a set of transfers between the devices of a group, its ranks, that start together. On
  * GPUs a round is one group of NCCL sends and receives, on streams of its own, queued for all ranks
- * by the last one to arrive; on stand-in devices, which have no NCCL, that one copies everything:
+ * by the last one to arrive; on stand-in devices, which need no NCCL, that one copies everything:
  * the same graph, order and waiting, so that they can be tested without a GPU. What NCCL demands:
  *
  *  - All ranks must get as far, or those that have wait on the device: a rendezvous, a task that

@@ -17,7 +17,7 @@
 #include <cuda_runtime.h>
 #endif
 #if defined(WITH_CUDA) && defined(HAVE_NCCL)
-#include <nccl.h>
+#include "runtime/nccl.h"
 #endif
 
 #ifdef WITH_CUDA
@@ -117,7 +117,7 @@ const char *sdt__cuda_driver(char *text, size_t size) {
     return version_text(version, text, size);
 }
 
-/* cuDNN is never linked, so that programs start without it. */
+/* cuDNN and NCCL are never linked, so that programs start without them. */
 const char *sdt__cudnn_version(char *text, size_t size, const char **why) {
     size_t (*get_version)(void) = NULL;
     void *library = dlopen("libcudnn.so.9", RTLD_LAZY | RTLD_LOCAL);
@@ -134,11 +134,12 @@ const char *sdt__cudnn_version(char *text, size_t size, const char **why) {
 
 const char *sdt__nccl_version(char *text, size_t size, const char **why) {
 #ifdef HAVE_NCCL
-    int version = 0;
-    *why = "NCCL does not tell its version";
-    if (ncclGetVersion(&version) != ncclSuccess)
+    struct sdt__nccl nccl;
+    *why = "libnccl.so.2 is not found";
+    if (sdt__nccl_load(&nccl, NULL) != SDT_OK)
         return NULL;
-    snprintf(text, size, "%d.%d.%d", version / 10000, version % 10000 / 100, version % 100);
+    snprintf(text, size, "%d.%d.%d", nccl.version / 10000, nccl.version / 100 % 100,
+             nccl.version % 100);
     return text;
 #else
     (void)text;
