@@ -6,8 +6,8 @@
 #include "kernels/cuda/flash.h"
 
 extern "C" { /* C names, as all that the library exports */
-/* Own kernels: tensor cores for bf16 with e a multiple of 8 up to 128 and no table, exact_warp for
- * the rest. */
+/* Own kernels: without a table, tensor cores for bf16 with e a multiple of 8 up to 128, tiles for
+ * float32 with e up to 128; exact_warp for the rest. */
 enum sdt_status sdt__cuda_attend(struct sdt_cuda *cuda, enum sdt_dtype dtype,
                                  const struct attention_call *call);
 

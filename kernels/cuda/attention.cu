@@ -1,26 +1,59 @@
 /* Attention over the video's tokens: cuDNN's fused kernel where there is one, else the own kernels
- * of flash.h. */
+ * of flash.h and flash_single.h. */
 #include "kernels/cuda/attend.h"
+#include "kernels/cuda/flash_single.h"
 
 /* ---- launches -------------------------------------------------------------------------------- */
 
-template <int E>
-__global__ static void __launch_bounds__(FLASH_THREADS) flash(const struct attention_call call) {
+/* Two blocks share a multiprocessor, each with half of its registers. */
+template <int E, int STAGES>
+__global__ static void __launch_bounds__(FLASH_THREADS, 2) flash(const struct attention_call call) {
     extern __shared__ uint4 shared[];
-    flash_block<E>(call, (int)blockIdx.x, (int)blockIdx.y, (uint16_t *)shared);
+    flash_block<E, STAGES>(call, (int)blockIdx.x, (int)blockIdx.y, (uint16_t *)shared);
 }
 
-template <int E>
-static enum sdt_status launch_flash(struct sdt_cuda *cuda, const struct attention_call *call) {
-    const int bytes = flash_shape<E>::BYTES;
+template <int E, int STAGES>
+static enum sdt_status launch_stages(struct sdt_cuda *cuda, const struct attention_call *call) {
+    const int bytes = flash_shape<E, STAGES>::BYTES;
     /* Above 48 KiB a kernel must be told; it stays so for the device. */
     cudaError_t error =
-        cudaFuncSetAttribute(flash<E>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+        cudaFuncSetAttribute(flash<E, STAGES>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     if (error != cudaSuccess)
         return sdt__cuda_check(cuda, error, "shared memory of attention");
     dim3 grid((unsigned)((call->rows + FLASH_ROWS - 1) / FLASH_ROWS), (unsigned)call->heads);
-    flash<E><<<grid, FLASH_THREADS, bytes, cuda->stream>>>(*call);
+    flash<E, STAGES><<<grid, FLASH_THREADS, bytes, cuda->stream>>>(*call);
     return sdt__cuda_launched(cuda, "attention");
+}
+
+/* Three stages, or two where a third would leave a multiprocessor one block instead of two: heads
+ * of 128 on a GPU with 164 KiB of shared memory, as the A100. */
+template <int E>
+static enum sdt_status launch_flash(struct sdt_cuda *cuda, const struct attention_call *call) {
+    const int reserved = 1 << 10; /* of each block's, by CUDA */
+    int three = 2 * (flash_shape<E, 3>::BYTES + reserved);
+    int two = 2 * (flash_shape<E, 2>::BYTES + reserved);
+    if (E == 128 && three > cuda->shared && two <= cuda->shared)
+        return launch_stages < E, E == 128 ? 2 : 3 > (cuda, call);
+    return launch_stages<E, 3>(cuda, call);
+}
+
+template <int E>
+__global__ static void __launch_bounds__(SINGLE_THREADS, 2)
+    flash_single(const struct attention_call call) {
+    extern __shared__ uint4 shared[];
+    single_block<E>(call, (int)blockIdx.x, (int)blockIdx.y, (float *)shared);
+}
+
+template <int E>
+static enum sdt_status launch_single(struct sdt_cuda *cuda, const struct attention_call *call) {
+    const int bytes = single_shape<E>::BYTES;
+    cudaError_t error =
+        cudaFuncSetAttribute(flash_single<E>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (error != cudaSuccess)
+        return sdt__cuda_check(cuda, error, "shared memory of attention");
+    dim3 grid((unsigned)((call->rows + SINGLE_ROWS - 1) / SINGLE_ROWS), (unsigned)call->heads);
+    flash_single<E><<<grid, SINGLE_THREADS, bytes, cuda->stream>>>(*call);
+    return sdt__cuda_launched(cuda, "attention in float32");
 }
 
 template <enum sdt_dtype dtype, int PARTS>
@@ -64,6 +97,8 @@ enum sdt_status sdt__cuda_attend(struct sdt_cuda *cuda, enum sdt_dtype dtype,
                                  const struct attention_call *call) {
     if (call->rows < 1 || call->heads < 1)
         return SDT_OK;
+    if (dtype == SDT_F32 && !call->table && call->e <= 128)
+        return call->e <= 64 ? launch_single<64>(cuda, call) : launch_single<128>(cuda, call);
     if (dtype == SDT_F32)
         return launch_exact<SDT_F32>(cuda, call);
     if (call->table || call->e > 128 || !(call->scale > 0.f) || !whole_chunks(call))

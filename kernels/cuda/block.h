@@ -29,8 +29,14 @@ SDT_BLOCK void block_copy_start(void *shared, const void *from, bool take) {
                  : "r"(block_shared_address(shared)), "l"(from), "r"(take ? 16 : 0)
                  : "memory");
 }
-/* Waits for the copies that this thread has started; others see them after a barrier. */
+/* Ends a group of copies, those that this thread has started since the last one's end. */
+SDT_BLOCK void block_copy_commit(void) { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/* Waits for this thread's copies, or for all but its newest GROUPS groups of them; others see them
+ * after a barrier. */
 SDT_BLOCK void block_copy_wait(void) { asm volatile("cp.async.wait_all;" ::: "memory"); }
+template <int GROUPS> SDT_BLOCK void block_copy_wait_but(void) {
+    asm volatile("cp.async.wait_group %0;" : : "n"(GROUPS) : "memory");
+}
 
 /* Four 8 x 8 matrices of 16-bit numbers. Lane l says where row l % 8 of matrix l / 8 stands (16
  * bytes, aligned) and gets columns 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 of each matrix;
@@ -64,6 +70,9 @@ SDT_BLOCK void block_multiply(float c[4], const uint32_t a[4], const uint32_t b[
 /* x of lane `lane ^ mask` */
 SDT_BLOCK float block_exchange(float x, int mask) { return __shfl_xor_sync(~0u, x, mask); }
 
+/* Whether x is true in any lane of the warp. */
+SDT_BLOCK bool block_any(bool x) { return __any_sync(~0u, x); }
+
 /* 2^x to 2 ulp; 0 for -infinity */
 SDT_BLOCK float block_exp2(float x) {
     float y;
@@ -79,11 +88,17 @@ int block_thread(void);
 void block_barrier(void);
 void block_warp_barrier(void);
 void block_copy_start(void *shared, const void *from, bool take);
+void block_copy_commit(void);
 void block_copy_wait(void);
+void block_copy_wait_all_but(int groups);
+template <int GROUPS> static inline void block_copy_wait_but(void) {
+    block_copy_wait_all_but(GROUPS);
+}
 void block_matrices(uint32_t out[4], const void *shared_row);
 void block_matrices_turned(uint32_t out[4], const void *shared_row);
 void block_multiply(float c[4], const uint32_t a[4], const uint32_t b[2]);
 float block_exchange(float x, int mask);
+bool block_any(bool x);
 float block_exp2(float x);
 
 #endif

@@ -37,6 +37,9 @@ static enum sdt_status ask_device(struct sdt_cuda *cuda) {
         error = cudaDeviceGetAttribute(&cuda->multiprocessors, cudaDevAttrMultiProcessorCount,
                                        cuda->device);
     if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(
+            &cuda->shared, cudaDevAttrMaxSharedMemoryPerMultiprocessor, cuda->device);
+    if (error == cudaSuccess)
         error =
             cudaDeviceGetAttribute(&cuda->major, cudaDevAttrComputeCapabilityMajor, cuda->device);
     if (error == cudaSuccess)

@@ -27,6 +27,7 @@ const char *sdt__cudnn_loaded_version(const struct sdt__cudnn *cudnn); /* "9.19.
 struct sdt_cuda {
     cudaStream_t stream;                       /* borrowed */
     int device, multiprocessors, major, minor; /* compute capability */
+    int shared;                                /* bytes of shared memory of a multiprocessor */
     cublasLtHandle_t lt;
     void *workspace; /* [SDT_CUDA_WORKSPACE bytes] */
     int *found;      /* pinned memory of the host: a kernel met a number that is none */

@@ -2,11 +2,13 @@
  * tests/kernels/cuda_launch_block.cpp runs the same lines on the host.
  *
  * flash_block: bf16 on tensor cores (FlashAttention-2, arXiv 2307.08691). A block makes 128 queries
- * of one head, each of its 4 warps 32 of them, over the keys 64 at a time. Queries, keys and values
+ * of one head, each of its 4 warps 32 of them, over the keys 32 at a time. Queries, keys and values
  * stand in shared memory in rows of an odd number of 16-byte chunks: eight successive rows' same
- * chunk then lie in eight different groups of banks, so that no matrix load waits. While scores are
- * made the values travel, and while values are summed up the next keys do. Scores and sums stay in
- * registers; a lane has parts of four queries.
+ * chunk then lie in eight different groups of banks, so that no matrix load waits. Keys and values
+ * take turns in a ring of STAGES tiles: while one is computed with, the next STAGES - 1 are on
+ * their way. Scores and sums stay in registers; a lane has parts of four queries. 32 keys and not
+ * 64: with their scores, a head of 128 leaves a thread no register to spare, and it would keep some
+ * in memory.
  *
  * exact_warp: float32 arithmetic, one warp per query, any head size. */
 #ifndef STARDIT_CUDA_FLASH_H
@@ -58,33 +60,55 @@ inline struct attention_call by_heads(int heads, int rows, int e, const void *q,
     return call;
 }
 
-enum { FLASH_ROWS = 128, FLASH_KEYS = 64, FLASH_WARPS = 4, FLASH_THREADS = 32 * FLASH_WARPS };
+enum { FLASH_ROWS = 128, FLASH_KEYS = 32, FLASH_WARPS = 4, FLASH_THREADS = 32 * FLASH_WARPS };
 
 /* E is e rounded up to what there are kernels for; columns e..E-1 are zeros. */
-template <int E> struct flash_shape {
+template <int E, int STAGES> struct flash_shape {
     static_assert(E % 16 == 0 && FLASH_ROWS == FLASH_WARPS * 32, "tiles of the tensor cores");
+    static_assert(STAGES >= 2, "one to compute with, one on its way");
     enum {
-        CHUNKS = E / 8,            /* of 16 bytes in a row */
-        STRIDE = (CHUNKS | 1) * 8, /* elements between rows, an odd number of chunks */
-        BYTES = (FLASH_ROWS + 2 * FLASH_KEYS) * STRIDE * 2
+        CHUNKS = E / 8,                 /* of 16 bytes in a row */
+        STRIDE = (CHUNKS | 1) * 8,      /* elements between rows, an odd number of chunks */
+        TILE = 2 * FLASH_KEYS * STRIDE, /* elements of keys and values */
+        BYTES = (FLASH_ROWS * STRIDE + STAGES * TILE) * 2
     };
 };
 
-/* Starts to copy the `rows` rows of x, at most COUNT of them, to shared memory; zeros behind
- * them. */
+/* Starts to copy the `rows` rows of x, at most COUNT of them, to shared memory; zeros behind them.
+ * Where chunks divide the threads, a thread stays in its column: fewer addresses to keep. */
 template <int E, int COUNT>
 SDT_BLOCK void flash_load(uint16_t *shared, const uint16_t *x, int stride, int e, int rows) {
-    typedef flash_shape<E> shape;
+    const int CHUNKS = E / 8, STRIDE = flash_shape<E, 2>::STRIDE;
+    const bool column_stays = FLASH_THREADS % CHUNKS == 0;
+    const int STEP = FLASH_THREADS / CHUNKS;
+    const int first_row = block_thread() / CHUNKS, first_column = block_thread() % CHUNKS * 8;
+    const uint16_t *next = x + (first_row * stride + first_column);
     SDT_UNROLL
-    for (int i = block_thread(); i < COUNT * shape::CHUNKS; i += FLASH_THREADS) {
-        int row = i / shape::CHUNKS, column = i % shape::CHUNKS * 8;
+    for (int n = 0; n < (COUNT * CHUNKS + FLASH_THREADS - 1) / FLASH_THREADS; n++) {
+        int i = block_thread() + n * FLASH_THREADS;
+        int row = column_stays ? first_row + n * STEP : i / CHUNKS;
+        int column = column_stays ? first_column : i % CHUNKS * 8;
         bool take = row < rows && column < e;
-        const uint16_t *from = take ? x + (row * stride + column) : x;
-        block_copy_start(shared + row * shape::STRIDE + column, from, take);
+        const uint16_t *from = column_stays ? next : x + (row * stride + column);
+        if (COUNT * CHUNKS % FLASH_THREADS == 0 || i < COUNT * CHUNKS)
+            block_copy_start(shared + row * STRIDE + column, take ? from : x, take);
+        next += STEP * stride;
     }
 }
 
-SDT_BLOCK int flash_at_most(int64_t keys) { return keys < FLASH_KEYS ? (int)keys : FLASH_KEYS; }
+/* The next of the ring's tiles, with `keys` keys from it on: a group of copies, if only an empty
+ * one, so that what waits may count groups. */
+template <int E>
+SDT_BLOCK void flash_load_keys(uint16_t *tile, const struct attention_call &call, const uint16_t *k,
+                               const uint16_t *v, int64_t keys) {
+    if (keys > 0) {
+        int rows = keys < FLASH_KEYS ? (int)keys : FLASH_KEYS;
+        flash_load<E, FLASH_KEYS>(tile, k, call.k_row, call.e, rows);
+        flash_load<E, FLASH_KEYS>(tile + FLASH_KEYS * flash_shape<E, 2>::STRIDE, v, call.k_row,
+                                  call.e, rows);
+    }
+    block_copy_commit();
+}
 
 /* Largest, and sum, over the four lanes that have parts of the same query. */
 SDT_BLOCK float flash_largest(float x) {
@@ -96,11 +120,11 @@ SDT_BLOCK float flash_sum(float x) {
     return x + block_exchange(x, 2);
 }
 
-/* s [2 x 16 queries, 64 keys] = q k^T, unscaled. */
+/* s [2 x 16 queries, 32 keys] = q k^T, unscaled. */
 template <int E>
 SDT_BLOCK void flash_scores(const uint16_t *q /* of the warp */, const uint16_t *k, int lane,
                             float s[2][FLASH_KEYS / 8][4]) {
-    const int STRIDE = flash_shape<E>::STRIDE;
+    const int STRIDE = flash_shape<E, 2>::STRIDE;
     const uint16_t *q_row = q + lane % 16 * STRIDE + lane / 16 * 8;
     const uint16_t *k_row = k + (lane % 8 + lane / 16 * 8) * STRIDE + lane / 8 % 2 * 8;
     SDT_UNROLL
@@ -128,12 +152,12 @@ SDT_BLOCK void flash_scores(const uint16_t *q /* of the warp */, const uint16_t 
     }
 }
 
-/* o [2 x 16 queries, E] += p v; p [2 x 16, 64] is rounded to bf16 and stands as the product wants
+/* o [2 x 16 queries, E] += p v; p [2 x 16, 32] is rounded to bf16 and stands as the product wants
  * it: what a lane has of two neighbouring tiles of scores is what it must have of one of p. */
 template <int E>
 SDT_BLOCK void flash_values(const uint32_t p[2][FLASH_KEYS / 16][4], const uint16_t *v, int lane,
                             float o[2][E / 8][4]) {
-    const int STRIDE = flash_shape<E>::STRIDE;
+    const int STRIDE = flash_shape<E, 2>::STRIDE;
     const uint16_t *v_row = v + lane % 16 * STRIDE + lane / 16 * 8;
     SDT_UNROLL
     for (int step = 0; step < FLASH_KEYS / 16; step++)
@@ -149,22 +173,89 @@ SDT_BLOCK void flash_values(const uint32_t p[2][FLASH_KEYS / 16][4], const uint1
     }
 }
 
-/* Queries 128 tile.. of a head. scale > 0, e a multiple of 8 up to E, strides multiples of 8,
- * pointers aligned to 16 bytes. */
+/* The last keys: what lies behind them does not count. */
+SDT_BLOCK void flash_mask(int left /* keys */, float bias /* of the last one's unscaled score */,
+                          int lane, float s[2][FLASH_KEYS / 8][4]) {
+    SDT_UNROLL
+    for (int i = 0; i < 2; i++)
+        SDT_UNROLL
+    for (int j = 0; j < FLASH_KEYS / 8; j++)
+        SDT_UNROLL
+    for (int x = 0; x < 4; x++) {
+        int key = 8 * j + lane % 4 * 2 + x % 2;
+        if (key == left - 1)
+            s[i][j][x] += bias;
+        else if (key >= left)
+            s[i][j][x] = -INFINITY;
+    }
+}
+
+/* p = the powers of s, less the largest score so far. Where that has grown for a query of the warp,
+ * what was summed up before shrinks; elsewhere it would be multiplied by one. */
 template <int E>
+SDT_BLOCK void flash_powers(const float s[2][FLASH_KEYS / 8][4], float scale2, float largest[2][2],
+                            float sum[2][2], float o[2][E / 8][4],
+                            uint32_t p[2][FLASH_KEYS / 16][4]) {
+    float shrink[2][2];
+    bool grown = false;
+    SDT_UNROLL
+    for (int i = 0; i < 2; i++)
+        SDT_UNROLL
+    for (int half = 0; half < 2; half++) {
+        float most = largest[i][half];
+        SDT_UNROLL
+        for (int j = 0; j < FLASH_KEYS / 8; j++)
+            most = fmaxf(most, fmaxf(s[i][j][2 * half], s[i][j][2 * half + 1]));
+        most = flash_largest(most);
+        grown = grown || most > largest[i][half];
+        shrink[i][half] = block_exp2((largest[i][half] - most) * scale2);
+        largest[i][half] = most;
+    }
+    if (block_any(grown)) {
+        SDT_UNROLL
+        for (int i = 0; i < 2; i++)
+            SDT_UNROLL
+        for (int half = 0; half < 2; half++) {
+            sum[i][half] *= shrink[i][half];
+            SDT_UNROLL
+            for (int j = 0; j < E / 8; j++) {
+                o[i][j][2 * half] *= shrink[i][half];
+                o[i][j][2 * half + 1] *= shrink[i][half];
+            }
+        }
+    }
+    SDT_UNROLL
+    for (int i = 0; i < 2; i++)
+        SDT_UNROLL
+    for (int half = 0; half < 2; half++) {
+        float offset = -largest[i][half] * scale2, part = 0.f;
+        SDT_UNROLL
+        for (int j = 0; j < FLASH_KEYS / 8; j++) {
+            float x = block_exp2(fmaf(s[i][j][2 * half], scale2, offset));
+            float y = block_exp2(fmaf(s[i][j][2 * half + 1], scale2, offset));
+            p[i][j / 2][j % 2 * 2 + half] = body_two_bf16(x, y);
+            part += x + y;
+        }
+        sum[i][half] += part;
+    }
+}
+
+/* Queries 128 tile.. of a head. scale > 0, e a multiple of 8 up to E, strides multiples of 8,
+ * pointers aligned to 16 bytes. The bits do not depend on STAGES. */
+template <int E, int STAGES>
 SDT_BLOCK void flash_block(const struct attention_call &call, int tile, int head,
-                           uint16_t *shared /* [flash_shape<E>::BYTES], aligned to 16 */) {
-    typedef flash_shape<E> shape;
+                           uint16_t *shared /* [flash_shape<E, STAGES>::BYTES], aligned to 16 */) {
+    typedef flash_shape<E, STAGES> shape;
     const int STRIDE = shape::STRIDE;
     const uint16_t *q = (const uint16_t *)call.q + head * call.q_head;
     const uint16_t *k = (const uint16_t *)call.k + head * call.k_head;
     const uint16_t *v = (const uint16_t *)call.v + head * call.k_head;
-    uint16_t *q_tile = shared, *k_tile = q_tile + FLASH_ROWS * STRIDE;
-    uint16_t *v_tile = k_tile + FLASH_KEYS * STRIDE;
+    uint16_t *q_tile = shared, *ring = q_tile + FLASH_ROWS * STRIDE;
     int lane = block_thread() % 32, warp_row = block_thread() / 32 * 32;
     int e = call.e, rows = call.rows - tile * FLASH_ROWS; /* from the block's first on */
     int64_t keys = call.keys;                             /* from the current tile's first on */
     float scale2 = call.scale * 1.4426950408889634f;      /* for powers of two */
+    int now = 0, next = (STAGES - 1) * shape::TILE;       /* tiles: computed with, copied to */
     float o[2][E / 8][4], largest[2][2], sum[2][2];
     SDT_UNROLL
     for (int i = 0; i < 2; i++) {
@@ -181,64 +272,27 @@ SDT_BLOCK void flash_block(const struct attention_call &call, int tile, int head
     }
     flash_load<E, FLASH_ROWS>(q_tile, q + (int64_t)tile * FLASH_ROWS * call.q_row, call.q_row, e,
                               rows);
-    if (keys > 0)
-        flash_load<E, FLASH_KEYS>(k_tile, k, call.k_row, e, flash_at_most(keys));
+    SDT_UNROLL
+    for (int stage = 0; stage < STAGES - 1; stage++) {
+        flash_load_keys<E>(ring + stage * shape::TILE, call, k, v, keys - stage * FLASH_KEYS);
+        k += (int64_t)FLASH_KEYS * call.k_row;
+        v += (int64_t)FLASH_KEYS * call.k_row;
+    }
     for (; keys > 0; keys -= FLASH_KEYS) {
         float s[2][FLASH_KEYS / 8][4];
         uint32_t p[2][FLASH_KEYS / 16][4];
-        block_copy_wait();
-        block_barrier(); /* keys are there; no warp reads values any more */
-        flash_load<E, FLASH_KEYS>(v_tile, v, call.k_row, e, flash_at_most(keys));
-        flash_scores<E>(q_tile + warp_row * STRIDE, k_tile, lane, s);
-        block_copy_wait();
-        block_barrier(); /* values are there; no warp reads keys any more */
-        v += (int64_t)FLASH_KEYS * call.k_row;
+        block_copy_wait_but<STAGES - 2>();
+        block_barrier(); /* the tile is there for all; no warp reads the one before any more */
+        flash_load_keys<E>(ring + next, call, k, v, keys - (STAGES - 1) * FLASH_KEYS);
         k += (int64_t)FLASH_KEYS * call.k_row;
-        if (keys > FLASH_KEYS)
-            flash_load<E, FLASH_KEYS>(k_tile, k, call.k_row, e, flash_at_most(keys - FLASH_KEYS));
-        else { /* the last keys */
-            int left = (int)keys;
-            float bias = call.last_key_bias / call.scale;
-            SDT_UNROLL
-            for (int i = 0; i < 2; i++)
-                SDT_UNROLL
-            for (int j = 0; j < FLASH_KEYS / 8; j++)
-                SDT_UNROLL
-            for (int x = 0; x < 4; x++) {
-                int key = 8 * j + lane % 4 * 2 + x % 2;
-                if (key == left - 1)
-                    s[i][j][x] += bias;
-                else if (key >= left)
-                    s[i][j][x] = -INFINITY;
-            }
-        }
-        SDT_UNROLL
-        for (int i = 0; i < 2; i++)
-            SDT_UNROLL
-        for (int half = 0; half < 2; half++) {
-            float most = largest[i][half];
-            SDT_UNROLL
-            for (int j = 0; j < FLASH_KEYS / 8; j++)
-                most = fmaxf(most, fmaxf(s[i][j][2 * half], s[i][j][2 * half + 1]));
-            most = flash_largest(most);
-            float shrink = block_exp2((largest[i][half] - most) * scale2);
-            float offset = -most * scale2, part = 0.f;
-            largest[i][half] = most;
-            SDT_UNROLL
-            for (int j = 0; j < FLASH_KEYS / 8; j++) {
-                float x = block_exp2(fmaf(s[i][j][2 * half], scale2, offset));
-                float y = block_exp2(fmaf(s[i][j][2 * half + 1], scale2, offset));
-                p[i][j / 2][j % 2 * 2 + half] = body_two_bf16(x, y);
-                part += x + y;
-            }
-            sum[i][half] = sum[i][half] * shrink + part;
-            SDT_UNROLL
-            for (int j = 0; j < E / 8; j++) {
-                o[i][j][2 * half] *= shrink;
-                o[i][j][2 * half + 1] *= shrink;
-            }
-        }
-        flash_values<E>(p, v_tile, lane, o);
+        v += (int64_t)FLASH_KEYS * call.k_row;
+        flash_scores<E>(q_tile + warp_row * STRIDE, ring + now, lane, s);
+        if (keys <= FLASH_KEYS)
+            flash_mask((int)keys, call.last_key_bias / call.scale, lane, s);
+        flash_powers<E>(s, scale2, largest, sum, o, p);
+        flash_values<E>(p, ring + now + FLASH_KEYS * STRIDE, lane, o);
+        next = now;
+        now = now == (STAGES - 1) * shape::TILE ? 0 : now + shape::TILE;
     }
     /* Through the warp's own rows of the queries' place, so that rows leave 16 bytes at a time. */
     block_copy_wait();

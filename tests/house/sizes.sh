@@ -7,7 +7,6 @@
 exceptions='
 kernels/cuda/conv.cu conv_bf16: one loop over tiles in shared memory, whose stages share registers
 kernels/cuda/conv.cu conv_f32: the same in float32
-kernels/cuda/flash.h flash_block: the same of attention, also compiled for the host
 '
 
 cd "$source" || exit 99

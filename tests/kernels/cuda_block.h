@@ -1,7 +1,8 @@
 /* A block of GPU threads on the host: kernels written with kernels/cuda/block.h run unchanged, each
  * thread a coroutine, and what a GPU would get wrong without a word is counted here:
- *  - a copy to shared memory lands when its thread waits for it, and leaves rubbish (NaN) until
- *    then: a missing wait, and a copy to where others still read, show in the numbers;
+ *  - a copy to shared memory lands when its thread waits for it or for its group, and leaves
+ *    rubbish (NaN) until then: a missing wait, and a copy to where others still read, show in the
+ *    numbers;
  *  - warps run in one of two orders, each as far as it can: a missing barrier shows as well;
  *  - copies must come from where the caller said that there is data (block_allow), aligned;
  *  - the eight rows of each matrix that is loaded must lie in different groups of banks;
@@ -9,6 +10,7 @@
 #ifndef STARDIT_TESTS_CUDA_BLOCK_H
 #define STARDIT_TESTS_CUDA_BLOCK_H
 
+#include <climits>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -22,18 +24,20 @@
 #include "kernels/cuda/block.h"
 #include "kernels/cuda/bodies.h"
 
-enum class block_meeting { NONE, BARRIER, WARP, EXCHANGE, MATRICES, TURNED, MULTIPLY };
+enum class block_meeting { NONE, BARRIER, WARP, EXCHANGE, ANY, MATRICES, TURNED, MULTIPLY };
 
 struct block_copy {
     void *to;
     const void *from;
     bool take;
+    int group; /* of the thread's, in their order */
 };
 
 struct block_lane {
     ucontext_t context;
     std::vector<char> stack;
     std::vector<block_copy> copies;
+    int groups = 0; /* that have ended */
     bool ended = false;
     block_meeting at = block_meeting::NONE; /* waits there for the others */
     const void *in[2] = {};
@@ -79,6 +83,14 @@ static void warp_exchange(int first) {
         all[l] = block_lanes[first + (l ^ block_lanes[first + l].mask)].value;
     for (int l = 0; l < 32; l++)
         block_lanes[first + l].value = all[l];
+}
+
+static void warp_any(int first) {
+    bool any = false;
+    for (int l = 0; l < 32; l++)
+        any |= block_lanes[first + l].value != 0.f;
+    for (int l = 0; l < 32; l++)
+        block_lanes[first + l].value = any;
 }
 
 static void warp_matrices(int first, bool turned) {
@@ -157,6 +169,8 @@ static bool block_run_warp(int first) {
             return any || ran;
         if (at == block_meeting::EXCHANGE)
             warp_exchange(first);
+        if (at == block_meeting::ANY)
+            warp_any(first);
         if (at == block_meeting::MATRICES || at == block_meeting::TURNED)
             warp_matrices(first, at == block_meeting::TURNED);
         if (at == block_meeting::MULTIPLY)
@@ -172,6 +186,7 @@ static void block_run(int threads, bool backward, std::function<void()> body) {
     for (block_lane &lane : block_lanes) {
         lane.stack.resize(128 << 10);
         lane.copies.clear();
+        lane.groups = 0;
         lane.ended = false;
         lane.at = block_meeting::NONE;
         getcontext(&lane.context);
@@ -212,16 +227,29 @@ void block_copy_start(void *shared, const void *from, bool take) {
     if (!known)
         block_fault("a copy from outside of the arrays");
     memset(shared, 0xff, 16);
-    block_lanes[block_current].copies.push_back({shared, from, take && known});
+    block_lane &lane = block_lanes[block_current];
+    lane.copies.push_back({shared, from, take && known, lane.groups});
 }
 
-void block_copy_wait(void) {
-    for (const block_copy &copy : block_lanes[block_current].copies)
-        if (copy.take)
+void block_copy_commit(void) { block_lanes[block_current].groups++; }
+
+/* Lands what belongs to groups before `group`. */
+static void block_copy_land(int group) {
+    std::vector<block_copy> &copies = block_lanes[block_current].copies;
+    size_t kept = 0;
+    for (const block_copy &copy : copies)
+        if (copy.group >= group)
+            copies[kept++] = copy;
+        else if (copy.take)
             memcpy(copy.to, copy.from, 16);
         else
             memset(copy.to, 0, 16);
-    block_lanes[block_current].copies.clear();
+    copies.resize(kept);
+}
+
+void block_copy_wait(void) { block_copy_land(INT_MAX); }
+void block_copy_wait_all_but(int groups) {
+    block_copy_land(block_lanes[block_current].groups - groups);
 }
 
 void block_matrices(uint32_t out[4], const void *shared_row) {
@@ -249,6 +277,12 @@ float block_exchange(float x, int mask) {
     block_lanes[block_current].mask = mask;
     block_meet(block_meeting::EXCHANGE);
     return block_lanes[block_current].value;
+}
+
+bool block_any(bool x) {
+    block_lanes[block_current].value = x;
+    block_meet(block_meeting::ANY);
+    return block_lanes[block_current].value != 0.f;
 }
 
 float block_exp2(float x) { return exp2f(x); }

@@ -3,6 +3,7 @@
 #include "tests/kernels/cuda_block.h"
 
 #include "kernels/cuda/flash.h"
+#include "kernels/cuda/flash_single.h"
 #include "kernels/cuda/plain.h"
 #include "kernels/cuda/scratch.h"
 #include "tests/kernels/cuda_launch.h"
@@ -90,31 +91,48 @@ enum sdt_status sdt_cuda_linear_residual(struct sdt_cuda *, enum sdt_dtype dtype
 /* ---- attention ------------------------------------------------------------------------------- */
 
 /* As attention.cu rounds e up. */
+template <int STAGES>
 static void flash_any(const struct attention_call &call, int tile, int head, uint16_t *shared) {
     if (call.e <= 16)
-        flash_block<16>(call, tile, head, shared);
+        flash_block<16, STAGES>(call, tile, head, shared);
     else if (call.e <= 32)
-        flash_block<32>(call, tile, head, shared);
+        flash_block<32, STAGES>(call, tile, head, shared);
     else if (call.e <= 64)
-        flash_block<64>(call, tile, head, shared);
+        flash_block<64, STAGES>(call, tile, head, shared);
     else if (call.e <= 80)
-        flash_block<80>(call, tile, head, shared);
+        flash_block<80, STAGES>(call, tile, head, shared);
     else if (call.e <= 96)
-        flash_block<96>(call, tile, head, shared);
+        flash_block<96, STAGES>(call, tile, head, shared);
     else if (call.e <= 112)
-        flash_block<112>(call, tile, head, shared);
+        flash_block<112, STAGES>(call, tile, head, shared);
     else
-        flash_block<128>(call, tile, head, shared);
+        flash_block<128, STAGES>(call, tile, head, shared);
 }
 
+/* With two stages and the last warp first, or with three and the first warp first. */
 static void run_flash(const struct attention_call &call, bool backward) {
-    const size_t bytes = flash_shape<128>::BYTES;
+    const size_t bytes = flash_shape<128, 3>::BYTES;
     std::vector<uint64_t> shared(bytes / 8 + 2);
     uint16_t *start = (uint16_t *)(((uintptr_t)shared.data() + 15) / 16 * 16);
     for (int head = 0; head < call.heads; head++)
         for (int tile = 0; tile * FLASH_ROWS < call.rows; tile++) {
             memset(start, 0xff, bytes);
-            block_run(FLASH_THREADS, backward, [&] { flash_any(call, tile, head, start); });
+            block_run(FLASH_THREADS, backward, [&] {
+                if (backward)
+                    flash_any<2>(call, tile, head, start);
+                else
+                    flash_any<3>(call, tile, head, start);
+            });
+        }
+}
+
+template <int E> static void run_single(const struct attention_call &call, bool backward) {
+    std::vector<uint64_t> shared(single_shape<E>::BYTES / 8 + 2);
+    float *start = (float *)(((uintptr_t)shared.data() + 15) / 16 * 16);
+    for (int head = 0; head < call.heads; head++)
+        for (int tile = 0; tile * SINGLE_ROWS < call.rows; tile++) {
+            memset(start, 0xff, single_shape<E>::BYTES);
+            block_run(SINGLE_THREADS, backward, [&] { single_block<E>(call, tile, head, start); });
         }
 }
 
@@ -144,7 +162,11 @@ static bool whole_chunks(const struct attention_call &call) {
 }
 
 static enum sdt_status attend(enum sdt_dtype dtype, const struct attention_call &call) {
-    if (dtype == SDT_F32)
+    if (dtype == SDT_F32 && !call.table && call.e <= 64)
+        run_single<64>(call, launch_own);
+    else if (dtype == SDT_F32 && !call.table && call.e <= 128)
+        run_single<128>(call, launch_own);
+    else if (dtype == SDT_F32)
         run_exact<SDT_F32>(call);
     else if (call.table || call.e > 128 || !(call.scale > 0.f) || !whole_chunks(call))
         run_exact<SDT_BF16>(call);
