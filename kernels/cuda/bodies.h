@@ -516,21 +516,32 @@ SDT_BODY size_t body_clip_elements(const struct body_clip *a) {
     return (size_t)a->frames * (size_t)a->rows * (size_t)a->cols * (size_t)a->channels;
 }
 
-/* Packs divide the channels; i < body_clip_elements(). */
-SDT_BODY void body_clip_pack(const struct body_clip *a, enum sdt_dtype dtype, int pack, size_t i,
-                             void *y /* [frames, rows, cols, channels] */) {
-    size_t pixel = i / (size_t)a->channels, channel = i % (size_t)a->channels;
-    size_t line = pixel / (size_t)a->cols, frame = line / (size_t)a->rows;
-    size_t row = line % (size_t)a->rows, col = pixel % (size_t)a->cols;
+/* Elements i.. of a line, a row of pixels: i < cols * channels. Packs divide the channels. No
+ * division where nothing is enlarged, and one of 32 bits where it is. */
+SDT_BODY void body_clip_pack(const struct body_clip *a, enum sdt_dtype dtype, int pack, int frame,
+                             int row, int i, void *y /* [frames, rows, cols, channels] */) {
     const void *x = frame == 0 ? a->x[0] : frame == 1 ? a->x[1] : a->x[2];
-    float v[SDT_PACK] = {0.f};
-    if (x)
-        body_load(dtype, pack, x,
-                  ((row >> a->enlarged) * (size_t)a->width + (col >> a->enlarged)) *
-                          (size_t)a->channels +
-                      channel,
-                  v);
-    body_store(dtype, pack, y, i, v);
+    const size_t size = body_size(dtype);
+    int from = i;
+    if (a->enlarged) {
+        int col = i / a->channels;
+        from = i - (col - col / 2) * a->channels;
+    }
+    size_t source = (size_t)(row >> a->enlarged) * (size_t)(a->width * a->channels) + (size_t)from;
+    size_t target =
+        ((size_t)frame * (size_t)a->rows + (size_t)row) * (size_t)(a->cols * a->channels) +
+        (size_t)i;
+    if (pack * size == sizeof(struct body_wide)) {
+        struct body_wide wide = {{0, 0, 0, 0}};
+        if (x)
+            wide = body_wide_load((const char *)x + source * size);
+        body_wide_store((char *)y + target * size, wide);
+    } else {
+        float v[SDT_PACK] = {0.f};
+        if (x)
+            body_load(dtype, pack, x, source, v);
+        body_store(dtype, pack, y, target, v);
+    }
 }
 
 /* The most channels whose scales travel in a kernel's arguments. */

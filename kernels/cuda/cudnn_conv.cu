@@ -9,7 +9,6 @@
  * it lies. */
 #include "kernels/cuda/convolve.h"
 #include "kernels/cuda/cudnn.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/scratch.h"
 
 #include <stdio.h>
@@ -31,10 +30,25 @@ struct sdt__cudnn_graph *sdt__cudnn_convolution_of(struct sdt_cuda *, const stru
 /* Tensors of the graph; those up to Y get memory. */
 enum { X = 1, W, BIAS, RESIDUAL, Y, PRODUCT, SUM };
 
-__global__ static void make_clip(const __grid_constant__ struct body_clip clip, void *y) {
-    size_t n = body_clip_elements(&clip);
-    for (size_t i = flat_first(8); i < n; i += flat_stride(8))
-        body_clip_pack(&clip, SDT_BF16, 8, i, y);
+enum { CLIP_THREADS = 256, CLIP_PACKS = 4 /* of a thread */ };
+
+/* A grid of lines and their parts, so that no thread divides to find its place. */
+__global__ static void __launch_bounds__(CLIP_THREADS)
+    make_clip(const __grid_constant__ struct body_clip clip, void *y) {
+    int row = (int)blockIdx.y, length = clip.cols * clip.channels;
+    int stride = (int)gridDim.x * CLIP_THREADS * 8;
+    for (; row < clip.rows; row += (int)gridDim.y)
+        for (int i = (int)(blockIdx.x * CLIP_THREADS + threadIdx.x) * 8; i < length; i += stride)
+            body_clip_pack(&clip, SDT_BF16, 8, (int)blockIdx.z, row, i, y);
+}
+
+static enum sdt_status copy_clip(struct sdt_cuda *cuda, const struct body_clip *clip, void *y) {
+    const int most = 65535, of_block = CLIP_THREADS * CLIP_PACKS * 8;
+    int parts = (clip->cols * clip->channels + of_block - 1) / of_block;
+    dim3 grid((unsigned)parts, (unsigned)(clip->rows < most ? clip->rows : most),
+              (unsigned)clip->frames);
+    make_clip<<<grid, CLIP_THREADS, 0, cuda->stream>>>(*clip, y);
+    return sdt__cuda_launched(cuda, "frames of a convolution");
 }
 
 /* [n, channels, frames, rows, cols], channels last in memory. */
@@ -116,9 +130,7 @@ enum sdt_status sdt__cudnn_convolve(struct sdt_cuda *cuda, const struct conv_cal
         return SDT_OK;
     if (sdt__cudnn_copies(c)) {
         struct body_clip clip = body_clip_of(c, call->x);
-        unsigned blocks = flat_blocks(cuda, body_clip_elements(&clip), 8);
-        make_clip<<<blocks, SDT_FLAT_THREADS, 0, cuda->stream>>>(clip, call->scratch);
-        enum sdt_status status = sdt__cuda_launched(cuda, "frames of a convolution");
+        enum sdt_status status = copy_clip(cuda, &clip, call->scratch);
         if (status != SDT_OK)
             return status;
         x = call->scratch;

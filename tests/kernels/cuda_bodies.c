@@ -246,7 +246,11 @@ static void check_clip(struct sdt_conv conv, int missing, enum sdt_dtype dtype) 
     size_t all = (size_t)conv.kt * rows * cols * conv.in;
     float *want = blank(all);
     struct stored y = blank_array(dtype, all, false);
-    FLAT(3, pack, body_clip_elements(&a), i) { body_clip_pack(&a, dtype, pack, i, y.at); }
+    for (int t = 0; t < conv.kt; t++)
+        for (int r = 0; r < rows; r++)
+            FLAT(3, pack, (size_t)cols * conv.in, i) {
+                body_clip_pack(&a, dtype, pack, t, r, (int)i, y.at);
+            }
     for (size_t i = 0, t = 0; t < (size_t)conv.kt; t++)
         for (int r = 0; r < rows; r++)
             for (int c = 0; c < cols; c++)
