@@ -667,9 +667,9 @@ static enum sdt_status run_prompts(const struct app_settings *s, struct sdt_pipe
         requests[r] = *request;
         requests[r].prompt = inputs->prompts[r];
         if (request->steps > 0 && (s->state || !s->dry_run)) {
-            checkpoint = r == 0 ? app_checkpoint_sum(pipeline) : checkpoint;
-            status = app_recipe_make(s, pipeline, checkpoint, &requests[r], placement, plan,
-                                     &recipes[r], err);
+            checkpoint = r == 0 ? sdt_pipeline_sum(pipeline) : checkpoint;
+            status =
+                app_recipe_make(s, checkpoint, &requests[r], placement, plan, &recipes[r], err);
         }
     }
     if (status == SDT_OK && s->state)

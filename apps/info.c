@@ -14,10 +14,9 @@
 #include "apps/info_gpus.h"
 #include "apps/model.h"
 #include "apps/options.h"
-#include "graph/pipeline.h"
+#include "codelets/codelets.h"
 #include "runtime/allowance.h"
-#include "runtime/devices.h"
-#include "schedulers/policies.h"
+#include "runtime/machine.h"
 
 #include "config.h"
 
@@ -106,10 +105,9 @@ static void print_compiled_in(void) {
 }
 
 static void print_policies(void) {
-    for (int i = 0; sdt_policies[i]; i++)
-        printf("%s%s: %s%s\n",
-               i ? "              " : "Policies:     ", sdt_policies[i]->policy_name,
-               sdt_policies[i]->policy_description, i ? "" : " (the default)");
+    for (int i = 0; sdt_scheduler_name(i); i++)
+        printf("%s%s: %s%s\n", i ? "              " : "Policies:     ", sdt_scheduler_name(i),
+               sdt_scheduler_summary(i), i ? "" : " (the default)");
     printf("              from StarPU:");
     for (struct starpu_sched_policy **p = starpu_sched_get_predefined_policies(); p && *p; p++)
         printf(" %s", (*p)->policy_name);
@@ -266,39 +264,33 @@ static enum sdt_status print_model(const struct settings *s, struct sdt_error *e
     if (app_given(&program, "num-frames"))
         request.num_frames = s->num_frames;
 
-    const struct sdt_dit *dit = pipeline->dit;
-    const struct sdt_vae *vae = pipeline->vae;
-    const struct sdt_text *encoder = pipeline->text;
-    status = sdt__check_request(pipeline, &request, err);
+    struct sdt_request_work work;
+    status = sdt_pipeline_work(pipeline, &request, &work, err);
     if (status != SDT_OK)
         goto out;
-    struct sdt_geometry geometry = sdt__geometry(pipeline, &request);
-    struct sdt_vae_job job = sdt__vae_job(pipeline, &request);
-    int64_t tokens = sdt_tokens(dit, geometry);
-    int forwards = sdt__forwards(pipeline, &request);
-    struct sdt_work work = dit->kind->work(dit, tokens, request.max_sequence_length);
-    double forward = work.linear + work.attention;
+    const struct sdt_model model = sdt_pipeline_model(pipeline);
+    const int forwards = sdt_pipeline_forwards(pipeline, &request);
+    int64_t latent[4];
+    sdt_pipeline_latent_shape(pipeline, &request, latent);
 
     printf("Checkpoint:   %s\n", sdt_pipeline_folder(pipeline));
-    app_info_component("transformer", dit->weights);
-    app_info_component("vae", vae->weights);
-    app_info_component("text_encoder", encoder ? encoder->weights : NULL);
+    struct sdt_component component;
+    for (int i = 0; sdt_pipeline_component(pipeline, i, &component); i++)
+        app_info_component(&component);
     printf("Transformer:  %s, %d layers, %d heads x %d, %d latent channels, patch %dx%dx%d\n",
-           pipeline->family->name, dit->layers, dit->heads, dit->head_dim, dit->channels,
-           dit->patch[0], dit->patch[1], dit->patch[2]);
-    printf("Size:         %d frames of %dx%d (width x height): latent %dx%dx%d, %lld tokens in "
-           "tiles of %d\n",
-           request.num_frames, request.width, request.height, geometry.frames, geometry.height,
-           geometry.width, (long long)tokens,
-           sdt_tile_rows(tokens, (int)sysconf(_SC_NPROCESSORS_ONLN)));
+           model.family, model.layers, model.heads, model.head_dim, model.channels, model.patch[0],
+           model.patch[1], model.patch[2]);
+    printf("Size:         %d frames of %dx%d (width x height): latent %dx%dx%d, %lld tokens\n",
+           request.num_frames, request.width, request.height, (int)latent[1], (int)latent[2],
+           (int)latent[3], (long long)work.tokens);
     printf("Work:         %.4g TFLOP a step (%d forward%s of %.4g, %d text keys), %.4g TFLOP to "
            "decode, %d steps\n",
-           forward * forwards * 1e-12, forwards, forwards == 1 ? "" : "s", forward * 1e-12,
-           request.max_sequence_length, vae->kind->flops(vae, &job) * 1e-12, request.steps);
-    if (encoder)
+           work.forward_flops * forwards * 1e-12, forwards, forwards == 1 ? "" : "s",
+           work.forward_flops * 1e-12, request.max_sequence_length, work.decode_flops * 1e-12,
+           request.steps);
+    if (work.text_flops > 0.0)
         printf("              %.4g TFLOP to encode a prompt of %d tokens\n",
-               encoder->kind->flops(encoder, request.max_sequence_length) * 1e-12,
-               request.max_sequence_length);
+               work.text_flops * 1e-12, request.max_sequence_length);
     print_groups(pipeline, &request);
 out:
     sdt_pipeline_close(pipeline);

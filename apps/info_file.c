@@ -8,28 +8,31 @@
 
 #include "apps/state.h"
 #include "graph/checkpoint/format.h"
-#include "graph/checkpoint/safetensors.h"
 #include "graph/checkpoint/untrusted.h"
+#include "graph/checkpoint/weights.h"
 #include "graph/models/family.h"
+#include "stardit/safetensors.h"
 
-void app_info_component(const char *name, const struct sdt_weights *weights) {
-    size_t count[SDT_DTYPES] = {0};
+void app_info_component(const struct sdt_component *c) {
     char dtypes[120] = "";
     size_t at = 0;
 
-    if (!weights) {
-        printf("%-14s not in this checkpoint\n", name);
+    if (!c->tensors) {
+        printf("%-14s not in this checkpoint\n", c->name);
         return;
     }
-    for (size_t i = 0; i < sdt_weights_count(weights); i++)
-        count[sdt_weights_at(weights, i)->dtype]++;
     for (int d = 0; d < SDT_DTYPES && at < sizeof dtypes; d++)
-        if (count[d])
+        if (c->of_dtype[d])
             at += (size_t)snprintf(dtypes + at, sizeof dtypes - at, "%s%s", at ? ", " : "",
                                    sdt_dtype_name((enum sdt_dtype)d));
-    printf("%-14s %15zu parameters %15zu bytes %6zu tensors  %s\n", name,
-           sdt_weights_parameters(weights), sdt_weights_bytes(weights), sdt_weights_count(weights),
-           dtypes);
+    printf("%-14s %15zu parameters %15zu bytes %6zu tensors  %s\n", c->name, c->parameters,
+           c->bytes, c->tensors, dtypes);
+}
+
+static void print_weights(const char *name, const struct sdt_weights *weights) {
+    struct sdt_component component = sdt__weights_component(weights);
+    component.name = name;
+    app_info_component(&component);
 }
 
 /* ---- weights --------------------------------------------------------------------------------- */
@@ -37,7 +40,7 @@ void app_info_component(const char *name, const struct sdt_weights *weights) {
 static const char *const part_option[SDT_PARTS] = {"transformer", "vae", "text-encoder"};
 
 static void print_dit(const struct sdt_dit *dit) {
-    app_info_component("transformer", dit->weights);
+    print_weights("transformer", dit->weights);
     printf("Size:         %d layers, %d heads x %d, width %d, %d latent channels, patch %dx%dx%d, "
            "text states of width %d\n",
            dit->layers, dit->heads, dit->head_dim, dit->width, dit->channels, dit->patch[0],
@@ -45,13 +48,13 @@ static void print_dit(const struct sdt_dit *dit) {
 }
 
 static void print_vae(const struct sdt_vae *vae) {
-    app_info_component("vae", vae->weights);
+    print_weights("vae", vae->weights);
     printf("Size:         %d latent channels, %d pixels a latent each way, %d frames a latent\n",
            vae->channels, vae->space_ratio, vae->time_ratio);
 }
 
 static void print_text(const struct sdt_text *text) {
-    app_info_component("text_encoder", text->weights);
+    print_weights("text_encoder", text->weights);
     printf("Size:         %d layers, %d heads, width %d, vocabulary %d\n", text->layers,
            text->heads, text->width, text->vocabulary);
 }
@@ -92,7 +95,7 @@ static bool print_parts(const char *path, const struct sdt_weights *weights) {
         if (print_part(path, (enum sdt_part)p, &why) == SDT_OK) {
             printf("Use:          stardit-generate --%s %s\n", part_option[p], path);
         } else {
-            app_info_component("all tensors", weights);
+            print_weights("all tensors", weights);
             printf("Not run:      %s\n", why.message);
         }
     }
@@ -168,7 +171,7 @@ static enum sdt_status print_safetensors(const char *path, struct sdt_error *err
     if (!own && (status = sdt_weights_open(path, &weights, err)) == SDT_OK &&
         !print_parts(path, weights)) {
         printf("Holds:        no component that this version knows\n");
-        app_info_component("all tensors", weights);
+        print_weights("all tensors", weights);
     } else if (!own && status != SDT_OK && status != SDT_ERROR_MEMORY) {
         printf("Not run:      %s\n", err->message); /* one of several shards */
         status = SDT_OK;

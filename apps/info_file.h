@@ -2,12 +2,11 @@
 #ifndef STARDIT_APPS_INFO_FILE_H
 #define STARDIT_APPS_INFO_FILE_H
 
-#include "graph/checkpoint/weights.h"
+#include "stardit/stardit.h"
 
 /* Prints format, names, component, sizes, types and metadata of a file, or why it is not read. */
 enum sdt_status app_info_file(const char *path, struct sdt_error *err);
 
-/* One line: how many parameters, bytes and tensors, and of which types; weights NULL: that there
- * are none. */
-void app_info_component(const char *name, const struct sdt_weights *weights);
+/* One line: how many parameters, bytes and tensors, and of which types; or that there are none. */
+void app_info_component(const struct sdt_component *component);
 #endif

@@ -9,8 +9,7 @@
 #include <string.h>
 
 #include "apps/read.h"
-#include "graph/checkpoint/finite.h"
-#include "graph/sampler/sampler.h"
+#include "stardit/safetensors.h"
 
 void app_inputs_clear(struct app_inputs *inputs) {
     for (int i = 0; i <= APP_MOST_STRINGS; i++)
@@ -171,9 +170,7 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
         request->schedule = !strcmp(s->schedule, "old")      ? SDT_SCHEDULE_OLD
                             : !strcmp(s->schedule, "linear") ? SDT_SCHEDULE_LINEAR
                                                              : SDT_SCHEDULE_NEW;
-    status = sdt_sampler_check(request->sampler, request->schedule, err);
-    if (status == SDT_OK)
-        status = make_tiling(s, &request->tiling, err);
+    status = make_tiling(s, &request->tiling, err);
     if (status == SDT_OK && s->latents)
         status = read_latents(s, pipeline, request, inputs, err);
     if (status == SDT_OK)

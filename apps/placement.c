@@ -6,8 +6,6 @@
 #include <string.h>
 
 #include "apps/strategy.h"
-#include "graph/strategies/strategy.h"
-#include "runtime/devices.h"
 
 /* The number of a device that a group names; -1: the machine has no such device. */
 static int find_device(const struct app_devices *machine, struct app_named_device named) {
@@ -161,16 +159,12 @@ static int given_chunk(const struct app_placement *o) {
 static bool allowed(const struct sdt_candidate *c, const struct app_placement *o,
                     const struct sdt_placement *given, const struct sdt_strategy *strategy,
                     int forwards) {
-    struct sdt_placement placement = c->placement, *p = &placement;
-    struct sdt_kinds kinds;
-    if ((given_streams(o) || (!o->plan && !o->streams)) &&
-        p->streams != sdt_streams(given_streams(o), forwards))
+    const struct sdt_placement *p = &c->placement;
+    const int streams =
+        given_streams(o) && given_streams(o) < forwards ? given_streams(o) : forwards;
+    if ((given_streams(o) || (!o->plan && !o->streams)) && p->streams != streams)
         return false;
     if (strategy && c->strategy != strategy)
-        return false;
-    p->precision = given->precision;
-    if (sdt__settle_kinds(p, app_devices_list(&o->machine), o->machine.count, &kinds, NULL) !=
-        SDT_OK)
         return false;
     if (given->dit_devices &&
         (p->dit_devices != given->dit_devices || p->vae_devices != given->vae_devices ||
@@ -248,24 +242,27 @@ struct wanted {
     struct sdt_placement *placement;
 };
 
-static enum sdt_status measure(const struct wanted *w, struct sdt_machine_rates *rates,
-                               struct sdt_error *err) {
+static struct sdt_machine_options machine_of(const struct wanted *w) {
     struct sdt_machine_options machine = {0};
     app_devices_options(&w->o->machine, &machine);
-    return sdt_measure_rates(w->pipeline, &machine, w->placement->precision, rates, err);
+    return machine;
+}
+
+static enum sdt_status predict(const struct wanted *w, struct sdt_candidate *candidate,
+                               struct sdt_error *err) {
+    const struct sdt_machine_options machine = machine_of(w);
+    return sdt_plan_predict(w->pipeline, w->request, w->count, &machine, candidate, err);
 }
 
 /* The best candidate that is allowed; of `strategy`, unless NULL. */
 static enum sdt_status choose(const struct wanted *w, const struct sdt_strategy *strategy,
                               bool table, struct sdt_error *err) {
     const struct app_placement *o = w->o;
-    struct sdt_machine_rates rates;
+    const struct sdt_machine_options machine = machine_of(w);
     struct sdt_candidate *candidate = NULL;
     int number = 0, kept = 0;
-    enum sdt_status status = measure(w, &rates, err);
-    if (status == SDT_OK)
-        status = sdt_plan_candidates(w->pipeline, w->request, w->count, &rates, &candidate, &number,
-                                     err);
+    enum sdt_status status = sdt_plan_candidates(w->pipeline, w->request, w->count, &machine,
+                                                 w->placement->precision, &candidate, &number, err);
     if (status != SDT_OK)
         return status;
     if (table)
@@ -273,12 +270,12 @@ static enum sdt_status choose(const struct wanted *w, const struct sdt_strategy 
                w->count == 1 ? "" : "s", o->machine.count);
     for (int i = 0; i < number; i++) {
         if (!allowed(&candidate[i], o, w->placement, strategy,
-                     sdt__forwards(w->pipeline, w->request)))
+                     sdt_pipeline_forwards(w->pipeline, w->request)))
             continue;
         candidate[kept++] = candidate[i];
     }
     if (table)
-        print_candidates(candidate, kept, w->pipeline->dit->heads);
+        print_candidates(candidate, kept, sdt_pipeline_model(w->pipeline).heads);
     if (kept == 0) {
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "no plan for %d devices keeps to the given strategy, groups and aco",
@@ -295,14 +292,13 @@ static enum sdt_status choose(const struct wanted *w, const struct sdt_strategy 
 
 /* --streams auto without --plan auto: everything else stays. */
 static enum sdt_status choose_streams(const struct wanted *w, struct sdt_error *err) {
-    struct sdt_machine_rates rates;
     struct sdt_candidate candidate[2];
-    enum sdt_status status = measure(w, &rates, err);
+    enum sdt_status status = SDT_OK;
     for (int s = 0; s < 2 && status == SDT_OK; s++) {
         candidate[s] =
             (struct sdt_candidate){.strategy = w->request->strategy, .placement = *w->placement};
         candidate[s].placement.streams = s + 1;
-        status = sdt_plan_predict(w->pipeline, w->request, w->count, &rates, &candidate[s], err);
+        status = predict(w, &candidate[s], err);
     }
     if (status == SDT_OK)
         w->placement->streams = sdt_candidate_compare(&candidate[0], &candidate[1]) <= 0 ? 1 : 2;
@@ -317,17 +313,14 @@ static int dit_devices(const struct wanted *w) {
 /* --chunk-heads auto without --plan auto: everything else stays. */
 static enum sdt_status choose_chunks(const struct wanted *w, struct sdt_error *err) {
     const struct sdt_strategy *strategy = w->request->strategy;
-    struct sdt_machine_rates rates;
     struct sdt_candidate best = {.strategy = strategy, .placement = *w->placement}, next = best;
-    enum sdt_status status = measure(w, &rates, err);
-    if (status == SDT_OK)
-        status = sdt_plan_predict(w->pipeline, w->request, w->count, &rates, &best, err);
-    for (int i = 0; status == SDT_OK && strategy->variant; i++) {
+    enum sdt_status status = predict(w, &best, err);
+    for (int i = 0; status == SDT_OK; i++) {
         next.placement = *w->placement;
-        if (!strategy->variant(i, dit_devices(w), &next.placement))
+        if (!sdt_strategy_variant(strategy, i, dit_devices(w), &next.placement))
             break;
         next.placement.ulysses_degree = w->placement->ulysses_degree;
-        status = sdt_plan_predict(w->pipeline, w->request, w->count, &rates, &next, err);
+        status = predict(w, &next, err);
         if (status == SDT_OK && sdt_candidate_compare(&next, &best) < 0)
             best = next;
     }

@@ -3,7 +3,7 @@
 #define STARDIT_APPS_PLACEMENT_H
 
 #include "apps/devices.h"
-#include "graph/plan/candidates.h"
+#include "stardit/stardit.h"
 
 /* What the command line says; NULL or 0: not given. */
 struct app_placement {
@@ -27,7 +27,8 @@ struct app_placement {
 
 /* Settles the devices (those of the groups, if only these were given), the placement and the
  * request's strategy, for `count` requests; checks that the devices are there. The placement
- * borrows from options. Prints with `table` (or NULL) the candidates of --plan auto, best first. */
+ * borrows from options. With `table`, prints the candidates of --plan auto, the
+ * best first. */
 enum sdt_status app_place(struct app_placement *options, struct sdt_pipeline *pipeline,
                           struct sdt_request *request, int count, bool table,
                           struct sdt_placement *placement, struct sdt_error *err);

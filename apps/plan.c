@@ -9,8 +9,6 @@
 
 #include "apps/devices.h"
 #include "apps/progress.h"
-#include "graph/plan/candidates.h"
-#include "runtime/allowance.h"
 
 #define LONG_SECONDS 3600.0
 #define SHORT_SECONDS 600.0
@@ -154,9 +152,7 @@ static void print_memory(const struct sdt_plan *plan, const struct sdt_device *d
     }
     print_bytes(cpus);
     printf(" %s, ", count ? "in the host's" : "on all devices");
-    struct sdt_allowance allowance;
-    sdt__allowance_read("", &allowance);
-    print_bytes(allowance.available);
+    print_bytes(plan->host_available);
     printf(" available here%s\n", plan->devices > 1 && !count ? " (the devices share it)" : "");
 }
 
@@ -166,16 +162,14 @@ static void print_streams(const struct sdt_pipeline *pipeline, const struct sdt_
                           const struct sdt_machine_options *machine, int requests,
                           const struct sdt_plan *plan) {
     static const char *const how[] = {"one forward after the other", "two forwards side by side"};
-    struct sdt_machine_rates rates;
 
-    if (plan->forwards < 2 ||
-        sdt_measure_rates(pipeline, machine, placement->precision, &rates, NULL) != SDT_OK)
+    if (plan->forwards < 2)
         return;
     printf("  streams        %d, %s\n", plan->streams, how[plan->streams - 1]);
     for (int streams = 1; streams <= 2; streams++) {
         struct sdt_candidate c = {.strategy = request->strategy, .placement = *placement};
         c.placement.streams = streams;
-        if (sdt_plan_predict(pipeline, request, requests, &rates, &c, NULL) == SDT_OK)
+        if (sdt_plan_predict(pipeline, request, requests, machine, &c, NULL) == SDT_OK)
             printf(
                 "    %d            predicted %.4g s a step, %.4g s of it exposed, %.2f MB on all "
                 "devices\n",

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "graph/checkpoint/safetensors.h"
+#include "stardit/safetensors.h"
 
 #define APP_MOST_TOKENS 4096
 

@@ -6,7 +6,7 @@
 
 #include "apps/options.h"
 #include "apps/placement.h"
-#include "graph/checkpoint/safetensors.h"
+#include "stardit/safetensors.h"
 #include "stardit/stardit.h"
 
 /* What the command line says, as it stands there. */

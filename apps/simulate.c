@@ -60,7 +60,7 @@ static enum sdt_status read_model(struct settings *s, struct sdt_error *err) {
     request->width = s->width ? s->width : request->width;
     request->num_frames = s->num_frames ? s->num_frames : request->num_frames;
     request->max_sequence_length = s->text_keys ? s->text_keys : request->max_sequence_length;
-    s->forwards = s->forwards ? s->forwards : sdt__forwards(pipeline, request);
+    s->forwards = s->forwards ? s->forwards : sdt_pipeline_forwards(pipeline, request);
     s->whole = sdt_pipeline_model(pipeline);
     s->layers = s->layers > s->whole.layers ? s->whole.layers : s->layers;
     status = sdt__check_request(pipeline, request, err);

@@ -11,10 +11,8 @@
 
 #include "apps/options.h"
 #include "apps/read.h"
-#include "graph/checkpoint/finite.h"
-#include "graph/checkpoint/weights.h"
-#include "graph/pipeline.h"
-#include "stardit/kernels.h"
+#include "base/digest.h"
+#include "stardit/safetensors.h"
 
 #define MARK_VALUE "solver state 1"
 #define CHECKPOINT "checkpoint"
@@ -50,75 +48,8 @@ static void add(struct app_recipe *recipe, const char *key, const char *format, 
     add_text(recipe, key, text);
 }
 
-/* Mixes bytes into a hash: 8 words side by side, since one after the other would wait for a
- * multiplication each. Each step can be undone, so data that differ in one word never give the same
- * hash. Not against anybody who wants two checkpoints to look alike. */
-static uint64_t digest(uint64_t hash, const void *data, size_t bytes) {
-    enum { LANES = 8, WORD = sizeof(uint64_t) };
-    const uint64_t prime = UINT64_C(1099511628211);
-    const unsigned char *byte = data;
-    uint64_t lane[LANES], word[LANES] = {0};
-
-    for (int l = 0; l < LANES; l++)
-        lane[l] = hash + (uint64_t)l;
-    for (; bytes >= sizeof word; bytes -= sizeof word, byte += sizeof word) {
-        memcpy(word, byte, sizeof word);
-        for (int l = 0; l < LANES; l++)
-            lane[l] = (lane[l] ^ word[l]) * prime;
-    }
-    for (size_t i = 0; i < bytes; i++)
-        lane[0] = (lane[0] ^ byte[i]) * prime;
-    for (int l = 0; l < LANES; l++)
-        hash = (hash ^ (lane[l] ^ lane[l] >> 32)) * prime;
-    return hash;
-}
-
-/* Of a component that is read: its configuration, and its tensors' names, types, shapes and bytes.
- * Of components beyond WHOLE_BYTES, SAMPLES runs of bytes of each tensor count: mixing takes a core
- * 0.08 s a GB, but 28 GB would first have to come from the disk, at the start of every run. */
-static uint64_t digest_weights(uint64_t hash, const struct sdt_weights *weights) {
-    enum { SAMPLES = 16, SAMPLE = 4096, WHOLE_BYTES = 1 << 30 };
-    char part[4096];
-    size_t bytes;
-
-    FILE *file = fopen(sdt_weights_config(weights), "re");
-    while (file && (bytes = fread(part, 1, sizeof part, file)) > 0)
-        hash = digest(hash, part, bytes);
-    if (file)
-        fclose(file);
-    for (size_t i = 0; i < sdt_weights_count(weights); i++) {
-        const struct sdt_stored *t = sdt_weights_at(weights, i);
-        const char *type = sdt_dtype_name(t->dtype), *data = t->data;
-        if (!sdt_weights_is_read(weights, i))
-            continue;
-        hash = digest(hash, t->name, strlen(t->name));
-        hash = digest(hash, type, strlen(type));
-        hash = digest(hash, t->shape, (size_t)t->rank * sizeof t->shape[0]);
-        if (sdt_weights_bytes(weights) <= WHOLE_BYTES || t->bytes <= SAMPLES * SAMPLE) {
-            hash = digest(hash, data, t->bytes);
-            sdt_stored_release(t);
-            continue;
-        }
-        for (size_t k = 0; k < SAMPLES; k++)
-            hash = digest(hash, data + (t->bytes - SAMPLE) / (SAMPLES - 1) * k, SAMPLE);
-    }
-    return hash;
-}
-
-uint64_t app_checkpoint_sum(const struct sdt_pipeline *pipeline) {
-    uint64_t hash = UINT64_C(14695981039346656037);
-    if (pipeline->imagined)
-        return 0;
-    hash = digest_weights(hash, pipeline->dit->weights);
-    hash = digest_weights(hash, pipeline->vae->weights);
-    if (pipeline->text)
-        hash = digest_weights(hash, pipeline->text->weights);
-    return hash;
-}
-
-static void add_checkpoint(struct app_recipe *recipe, const struct sdt_pipeline *pipeline,
-                           uint64_t sum) {
-    if (pipeline->imagined)
+static void add_checkpoint(struct app_recipe *recipe, uint64_t sum) {
+    if (sum == 0) /* imagined */
         add(recipe, CHECKPOINT, "none");
     else
         add(recipe, CHECKPOINT, "%016llx", (unsigned long long)sum);
@@ -141,8 +72,8 @@ static void add_prompt(struct app_recipe *recipe, const char *key, const char *p
 
 static void add_embeds(struct app_recipe *recipe, const char *option, const char *key,
                        const char *path, const struct sdt_stored *embeds) {
-    uint64_t hash = digest(UINT64_C(14695981039346656037), embeds->data, embeds->bytes);
-    hash = digest(hash, embeds->shape, (size_t)embeds->rank * sizeof embeds->shape[0]);
+    uint64_t hash = sdt__digest(SDT__DIGEST_BEGIN, embeds->data, embeds->bytes);
+    hash = sdt__digest(hash, embeds->shape, (size_t)embeds->rank * sizeof embeds->shape[0]);
     add_path(recipe, option, path);
     add(recipe, key, "%016llx", (unsigned long long)hash);
 }
@@ -175,10 +106,10 @@ static void add_order(struct app_recipe *recipe, const struct sdt_request *reque
         add(recipe, "strategy", "%s", sdt_strategy_name(request->strategy));
 }
 
-enum sdt_status app_recipe_make(const struct app_settings *s, const struct sdt_pipeline *pipeline,
-                                uint64_t checkpoint, const struct sdt_request *r,
-                                const struct sdt_placement *placement, const struct sdt_plan *plan,
-                                struct app_recipe *recipe, struct sdt_error *err) {
+enum sdt_status app_recipe_make(const struct app_settings *s, uint64_t checkpoint,
+                                const struct sdt_request *r, const struct sdt_placement *placement,
+                                const struct sdt_plan *plan, struct app_recipe *recipe,
+                                struct sdt_error *err) {
     static const char *const schedule[] = {
         [SDT_SCHEDULE_NEW] = "new", [SDT_SCHEDULE_OLD] = "old", [SDT_SCHEDULE_LINEAR] = "linear"};
 
@@ -198,7 +129,7 @@ enum sdt_status app_recipe_make(const struct app_settings *s, const struct sdt_p
         add(recipe, "revision", "%s", s->revision);
     if (s->variant)
         add(recipe, "variant", "%s", s->variant);
-    add_checkpoint(recipe, pipeline, checkpoint);
+    add_checkpoint(recipe, checkpoint);
     if (r->prompt_embeds)
         add_embeds(recipe, "prompt-embeds", EMBEDS, s->prompt_embeds, r->prompt_embeds);
     else if (r->token_ids)
@@ -358,8 +289,8 @@ enum sdt_status app_state_read(const struct sdt_safetensors *file,
                                const struct sdt_pipeline *pipeline,
                                const struct sdt_request *request, struct sdt_solver_state *state,
                                struct sdt_error *err) {
-    const struct sdt_geometry g = sdt__geometry(pipeline, request);
-    const int64_t shape[] = {1, sdt_pipeline_model(pipeline).channels, g.frames, g.height, g.width};
+    int64_t shape[5] = {1};
+    sdt_pipeline_latent_shape(pipeline, request, shape + 1);
     const float **part[] = {&state->x, &state->x_last, &state->m0, &state->m1};
     const char *path = sdt_safetensors_path(file), *text = sdt_safetensors_metadata(file, "step");
     enum sdt_status status = SDT_OK;
@@ -377,9 +308,10 @@ enum sdt_status app_state_read(const struct sdt_safetensors *file,
         const struct sdt_stored *tensor = sdt_safetensors_find(file, part_name[p]);
         if (!tensor || tensor->dtype != SDT_F32 || tensor->rank != 5 ||
             memcmp(tensor->shape, shape, sizeof shape) != 0)
-            status = sdt_fail(err, SDT_ERROR_FORMAT,
-                              "--resume %.200s: must hold the tensor %s, F32 [1, %d, %d, %d, %d]",
-                              path, part_name[p], (int)shape[1], g.frames, g.height, g.width);
+            status =
+                sdt_fail(err, SDT_ERROR_FORMAT,
+                         "--resume %.200s: must hold the tensor %s, F32 [1, %d, %d, %d, %d]", path,
+                         part_name[p], (int)shape[1], (int)shape[2], (int)shape[3], (int)shape[4]);
         if (status == SDT_OK)
             status = sdt_stored_check_finite(what, tensor, err);
         float *values = NULL;

@@ -5,7 +5,7 @@
 #define STARDIT_APPS_STATE_H
 
 #include "apps/settings.h"
-#include "graph/checkpoint/safetensors.h"
+#include "stardit/safetensors.h"
 #include "stardit/stardit.h"
 
 /* The key of __metadata__ by which a state is known. */
@@ -19,14 +19,9 @@ struct app_recipe {
     struct sdt_metadata entry[APP_RECIPE_ENTRIES]; /* values are malloc'ed */
 };
 
-/* A sum of the checkpoint's bytes, which reads up to 1 GiB of
- * each component: once for all requests. 0: it is imagined. */
-uint64_t app_checkpoint_sum(const struct sdt_pipeline *pipeline);
-
 /* Of a request that has been planned; checkpoint: its sum. *recipe is to be cleared after a failure
  * too. SDT_ERROR_MEMORY. */
-enum sdt_status app_recipe_make(const struct app_settings *settings,
-                                const struct sdt_pipeline *pipeline, uint64_t checkpoint,
+enum sdt_status app_recipe_make(const struct app_settings *settings, uint64_t checkpoint,
                                 const struct sdt_request *request,
                                 const struct sdt_placement *placement, const struct sdt_plan *plan,
                                 struct app_recipe *recipe, struct sdt_error *err);

@@ -405,7 +405,8 @@ static enum sdt_status open_tokenizer_of(struct sdt_pipeline *pipeline, bool *fo
 
 enum sdt_status sdt__prepare_text(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                                   struct sdt_error *err) {
-    bool negative = sdt__forwards(pipeline, request) == 2 && !request->negative_prompt_embeds;
+    bool negative =
+        sdt_pipeline_forwards(pipeline, request) == 2 && !request->negative_prompt_embeds;
     bool text = !request->prompt_embeds && !request->token_ids;
 
     if (request->steps == 0 || (request->prompt_embeds && !negative) || pipeline->imagined)
@@ -460,6 +461,19 @@ struct sdt_model sdt_pipeline_model(const struct sdt_pipeline *pipeline) {
                               .head_dim = dit->head_dim,
                               .text_dim = dit->text_dim,
                               .vocabulary = pipeline->text ? pipeline->text->vocabulary : 0};
+}
+
+bool sdt_pipeline_component(const struct sdt_pipeline *pipeline, int index,
+                            struct sdt_component *component) {
+    const struct sdt_weights *weights[] = {pipeline->dit->weights, pipeline->vae->weights,
+                                           pipeline->text ? pipeline->text->weights : NULL};
+    static const char *const names[] = {"transformer", "vae", "text_encoder"};
+    *component = (struct sdt_component){0};
+    if (index < 0 || index > 2)
+        return false;
+    *component = sdt__weights_component(weights[index]);
+    component->name = names[index];
+    return true;
 }
 
 int sdt_pipeline_tokens(const struct sdt_pipeline *pipeline, const char *prompt) {

@@ -34,8 +34,6 @@ struct sdt_geometry sdt__geometry(const struct sdt_pipeline *pipeline,
                                   const struct sdt_request *request);
 struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
                                 const struct sdt_request *request);
-/* Forwards of a step. */
-int sdt__forwards(const struct sdt_pipeline *pipeline, const struct sdt_request *request);
 /* Sizes, text, tiling: SDT_ERROR_USAGE with what would work. */
 enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
                                    const struct sdt_request *request, struct sdt_error *err);

@@ -1,8 +1,9 @@
 /* What a request means for an opened checkpoint: the size of its latent, and whether it can be
  * run. */
 #include "graph/pipeline.h"
+#include "graph/sampler/sampler.h"
 
-int sdt__forwards(const struct sdt_pipeline *pipeline, const struct sdt_request *request) {
+int sdt_pipeline_forwards(const struct sdt_pipeline *pipeline, const struct sdt_request *request) {
     return sdt_forwards(pipeline->dit, request->guidance_scale);
 }
 
@@ -11,6 +12,15 @@ struct sdt_geometry sdt__geometry(const struct sdt_pipeline *pipeline,
     int space = pipeline->vae->space_ratio, time = pipeline->vae->time_ratio;
     return (struct sdt_geometry){(request->num_frames - 1) / time + 1, request->height / space,
                                  request->width / space};
+}
+
+void sdt_pipeline_latent_shape(const struct sdt_pipeline *pipeline,
+                               const struct sdt_request *request, int64_t shape[4]) {
+    struct sdt_geometry g = sdt__geometry(pipeline, request);
+    shape[0] = pipeline->dit->channels;
+    shape[1] = g.frames;
+    shape[2] = g.height;
+    shape[3] = g.width;
 }
 
 struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
@@ -82,7 +92,9 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
         return sdt_fail(err, SDT_ERROR_USAGE, "%d steps; 0 to 1000 work", request->steps);
     if (request->steps == 0 && !request->latents)
         return sdt_fail(err, SDT_ERROR_USAGE, "0 steps only decode: a latent is needed for that");
-    enum sdt_status status = check_prompt(c, request, err);
+    enum sdt_status status = sdt_sampler_check(request->sampler, request->schedule, err);
+    if (status == SDT_OK)
+        status = check_prompt(c, request, err);
     if (status != SDT_OK)
         return status;
     double values = 3.0 * frames * request->height * request->width;
@@ -92,4 +104,22 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
                         frames, frames == 1 ? "" : "s", request->height, request->width, values);
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
     return pipeline->vae->kind->check(pipeline->vae, &job, err);
+}
+
+enum sdt_status sdt_pipeline_work(const struct sdt_pipeline *pipeline,
+                                  const struct sdt_request *request, struct sdt_request_work *work,
+                                  struct sdt_error *err) {
+    const struct sdt_dit *dit = pipeline->dit;
+    const struct sdt_text *text = pipeline->text;
+    *work = (struct sdt_request_work){0};
+    enum sdt_status status = sdt__check_request(pipeline, request, err);
+    if (status != SDT_OK)
+        return status;
+    struct sdt_vae_job job = sdt__vae_job(pipeline, request);
+    work->tokens = sdt_tokens(dit, sdt__geometry(pipeline, request));
+    struct sdt_work forward = dit->kind->work(dit, work->tokens, request->max_sequence_length);
+    work->forward_flops = forward.linear + forward.attention;
+    work->decode_flops = pipeline->vae->kind->flops(pipeline->vae, &job);
+    work->text_flops = text ? text->kind->flops(text, request->max_sequence_length) : 0.0;
+    return SDT_OK;
 }

@@ -242,6 +242,23 @@ struct sdt_device sdt_machine_device(const struct sdt_machine *machine, int devi
                                                     : (struct sdt_device){SDT_DEVICE_CPU, -1};
 }
 
+static const struct starpu_sched_policy *policy_at(int index) {
+    int count = 0;
+    while (sdt_policies[count])
+        count++;
+    return index >= 0 && index < count ? sdt_policies[index] : NULL;
+}
+
+const char *sdt_scheduler_name(int index) {
+    const struct starpu_sched_policy *policy = policy_at(index);
+    return policy ? policy->policy_name : NULL;
+}
+
+const char *sdt_scheduler_summary(int index) {
+    const struct starpu_sched_policy *policy = policy_at(index);
+    return policy ? policy->policy_description : NULL;
+}
+
 static const struct sdt_place *place_of(const struct sdt_machine *machine, int device) {
     return device < 0 ? &machine->host : &machine->device[device];
 }

@@ -4,7 +4,7 @@
  * others and against the size of the file before a pointer is handed out, so that no later code has
  * to check again. */
 #define _GNU_SOURCE
-#include "graph/checkpoint/safetensors.h"
+#include "stardit/safetensors.h"
 
 #include <errno.h>
 #include <fcntl.h>

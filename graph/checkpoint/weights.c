@@ -515,6 +515,18 @@ const struct sdt_stored *sdt_weights_find(const struct sdt_weights *weights, con
     return entry ? entry->tensor : NULL;
 }
 
+struct sdt_component sdt__weights_component(const struct sdt_weights *weights) {
+    struct sdt_component c = {0};
+    if (!weights)
+        return c;
+    c.parameters = sdt_weights_parameters(weights);
+    c.bytes = sdt_weights_bytes(weights);
+    c.tensors = sdt_weights_count(weights);
+    for (size_t i = 0; i < c.tensors; i++)
+        c.of_dtype[sdt_weights_at(weights, i)->dtype]++;
+    return c;
+}
+
 const char *sdt_weights_stored_name(const struct sdt_weights *weights, const char *name) {
     const struct entry *entry = find_entry(weights, name);
     return entry ? entry->stored : NULL;
@@ -827,8 +839,7 @@ out:
 enum sdt_status sdt_weights_randomize(const struct sdt_weights *weights, struct sdt_error *err) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), most = (size_t)64 << 20;
     /* Mapped again and again: a page has one copy. */
-    const size_t pool =
-        weights->bytes < most ? (weights->bytes + page - 1) / page * page : most;
+    const size_t pool = weights->bytes < most ? (weights->bytes + page - 1) / page * page : most;
     uint64_t state = 1;
     enum sdt_status status = SDT_ERROR_MEMORY;
     int file = memfd_create("random weights", MFD_CLOEXEC);

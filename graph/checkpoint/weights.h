@@ -7,7 +7,7 @@
 #ifndef STARDIT_WEIGHTS_H
 #define STARDIT_WEIGHTS_H
 
-#include "graph/checkpoint/safetensors.h"
+#include "stardit/safetensors.h"
 
 struct sdt_weights;
 struct sdt_naming;
@@ -36,6 +36,8 @@ bool sdt_weights_is_read(const struct sdt_weights *weights, size_t index);
 /* Sum of stored bytes and of elements. */
 size_t sdt_weights_bytes(const struct sdt_weights *weights);
 size_t sdt_weights_parameters(const struct sdt_weights *weights);
+/* All of them in numbers, without a name; NULL: zeros. */
+struct sdt_component sdt__weights_component(const struct sdt_weights *weights);
 /* NULL if there is no such tensor. */
 const struct sdt_stored *sdt_weights_find(const struct sdt_weights *weights, const char *name);
 

@@ -73,7 +73,7 @@ static struct sdt_run *prepare(struct sdt_job *job, struct sdt_flow *flow) {
     struct sdt_service *service = job->service;
     struct sdt_dit *dit = service->pipeline->dit;
     struct sdt_geometry g = sdt__geometry(service->pipeline, &job->request);
-    int branches = sdt__forwards(service->pipeline, &job->request);
+    int branches = sdt_pipeline_forwards(service->pipeline, &job->request);
     struct sdt_team *team = job->team;
     struct sdt_run *run = team->run;
 
@@ -129,8 +129,9 @@ static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
         pipeline->dit, &parallel, sdt__geometry(pipeline, request), job->text_rows, &layout, err);
     for (int i = 0; status == SDT_OK && i < layout.devices; i++) {
         const struct sdt_place *place = &layout.place[i];
-        struct sdt_need need = sdt_run_need(pipeline->dit, &parallel, &layout, i,
-                                            sdt__forwards(pipeline, request), job->text_rows);
+        struct sdt_need need =
+            sdt_run_need(pipeline->dit, &parallel, &layout, i,
+                         sdt_pipeline_forwards(pipeline, request), job->text_rows);
         bool gpu = place->kind == SDT_DEVICE_CUDA;
         double room = (double)starpu_memory_get_total(place->node);
         double beside = beside_of(service, request, place);
@@ -227,7 +228,7 @@ static enum sdt_status set_up(struct sdt_job *job, struct sdt_flow *flow, struct
     struct sdt_run *run = prepare(job, flow);
     if (run) {
         scatter_state(job, flow, run);
-        for (int b = 0; b < sdt__forwards(job->service->pipeline, request); b++)
+        for (int b = 0; b < sdt_pipeline_forwards(job->service->pipeline, request); b++)
             sdt_run_prompt(flow, run, b, &job->states[b], &job->prompt[b]);
     }
     if (flow->error.status != SDT_OK && err)
@@ -243,7 +244,7 @@ enum sdt_status sdt__job_begin(struct sdt_job *job, struct sdt_error *err) {
 
     enum sdt_status status = sdt__check_request(pipeline, request, err);
     if (status == SDT_OK && request->steps > 0)
-        status = make_states(job, &flow, sdt__forwards(pipeline, request), err);
+        status = make_states(job, &flow, sdt_pipeline_forwards(pipeline, request), err);
     job->begun_at = sdt__now();
     job->result.text_seconds = job->begun_at - start;
     if (status == SDT_OK)

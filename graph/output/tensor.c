@@ -1,5 +1,5 @@
 /* The frames as numbers, not rounded to bytes: one safetensors tensor. */
-#include "graph/checkpoint/safetensors.h"
+#include "stardit/safetensors.h"
 #include "graph/output/writer.h"
 
 #include <stdlib.h>

@@ -7,10 +7,9 @@
 
 #include "graph/plan/cost.h"
 
-enum sdt_status sdt_plan_predict(const struct sdt_pipeline *pipeline,
-                                 const struct sdt_request *request, int count,
-                                 const struct sdt_machine_rates *rates,
-                                 struct sdt_candidate *candidate, struct sdt_error *err) {
+enum sdt_status sdt__predict(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                             int count, const struct sdt_machine_rates *rates,
+                             struct sdt_candidate *candidate, struct sdt_error *err) {
     struct sdt_device_need need[SDT_MAX_DEVICES];
     struct sdt_times times;
     struct sdt_draft draft;
@@ -92,8 +91,8 @@ struct list {
 
 static enum sdt_status add_one(struct list *list, struct sdt_candidate candidate,
                                struct sdt_error *err) {
-    enum sdt_status status = sdt_plan_predict(list->pipeline, list->request, list->requests,
-                                              list->rates, &candidate, err);
+    enum sdt_status status =
+        sdt__predict(list->pipeline, list->request, list->requests, list->rates, &candidate, err);
     if (status != SDT_OK)
         return status;
     if (list->count == list->capacity) {
@@ -112,7 +111,7 @@ static enum sdt_status add_one(struct list *list, struct sdt_candidate candidate
 static enum sdt_status add(struct list *list, struct sdt_candidate candidate,
                            struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
-    int forwards = sdt__forwards(list->pipeline, list->request);
+    int forwards = sdt_pipeline_forwards(list->pipeline, list->request);
     for (int streams = 1; streams <= forwards && status == SDT_OK; streams++) {
         candidate.placement.streams = streams;
         status = add_one(list, candidate, err);
@@ -133,7 +132,7 @@ static enum sdt_status add_strategies(struct list *list, struct sdt_placement pl
         const struct sdt_strategy *strategy = sdt_strategies[s];
         for (int i = 0; status == SDT_OK; i++) {
             struct sdt_candidate candidate = {.strategy = strategy, .placement = placement};
-            if (strategy->variant ? !strategy->variant(i, devices, &candidate.placement) : i > 0)
+            if (!sdt_strategy_variant(strategy, i, devices, &candidate.placement))
                 break;
             if (sdt_strategy_allows(strategy, &candidate.placement, list->rates->devices,
                                     list->pipeline->dit, NULL) == SDT_OK)
@@ -153,11 +152,11 @@ void sdt_placement_split(int devices, int vae, struct sdt_placement *placement) 
             placement->vae[d - (devices - vae)] = d;
 }
 
-enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
-                                    const struct sdt_request *request, int count,
-                                    const struct sdt_machine_rates *rates,
-                                    struct sdt_candidate **candidates, int *number,
-                                    struct sdt_error *err) {
+enum sdt_status sdt__candidates(const struct sdt_pipeline *pipeline,
+                                const struct sdt_request *request, int count,
+                                const struct sdt_machine_rates *rates,
+                                struct sdt_candidate **candidates, int *number,
+                                struct sdt_error *err) {
     struct list list = {
         .pipeline = pipeline, .request = request, .rates = rates, .requests = count};
     int n = rates->devices;
@@ -179,4 +178,31 @@ enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
     *candidates = list.item;
     *number = list.count;
     return SDT_OK;
+}
+
+/* ---- without rates --------------------------------------------------------------------------- */
+
+enum sdt_status sdt_plan_predict(const struct sdt_pipeline *pipeline,
+                                 const struct sdt_request *request, int count,
+                                 const struct sdt_machine_options *machine,
+                                 struct sdt_candidate *candidate, struct sdt_error *err) {
+    struct sdt_machine_rates rates;
+    enum sdt_status status =
+        sdt_measure_rates(pipeline, machine, candidate->placement.precision, &rates, err);
+    return status == SDT_OK ? sdt__predict(pipeline, request, count, &rates, candidate, err)
+                            : status;
+}
+
+enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
+                                    const struct sdt_request *request, int count,
+                                    const struct sdt_machine_options *machine,
+                                    enum sdt_precision precision, struct sdt_candidate **candidates,
+                                    int *number, struct sdt_error *err) {
+    struct sdt_machine_rates rates;
+    *candidates = NULL;
+    *number = 0;
+    enum sdt_status status = sdt_measure_rates(pipeline, machine, precision, &rates, err);
+    return status == SDT_OK
+               ? sdt__candidates(pipeline, request, count, &rates, candidates, number, err)
+               : status;
 }

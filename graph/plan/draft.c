@@ -47,7 +47,7 @@ enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *p
                             .dit = groups ? placement->dit_devices : devices,
                             .vae = placement->vae_devices > 0 ? placement->vae_devices : devices,
                             .shared = !groups || request->tiling.size_rows,
-                            .forwards = sdt__forwards(pipeline, request),
+                            .forwards = sdt_pipeline_forwards(pipeline, request),
                             /* at most; the prompt is not tokenized yet */
                             .text_rows = request->max_sequence_length,
                             .job = sdt__vae_job(pipeline, request)};

@@ -69,6 +69,7 @@ static enum sdt_status check_memory(const struct sdt_draft *d,
     }
     struct sdt_allowance allowance;
     sdt__allowance_read("", &allowance);
+    plan->host_available = allowance.available;
     if (status == SDT_OK && total > allowance.memory)
         status = sdt_fail(
             err, SDT_ERROR_LIMIT,

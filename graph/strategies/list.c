@@ -33,3 +33,8 @@ const char *sdt_strategy_summary(const struct sdt_strategy *strategy) { return s
 bool sdt_strategy_exact(const struct sdt_strategy *strategy) { return strategy->exact; }
 
 bool sdt_strategy_has_degree(const struct sdt_strategy *strategy) { return strategy->degree; }
+
+bool sdt_strategy_variant(const struct sdt_strategy *strategy, int index, int devices,
+                          struct sdt_placement *placement) {
+    return strategy->variant ? strategy->variant(index, devices, placement) : index == 0;
+}

@@ -143,6 +143,11 @@ enum sdt_status sdt_machine_write_trace(const struct sdt_machine *machine, const
 enum sdt_status sdt_machine_write_graph(const struct sdt_machine *machine, const char *path,
                                         struct sdt_error *err);
 
+/* The policies that come with stardit by index, the default first; NULL: no more. StarPU's own work
+ * as well. */
+const char *sdt_scheduler_name(int index);
+const char *sdt_scheduler_summary(int index); /* one line */
+
 /* ---- strategies: how devices share a sequence ---------------------------------------------- */
 
 struct sdt_strategy;
@@ -230,6 +235,20 @@ struct sdt_model {
     int vocabulary; /* token ids are 0..vocabulary-1; 0: the checkpoint has no text encoder */
 };
 struct sdt_model sdt_pipeline_model(const struct sdt_pipeline *pipeline);
+/* What is stored of one component. */
+struct sdt_component {
+    const char *name;                  /* of its folder: "transformer"; static */
+    size_t parameters, bytes, tensors; /* all 0: the checkpoint has none, or it is imagined */
+    size_t of_dtype[SDT_DTYPES];       /* tensors of each type */
+};
+/* By index, from 0; false: no more. */
+bool sdt_pipeline_component(const struct sdt_pipeline *pipeline, int index,
+                            struct sdt_component *component);
+/* A number that tells checkpoints apart, for who keeps a solver's state and goes on later: of the
+ * configurations and of all tensors' names, types, shapes and bytes, of components above 1 GiB
+ * samples of the bytes. Reads that much of the files. Not against anybody who wants two to look
+ * alike. 0: it is imagined. */
+uint64_t sdt_pipeline_sum(const struct sdt_pipeline *pipeline);
 /* Tokens of a prompt as it is cleaned, its end included, however many of them a request reads. 0
  * where that is not known: before a plan or run of the checkpoint has had text to encode, for
  * NULL, and without memory. */
@@ -304,6 +323,25 @@ struct sdt_request {
 enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_request *request,
                                       struct sdt_error *err);
 
+/* [C, T, H, W] of the request's latent, of sizes that can be (sdt_pipeline_work says). */
+void sdt_pipeline_latent_shape(const struct sdt_pipeline *pipeline,
+                               const struct sdt_request *request, int64_t shape[4]);
+/* Forwards of the transformer in a step of the request: 1, or 2 with guidance. */
+int sdt_pipeline_forwards(const struct sdt_pipeline *pipeline, const struct sdt_request *request);
+
+/* What a request takes wherever it runs. */
+struct sdt_request_work {
+    int64_t tokens;       /* of the video's latent */
+    double text_flops;    /* of a prompt of max_sequence_length tokens; 0: no text encoder */
+    double forward_flops; /* of one forward */
+    double decode_flops;
+};
+/* SDT_ERROR_USAGE and SDT_ERROR_LIMIT, with what would work, for a request that no machine could
+ * run. */
+enum sdt_status sdt_pipeline_work(const struct sdt_pipeline *pipeline,
+                                  const struct sdt_request *request, struct sdt_request_work *work,
+                                  struct sdt_error *err);
+
 /* ---- placement and plan -------------------------------------------------------------------- */
 
 #define SDT_WHOLE_CHUNKS 1024 /* as chunk_heads: all heads of a device in one chunk */
@@ -345,6 +383,7 @@ struct sdt_plan {
     bool *device_offloads; /* [devices] weights do not all fit: kept in the host's memory, they come
                             * layer by layer */
     double host_bytes;     /* with GPUs: weights that they load from, and the video */
+    double host_available; /* bytes that programs can have here now without swapping */
     enum sdt_device_kind dit_kind, vae_kind;
     enum sdt_dtype dit_dtype, vae_dtype; /* float32 or bfloat16 */
     double text_flops, step_flops, vae_flops, total_flops;
@@ -376,6 +415,49 @@ void sdt_plan_clear(struct sdt_plan *plan); /* of one that is all zeros, or of a
 void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                            const struct sdt_machine_options *machine,
                            struct sdt_placement *placement);
+
+/* ---- placements compared --------------------------------------------------------------------- */
+
+/* A way to run requests, and what it is predicted to take: docs/numbers.md defines each number. */
+struct sdt_candidate {
+    const struct sdt_strategy *strategy;
+    struct sdt_placement placement;
+    double step_seconds;    /* one step of one request */
+    double exposed_seconds; /* of it, waiting for exchanges */
+    double decode_seconds;  /* one request */
+    double total_seconds;   /* all requests */
+    double device_bytes;    /* peak memory of the device that needs most */
+    double memory_bytes;    /* the sum of all devices' peaks */
+    bool fits;              /* into each GPU's memory, and the host's */
+};
+
+/* Predicts one: strategy and placement are read, everything else is written. `count` requests like
+ * this one; the machine as in sdt_plan_make, and measured as there. SDT_ERROR_USAGE and
+ * SDT_ERROR_DEVICE for devices that cannot be a machine and for a layout that cannot be
+ * (ulysses_degree), SDT_ERROR_MEMORY. */
+enum sdt_status sdt_plan_predict(const struct sdt_pipeline *pipeline,
+                                 const struct sdt_request *request, int count,
+                                 const struct sdt_machine_options *machine,
+                                 struct sdt_candidate *candidate, struct sdt_error *err);
+/* All that can run, the best first (sdt_candidate_compare): each strategy, with and without groups,
+ * aco, and streams side by side. *candidates [*number] is malloc'ed; the caller frees it.
+ * SDT_ERROR_USAGE and SDT_ERROR_DEVICE for devices that cannot be a machine, SDT_ERROR_MEMORY. */
+enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
+                                    const struct sdt_request *request, int count,
+                                    const struct sdt_machine_options *machine,
+                                    enum sdt_precision precision, struct sdt_candidate **candidates,
+                                    int *number, struct sdt_error *err);
+/* Which of two is to be preferred: negative, 0, positive as qsort has it. One that fits, then
+ * the shorter total_seconds, where a strategy with bits of its own (not exact) counts 5 %
+ * longer: other bits are for those who ask for them, or for a clear gain. Then, of equal ones:
+ * fewer groups, no aco, fewer streams, larger chunks. */
+int sdt_candidate_compare(const struct sdt_candidate *a, const struct sdt_candidate *b);
+/* Do both take the same time, within 1e-9 of it, and the same memory? */
+bool sdt_candidate_equal(const struct sdt_candidate *a, const struct sdt_candidate *b);
+/* The index-th way (from 0) to run the strategy on so many devices that is worth predicting: sets
+ * chunk_heads and ulysses_degree of *placement. False: no more. */
+bool sdt_strategy_variant(const struct sdt_strategy *strategy, int index, int devices,
+                          struct sdt_placement *placement);
 
 /* ---- running ------------------------------------------------------------------------------- */
 

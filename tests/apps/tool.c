@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "graph/checkpoint/safetensors.h"
+#include "stardit/safetensors.h"
 #include "graph/sampler/sampler.h"
 #include "kernels/kernels.h"
 

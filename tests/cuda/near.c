@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/checkpoint/safetensors.h"
+#include "stardit/safetensors.h"
 
 static int compare(const struct sdt_stored *a, const struct sdt_stored *b, double limit) {
     double error = 0., norm = 0.;

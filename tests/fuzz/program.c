@@ -46,7 +46,7 @@ void fuzz_program(int argc, char **argv) {
     if (status == SDT_OK)
         status = sdt_plan_make(pipeline, &request, &placement, &machine, &plan, &err);
     if (status == SDT_OK && request.steps > 0)
-        status = app_recipe_make(&s, pipeline, app_checkpoint_sum(pipeline), &request, &placement,
+        status = app_recipe_make(&s, sdt_pipeline_sum(pipeline), &request, &placement,
                                  &plan, &recipe, &err);
     if (status == SDT_OK && s.state)
         status = app_state_check(s.state, &recipe, &err);

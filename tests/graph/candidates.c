@@ -25,7 +25,7 @@ static struct sdt_candidate predicted(const struct sdt_pipeline *pipeline,
     struct sdt_candidate c = {.strategy = sdt_strategy_find(strategy),
                               .placement = {.streams = streams}};
     struct sdt_error err;
-    if (sdt_plan_predict(pipeline, request, 1, rates, &c, &err) != SDT_OK) {
+    if (sdt__predict(pipeline, request, 1, rates, &c, &err) != SDT_OK) {
         printf("%s: FAIL\n", err.message);
         exit(1);
     }
@@ -80,7 +80,7 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
     for (int short_of = 0; short_of < 2; short_of++) {
         double most = 0.0, least = INFINITY;
         rates.memory_bytes = short_of ? host + (one.memory_bytes + two.memory_bytes) / 2.0 : 0.0;
-        if (sdt_plan_candidates(pipeline, request, 1, &rates, &c, &n, &err) != SDT_OK) {
+        if (sdt__candidates(pipeline, request, 1, &rates, &c, &n, &err) != SDT_OK) {
             check(0, err.message, 4, 1e8);
             return;
         }
@@ -98,12 +98,12 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
     }
     check(seen[1] > 0 && seen[2] > 0, "not both numbers of streams", 4, 1e8);
     rates = (struct sdt_machine_rates){.devices = 1, .cpu.flops_per_second = 2.5e10};
-    if (sdt_plan_candidates(pipeline, request, 1, &rates, &c, &n, &err) == SDT_OK) {
+    if (sdt__candidates(pipeline, request, 1, &rates, &c, &n, &err) == SDT_OK) {
         check(c[0].placement.streams == 1, "a second stream for nothing", 1, 0);
         free(c);
     }
     plain.guidance_scale = 1.0;
-    if (sdt_plan_candidates(pipeline, &plain, 1, &rates, &c, &n, &err) == SDT_OK) {
+    if (sdt__candidates(pipeline, &plain, 1, &rates, &c, &n, &err) == SDT_OK) {
         for (int i = 0; i < n; i++)
             check(c[i].placement.streams == 1, "two streams for one forward", 1, 0);
         free(c);
@@ -129,7 +129,7 @@ static void check_plan(struct sdt_pipeline *pipeline, const struct sdt_request *
         struct sdt_candidate c = {.strategy = asked.strategy, .placement = placement};
         if (sdt_measure_rates(pipeline, &machine, SDT_PRECISION_AUTO, &rates, &err) != SDT_OK ||
             sdt_plan_make(pipeline, &asked, &placement, &machine, &plan, &err) != SDT_OK ||
-            sdt_plan_predict(pipeline, &asked, 1, &rates, &c, &err) != SDT_OK ||
+            sdt__predict(pipeline, &asked, 1, &rates, &c, &err) != SDT_OK ||
             sdt_draft_init(&draft, pipeline, &asked, &placement, asked.strategy, &rates, &err) !=
                 SDT_OK ||
             sdt_draft_times(&draft, 1, &t, &err) != SDT_OK) {
@@ -209,7 +209,7 @@ static void check_gpus(struct sdt_pipeline *pipeline, const struct sdt_request *
             .placement = {.precision = pass ? SDT_PRECISION_FLOAT32 : SDT_PRECISION_AUTO,
                           .streams = 2}};
         struct sdt_error err;
-        if (sdt_plan_predict(pipeline, &large, 1, &rates, &c, &err) != SDT_OK) {
+        if (sdt__predict(pipeline, &large, 1, &rates, &c, &err) != SDT_OK) {
             check(0, err.message, 2, 1e11);
             return;
         }
@@ -221,7 +221,7 @@ static void check_gpus(struct sdt_pipeline *pipeline, const struct sdt_request *
             half = c;
         check(c.fits, "no limit, and does not fit", 2, 1e11);
         rates.room[1] = 1e6; /* on one of them */
-        if (sdt_plan_predict(pipeline, &large, 1, &rates, &c, &err) == SDT_OK)
+        if (sdt__predict(pipeline, &large, 1, &rates, &c, &err) == SDT_OK)
             check(!c.fits, "fits into a megabyte", 2, 1e11);
         rates.room[1] = 0.0;
     }
@@ -299,7 +299,7 @@ static void check_pipesp(struct sdt_pipeline *pipeline, const struct sdt_request
             double ulysses = c.step_seconds, best = INFINITY;
             c.strategy = sdt_strategy_find("pipesp");
             for (int i = 0; c.strategy->variant(i, rates.devices, &c.placement); i++)
-                if (sdt_plan_predict(pipeline, request, 1, &rates, &c, &err) == SDT_OK)
+                if (sdt__predict(pipeline, request, 1, &rates, &c, &err) == SDT_OK)
                     best = fmin(best, c.step_seconds);
             check(best <= ulysses * (1.0 + 1e-12), "pipesp slower than ulysses", rates.devices,
                   rates.link_bytes_per_second);
@@ -341,8 +341,7 @@ int main(void) {
                 struct sdt_candidate *c = NULL;
                 int n = 0;
                 double off = INFINITY, ulysses = INFINITY, pipesp = INFINITY;
-                if (sdt_plan_candidates(pipeline, &request, requests, &rates, &c, &n, &err) !=
-                    SDT_OK) {
+                if (sdt__candidates(pipeline, &request, requests, &rates, &c, &n, &err) != SDT_OK) {
                     printf("%s: FAIL\n", err.message);
                     return 1;
                 }

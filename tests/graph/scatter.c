@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/checkpoint/safetensors.h"
+#include "stardit/safetensors.h"
 #include "graph/run/forward.h"
 
 enum { DEVICES = 4 };

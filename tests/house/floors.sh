@@ -63,20 +63,13 @@ graph/plan/plan.c ulysses: the degree of a layout
 
 # Programs use the public headers (and base). What else they include, and for what:
 programs='
-apps/eval.c graph/run/forward graph/sampler/sampler runtime/devices: runs one component, which is no request of a pipeline
-apps/info.c graph/pipeline runtime/allowance runtime/devices schedulers/policies: shows what lies behind the headers
-apps/info_file.c graph/checkpoint/format graph/checkpoint/safetensors graph/checkpoint/untrusted graph/models/family: what a single file holds
-apps/info_file.h graph/checkpoint/weights: the same
+apps/eval.c graph/run/forward graph/sampler/sampler runtime/devices: runs one component alone
+apps/info.c codelets/codelets runtime/allowance runtime/machine: codelets, limits, workers by name
+apps/info_file.c graph/checkpoint/format graph/checkpoint/untrusted: what kinds of files there are
+apps/info_file.c graph/checkpoint/weights graph/models/family: what component a single file holds
 apps/info_gpus.h runtime/gpus: links and versions of GPUs
-apps/inputs.c graph/checkpoint/finite graph/sampler/sampler: safetensors and noise by itself
-apps/placement.c graph/strategies/strategy runtime/devices: is a strategy exact, and which kinds go together
-apps/placement.h graph/plan/candidates: candidates, which may still change
-apps/plan.c graph/plan/candidates runtime/allowance: candidates, and what memory the process may use
-apps/read.h graph/checkpoint/safetensors: no part of what the library promises
-apps/settings.h graph/checkpoint/safetensors: the same
-apps/simulate.c graph/pipeline graph/run/latent runtime/clock runtime/simulation: graphs in simulated time, without a request
-apps/state.c graph/checkpoint/finite graph/checkpoint/weights graph/pipeline: what a state is checked against
-apps/state.h graph/checkpoint/safetensors: the same
+apps/simulate.c graph/pipeline graph/run/latent: a graph of so many layers, without a request
+apps/simulate.c runtime/clock runtime/simulation: simulated time
 '
 
 cd "$source" || exit 99

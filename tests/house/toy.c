@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "graph/checkpoint/safetensors.h"
+#include "stardit/safetensors.h"
 #include "graph/checkpoint/weights.h"
 #include "graph/run/forward.h"
 #include "graph/run/latent.h"

@@ -2,7 +2,7 @@
  * sheet, and the same bytes every time. */
 #define _GNU_SOURCE
 
-#include "graph/checkpoint/safetensors.h"
+#include "stardit/safetensors.h"
 #include "graph/output/writer.h"
 #include "tests/output/check.h"
 

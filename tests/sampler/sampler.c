@@ -1,7 +1,7 @@
 /* Schedules, solvers and noise against the reference's numbers: a closed loop with the toy model
  * v = tanh(0.7 x + w t / 1000), so that an error in any step shows in all later ones. */
 #include "graph/sampler/sampler.h"
-#include "graph/checkpoint/safetensors.h"
+#include "stardit/safetensors.h"
 #include "tests/check.h"
 
 #include <float.h>

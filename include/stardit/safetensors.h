@@ -7,11 +7,17 @@
 
 #include "stardit/stardit.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
 struct sdt_safetensors;
 
 /* Maps the file and checks the whole header: header <= 100 MB, no duplicate keys, known dtypes,
  * product of shape without overflow, offsets without holes or overlap, exact file size.
- * The file must stay unchanged while it is open. */
+ * The file must stay unchanged while it is open. SDT_ERROR_MISSING, SDT_ERROR_IO,
+ * SDT_ERROR_FORMAT, SDT_ERROR_UNSUPPORTED, SDT_ERROR_MEMORY. */
 enum sdt_status sdt_safetensors_open(const char *path, struct sdt_safetensors **file,
                                      struct sdt_error *err);
 void sdt_safetensors_close(struct sdt_safetensors *file); /* NULL is fine */
@@ -32,13 +38,19 @@ bool sdt_safetensors_metadata_at(const struct sdt_safetensors *file, size_t inde
  * Keeps resident memory small while a large text encoder streams through. */
 void sdt_stored_release(const struct sdt_stored *tensor);
 
-/* A copy of the tensor as floats, malloc'ed, [count]; caller frees. */
+/* A copy of the tensor as floats, malloc'ed, [count]; caller frees. SDT_ERROR_UNSUPPORTED for
+ * integers, SDT_ERROR_MEMORY. */
 enum sdt_status sdt_stored_floats(const struct sdt_stored *tensor, float **values,
                                   struct sdt_error *err);
 
+/* SDT_ERROR_USAGE if it holds NaN or infinity in float32, with the tensor's name, the place and the
+ * value; `what` stands before the name ("--latents x.safetensors"). Integers are fine. */
+enum sdt_status sdt_stored_check_finite(const char *what, const struct sdt_stored *tensor,
+                                        struct sdt_error *err);
+
 /* Writes F32 tensors (data: float [count]) to path: to a temporary name beside it first, then
  * renamed, so that a failure leaves no partial file. Deterministic bytes. `dtype` must be SDT_F32.
- */
+ * SDT_ERROR_IO, SDT_ERROR_MEMORY. */
 enum sdt_status sdt_safetensors_write(const char *path, size_t count,
                                       const struct sdt_stored *tensors, struct sdt_error *err);
 /* One text of __metadata__, in UTF-8. */
@@ -52,4 +64,9 @@ enum sdt_status sdt_safetensors_write_with(const char *path, size_t count,
                                            const struct sdt_stored *tensors, size_t entries,
                                            const struct sdt_metadata *metadata,
                                            struct sdt_error *err);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 #endif
