@@ -438,9 +438,16 @@ static enum sdt_status eval_text_encoder(struct eval *eval, const char *folder,
 
 /* ---- scheduler ------------------------------------------------------------------------------- */
 
+/* What a tensor's name asks for. */
+struct loop {
+    enum sdt_sampler_kind kind;
+    enum sdt_sampler_schedule schedule;
+    int steps;
+    double shift;
+};
+
 /* The closed loop of the golden file: v = tanh(0.7 x + w t / 1000), a model of one line. */
-static enum sdt_status eval_loop(struct eval *eval, const char *prefix, enum sdt_sampler_kind kind,
-                                 enum sdt_sampler_schedule schedule, int steps, double shift,
+static enum sdt_status eval_loop(struct eval *eval, const char *prefix, const struct loop *loop,
                                  struct results *results, struct sdt_error *err) {
     const struct sdt_stored *start = sdt_safetensors_find(eval->file, "in.x0");
     const struct sdt_stored *weight = sdt_safetensors_find(eval->file, "in.w");
@@ -454,7 +461,7 @@ static enum sdt_status eval_loop(struct eval *eval, const char *prefix, enum sdt
                         "%s: --component scheduler needs in.x0 and in.w of one size for %s",
                         eval->path, prefix);
     size_t n = start->count;
-    status = sdt_sampler_init(&sampler, kind, schedule, steps, shift, err);
+    status = sdt_sampler_init(&sampler, loop->kind, loop->schedule, loop->steps, loop->shift, err);
     if (status == SDT_OK)
         status = sdt_stored_floats(start, &x, err);
     if (status == SDT_OK)
@@ -465,13 +472,13 @@ static enum sdt_status eval_loop(struct eval *eval, const char *prefix, enum sdt
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", prefix);
     if (status == SDT_OK) {
         snprintf(name, sizeof name, "%s.sigmas", prefix);
-        status = add_copy(results, name, 1, (int64_t[]){steps + 1}, sampler.sigmas, err);
+        status = add_copy(results, name, 1, (int64_t[]){loop->steps + 1}, sampler.sigmas, err);
     }
     if (status == SDT_OK) {
         snprintf(name, sizeof name, "%s.timesteps", prefix);
-        status = add_copy(results, name, 1, (int64_t[]){steps}, sampler.timesteps, err);
+        status = add_copy(results, name, 1, (int64_t[]){loop->steps}, sampler.timesteps, err);
     }
-    for (int i = 0; i < steps && status == SDT_OK; i++) {
+    for (int i = 0; i < loop->steps && status == SDT_OK; i++) {
         for (size_t j = 0; j < n; j++)
             v[j] = tanhf(0.7f * x[j] + w[j] * sampler.timesteps[i] / 1000.0f);
         sdt_sampler_step(&sampler.step[i], n, v, NULL, x, memory, memory + n, memory + 2 * n);
@@ -525,9 +532,9 @@ static enum sdt_status eval_scheduler(struct eval *eval, const char *folder,
                     err, SDT_ERROR_FORMAT,
                     "%s: %s: names are unipc_nN_shiftS.sigmas or euler_nN_shiftS.sigmas",
                     eval->path, name);
-            status = eval_loop(eval, prefix, unipc ? SDT_SAMPLER_UNIPC : SDT_SAMPLER_EULER,
-                               unipc ? SDT_SCHEDULE_NEW : SDT_SCHEDULE_LINEAR, steps, shift,
-                               results, err);
+            const struct loop loop = {unipc ? SDT_SAMPLER_UNIPC : SDT_SAMPLER_EULER,
+                                      unipc ? SDT_SCHEDULE_NEW : SDT_SCHEDULE_LINEAR, steps, shift};
+            status = eval_loop(eval, prefix, &loop, results, err);
         }
         if (status != SDT_OK)
             return status;

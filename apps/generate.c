@@ -645,12 +645,14 @@ static enum sdt_status open_size(const struct app_settings *s, struct sdt_pipeli
     return sdt_pipeline_imagine(f->model, pipeline, err);
 }
 
-/* Makes a request and a recipe of each prompt, and runs them, or prints the plan of the first. */
-static enum sdt_status run_prompts(const struct app_settings *s, struct sdt_pipeline *pipeline,
-                                   struct sdt_request *request, const struct app_inputs *inputs,
-                                   const struct sdt_placement *placement,
-                                   const struct sdt_plan *plan, int *code, struct sdt_error *err) {
-    const int count = inputs->count;
+/* Makes a request and a recipe of each prompt, and runs them, or prints the plan of the first.
+ * first: as if there were no other prompt; *code: the exit code where it was run. */
+static enum sdt_status run_prompts(const struct work *first,
+                                   const char *const *prompts /* [count] */, int *code,
+                                   struct sdt_error *err) {
+    const struct app_settings *s = first->s;
+    const struct sdt_request *request = first->requests;
+    const int count = first->count;
     struct sdt_request *requests = calloc((size_t)count, sizeof *requests);
     struct app_recipe *recipes = calloc((size_t)count, sizeof *recipes);
     struct sdt_solver_state state = {0};
@@ -665,20 +667,22 @@ static enum sdt_status run_prompts(const struct app_settings *s, struct sdt_pipe
                      "--resume %s: goes on with one video; %d prompts are given", s->resume, count);
     for (int r = 0; r < count && status == SDT_OK; r++) {
         requests[r] = *request;
-        requests[r].prompt = inputs->prompts[r];
+        requests[r].prompt = prompts[r];
         if (request->steps > 0 && (s->state || !s->dry_run)) {
-            checkpoint = r == 0 ? sdt_pipeline_sum(pipeline) : checkpoint;
-            status =
-                app_recipe_make(s, checkpoint, &requests[r], placement, plan, &recipes[r], err);
+            checkpoint = r == 0 ? sdt_pipeline_sum(first->pipeline) : checkpoint;
+            status = app_recipe_make(s, checkpoint, &requests[r], first->placement, first->plan,
+                                     &recipes[r], err);
         }
     }
     if (status == SDT_OK && s->state)
         status = app_state_check(s->state, &recipes[0], err);
     if (status == SDT_OK && s->state) {
-        status = app_state_read(s->state, pipeline, request, &state, err);
+        status = app_state_read(s->state, first->pipeline, request, &state, err);
         requests[0].resume = &state;
     }
-    const struct work work = {s, pipeline, requests, recipes, count, placement, plan};
+    struct work work = *first;
+    work.requests = requests;
+    work.recipes = recipes;
     if (status == SDT_OK && s->dry_run)
         status = print_plan(&work, err);
     else if (status == SDT_OK)
@@ -720,7 +724,9 @@ int main(int argc, char **argv) {
     if (status == SDT_OK)
         status = sdt_plan_make(pipeline, &request, &placement, &machine, &plan, &err);
     if (status == SDT_OK)
-        status = run_prompts(&s, pipeline, &request, &inputs, &placement, &plan, &code, &err);
+        status = run_prompts(
+            &(struct work){&s, pipeline, &request, NULL, inputs.count, &placement, &plan},
+            inputs.prompts, &code, &err);
     if (status != SDT_OK)
         code = app_report(name_of_program, &err);
     sdt_plan_clear(&plan);

@@ -82,25 +82,33 @@ static int columns(void) {
     return width > 0 ? width : 80;
 }
 
-/* One line that fits: what there is no room for goes, the bar first. */
-static void draw(const struct app_progress *progress, const char *which, const char *phase,
-                 int done, int total, double fraction, const char *elapsed, const char *left) {
+/* What a line says. */
+struct news {
+    char which[32]; /* "2/3 " of several requests */
+    const char *phase;
+    int done, total;
+    double fraction;            /* of all that is to be done */
+    char elapsed[32], left[32]; /* left "": not known yet */
+};
+
+/* One line that fits: what has no room goes, the bar first. */
+static void draw(const struct app_progress *progress, const struct news *n) {
     char head[80], tail[80], bar[BAR_WIDTH + 1];
     int width = columns() - 1; /* the last column would wrap */
-    int at = snprintf(head, sizeof head, "%s%s %d/%d", which, phase, done, total);
-    int behind = snprintf(tail, sizeof tail, " %3.0f%% %s%s%s%s", 100.0 * fraction, elapsed,
-                          *left ? ", " : "", left, *left ? " left" : "");
+    int at = snprintf(head, sizeof head, "%s%s %d/%d", n->which, n->phase, n->done, n->total);
+    int behind = snprintf(tail, sizeof tail, " %3.0f%% %s%s%s%s", 100.0 * n->fraction, n->elapsed,
+                          *n->left ? ", " : "", n->left, *n->left ? " left" : "");
     if (at + behind > width || (at < HEAD_WIDTH && HEAD_WIDTH + behind > width))
-        behind = snprintf(tail, sizeof tail, " %3.0f%%", 100.0 * fraction);
+        behind = snprintf(tail, sizeof tail, " %3.0f%%", 100.0 * n->fraction);
     if (at < HEAD_WIDTH && HEAD_WIDTH + behind <= width) /* so that the bar stays in its place */
         at += snprintf(head + at, sizeof head - (size_t)at, "%*s", HEAD_WIDTH - at, "");
     if (at > width) { /* part of a number would be a wrong one */
         at = 0;
-        behind = snprintf(tail, sizeof tail, "%.0f%%", 100.0 * fraction);
+        behind = snprintf(tail, sizeof tail, "%.0f%%", 100.0 * n->fraction);
     }
     int room = width - at - behind - 3; /* two brackets and a space */
     room = room > BAR_WIDTH ? BAR_WIDTH : room;
-    int full = room > 0 ? (int)(fraction * room + 0.5) : 0;
+    int full = room > 0 ? (int)(n->fraction * room + 0.5) : 0;
     memset(bar, '#', sizeof bar - 1);
     bar[sizeof bar - 1] = '\0';
     fprintf(stderr, "\r%.*s", at < width ? at : width > 0 ? width : 0, head);
@@ -115,8 +123,7 @@ static void draw(const struct app_progress *progress, const char *which, const c
 void app_progress_update(void *arg, int request, const char *phase, int done, int total) {
     struct app_progress *progress = arg;
     struct app_estimate *estimate = &progress->estimate;
-    double fraction = 0.0;
-    char elapsed[32], left[32] = "", which[32] = "";
+    struct news news = {.phase = phase, .done = done, .total = total};
     int p = 0;
 
     if (progress->mode == APP_PROGRESS_NONE || total < 1)
@@ -129,7 +136,7 @@ void app_progress_update(void *arg, int request, const char *phase, int done, in
     double time = sdt__host_now(), since = time - estimate->start;
     app_estimate_reached(estimate, p, request, done, total, time);
     if (estimate->requests > 1)
-        snprintf(which, sizeof which, "%d/%d ", request + 1, estimate->requests);
+        snprintf(news.which, sizeof news.which, "%d/%d ", request + 1, estimate->requests);
     bool due = time - progress->last >=
                (progress->mode == APP_PROGRESS_BAR ? BAR_INTERVAL : LINE_INTERVAL);
     if ((p < progress->phase && estimate->requests == 1) ||
@@ -137,15 +144,15 @@ void app_progress_update(void *arg, int request, const char *phase, int done, in
         goto out;
     progress->phase = p;
     progress->last = time;
-    app_duration(since, elapsed);
-    double seconds = app_estimate_left(estimate, &fraction);
-    if (fraction > 0.0 && since > 0.5)
-        app_duration(seconds, left);
+    app_duration(since, news.elapsed);
+    double seconds = app_estimate_left(estimate, &news.fraction);
+    if (news.fraction > 0.0 && since > 0.5)
+        app_duration(seconds, news.left);
     if (progress->mode == APP_PROGRESS_PLAIN) {
-        fprintf(stderr, "%s%s %d/%d, %s elapsed%s%s%s\n", which, phase, done, total, elapsed,
-                *left ? ", " : "", left, *left ? " left" : "");
+        fprintf(stderr, "%s%s %d/%d, %s elapsed%s%s%s\n", news.which, phase, done, total,
+                news.elapsed, *news.left ? ", " : "", news.left, *news.left ? " left" : "");
     } else {
-        draw(progress, which, phase, done, total, fraction, elapsed, left);
+        draw(progress, &news);
         progress->drawn = true;
     }
     fflush(stderr);

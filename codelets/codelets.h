@@ -1,7 +1,7 @@
 /* What every codelet file and every graph includes: the insert functions, and how a task is
  * born. */
-#ifndef STARDIT_CODELETS_H
-#define STARDIT_CODELETS_H
+#ifndef STARDIT_CODELET_LIST_H
+#define STARDIT_CODELET_LIST_H
 
 #include "runtime/task.h"
 #include "stardit/codelets.h"

@@ -258,11 +258,18 @@ static int last_of_round(const struct sdt_layout *layout, int number) {
     return chunk;
 }
 
-/* One round with the pieces of all chunks of that number (-1: of all chunks), to the owners or
- * back. */
-static void insert_round(struct sdt_flow *flow, const struct sdt_layout *layout,
-                         struct sdt_collective *collective, const char *name, int number, bool back,
-                         const sdt_handle *piece, const sdt_handle *landed) {
+/* What travels in a round: q, k or v to the owners of chunks, or the output back. */
+enum { OUTPUT = SDT_PROJECTIONS };
+
+/* One round with the pieces of all chunks of that number (-1: of all chunks). */
+static void insert_round(struct sdt_flow *flow, const struct sdt_self_attention *attention,
+                         int what, int number) {
+    static const char *const names[] = {"exchange_q", "exchange_k", "exchange_v", "exchange_o"};
+    const struct sdt_layout *layout = attention->layout;
+    const struct sdt_attention_buffers *buffers = attention->buffers;
+    const bool back = what == OUTPUT;
+    const sdt_handle *piece = back ? buffers->output : buffers->piece[what];
+    const sdt_handle *landed = back ? buffers->landed_output : buffers->landed[what];
     int most = layout->tiles * layout->chunks, count = 0;
     struct sdt_transfer *transfer = calloc((size_t)most, sizeof *transfer);
 
@@ -286,7 +293,7 @@ static void insert_round(struct sdt_flow *flow, const struct sdt_layout *layout,
     flow->tag.role = SDT_ROLE_ROUND;
     flow->tag.tile = -1;
     flow->priority = ROUND_PRIORITY;
-    sdt_insert_round(flow, collective, name, count, transfer);
+    sdt_insert_round(flow, buffers->collective, names[what], count, transfer);
     flow->priority = 0;
     free(transfer);
 }
@@ -305,11 +312,9 @@ void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *att
 
     flow->tag.chunk = chunk;
     if (buffers->collective) {
-        static const char *const names[] = {"exchange_q", "exchange_k", "exchange_v"};
         int number = number_of(layout, chunk);
         if (chunk == first_of_round(layout, number))
-            insert_round(flow, layout, buffers->collective, names[which], number, false, pieces,
-                         buffers->landed[which]);
+            insert_round(flow, attention, (int)which, number);
         pieces = buffers->landed[which];
         if (which == SDT_PROJECT_Q) /* read where they landed */
             return;
@@ -381,22 +386,19 @@ void sdt_exchange_out_whole(struct sdt_flow *flow, const struct sdt_self_attenti
 
     flow->tag.chunk = -1;
     if (buffers->collective)
-        insert_round(flow, attention->layout, buffers->collective, "exchange_o", -1, true,
-                     buffers->output, buffers->landed_output);
+        insert_round(flow, attention, OUTPUT, -1);
 }
 
 /* A round goes back when all owners have computed their chunk of that place for all tiles. */
 static void round_out(struct sdt_flow *flow, const struct sdt_self_attention *attention, int chunk,
                       int tile) {
     const struct sdt_layout *layout = attention->layout;
-    const struct sdt_attention_buffers *buffers = attention->buffers;
     int number = number_of(layout, chunk);
     int last_tile = (layout->first_tile[layout->owner[chunk]] + layout->tiles - 1) % layout->tiles;
 
     flow->tag.chunk = chunk;
     if (chunk == last_of_round(layout, number) && tile == last_tile)
-        insert_round(flow, layout, buffers->collective, "exchange_o", number, true, buffers->output,
-                     buffers->landed_output);
+        insert_round(flow, attention, OUTPUT, number);
     flow->tag.chunk = -1;
 }
 

@@ -11,8 +11,8 @@
  * alike. Norm weights, biases of convolutions, tables, log-sum-exps, latents, tiles and the video
  * are float32 always, and so is what patch_order and put_frame write and pad_row reads; rms_norm,
  * patchify and latent_window write either. */
-#ifndef STARDIT_INSERT_H
-#define STARDIT_INSERT_H
+#ifndef STARDIT_CODELETS_H
+#define STARDIT_CODELETS_H
 
 #include <stdbool.h>
 #include <stddef.h>
