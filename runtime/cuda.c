@@ -11,6 +11,8 @@ cudaStream_t starpu_cuda_get_local_stream(void);
 /* By worker; each used by its worker alone. StarPU calls a codelet with its buffers and the task's
  * argument: what belongs to the worker is found by its number, and one StarPU runs in a process. */
 static struct sdt_cuda *context[STARPU_NMAXWORKERS];
+/* What they share: cuDNN's plans. */
+static struct sdt_planner *planner;
 
 /* What went wrong while workers opened, each on its own thread. */
 struct opening {
@@ -23,8 +25,10 @@ static void open_worker(void *arg) {
     struct sdt_error error = {0};
     int worker = starpu_worker_get_id();
     char name[64];
-    if (sdt_cuda_new(starpu_cuda_get_local_stream(), &context[worker], &error) == SDT_OK)
+    if (sdt_cuda_new(starpu_cuda_get_local_stream(), &context[worker], &error) == SDT_OK) {
+        sdt_cuda_share(context[worker], planner);
         return;
+    }
     context[worker] = NULL;
     starpu_worker_get_name(worker, name, sizeof name);
     starpu_pthread_mutex_lock(&opening->mutex);
@@ -45,6 +49,7 @@ enum sdt_status sdt__cuda_workers_open(struct sdt_error *err) {
     memset(context, 0, sizeof context);
     if (starpu_cuda_worker_get_count() == 0)
         return SDT_OK;
+    planner = sdt_planner_new(); /* NULL: each context plans for itself */
     starpu_pthread_mutex_init(&opening.mutex, NULL);
     starpu_execute_on_each_worker(open_worker, &opening, STARPU_CUDA);
     starpu_pthread_mutex_destroy(&opening.mutex);
@@ -57,8 +62,16 @@ enum sdt_status sdt__cuda_workers_open(struct sdt_error *err) {
 }
 
 void sdt__cuda_workers_close(void) {
-    if (starpu_cuda_worker_get_count() > 0)
-        starpu_execute_on_each_worker(close_worker, NULL, STARPU_CUDA);
+    if (starpu_cuda_worker_get_count() == 0)
+        return;
+    starpu_execute_on_each_worker(close_worker, NULL, STARPU_CUDA);
+    sdt_planner_free(planner);
+    planner = NULL;
+}
+
+void sdt__cuda_plan_ahead(const struct sdt_place *place, const struct sdt_cuda_shape *shape) {
+    if (place->kind == SDT_DEVICE_CUDA && planner && context[place->first_worker])
+        sdt_planner_ahead(planner, (int)starpu_worker_get_devid(place->first_worker), shape);
 }
 
 struct sdt_cuda *sdt__cuda(void) {
@@ -85,4 +98,9 @@ enum sdt_status sdt__cuda_workers_open(struct sdt_error *err) {
 }
 
 void sdt__cuda_workers_close(void) {}
+
+void sdt__cuda_plan_ahead(const struct sdt_place *place, const struct sdt_cuda_shape *shape) {
+    (void)place;
+    (void)shape;
+}
 #endif

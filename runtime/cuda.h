@@ -36,6 +36,10 @@
 enum sdt_status sdt__cuda_workers_open(struct sdt_error *err);
 void sdt__cuda_workers_close(void);
 
+/* Tasks to come at `place` will want cuDNN's plan for this shape: made meanwhile, in a thread of
+ * its own. Nothing on CPUs, without cuDNN and in simulated time. While the contexts exist. */
+void sdt__cuda_plan_ahead(const struct sdt_place *place, const struct sdt_cuda_shape *shape);
+
 /* Bytes of scratch that a task needs on a kind of device. */
 #define SDT_SCRATCH(kind, cpu_floats, cuda_bytes)                                                  \
     ((kind) == SDT_DEVICE_CUDA ? (cuda_bytes) : sizeof(float) * (cpu_floats))

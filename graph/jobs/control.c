@@ -72,6 +72,8 @@ enum sdt_status sdt_service_submit(struct sdt_service *service, const struct sdt
     if (status == SDT_OK && !job)
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a request");
     if (job) {
+        if (service->decoder[0].place) /* others are alike */
+            sdt__decode_plan_ahead(service, request, &service->decoder[0]);
         job->arrival = service->arrivals++;
         service->jobs++;
         job->wanted = service->teams;

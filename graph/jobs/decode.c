@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "graph/checkpoint/finite.h"
+#include "runtime/cuda.h"
 
 static void tell_frame(void *arg, int done, int total) { sdt__tell(arg, "decode", done, total); }
 
@@ -22,6 +23,26 @@ double sdt__decode_bytes(const struct sdt_service *service, const struct sdt_req
     const struct sdt_vae *vae = service->pipeline->vae;
     struct sdt_vae_job job = vae_job(service, request, place, devices);
     return vae->kind->bytes(vae, &job, devices, device);
+}
+
+void sdt__decode_plan_ahead(const struct sdt_service *service, const struct sdt_request *request,
+                            const struct sdt_decoder *decoder) {
+    const struct sdt_vae *vae = service->pipeline->vae;
+    const struct sdt_place *place = decoder->place;
+    int devices = decoder->devices;
+    struct sdt_vae_job job = vae_job(service, request, place, devices);
+    struct sdt_operations list = {0};
+
+    if (job.dtype != SDT_BF16 || !vae->kind->operations)
+        return;
+    vae->kind->operations(vae, &job, devices, &list);
+    for (int i = 0; i < list.count; i++) {
+        const struct sdt_operation *o = &list.item[i];
+        struct sdt_cuda_shape shape = {.is_conv = true, .conv = o->conv, .residual = o->residual};
+        if (o->conv.in > 0 && o->device >= 0 && o->device < devices)
+            sdt__cuda_plan_ahead(&place[o->device], &shape);
+    }
+    sdt_operations_clear(&list);
 }
 
 enum sdt_status sdt__check_room(const struct sdt_place *place, const char *what, double bytes,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "graph/checkpoint/finite.h"
+#include "runtime/cuda.h"
 
 static struct sdt_flow flow_of(struct sdt_job *job, struct sdt_halt *halt) {
     struct sdt_flow flow = sdt_machine_flow(job->service->machine, SDT_LANE_DENOISE);
@@ -67,6 +68,25 @@ static void free_runs(struct sdt_service *service) {
     }
 }
 
+/* cuDNN's plans for its self attention, while weights are loaded. Of strategies that merge partial
+ * results the shapes are many, and left to the tasks. */
+static void plan_ahead(const struct sdt_run *run) {
+    const struct sdt_layout *l = &run->layout;
+    int before = 0;
+    if (l->dtype != SDT_BF16 || !sdt_strategy_exact(run->parallel.strategy))
+        return;
+    for (int c = 0; c < l->chunks; c++) {
+        struct sdt_cuda_shape shape = {.heads = l->head[c + 1] - l->head[c],
+                                       .rows = l->rows,
+                                       .e = l->e,
+                                       .tile = l->rows,
+                                       .keys = l->tokens};
+        if (shape.heads != before)
+            sdt__cuda_plan_ahead(&l->place[0], &shape);
+        before = shape.heads;
+    }
+}
+
 /* The team's run for this job: the one before, if it fits. Other teams' that nobody needs are
  * freed: their buffers take room. NULL: the flow's error says why. */
 static struct sdt_run *prepare(struct sdt_job *job, struct sdt_flow *flow) {
@@ -94,6 +114,8 @@ static struct sdt_run *prepare(struct sdt_job *job, struct sdt_flow *flow) {
     struct sdt_parallel parallel = parallel_of(service, team, &job->request);
     team->run = sdt_run_new(flow, dit, service->machine, service->parameters, &parallel, g,
                             branches, job->text_rows);
+    if (team->run)
+        plan_ahead(team->run);
     return team->run;
 }
 

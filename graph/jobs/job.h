@@ -172,6 +172,9 @@ void sdt__decode_unload(struct sdt_decoder *decoder);
 /* What decoding this request takes on one of so many devices, bytes. */
 double sdt__decode_bytes(const struct sdt_service *service, const struct sdt_request *request,
                          const struct sdt_place *place /* [devices] */, int devices, int device);
+/* Has cuDNN's plans for this request's decode made while it is denoised. */
+void sdt__decode_plan_ahead(const struct sdt_service *service, const struct sdt_request *request,
+                            const struct sdt_decoder *decoder);
 
 /* Would this many bytes go into the place's memory? StarPU waits forever for room that can never be
  * there, so what cannot fit is refused before its tasks are inserted. */

@@ -35,7 +35,8 @@ struct sdt_operation {
     enum sdt_epilogue epilogue; /* linear */
     int heads, e;
     int64_t keys;
-    struct sdt_conv conv;
+    struct sdt_conv conv; /* also of a linear that GPUs compute as a convolution; else all 0 */
+    bool residual;        /* conv: added to */
 };
 
 /* FLOPs of one task. */

@@ -5,6 +5,7 @@
 
 #include "graph/models/wan_vae.h"
 #include "graph/run/parameters.h"
+#include "kernels/cuda/scratch.h"
 
 static int at_most(int a, int b) { return a < b ? a : b; }
 
@@ -45,11 +46,13 @@ static struct sdt_operation operation_of(const struct wan_layers *all, const str
         o.conv = l->conv;
         o.conv.height = height;
         o.conv.width = width;
+        o.residual = l->residual >= 0;
         break;
     case WAN_TIME: /* as a product: the neighbours in time of a pixel, and two pixels out of it */
         o.kind = SDT_OPERATION_LINEAR;
         o.n = 2 * at->channels;
         o.k = 3 * at->channels;
+        o.conv = sdt__time_half(height, width, at->channels);
         break;
     case WAN_NORM:
         o.kind = SDT_OPERATION_CHANNEL_NORM;

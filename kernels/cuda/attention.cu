@@ -120,11 +120,14 @@ enum sdt_status sdt_cuda_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, 
     struct attention_call call = by_heads(heads, rows, e, q, tile, keys, k, v, o);
     call.scale = scale;
     call.lse = lse;
+    cuda->way = SDT_CUDA_OWN;
     if (dtype == SDT_BF16 && cuda->cudnn && !cuda->own && rows > 0 && heads > 0 && keys > 0) {
         bool done = false;
         enum sdt_status status = sdt__cudnn_attend(cuda, &call, &done);
-        if (status != SDT_OK || done)
+        if (status != SDT_OK || done) {
+            cuda->way = SDT_CUDA_CUDNN;
             return status;
+        }
     }
     return sdt__cuda_attend(cuda, dtype, &call);
 }

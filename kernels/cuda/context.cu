@@ -37,8 +37,8 @@ static enum sdt_status ask_device(struct sdt_cuda *cuda) {
         error = cudaDeviceGetAttribute(&cuda->multiprocessors, cudaDevAttrMultiProcessorCount,
                                        cuda->device);
     if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(
-            &cuda->shared, cudaDevAttrMaxSharedMemoryPerMultiprocessor, cuda->device);
+        error = cudaDeviceGetAttribute(&cuda->shared, cudaDevAttrMaxSharedMemoryPerMultiprocessor,
+                                       cuda->device);
     if (error == cudaSuccess)
         error =
             cudaDeviceGetAttribute(&cuda->major, cudaDevAttrComputeCapabilityMajor, cuda->device);
@@ -139,6 +139,8 @@ const char *sdt_cuda_cudnn(const struct sdt_cuda *cuda, const char **why) {
         *why = *cuda->cudnn_why ? cuda->cudnn_why : NULL;
     return cuda->cudnn ? sdt__cudnn_loaded_version(cuda->cudnn) : NULL;
 }
+
+enum sdt_cuda_way sdt_cuda_last_way(const struct sdt_cuda *cuda) { return cuda->way; }
 
 void sdt_cuda_prefer_own(struct sdt_cuda *cuda, bool own) { cuda->own = own; }
 

@@ -21,6 +21,7 @@ void sdt__linear_plans_free(struct sdt__linear_plans *plans); /* NULL is fine */
  * built with it, no library, no memory. */
 struct sdt__cudnn;
 struct sdt__cudnn *sdt__cudnn_new(cudaStream_t stream, char *why, size_t size);
+struct sdt__plans;
 void sdt__cudnn_free(struct sdt__cudnn *cudnn);                        /* NULL is fine */
 const char *sdt__cudnn_loaded_version(const struct sdt__cudnn *cudnn); /* "9.19.0" */
 
@@ -35,6 +36,10 @@ struct sdt_cuda {
     struct sdt__cudnn *cudnn; /* NULL: own kernels */
     char cudnn_why[256];      /* why not, or the last shape without a plan; "" */
     bool own;                 /* own kernels even where cuDNN is */
+    struct sdt__plans *plans; /* what all threads know of plans, borrowed; or NULL */
+    bool ahead;               /* a planner's, which makes plans for others */
+    bool lacking;             /* the last plan was not made for want of memory */
+    enum sdt_cuda_way way;    /* of the last attention or convolution */
     struct sdt_error error;
 };
 

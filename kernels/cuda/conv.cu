@@ -424,12 +424,15 @@ extern "C" enum sdt_status sdt_cuda_conv_frame(struct sdt_cuda *cuda, enum sdt_d
     arrays.bias = bias;
     arrays.residual = residual;
     arrays.y[0] = y;
+    cuda->way = SDT_CUDA_OWN;
     if (dtype == SDT_BF16 && cuda->cudnn && !cuda->own) {
         const struct conv_call call = {conv, 1, x, w, bias, residual, {y, NULL}, scratch};
         bool done;
         enum sdt_status status = sdt__cudnn_convolve(cuda, &call, &done);
-        if (done || status != SDT_OK)
+        if (done || status != SDT_OK) {
+            cuda->way = SDT_CUDA_CUDNN;
             return status;
+        }
     }
     return convolve(cuda, dtype, conv, conv->out, x, arrays, "convolution");
 }
@@ -445,12 +448,15 @@ extern "C" enum sdt_status sdt_cuda_time_upsample(struct sdt_cuda *cuda, enum sd
     arrays.bias = bias;
     arrays.y[0] = first;
     arrays.y[1] = second;
+    cuda->way = SDT_CUDA_OWN;
     if (dtype == SDT_BF16 && cuda->cudnn && !cuda->own) {
         const struct conv_call call = {&half, 2, x, w, bias, NULL, {first, second}, scratch};
         bool done;
         enum sdt_status status = sdt__cudnn_convolve(cuda, &call, &done);
-        if (done || status != SDT_OK)
+        if (done || status != SDT_OK) {
+            cuda->way = SDT_CUDA_CUDNN;
             return status;
+        }
     }
     both.out = 2 * channels;
     return convolve(cuda, dtype, &both, channels, x, arrays, "upsampling in time");

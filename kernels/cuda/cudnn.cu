@@ -1,6 +1,10 @@
 /* cuDNN: loading it, and its graph API made short. */
 #include "kernels/cuda/cudnn.h"
 
+extern "C" {
+#include "base/clock.h"
+}
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +74,21 @@ fail:
     return NULL;
 }
 
+/* What cuDNN's heuristic may look at. Without it, plans are kept nowhere. */
+static void name_gpu(struct sdt__cudnn *cudnn) {
+    struct cudaDeviceProp gpu;
+    int device = 0, driver = 0;
+    if (cudaGetDevice(&device) != cudaSuccess ||
+        cudaGetDeviceProperties(&gpu, device) != cudaSuccess ||
+        cudaDriverGetVersion(&driver) != cudaSuccess)
+        return;
+    snprintf(
+        cudnn->of, sizeof cudnn->of,
+        "cuDNN %s, driver for CUDA %d, %.80s, %d.%d, %d multiprocessors, %zu bytes, %d of cache",
+        cudnn->text, driver, gpu.name, gpu.major, gpu.minor, gpu.multiProcessorCount,
+        gpu.totalGlobalMem, gpu.l2CacheSize);
+}
+
 struct sdt__cudnn *sdt__cudnn_new(cudaStream_t stream, char *why, size_t size) {
     struct sdt__cudnn *cudnn = load(why, size);
     if (!cudnn)
@@ -82,8 +101,10 @@ struct sdt__cudnn *sdt__cudnn_new(cudaStream_t stream, char *why, size_t size) {
         step = "does not take the stream";
         status = cudnn->call.set_stream(cudnn->handle, stream);
     }
-    if (status == CUDNN_STATUS_SUCCESS)
+    if (status == CUDNN_STATUS_SUCCESS) {
+        name_gpu(cudnn);
         return cudnn;
+    }
     snprintf(why, size, "cuDNN %s %s: %s", cudnn->text, step, cudnn->call.error_string(status));
     sdt__cudnn_free(cudnn);
     return NULL;
@@ -101,8 +122,11 @@ struct sdt__cudnn *sdt__cudnn_absent(const char *gpu, char *why, size_t size) {
                            (int64_t)strlen(gpu), gpu);
     if (status == CUDNN_STATUS_SUCCESS)
         status = call->finalize(cudnn->gpu);
-    if (status == CUDNN_STATUS_SUCCESS)
+    if (status == CUDNN_STATUS_SUCCESS) {
+        const char *name = strstr(gpu, "\"deviceName\"");
+        snprintf(cudnn->of, sizeof cudnn->of, "cuDNN %s, %.100s", cudnn->text, name ? name : gpu);
         return cudnn;
+    }
     snprintf(why, size, "cuDNN %s does not take the description of a GPU: %s", cudnn->text,
              call->error_string(status));
     sdt__cudnn_free(cudnn);
@@ -118,12 +142,7 @@ struct sdt__cudnn *sdt__cudnn_absent(const char *, char *why, size_t size) {
 void sdt__cudnn_free(struct sdt__cudnn *cudnn) {
     if (!cudnn)
         return;
-    while (cudnn->graphs) {
-        struct sdt__cudnn_graph *next = cudnn->graphs->next;
-        sdt__cudnn_clear(cudnn->graphs);
-        free(cudnn->graphs);
-        cudnn->graphs = next;
-    }
+    sdt__cudnn_drop(cudnn);
     if (cudnn->gpu)
         cudnn->call.destroy_part(cudnn->gpu);
     if (cudnn->handle)
@@ -155,12 +174,22 @@ struct sdt__cudnn_graph *sdt__cudnn_find(struct sdt__cudnn *cudnn,
     return graph;
 }
 
+void sdt__cudnn_drop(struct sdt__cudnn *cudnn) {
+    while (cudnn->graphs) {
+        struct sdt__cudnn_graph *next = cudnn->graphs->next;
+        sdt__cudnn_clear(cudnn->graphs);
+        free(cudnn->graphs);
+        cudnn->graphs = next;
+    }
+}
+
 void sdt__cudnn_clear(struct sdt__cudnn_graph *graph) {
     while (graph->parts > 0) /* the newest first: they refer to older ones */
         graph->cudnn->call.destroy_part(graph->part[--graph->parts]);
     graph->operations = 0;
     graph->plan = NULL;
     graph->workspace = 0;
+    graph->lacking = false;
     graph->status = CUDNN_STATUS_SUCCESS;
     graph->step = NULL;
 }
@@ -323,6 +352,13 @@ void sdt__cudnn_reduction(struct sdt__cudnn_graph *graph, cudnnReduceTensorOp_t 
 
 /* ---- plans ----------------------------------------------------------------------------------- */
 
+/* No verdict on a plan, but want of memory or a failing device: a second choice in its place would
+ * give other bits than the same run on a quiet GPU. */
+static bool no_verdict(cudnnStatus_t status) {
+    return status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED ||
+           status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED || status >= 5000;
+}
+
 /* Engine configurations that the heuristic may name. */
 enum { CANDIDATES = 8 };
 
@@ -379,7 +415,7 @@ static bool try_config(struct sdt__cudnn_graph *graph, sdt__part config) {
     return false;
 }
 
-bool sdt__cudnn_plan(struct sdt__cudnn_graph *graph) {
+static bool plan_graph(struct sdt__cudnn_graph *graph) {
     struct sdt__cudnn *cudnn = graph->cudnn;
     cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
     sdt__part config[CANDIDATES] = {}, whole, heuristic;
@@ -413,6 +449,8 @@ bool sdt__cudnn_plan(struct sdt__cudnn_graph *graph) {
     for (int64_t i = 0; i < count && i < made; i++) {
         if (try_config(graph, config[i]))
             return true;
+        if (no_verdict(graph->status))
+            return false;
         if (i == 0) {
             step = graph->step;
             first = going(graph) ? CUDNN_STATUS_NOT_SUPPORTED : graph->status;
@@ -424,9 +462,132 @@ bool sdt__cudnn_plan(struct sdt__cudnn_graph *graph) {
     return false;
 }
 
+bool sdt__cudnn_plan(struct sdt__cudnn_graph *graph) {
+    bool made = plan_graph(graph);
+    graph->lacking = !made && no_verdict(graph->status);
+    return made;
+}
+
 void sdt__cudnn_reason(const struct sdt__cudnn_graph *graph, char *text, size_t size) {
     snprintf(text, size, "%s: %s", graph->step ? graph->step : "a plan",
              graph->cudnn->call.error_string(graph->status));
+}
+
+/* ---- plans as text --------------------------------------------------------------------------- */
+
+static bool finish_plan(struct sdt__cudnn_graph *graph, sdt__part plan) {
+    int64_t need = 0, count = 0;
+    sdt__cudnn_finish(graph, plan);
+    if (going(graph))
+        graph->status = graph->cudnn->call.get(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                                               CUDNN_TYPE_INT64, 1, &count, &need);
+    if (!going(graph) || need < 0 || (size_t)need > SDT_CUDA_WORKSPACE)
+        return false;
+    graph->plan = plan;
+    graph->workspace = (size_t)need;
+    return true;
+}
+
+static bool plan_of_text(struct sdt__cudnn_graph *graph, const char *text, size_t size) {
+    sdt__part plan =
+        sdt__cudnn_part(graph, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "a plan that was kept");
+    if (graph->cudnn->handle)
+        sdt__cudnn_set(graph, plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1,
+                       &graph->cudnn->handle);
+    else
+        set_part(graph, plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, graph->cudnn->gpu);
+    sdt__cudnn_set(graph, plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                   (int64_t)size, text);
+    if (finish_plan(graph, plan))
+        return true;
+    sdt__cudnn_clear(graph);
+    cudaGetLastError();
+    return false;
+}
+
+/* malloc'ed; NULL: it cannot be had. */
+static char *text_of_plan(const struct sdt__cudnn_graph *graph, size_t *size) {
+    const struct sdt__cudnn_calls *call = &graph->cudnn->call;
+    const cudnnBackendAttributeName_t name = CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION;
+    int64_t count = 0, got = 0;
+    if (call->get(graph->plan, name, CUDNN_TYPE_CHAR, 0, &count, NULL) != CUDNN_STATUS_SUCCESS ||
+        count < 1)
+        return NULL;
+    char *text = (char *)malloc((size_t)count);
+    if (text &&
+        (call->get(graph->plan, name, CUDNN_TYPE_CHAR, count, &got, text) != CUDNN_STATUS_SUCCESS ||
+         got < 1 || got > count)) {
+        free(text);
+        text = NULL;
+    }
+    *size = (size_t)got;
+    return text;
+}
+
+/* What other threads or the disk know: true where that settles it. */
+static bool recall(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph) {
+    const char *of = cuda->cudnn->of;
+    size_t size = 0;
+    char *text = NULL;
+    bool settled = false;
+    switch (sdt__plans_take(cuda->plans, of, graph->key, &text, &size)) {
+    case SDT__PLAN_WANTED:
+        break;
+    case SDT__PLAN_NONE:
+        snprintf(cuda->cudnn_why, sizeof cuda->cudnn_why, "%s", text);
+        settled = true;
+        break;
+    case SDT__PLAN_TEXT:
+        settled = cuda->ahead || plan_of_text(graph, text, size);
+        if (!settled)
+            sdt__plans_spoiled(cuda->plans, of, graph->key);
+        break;
+    }
+    free(text);
+    return settled;
+}
+
+static void keep(struct sdt_cuda *cuda, const struct sdt__cudnn_graph *graph, double seconds) {
+    const char *of = cuda->cudnn->of;
+    size_t size = 0;
+    char *text = graph->plan ? text_of_plan(graph, &size) : NULL;
+    if (graph->plan || cuda->lacking)
+        sdt__plans_put(cuda->plans, of, graph->key, false, text, size, cuda->ahead, seconds);
+    else
+        sdt__plans_put(cuda->plans, of, graph->key, true, cuda->cudnn_why, strlen(cuda->cudnn_why),
+                       cuda->ahead, seconds);
+    free(text);
+}
+
+struct sdt__cudnn_graph *sdt__cudnn_planned(
+    struct sdt_cuda *cuda, const int64_t key[SDT__CUDNN_KEY],
+    void (*make)(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph, const void *arg),
+    const void *arg) {
+    bool fresh, shared = cuda->plans && *cuda->cudnn->of;
+    struct sdt__cudnn_graph *graph = sdt__cudnn_find(cuda->cudnn, key, &fresh);
+    cuda->lacking = !graph;
+    if (!graph)
+        snprintf(cuda->cudnn_why, sizeof cuda->cudnn_why, "no memory for a plan");
+    if (graph && fresh && !(shared && recall(cuda, graph))) {
+        double start = sdt__host_now();
+        make(cuda, graph, arg);
+        if (shared)
+            keep(cuda, graph, sdt__host_now() - start);
+        if (cuda->lacking) { /* the newest */
+            cuda->cudnn->graphs = graph->next;
+            sdt__cudnn_clear(graph);
+            free(graph);
+            return NULL;
+        }
+    }
+    return graph && graph->plan ? graph : NULL;
+}
+
+enum sdt_status sdt__cudnn_lacking(struct sdt_cuda *cuda) {
+    return sdt_fail(&cuda->error, SDT_ERROR_DEVICE,
+                    "cuda:%d: cuDNN %s: %s; what else runs on this GPU? A smaller size would "
+                    "leave it more memory",
+                    cuda->device, cuda->cudnn->text, cuda->cudnn_why);
 }
 
 /* Refusals, as against failures of the device: bad parameters (2000..) and unsupported things
@@ -462,6 +623,10 @@ enum sdt_status sdt__cudnn_run(struct sdt_cuda *cuda, struct sdt__cudnn_graph *g
         graph->plan = NULL;
         graph->step = "starting the plan";
         graph->status = status;
+        sdt__cudnn_reason(graph, cuda->cudnn_why, sizeof cuda->cudnn_why);
+        if (cuda->plans && *cuda->cudnn->of)
+            sdt__plans_put(cuda->plans, cuda->cudnn->of, graph->key, true, cuda->cudnn_why,
+                           strlen(cuda->cudnn_why), false, 0.0);
         return SDT_OK;
     }
     return sdt_fail(&cuda->error, SDT_ERROR_DEVICE, "cuda:%d: cuDNN %s: %s", cuda->device,

@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "kernels/cuda/context.h"
+#include "kernels/cuda/plans.h"
 
 #ifdef HAVE_CUDNN
 #include <cudnn_backend.h>
@@ -42,13 +43,14 @@ struct sdt__cudnn {
     cudnnBackendDescriptor_t gpu;
     size_t version; /* of the library, 91900 for 9.19.0 */
     char text[24];
+    char of[240];                    /* library and GPU: what a plan holds for */
     struct sdt__cudnn_graph *graphs; /* all that were tried */
 };
 
 typedef cudnnBackendDescriptor_t sdt__part;
 
 /* Room for what a graph of some ten operations is made of. */
-enum { SDT__CUDNN_PARTS = 128, SDT__CUDNN_OPERATIONS = 16, SDT__CUDNN_KEY = 16 };
+enum { SDT__CUDNN_PARTS = 128, SDT__CUDNN_OPERATIONS = 16, SDT__CUDNN_KEY = SDT__PLAN_KEY };
 
 /* Kinds of graphs, the first number of their keys. */
 enum { SDT__CUDNN_ATTENTION = 1, SDT__CUDNN_CONVOLUTION };
@@ -64,6 +66,7 @@ struct sdt__cudnn_graph {
     sdt__part operation[SDT__CUDNN_OPERATIONS];
     sdt__part plan; /* NULL: there is none */
     size_t workspace;
+    bool lacking; /* memory was short, or the device failed: no verdict */
 };
 
 extern "C" { /* C names, as all that the library exports */
@@ -75,6 +78,17 @@ struct sdt__cudnn *sdt__cudnn_absent(const char *gpu, char *why, size_t size);
  * and plans. NULL: no memory. Owned by the handle. */
 struct sdt__cudnn_graph *sdt__cudnn_find(struct sdt__cudnn *cudnn,
                                          const int64_t key[SDT__CUDNN_KEY], bool *fresh);
+/* The same in a few lines: a graph with its plan, from what other threads or the disk have, or by
+ * make(cuda, graph, arg), which fills `cuda->cudnn_why` where there is none. NULL: no plan. Where
+ * that is for want of memory, `cuda->lacking` is true, and the next call tries again. */
+struct sdt__cudnn_graph *sdt__cudnn_planned(
+    struct sdt_cuda *cuda, const int64_t key[SDT__CUDNN_KEY],
+    void (*make)(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph, const void *arg),
+    const void *arg);
+/* Forgets all graphs. */
+void sdt__cudnn_drop(struct sdt__cudnn *cudnn);
+/* The failure of an operation whose plan is lacking. */
+enum sdt_status sdt__cudnn_lacking(struct sdt_cuda *cuda);
 /* Empties a graph, for another try with the same key. */
 void sdt__cudnn_clear(struct sdt__cudnn_graph *graph);
 

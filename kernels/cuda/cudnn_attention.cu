@@ -120,26 +120,32 @@ static void build_chain(struct sdt__cudnn_graph *graph, const struct shape *shap
 }
 
 /* A plan for the shape, or the reason that there is none, for whoever asks the context. */
-static void plan(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph, const struct shape *shape) {
-    char one[64] = "", chain[64];
+static void plan(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph, const void *arg) {
+    const struct shape *shape = (const struct shape *)arg;
+    char one[64] = "", chain[64] = "";
 #if CUDNN_VERSION >= 91301
     if (cuda->cudnn->version >= 91301) {
         build_one(graph, shape);
         if (sdt__cudnn_plan(graph))
             return;
         sdt__cudnn_reason(graph, one, sizeof one);
+        cuda->lacking = graph->lacking;
         sdt__cudnn_clear(graph);
     }
 #endif
-    build_chain(graph, shape);
-    if (sdt__cudnn_plan(graph))
-        return;
-    sdt__cudnn_reason(graph, chain, sizeof chain);
-    sdt__cudnn_clear(graph);
+    if (!cuda->lacking) {
+        build_chain(graph, shape);
+        if (sdt__cudnn_plan(graph))
+            return;
+        sdt__cudnn_reason(graph, chain, sizeof chain);
+        cuda->lacking = graph->lacking;
+        sdt__cudnn_clear(graph);
+    }
     cudaGetLastError(); /* of tries that failed: not the next launch's */
     snprintf(cuda->cudnn_why, sizeof cuda->cudnn_why,
              "no plan for attention %d x %d x %d, %lld keys: %s%s%s", (int)shape->heads,
-             (int)shape->rows, (int)shape->e, (long long)shape->keys, one, *one ? "; " : "", chain);
+             (int)shape->rows, (int)shape->e, (long long)shape->keys, one,
+             *one && *chain ? "; " : "", chain);
 }
 
 static bool aligned(const struct attention_call *call) {
@@ -156,19 +162,16 @@ struct sdt__cudnn_graph *sdt__cudnn_attention(struct sdt_cuda *cuda,
                                          call->keys,           call->e,      call->q_head,
                                          call->q_row,          call->k_head, call->k_row,
                                          call->o_head,         call->o_row,  call->lse != NULL};
-    bool fresh;
-    struct sdt__cudnn_graph *graph = sdt__cudnn_find(cuda->cudnn, key, &fresh);
-    if (graph && fresh)
-        plan(cuda, graph, &shape);
-    return graph && graph->plan ? graph : NULL;
+    return sdt__cudnn_planned(cuda, key, plan, &shape);
 }
 
 enum sdt_status sdt__cudnn_attend(struct sdt_cuda *cuda, const struct attention_call *call,
                                   bool *done) {
+    cuda->lacking = false;
     struct sdt__cudnn_graph *graph = sdt__cudnn_attention(cuda, call);
     *done = false;
     if (!graph)
-        return SDT_OK;
+        return cuda->lacking ? sdt__cudnn_lacking(cuda) : SDT_OK;
     float scale = call->scale;
     const int64_t ids[] = {Q, K, V, O, SCALE, LSE};
     void *const memory[] = {(void *)call->q, (void *)call->k, (void *)call->v,

@@ -61,8 +61,16 @@ static sdt__part tensor(struct sdt__cudnn_graph *graph, int id, cudnnDataType_t 
     return sdt__cudnn_tensor(graph, id, type, home, 5, size, stride);
 }
 
-static void plan(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph, const struct sdt_conv *c,
-                 const struct body_clip *clip, bool residual) {
+struct planned_conv {
+    const struct sdt_conv *conv;
+    const struct body_clip *clip;
+    bool residual;
+};
+
+static void plan(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph, const void *arg) {
+    const struct planned_conv *wanted = (const struct planned_conv *)arg;
+    const struct sdt_conv *c = wanted->conv;
+    const struct body_clip *clip = wanted->clip;
     const cudnnDataType_t half = CUDNN_DATA_BFLOAT16, single = CUDNN_DATA_FLOAT;
     const int64_t pad[3] = {0, c->ks / 2, c->ks / 2}, rows = clip->rows, cols = clip->cols;
     char why[64];
@@ -73,7 +81,7 @@ static void plan(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph, const st
     sdt__part product =
         tensor(graph, PRODUCT, single, SDT__CUDNN_VIRTUAL, 1, c->out, 1, rows, cols);
     sdt__cudnn_convolution(graph, pad, x, w, product);
-    if (residual) {
+    if (wanted->residual) {
         sdt__part sum = tensor(graph, SUM, single, SDT__CUDNN_VIRTUAL, 1, c->out, 1, rows, cols);
         sdt__part other =
             tensor(graph, RESIDUAL, half, SDT__CUDNN_MEMORY, 1, c->out, 1, rows, cols);
@@ -85,6 +93,7 @@ static void plan(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph, const st
     if (sdt__cudnn_plan(graph))
         return;
     sdt__cudnn_reason(graph, why, sizeof why);
+    cuda->lacking = graph->lacking;
     sdt__cudnn_clear(graph);
     cudaGetLastError(); /* of tries that failed: not the next launch's */
     snprintf(cuda->cudnn_why, sizeof cuda->cudnn_why,
@@ -110,11 +119,8 @@ struct sdt__cudnn_graph *sdt__cudnn_convolution_of(struct sdt_cuda *cuda, const 
         return NULL;
     const int64_t key[SDT__CUDNN_KEY] = {
         SDT__CUDNN_CONVOLUTION, c->in, c->out, c->kt, c->ks, clip.rows, clip.cols, residual};
-    bool fresh;
-    struct sdt__cudnn_graph *graph = sdt__cudnn_find(cuda->cudnn, key, &fresh);
-    if (graph && fresh)
-        plan(cuda, graph, c, &clip, residual);
-    return graph && graph->plan ? graph : NULL;
+    const struct planned_conv wanted = {c, &clip, residual};
+    return sdt__cudnn_planned(cuda, key, plan, &wanted);
 }
 
 enum sdt_status sdt__cudnn_convolve(struct sdt_cuda *cuda, const struct conv_call *call,
@@ -125,9 +131,10 @@ enum sdt_status sdt__cudnn_convolve(struct sdt_cuda *cuda, const struct conv_cal
     if (!aligned(call) ||
         (!sdt__cudnn_copies(c) && !x)) /* of nothing but zeros there is nothing to compute */
         return SDT_OK;
+    cuda->lacking = false;
     struct sdt__cudnn_graph *graph = sdt__cudnn_convolution_of(cuda, c, call->residual != NULL);
     if (!graph)
-        return SDT_OK;
+        return cuda->lacking ? sdt__cudnn_lacking(cuda) : SDT_OK;
     if (sdt__cudnn_copies(c)) {
         struct body_clip clip = body_clip_of(c, call->x);
         enum sdt_status status = copy_clip(cuda, &clip, call->scratch);

@@ -88,6 +88,7 @@ enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *cuda, enum sdt_dtype d
         }
         if (status != SDT_OK)
             return status;
+        cuda->way = done ? SDT_CUDA_CUBLASLT : SDT_CUDA_OWN;
         if (!done)
             return exactly(cuda, dtype, pixels, channels, q, k, v, o);
     }

@@ -1,16 +1,16 @@
 /* CUDA kernels: the operations of stardit/kernels.h on device memory, queued on a worker's stream.
  *
  * Names are those of the CPU kernels with `sdt_cuda_`; meaning and order of the arguments are the
- * same unless a comment says otherwise. Rules that hold for all of them
- *  - T is the element type `dtype` of the call, SDT_F32 or SDT_BF16. Pointers to T are `void *`;
- *    `float *` is float32 whatever the dtype. Sums are kept in float32. SDT_F32 never uses TF32.
- *  - They return as soon as the work is queued; nothing is allocated, freed or waited for.
- *  - SDT_OK, or SDT_ERROR_DEVICE with the message in sdt_cuda_error(cuda).
- *  - Bits depend on the arguments and the kind of GPU only, never on the device's number, on what
- *    else runs or on measured times.
- *  - `scratch` is device memory of at least as many bytes as the `..._scratch` function says.
- * Pointers come from StarPU and are aligned to 256 bytes at the start of a vector; a row within one
- * may not be: 16-byte accesses need rows whose length allows them, and a slower way for the others.
+ * same unless a comment says otherwise. Rules that hold for all of them - T is the element type
+ * `dtype` of the call, SDT_F32 or SDT_BF16. Pointers to T are `void *`; `float *` is float32
+ * whatever the dtype. Sums are kept in float32. SDT_F32 never uses TF32. - They return as soon as
+ * the work is queued; nothing is allocated, freed or waited for. - SDT_OK, or SDT_ERROR_DEVICE with
+ * the message in sdt_cuda_error(cuda). Without memory for a plan of cuDNN they fail: another
+ * kernel's bits would be others. - Bits depend on the arguments and the kind of GPU only, never on
+ * the device's number, on what else runs or on measured times. - `scratch` is device memory of at
+ * least as many bytes as the `..._scratch` function says. Pointers come from StarPU and are aligned
+ * to 256 bytes at the start of a vector; a row within one may not be: 16-byte accesses need rows
+ * whose length allows them, and a slower way for the others.
  *
  * Element-wise kernels, norms, rotation, gathers and the sampler have their bodies in
  * kernels/cuda/bodies.h and rows.h, which compile as plain C too: tests/kernels/cuda_bodies runs
@@ -44,9 +44,45 @@ const struct sdt_error *sdt_cuda_error(const struct sdt_cuda *cuda);
 /* "9.19.0", or NULL with the reason in *why: not built with it, or libcudnn.so.9 not found. With a
  * version, *why is the last shape that it had no plan for, which went to an own kernel, or NULL. */
 const char *sdt_cuda_cudnn(const struct sdt_cuda *cuda, const char **why);
+/* Which kernel the last call of an attention or a convolution queued. */
+enum sdt_cuda_way { SDT_CUDA_OWN, SDT_CUDA_CUDNN, SDT_CUDA_CUBLASLT };
+enum sdt_cuda_way sdt_cuda_last_way(const struct sdt_cuda *cuda);
 /* Which attention and convolution are used: own kernels instead of cuDNN's when true (for
  * comparisons, and to keep bits where libcudnn differs). */
 void sdt_cuda_prefer_own(struct sdt_cuda *cuda, bool own);
+
+/* ---- planner.cu: cuDNN's plans, made ahead --------------------------------------------------- */
+
+/* cuDNN makes a plan for each shape, which takes a second or more, when a task first meets it. A
+ * planner makes them ahead, in a thread of its own, and keeps them: for all contexts that share it,
+ * and on disk (kernels/cuda/plans.h) for later processes. The bits are the same either way. */
+struct sdt_planner;
+struct sdt_planner *sdt_planner_new(void); /* NULL: no memory */
+/* When no context shares it any more. Waits for the plan that is being made. NULL is fine. */
+void sdt_planner_free(struct sdt_planner *planner);
+void sdt_cuda_share(struct sdt_cuda *cuda, struct sdt_planner *planner);
+
+/* What a bf16 attention or convolution is planned by. */
+struct sdt_cuda_shape {
+    bool is_conv;
+    struct sdt_conv conv; /* of all of a frame's rows */
+    bool residual;
+    int heads, rows, e, tile; /* attention, as sdt_cuda_attention takes them */
+    int64_t keys;
+    bool log_sums;
+};
+/* Asks for a plan on that CUDA device. What cuDNN does not take, or already has, costs nothing. */
+void sdt_planner_ahead(struct sdt_planner *planner, int device, const struct sdt_cuda_shape *shape);
+
+/* What plans of this process came from. */
+struct sdt_cuda_plans {
+    int made, ahead; /* made here; of these, before a task asked for them */
+    int read;        /* from disk */
+    int none;        /* shapes that go to own kernels, as cuDNN has no plan */
+    double seconds;  /* that making took, in whatever thread */
+    char why[160];   /* the first of `none`, or "" */
+};
+struct sdt_cuda_plans sdt_planner_count(struct sdt_planner *planner);
 
 /* ---- elementwise.cu -------------------------------------------------------------------------- */
 
@@ -111,13 +147,14 @@ size_t sdt_cuda_linear_residual_scratch(enum sdt_dtype dtype, int rows, int n); 
 
 /* At most SDT_CUDA_PIECES pieces go to the device in one launch's arguments; more take several. */
 #define SDT_CUDA_PIECES 64
-enum sdt_status
-sdt_cuda_split_heads(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows, int valid_rows,
-                     int heads, int e, const void *x /* [rows, h*e] */,
-                     const float *weight /* [h*e] or NULL */, float eps,
-                     const struct sdt_rope *rope, const float *table /* or NULL */,
-                     int64_t first_token, int pieces, const int *head /* [pieces + 1], host */,
-                     void *const *y /* host [pieces] -> [heads of p, rows, e] */);
+enum sdt_status sdt_cuda_split_heads(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
+                                     int valid_rows, int heads, int e,
+                                     const void *x /* [rows, h*e] */,
+                                     const float *weight /* [h*e] or NULL */, float eps,
+                                     const struct sdt_rope *rope, const float *table /* or NULL */,
+                                     int64_t first_token, int pieces,
+                                     const int *head /* [pieces + 1], host */,
+                                     void *const *y /* host [pieces] -> [heads of p, rows, e] */);
 enum sdt_status sdt_cuda_merge_heads(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
                                      int heads, int e, int pieces,
                                      const int *head /* [pieces + 1], host */,
@@ -147,12 +184,12 @@ enum sdt_status sdt_cuda_attention_merge(struct sdt_cuda *cuda, enum sdt_dtype d
                                          void *o /* in place */, float *lse /* in place */);
 /* RMS of q over the whole row, then attention with the prompt's keys; own kernel, because of the
  * bias of the last key. */
-enum sdt_status
-sdt_cuda_cross_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows, int heads, int e,
-                         const void *q /* [rows, h*e] */, const float *q_weight /* [h*e] or NULL */,
-                         float eps, int keys, const void *k /* [keys, h*e] */,
-                         const void *v /* [keys, h*e] */, float last_key_bias,
-                         void *o /* [rows, h*e] */, void *scratch);
+enum sdt_status sdt_cuda_cross_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
+                                         int heads, int e, const void *q /* [rows, h*e] */,
+                                         const float *q_weight /* [h*e] or NULL */, float eps,
+                                         int keys, const void *k /* [keys, h*e] */,
+                                         const void *v /* [keys, h*e] */, float last_key_bias,
+                                         void *o /* [rows, h*e] */, void *scratch);
 size_t sdt_cuda_cross_attention_scratch(enum sdt_dtype dtype, int rows, int heads, int e);
 /* T5 self attention of all heads. */
 enum sdt_status sdt_cuda_text_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int tokens,

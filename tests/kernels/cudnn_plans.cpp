@@ -1,7 +1,8 @@
 /* That cuDNN has plans for the graphs of attention and convolution, at the sizes of Wan 2.1, on
  * GPUs of compute capability 8.0, 8.6, 8.9 and 9.0 that need not be here: since 9.8 it plans, and
  * compiles, for a GPU by its description. What the plans compute is for tests/kernels/cuda, on a
- * GPU. */
+ * GPU. And that a planner's plans, made in its thread or in an earlier process, spare others making
+ * them. */
 #include "config.h"
 
 #include <dlfcn.h>
@@ -15,7 +16,11 @@ enum { SKIPPED = 77 };
 
 #include "kernels/cuda/attend.h"
 #include "kernels/cuda/convolve.h"
-#include "kernels/cuda/cudnn.h"
+#include "kernels/cuda/planner.h"
+
+extern "C" {
+#include "base/folder.h"
+}
 
 /* As the driver gives them, from NVIDIA's tables of compute capabilities and data sheets. */
 struct gpu {
@@ -86,6 +91,94 @@ static void check_conv(struct sdt_cuda *cuda, const struct gpu *gpu, struct sdt_
     check(cuda, gpu, sdt__cudnn_convolution_of(cuda, &conv, residual), wanted, what);
 }
 
+/* ---- plans made ahead ------------------------------------------------------------------------ */
+
+static struct sdt__cudnn *open_absent(int, char *why, size_t size) {
+    char text[1024];
+    describe(&gpus[3], text, sizeof text);
+    return sdt__cudnn_absent(text, why, size);
+}
+
+static void expect(bool fine, const char *what) {
+    checks++;
+    failures += !fine;
+    printf("%s %s\n", fine ? "ok  " : "FAIL", what);
+}
+
+static const struct sdt_conv demo_conv = {64, 32, 3, 3, 30, 20, 0};
+
+/* As a task does, with a cuDNN of its own; the plan's workspace, or -1. */
+static long as_a_task(struct sdt_planner *planner) {
+    struct sdt_cuda cuda = {};
+    char why[256];
+    cuda.cudnn = open_absent(0, why, sizeof why);
+    if (!cuda.cudnn)
+        return -1;
+    sdt_cuda_share(&cuda, planner);
+    struct sdt__cudnn_graph *graph = sdt__cudnn_convolution_of(&cuda, &demo_conv, true);
+    long workspace = graph ? (long)graph->workspace : -1;
+    sdt__cudnn_free(cuda.cudnn);
+    return workspace;
+}
+
+static void check_ahead(const char *folder) {
+    struct sdt_cuda_shape conv = {}, attention = {};
+    conv.is_conv = conv.residual = true;
+    conv.conv = demo_conv;
+    attention.heads = 2;
+    attention.rows = attention.tile = 256;
+    attention.e = 64;
+    attention.keys = 700;
+
+    struct sdt_planner *planner = sdt__planner_new(folder, open_absent);
+    sdt_planner_ahead(planner, 0, &conv);
+    sdt_planner_ahead(planner, 0, &attention);
+    sdt_planner_ahead(planner, 0, &conv); /* once is enough */
+    sdt__planner_wait(planner);
+    struct sdt_cuda_plans first = sdt_planner_count(planner);
+    printf("made %d plans, %d of them ahead, in %.2f s\n", first.made, first.ahead, first.seconds);
+    expect(first.made == 2 && first.ahead == 2 && first.read == 0, "two plans are made ahead");
+    long workspace = as_a_task(planner);
+    expect(workspace >= 0 && sdt_planner_count(planner).made == 2, "a task takes one of them");
+    sdt_planner_free(planner);
+
+    planner = sdt__planner_new(folder, open_absent); /* as in a later process */
+    expect(as_a_task(planner) == workspace, "the plan on disk is the same");
+    struct sdt_cuda_plans later = sdt_planner_count(planner);
+    printf("made %d plans, read %d\n", later.made, later.read);
+    expect(later.made == 0 && later.read == 1, "a later process makes none");
+
+    /* A text that is whole, but none of this cuDNN. */
+    const int64_t key[SDT__CUDNN_KEY] = {
+        SDT__CUDNN_CONVOLUTION, demo_conv.in, demo_conv.out, 3, 3, 30, 20, true};
+    struct sdt__cudnn *cudnn = open_absent(0, NULL, 0);
+    sdt__plans_put(sdt__planner_plans(planner), cudnn->of, key, false, "{\"no\": 1}", 9, false, 0.);
+    sdt__cudnn_free(cudnn);
+    sdt_planner_free(planner);
+    planner = sdt__planner_new(folder, open_absent);
+    expect(as_a_task(planner) == workspace, "a text that is no plan is planned anew");
+    expect(sdt_planner_count(planner).made == 1, "and that plan is kept");
+    sdt_planner_free(planner);
+    planner = sdt__planner_new(folder, open_absent);
+    expect(as_a_task(planner) == workspace && sdt_planner_count(planner).made == 0,
+           "for the process after it");
+    /* Asked for, and ended at once. */
+    sdt_planner_ahead(planner, 0, &attention);
+    sdt_planner_free(planner);
+}
+
+static void check_planner(void) {
+    struct sdt_error err;
+    char *root, folder[600];
+    if (sdt__folder_make(&root, &err) != SDT_OK) {
+        expect(false, err.message);
+        return;
+    }
+    snprintf(folder, sizeof folder, "%s/stardit/cudnn", root);
+    check_ahead(folder);
+    sdt__folder_remove(root);
+}
+
 int main(void) {
     if (!dlopen(ABSENT_DRIVER, RTLD_NOW | RTLD_GLOBAL)) {
         printf("%s\n", dlerror());
@@ -114,6 +207,7 @@ int main(void) {
         check_conv(&cuda, &gpu, {96, 3, 3, 3, 480, 832, 0}, false, false);
         sdt__cudnn_free(cuda.cudnn);
     }
+    check_planner();
     printf("cuDNN's plans: %d checks, %d failed\n", checks, failures);
     return failures > 0;
 }
