@@ -54,9 +54,8 @@ static void run_all(struct race *race, bool cudnn) {
     }
     if (race_asked(race, "text_attention"))
         race_text_attention(race, 512, 64, 64);
-    for (int own = !cudnn; own < 2; own++)
-        if (race_asked(race, "frame_attention"))
-            race_frame_attention(race, 60 * 104, 384, own);
+    if (race_asked(race, "frame_attention"))
+        race_frame_attention(race, 60 * 104, 384);
     for (int own = !cudnn; own < 2; own++)
         for (size_t i = 0; i < sizeof convs / sizeof *convs; i++)
             if (race_asked(race, "conv_frame"))

@@ -6,8 +6,6 @@
 #include "bench/cuda_race.h"
 #include "kernels/reference.h"
 
-static const char *way(bool own) { return own ? ", own" : ", cuDNN"; }
-
 void race_attention(struct race *race, int heads, int tokens, int e, bool own) {
     size_t n = (size_t)heads * (size_t)tokens * (size_t)e, of_head = (size_t)tokens * (size_t)e;
     const float spread = 2.f, scale = 1.f / sqrtf((float)e);
@@ -39,7 +37,7 @@ void race_attention(struct race *race, int heads, int tokens, int e, bool own) {
             race_fetch(race, SDT_BF16, o, at, (size_t)e, got + r * e);
         }
         sdt_cuda_prefer_own(race->cuda, false);
-        snprintf(size, sizeof size, "%d tokens, %d heads x %d%s", tokens, heads, e, way(own));
+        snprintf(size, sizeof size, "%d tokens, %d heads x %d%s", tokens, heads, e, race_way(race));
         race_end(race, "attention", size, race_error((size_t)(RACE_EDGE * e), got, want), 1e-2);
     }
     race_clear(race);
@@ -111,7 +109,7 @@ void race_text_attention(struct race *race, int tokens, int heads, int e) {
     race_clear(race);
 }
 
-void race_frame_attention(struct race *race, int pixels, int channels, bool own) {
+void race_frame_attention(struct race *race, int pixels, int channels) {
     size_t n = (size_t)pixels * (size_t)channels, c = (size_t)channels;
     void *qkv = race_numbers(race, SDT_BF16, 3 * n, 1, 1.f), *o = race_room(race, n * 2);
     void *scratch = race_room(race, sdt_cuda_frame_attention_scratch(SDT_BF16, pixels, channels));
@@ -120,7 +118,6 @@ void race_frame_attention(struct race *race, int pixels, int channels, bool own)
     float *got = race_host_room(race, c), *want = race_host_room(race, c);
     char size[64];
     if (!race->why[0]) {
-        sdt_cuda_prefer_own(race->cuda, own);
         race_begin(race, RACE_BIG_GEMM, 4. * (double)n * pixels);
         while (race_on(race))
             race_check(
@@ -135,8 +132,7 @@ void race_frame_attention(struct race *race, int pixels, int channels, bool own)
         sdt_attention_reference(1, 1, channels, row, pixels, pixels, hk, hv,
                                 1.f / sqrtf((float)channels), want, NULL);
         race_fetch(race, SDT_BF16, o, n - c, c, got);
-        sdt_cuda_prefer_own(race->cuda, false);
-        snprintf(size, sizeof size, "%d pixels, %d channels%s", pixels, channels, way(own));
+        snprintf(size, sizeof size, "%d pixels, %d channels%s", pixels, channels, race_way(race));
         race_end(race, "frame_attention", size, race_error(c, got, want), 1e-2);
     }
     race_clear(race);

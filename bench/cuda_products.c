@@ -7,8 +7,6 @@
 
 /* ---- linear layers --------------------------------------------------------------------------- */
 
-static const char *way(bool own) { return own ? ", own" : ", cuDNN"; }
-
 enum { COLUMNS = 64 }; /* of the output that are checked */
 
 void race_linear(struct race *race, int rows, int n, int k, enum sdt_epilogue epilogue,
@@ -134,7 +132,7 @@ void race_conv(struct race *race, struct sdt_conv conv, bool own) {
         }
         sdt_cuda_prefer_own(race->cuda, false);
         snprintf(size, sizeof size, "%d -> %d, (%d,%d,%d), %d x %d%s%s", conv.in, conv.out, conv.kt,
-                 conv.ks, conv.ks, rows, cols, conv.upsample ? " enlarged" : "", way(own));
+                 conv.ks, conv.ks, rows, cols, conv.upsample ? " enlarged" : "", race_way(race));
         race_end(race, "conv_frame", size, race_error(RACE_EDGE * line, got, want), 6e-3);
     }
     race_clear(race);
@@ -174,7 +172,8 @@ void race_time_upsample(struct race *race, int height, int width, int channels, 
         for (int i = 0; i < 2; i++)
             race_fetch(race, SDT_BF16, y[i], frame - c, c, got + (size_t)i * c);
         sdt_cuda_prefer_own(race->cuda, false);
-        snprintf(size, sizeof size, "%d channels, %d x %d%s", channels, height, width, way(own));
+        snprintf(size, sizeof size, "%d channels, %d x %d%s", channels, height, width,
+                 race_way(race));
         race_end(race, "time_upsample", size, race_error(2 * c, got, want), 6e-3);
     }
     race_clear(race);

@@ -222,6 +222,16 @@ double race_error(size_t n, const float *got, const float *want) {
     return sqrt(error / norm);
 }
 
+const char *race_way(struct race *race) {
+    const char *why = NULL;
+    enum sdt_cuda_way way = sdt_cuda_last_way(race->cuda);
+    if (way == SDT_CUDA_OWN && sdt_cuda_cudnn(race->cuda, &why) && why && strcmp(why, race->told)) {
+        snprintf(race->told, sizeof race->told, "%s", why);
+        printf("cuDNN: %s\n", why);
+    }
+    return way == SDT_CUDA_CUDNN ? ", cuDNN" : way == SDT_CUDA_CUBLASLT ? ", cuBLASLt" : ", own";
+}
+
 void race_end(struct race *race, const char *name, const char *size, double error, double limit) {
     static const char *const against[] = {"copy", "same GEMM", "large GEMM"};
     if (race->why[0])

@@ -27,6 +27,7 @@ struct race {
     bool failed;   /* a kernel's error was above its limit */
     char why[700]; /* what ended the run; empty: nothing */
     struct sdt_cuda *cuda;
+    char told[256]; /* the last reason of cuDNN's that was printed */
     cudaStream_t stream;
     cudaEvent_t start, end;
     cublasHandle_t blas;
@@ -75,6 +76,9 @@ bool race_on(struct race *race);
 void race_end(struct race *race, const char *name, const char *size, double error, double limit);
 /* Relative L2 of got against want, [n] both. */
 double race_error(size_t n, const float *got, const float *want);
+/* ", cuDNN", ", own", ", cuBLASLt": the kernel that the last call of an attention or a convolution
+ * was, which may be another than the one asked for; then a line says why, once for each reason. */
+const char *race_way(struct race *race);
 /* What the yardsticks alone reach, for those who read the shares. */
 void race_print_yardsticks(struct race *race);
 
@@ -84,7 +88,7 @@ void race_print_yardsticks(struct race *race);
 void race_attention(struct race *race, int heads, int tokens, int e, bool own);
 void race_cross_attention(struct race *race, int rows, int heads, int e, int keys);
 void race_text_attention(struct race *race, int tokens, int heads, int e);
-void race_frame_attention(struct race *race, int pixels, int channels, bool own);
+void race_frame_attention(struct race *race, int pixels, int channels);
 
 /* y = x w^T + bias; residual: y += gate (x w^T + bias) */
 void race_linear(struct race *race, int rows, int n, int k, enum sdt_epilogue epilogue,
