@@ -105,7 +105,7 @@ static struct app_option options[] = {
     APP_INT_OPTION("streams", "N", AT(streams), 1, 2,
                    "2: both forwards side by side, 1: one after the other (default 2)"),
     APP_INT_OPTION("tile-rows", "N", AT(tile_rows), 1, 1 << 24,
-                   "tokens of a tile (default: a device's share)"),
+                   "tokens of a tile (default: a device's share, in equal parts of 8192 at most)"),
     APP_STRING_OPTION("scheduler", "NAME", AT(scheduler),
                       "scheduling policy (default STARPU_SCHED, else pipedit)"),
     APP_HEADING("The machine: a platform, and what differs from it"),
@@ -302,10 +302,9 @@ static void two_steps(struct sdt_flow *flow, const struct settings *s, struct sd
         if (sdt__flow_wait(flow, NULL) != SDT_OK)
             return;
         count(run->machine, each, measured);
-        if (i == 0) {
-            measured->tasks = sdt__recorder_tasks(run->machine->recorder);
+        measured->tasks = sdt__recorder_tasks(run->machine->recorder);
+        if (i == 0)
             measured->ms = 1e3 * sdt__now();
-        }
     }
     measured->formula = s->forwards * sdt_run_exchanged(run->dit, s->strategy, &run->layout);
     measured->tile_rows = run->layout.rows;
@@ -362,16 +361,6 @@ static enum sdt_status simulate(const struct settings *s, struct sdt_machine *ma
     if (!inputs_init(&inputs, &flow, s, pipeline->dit, g)) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the latent");
         goto out;
-    }
-    if (!parallel.tile_rows) { /* a device's share */
-        struct sdt_layout layout = {0};
-        int64_t tokens = sdt_tokens(pipeline->dit, g);
-        status = sdt_run_layout(pipeline->dit, &parallel, g, 0, &layout, err);
-        int sharing = layout.devices > 0 ? layout.devices : 1;
-        parallel.tile_rows = (int)((tokens + sharing - 1) / sharing);
-        sdt_layout_clear(&layout);
-        if (status != SDT_OK)
-            goto out;
     }
     status = check_memory(s, pipeline->dit, &parallel, g, err);
     if (status != SDT_OK)
@@ -434,6 +423,8 @@ static void print(const struct settings *s, const struct measured *few,
            (ms - busy) * 1e-3);
     printf("  received    %.6g GB a step by the busiest device, moved/formula %.6f\n",
            received * 1e-9, many->formula > 0.0 ? many->moved / many->formula : 1.0);
+    printf("  tasks       %.0f a step on all devices, which one thread inserts\n",
+           extend(s, (double)few->tasks, (double)many->tasks));
 }
 
 /* Before libstarpu's main: see runtime/simulation.h. */

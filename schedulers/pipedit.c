@@ -24,11 +24,11 @@
  *            sched` shows stock policies with more workers than cores). A GPU worker's thread also
  *            drives its transfers, so it only yields.
  *
- * A GPU worker takes its next task while one is running, to launch it without a gap. Never an
- * exchange: it may wait for its transfer long after the running task has ended, and whatever became
- * ready meanwhile waits behind it (0.44 ms a layer where tests/simulation measures it). Exchanges
- * go to a worker that has nothing else. A round (--transport nccl) only starts its transfers, and
- * other devices wait for it: it is taken at any time.
+ * A GPU worker takes its next task while one is running, to launch it without a gap. But no
+ * exchange whose inputs are not there: it may wait for its transfer long after the running task has
+ * ended, and whatever became ready meanwhile waits behind it (0.44 ms a layer where
+ * tests/simulation measures it). These go to a worker that has nothing else. A round (--transport
+ * nccl) only starts its transfers, and other devices wait for it: it is taken at any time.
  *
  * No stealing between devices afterwards: the prefetch has already moved the data. Inside a device
  * stealing is free, and there is one deque.
@@ -236,6 +236,25 @@ static bool is_role(const struct starpu_task *task, enum sdt_role role) {
     return tag && tag->role == role;
 }
 
+/* Is what the task reads valid in this memory? */
+static bool inputs_are_there(struct starpu_task *task, int node) {
+    for (unsigned b = 0; b < STARPU_TASK_GET_NBUFFERS(task); b++) {
+        int allocated, valid = 1, requested;
+        if (STARPU_TASK_GET_MODE(task, b) & STARPU_R)
+            starpu_data_query_status(STARPU_TASK_GET_HANDLE(task, b), node, &allocated, &valid,
+                                     &requested);
+        if (!valid)
+            return false;
+    }
+    return true;
+}
+
+/* A task that the worker would take, and then wait for, while it runs another. */
+static bool would_wait(const struct pipedit *policy, int worker, struct starpu_task *task) {
+    return policy->under_way[worker] && is_role(task, SDT_ROLE_EXCHANGE) &&
+           !inputs_are_there(task, (int)starpu_worker_get_memory_node((unsigned)worker));
+}
+
 static struct starpu_task *pop_task(unsigned context) {
     struct pipedit *policy = starpu_sched_ctx_get_policy_data(context);
     int worker = (int)starpu_worker_get_id_check(), slot = policy->slot_of[worker];
@@ -258,7 +277,7 @@ static struct starpu_task *pop_task(unsigned context) {
         unsigned impl;
         for (task = starpu_task_list_begin(queue); task != starpu_task_list_end(queue);
              task = starpu_task_list_next(task))
-            if (!(policy->under_way[worker] && is_role(task, SDT_ROLE_EXCHANGE)) &&
+            if (!would_wait(policy, worker, task) &&
                 starpu_worker_can_execute_task_first_impl(worker, task, &impl))
                 break;
         if (task != starpu_task_list_end(queue)) {

@@ -17,10 +17,13 @@ int sdt_tile_rows(int64_t tokens, int workers) {
     return (int)rows;
 }
 
-int sdt_cuda_tile_rows(int64_t tokens, int devices) {
-    int64_t parts = 4 * (int64_t)devices, part = (tokens + parts - 1) / parts;
-    int64_t rows = (part + 127) / 128 * 128;
-    return rows < 256 ? 256 : rows > 8192 ? 8192 : (int)rows;
+int sdt_cuda_tile_rows(int64_t tokens, int devices, bool alike) {
+    enum { LEAST = 256, MOST = 8192, UNIT = 128, PARTS = 8 };
+    int64_t share = (tokens + devices - 1) / devices;
+    int64_t parts = (int64_t)devices * (alike ? (share + MOST - 1) / MOST : PARTS);
+    int64_t part = parts > 0 ? (tokens + parts - 1) / parts : 0;
+    int64_t rows = (part + UNIT - 1) / UNIT * UNIT;
+    return rows < LEAST ? LEAST : rows > MOST ? MOST : (int)rows;
 }
 
 void sdt_split(int total, int parts, const double *speed, int *bounds) {

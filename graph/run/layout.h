@@ -50,9 +50,10 @@ struct sdt_layout_options {
  * result's bits do not depend on it (but with the strategies that merge partial results: their
  * blocks end where tiles do). */
 int sdt_tile_rows(int64_t tokens, int workers);
-/* The same on GPUs, which need more rows at a time: about a quarter of a device's share, a multiple
- * of 128, 256 to 8192. */
-int sdt_cuda_tile_rows(int64_t tokens, int devices);
+/* The same on GPUs, which need more rows at a time, and few tasks: a device's share, in equal parts
+ * of 8192 at most; of GPUs with unequal speeds an eighth of a share, so that tiles can follow them.
+ * A multiple of 128, at least 256. */
+int sdt_cuda_tile_rows(int64_t tokens, int devices, bool alike);
 
 /* bounds[d]..bounds[d+1]-1 of `total` things for part d, in proportion to speed (NULL: equal
  * parts). */

@@ -51,9 +51,11 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
     double speed[2 * SDT_MAX_DEVICES];
     int places = parallel->devices + parallel->helpers;
     bool known = true; /* places without a machine may have none */
+    bool alike = true;
     for (int i = 0; i < places; i++) {
         speed[i] = parallel->place[i].speed;
         known = known && speed[i] > 0.0;
+        alike = alike && (i >= parallel->devices || speed[i] == speed[0]);
     }
     struct sdt_layout_options options = {.place = parallel->place,
                                          .speed = known ? speed : NULL,
@@ -69,7 +71,7 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
     if (parallel->strategy->split)
         parallel->strategy->split(parallel, &options);
     if (!options.tile_rows && parallel->place[0].kind == SDT_DEVICE_CUDA)
-        options.tile_rows = sdt_cuda_tile_rows(tokens, options.devices);
+        options.tile_rows = sdt_cuda_tile_rows(tokens, options.devices, alike);
     return sdt_layout_init(layout, &options, err);
 }
 

@@ -96,14 +96,25 @@ static void check_parameters(struct sdt_machine *machine, const struct sdt_weigh
 static void check_tile_rows(void) {
     static const struct {
         int64_t tokens;
-        int devices, rows;
-    } want[] = {{1, 1, 256},      {1024, 1, 256},   {1025, 1, 384},
-                {11264, 1, 2816}, {11264, 8, 384},  {32760, 1, 8192},
-                {32760, 8, 1024}, {75600, 7, 2816}, {1000000, 1, 8192}};
+        int devices;
+        bool alike;
+        int rows;
+    } want[] = {{1, 1, true, 256},       {1024, 1, true, 1024},  {1025, 1, true, 1152},
+                {11264, 1, true, 5632},  {11264, 8, true, 1408}, {32760, 1, true, 8192},
+                {32760, 8, true, 4096},  {32760, 2, true, 8192}, {75600, 1, true, 7680},
+                {75600, 7, true, 5504},  {75600, 2, true, 7680}, {1000000, 1, true, 8192},
+                {32760, 2, false, 2048}, {1000, 8, false, 256},  {75600, 1, false, 8192}};
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
-        int rows = sdt_cuda_tile_rows(want[i].tokens, want[i].devices);
+        int rows = sdt_cuda_tile_rows(want[i].tokens, want[i].devices, want[i].alike);
         CHECK(rows == want[i].rows, "%lld tokens on %d GPUs: tiles of %d, not %d",
               (long long)want[i].tokens, want[i].devices, rows, want[i].rows);
+    }
+    /* Rows that no token has cost as much as others. */
+    for (int64_t tokens = 8192; tokens < 200000; tokens += 777) {
+        int64_t rows = sdt_cuda_tile_rows(tokens, 1, true);
+        int64_t all = (tokens + rows - 1) / rows * rows;
+        CHECK(all < 1.05 * (double)tokens, "%lld tokens in tiles of %lld: %lld rows",
+              (long long)tokens, (long long)rows, (long long)all);
     }
 }
 
@@ -133,7 +144,7 @@ static void check_predictions(void) {
                       2.0 * sdt_strategies[s]->buffer_bytes(&narrow, 0),
                   "%s: bytes of buffers are not half", name);
             CHECK(wide.rows == 128 && narrow.rows == 128 &&
-                      gpus.rows == sdt_cuda_tile_rows(5000, wide.devices),
+                      gpus.rows == sdt_cuda_tile_rows(5000, wide.devices, true),
                   "%s: tiles of %d, %d and %d rows", name, wide.rows, narrow.rows, gpus.rows);
         }
         sdt_layout_clear(&wide);
