@@ -430,15 +430,13 @@ static void bench_text(struct bench *bench, int tokens, int heads, int e) {
     float *q = numbers(bench, n, 0.5f), *k = numbers(bench, n, 0.5f), *v = numbers(bench, n, 1.f);
     float *table = numbers(bench, (size_t)32 * heads, 2.f), *o = numbers(bench, n, 0.f);
     float *want = numbers(bench, n, 0.f);
-    float *scratch = numbers(bench, sdt_text_attention_scratch(tokens, tokens, e), 0.f);
+    float *scratch = numbers(bench, sdt_text_attention_scratch(tokens, e), 0.f);
     char size[64];
     if (bench->no_memory)
         return;
-    const float *keys = k, *values = v;
     begin(bench, 0);
     while (race(bench))
-        sdt_text_attention(tokens, heads, e, 0, tokens, q, tokens, &keys, &values, table, o,
-                           scratch);
+        sdt_text_attention(tokens, heads, e, q, k, v, 0, heads, table, o, scratch);
     sdt_text_attention_reference(tokens, width, 0, heads, e, q, k, v, table, heads, want);
     snprintf(size, sizeof size, "%d tokens, %d heads x %d", tokens, heads, e);
     end(bench, "text_attention", size, 4. * tokens * tokens * width, error_of(n, o, want), 5e-6);

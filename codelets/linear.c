@@ -119,3 +119,50 @@ void sdt_insert_linear_residual(struct sdt_flow *flow, const char *name, int row
     double bytes = sdt__element(x) * ((double)rows * k + (double)n * k + 2.0 * rows * n);
     sdt__task_submit(&task, &sdt__linear_residual_codelet, name, flops, bytes, &a, sizeof a);
 }
+
+/* ---- sdt_insert_linear_part ----------------------------------------------------------------- */
+
+struct linear_part {
+    int rows, n, first, add;
+    struct sdt_parts parts;
+    int x[SDT_MOST_PARTS], w, y, scratch;
+};
+
+static void linear_part_cpu(void *buffers[], void *cl_arg) {
+    const struct linear_part *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    const float *x[SDT_MOST_PARTS];
+    int k = a->parts.bound[a->parts.count];
+    struct sdt_weight w = sdt__weight(buffers, a->w);
+    for (int p = 0; p < a->parts.count; p++)
+        x[p] = sdt__floats(buffers, a->x[p]);
+    w.data = (const char *)w.data + (size_t)a->first * (size_t)k * sdt_dtype_size(w.dtype);
+    sdt_linear_parts(a->rows, a->n, k, a->parts.bound, x, w, a->add, sdt__floats(buffers, a->y),
+                     sdt__floats(buffers, a->scratch));
+}
+
+struct starpu_codelet sdt__linear_part_codelet = {
+    .name = "linear_part",
+    SDT_ON_CPU(linear_part_cpu),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_linear_part(struct sdt_flow *flow, const char *name, int rows,
+                            const struct sdt_parts *parts, const sdt_handle *x, sdt_handle w,
+                            int first, int n, bool add, sdt_handle y) {
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct linear_part a = {rows, n, first, add, .parts = *parts, .scratch = -1};
+    for (int p = 0; p < parts->count; p++)
+        a.x[p] = sdt__task_read(&task, x[p]);
+    a.w = sdt__task_read(&task, w);
+    a.y = add ? sdt__task_update(&task, y) : sdt__task_write(&task, y);
+    if (add)
+        a.scratch = sdt__task_scratch(&task, sizeof(float) * sdt_linear_residual_scratch(rows));
+    double k = parts->bound[parts->count];
+    sdt__task_submit(&task, &sdt__linear_part_codelet, name, 2.0 * rows * n * k,
+                     sizeof(float) * (rows * k + n * k + (add ? 2.0 : 1.0) * rows * n), &a,
+                     sizeof a);
+}

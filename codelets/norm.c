@@ -2,6 +2,8 @@
 #include "codelets/codelets.h"
 #include "runtime/cuda.h"
 
+#include <string.h>
+
 /* ---- sdt_insert_layer_norm ------------------------------------------------------------------ */
 
 struct layer_norm {
@@ -121,4 +123,52 @@ void sdt_insert_rms_norm(struct sdt_flow *flow, const char *name, int rows, int 
     double count = (double)rows * d;
     sdt__task_submit(&task, &sdt__rms_norm_codelet, name, 4.0 * count,
                      (sdt__element(x) + sdt__element(y)) * count, &a, sizeof a);
+}
+
+/* ---- sdt_insert_rms_norm_parts -------------------------------------------------------------- */
+
+struct rms_norm_parts {
+    int rows;
+    float eps;
+    struct sdt_parts parts;
+    int x[SDT_MOST_PARTS], weight, y;
+};
+
+static void rms_norm_parts_cpu(void *buffers[], void *cl_arg) {
+    const struct rms_norm_parts *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    int d = a->parts.bound[a->parts.count];
+    const float *weight = sdt__floats(buffers, a->weight);
+    float *y = sdt__floats(buffers, a->y); /* [rows, d] */
+    for (int row = 0; row < a->rows; row++, y += d) {
+        for (int p = 0; p < a->parts.count; p++) {
+            size_t columns = (size_t)(a->parts.bound[p + 1] - a->parts.bound[p]);
+            const float *x = sdt__floats(buffers, a->x[p]); /* [rows, columns] */
+            memcpy(y + a->parts.bound[p], x + (size_t)row * columns, columns * sizeof *y);
+        }
+        sdt_rms_norm(1, d, y, a->eps, weight, y);
+    }
+}
+
+struct starpu_codelet sdt__rms_norm_parts_codelet = {
+    .name = "rms_norm_parts",
+    SDT_ON_CPU(rms_norm_parts_cpu),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_rms_norm_parts(struct sdt_flow *flow, const char *name, int rows,
+                               const struct sdt_parts *parts, float eps, const sdt_handle *x,
+                               sdt_handle weight, sdt_handle y) {
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct rms_norm_parts a = {rows, eps, .parts = *parts};
+    for (int p = 0; p < parts->count; p++)
+        a.x[p] = sdt__task_read(&task, x[p]);
+    a.weight = sdt__task_read(&task, weight);
+    a.y = sdt__task_write(&task, y);
+    double count = (double)rows * parts->bound[parts->count];
+    sdt__task_submit(&task, &sdt__rms_norm_parts_codelet, name, 4.0 * count,
+                     2.0 * sizeof(float) * count, &a, sizeof a);
 }

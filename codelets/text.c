@@ -12,7 +12,7 @@ struct embed {
     enum sdt_dtype dtype;
     const void
         *table; /* the checkpoint's mapping: the table itself (4 GB for UMT5-XXL) never moves */
-    int d, tokens, y;
+    int d, first, columns, tokens, y;
     int32_t ids[];
 };
 
@@ -21,12 +21,13 @@ static void embed_cpu(void *buffers[], void *cl_arg) {
     if (!a)
         return;
     enum sdt_dtype dtype = sdt__dtype(buffers, a->y);
-    char *y = sdt__pointer(buffers, a->y); /* [tokens, d] */
-    size_t from = sdt_dtype_size(a->dtype) * (size_t)a->d;
-    size_t to = sdt_dtype_size(dtype) * (size_t)a->d;
-    for (int t = 0; t < a->tokens; t++)
-        sdt_convert_to(a->dtype, (size_t)a->d, (const char *)a->table + (size_t)a->ids[t] * from,
-                       dtype, y + (size_t)t * to);
+    char *y = sdt__pointer(buffers, a->y); /* [tokens, columns] */
+    size_t element = sdt_dtype_size(a->dtype), columns = (size_t)a->columns;
+    for (int t = 0; t < a->tokens; t++) {
+        size_t from = (size_t)a->ids[t] * (size_t)a->d + (size_t)a->first;
+        sdt_convert_to(a->dtype, columns, (const char *)a->table + from * element, dtype,
+                       y + (size_t)t * columns * sdt_dtype_size(dtype));
+    }
 }
 
 struct starpu_codelet sdt__embed_codelet = {
@@ -37,7 +38,8 @@ struct starpu_codelet sdt__embed_codelet = {
 };
 
 void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
-                      const void *table, int d, int tokens, const int32_t *ids, sdt_handle y) {
+                      const void *table, int d, int first, int columns, int tokens,
+                      const int32_t *ids, sdt_handle y) {
     union {
         struct embed a;
         char room[sizeof(struct embed) + MAX_TOKENS * sizeof(int32_t)];
@@ -54,32 +56,31 @@ void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dt
     a->dtype = dtype;
     a->table = table;
     a->d = d;
+    a->first = first;
+    a->columns = columns;
     a->tokens = tokens;
     a->y = sdt__task_write(&task, y);
     memcpy(a->ids, ids, (size_t)tokens * sizeof *ids);
-    sdt__task_submit(&task, &sdt__embed_codelet, name, 0.0, (4.0 + sdt__element(y)) * tokens * d, a,
+    sdt__task_submit(&task, &sdt__embed_codelet, name, 0.0,
+                     (4.0 + sdt__element(y)) * tokens * columns, a,
                      sizeof *a + (size_t)tokens * sizeof *ids);
 }
 
 /* ---- sdt_insert_text_attention -------------------------------------------------------------- */
 
 struct text_attention {
-    int tokens, heads, e, first, rows, tile_rows;
-    int q, k[SDT_MOST_TEXT_TILES], v[SDT_MOST_TEXT_TILES], bias, o, scratch;
+    int tokens, heads, e, first_head, table_heads;
+    int q, k, v, bias, o, scratch;
 };
 
 static void text_attention_cpu(void *buffers[], void *cl_arg) {
     const struct text_attention *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    const float *k[SDT_MOST_TEXT_TILES], *v[SDT_MOST_TEXT_TILES];
-    for (int t = 0; t < SDT_MOST_TEXT_TILES; t++) {
-        k[t] = sdt__floats(buffers, a->k[t]);
-        v[t] = sdt__floats(buffers, a->v[t]);
-    }
-    sdt_text_attention(a->tokens, a->heads, a->e, a->first, a->rows, sdt__floats(buffers, a->q),
-                       a->tile_rows, k, v, sdt__floats(buffers, a->bias),
-                       sdt__floats(buffers, a->o), sdt__floats(buffers, a->scratch));
+    sdt_text_attention(a->tokens, a->heads, a->e, sdt__floats(buffers, a->q),
+                       sdt__floats(buffers, a->k), sdt__floats(buffers, a->v), a->first_head,
+                       a->table_heads, sdt__floats(buffers, a->bias), sdt__floats(buffers, a->o),
+                       sdt__floats(buffers, a->scratch));
 }
 
 #ifdef HAVE_CUDA
@@ -89,8 +90,8 @@ static void text_attention_cuda(void *buffers[], void *cl_arg) {
         return;
     sdt__cuda_done(cl_arg, sdt_cuda_text_attention(
                                sdt__cuda(), sdt__dtype(buffers, a->q), a->tokens, a->heads, a->e,
-                               sdt__pointer(buffers, a->q), sdt__pointer(buffers, a->k[0]),
-                               sdt__pointer(buffers, a->v[0]), sdt__floats(buffers, a->bias),
+                               sdt__pointer(buffers, a->q), sdt__pointer(buffers, a->k),
+                               sdt__pointer(buffers, a->v), sdt__floats(buffers, a->bias),
                                sdt__pointer(buffers, a->o)));
 }
 #endif
@@ -103,73 +104,31 @@ struct starpu_codelet sdt__text_attention_codelet = {
 };
 
 void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int tokens, int heads,
-                               int e, int first, int rows, sdt_handle q, int tile_rows,
-                               const sdt_handle *k, const sdt_handle *v, sdt_handle bias,
-                               sdt_handle o) {
-    int tiles = (tokens + tile_rows - 1) / tile_rows;
+                               int e, sdt_handle q, sdt_handle k, sdt_handle v, int first_head,
+                               int table_heads, sdt_handle bias, sdt_handle o) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    if (tiles > SDT_MOST_TEXT_TILES || (flow->place->kind == SDT_DEVICE_CUDA && tiles > 1)) {
+    if (flow->place->kind == SDT_DEVICE_CUDA && heads != table_heads) {
         if (flow->error.status == SDT_OK)
-            sdt_fail(&flow->error, SDT_ERROR_LIMIT,
-                     "%s: %d tiles of text; at most %d work, and on GPUs one", name, tiles,
-                     SDT_MOST_TEXT_TILES);
+            sdt_fail(&flow->error, SDT_ERROR_LIMIT, "%s: %d of %d heads; on GPUs all work together",
+                     name, heads, table_heads);
         return;
     }
-    struct text_attention a = {
-        tokens, heads, e, first, rows, tile_rows, .q = sdt__task_read(&task, q)};
-    for (int t = 0; t < SDT_MOST_TEXT_TILES; t++) {
-        a.k[t] = t < tiles ? sdt__task_read(&task, k[t]) : -1;
-        a.v[t] = t < tiles ? sdt__task_read(&task, v[t]) : -1;
-    }
-    a.bias = sdt__task_read(&task, bias);
-    a.o = sdt__task_write(&task, o);
-    a.scratch = -1;
-    size_t scratch = SDT_SCRATCH(flow->place->kind, sdt_text_attention_scratch(tokens, rows, e), 0);
-    if (scratch > 0)
-        a.scratch = sdt__task_scratch(&task, scratch);
+    size_t scratch = SDT_SCRATCH(flow->place->kind, sdt_text_attention_scratch(tokens, e), 0);
+    struct text_attention a = {tokens,
+                               heads,
+                               e,
+                               first_head,
+                               table_heads,
+                               .q = sdt__task_read(&task, q),
+                               .k = sdt__task_read(&task, k),
+                               .v = sdt__task_read(&task, v),
+                               .bias = sdt__task_read(&task, bias),
+                               .o = sdt__task_write(&task, o),
+                               .scratch = scratch ? sdt__task_scratch(&task, scratch) : -1};
     double width = (double)heads * e;
-    sdt__task_submit(&task, &sdt__text_attention_codelet, name, 4.0 * rows * tokens * width,
-                     2.0 * sdt__element(q) * ((double)rows + tokens) * width, &a, sizeof a);
-}
-
-/* ---- sdt_insert_join_rows ------------------------------------------------------------------- */
-
-struct join_rows {
-    int rows, tile_rows, d;
-    int x[SDT_MOST_TEXT_TILES], y;
-};
-
-static void join_rows_cpu(void *buffers[], void *cl_arg) {
-    const struct join_rows *a = sdt__task_args(cl_arg);
-    if (!a)
-        return;
-    size_t line = (size_t)a->d;
-    float *y = sdt__floats(buffers, a->y); /* [rows, d] */
-    for (int row = 0, t = 0; row < a->rows; row += a->tile_rows, t++) {
-        int rows = a->rows - row < a->tile_rows ? a->rows - row : a->tile_rows;
-        memcpy(y + (size_t)row * line, sdt__floats(buffers, a->x[t]),
-               (size_t)rows * line * sizeof *y);
-    }
-}
-
-struct starpu_codelet sdt__join_rows_codelet = {
-    .name = "join_rows",
-    SDT_ON_CPU(join_rows_cpu),
-    .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
-};
-
-void sdt_insert_join_rows(struct sdt_flow *flow, const char *name, int rows, int tile_rows, int d,
-                          const sdt_handle *x, sdt_handle y) {
-    int tiles = (rows + tile_rows - 1) / tile_rows;
-    struct sdt_task task;
-    sdt__task_begin(&task, flow);
-    struct join_rows a = {rows, tile_rows, d, .y = -1};
-    for (int t = 0; t < SDT_MOST_TEXT_TILES; t++)
-        a.x[t] = t < tiles ? sdt__task_read(&task, x[t]) : -1;
-    a.y = sdt__task_write(&task, y);
-    sdt__task_submit(&task, &sdt__join_rows_codelet, name, 0.0, 8.0 * rows * d, &a, sizeof a);
+    sdt__task_submit(&task, &sdt__text_attention_codelet, name, 4.0 * tokens * tokens * width,
+                     4.0 * sdt__element(q) * tokens * width, &a, sizeof a);
 }
 
 /* ---- sdt_insert_gated_gelu ------------------------------------------------------------------ */

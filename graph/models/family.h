@@ -229,8 +229,8 @@ struct sdt_text_kind {
                               sdt_handle states /* [tokens, width] float32, written */,
                               struct sdt_error *err);
     double (*flops)(const struct sdt_text *text, int tokens);
-    /* Tiles of tokens that a place's workers encode side by side. NULL: 1. */
-    int (*tiles)(const struct sdt_text *text, const struct sdt_place *place, int tokens);
+    /* How many of a place's workers encode a prompt side by side. NULL: 1. */
+    int (*workers)(const struct sdt_text *text, const struct sdt_place *place);
 };
 
 /* An opened text encoder. The first member of what a kind allocates. */

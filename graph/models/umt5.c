@@ -157,109 +157,144 @@ static double umt5_flops(const struct sdt_text *text, int tokens) {
            (m * (8.0 * d * inner + 6.0 * d * encoder->ff) + 4.0 * m * m * inner);
 }
 
-/* The activations of one prompt, in tiles of tokens; a layer reads and updates x. */
-struct buffers {
-    int tiles, tile_rows;
-    struct tile {
-        int first, rows;
-        sdt_handle x, y, q, o, gate, up;
-    } tile[SDT_MOST_TEXT_TILES];
-    sdt_handle k[SDT_MOST_TEXT_TILES], v[SDT_MOST_TEXT_TILES];
+/* How matrices are cut into parts by columns, each a task's. A task takes all tokens, so that every
+ * weight is read by one of them. Bits do not depend on the parts. */
+struct cuts {
+    struct sdt_parts model, inner, ff, whole; /* of widths d, heads * e, ff, and d in one */
 };
 
-/* Tokens of a tile: on CPUs a worker's share, since a product is one task, but not so few that the
- * weights, read anew for each tile, cost more than the work. Bits do not depend on it. */
-static int tile_rows(const struct sdt_place *place, int tokens) {
-    enum { LEAST = 32 };
-    int tiles = place->kind == SDT_DEVICE_CPU ? place->workers : 1;
-    if (tiles > tokens / LEAST)
-        tiles = tokens / LEAST;
-    if (tiles > SDT_MOST_TEXT_TILES)
-        tiles = SDT_MOST_TEXT_TILES;
-    return tiles < 2 ? tokens : (tokens + tiles - 1) / tiles;
+/* Parts of about the same width, a multiple of `unit`. */
+static struct sdt_parts cut(int width, int unit, int count) {
+    struct sdt_parts parts = {0};
+    int units = (width + unit - 1) / unit;
+    parts.count = count < units ? count : units;
+    for (int p = 1; p < parts.count; p++)
+        parts.bound[p] = units * p / parts.count * unit;
+    parts.bound[parts.count] = width;
+    return parts;
 }
 
-static int umt5_tiles(const struct sdt_text *text, const struct sdt_place *place, int tokens) {
-    int rows = tile_rows(place, tokens);
-    (void)text;
-    return (tokens + rows - 1) / rows;
+/* A multiple of the step of products over so many columns, and of a head's columns. */
+static int step_of(int width, int e) {
+    int step = sdt_linear_step(width), unit = step;
+    while (unit % e)
+        unit += step;
+    return unit;
+}
+
+static struct cuts cuts_of(const struct umt5 *encoder, const struct sdt_place *place) {
+    enum { EACH = 2, LINE = 16 }; /* parts for a worker; floats of a cache line */
+    int d = encoder->text.width, inner = encoder->text.heads * encoder->e;
+    int count = place->kind == SDT_DEVICE_CPU && place->workers > 1 ? EACH * place->workers : 1;
+    if (count > SDT_MOST_PARTS)
+        count = SDT_MOST_PARTS;
+    return (struct cuts){.model = cut(d, LINE, count),
+                         .inner = cut(inner, step_of(inner, encoder->e), count),
+                         .ff = cut(encoder->ff, step_of(encoder->ff, 1), count),
+                         .whole = cut(d, d, 1)};
+}
+
+static int umt5_workers(const struct sdt_text *text, const struct sdt_place *place) {
+    struct cuts cuts = cuts_of(umt5_of(text), place);
+    return place->workers < cuts.inner.count ? place->workers : cuts.inner.count;
+}
+
+/* The activations of one prompt, in parts; a layer reads and updates x. */
+struct buffers {
+    struct cuts cuts;
+    sdt_handle x[SDT_MOST_PARTS], y;
+    sdt_handle q[SDT_MOST_PARTS], k[SDT_MOST_PARTS], v[SDT_MOST_PARTS], o[SDT_MOST_PARTS];
+    sdt_handle gate[SDT_MOST_PARTS], up[SDT_MOST_PARTS];
+};
+
+static int columns_of(const struct sdt_parts *parts, int p) {
+    return parts->bound[p + 1] - parts->bound[p];
+}
+
+static void parts_init(struct sdt_flow *flow, enum sdt_dtype dtype, const struct sdt_parts *parts,
+                       int tokens, const char *name, sdt_handle *handle) {
+    for (int p = 0; p < parts->count; p++)
+        handle[p] = sdt__tensor(flow, dtype, (size_t)tokens * (size_t)columns_of(parts, p), name);
 }
 
 static void buffers_init(struct sdt_flow *flow, struct buffers *b, const struct umt5 *encoder,
                          const struct sdt_place *place, enum sdt_dtype dtype, int tokens) {
-    size_t d = (size_t)encoder->text.width, ff = (size_t)encoder->ff;
-    size_t inner = (size_t)encoder->text.heads * (size_t)encoder->e;
-    *b = (struct buffers){.tile_rows = tile_rows(place, tokens)};
-    for (int first = 0; first < tokens; first += b->tile_rows, b->tiles++) {
-        int rows = tokens - first < b->tile_rows ? tokens - first : b->tile_rows;
-        size_t m = (size_t)rows;
-        b->tile[b->tiles] = (struct tile){first,
-                                          rows,
-                                          .x = sdt__tensor(flow, dtype, m * d, "text x"),
-                                          .y = sdt__tensor(flow, dtype, m * d, "text y"),
-                                          .q = sdt__tensor(flow, dtype, m * inner, "text q"),
-                                          .o = sdt__tensor(flow, dtype, m * inner, "text o"),
-                                          .gate = sdt__tensor(flow, dtype, m * ff, "text gate"),
-                                          .up = sdt__tensor(flow, dtype, m * ff, "text up")};
-        b->k[b->tiles] = sdt__tensor(flow, dtype, m * inner, "text k");
-        b->v[b->tiles] = sdt__tensor(flow, dtype, m * inner, "text v");
-    }
+    *b = (struct buffers){.cuts = cuts_of(encoder, place)};
+    const struct cuts *c = &b->cuts;
+    parts_init(flow, dtype, &c->model, tokens, "text x", b->x);
+    parts_init(flow, dtype, &c->whole, tokens, "text y", &b->y);
+    parts_init(flow, dtype, &c->inner, tokens, "text q", b->q);
+    parts_init(flow, dtype, &c->inner, tokens, "text k", b->k);
+    parts_init(flow, dtype, &c->inner, tokens, "text v", b->v);
+    parts_init(flow, dtype, &c->inner, tokens, "text o", b->o);
+    parts_init(flow, dtype, &c->ff, tokens, "text gate", b->gate);
+    parts_init(flow, dtype, &c->ff, tokens, "text up", b->up);
 }
 
 static void buffers_clear(const struct buffers *b) {
-    for (int t = 0; t < b->tiles; t++) {
-        const struct tile *a = &b->tile[t];
-        sdt_handle all[] = {a->x, a->y, a->q, b->k[t], b->v[t], a->o, a->gate, a->up};
+    sdt__unregister_submit(b->y);
+    for (int p = 0; p < SDT_MOST_PARTS; p++) {
+        sdt_handle all[] = {b->x[p], b->q[p], b->k[p], b->v[p], b->o[p], b->gate[p], b->up[p]};
         for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
             sdt__unregister_submit(all[i]);
     }
 }
 
-static void insert_layer(struct sdt_flow *flow, const struct umt5 *encoder, const struct block *w,
-                         int tokens, const struct buffers *b) {
-    int d = encoder->text.width, inner = encoder->text.heads * encoder->e, ff = encoder->ff;
+/* Part p of y = x w^T, or of y += x w^T; GPUs compute whole matrices. */
+static void insert_product(struct sdt_flow *flow, const char *name, int tokens,
+                           const struct sdt_parts *in, const sdt_handle *x, sdt_handle w,
+                           const struct sdt_parts *out, int p, bool add, sdt_handle y) {
+    int n = columns_of(out, p), k = in->bound[in->count];
     struct sdt_row_sum none = {0};
-
-    for (int t = 0; t < b->tiles; t++) {
-        const struct tile *a = &b->tile[t];
-        sdt_insert_rms_norm(flow, "text_norm1", a->rows, d, encoder->eps, a->x, w->norm_1, a->y);
-        sdt_insert_linear(flow, "text_k", a->rows, inner, d, a->y, w->k, NULL, SDT_EPILOGUE_NONE,
-                          b->k[t]);
-        sdt_insert_linear(flow, "text_v", a->rows, inner, d, a->y, w->v, NULL, SDT_EPILOGUE_NONE,
-                          b->v[t]);
-        sdt_insert_linear(flow, "text_q", a->rows, inner, d, a->y, w->q, NULL, SDT_EPILOGUE_NONE,
-                          a->q);
-    }
-    for (int t = 0; t < b->tiles; t++) {
-        const struct tile *a = &b->tile[t];
-        sdt_insert_text_attention(flow, "text_attention", tokens, encoder->text.heads, encoder->e,
-                                  a->first, a->rows, a->q, b->tile_rows, b->k, b->v, w->bias, a->o);
-        sdt_insert_linear_residual(flow, "text_o", a->rows, d, inner, a->o, w->o, NULL, none, a->x);
-        sdt_insert_rms_norm(flow, "text_norm2", a->rows, d, encoder->eps, a->x, w->norm_2, a->y);
-        sdt_insert_linear(flow, "text_gate", a->rows, ff, d, a->y, w->gate, NULL, SDT_EPILOGUE_NONE,
-                          a->gate);
-        sdt_insert_linear(flow, "text_up", a->rows, ff, d, a->y, w->up, NULL, SDT_EPILOGUE_NONE,
-                          a->up);
-        sdt_insert_gated_gelu(flow, "text_gelu", (size_t)a->rows * (size_t)ff, a->gate, a->up);
-        sdt_insert_linear_residual(flow, "text_down", a->rows, d, ff, a->gate, w->down, NULL, none,
-                                   a->x);
-    }
+    if (flow->place->kind == SDT_DEVICE_CPU)
+        sdt_insert_linear_part(flow, name, tokens, in, x, w, out->bound[p], n, add, y);
+    else if (add)
+        sdt_insert_linear_residual(flow, name, tokens, n, k, x[0], w, NULL, none, y);
+    else
+        sdt_insert_linear(flow, name, tokens, n, k, x[0], w, NULL, SDT_EPILOGUE_NONE, y);
 }
 
-/* The last norm, of all tokens at once. */
-static void insert_states(struct sdt_flow *flow, const struct umt5 *encoder, int tokens,
-                          const struct buffers *b, sdt_handle norm, sdt_handle states) {
-    int d = encoder->text.width;
-    sdt_handle x[SDT_MOST_TEXT_TILES], whole = b->tile[0].x;
-    if (b->tiles > 1) {
-        for (int t = 0; t < b->tiles; t++)
-            x[t] = b->tile[t].x;
-        whole = sdt__vector(flow, (size_t)tokens * (size_t)d, "text x");
-        sdt_insert_join_rows(flow, "text_join", tokens, b->tile_rows, d, x, whole);
+static void insert_norm(struct sdt_flow *flow, const char *name, const struct umt5 *encoder,
+                        int tokens, const struct buffers *b, sdt_handle weight, sdt_handle y) {
+    const struct sdt_parts *parts = &b->cuts.model;
+    if (parts->count > 1)
+        sdt_insert_rms_norm_parts(flow, name, tokens, parts, encoder->eps, b->x, weight, y);
+    else
+        sdt_insert_rms_norm(flow, name, tokens, encoder->text.width, encoder->eps, b->x[0], weight,
+                            y);
+}
+
+static void insert_layer(struct sdt_flow *flow, const struct umt5 *encoder, const struct block *w,
+                         int tokens, const struct buffers *b) {
+    const struct cuts *c = &b->cuts;
+    int heads = encoder->text.heads, e = encoder->e;
+
+    insert_norm(flow, "text_norm1", encoder, tokens, b, w->norm_1, b->y);
+    for (int p = 0; p < c->inner.count; p++) {
+        insert_product(flow, "text_k", tokens, &c->whole, &b->y, w->k, &c->inner, p, false,
+                       b->k[p]);
+        insert_product(flow, "text_v", tokens, &c->whole, &b->y, w->v, &c->inner, p, false,
+                       b->v[p]);
+        insert_product(flow, "text_q", tokens, &c->whole, &b->y, w->q, &c->inner, p, false,
+                       b->q[p]);
+        sdt_insert_text_attention(flow, "text_attention", tokens, columns_of(&c->inner, p) / e, e,
+                                  b->q[p], b->k[p], b->v[p], c->inner.bound[p] / e, heads, w->bias,
+                                  b->o[p]);
     }
-    sdt_insert_rms_norm(flow, "text_norm", tokens, d, encoder->eps, whole, norm, states);
-    if (b->tiles > 1)
-        sdt__unregister_submit(whole);
+    for (int p = 0; p < c->model.count; p++)
+        insert_product(flow, "text_o", tokens, &c->inner, b->o, w->o, &c->model, p, true, b->x[p]);
+    insert_norm(flow, "text_norm2", encoder, tokens, b, w->norm_2, b->y);
+    for (int p = 0; p < c->ff.count; p++) {
+        insert_product(flow, "text_gate", tokens, &c->whole, &b->y, w->gate, &c->ff, p, false,
+                       b->gate[p]);
+        insert_product(flow, "text_up", tokens, &c->whole, &b->y, w->up, &c->ff, p, false,
+                       b->up[p]);
+        sdt_insert_gated_gelu(flow, "text_gelu", (size_t)tokens * (size_t)columns_of(&c->ff, p),
+                              b->gate[p], b->up[p]);
+    }
+    for (int p = 0; p < c->model.count; p++)
+        insert_product(flow, "text_down", tokens, &c->ff, b->gate, w->down, &c->model, p, true,
+                       b->x[p]);
 }
 
 static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
@@ -282,9 +317,9 @@ static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
 
     flow->tag.role = SDT_ROLE_TEXT;
     flow->place = &machine->host;
-    for (int t = 0; t < b.tiles; t++)
-        sdt_insert_embed(flow, "embed", shared->dtype, shared->data, text->width, b.tile[t].rows,
-                         ids + b.tile[t].first, b.tile[t].x);
+    for (int p = 0; p < b.cuts.model.count; p++)
+        sdt_insert_embed(flow, "embed", shared->dtype, shared->data, text->width,
+                         b.cuts.model.bound[p], columns_of(&b.cuts.model, p), tokens, ids, b.x[p]);
     flow->place = place;
     struct sdt_tensor_visit visit = {
         .flow = flow, .parameters = parameters, .kind = place->kind, .dtype = dtype};
@@ -307,7 +342,7 @@ static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
     }
     flow->tag.layer = -1;
     visit_last(&visit, encoder, &norm);
-    insert_states(flow, encoder, tokens, &b, norm, states);
+    insert_norm(flow, "text_norm", encoder, tokens, &b, norm, states);
     enum sdt_status status = sdt__flow_wait(flow, err);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
@@ -403,5 +438,5 @@ const struct sdt_text_kind sdt__umt5 = {
     .clean = sdt_prompt_clean,
     .encode = umt5_encode,
     .flops = umt5_flops,
-    .tiles = umt5_tiles,
+    .workers = umt5_workers,
 };

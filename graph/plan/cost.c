@@ -33,7 +33,8 @@ static double bounded(const struct sdt_machine_rates *rates, double seconds, dou
 /* ---- text --------------------------------------------------------------------------------------
  */
 
-/* Its layers follow one another, each on as many workers as it has tiles. Weights are read once. */
+/* Its layers follow one another, each on as many workers as the encoder keeps busy. Weights are
+ * read once. */
 static void text_times(const struct sdt_draft *d, struct sdt_times *t) {
     const struct sdt_machine_rates *rates = d->rates;
     const struct sdt_text *text = d->pipeline->text;
@@ -51,8 +52,8 @@ static void text_times(const struct sdt_draft *d, struct sdt_times *t) {
     double flops = d->forwards * text->kind->flops(text, d->words);
     double bytes = (double)sdt_weights_bytes(text->weights);
     const struct sdt_place *place = vae ? d->decoder : d->place;
-    double tiles = text->kind->tiles ? text->kind->tiles(text, place, d->words) : 1.0;
-    t->text = flops / speed / tiles + bytes / rates->link_bytes_per_second;
+    double workers = text->kind->workers ? text->kind->workers(text, place) : 1.0;
+    t->text = flops / speed / workers + bytes / rates->link_bytes_per_second;
     t->text_core = flops / speed + bytes / rates->link_bytes_per_second;
 }
 

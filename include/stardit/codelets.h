@@ -49,6 +49,21 @@ void sdt_insert_linear_residual(struct sdt_flow *flow, const char *name, int row
                                 struct sdt_row_sum gate /* rows of n; both NULL: 1 */,
                                 sdt_handle y /* [rows, n] updated */);
 
+/* Columns of a matrix in parts, each behind a handle of its own, on CPUs: part p has columns
+ * bound[p]..bound[p+1]-1. */
+enum { SDT_MOST_PARTS = 16 };
+struct sdt_parts {
+    int count, bound[SDT_MOST_PARTS + 1];
+};
+/* Some columns of x w^T, as a task of their own: weights are read once, whatever the number of
+ * tasks. */
+void sdt_insert_linear_part(struct sdt_flow *flow, const char *name, int rows,
+                            const struct sdt_parts *parts /* bounds as sdt_linear_parts wants */,
+                            const sdt_handle *x /* [parts] -> [rows, columns of the part] */,
+                            sdt_handle w /* [.., k], not packed */, int first,
+                            int n /* rows first.. of w */, bool add,
+                            sdt_handle y /* [rows, n] written, or updated if `add` */);
+
 /* -- norm.c -- */
 void sdt_insert_layer_norm(struct sdt_flow *flow, const char *name, int rows, int d, float eps,
                            sdt_handle x /* [rows, d] */, sdt_handle weight /* [d] or NULL */,
@@ -57,6 +72,11 @@ void sdt_insert_layer_norm(struct sdt_flow *flow, const char *name, int rows, in
 void sdt_insert_rms_norm(struct sdt_flow *flow, const char *name, int rows, int d, float eps,
                          sdt_handle x /* [rows, d] */, sdt_handle weight /* [d] */,
                          sdt_handle y /* [rows, d] written */);
+/* The same of an x in parts. */
+void sdt_insert_rms_norm_parts(struct sdt_flow *flow, const char *name, int rows,
+                               const struct sdt_parts *parts, float eps,
+                               const sdt_handle *x /* [parts] -> [rows, columns of the part] */,
+                               sdt_handle weight /* [d] */, sdt_handle y /* [rows, d] written */);
 
 /* -- condition.c -- */
 void sdt_insert_sinusoid(struct sdt_flow *flow, const char *name, float t, int dim,
@@ -121,22 +141,19 @@ void sdt_insert_cross_attention(struct sdt_flow *flow, const char *name, int row
                                 sdt_handle o /* [rows, h*e] written */);
 
 /* -- text.c: T5 encoder -- */
-/* Rows of an embedding table, converted on the way; reads straight from the checkpoint's mapping,
- * so it runs on the host. ids: copied. */
+/* Some columns of rows of an embedding table, converted on the way; reads straight from the
+ * checkpoint's mapping, so it runs on the host. ids: copied. */
 void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
-                      const void *table /* [vocabulary, d], stays mapped */, int d, int tokens,
-                      const int32_t *ids /* [tokens] */, sdt_handle y /* [tokens, d] written */);
-/* Of queries first..first+rows-1, over keys in tiles; on GPUs all in one. */
-enum { SDT_MOST_TEXT_TILES = 8 };
+                      const void *table /* [vocabulary, d], stays mapped */, int d, int first,
+                      int columns, int tokens, const int32_t *ids /* [tokens] */,
+                      sdt_handle y /* [tokens, columns] written */);
+/* Of heads first_head.. of the table's; on GPUs of all. */
 void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int tokens, int heads,
-                               int e, int first, int rows, sdt_handle q /* [rows, h*e] */,
-                               int tile_rows, const sdt_handle *k /* [tiles] -> [tile_rows, h*e] */,
-                               const sdt_handle *v, sdt_handle bias /* [32, h] */,
-                               sdt_handle o /* [rows, h*e] written */);
-/* Tiles of rows, floats on CPUs, as one. */
-void sdt_insert_join_rows(struct sdt_flow *flow, const char *name, int rows, int tile_rows, int d,
-                          const sdt_handle *x /* [tiles] -> [tile_rows, d] */,
-                          sdt_handle y /* [rows, d] written */);
+                               int e, sdt_handle q /* [tokens, h*e] */,
+                               sdt_handle k /* [tokens, h*e] */, sdt_handle v /* [tokens, h*e] */,
+                               int first_head, int table_heads,
+                               sdt_handle bias /* [32, table_heads] */,
+                               sdt_handle o /* [tokens, h*e] written */);
 void sdt_insert_gated_gelu(struct sdt_flow *flow, const char *name, size_t n,
                            sdt_handle a /* [n] updated: gelu(a) * b */, sdt_handle b /* [n] */);
 /* The prompt's rows followed by one zero row, which stands for all padding rows. */

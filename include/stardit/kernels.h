@@ -97,6 +97,15 @@ void sdt_linear_residual(int rows, int n, int k, const float *x /* [rows, k] */,
                          float *scratch);
 size_t sdt_linear_residual_scratch(int rows);
 
+/* y = x w^T, or y += where `add` is 1, of an x[rows, k] that lies in parts, as several tasks
+ * computed it: part p has columns bound[p]..bound[p+1]-1. Bounds begin with 0, end with k, and are
+ * multiples of sdt_linear_step(k) between. The bits of sdt_linear and sdt_linear_residual. */
+void sdt_linear_parts(int rows, int n, int k, const int *bound /* [parts + 1] */,
+                      const float *const *x /* [parts] -> [rows, columns of the part] */,
+                      struct sdt_weight w /* [n, k] */, int add, float *y /* [rows, n] */,
+                      float *scratch /* sdt_linear_residual_scratch(rows) if `add`, else NULL */);
+int sdt_linear_step(int k);
+
 /* ---- norms and small element-wise kernels --------------------------------------------------- */
 
 /* y = LN(x; eps) [* weight + bias] then * (1 + scale) + shift, scale = scale_a + scale_b and shift
@@ -200,15 +209,13 @@ void sdt_cross_attention(int rows, int heads, int e, const float *q /* [rows, h*
                          float last_key_bias, float *o /* [rows, h*e] */, float *scratch);
 size_t sdt_cross_attention_scratch(int rows, int heads, int e, int keys);
 
-/* T5 self attention: no scaling, a relative position bias table[bucket(j - i), head]. Of queries
- * first..first+rows-1, over the keys of all tokens, which lie in tiles of tile_rows tokens (the
- * last may have less). */
-void sdt_text_attention(int tokens, int heads, int e, int first, int rows,
-                        const float *q /* [rows, h*e] */, int tile_rows,
-                        const float *const *k /* [tiles] -> [tile_rows, h*e] */,
-                        const float *const *v /* as k */, const float *table /* [32, heads] */,
-                        float *o /* [rows, h*e] */, float *scratch);
-size_t sdt_text_attention_scratch(int tokens, int rows, int e);
+/* T5 self attention: no scaling, a relative position bias table[bucket(j - i), head]. Of `heads`
+ * heads, which are first_head.. of the table's. */
+void sdt_text_attention(int tokens, int heads, int e, const float *q /* [tokens, h*e] */,
+                        const float *k /* [tokens, h*e] */, const float *v /* [tokens, h*e] */,
+                        int first_head, int table_heads, const float *table /* [32, table_heads] */,
+                        float *o /* [tokens, h*e] */, float *scratch);
+size_t sdt_text_attention_scratch(int tokens, int e);
 /* The bucket of relative position rel = j - i, 0..31 (32 buckets, distance 128, both ways). */
 int sdt_t5_bucket(int rel);
 

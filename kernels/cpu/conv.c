@@ -63,11 +63,12 @@ static const float *input_row(const struct sdt_conv *conv, const struct sdt_conv
                 : NULL;
 }
 
-static const float *pixels_at(const void *arg, int segment, int first) {
+static const float *pixels_at(const void *arg, int segment, int first, ptrdiff_t *ld) {
     const struct block *block = arg;
     const struct sdt_conv *conv = block->conv;
     int run = conv->ks * conv->in, tap = first / run, rest = first % run;
     int t = tap / conv->ks, dy = tap % conv->ks;
+    (void)ld;
     const float *row = input_row(conv, block->input, t, block->y + segment + dy - conv->ks / 2);
     if (!row)
         return NULL;
@@ -205,10 +206,10 @@ struct pixels {
     const float *x[3]; /* [pixels, C] or NULL */
 };
 
-static const float *frames_at(const void *arg, int segment, int first) {
+static const float *frames_at(const void *arg, int segment, int first, ptrdiff_t *ld) {
     const struct pixels *pixels = arg;
     const float *x = pixels->x[first / pixels->channels];
-    (void)segment;
+    (void)segment, (void)ld;
     return x ? x + first % pixels->channels : NULL;
 }
 

@@ -10,10 +10,14 @@ struct tokens {
     const float *x; /* [rows, k] */
 };
 
-static const float *tokens_at(const void *arg, int segment, int first) {
+static const float *tokens_at(const void *arg, int segment, int first, ptrdiff_t *ld) {
     const struct tokens *tokens = arg;
-    (void)segment;
+    (void)segment, (void)ld;
     return tokens->x + first;
+}
+
+static int rows_at_once(struct sdt_weight w) {
+    return w.packed ? SDT__ROWS_AT_ONCE : SDT__ROWS_TO_PACK;
 }
 
 /* ---- sdt_linear ------------------------------------------------------------------------------ */
@@ -56,9 +60,10 @@ static void finish_layer(const void *arg, int segment, int first_col, int cols, 
 
 void sdt_linear(int rows, int n, int k, const float *x, struct sdt_weight w, const float *bias,
                 enum sdt_epilogue epilogue, float *y) {
-    for (int row = 0; row < rows; row += SDT__ROWS_AT_ONCE) {
+    int most = rows_at_once(w);
+    for (int row = 0; row < rows; row += most) {
         struct tokens tokens = {x + (size_t)row * (size_t)k};
-        struct layer layer = {at_most(SDT__ROWS_AT_ONCE, rows - row), n, bias, epilogue};
+        struct layer layer = {at_most(most, rows - row), n, bias, epilogue};
         struct sdt__rows left = {1, layer.rows, k, tokens_at, &tokens};
         struct sdt__sums sums = {
             .y = y + (size_t)row * (size_t)n, .ld = n, .finish = finish_layer, .arg = &layer};
@@ -98,13 +103,10 @@ static void finish_residual(const void *arg, int segment, int first_col, int col
 void sdt_linear_residual(int rows, int n, int k, const float *x, struct sdt_weight w,
                          const float *bias, const float *gate_a, const float *gate_b, float *y,
                          float *scratch) {
-    for (int row = 0; row < rows; row += SDT__ROWS_AT_ONCE) {
+    int most = rows_at_once(w);
+    for (int row = 0; row < rows; row += most) {
         struct tokens tokens = {x + (size_t)row * (size_t)k};
-        struct residual residual = {at_most(SDT__ROWS_AT_ONCE, rows - row),
-                                    n,
-                                    bias,
-                                    gate_a,
-                                    gate_b,
+        struct residual residual = {at_most(most, rows - row),  n, bias, gate_a, gate_b,
                                     y + (size_t)row * (size_t)n};
         struct sdt__rows left = {1, residual.rows, k, tokens_at, &tokens};
         struct sdt__sums sums = {.y = scratch,
@@ -117,5 +119,44 @@ void sdt_linear_residual(int rows, int n, int k, const float *x, struct sdt_weig
 }
 
 size_t sdt_linear_residual_scratch(int rows) {
-    return (size_t)at_most(rows, SDT__ROWS_AT_ONCE) * SDT__GROUP_WIDTH;
+    return (size_t)at_most(rows, SDT__ROWS_TO_PACK) * SDT__GROUP_WIDTH;
+}
+
+/* ---- sdt_linear_parts ------------------------------------------------------------------------ */
+
+struct parts {
+    const int *bound;
+    const float *const *x;
+    int row; /* the first */
+};
+
+static const float *parts_at(const void *arg, int segment, int first, ptrdiff_t *ld) {
+    const struct parts *parts = arg;
+    int p = 0;
+    (void)segment;
+    while (first >= parts->bound[p + 1])
+        p++;
+    *ld = parts->bound[p + 1] - parts->bound[p];
+    return parts->x[p] + parts->row * *ld + (first - parts->bound[p]);
+}
+
+int sdt_linear_step(int k) { return sdt__k_step(k); }
+
+void sdt_linear_parts(int rows, int n, int k, const int *bound, const float *const *x,
+                      struct sdt_weight w, int add, float *y, float *scratch) {
+    int most = rows_at_once(w);
+    for (int row = 0; row < rows; row += most) {
+        int m = at_most(most, rows - row);
+        struct parts parts = {bound, x, row};
+        struct residual residual = {.rows = m, .n = n, .y = y + (size_t)row * (size_t)n};
+        struct sdt__rows left = {1, m, 0, parts_at, &parts};
+        struct sdt__sums sums = {.y = residual.y, .ld = n};
+        if (add)
+            sums = (struct sdt__sums){.y = scratch,
+                                      .ld = SDT__GROUP_WIDTH,
+                                      .scratch = true,
+                                      .finish = finish_residual,
+                                      .arg = &residual};
+        sdt__multiply(&left, n, k, k, w, &sums);
+    }
 }

@@ -27,8 +27,10 @@ struct sdt__strip {
     bool add; /* y += instead of y = */
     float *y; /* [rows, cols], ldy apart */
     ptrdiff_t ldy;
-    const void *next; /* read soon after: brought into the cache on the way */
-    size_t next_bytes;
+    /* Read soon after, and brought into the cache meanwhile: rows of some bytes, so far apart. */
+    const void *next;
+    int next_rows;
+    size_t next_bytes, next_ld;
 };
 
 struct sdt__micro_kernel {

@@ -49,21 +49,32 @@ INLINE void store(float *p, vector x) { memcpy(p, &x, sizeof x); }
         b += ldb;                                                                                  \
     }
 
+/* What a block of rows prefetches: so many bytes every four steps of k, and after so many turns the
+ * next row. */
+struct ahead {
+    const char *from;
+    ptrdiff_t bytes, jump;
+    int turns;
+};
+
 /* m rows; m and vectors are constants wherever it is inlined. */
 INLINE void block(int m, int vectors, int kc, const float *a, ptrdiff_t lda, const float *b,
-                  ptrdiff_t ldb, bool add, float *y, ptrdiff_t ldy, const char *next,
-                  ptrdiff_t ahead) {
+                  ptrdiff_t ldb, bool add, float *y, ptrdiff_t ldy, struct ahead next) {
     vector sum[8][3];
 #pragma GCC unroll 8
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++)
             sum[i][v] = (vector){0};
-    int l = kc;
+    int l = kc, turn = next.turns;
     for (; l >= 4; l -= 4) {
-        for (ptrdiff_t line = 0; line < ahead; line += 64)
-            __builtin_prefetch(next + line);
-        next += ahead;
+        for (ptrdiff_t line = 0; line < next.bytes; line += 64)
+            __builtin_prefetch(next.from + line);
+        next.from += next.bytes;
+        if (--turn == 0) {
+            next.from += next.jump;
+            turn = next.turns;
+        }
         STEP STEP STEP STEP
     }
     for (; l > 0; l--)
@@ -81,12 +92,12 @@ INLINE void block(int m, int vectors, int kc, const float *a, ptrdiff_t lda, con
  * here. */
 #define BLOCK(rows)                                                                                \
     case rows:                                                                                     \
-        block(rows, vectors, kc, a, lda, b, ldb, add, y, ldy, next, ahead);                        \
+        block(rows, vectors, kc, a, lda, b, ldb, add, y, ldy, *next);                              \
         break;
 #define BLOCKS(name, width)                                                                        \
     static __attribute__((noinline)) void name(int m, int kc, const float *a, ptrdiff_t lda,       \
                                                const float *b, ptrdiff_t ldb, bool add, float *y,  \
-                                               ptrdiff_t ldy, const char *next, ptrdiff_t ahead) { \
+                                               ptrdiff_t ldy, const struct ahead *next) {          \
         enum { vectors = width };                                                                  \
         switch (m) { ALL_ROWS }                                                                    \
     }
@@ -101,10 +112,16 @@ BLOCKS(blocks_of_3, 3)
 
 static void multiply(const struct sdt__strip *s) {
     int width = s->vectors * LANES, blocks = (s->rows + ROWS - 1) / ROWS;
-    /* All blocks of rows together prefetch `next` once, some of it every four steps. */
-    int turns = blocks * (s->kc / 4);
-    ptrdiff_t ahead = turns ? (ptrdiff_t)((s->next_bytes + (size_t)turns - 1) / (size_t)turns) : 0;
-    const char *next = s->next;
+    /* All blocks of rows together prefetch `next` once: a block some rows, or some of the one. */
+    int turns = s->kc / 4, rows = (s->next_rows + blocks - 1) / blocks, next_row = 0;
+    int parts = s->next_rows == 1 ? blocks : 1;
+    struct ahead next = {s->next, 0, 0, 0};
+    if (rows > 0 && turns > 0) {
+        next.turns = parts > 1 ? 0 : turns / rows > 0 ? turns / rows : 1;
+        size_t in = (size_t)(parts > 1 ? parts * turns : next.turns);
+        next.bytes = (ptrdiff_t)((s->next_bytes + in - 1) / in);
+        next.jump = (ptrdiff_t)s->next_ld - next.turns * next.bytes;
+    }
     for (int r = 0; r < s->rows; r += ROWS) {
         int m = s->rows - r < ROWS ? s->rows - r : ROWS;
         float *y = s->y + r * s->ldy;
@@ -116,11 +133,17 @@ static void multiply(const struct sdt__strip *s) {
         (s->vectors == 3   ? blocks_of_3
          : s->vectors == 2 ? blocks_of_2
                            : blocks_of_1)(m, s->kc, s->a + r * s->lda, s->lda, s->b, s->ldb, s->add,
-                                          narrow ? edge : y, narrow ? width : s->ldy, next, ahead);
+                                          narrow ? edge : y, narrow ? width : s->ldy, &next);
         if (narrow)
             for (int i = 0; i < m; i++)
                 memcpy(y + i * s->ldy, edge + i * width, (size_t)s->cols * sizeof(float));
-        next += ahead * (s->kc / 4);
+        next_row += rows;
+        if (parts > 1)
+            next.from += next.bytes * turns;
+        else if (next_row < s->next_rows)
+            next.from = (const char *)s->next + (size_t)next_row * s->next_ld;
+        else
+            next.bytes = 0;
     }
 }
 

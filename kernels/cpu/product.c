@@ -104,6 +104,29 @@ static const float *floats_of(const struct sdt__micro_kernel *kernel, struct sdt
     return panel;
 }
 
+/* Where the loops are: a group of columns, a block of k, and the column after the panel. */
+struct place {
+    int group, group_end, first, end, col;
+};
+
+/* The rows of w that the panel after this one is made of are the next to be read. */
+static void look_ahead(struct sdt__strip *strip, struct sdt_weight w, int n, int k, int run,
+                       struct place at) {
+    size_t element = sdt_dtype_size(w.dtype);
+    if (at.col == at.group_end) {
+        at.first = at.end < k ? at.end : 0;
+        at.end = block_end(k, run, at.first);
+        at.col = at.first > 0 ? at.group : at.group_end;
+    }
+    if (at.col == n)
+        return;
+    int lanes = sdt__micro_kernel()->lanes;
+    strip->next_rows = at_most(sdt__panel_vectors(n, at.col, lanes) * lanes, n - at.col);
+    strip->next = (const char *)w.data + ((size_t)at.col * (size_t)k + (size_t)at.first) * element;
+    strip->next_bytes = (size_t)(at.end - at.first) * element;
+    strip->next_ld = (size_t)k * element;
+}
+
 void sdt__multiply(const struct sdt__rows *x, int n, int k, int run, struct sdt_weight w,
                    const struct sdt__sums *sums) {
     const struct sdt__micro_kernel *kernel = sdt__micro_kernel();
@@ -119,7 +142,7 @@ void sdt__multiply(const struct sdt__rows *x, int n, int k, int run, struct sdt_
         w.dtype = header.dtype;
         run = header.run;
     }
-    size_t element = sdt_dtype_size(w.dtype);
+    size_t element = sdt_dtype_size(w.dtype), segments = (size_t)x->segments;
 
     for (int group = 0, next; group < n; group = next) {
         bool begun[SDT__SEGMENTS] = {false};
@@ -127,23 +150,29 @@ void sdt__multiply(const struct sdt__rows *x, int n, int k, int run, struct sdt_
         next = group_end(n, group, lanes);
         for (int first = 0, end; first < k; first = end) {
             const float *a[SDT__SEGMENTS];
+            ptrdiff_t lda = x->ld;
             end = block_end(k, run, first);
             for (int s = 0; s < x->segments; s++)
-                a[s] = x->at(x->arg, s, first);
+                a[s] = x->at(x->arg, s, first, &lda);
             for (int col = group; col < next;) {
                 int vectors = sdt__panel_vectors(n, col, lanes), width = vectors * lanes;
                 struct sdt__strip strip = {.rows = x->rows,
                                            .kc = end - first,
                                            .vectors = vectors,
                                            .cols = at_most(width, n - col),
-                                           .lda = x->ld,
+                                           .lda = lda,
                                            .ldb = width,
                                            .ldy = sums->ld};
                 strip.b =
                     floats_of(kernel, w, n, k, col, width, first, strip.kc, &at, panel, halves);
-                strip.next = at;
-                strip.next_bytes =
-                    w.packed ? (size_t)width * (size_t)strip.kc * element / (size_t)x->segments : 0;
+                if (w.packed) {
+                    strip.next = at;
+                    strip.next_rows = 1;
+                    strip.next_bytes = (size_t)width * (size_t)strip.kc * element / segments;
+                } else {
+                    look_ahead(&strip, w, n, k, run,
+                               (struct place){group, next, first, end, col + width});
+                }
                 for (int s = 0; s < x->segments; s++) {
                     if (a[s]) {
                         strip.a = a[s];
@@ -151,7 +180,10 @@ void sdt__multiply(const struct sdt__rows *x, int n, int k, int run, struct sdt_
                         strip.y = z + s * sums->segment_ld + (col - group);
                         kernel->multiply(&strip);
                     }
-                    strip.next = (const char *)strip.next + strip.next_bytes;
+                    if (w.packed)
+                        strip.next = (const char *)strip.next + strip.next_bytes;
+                    else
+                        strip.next_rows = 0;
                 }
                 col += width;
             }

@@ -17,6 +17,7 @@ enum {
     SDT__GROUP = 192,   /* columns that are finished together, and at the end some more: */
     SDT__GROUP_WIDTH = SDT__GROUP + SDT__MOST_LANES, /* at most */
     SDT__ROWS_AT_ONCE = 256, /* rows that are: the group's results stay in the L2 cache */
+    SDT__ROWS_TO_PACK = 512, /* the same of weights that are packed anew for so many rows */
     SDT__SEGMENTS = 8
 };
 
@@ -24,8 +25,9 @@ enum {
 struct sdt__rows {
     int segments, rows; /* of a segment; at most SDT__SEGMENTS of them */
     ptrdiff_t ld;       /* between the rows of a segment */
-    /* Row 0 of a segment from step `first` of k on; NULL: zeros up to the end of the run. */
-    const float *(*at)(const void *arg, int segment, int first);
+    /* Row 0 of a segment from step `first` of k on, for a block; NULL: zeros up to the end of the
+     * run. *ld, which is the one above, may be changed for this block. */
+    const float *(*at)(const void *arg, int segment, int first, ptrdiff_t *ld);
     const void *arg;
 };
 

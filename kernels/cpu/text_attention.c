@@ -4,7 +4,6 @@
 #include "kernels/kernels.h"
 
 #include <math.h>
-#include <string.h>
 
 void sdt_cross_attention(int rows, int heads, int e, const float *q, const float *q_weight,
                          float eps, int keys, const float *k, const float *v, float last_key_bias,
@@ -50,45 +49,32 @@ int sdt_t5_bucket(int rel) {
     return side + bucket;
 }
 
-/* The columns of one head, token after token. */
-static void gather_head(int tokens, int e, size_t width, size_t column, int tile_rows,
-                        const float *const *tile, float *y /* [tokens, e] */) {
-    for (int t = 0; t < tokens; t++, y += e)
-        memcpy(y, tile[t / tile_rows] + (size_t)(t % tile_rows) * width + column,
-               (size_t)e * sizeof(float));
-}
-
-void sdt_text_attention(int tokens, int heads, int e, int first, int rows, const float *q,
-                        int tile_rows, const float *const *k, const float *const *v,
-                        const float *table, float *o, float *scratch) {
-    size_t width = (size_t)heads * (size_t)e, head = (size_t)tokens * (size_t)e;
-    float *keys = scratch, *values = keys + head; /* [tokens, e] of one head */
-    float *bias = values + head;                  /* [2 tokens - 1] by j - i */
-    float *middle = bias + tokens - 1;            /* its place for j = i */
+void sdt_text_attention(int tokens, int heads, int e, const float *q, const float *k,
+                        const float *v, int first_head, int table_heads, const float *table,
+                        float *o, float *scratch) {
+    ptrdiff_t width = (ptrdiff_t)heads * e;
+    float *middle = scratch + tokens - 1; /* of the bias [2 tokens - 1] by j - i: j = i */
     for (int h = 0; h < heads; h++) {
-        size_t column = (size_t)h * (size_t)e;
-        struct sdt__attend attend = {.rows = rows,
+        ptrdiff_t column = (ptrdiff_t)h * e;
+        struct sdt__attend attend = {.rows = tokens,
                                      .e = e,
                                      .q = q + column,
-                                     .ldq = (ptrdiff_t)width,
+                                     .ldq = width,
                                      .keys = tokens,
-                                     .k = keys,
-                                     .v = values,
-                                     .ldk = e,
+                                     .k = k + column,
+                                     .v = v + column,
+                                     .ldk = width,
                                      .scale = 1.f,
-                                     .bias = middle - first,
+                                     .bias = middle,
                                      .o = o + column,
-                                     .ldo = (ptrdiff_t)width,
-                                     .scratch = bias + 2 * (size_t)tokens};
-        gather_head(tokens, e, width, column, tile_rows, k, keys);
-        gather_head(tokens, e, width, column, tile_rows, v, values);
+                                     .ldo = width,
+                                     .scratch = scratch + 2 * (size_t)tokens};
         for (int rel = 1 - tokens; rel < tokens; rel++)
-            middle[rel] = table[sdt_t5_bucket(rel) * heads + h];
+            middle[rel] = table[sdt_t5_bucket(rel) * table_heads + first_head + h];
         sdt__attend(&attend);
     }
 }
 
-size_t sdt_text_attention_scratch(int tokens, int rows, int e) {
-    return 2 * (size_t)tokens * (size_t)e + 2 * (size_t)tokens +
-           sdt__attend_scratch(rows, e, tokens);
+size_t sdt_text_attention_scratch(int tokens, int e) {
+    return 2 * (size_t)tokens + sdt__attend_scratch(tokens, e, tokens);
 }

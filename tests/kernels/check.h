@@ -69,6 +69,14 @@ static inline float *copy_of(size_t n, const float *x) {
     return y;
 }
 
+/* y[rows, cols] = columns first.. of x[rows, width] */
+static inline void copy_columns(int rows, int width, int first, int cols, const float *x,
+                                float *y) {
+    for (int r = 0; r < rows; r++)
+        memcpy(y + (size_t)r * (size_t)cols, x + (size_t)r * (size_t)width + first,
+               (size_t)cols * sizeof *y);
+}
+
 __attribute__((format(printf, 5, 6))) static inline void
 check_near(size_t n, const float *got, const float *want, double tolerance, const char *what, ...) {
     double worst = 0., scale = 0.1;

@@ -66,8 +66,45 @@ static void linear_cuda(struct call *c) {
                             at(c, 2), epilogue_of(c), at(c, 3)));
 }
 
+/* The left side in parts by columns, and the result's columns by themselves. first[n]: what y
+ * was. */
+static void check_parts(struct call *c, const float *bias_free, const float *first) {
+    int rows = c->size[0], n = c->size[1], k = c->size[2], step = sdt_linear_step(k);
+    float *x = blank((size_t)rows * k), *y = blank((size_t)rows * n);
+    float *want = blank((size_t)rows * n), *room = blank(sdt_linear_residual_scratch(rows));
+    const float *parts[64], *w = at(c, 1);
+    int bound[65] = {0}, count = 0, cut = n / 3;
+    for (int from = 0; from < k && count < 64; from = bound[count]) {
+        int width = count < 63 ? (count % 2 + 1) * step : k - from;
+        bound[count + 1] = k - from < width ? k : from + width;
+        parts[count] = x + (size_t)rows * from;
+        copy_columns(rows, k, from, bound[count + 1] - from, at(c, 0), x + (size_t)rows * from);
+        count++;
+    }
+    for (int i = 0; i < 2; i++) {
+        int from = i ? cut : 0, columns = i ? n - cut : cut;
+        size_t ny = (size_t)rows * columns;
+        if (columns == 0)
+            continue;
+        if (first)
+            copy_columns(rows, n, from, columns, first, y);
+        copy_columns(rows, n, from, columns, bias_free, want);
+        sdt_linear_parts(rows, columns, k, bound, parts,
+                         sdt_plain_weight(w + (size_t)from * (size_t)k), first != NULL, y,
+                         first ? room : NULL);
+        check_bits(ny, y, want, "%d rows, columns %d..%d of %d x %d, in %d parts", rows, from,
+                   from + columns - 1, n, k, count);
+    }
+    free(x);
+    free(y);
+    free(want);
+    free(room);
+}
+
 /* Packed weights, with arrays aligned otherwise. */
 static void linear_also(struct call *c) {
+    if (!at(c, 2) && epilogue_of(c) == SDT_EPILOGUE_NONE)
+        check_parts(c, at(c, 3), NULL);
     size_t nx = c->array[0].n, ny = c->array[3].n;
     float *x = blank(nx + 1), *y = blank(ny + 1);
     void *packed = packed_weight(SDT_F32, c->size[1], c->size[2], at(c, 1));
@@ -130,6 +167,8 @@ static void residual_cuda(struct call *c) {
 }
 static void residual_also(struct call *c) {
     const struct array *y = &c->array[5];
+    if (!at(c, 2) && !at(c, 3) && !at(c, 4))
+        check_parts(c, at(c, 5), y->start);
     float *again = copy_of(y->n, y->start);
     void *packed = packed_weight(SDT_F32, c->size[1], c->size[2], at(c, 1));
     residual_with(c, (struct sdt_weight){packed, SDT_F32, 1}, again);
@@ -253,9 +292,37 @@ static void check_variant(const char *name, int fused) {
     free(got);
 }
 
+/* More rows than are multiplied at once, packed and not. */
+static void check_many_rows(void) {
+    enum { ROWS = 1100, N = 100, K = 300 };
+    float *x = numbers(ROWS * K, 1.f), *w = numbers(N * K, 1.f),
+          *room = blank(sdt_linear_residual_scratch(ROWS));
+    float *want = blank(ROWS * N), *got = blank(ROWS * N);
+    void *packed = packed_weight(SDT_F32, N, K, w);
+    sdt_linear(ROWS, N, K, x, (struct sdt_weight){packed, SDT_F32, 1}, NULL, SDT_EPILOGUE_NONE,
+               want);
+    sdt_linear(ROWS, N, K, x, sdt_plain_weight(w), NULL, SDT_EPILOGUE_NONE, got);
+    check_bits(ROWS * N, got, want, "%d rows", ROWS);
+    for (int add = 0; add < 2; add++) {
+        memset(want, 0, ROWS * N * sizeof *want);
+        memset(got, add ? 0 : 0xff, ROWS * N * sizeof *got);
+        sdt_linear_residual(ROWS, N, K, x, sdt_plain_weight(w), NULL, NULL, NULL, want, room);
+        sdt_linear_parts(ROWS, N, K, (const int[]){0, K}, (const float *const[]){x},
+                         sdt_plain_weight(w), add, got, room);
+        check_bits(ROWS * N, got, want, "%d rows, in a part", ROWS);
+    }
+    free(x);
+    free(w);
+    free(room);
+    free(want);
+    free(got);
+    free(packed);
+}
+
 static void check_bits_of_products(void) {
     check_rows(33, 40, 257, 257);
     check_rows(400, 530, 257, 9);
+    check_many_rows();
     for (int n = 8; n < 200; n += 24)
         check_types(6, n, 24);
 #ifdef __FMA__
