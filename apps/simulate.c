@@ -317,7 +317,7 @@ static enum sdt_status check_memory(const struct settings *s, const struct sdt_d
                                     struct sdt_error *err) {
     struct sdt_layout layout = {0};
     double least = 0.0;
-    enum sdt_status status = sdt_run_layout(dit, parallel, g, 0, &layout, err);
+    enum sdt_status status = sdt_run_layout(dit, parallel, g, s->forwards, 0, &layout, err);
     for (int d = 0; status == SDT_OK && d < layout.devices; d++) {
         struct sdt_need need =
             sdt_run_need(dit, parallel, &layout, d, s->forwards, s->request.max_sequence_length);

@@ -147,8 +147,9 @@ static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
     struct sdt_layout layout = {0};
 
     *offloads = false;
-    enum sdt_status status = sdt_run_layout(
-        pipeline->dit, &parallel, sdt__geometry(pipeline, request), job->text_rows, &layout, err);
+    enum sdt_status status =
+        sdt_run_layout(pipeline->dit, &parallel, sdt__geometry(pipeline, request),
+                       sdt_pipeline_forwards(pipeline, request), job->text_rows, &layout, err);
     for (int i = 0; status == SDT_OK && i < layout.devices; i++) {
         const struct sdt_place *place = &layout.place[i];
         struct sdt_need need =

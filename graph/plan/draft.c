@@ -71,7 +71,7 @@ enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *p
     d->parallel.place = d->place;
     d->parallel.dtype = d->kinds.dit_dtype;
     return sdt_run_layout(pipeline->dit, &d->parallel, sdt__geometry(pipeline, request),
-                          d->text_rows, &d->layout, err);
+                          d->forwards, d->text_rows, &d->layout, err);
 }
 
 void sdt_draft_clear(struct sdt_draft *d) { sdt_layout_clear(&d->layout); }

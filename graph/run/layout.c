@@ -4,12 +4,12 @@
 #include <stdlib.h>
 
 int sdt_tile_rows(int64_t tokens, int workers) {
-    int64_t most = tokens >= 16384 ? 256 : 128, least = 64;
-    int64_t share = (tokens + workers - 1) / workers, rows = share / 2;
-    if (rows < least)
-        rows = share < least ? share : least;
-    if (rows > most)
-        rows = most;
+    enum { LEAST = 64 };
+    int64_t most = tokens >= 16384 ? 256 : 128, share = (tokens + workers - 1) / workers;
+    int64_t tiles = share < 2 * LEAST ? 1 : (share + most - 1) / most;
+    if (share >= 2 * LEAST && tiles < 2)
+        tiles = 2;
+    int64_t rows = (share + tiles - 1) / tiles;
     rows = (rows + 3) / 4 * 4;
     /* Rounded up, there may be a tile too few. */
     if (rows > 4 && (tokens + rows - 1) / rows < workers)
@@ -60,6 +60,8 @@ enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layo
 
     for (int d = 0; d < o->devices; d++)
         workers += o->place[d].workers;
+    if (o->streams > 1)
+        workers /= o->streams;
     if (rows <= 0)
         rows = sdt_tile_rows(o->tokens, workers > o->devices ? workers : o->devices);
     *layout = (struct sdt_layout){.devices = o->devices,

@@ -43,12 +43,13 @@ struct sdt_layout_options {
     int ulysses;     /* divides devices; 0: devices */
     int chunk_heads; /* most heads of one chunk; 0: all of a device in one */
     int tile_rows;   /* 0: sdt_tile_rows(); else for tests and simulations */
+    int streams;     /* that share the workers; 0: one */
 };
 
-/* Rows of a tile for a sequence on so many workers of CPUs: 128 or 256, or half of a worker's
- * share, but not less than 64; if that is more than the whole share, the share, a multiple of 4. A
- * result's bits do not depend on it (but with the strategies that merge partial results: their
- * blocks end where tiles do). */
+/* Rows of a tile for a sequence on so many workers of CPUs, a multiple of 4. Workers get the same
+ * number of tiles: of at most 128 rows, or 256 of long sequences, and two or more of them unless
+ * that makes less than 64 rows. A result's bits do not depend on it (but with the strategies that
+ * merge partial results: their blocks end where tiles do). */
 int sdt_tile_rows(int64_t tokens, int workers);
 /* The same on GPUs, which need more rows at a time, and few tasks: a device's share, in equal parts
  * of 8192 at most; of GPUs with unequal speeds an eighth of a share, so that tiles can follow them.

@@ -166,7 +166,8 @@ struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct s
                             .streams = sdt_streams(parallel->streams, branches),
                             .helpers_free = true};
     if (!check_geometry(flow, dit, geometry) ||
-        sdt_run_layout(dit, parallel, geometry, text, &run->layout, &flow->error) != SDT_OK)
+        sdt_run_layout(dit, parallel, geometry, branches, text, &run->layout, &flow->error) !=
+            SDT_OK)
         goto failed;
     if (parallel->transport == SDT_TRANSPORT_NCCL &&
         sdt__collective_open(flow, run->layout.place, run->layout.devices,
@@ -415,10 +416,10 @@ void sdt_run_step(struct sdt_flow *flow, struct sdt_run *run, int branches, floa
 /* ---- predictions ----------------------------------------------------------------------------- */
 
 enum sdt_status sdt_run_layout(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
-                               struct sdt_geometry geometry, int text, struct sdt_layout *layout,
-                               struct sdt_error *err) {
+                               struct sdt_geometry geometry, int branches, int text,
+                               struct sdt_layout *layout, struct sdt_error *err) {
     return sdt_parallel_layout(parallel, sdt_tokens(dit, geometry), dit->text_joins ? text : 0,
-                               dit->heads, dit->head_dim, layout, err);
+                               branches, dit->heads, dit->head_dim, layout, err);
 }
 
 /* The share of the layers whose weights a device reads. */

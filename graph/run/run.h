@@ -99,10 +99,10 @@ void sdt_run_at_prompt(struct sdt_flow *flow, const struct sdt_run *run, int lay
 
 /* ---- predictions ----------------------------------------------------------------------------- */
 
-/* The layout of a geometry. text as in sdt_run_new. Errors as sdt_layout_init. */
+/* The layout of a geometry. branches, text as in sdt_run_new. Errors as sdt_layout_init. */
 enum sdt_status sdt_run_layout(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
-                               struct sdt_geometry geometry, int text, struct sdt_layout *layout,
-                               struct sdt_error *err);
+                               struct sdt_geometry geometry, int branches, int text,
+                               struct sdt_layout *layout, struct sdt_error *err);
 /* Bytes on device `device` of a group; text_rows: of a prompt. `least`: with weights that come and
  * go layer by layer, two layers at a time, kept in the host's memory meanwhile. */
 struct sdt_need {

@@ -46,8 +46,8 @@ struct sdt_parallel sdt_parallel_of(const struct sdt_strategy *strategy,
 }
 
 enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t tokens,
-                                    int64_t text, int heads, int e, struct sdt_layout *layout,
-                                    struct sdt_error *err) {
+                                    int64_t text, int branches, int heads, int e,
+                                    struct sdt_layout *layout, struct sdt_error *err) {
     double speed[2 * SDT_MAX_DEVICES];
     int places = parallel->devices + parallel->helpers;
     bool known = true; /* places without a machine may have none */
@@ -68,6 +68,10 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
                                          .dtype = parallel->dtype,
                                          .chunk_heads = parallel->chunk_heads,
                                          .tile_rows = parallel->tile_rows};
+    /* Streams keep workers busy together, with fewer tiles of each. Where tiles' ends are part of
+     * the bits, --streams is not to change them. */
+    if (parallel->strategy->exact)
+        options.streams = sdt_streams(parallel->streams, branches);
     if (parallel->strategy->split)
         parallel->strategy->split(parallel, &options);
     if (!options.tile_rows && parallel->place[0].kind == SDT_DEVICE_CUDA)

@@ -169,10 +169,11 @@ struct sdt_parallel sdt_parallel_of(const struct sdt_strategy *strategy,
 static inline int sdt_streams(int wanted, int branches) {
     return wanted > 0 && wanted < branches ? wanted : branches;
 }
-/* The layout that this parallelism gives a sequence. Errors as sdt_layout_init. */
+/* The layout that this parallelism gives a sequence in each of `branches` forwards a step. Errors
+ * as sdt_layout_init. */
 enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t tokens,
-                                    int64_t text, int heads, int e, struct sdt_layout *layout,
-                                    struct sdt_error *err);
+                                    int64_t text, int branches, int heads, int e,
+                                    struct sdt_layout *layout, struct sdt_error *err);
 /* What every plan and every run refuses of a placement, whatever the strategy: streams, groups,
  * aco, transport; then strategy->allow. devices: of the machine. SDT_ERROR_USAGE. */
 enum sdt_status sdt_strategy_allows(const struct sdt_strategy *strategy,

@@ -23,8 +23,9 @@ static void check_choice(void) {
     static const struct {
         int64_t tokens;
         int workers, rows;
-    } want[] = {{1, 1, 4},    {45, 1, 48},    {45, 8, 4},     {45, 2, 24},    {80, 2, 40},
-                {256, 2, 64}, {1024, 2, 128}, {4096, 64, 64}, {4096, 2, 128}, {32760, 2, 256}};
+    } want[] = {{1, 1, 4},      {45, 1, 48},    {45, 8, 4},     {45, 2, 24},
+                {80, 2, 40},    {80, 1, 80},    {256, 2, 64},   {780, 2, 100},
+                {1024, 2, 128}, {4096, 64, 64}, {4096, 2, 128}, {32760, 2, 256}};
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         int rows = sdt_tile_rows(want[i].tokens, want[i].workers);
         CHECK(rows == want[i].rows, "%lld tokens on %d workers: tiles of %d, not %d",

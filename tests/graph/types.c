@@ -127,12 +127,12 @@ static void check_predictions(void) {
             .strategy = sdt_strategies[s], .place = place, .devices = 4};
         struct sdt_layout wide = {0}, narrow = {0}, gpus = {0};
         const char *name = sdt_strategies[s]->name;
-        bool laid = sdt_parallel_layout(&parallel, 5000, 0, 12, 64, &wide, &err) == SDT_OK;
+        bool laid = sdt_parallel_layout(&parallel, 5000, 0, 1, 12, 64, &wide, &err) == SDT_OK;
         parallel.dtype = SDT_BF16;
-        laid &= sdt_parallel_layout(&parallel, 5000, 0, 12, 64, &narrow, &err) == SDT_OK;
+        laid &= sdt_parallel_layout(&parallel, 5000, 0, 1, 12, 64, &narrow, &err) == SDT_OK;
         for (int d = 0; d < 4; d++)
             place[d].kind = SDT_DEVICE_CUDA;
-        laid &= sdt_parallel_layout(&parallel, 5000, 0, 12, 64, &gpus, &err) == SDT_OK;
+        laid &= sdt_parallel_layout(&parallel, 5000, 0, 1, 12, 64, &gpus, &err) == SDT_OK;
         for (int d = 0; d < 4; d++)
             place[d].kind = SDT_DEVICE_CPU;
         CHECK(laid, "%s: %s", name, err.message);

@@ -145,7 +145,7 @@ static bool are_gpus(const struct sdt_machine *machine) {
     }
     right &= sdt__settle_kinds(&placement, machine->what, GPUS, &kinds, &err) == SDT_OK &&
              kinds.dit == SDT_DEVICE_CUDA && kinds.dit_dtype == SDT_BF16;
-    right &= sdt_parallel_layout(&parallel, tokens, 0, HEADS, DIM, &layout, &err) == SDT_OK &&
+    right &= sdt_parallel_layout(&parallel, tokens, 0, 1, HEADS, DIM, &layout, &err) == SDT_OK &&
              layout.rows == sdt_cuda_tile_rows(tokens, GPUS, true);
     right &= SDT_SCRATCH(machine->device[0].kind, 1000, (size_t)7) == 7;
     sdt_layout_clear(&layout);
@@ -199,7 +199,7 @@ int main(int argc, char **argv) {
                                     .tile_rows = ROWS,
                                     .dtype = SDT_F32};
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
-    if (sdt_parallel_layout(&parallel, (int64_t)ROWS * GPUS, 0, HEADS, DIM, &layout, &err) !=
+    if (sdt_parallel_layout(&parallel, (int64_t)ROWS * GPUS, 0, 1, HEADS, DIM, &layout, &err) !=
         SDT_OK) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
