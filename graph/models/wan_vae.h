@@ -1,6 +1,6 @@
 /* The decoder of Wan 2.1 as the layers that a frame passes, for those who make one of them each:
  * tensors to check (wan_vae.c), tasks (wan_vae_decode.c), figures (wan_vae_predict.c). What all
- * of them must see alike stands here: the layers, their devices, tiles, bands and rings. */
+ * of them must see alike stands here: the layers, their devices, tiles, bands and pools. */
 #ifndef STARDIT_WAN_VAE_H
 #define STARDIT_WAN_VAE_H
 
@@ -30,19 +30,38 @@ static inline const struct wan_vae *sdt__wan_vae_of(const struct sdt_vae *vae) {
 
 /* ---- layers ---------------------------------------------------------------------------------- */
 
-/* An edge carries the frames between two layers: a ring of frames, of which a layer that looks back
- * sees the last three. A frame is a handle for each band of rows, or, where the next layer reads it
- * whole, one. */
+/* Frames of an edge that are there at a time: three that are looked at, or two that come together
+ * and the one before. */
+enum { WAN_MOST_FRAMES = 4 };
+
+/* An edge carries the frames between two layers, of which a layer that looks back sees the last
+ * three. A frame is a handle for each band of rows, or, where the next layer reads it whole,
+ * one. */
 struct wan_edge {
     int channels;
-    bool whole;         /* one band, on any device */
-    int space;          /* pixels per latent, each way: 1, 2, 4, 8 */
-    int window;         /* frames that its readers look at: 1 or 3 */
-    int alias;          /* edge whose frame 0 is this edge's frame 0; -1: none */
-    int count;          /* of the ring */
-    int bands;          /* of a frame of the tile at hand */
-    int room;           /* bands of a frame of the largest tile */
-    sdt_handle *handle; /* [count, room] */
+    bool whole;                /* one band, on any device */
+    int space;                 /* pixels per latent, each way: 1, 2, 4, 8 */
+    int window;                /* frames that its readers look at: 1 or 3 */
+    int alias;                 /* edge whose frame 0 is this edge's frame 0; -1: none */
+    int bands;                 /* of a frame of the tile at hand */
+    int device;                /* of the job's, that writes it */
+    bool away;                 /* another device reads it */
+    int last;                  /* the last layer that reads a frame */
+    int pool;                  /* of which its frames are */
+    int slot[WAN_MOST_FRAMES]; /* frame t is in slot[t % WAN_MOST_FRAMES]; -1: none */
+};
+
+/* Memory for frames, shared by all edges whose frames are alike and come from one device. A slot
+ * holds a frame that is looked back at or worked on. Spare ones rest, so that a new frame need not
+ * wait for the last tasks of the one that had its slot. */
+struct wan_pool {
+    int channels, space, device;
+    bool whole, away;   /* as the edges */
+    int edges;          /* that share it */
+    int spare;          /* slots that rest before the first of them is used again */
+    int slots, idle;    /* that there are; of them, without a frame */
+    int *queue;         /* [idle] those, first the one that has rested longest */
+    sdt_handle *handle; /* [slots, room]; NULL where memory is only predicted */
 };
 
 enum wan_layer_kind { WAN_WINDOW, WAN_CONV, WAN_NORM, WAN_ATTEND, WAN_TIME, WAN_PUT };
@@ -64,7 +83,9 @@ struct wan_layer {
 struct wan_layers {
     struct wan_layer *layer;
     struct wan_edge *edge;
-    int layers, edges, layers_capacity, edges_capacity;
+    struct wan_pool *pool;
+    int layers, edges, pools, layers_capacity, edges_capacity;
+    int room;                 /* bands of a frame of the largest tile */
     bool failed;              /* out of memory */
     struct wan_layer nowhere; /* written to, never read, after a failure */
 };
@@ -77,7 +98,7 @@ void sdt__wan_layers_clear(struct wan_layers *all); /* submitted tasks may still
 void sdt__wan_layers_place(struct wan_layers *all, const struct sdt_place *place /* [devices] */,
                            int devices, int only);
 
-/* ---- tiles, bands, rings --------------------------------------------------------------------- */
+/* ---- tiles, bands ---------------------------------------------------------------------------- */
 
 /* How a latent of height x width is cut: tile (i, j) starts at (i stride_rows, j stride_cols), in
  * latents. */
@@ -106,10 +127,24 @@ int sdt__wan_next_device(const struct sdt_place *place /* [devices] */, int devi
  * so that one frame keeps them busy; bits do not depend on it. */
 int sdt__wan_band_rows(const struct sdt_vae_job *job, int rows);
 
-/* Frames of an edge's ring: those that are looked at, and more where workers would wait for one
+/* ---- pools (wan_vae_pools.c) ----------------------------------------------------------------- */
+
+/* Frames of an edge that workers need beside those that are looked at, so as not to wait for one
  * another. The bands of one frame keep all workers of a single device busy; whole frames and stages
  * need several. */
-int sdt__wan_ring(const struct wan_edge *edge, const struct sdt_vae_job *job, int rows);
+int sdt__wan_more_frames(const struct sdt_vae_job *job, int rows);
+/* Pools for tiles of up to so many rows of latents, once layers have devices; without slots. room:
+ * bands of a frame, 0 to predict. Sets all->failed where there is no memory. */
+void sdt__wan_pools_init(struct wan_layers *all, const struct sdt_vae_job *job, int rows, int room);
+/* A slot for frame t of an edge, which a layer is about to write. The pool, if the slot is a new
+ * one, its last; else NULL. */
+struct wan_pool *sdt__wan_take_slot(struct wan_layers *all, int edge, int t);
+/* After the tasks of frame t of a layer: slots of frames that no layer reads again. */
+void sdt__wan_retire(struct wan_layers *all, int layer, int t);
+/* No edge has a frame any more. */
+void sdt__wan_retire_all(struct wan_layers *all);
+/* Takes and retires what frame t of a tile does on its way. */
+void sdt__wan_rehearse(struct wan_layers *all, int t);
 
 /* ---- what the layers are for ----------------------------------------------------------------- */
 

@@ -38,9 +38,10 @@ struct decoder {
     const struct wan_vae *vae;
     const struct sdt_vae_job *job;
     struct sdt_machine *machine;
-    int device;           /* of the job's; -1: all, in stages */
-    int band_rows;        /* of a band of frames, in latents; the last one may have less */
-    struct wan_tile tile; /* the one at hand */
+    int device;              /* of the job's; -1: all, in stages */
+    int band_rows;           /* of a band of frames, in latents; the last one may have less */
+    struct wan_tile tile;    /* the one at hand */
+    struct wan_tile largest; /* the first one */
     sdt_handle latent, out;
     const struct sdt_place *put; /* where frames are stored */
     /* On a GPU, frames become float32 here before they travel to the host; else NULL. */
@@ -99,22 +100,14 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
         return;
     }
     sdt__wan_layers_place(all, d->job->place, d->job->devices, d->device);
-    for (int e = 0; e < all->edges; e++) {
-        struct wan_edge *edge = &all->edge[e];
-        edge->count = sdt__wan_ring(edge, d->job, d->tile.rows);
-        edge->bands = edge->room = edge->whole ? 1 : bands;
-        edge->handle = calloc((size_t)edge->count * (size_t)edge->room, sizeof *edge->handle);
-        if (!edge->handle) {
-            fail_memory(flow);
-            return;
-        }
-        for (int i = 0; i < edge->count * edge->room; i++)
-            edge->handle[i] =
-                sdt__tensor(flow, d->job->dtype,
-                            (size_t)edge->channels * (size_t)rows_of(d, edge, i % edge->room) *
-                                (size_t)(d->tile.cols * edge->space),
-                            "frame");
+    sdt__wan_pools_init(all, d->job, d->tile.rows, bands);
+    if (all->failed) {
+        fail_memory(flow);
+        return;
     }
+    d->largest = d->tile;
+    for (int e = 0; e < all->edges; e++)
+        all->edge[e].bands = all->edge[e].whole ? 1 : bands;
     for (int i = 0; i < all->layers; i++)
         init_layer(flow, d, parameters, &all->layer[i]);
 }
@@ -129,6 +122,7 @@ static void decoder_clear(struct decoder *d) {
 static void begin_tile(struct decoder *d, struct wan_tile tile) {
     struct wan_layers *all = &d->all;
     d->tile = tile;
+    sdt__wan_retire_all(all);
     for (int e = 0; e < all->edges; e++)
         if (!all->edge[e].whole)
             all->edge[e].bands = (tile.rows + d->band_rows - 1) / d->band_rows;
@@ -149,7 +143,21 @@ static sdt_handle band_of(const struct decoder *d, int edge, int t, int start, i
         return NULL;
     if (t == 0 && list[edge].alias >= 0)
         edge = list[edge].alias;
-    return list[edge].handle[t % list[edge].count * list[edge].room + band];
+    int slot = list[edge].slot[t % WAN_MOST_FRAMES];
+    return slot < 0 ? NULL : d->all.pool[list[edge].pool].handle[slot * d->all.room + band];
+}
+
+/* Memory for frame t of an edge. */
+static void take(struct sdt_flow *flow, struct decoder *d, int edge, int t) {
+    struct wan_pool *pool = sdt__wan_take_slot(&d->all, edge, t);
+    int bands = !pool ? 0 : pool->whole ? 1 : d->all.room;
+    for (int b = 0; b < bands; b++) {
+        int left = d->largest.rows - b * d->band_rows;
+        int rows = bands == 1 ? d->largest.rows : at_most(d->band_rows, left);
+        size_t pixels = (size_t)(rows * pool->space) * (size_t)(d->largest.cols * pool->space);
+        pool->handle[(pool->slots - 1) * d->all.room + b] =
+            sdt__tensor(flow, d->job->dtype, (size_t)pool->channels * pixels, "frame");
+    }
 }
 
 /* Frame t of the tile, out of the latent. */
@@ -261,6 +269,12 @@ static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
     flow->place = &d->job->place[l->device];
     flow->tag.layer = layer;
     flow->tag.chunk = t;
+    if (l->kind == WAN_TIME && t > 0) {
+        take(flow, d, l->out, 2 * t - 1);
+        take(flow, d, l->out, 2 * t);
+    } else if (l->kind != WAN_TIME && l->out >= 0 && l->out != l->in) {
+        take(flow, d, l->out, t);
+    }
     switch (l->kind) {
     case WAN_WINDOW:
         insert_window(flow, d, l, t);
@@ -278,13 +292,16 @@ static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
         if (t == 0)
             break; /* passes by */
         insert_time_upsample(flow, d, l, t);
+        sdt__wan_retire(&d->all, layer, t);
         push(flow, d, layer + 1, 2 * t - 1);
         push(flow, d, layer + 1, 2 * t);
         return;
     case WAN_PUT:
         insert_put(flow, d, l, t);
+        sdt__wan_retire(&d->all, layer, t);
         return;
     }
+    sdt__wan_retire(&d->all, layer, t);
     push(flow, d, layer + 1, t);
 }
 

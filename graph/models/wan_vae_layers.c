@@ -20,6 +20,8 @@ static int add_edge(struct wan_layers *all, int channels, int space) {
     }
     all->edge[all->edges] =
         (struct wan_edge){.channels = channels, .space = space, .window = 1, .alias = -1};
+    for (int i = 0; i < WAN_MOST_FRAMES; i++)
+        all->edge[all->edges].slot[i] = -1;
     return all->edges++;
 }
 
@@ -179,12 +181,14 @@ void sdt__wan_layers_init(struct wan_layers *all, const struct wan_vae *vae) {
 }
 
 void sdt__wan_layers_clear(struct wan_layers *all) {
-    for (int e = 0; e < all->edges; e++) {
-        struct wan_edge *edge = &all->edge[e];
-        for (int i = 0; edge->handle && i < edge->count * edge->room; i++)
-            sdt__unregister_submit(edge->handle[i]);
-        free(edge->handle);
+    for (int i = 0; i < all->pools; i++) {
+        struct wan_pool *pool = &all->pool[i];
+        for (int h = 0; pool->handle && h < pool->slots * all->room; h++)
+            sdt__unregister_submit(pool->handle[h]);
+        free(pool->handle);
+        free(pool->queue);
     }
+    free(all->pool);
     free(all->edge);
     free(all->layer);
     *all = (struct wan_layers){0};
@@ -260,12 +264,10 @@ int sdt__wan_band_rows(const struct sdt_vae_job *job, int rows) {
     return bands < 2 ? rows : (rows + bands - 1) / bands;
 }
 
-int sdt__wan_ring(const struct wan_edge *edge, const struct sdt_vae_job *job, int rows) {
+int sdt__wan_more_frames(const struct sdt_vae_job *job, int rows) {
     int band = sdt__wan_band_rows(job, rows), bands = (rows + band - 1) / band;
     int more = at_most(workers_of(job) / bands, 3);
     if (bands > 1 && bands >= workers_of(job) && job->devices < 2)
-        more = edge->alias >= 0 ? 1 : 0; /* where two frames come at a time */
-    else if (more < 1)
-        more = 1;
-    return edge->window + more;
+        return 0;
+    return more < 1 ? 1 : more;
 }

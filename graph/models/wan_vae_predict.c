@@ -186,6 +186,10 @@ double sdt__wan_vae_bytes(const struct sdt_vae *opened, const struct sdt_vae_job
     sdt__wan_layers_init(&all, vae);
     if (!all.failed)
         sdt__wan_layers_place(&all, place, devices, t.rows * t.cols == 1 ? -1 : device);
+    if (!all.failed)
+        sdt__wan_pools_init(&all, job, rows, 0);
+    for (int i = 0; !all.failed && i < at_most(job->frames, WAN_MOST_FRAMES); i++)
+        sdt__wan_rehearse(&all, i);
     /* Without memory for either, the run that is asked for finds that out itself. */
     bool *here = all.failed ? NULL : calloc((size_t)all.edges + 1, sizeof *here);
     for (int i = 0; here && i < all.layers; i++) {
@@ -207,10 +211,13 @@ double sdt__wan_vae_bytes(const struct sdt_vae *opened, const struct sdt_vae_job
             scratch += work;
         largest = fmax(largest, task_bytes(&all, l, job->dtype, rows, cols) + weights + work);
     }
-    for (int e = 0; here && e < all.edges; e++)
-        if (here[e])
-            bytes += size * sdt__wan_ring(&all.edge[e], job, rows) * all.edge[e].channels *
-                     all.edge[e].space * all.edge[e].space * rows * cols;
+    for (int e = 0; here && e < all.edges; e++) {
+        struct wan_pool *pool = here[e] ? &all.pool[all.edge[e].pool] : NULL;
+        if (!pool)
+            continue;
+        bytes += size * pool->slots * pool->channels * pool->space * pool->space * rows * cols;
+        pool->slots = 0; /* counted */
+    }
     free(here);
     sdt__wan_layers_clear(&all);
     return fmax(bytes + workers * (double)scratch + seam_bytes(vae, job, devices), largest);
