@@ -689,6 +689,8 @@ static enum sdt_status write_stats(const struct eval *eval, struct sdt_error *er
         app_stats_machine(stats, eval->machine, eval->has_layout ? eval->tiles : NULL,
                           eval->has_layout ? eval->heads : NULL);
         sdt_machine_traffic(eval->machine, bytes);
+        const struct sdt_cudnn_use use = sdt_machine_cudnn(eval->machine);
+        app_stats_cudnn(stats, &use);
         app_stats_moved(stats, bytes, 0.0, eval->machine->devices);
     }
     return app_stats_write(stats, eval->stats, err);

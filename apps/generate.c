@@ -228,6 +228,8 @@ static enum sdt_status write_stats(const struct work *w,
     app_stats_kinds(stats, plan, w->placement->text_with_vae);
     app_stats_machine(stats, machine, plan->device_tiles, plan->device_heads);
     sdt_machine_traffic(machine, bytes);
+    struct sdt_cudnn_use use = sdt_machine_cudnn(machine);
+    app_stats_cudnn(stats, &use);
     app_stats_moved(stats, bytes, sdt_machine_collective_bytes(machine),
                     sdt_machine_devices(machine));
     return app_stats_write(stats, s->stats, err);
@@ -549,6 +551,15 @@ static int run_requests(const struct work *w, struct delivery *d, struct sdt_mac
     return code;
 }
 
+/* One line where GPUs computed in bfloat16 without cuDNN, or not all with it. */
+static void tell_fall_back(const struct sdt_plan *plan, const struct sdt_machine *machine) {
+    const struct sdt_cudnn_use use = sdt_machine_cudnn(machine);
+    char text[600];
+    if ((plan->dit_dtype == SDT_BF16 || plan->vae_dtype == SDT_BF16) &&
+        app_stats_fell_back(&use, text, sizeof text))
+        fprintf(stderr, "%s: %s\n", name_of_program, text);
+}
+
 /* Carries the plan out; returns the exit code, after a message where it is not 0. */
 static int run(const struct work *w) {
     const struct app_settings *s = w->s;
@@ -575,6 +586,8 @@ static int run(const struct work *w) {
         app_devices_tell(name_of_program, machine);
     stop_on_signals(machine);
     code = run_requests(w, &d, machine);
+    if (!s->quiet)
+        tell_fall_back(w->plan, machine);
     if (write_records(w, &d, machine, sdt__host_now() - start, &err) != SDT_OK)
         code = app_report(name_of_program, &err);
     if (!code && w->count > 1 && !s->quiet)

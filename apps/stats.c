@@ -121,6 +121,29 @@ void app_stats_kinds(json_t *stats, const struct sdt_plan *plan, bool text_with_
     json_object_set_new(stats, "computed_on", on);
 }
 
+void app_stats_cudnn(json_t *stats, const struct sdt_cudnn_use *use) {
+    if (use->gpus == 0)
+        return;
+    json_object_set_new(stats, "cudnn",
+                        json_pack("{s:s?, s:s?, s:i, s:i, s:i, s:i, s:f}", "version",
+                                  *use->version ? use->version : NULL, "why",
+                                  *use->why ? use->why : NULL, "plans_made", use->made,
+                                  "plans_ahead", use->ahead, "plans_read", use->read,
+                                  "plans_missing", use->none, "plan_seconds", use->seconds));
+}
+
+bool app_stats_fell_back(const struct sdt_cudnn_use *use, char *text, size_t size) {
+    static const char after[] = "own kernels computed there, slower and with other bits";
+    if (use->gpus == 0 || (*use->version && use->none == 0))
+        return false;
+    if (!*use->version)
+        snprintf(text, size, "attention and convolutions without cuDNN: %s; %s", use->why, after);
+    else
+        snprintf(text, size, "cuDNN %s has no plan for %d shape%s, the first: %s; %s", use->version,
+                 use->none, use->none == 1 ? "" : "s", use->why, after);
+    return true;
+}
+
 void app_stats_moved(json_t *stats, const double *bytes, double collective, int devices) {
     int n = devices + 1;
     double between = 0.0, host = 0.0;

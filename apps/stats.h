@@ -16,6 +16,12 @@ json_t *app_stats_begin(const char *program);
 void app_stats_machine(json_t *stats, const struct sdt_machine *machine, const int *tiles,
                        const int *heads);
 
+/* Adds "cudnn": what GPUs use for attention and convolutions in bfloat16. Nothing without GPUs. */
+void app_stats_cudnn(json_t *stats, const struct sdt_cudnn_use *use);
+/* A line for people where own kernels took cuDNN's place, so that a run is slower and has other
+ * bits than with it; false: there is nothing to say. */
+bool app_stats_fell_back(const struct sdt_cudnn_use *use, char *text /* [size] */, size_t size);
+
 /* Adds "computed_on": for text, denoising and decoding the kind of device and the dtype of the
  * plan, and within what results of other kinds agree. */
 void app_stats_kinds(json_t *stats, const struct sdt_plan *plan, bool text_with_vae);

@@ -4,6 +4,7 @@
 
 #ifdef HAVE_CUDA
 #include <cuda_runtime.h>
+#include <stdio.h>
 #include <string.h>
 
 cudaStream_t starpu_cuda_get_local_stream(void);
@@ -90,7 +91,31 @@ void sdt__cuda_check_finite(void *cl_arg, enum sdt_dtype dtype, size_t n, const 
     sdt__cuda_done(cl_arg, sdt_cuda_check_finite(sdt__cuda(), dtype, n, x));
 }
 
+void sdt__cuda_use(struct sdt_cudnn_use *use) {
+    for (int w = 0; w < STARPU_NMAXWORKERS; w++) {
+        const char *why = NULL, *version = context[w] ? sdt_cuda_cudnn(context[w], &why) : NULL;
+        if (!context[w])
+            continue;
+        if (use->gpus++ == 0 && version)
+            snprintf(use->version, sizeof use->version, "%s", version);
+        if (why && !use->why[0])
+            snprintf(use->why, sizeof use->why, "%s", why);
+    }
+    if (!planner)
+        return;
+    struct sdt_cuda_plans plans = sdt_planner_count(planner);
+    use->made = plans.made;
+    use->ahead = plans.ahead;
+    use->read = plans.read;
+    use->none = plans.none;
+    use->seconds = plans.seconds;
+    if (plans.why[0])
+        snprintf(use->why, sizeof use->why, "%s", plans.why);
+}
+
 #else
+
+void sdt__cuda_use(struct sdt_cudnn_use *use) { (void)use; }
 
 enum sdt_status sdt__cuda_workers_open(struct sdt_error *err) {
     (void)err;

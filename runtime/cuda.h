@@ -21,6 +21,7 @@
 
 #include "kernels/cuda/kernels.h"
 #include "runtime/task.h" /* and with it starpu.h, which says whether this is simulated time */
+#include "stardit/stardit.h"
 
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -35,6 +36,9 @@
  * and what failed; then there are none. */
 enum sdt_status sdt__cuda_workers_open(struct sdt_error *err);
 void sdt__cuda_workers_close(void);
+
+/* What the workers use of cuDNN; left alone where there is no GPU. When no task runs. */
+void sdt__cuda_use(struct sdt_cudnn_use *use);
 
 /* Tasks to come at `place` will want cuDNN's plan for this shape: made meanwhile, in a thread of
  * its own. Nothing on CPUs, without cuDNN and in simulated time. While the contexts exist. */

@@ -274,6 +274,13 @@ double sdt_machine_speed(const struct sdt_machine *machine, int device) {
 const char *sdt_machine_scheduler(const struct sdt_machine *machine) { return machine->scheduler; }
 
 const char *sdt_machine_replaced(const struct sdt_machine *machine) { return machine->replaced; }
+struct sdt_cudnn_use sdt_machine_cudnn(const struct sdt_machine *machine) {
+    struct sdt_cudnn_use use = {0};
+    (void)machine; /* the process's only one */
+    sdt__cuda_use(&use);
+    return use;
+}
+
 const char *sdt_machine_models(const struct sdt_machine *machine) { return machine->models; }
 
 struct sdt_role_totals sdt_machine_totals(const struct sdt_machine *machine, int device,

@@ -113,6 +113,18 @@ const char *sdt_machine_replaced(const struct sdt_machine *machine);
 /* Which GPUs are of another model than the first, in half a sentence: libraries choose their
  * kernels by the model, so that bits depend on which of them computes what. "": all are alike. */
 const char *sdt_machine_models(const struct sdt_machine *machine);
+/* What attention and convolutions in bfloat16 use on the machine's GPUs: cuDNN, and stardit's own
+ * kernels for shapes that it does not take, which are slower and give other bits. */
+struct sdt_cudnn_use {
+    int gpus;         /* that the machine has; 0: all else is empty */
+    char version[24]; /* "9.19.0"; "": not used */
+    char why[256];    /* why it is not used, or has no plan for the first of `none`; else "" */
+    int made, ahead;  /* plans that were made; of these, before a task waited for them */
+    int read;         /* plans that an earlier process had kept */
+    int none;         /* shapes that it has no plan for */
+    double seconds;   /* that making took, beside the tasks or in them */
+};
+struct sdt_cudnn_use sdt_machine_cudnn(const struct sdt_machine *machine);
 /* Bytes that StarPU has moved between memories since the previous call (StarPU resets its counters
  * when asked). Index 0 is the host, index d + 1 device d; row = source. */
 void sdt_machine_traffic(struct sdt_machine *machine,
