@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "bench/child.h"
 #include "graph/run/latent.h"
+#include "runtime/cuda.h"
 #include "runtime/devices.h"
 
 struct model_case {
@@ -85,10 +86,11 @@ struct measured {
     int64_t tokens;
 };
 
+/* Of CPU workers, by the host's clock; a GPU's are asked of its events. */
 static double busy_seconds(const struct sdt_machine *machine) {
     double us = 0.0;
     for (int d = 0; d < machine->devices; d++)
-        for (int r = 0; r < SDT_ROLES; r++)
+        for (int r = 0; r < SDT_ROLES && machine->device[d].kind == SDT_DEVICE_CPU; r++)
             us += sdt__recorder_totals(machine->recorder, d, (enum sdt_role)r).busy_us;
     return us * 1e-6;
 }
@@ -118,11 +120,13 @@ static enum sdt_status measure(const struct bench *bench,
         return status;
     moved_bytes(machine);
     double busy = busy_seconds(machine);
+    sdt__cuda_busy_start();
     start = sdt__host_now();
     status = run(arg, repeats, err);
     double seconds = sdt__host_now() - start;
     m->seconds = seconds / repeats;
-    m->idle = 1.0 - (busy_seconds(machine) - busy) / (seconds * workers);
+    busy = busy_seconds(machine) - busy + sdt__cuda_busy_end();
+    m->idle = 1.0 - busy / (seconds * workers);
     m->moved = moved_bytes(machine) / repeats;
     return status;
 }

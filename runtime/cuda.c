@@ -3,7 +3,8 @@
 #include "runtime/cuda.h"
 
 #ifdef HAVE_CUDA
-#include <cuda_runtime.h>
+#include "runtime/busy.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@ cudaStream_t starpu_cuda_get_local_stream(void);
 /* By worker; each used by its worker alone. StarPU calls a codelet with its buffers and the task's
  * argument: what belongs to the worker is found by its number, and one StarPU runs in a process. */
 static struct sdt_cuda *context[STARPU_NMAXWORKERS];
+static struct sdt__busy *busy[STARPU_NMAXWORKERS]; /* while a benchmark times them */
 /* What they share: cuDNN's plans. */
 static struct sdt_planner *planner;
 
@@ -78,12 +80,50 @@ void sdt__cuda_plan_ahead(const struct sdt_place *place, const struct sdt_cuda_s
 struct sdt_cuda *sdt__cuda(void) {
     /* Not ours: of an allocation of StarPU's that failed and was made elsewhere. */
     (void)cudaGetLastError();
-    return context[starpu_worker_get_id()];
+    int worker = starpu_worker_get_id();
+    if (busy[worker])
+        sdt__busy_begin(busy[worker]);
+    return context[worker];
 }
 
 void sdt__cuda_done(void *cl_arg, enum sdt_status status) {
+    int worker = starpu_worker_get_id();
+    if (busy[worker])
+        sdt__busy_end(busy[worker]);
     if (status != SDT_OK)
-        sdt__task_fail(cl_arg, status, sdt_cuda_error(sdt__cuda())->message);
+        sdt__task_fail(cl_arg, status, sdt_cuda_error(context[worker])->message);
+}
+
+/* ---- busy seconds ---------------------------------------------------------------------------- */
+
+static void start_busy(void *arg) {
+    int worker = starpu_worker_get_id();
+    (void)arg;
+    sdt__busy_free(busy[worker]);
+    busy[worker] = sdt__busy_new(starpu_cuda_get_local_stream());
+}
+
+void sdt__cuda_busy_start(void) {
+    if (starpu_cuda_worker_get_count() > 0)
+        starpu_execute_on_each_worker(start_busy, NULL, STARPU_CUDA);
+}
+
+/* Each into its place of arg. */
+static void end_busy(void *arg) {
+    int worker = starpu_worker_get_id();
+    double *seconds = arg; /* [STARPU_NMAXWORKERS] */
+    seconds[worker] = busy[worker] ? sdt__busy_seconds(busy[worker]) : NAN;
+    sdt__busy_free(busy[worker]);
+    busy[worker] = NULL;
+}
+
+double sdt__cuda_busy_end(void) {
+    double seconds[STARPU_NMAXWORKERS] = {0.0}, sum = 0.0;
+    if (starpu_cuda_worker_get_count() > 0)
+        starpu_execute_on_each_worker(end_busy, seconds, STARPU_CUDA);
+    for (int w = 0; w < STARPU_NMAXWORKERS; w++)
+        sum += seconds[w];
+    return sum;
 }
 
 void sdt__cuda_check_finite(void *cl_arg, enum sdt_dtype dtype, size_t n, const void *x) {
@@ -116,6 +156,8 @@ void sdt__cuda_use(struct sdt_cudnn_use *use) {
 #else
 
 void sdt__cuda_use(struct sdt_cudnn_use *use) { (void)use; }
+void sdt__cuda_busy_start(void) {}
+double sdt__cuda_busy_end(void) { return 0.0; }
 
 enum sdt_status sdt__cuda_workers_open(struct sdt_error *err) {
     (void)err;

@@ -40,6 +40,12 @@ void sdt__cuda_workers_close(void);
 /* What the workers use of cuDNN; left alone where there is no GPU. When no task runs. */
 void sdt__cuda_use(struct sdt_cudnn_use *use);
 
+/* Busy seconds of all GPU workers between these two, in sum, by events on their streams
+ * (runtime/busy.h). NaN: events failed. When no task runs, and for benchmarks alone: events
+ * cost. */
+void sdt__cuda_busy_start(void);
+double sdt__cuda_busy_end(void);
+
 /* Tasks to come at `place` will want cuDNN's plan for this shape: made meanwhile, in a thread of
  * its own. Nothing on CPUs, without cuDNN and in simulated time. While the contexts exist. */
 void sdt__cuda_plan_ahead(const struct sdt_place *place, const struct sdt_cuda_shape *shape);

@@ -11,6 +11,7 @@ runtime/task.c        sdt__cost_model      StarPU keeps a performance model for 
 runtime/collective.c  *_codelet            StarPU writes its profile into a codelet
 runtime/collective.c  *_model              StarPU keeps a performance model for the process
 runtime/cuda.c        context              a codelet finds its worker by a number only
+runtime/cuda.c        busy                 and its events, while a benchmark times it
 runtime/cuda.c        planner              what these workers share, as long as they are there
 runtime/allowance.c   folder.*             a buffer of one call, too large for a thread's stack
 schedulers/*          sdt_policy_*         StarPU takes a policy by its address
