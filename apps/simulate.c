@@ -34,11 +34,12 @@ struct settings {
     struct sdt_request request;
 };
 
-/* What one forward of `layers` layers showed. */
+/* What one step of `layers` layers showed. */
 struct measured {
     double ms, busy_ms, exchange_ms; /* busiest device: computing, and in exchange tasks */
     double received, formula; /* bytes between devices: of the busiest receiver, and of all */
     double moved;             /* by all */
+    double held, needed;      /* bytes of the GPU that holds most: at any time, and predicted */
     unsigned long tasks;
     int tile_rows, chunks;
 };
@@ -302,9 +303,17 @@ static void two_steps(struct sdt_flow *flow, const struct settings *s, struct sd
         if (sdt__flow_wait(flow, NULL) != SDT_OK)
             return;
         count(run->machine, each, measured);
-        measured->tasks = sdt__recorder_tasks(run->machine->recorder);
-        if (i == 0)
+        if (i == 0) {
+            measured->tasks = sdt__recorder_tasks(run->machine->recorder);
             measured->ms = 1e3 * sdt__now();
+        }
+    }
+    for (int d = 0; d < run->layout.devices; d++) {
+        struct sdt_need need = sdt_run_need(run->dit, &run->parallel, &run->layout, d, s->forwards,
+                                            s->request.max_sequence_length);
+        double peak = sdt_machine_peak_bytes(run->machine, d);
+        measured->needed = need.all > measured->needed ? need.all : measured->needed;
+        measured->held = peak > measured->held ? peak : measured->held;
     }
     measured->formula = s->forwards * sdt_run_exchanged(run->dit, s->strategy, &run->layout);
     measured->tile_rows = run->layout.rows;
@@ -423,6 +432,8 @@ static void print(const struct settings *s, const struct measured *few,
            (ms - busy) * 1e-3);
     printf("  received    %.6g GB a step by the busiest device, moved/formula %.6f\n",
            received * 1e-9, many->formula > 0.0 ? many->moved / many->formula : 1.0);
+    printf("  memory      %.4g GB of the GPU that holds most, %.4g GB predicted\n",
+           1e-9 * extend(s, few->held, many->held), 1e-9 * extend(s, few->needed, many->needed));
     printf("  tasks       %.0f a step on all devices, which one thread inserts\n",
            extend(s, (double)few->tasks, (double)many->tasks));
 }

@@ -56,17 +56,31 @@ for strategy in single ulysses ring pipesp; do
     [ "$(value received 11)" = 1.000000 ] || fail "$strategy: $(grep received "$tmp/out")"
     eval "$strategy=\$exposed"
 done
+# What a GPU is predicted to hold, beside what StarPU has allocated there at most.
+for strategy in single ulysses ring usp pipesp; do
+    for streams in 1 2; do
+        devices=8
+        [ $strategy != single ] || devices=1
+        passes "$simulate" --model wan-1.3b --num-frames 81 --devices $devices --memory-gb 80 --layers 2 \
+            --strategy $strategy --streams $streams || continue
+        predicted=$(value memory 10) held=$(value memory 2)
+        echo "$strategy, $streams streams: $held GB held, $predicted GB predicted"
+        awk -v p="$predicted" -v h="$held" 'BEGIN { exit !(p > 0.85 * h && p < 1.15 * h) }' ||
+            fail "$strategy, $streams streams: $held GB held, $predicted GB predicted"
+    done
+done
 less "$pipesp" "$ulysses" || fail "pipesp exposes $pipesp s, ulysses $ulysses s"
 # The table of docs/gpu.md.
 rows=0
 grep '^| wan-' "$source/docs/gpu.md" | tr -d '|' >"$tmp/table"
-while read -r model height width devices tile tasks received step; do
+while read -r model height width devices tile tasks received held step; do
     rows=$((rows + 1))
     passes "$simulate" --model "$model" --height "$height" --width "$width" --num-frames 81 \
         --devices "$devices" --memory-gb 80 --strategy ulysses
     grep -q "tiles of $tile tokens" "$tmp/out" || fail "$model on $devices: tiles of other sizes than $tile"
-    [ "$(value tasks 2) $(value received 2) $(value Step: 2)" = "$tasks $received $step" ] ||
-        fail "docs/gpu.md has $tasks tasks, $received GB, $step s: $(cat "$tmp/out")"
+    [ "$(value tasks 2) $(value received 2) $(value memory 2) $(value Step: 2)" = \
+        "$tasks $received $held $step" ] ||
+        fail "docs/gpu.md has $tasks tasks, $received and $held GB, $step s: $(cat "$tmp/out")"
 done <"$tmp/table"
 [ $rows -eq 12 ] || fail "docs/gpu.md: $rows rows"
 # Unequal GPUs: splits that follow speed come near the sum of the speeds, equal ones wait for the slow.
