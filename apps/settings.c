@@ -22,7 +22,8 @@
 #define AT(field) APP_AT(struct app_settings, field)
 #define FILES_AT(field) AT(files.field)
 
-static char strategy_help[300]; /* filled before the table is read */
+/* Filled before the table is read. */
+static char strategy_help[300], output_help[400], no_rate[300];
 
 static struct app_option options[] = {
     APP_HEADING("What to generate"),
@@ -85,11 +86,7 @@ static struct app_option options[] = {
                       "video; what is not given follows from the file"),
     APP_CHOICE_OPTION("dtype", APP_DTYPES, AT(place.dtype), APP_DTYPE_HELP),
     APP_HEADING("What to write"),
-    APP_STRING_OPTION(
-        "output", "PATH", AT(output),
-        "the video: .mp4, .webm, .gif, .webp, .y4m, .safetensors, .png for one frame, a "
-        "folder of PNG files, or - for y4m on standard output; with several prompts a "
-        "name as out-%03d.mp4, numbered from 1"),
+    APP_STRING_OPTION("output", "PATH", AT(output), output_help),
     APP_DOUBLE_OPTION("fps", "F", AT(fps), 0.01, 1000.0,
                       "frames per second of the video (default: the checkpoint's, else 16)"),
     APP_STRING_OPTION("save-latent", "FILE", AT(save_latent),
@@ -321,11 +318,7 @@ enum sdt_status app_check_names(const struct app_settings *s, int count, int fra
 
 /* Options that would be ignored beside others: -1, or the exit code after a message. */
 static int check_idle(const struct app_settings *s) {
-    const char *dot = s->output ? strrchr(s->output, '.') : NULL;
-    const bool timed =
-        !s->output ||
-        (dot && !strchr(dot, '/') && strcasecmp(dot, ".safetensors") && strcasecmp(dot, ".png")) ||
-        !strcmp(s->output, "-");
+    const bool timed = !s->output || sdt_video_is_timed(s->output);
     const bool steps = s->steps > 0 || !app_given(&program, "num-inference-steps");
     static const char no_sheet[] = "goes with --contact-sheet";
     static const char no_steps[] = "--num-inference-steps 0 takes no steps";
@@ -354,7 +347,7 @@ static int check_idle(const struct app_settings *s) {
         {"checkpoint-every", !steps, no_steps},
         {"checkpoint-every", s->output && !strcmp(s->output, "-"),
          "nothing lies beside standard output; --output with a name works"},
-        {"fps", !timed, "this output has no frame rate; .mp4, .webm, .gif, .webp and .y4m have"},
+        {"fps", !timed, no_rate},
     };
     return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
 }
@@ -390,10 +383,12 @@ static int check_settings(const struct app_settings *s) {
     if (s->negative_prompt && s->negative_embeds)
         return app_usage(name,
                          "--negative-prompt and --negative-prompt-embeds exclude one another");
-    if (!s->output && !s->dry_run)
-        return app_usage(name,
-                         "--output is needed: a name that ends in .mp4, .webm, .gif, .webp, .y4m, "
-                         ".png or .safetensors, or a folder for PNG files");
+    if (!s->output && !s->dry_run) {
+        char endings[200];
+        sdt_video_endings(false, endings, sizeof endings);
+        return app_usage(name, "--output is needed: a name with an ending (%s), or a folder",
+                         endings);
+    }
     bool several = s->prompts.count > 1 || s->prompt_file; /* names are checked one by one later */
     if (s->output && !several && sdt_video_check_path(s->output, s->force, &err) != SDT_OK)
         return app_report(name, &err);
@@ -429,10 +424,23 @@ static int take_state(struct app_settings *s) {
     return app_state_take(&program, s->state);
 }
 
+/* What names the formats of videos that there are. */
+static void fill_texts(void) {
+    char endings[200];
+    sdt_video_endings(false, endings, sizeof endings);
+    snprintf(output_help, sizeof output_help,
+             "the video: %s, a folder of PNG files, or - for y4m on standard output; with several "
+             "prompts a name as out-%%03d.mp4, numbered from 1",
+             endings);
+    sdt_video_endings(true, endings, sizeof endings);
+    snprintf(no_rate, sizeof no_rate, "this output has no frame rate; %s have", endings);
+}
+
 int app_settings_parse(struct app_settings *s, int argc, char **argv) {
     *s = (struct app_settings){.sheet_columns = 4, .sheet_scale = 1};
     program.settings = s;
     app_strategy_help(strategy_help, sizeof strategy_help);
+    fill_texts();
     int code = app_parse(&program, argc, argv);
     if (code < 0 && s->resume)
         code = take_state(s);

@@ -66,6 +66,9 @@ static enum sdt_status write_frames(const struct sdt_video *video, const char *f
     return status;
 }
 
-const struct sdt__format sdt__format_png = {
-    .ending = ".png", .note = "for one frame", .most_frames = 1, .write = write_picture};
-const struct sdt__format sdt__format_frames = {.write = write_frames};
+const struct sdt__format sdt__format_png = {.ending = ".png",
+                                            .note = "for one frame",
+                                            .most_frames = 1,
+                                            .timeless = true,
+                                            .write = write_picture};
+const struct sdt__format sdt__format_frames = {.timeless = true, .write = write_frames};

@@ -1,6 +1,6 @@
 /* The frames as numbers, not rounded to bytes: one safetensors tensor. */
-#include "stardit/safetensors.h"
 #include "graph/output/writer.h"
+#include "stardit/safetensors.h"
 
 #include <stdlib.h>
 
@@ -37,4 +37,4 @@ static enum sdt_status write_tensor(const struct sdt_video *video, const char *p
 }
 
 const struct sdt__format sdt__format_safetensors = {
-    .ending = ".safetensors", .itself = true, .write = write_tensor};
+    .ending = ".safetensors", .timeless = true, .itself = true, .write = write_tensor};

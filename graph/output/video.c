@@ -7,12 +7,12 @@
 #include <strings.h>
 #include <unistd.h>
 
-/* ".mp4, .webm, ... .png for one frame" */
-static void list_endings(size_t size, char *text /* [size] */) {
+void sdt_video_endings(bool timed, char *text, size_t size) {
     size_t at = 0;
+    text[0] = '\0';
     for (int i = 0; sdt__formats[i] && at < size; i++) {
         const struct sdt__format *format = sdt__formats[i];
-        if (format->ending)
+        if (format->ending && !(timed && format->timeless))
             at += (size_t)snprintf(text + at, size - at, "%s%s%s%s", at ? ", " : "", format->ending,
                                    format->note ? " " : "", format->note ? format->note : "");
     }
@@ -55,7 +55,7 @@ static enum sdt_status find_format(const char *path, const struct sdt__format **
         }
     if (dot && dot != name) {
         char endings[200];
-        list_endings(sizeof endings, endings);
+        sdt_video_endings(false, endings, sizeof endings);
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "%s: unknown ending %s (%s, or a folder for PNG files: no ending or / at "
                         "the end)",
@@ -84,6 +84,11 @@ static enum sdt_status check_path(const char *path, bool force, const struct sdt
     if (status == SDT_OK && !is_stdout(path))
         status = sdt__target_check(path, kind_of(*format), force, err);
     return status;
+}
+
+bool sdt_video_is_timed(const char *path) {
+    const struct sdt__format *format;
+    return find_format(path, &format, NULL) == SDT_OK && !format->timeless;
 }
 
 enum sdt_status sdt_video_check_path(const char *path, bool force, struct sdt_error *err) {

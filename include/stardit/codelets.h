@@ -259,6 +259,20 @@ void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dt
                             sdt_handle y /* sdt_packed_size bytes, written */,
                             void (*done)(void *arg, int index), void *done_arg);
 
+/* ---- all of them ----------------------------------------------------------------------------- */
+
+/* By the names of their codelets, which stardit-info --codelets lists; one may serve several of the
+ * functions above. */
+/* clang-format off */
+#define SDT_CODELETS(X)                                                                            \
+    X(attention) X(blend) X(channel_norm) X(conv) X(convert) X(cross_attention) X(embed)           \
+    X(frame_attention) X(gated_gelu) X(gather) X(latent_window) X(layer_norm) X(linear)            \
+    X(linear_part) X(linear_residual) X(load) X(merge_heads) X(pack_weight) X(pad_row)             \
+    X(patch_order) X(patchify) X(place_tile) X(prefetch) X(put_frame) X(receive) X(rms_norm)       \
+    X(rms_norm_parts) X(round) X(sampler) X(silu) X(sinusoid) X(split_heads)                       \
+    X(text_attention) X(time_upsample) X(unpatchify)
+/* clang-format on */
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

@@ -6,6 +6,7 @@
 #define STARDIT_VIDEO_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "stardit/status.h"
 
@@ -30,6 +31,12 @@ struct sdt_video {
  * symbolic link, what it points to): a file, or a folder that holds nothing but numbered PNG files.
  * Called before any work starts, so that a long run cannot fail on its last line. */
 enum sdt_status sdt_video_check_path(const char *path, bool force, struct sdt_error *err);
+
+/* The endings that there are, as ".mp4, .webm, .png for one frame"; timed: of formats that have a
+ * frame rate. Cut to size. */
+void sdt_video_endings(bool timed, char *text, size_t size);
+/* Has the format of this path a frame rate? An unknown ending has none. */
+bool sdt_video_is_timed(const char *path);
 
 /* Pixel = clamp(x/2 + 1/2, 0, 1) (NaN: 0), 8-bit values round to nearest. mp4: H.264 yuv420p
  * (BT.709, limited range, single-threaded, bit-exact flags; odd sizes padded by one pixel), MPEG-4
