@@ -1,0 +1,109 @@
+/* How tokens and heads are shared out: every token in one tile, every tile on one device, every
+ * head in one chunk of one owner, in proportion to speeds, for sizes that do not come out even. */
+#include "graph/run/layout.h"
+
+#include <math.h>
+
+#include "tests/check.h"
+
+enum { MOST = 5 };
+
+static const double speeds[][MOST] = {{1, 1, 1, 1, 1}, {2, 1, 1, 1, 1}, {1, 0.5, 1, 3, 0.1}};
+static const int64_t token_counts[] = {1, 3, 45, 80, 1000, 4097, 32760};
+static const int head_counts[] = {1, 3, 8, 12, 40};
+
+static void check_split(int total, int parts, const double *speed) {
+    int bounds[MOST + 1];
+    double all = 0.0;
+    sdt_split(total, parts, speed, bounds);
+    for (int p = 0; p < parts; p++)
+        all += speed ? speed[p] : 1.0;
+    CHECK(bounds[0] == 0 && bounds[parts] == total, "%d in %d parts: not all", total, parts);
+    for (int p = 0; p < parts; p++) {
+        int count = bounds[p + 1] - bounds[p];
+        double share = (speed ? speed[p] : 1.0) / all * total;
+        CHECK(count >= 0 && fabs(count - share) <= 1.0, "%d in %d parts: part %d has %d, not %g",
+              total, parts, p, count, share);
+    }
+}
+
+static void check_tiles(const struct sdt_layout *l, int64_t text) {
+    int64_t seen = 0;
+    CHECK(l->tokens == l->video + text, "text is not behind the video");
+    for (int t = 0; t < l->tiles; t++) {
+        int device = l->home[t], valid = sdt_tile_valid(l, t);
+        CHECK(sdt_tile_first(l, t) == seen, "tile %d does not begin where the last one ends", t);
+        CHECK(valid > 0 && valid <= l->rows, "tile %d of %d rows has %d tokens", t, l->rows, valid);
+        CHECK(l->first_tile[device] <= t && t < l->first_tile[device + 1], "tile %d: its home", t);
+        seen += valid;
+    }
+    CHECK(seen == l->tokens, "%lld of %lld tokens", (long long)seen, (long long)l->tokens);
+    CHECK(l->first_tile[0] == 0 && l->first_tile[l->devices] == l->tiles, "tiles without a home");
+}
+
+static void check_heads(const struct sdt_layout *l, int chunk_heads) {
+    CHECK(l->head[0] == 0 && l->head[l->chunks] == l->heads, "heads without a chunk");
+    for (int c = 0; c < l->chunks; c++) {
+        int count = l->head[c + 1] - l->head[c];
+        CHECK(count > 0 && (!chunk_heads || count <= chunk_heads), "chunk %d has %d heads", c,
+              count);
+        CHECK(l->owner[c] >= 0 && l->owner[c] < l->ulysses, "chunk %d: its owner", c);
+        CHECK(l->helped_owner[c] >= 0 && l->helped_owner[c] < l->devices + l->helpers,
+              "chunk %d: its owner with helpers", c);
+        CHECK(c == 0 || l->owner[c] >= l->owner[c - 1], "owners are not in order at %d", c);
+        for (int t = 0; t < l->tiles; t++) {
+            int owner = sdt_layout_owner(l, c, t);
+            CHECK(owner >= 0 && owner < l->devices && owner / l->ulysses == l->home[t] / l->ulysses,
+                  "chunk %d of tile %d is computed in another ring position", c, t);
+        }
+    }
+}
+
+static void check_layout(const struct sdt_layout_options *options) {
+    struct sdt_layout layout;
+    struct sdt_error err;
+    enum sdt_status status = sdt_layout_init(&layout, options, &err);
+    if (options->ulysses > 0 && options->devices % options->ulysses) {
+        CHECK(status == SDT_ERROR_USAGE, "degree %d on %d devices", options->ulysses,
+              options->devices);
+    } else {
+        CHECK(status == SDT_OK, "%s", err.message);
+        check_tiles(&layout, options->text);
+        check_heads(&layout, options->chunk_heads);
+        for (int i = 0; i < layout.devices / layout.ulysses; i++)
+            CHECK(sdt_ring_first_tile(&layout, i) == layout.first_tile[i * layout.ulysses],
+                  "ring position %d", i);
+    }
+    sdt_layout_clear(&layout);
+}
+
+int main(void) {
+    struct sdt_place place[MOST];
+    int layouts = 0;
+    for (int d = 0; d < MOST; d++)
+        place[d] = (struct sdt_place){.workers = 1 + d % 2};
+    for (int s = -1; s < 3; s++)
+        for (int parts = 1; parts <= MOST; parts++)
+            for (int total = 0; total < 50; total += 1 + total / 7)
+                check_split(total, parts, s < 0 ? NULL : speeds[s]);
+    for (int t = 0; t < 7; t++)
+        for (int h = 0; h < 5; h++)
+            for (int devices = 1; devices <= 4; devices++)
+                for (int variant = 0; variant < 24; variant++) {
+                    struct sdt_layout_options options = {.place = place,
+                                                         .devices = devices,
+                                                         .helpers = variant & 1,
+                                                         .speed = variant % 3 ? speeds[variant % 3]
+                                                                              : NULL,
+                                                         .tokens = token_counts[t],
+                                                         .text = variant & 2 ? 77 : 0,
+                                                         .heads = head_counts[h],
+                                                         .e = 8,
+                                                         .ulysses = variant & 4 ? 2 : 0,
+                                                         .chunk_heads = variant & 8 ? 3 : 0};
+                    check_layout(&options);
+                    layouts++;
+                }
+    printf("%d layouts: %d checks failed\n", layouts, failures);
+    return failures > 0;
+}
