@@ -111,7 +111,7 @@ static void prefetch_here(void *buffers[], void *cl_arg) {
     for (int i = 0; a && i < a->count; i++) {
         int allocated = 0, valid = 0, requested = 0;
         starpu_data_query_status(a->vector[i], STARPU_MAIN_RAM, &allocated, &valid, &requested);
-        if (valid) /* StarPU aborts a program that fetches what nobody has begun to write */
+        if (valid) /* StarPU aborts a program that fetches what no task has begun to write */
             starpu_data_prefetch_on_node(a->vector[i], node, 1);
     }
 }

@@ -86,8 +86,9 @@ struct sdt_pending *sdt__lane_enter(struct sdt_lane *lane, const struct sdt_tag 
     return slot;
 }
 
-/* The inserting thread says what it waits for, then looks; a task that ends is gone first, then
- * looks who waits. So one of the two sees the other, and nobody locks while nobody waits. */
+/* The inserting thread says what it waits for, then looks at the tasks. A task that ends leaves
+ * first, then looks for a waiting thread. So one of the two sees the other, and no lock is taken
+ * while no thread waits. */
 void sdt__lane_leave(struct sdt_lane *lane, struct sdt_pending *slot) {
     struct sdt_progress_watch *watch = lane->watch;
     unsigned long number = atomic_exchange(&slot->number, 0);

@@ -1,10 +1,10 @@
 /* The idle CPU workers of one device: some watch its queue for a moment, the others sleep until
  * a push wakes one of them.
  *
- * Waking is a system call and a change of threads, several empty tasks' worth: while tasks are
- * short somebody watches, and nobody is woken. While they are long everybody else sleeps, and a
- * push wakes one for each task. A burst of short tasks is gone before the first has woken up,
- * which then wakes nobody. One is woken at a time; it looks again and wakes the next. */
+ * Waking is a system call and a change of threads, which cost as much as several empty tasks.
+ * While tasks are short, a worker watches and none is woken. While they are long, idle workers
+ * sleep, and a push wakes one for each task. Workers are woken one at a time: each looks at the
+ * queue again and wakes the next, or none where a burst of short tasks is gone already. */
 #ifndef STARDIT_SLEEPER_H
 #define STARDIT_SLEEPER_H
 
@@ -30,9 +30,9 @@ struct sdt__sleepers {
 };
 
 /* With the mutex, after a push: makes a sleeping worker that can run the task a watching one, if
- * more tasks are queued than workers watch and none is being woken. Its slot; -1: nobody. */
+ * more tasks are queued than workers watch and none is being woken. Its slot; -1: none. */
 int sdt__sleepers_choose(struct sdt__sleepers *sleepers, struct starpu_task *task);
-/* Without the mutex: wakes the worker of this slot; -1: nobody. */
+/* Without the mutex: wakes the worker of this slot; -1: none. */
 void sdt__sleepers_wake(struct sdt__sleepers *sleepers, int slot);
 /* A worker that found the queue empty: returns when something may be there, or after a moment.
  * Where StarPU's drivers block by themselves (simulation), at once. */

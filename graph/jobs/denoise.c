@@ -87,8 +87,8 @@ static void plan_ahead(const struct sdt_run *run) {
     }
 }
 
-/* The team's run for this job: the one before, if it fits. Other teams' that nobody needs are
- * freed: their buffers take room. NULL: the flow's error says why. */
+/* The team's run for this job: the one before, if it fits. Runs of other teams are freed if no job
+ * needs them: their buffers take room. NULL: the flow's error says why. */
 static struct sdt_run *prepare(struct sdt_job *job, struct sdt_flow *flow) {
     struct sdt_service *service = job->service;
     struct sdt_dit *dit = service->pipeline->dit;

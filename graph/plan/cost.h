@@ -2,8 +2,8 @@
  *
  * Each task takes its kernel's time (rates.h) and StarPU's; a strategy says how a step's tasks
  * share the devices and what of their exchanges shows (sdt_cost_of_step); a decode's layers are
- * stages or tiles on their devices. No phase takes less than all that it keeps busy over the cores
- * that there are, nor than its tasks take to insert. It is arithmetic on a few numbers;
+ * stages or tiles on their devices. No phase takes less than its tasks' seconds of work shared by
+ * all cores, nor less than inserting its tasks. It is arithmetic on a few numbers;
  * stardit-simulate runs the graph. */
 #ifndef STARDIT_COST_H
 #define STARDIT_COST_H
