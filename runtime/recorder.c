@@ -259,12 +259,12 @@ enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, c
         const struct sdt_tag *t = &r->tag;
         fprintf(file,
                 "{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,"
-                "\"dur\":%.3f,\"args\":{\"id\":%llu,\"home\":%d,\"request\":%d,\"stream\":%d,"
+                "\"dur\":%.3f,\"args\":{\"id\":%llu,\"home\":%d,\"request\":%d,\"branch\":%d,"
                 "\"step\":%d,\"layer\":%d,\"chunk\":%d,\"tile\":%d,\"flops\":%.0f,\"bytes\":%.0f,"
                 "\"ready\":%.3f,\"fetched\":%.3f}}%s\n",
                 t->name, sdt_role_name(t->role), r->device + 1, r->worker, r->start_us,
                 r->end_us - r->start_us, (unsigned long long)t->id, t->device, t->request,
-                t->stream, t->step, t->layer, t->chunk, t->tile, t->flops, t->bytes, r->ready_us,
+                t->branch, t->step, t->layer, t->chunk, t->tile, t->flops, t->bytes, r->ready_us,
                 r->fetched_us, i + 1 < recorder->nrecords ? "," : "");
     }
     fprintf(file, "]}\n");

@@ -75,7 +75,7 @@ enum sdt_status sdt__text_states(struct sdt_job *job, struct sdt_flow *flow, int
     const struct sdt_stored *embeds =
         branch ? request->negative_prompt_embeds : request->prompt_embeds;
 
-    flow->tag.stream = branch;
+    flow->tag.branch = branch;
     if (embeds)
         return given(flow, embeds, job->service->pipeline->dit->text_dim, states,
                      &job->text_values[branch], err);

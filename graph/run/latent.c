@@ -105,7 +105,7 @@ void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sd
     sdt_run_step(flow, run, branches, sampler->timesteps[s], sdt_latent_tiles(latent, s));
     step.guidance = branches > 1 ? guidance : 1.0f;
     flow->tag.role = SDT_ROLE_DENOISE;
-    flow->tag.stream = 0;
+    flow->tag.branch = 0;
     for (int i = 0; i < latent->tiles; i++) {
         flow->tag.tile = i;
         flow->place = &layout->place[layout->home[i]];

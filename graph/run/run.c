@@ -237,7 +237,7 @@ void sdt_run_prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
     }
     flow->place = &run->layout.place[0];
     flow->tag.role = SDT_ROLE_TEXT;
-    flow->tag.stream = branch;
+    flow->tag.branch = branch;
     run->dit->kind->prompt(flow, run, branch, text, prompt);
     flow->tag.layer = -1;
 }
@@ -310,7 +310,7 @@ void sdt_run_begin(struct sdt_flow *flow, struct sdt_run *run, int branch, float
         sdt_fail(&flow->error, SDT_ERROR_USAGE,
                  "a prompt of %d tokens; the run has room for %lld beside the video's",
                  run->branch[branch].prompt->rows, (long long)(layout->tokens - layout->video));
-    flow->tag.stream = branch;
+    flow->tag.branch = branch;
     flow->place = &layout->place[0];
     flow->tag.role = SDT_ROLE_DENOISE;
     kind->condition(flow, run, run->branch[branch].stream, t, run->guidance);
@@ -360,7 +360,7 @@ void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, int l
                                            .project = project,
                                            .join = join};
 
-    flow->tag.stream = branch;
+    flow->tag.branch = branch;
     flow->tag.layer = layer;
     for (int i = 0; i < layout->tiles; i++) {
         struct sdt_at at = at_tile(run, branch, layer, i);
@@ -381,7 +381,7 @@ void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, int l
 }
 
 void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch) {
-    flow->tag.stream = branch;
+    flow->tag.branch = branch;
     for (int i = 0; i < run->layout.video_tiles; i++) {
         struct sdt_at at = at_tile(run, branch, -1, i);
         sdt_run_at(flow, run, at, SDT_ROLE_DENOISE);

@@ -42,7 +42,7 @@ struct sdt_tag {
     const char *name; /* what the task does, "ffn_up"; static text */
     enum sdt_role role;
     int request;  /* which prompt */
-    int stream;   /* which CFG branch of it, 0 conditional, 1 unconditional */
+    int branch;   /* forward of guidance: 0 of the prompt, 1 of the negative prompt */
     int step;     /* denoising step, -1 outside */
     int layer;    /* -1 outside a layer */
     int chunk;    /* head chunk or time chunk, -1 */
