@@ -26,6 +26,7 @@
 #include "graph/pipeline.h"
 #include "tests/check.h"
 #include "tests/faults.h"
+#include "tests/light.h"
 
 enum { REQUESTS = 2, SIZE = 32, FRAMES = 5, STEPS = 1, PIXELS = 3 * FRAMES * SIZE * SIZE };
 
@@ -270,9 +271,10 @@ int main(int argc, char **argv) {
         {1, 2, "ulysses", SDT_ACO_STATIC, 2, 24},
     };
     const bool all = argc > 1 && !strcmp(argv[1], "all");
-    const struct share share = {.seconds = all        ? 0.0
-                                           : argc > 1 ? atof(argv[1])
-                                                      : 8.0,
+    const struct share share = {.seconds = all            ? 0.0
+                                           : argc > 1     ? atof(argv[1])
+                                           : test_light() ? 2.0
+                                                          : 8.0,
                                 .part = argc > 4 ? atol(argv[3]) : 0,
                                 .parts = argc > 4 ? atol(argv[4]) : 1};
     int only = argc > 2 ? atoi(argv[2]) : -1;

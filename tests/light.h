@@ -1,0 +1,10 @@
+/* Fewer and smaller cases of what takes long, for tools under which everything takes fifty times as
+ * long: tests/long/sanitize.sh asks for it under valgrind. */
+#ifndef STARDIT_TESTS_LIGHT_H
+#define STARDIT_TESTS_LIGHT_H
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+static inline bool test_light(void) { return getenv("STARDIT_TEST_LIGHT") != NULL; }
+#endif
