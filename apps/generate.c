@@ -67,7 +67,8 @@ static void on_abort(int number) {
 
 /* Before anything runs; a signal that comes before the machine is there counts as soon as it is. */
 static void catch_signals(void) {
-    static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGXFSZ};
+    /* USR1 and USR2: what batch systems send ahead of a limit. */
+    static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGXFSZ, SIGUSR1, SIGUSR2};
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
     struct sigaction before;
 

@@ -38,7 +38,7 @@ empty() {
 heard=env
 env --default-signal=HUP true 2>/dev/null && heard="env --default-signal=HUP"
 
-for signal in HUP XCPU XFSZ TERM; do
+for signal in HUP XCPU XFSZ USR1 USR2 TERM; do
     begin $signal $heard
     kill -$signal $pid
     wait $pid
