@@ -143,8 +143,10 @@ static enum sdt_status get_input(const struct eval *eval, const char *name, int 
     if ((*tensor)->rank != rank || (*tensor)->count == 0 || (*tensor)->shape[0] != 1)
         return sdt_fail(err, SDT_ERROR_FORMAT, "%s: %s has the shape [%s]; it must be %s",
                         eval->path, name, shape_text(*tensor, shape, sizeof shape), meaning);
-    if (!is_integer(*tensor))
-        return sdt_stored_floats(*tensor, values, err);
+    if (!is_integer(*tensor)) {
+        enum sdt_status status = sdt_stored_check_finite(eval->path, *tensor, err);
+        return status == SDT_OK ? sdt_stored_floats(*tensor, values, err) : status;
+    }
     *values = malloc((*tensor)->count * sizeof **values);
     if (!*values)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", name);
@@ -463,6 +465,10 @@ static enum sdt_status eval_loop(struct eval *eval, const char *prefix, const st
     size_t n = start->count;
     status = sdt_sampler_init(&sampler, loop->kind, loop->schedule, loop->steps, loop->shift, err);
     if (status == SDT_OK)
+        status = sdt_stored_check_finite(eval->path, start, err);
+    if (status == SDT_OK)
+        status = sdt_stored_check_finite(eval->path, weight, err);
+    if (status == SDT_OK)
         status = sdt_stored_floats(start, &x, err);
     if (status == SDT_OK)
         status = sdt_stored_floats(weight, &w, err);
@@ -574,6 +580,13 @@ static bool is_reference(const struct eval *eval, const struct sdt_stored *tenso
     return !strncmp(tensor->name, "out.", 4);
 }
 
+/* What is written is a number. */
+static enum sdt_status check_result(const struct sdt_stored *tensor, struct sdt_error *err) {
+    if (sdt_stored_check_finite("the result", tensor, err) == SDT_OK)
+        return SDT_OK;
+    return err->status = SDT_ERROR_NOT_FINITE; /* nobody's request was wrong */
+}
+
 /* One line about one tensor; *ok cleared where the limit is exceeded. */
 static enum sdt_status compare_tensor(const struct eval *eval, const struct component *component,
                                       const struct sdt_stored *reference,
@@ -605,7 +618,7 @@ static enum sdt_status compare_tensor(const struct eval *eval, const struct comp
     const float *values = result->data;
     for (size_t i = 0; i < reference->count; i++) {
         double difference = fabs((double)values[i] - (double)expected[i]);
-        if (!(difference <= largest)) /* NaN too, and then it stays */
+        if (!(difference <= largest) && !isnan(largest)) /* NaN too, and then it stays */
             largest = difference;
         difference2 += difference * difference;
         reference2 += (double)expected[i] * (double)expected[i];
@@ -723,6 +736,8 @@ static enum sdt_status evaluate(struct eval *eval, const struct component *compo
         _exit(app_report(name_of_program, err)); /* StarPU cannot be stopped any more */
     if (status == SDT_OK && eval->compare)
         status = compare(eval, component, &results, ok, err);
+    for (size_t i = 0; status == SDT_OK && eval->output && i < results.count; i++)
+        status = check_result(&results.tensor[i], err);
     if (status == SDT_OK && eval->output)
         status = sdt_safetensors_write(eval->output, results.count, results.tensor, err);
     if (status == SDT_OK && eval->stats)

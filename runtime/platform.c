@@ -10,6 +10,11 @@
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+enum { LINE_LENGTH = 400 };
+
+/* Without zero bytes, so that those that are read show. */
+static char *mark(char line[LINE_LENGTH]) { return memset(line, '-', LINE_LENGTH); }
+
 enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platform,
                                   struct sdt_error *err) {
     double devices = platform->devices;
@@ -24,15 +29,21 @@ enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platfor
                  {"link-gbps", &platform->link_gbps},
                  {"link-latency-us", &platform->link_latency_us},
                  {"host-gbps", &platform->host_gbps}};
-    char line[400], name[100], rest[2];
+    char line[LINE_LENGTH], name[100], rest[2];
     enum sdt_status status = SDT_OK;
     FILE *file = fopen(path, "r");
 
     if (!file)
         return sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
-    for (int number = 1; status == SDT_OK && fgets(line, sizeof line, file); number++) {
+    for (int number = 1; status == SDT_OK && fgets(mark(line), sizeof line, file); number++) {
         double value;
         size_t f = 0;
+        /* Behind the last zero byte nothing has been written. */
+        if ((const char *)memrchr(line, 0, sizeof line) != line + strlen(line)) {
+            status = sdt_fail(err, SDT_ERROR_FORMAT,
+                              "%s:%d: not a text file (it holds a zero byte)", path, number);
+            break;
+        }
         if (strlen(line) == sizeof line - 1 && line[sizeof line - 2] != '\n') {
             status = sdt_fail(err, SDT_ERROR_FORMAT, "%s:%d: longer than %zu characters", path,
                               number, sizeof line - 2);

@@ -63,6 +63,28 @@ for case in \
     rm -rf "$tmp/wrong"
 done
 
+# Numbers that are none: in the reference, wherever, they agree with nothing; in the input they are named; a
+# result of them is not written.
+io=$golden/wan_dit/io.safetensors
+e="$eval --component transformer --model $golden/wan_dit"
+for place in 0 7 1259; do
+    for value in nan inf; do
+        "$tool" poison "$io" "$tmp/nan.safetensors" out.y $value $place || fail "no reference"
+        $e --input "$tmp/nan.safetensors" --compare >"$tmp/out" 2>&1 && fail "$value at $place: $(cat "$tmp/out")"
+        grep -q "FAIL$" "$tmp/out" || fail "$value at $place: $(cat "$tmp/out")"
+    done
+    "$tool" poison "$io" "$tmp/nan.safetensors" in.x nan $place
+    refuses 2 $e --input "$tmp/nan.safetensors" --output "$tmp/nan.y.safetensors"
+    says "nan.safetensors: tensor in.x holds NaN (number $place of"
+done
+cp -r "$golden/wan_dit" "$tmp/large"
+chmod -R u+w "$tmp/large"
+"$tool" poison "$golden/wan_dit/diffusion_pytorch_model.safetensors" \
+    "$tmp/large/diffusion_pytorch_model.safetensors" proj_out.weight 3e38
+refuses 1 "$eval" --component transformer --model "$tmp/large" --input "$io" --output "$tmp/nan.y.safetensors"
+says "the result: tensor out.y holds"
+[ ! -e "$tmp/nan.y.safetensors" ] || fail "a result that is no number was written"
+
 # Inputs that do not fit.
 e="$eval --compare --component"
 "$tool" tensor "$tmp/x.safetensors" in.x 1 4 3 10 14

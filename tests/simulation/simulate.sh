@@ -34,6 +34,11 @@ says "platform.txt:1: devices must be a whole number"
 printf 'devices 8 # %0500d\n' 1 >"$tmp/platform.txt"
 refuses 1 "$simulate" --platform "$tmp"
 says "platform.txt:1: longer than 398 characters"
+printf 'devices 8\0 9\n' >"$tmp/platform.txt"
+for file in "$tmp/platform.txt" /dev/zero; do # which has no end
+    refuses 1 "$simulate" --platform "$file"
+    says "$file:1: not a text file (it holds a zero byte)"
+done
 
 # value WORD FIELD: of the line that begins with WORD.
 value() {
