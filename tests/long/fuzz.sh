@@ -134,6 +134,38 @@ cat "$source"/README.md "$source"/docs/*.md | sed -n 's/\\$//; s/^ *stardit-gene
     while read -r line; do
         echo "$line" | tr ' ' '\n' >"seeds/command/$(echo "$line" | cksum | tr -dc 0-9)"
     done
+# Commands that go further: with files that are there, groups, splits.
+mkdir -p inputs
+tool=$build/tests/apps/tool
+"$tool" tensor inputs/latent.safetensors latent 1 8 5 8 8
+"$tool" tensor inputs/embeds.safetensors prompt_embeds 1 6 96
+printf 'a red ball\n\na blue square\r\n' >inputs/lines
+ids="--token-ids 5,6,1"
+while read -r line; do
+    echo "--model m $line" | tr ' ' '\n' >"seeds/command/$(echo "$line" | cksum | tr -dc 0-9)"
+done <<END
+--prompt-file $folder/inputs/lines --output o%02d.mp4
+--prompt @$folder/inputs/lines --output o.webm --seed -1 --fps 23.976
+$ids --latents $folder/inputs/latent.safetensors --output o.gif
+--num-inference-steps 0 --latents $folder/inputs/latent.safetensors --output o/
+--prompt-embeds $folder/inputs/embeds.safetensors --guidance-scale 1 --output o.y4m
+--prompt x --negative-prompt-embeds $folder/inputs/embeds.safetensors --output o.y4m
+$ids --resume $folder/state-unipc.state.safetensors --output o.y4m
+--resume $folder/state-euler.state.safetensors --output o.y4m
+$ids --devices 5 --dit-devices 0-2 --vae-devices 3,4 --aco dynamic --strategy pipesp --max-latents 3
+$ids --devices 4 --dit-parallel-size 3 --vae-parallel-size 1 --text-encoder-group vae --vae-spill
+$ids --devices 3 --workers-per-device 2,1,1 --device-speed 2,1,1 --chunk-heads auto --dry-run
+$ids --devices 4 --strategy usp --ulysses-degree 2 --ring-degree 2 --streams 2 --dry-run
+$ids --devices cuda:0-1,cpu:0 --dtype bfloat16 --transport nccl --dry-run
+$ids --devices 2 --plan auto --dry-run
+$ids --enable-tiling --tile-size 32x24 --tile-stride 16x16 --dry-run
+$ids --output o.mp4 --contact-sheet s.png --sheet-columns 3 --sheet-scale 2 --save-latent l.safetensors
+$ids --output - --stats s.json --trace t.json --dot d.dot --progress plain --quiet
+-m m -p x -o o.mp4 -H 32 -W48 --steps 3 --cfg-scale=2 -t 1 -s=5 --num_frames 5
+--help
+--version
+END
+
 cat >json.dict <<'END'
 "{\"" "\":" "[" "]" "null" "true" "false" "1e9" "-1" "9223372036854775807" "\\u0000" "\"F32\""
 END
