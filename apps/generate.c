@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -65,6 +66,17 @@ static void on_abort(int number) {
         return; /* nobody reads it; abort() goes on */
 }
 
+/* ulimit -t sets both limits of CPU time, and the kernel kills at the second without a warning: the
+ * first comes earlier then, with time enough to keep the latent. */
+static void warn_of_cpu_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_CPU, &limit) != 0 || limit.rlim_max == RLIM_INFINITY ||
+        limit.rlim_cur < limit.rlim_max || limit.rlim_max < 2)
+        return;
+    limit.rlim_cur = limit.rlim_max - (limit.rlim_max > 100 ? 10 : (limit.rlim_max + 9) / 10);
+    setrlimit(RLIMIT_CPU, &limit);
+}
+
 /* Before anything runs; a signal that comes before the machine is there counts as soon as it is. */
 static void catch_signals(void) {
     /* USR1 and USR2: what batch systems send ahead of a limit. */
@@ -79,6 +91,7 @@ static void catch_signals(void) {
             sigaction(ends[i], &action, NULL);
     action = (struct sigaction){.sa_handler = on_abort, .sa_flags = (int)SA_RESETHAND};
     sigaction(SIGABRT, &action, NULL);
+    warn_of_cpu_limit();
     /* Whoever reads the progress may go: writing fails then, and the work goes on. */
     signal(SIGPIPE, SIG_IGN);
 }

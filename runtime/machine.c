@@ -151,7 +151,8 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
     if (!machine)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting StarPU");
     enum sdt_status status = prepare(&start, machine, options, err);
-    starpu_conf_init(&conf);
+    if (status == SDT_OK)
+        starpu_conf_init(&conf); /* reads the environment */
     if (status == SDT_OK)
         status = set_policy(machine, options->scheduler, options->as_shipped, &conf, err);
     if (status == SDT_OK)

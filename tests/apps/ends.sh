@@ -48,6 +48,11 @@ for signal in HUP XCPU XFSZ USR1 USR2 TERM; do
     empty $signal
 done
 
+# A limit of CPU time, whose hard one kills.
+begin cpu sh -c 'ulimit -t 4 && exec "$@"' sh
+ended
+kept cpu 1
+
 # As systemd and timeout(1) end programs: two signals at once are one.
 begin systemd $heard
 kill -TERM $pid

@@ -157,6 +157,11 @@ refuses 2 env STARPU_SCHED_LIB=/nonexistent.so STARPU_SCHED=mine $run
 says "STARPU_SCHED_LIB=/nonexistent.so: No such file"
 refuses 2 env STARPU_SCHED=mine $run
 says "unknown scheduler"
+# StarPU would abort.
+for variable in STARPU_NCPU STARPU_NCUDA STARPU_USE_NUMA STARPU_WORKERS_NOBIND STARPU_NWORKER_PER_CUDA; do
+    refuses 2 env $variable=many $run
+    says "$variable=many: must be a whole number"
+done
 for value in soon -1 1e30 5s; do
     refuses 2 env STARDIT_STALL_SECONDS=$value $run
     says "STARDIT_STALL_SECONDS=$value: must be a number"
