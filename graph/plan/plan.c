@@ -8,6 +8,9 @@
 #include "graph/plan/cost.h"
 #include "runtime/allowance.h"
 
+/* What a process takes beside its vectors: programs, libraries, StarPU's own, what malloc keeps. */
+#define PROCESS_BYTES 64e6
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 /* Weights that do not fit come and go; what cannot is refused. Adds to *host what CPU devices take.
@@ -70,10 +73,12 @@ static enum sdt_status check_memory(const struct sdt_draft *d,
     struct sdt_allowance allowance;
     sdt__allowance_read("", &allowance);
     plan->host_available = allowance.available;
+    double pixels = (double)request->height * request->width * request->num_frames;
+    total += PROCESS_BYTES + 3.0 * sizeof(float) * pixels;
     if (status == SDT_OK && total > allowance.memory)
         status = sdt_fail(
             err, SDT_ERROR_LIMIT,
-            "the plan needs about %.2f GB on %d device%s, of the %.2f GB %s that this "
+            "about %.2f GB are needed for %d device%s and the video, of the %.2f GB %s that this "
             "process may use; less is needed with a smaller size or number of frames%s%s",
             total / 1e9, plan->devices, plan->devices == 1 ? "" : "s", allowance.memory / 1e9,
             allowance.memory_limit, request->tiling.size_rows ? "" : ", --enable-tiling",

@@ -215,8 +215,8 @@ static void check_gpus(struct sdt_pipeline *pipeline, const struct sdt_request *
         }
         printf("2 GPUs in %s: %.1f MB, step %.3g s\n", pass ? "float32" : "bfloat16",
                c.memory_bytes * 1e-6, c.step_seconds);
-        if (pass)
-            check(half.memory_bytes < 0.6 * c.memory_bytes, "bfloat16 needs as much", 2, 1e11);
+        if (pass) /* more than half: in bfloat16 alone convolutions copy frames, for cuDNN */
+            check(half.memory_bytes < 0.65 * c.memory_bytes, "bfloat16 needs as much", 2, 1e11);
         else
             half = c;
         check(c.fits, "no limit, and does not fit", 2, 1e11);

@@ -15,7 +15,7 @@ attention        flash_single  128    0     0
 attention        merge          48    0     0
 conv             conv_bf16     128    0 49152
 conv             conv_f32       96    0  8704
-cudnn_conv       make_clip      32    0     0
+cudnn_conv       make_clip      40    0     0
 elementwise      check_finite   32    0     0
 elementwise      convert        32    0     0
 elementwise      gated_gelu     48    0     0
@@ -25,7 +25,7 @@ elementwise      sinusoid       40    0     0
 frame_attention  softmax_rows   40    0    32
 heads            gather         32    0     0
 heads            merge_heads    40    0     0
-heads            split_heads    64    0   128
+heads            split_heads    72    0   128
 latent           blend_columns  48    0     0
 latent           blend_rows     48    0     0
 latent           latent_window  40    0     0
@@ -35,7 +35,7 @@ latent           patchify       48    0     0
 latent           place_tile     48    0     0
 latent           put_frame      40    0     0
 latent           unpatchify     48    0     0
-linear           add_residual   48    0     0
+linear           add_residual   56    0     0
 linear           finish         40    0     0
 linear           plain          64    0  8320
 norm             channel_norm   64    0   128
