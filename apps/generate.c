@@ -50,13 +50,18 @@ static void on_signal(int number, siginfo_t *info, void *context) {
         sdt_machine_stop(machine);
 }
 
-/* StarPU aborts where CUDA fails: in which task nobody else would say. */
+static atomic_flag aborts = ATOMIC_FLAG_INIT;
+
+/* StarPU aborts where CUDA fails: in which task nobody else would say. Where several workers abort
+ * at once, the others must not end the process before the first has spoken. */
 static void on_abort(int number) {
     static const char end[] = ". Videos that are there are whole; --checkpoint-every keeps steps "
                               "that --resume goes on from\n";
     char work[192], line[640];
     size_t length = 0;
     (void)number;
+    while (atomic_flag_test_and_set(&aborts))
+        pause();
     sdt_current_work(work, sizeof work);
     const char *const part[] = {name_of_program, ": aborted in ", work, end};
     for (size_t p = 0; p < sizeof part / sizeof part[0]; p++)
@@ -89,7 +94,7 @@ static void catch_signals(void) {
         if (sigaction(ends[i], NULL, &before) == 0 &&
             !(ends[i] == SIGHUP && before.sa_handler == SIG_IGN)) /* nohup(1) */
             sigaction(ends[i], &action, NULL);
-    action = (struct sigaction){.sa_handler = on_abort, .sa_flags = (int)SA_RESETHAND};
+    action = (struct sigaction){.sa_handler = on_abort};
     sigaction(SIGABRT, &action, NULL);
     warn_of_cpu_limit();
     /* Whoever reads the progress may go: writing fails then, and the work goes on. */
