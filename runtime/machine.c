@@ -201,37 +201,20 @@ void sdt_machine_close(struct sdt_machine *machine) {
     free_machine(machine);
 }
 
-/* snprintf may take a lock. */
-static void append(char *text, size_t size, const char *more) {
-    size_t at = strnlen(text, size);
-    while (at + 1 < size && *more)
-        text[at++] = *more++;
-    if (at < size)
-        text[at] = 0;
-}
-
+/* snprintf takes neither locks nor memory for strings. */
 void sdt_current_work(char *text, size_t size) {
     int worker = starpu_worker_get_id();
     struct starpu_task *task = worker < 0 ? NULL : starpu_task_get_current();
+    const char *title = task ? starpu_task_get_name(task) : NULL;
     char name[128] = "?";
-    if (size == 0)
-        return;
-    text[0] = 0;
-    if (worker < 0) {
-        append(text, size, "another thread");
-        return;
-    }
-    starpu_worker_get_name(worker, name, sizeof name);
-    if (task) {
-        const char *title = starpu_task_get_name(task);
-        append(text, size, "task ");
-        append(text, size, title ? title : "without a name");
-        append(text, size, " on ");
-    }
-    append(text, size, "worker ");
-    append(text, size, name);
-    if (!task)
-        append(text, size, ", outside of a task");
+    if (worker >= 0)
+        starpu_worker_get_name(worker, name, sizeof name);
+    if (worker < 0)
+        snprintf(text, size, "another thread");
+    else if (task)
+        snprintf(text, size, "task %s on worker %s", title ? title : "without a name", name);
+    else
+        snprintf(text, size, "worker %s, outside of a task", name);
 }
 
 void sdt_machine_stop(struct sdt_machine *machine) { atomic_store(&machine->halt.stop, true); }

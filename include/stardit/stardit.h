@@ -96,7 +96,7 @@ void sdt_machine_close(struct sdt_machine *machine);
 void sdt_machine_stop(struct sdt_machine *machine);
 /* What the calling thread does for StarPU, as "task vae_conv on worker CUDA 0.0", "worker CUDA 0.0,
  * outside of a task" or "another thread"; cut where `size` is short. For a handler of SIGABRT:
- * StarPU aborts where CUDA fails in a kernel or a copy. Async-signal-safe. */
+ * StarPU aborts where CUDA fails in a kernel or a copy. Takes no lock and no memory. */
 void sdt_current_work(char *text /* [size] */, size_t size);
 /* Devices are numbered from 0; -1 is the host. */
 int sdt_machine_devices(const struct sdt_machine *machine);
