@@ -9,6 +9,24 @@
 
 static int at_most(int a, int b) { return a < b ? a : b; }
 
+static enum sdt_device_kind kind_of(const struct sdt_vae_job *job, int device) {
+    if (job->place)
+        return job->place[device].kind;
+    return job->dtype == SDT_BF16 ? SDT_DEVICE_CUDA : SDT_DEVICE_CPU;
+}
+
+/* Frames that a layer computes of a latent's `frames`, a part for less than a whole one. Frames
+ * before the start are zeros: CPUs leave their products out. */
+static double frames_of(const struct wan_layer *l, int frames, enum sdt_device_kind kind) {
+    double all = l->time * (frames - 1.0) + 1.0;
+    if (l->kind == WAN_TIME)
+        return all - 1.0; /* the first passes by */
+    if (l->kind == WAN_CONV && kind == SDT_DEVICE_CPU)
+        for (int before = l->conv.kt - 1, f = 0; f < before && f < l->time * (frames - 1) + 1; f++)
+            all -= (double)(before - f) / l->conv.kt;
+    return all;
+}
+
 double sdt__wan_vae_flops(const struct sdt_vae *opened, const struct sdt_vae_job *job) {
     const struct wan_vae *vae = sdt__wan_vae_of(opened);
     struct wan_layers all;
@@ -19,7 +37,7 @@ double sdt__wan_vae_flops(const struct sdt_vae *opened, const struct sdt_vae_job
         struct wan_tile tile = sdt__wan_tile(&t, job, n);
         double rows = tile.rows, cols = tile.cols;
         for (int i = 0; i < all.layers; i++) {
-            double frames = all.layer[i].time * (job->frames - 1.0) + 1.0;
+            double frames = frames_of(&all.layer[i], job->frames, kind_of(job, 0));
             flops += all.layer[i].flops / all.layer[i].time * frames * rows * cols;
             if (all.layer[i].kind == WAN_ATTEND)
                 flops +=
@@ -96,10 +114,7 @@ void sdt__wan_vae_operations(const struct sdt_vae *opened, const struct sdt_vae_
         for (int i = 0; i < all.layers; i++) {
             struct sdt_operation o =
                 operation_of(&all, &all.layer[i], tile, at_most(band, tile.rows));
-            double frames = all.layer[i].time * (job->frames - 1.0) + 1.0;
-            if (all.layer[i].kind == WAN_TIME)
-                frames -= 1.0; /* the first passes by */
-            o.tasks *= frames;
+            o.tasks *= frames_of(&all.layer[i], job->frames, kind_of(job, 0));
             o.device = tiles == 1 ? all.layer[i].device : device;
             sdt_operations_add(list, o);
         }
@@ -176,9 +191,7 @@ double sdt__wan_vae_bytes(const struct sdt_vae *opened, const struct sdt_vae_job
     struct sdt_place alike[SDT_MAX_DEVICES];
     const struct sdt_place *place = places_of(job, devices, alike);
     int rows = at_most(t.size_rows, job->height), cols = at_most(t.size_cols, job->width);
-    enum sdt_device_kind kind = job->place               ? place[device].kind
-                                : job->dtype == SDT_BF16 ? SDT_DEVICE_CUDA
-                                                         : SDT_DEVICE_CPU;
+    enum sdt_device_kind kind = kind_of(job, device);
     int workers = job->place ? place[device].workers : 1;
     double bytes = 0.0, largest = 0.0, size = (double)sdt_dtype_size(job->dtype);
     uint64_t scratch = 0;
