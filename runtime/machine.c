@@ -89,6 +89,8 @@ static enum sdt_status prepare(struct sdt_start *start, struct sdt_machine *mach
                                const struct sdt_machine_options *options, struct sdt_error *err) {
     enum sdt_status status = read_stall_seconds(&machine->watch.stall_seconds, err);
     if (status == SDT_OK)
+        status = sdt__environment_check(err);
+    if (status == SDT_OK)
         status = sdt__start_settle(start, machine, options, err);
     if (status != SDT_OK)
         return status;

@@ -4,10 +4,12 @@
 #define _GNU_SOURCE
 #endif
 #include <hwloc.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "runtime/bus.h"
@@ -85,18 +87,12 @@ static void set_rates(struct sdt_machine *machine, double worker_flops) {
     }
 }
 
-/* StarPU aborts where one of these is no number. */
-static enum sdt_status check_numbers(struct sdt_error *err) {
-    static const char *const names[] = {"STARPU_NCPU", "STARPU_NCUDA", "STARPU_USE_NUMA",
-                                        "STARPU_WORKERS_NOBIND", "STARPU_NWORKER_PER_CUDA"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *value = getenv(names[i]);
-        char *end = NULL;
-        if (value && *value && (strtol(value, &end, 10), *end))
-            return sdt_fail(err, SDT_ERROR_USAGE, "%s=%.80s: must be a whole number", names[i],
-                            value);
-    }
-    return SDT_OK;
+/* A thread's arena of its own claims 64 MB of addresses at once. Where they are few, StarPU's
+ * allocations fail, and it aborts. */
+static void share_arena(void) {
+    struct rlimit space;
+    if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+        mallopt(M_ARENA_MAX, 1);
 }
 
 enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *machine,
@@ -106,9 +102,8 @@ enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *m
     forget_stand_ins();
     start->cores = count_cores();
     sdt__allowance_read("", &start->allowance);
-    enum sdt_status status = check_numbers(err);
-    if (status == SDT_OK)
-        status = sdt__devices_check(options->device, count, &start->gpus, err);
+    share_arena();
+    enum sdt_status status = sdt__devices_check(options->device, count, &start->gpus, err);
     if (status != SDT_OK)
         return status;
     machine->devices = count;

@@ -14,6 +14,8 @@ struct sdt_start {
     struct sdt_gpus gpus;
 };
 
+/* Whether StarPU's variables hold what it can read: SDT_ERROR_USAGE. */
+enum sdt_status sdt__environment_check(struct sdt_error *err);
 /* Checks the devices that are asked for, and fills what the machine knows of them: what they are,
  * how many workers each has, their speeds, and what schedulers are told. SDT_ERROR_USAGE,
  * SDT_ERROR_DEVICE. */

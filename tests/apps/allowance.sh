@@ -57,6 +57,16 @@ fi
     says "of ulimit -v that this process may use"
     [ $failures -eq 0 ]
 ) || fail "ulimit -v"
+# Few addresses are no reason to abort: what fits runs, and what does not is refused by a line.
+for kilobytes in 300000 400000 500000; do
+    (
+        ulimit -v $kilobytes
+        "$generate" --model "$demo" --token-ids 5,6,1 --num-inference-steps 2 --quiet --output "$tmp/few.y4m" --force \
+            2>"$tmp/err" </dev/null
+        code=$?
+        [ $code -eq 0 ] || { [ $code -eq 1 ] && grep -q "memory" "$tmp/err"; } || fail "exit $code: $(cat "$tmp/err")"
+    ) || fail "ulimit -v $kilobytes"
+done
 
 # group CONTROLLER: makes a group of version 1 below this process's own; $group.
 group() {

@@ -158,10 +158,17 @@ says "STARPU_SCHED_LIB=/nonexistent.so: No such file"
 refuses 2 env STARPU_SCHED=mine $run
 says "unknown scheduler"
 # StarPU would abort.
-for variable in STARPU_NCPU STARPU_NCUDA STARPU_USE_NUMA STARPU_WORKERS_NOBIND STARPU_NWORKER_PER_CUDA; do
+for variable in STARPU_NCPU STARPU_NCUDA STARPU_USE_NUMA STARPU_WORKERS_NOBIND STARPU_NWORKER_PER_CUDA \
+    STARPU_MAX_PRIO STARPU_CATCH_SIGNALS STARPU_LIMIT_CPU_MEM STARPU_WORKERS_GETBIND; do
     refuses 2 env $variable=many $run
-    says "$variable=many: must be a whole number"
+    says "$variable=many: must be a whole number, 0 or more"
 done
+refuses 2 env STARPU_MAX_MEMORY_USE=-1 $run
+says "STARPU_MAX_MEMORY_USE=-1: must be a whole number, 0 or more"
+refuses 2 env STARPU_SCHED_ALPHA=x $run
+says "STARPU_SCHED_ALPHA=x: must be a number"
+refuses 2 env STARPU_MAIN_THREAD_CPUID=4444 $run
+says "STARPU_MAIN_THREAD_CPUID=4444: this machine has 0 to"
 for value in soon -1 1e30 5s; do
     refuses 2 env STARDIT_STALL_SECONDS=$value $run
     says "STARDIT_STALL_SECONDS=$value: must be a number"
