@@ -1,16 +1,32 @@
-/* Wan 2.1's video decoder, the decoder half of AutoencoderKLWan: its configuration, its tensors
- * under their names, and the rules of a job. Its layers are in wan_vae_layers.c, what they compute
- * in wan_vae_decode.c, what that takes in wan_vae_predict.c. */
+/* Wan 2.1's video decoder, the decoder half of AutoencoderKLWan: its configuration, its layers and
+ * their tensors under their names. It is streamed frame by frame (wavefront.h). */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "graph/checkpoint/config.h"
-#include "graph/models/wan_vae.h"
+#include "graph/models/wavefront.h"
+
+#define WAN_VAE_MAX_BLOCKS 8
+
+struct wan_vae {
+    struct wavefront_vae base; /* the first member */
+    int base_dim, z_dim, blocks, res_blocks;
+    int multiplier[WAN_VAE_MAX_BLOCKS];
+    bool upsample_time[WAN_VAE_MAX_BLOCKS]; /* of up block i */
+};
+
+/* Names of tensors that stand apart in other programs' files. */
+#define WAN_VAE_LATENT_CONV "post_quant_conv"
+#define WAN_VAE_MIDDLE "decoder.mid_block."
+#define WAN_VAE_UP_BLOCK "decoder.up_blocks.%d."
+#define WAN_VAE_RESNET "resnets.%d."
+#define WAN_VAE_UPSAMPLER "upsamplers.0."
 
 extern const struct sdt_vae_kind sdt__wan_vae;
 extern const char sdt__wan_vae_config[];
 static const struct sdt_files files;
+static void list(struct wavefront *all, const struct wavefront_vae *opened);
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
@@ -19,22 +35,22 @@ static enum sdt_status read_config(const struct sdt_config *json, struct wan_vae
     const char *path = sdt_config_path(json);
     enum sdt_status status = SDT_OK;
     int64_t base = 0, z = 0, res = 0;
-    double multiplier[WAN_VAE_MAX_BLOCKS], down[WAN_VAE_MAX_BLOCKS], mean[WAN_VAE_MAX_CHANNELS],
-        std[WAN_VAE_MAX_CHANNELS];
+    double multiplier[WAN_VAE_MAX_BLOCKS], down[WAN_VAE_MAX_BLOCKS], mean[WAVEFRONT_CHANNELS],
+        std[WAVEFRONT_CHANNELS];
     int blocks = 0, downs = 0, means = 0, stds = 0;
 
 #define NEXT(call)                                                                                 \
     if (status == SDT_OK)                                                                          \
     status = (call)
     NEXT(sdt_config_int(json, "base_dim", true, 1, 4096, &base, err));
-    NEXT(sdt_config_int(json, "z_dim", true, 1, WAN_VAE_MAX_CHANNELS, &z, err));
+    NEXT(sdt_config_int(json, "z_dim", true, 1, WAVEFRONT_CHANNELS, &z, err));
     NEXT(sdt_config_int(json, "num_res_blocks", true, 1, 16, &res, err));
     NEXT(sdt_config_numbers(json, "dim_mult", true, WAN_VAE_MAX_BLOCKS, multiplier, &blocks, err));
     /* spelled so in the config */
     NEXT(sdt_config_numbers(json, "temperal_downsample", true, WAN_VAE_MAX_BLOCKS, down, &downs,
                             err));
-    NEXT(sdt_config_numbers(json, "latents_mean", true, WAN_VAE_MAX_CHANNELS, mean, &means, err));
-    NEXT(sdt_config_numbers(json, "latents_std", true, WAN_VAE_MAX_CHANNELS, std, &stds, err));
+    NEXT(sdt_config_numbers(json, "latents_mean", true, WAVEFRONT_CHANNELS, mean, &means, err));
+    NEXT(sdt_config_numbers(json, "latents_std", true, WAVEFRONT_CHANNELS, std, &stds, err));
     NEXT(sdt_config_only(json, "attn_scales", "[]", err));
     NEXT(sdt_config_only(json, "is_residual", "false", err));
     NEXT(sdt_config_only(json, "patch_size", "null", err));
@@ -61,17 +77,18 @@ static enum sdt_status read_config(const struct sdt_config *json, struct wan_vae
     for (int i = 0; i < downs; i++)
         vae->upsample_time[i] = down[downs - 1 - i] != 0.0;
     for (int c = 0; c < z; c++) {
-        vae->mean[c] = (float)mean[c];
-        vae->std[c] = (float)std[c];
+        vae->base.mean[c] = (float)mean[c];
+        vae->base.std[c] = (float)std[c];
     }
     int time = 1;
     for (int i = 0; i < downs; i++)
         time *= vae->upsample_time[i] ? 2 : 1;
-    vae->vae = (struct sdt_vae){.kind = &sdt__wan_vae,
-                                .channels = (int)z,
-                                .space_ratio = 1 << (blocks - 1),
-                                .time_ratio = time,
-                                .tile = {256, 256, 192, 192}};
+    vae->base.list = list;
+    vae->base.vae = (struct sdt_vae){.kind = &sdt__wan_vae,
+                                     .channels = (int)z,
+                                     .space_ratio = 1 << (blocks - 1),
+                                     .time_ratio = time,
+                                     .tile = {256, 256, 192, 192}};
     return SDT_OK;
 }
 
@@ -84,32 +101,100 @@ const char sdt__wan_vae_config[] =
     "\"latents_std\": [2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743, "
     "3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.916]}";
 
-/* ---- tensors --------------------------------------------------------------------------------- */
+/* ---- layers ---------------------------------------------------------------------------------- */
 
-static void list_tensors(const struct wan_layers *all, struct sdt_tensor_table *table) {
-    for (int i = 0; i < all->layers; i++) {
-        const struct wan_layer *l = &all->layer[i];
-        const struct sdt_conv *c = &l->conv;
-        int channels = l->in < 0 ? 0 : all->edge[l->in].channels;
-        if (l->kind == WAN_CONV && l->flat)
-            sdt_tensor_table_add(table, 4, (int64_t[]){c->out, c->in, c->ks, c->ks}, "%s.weight",
-                                 l->name);
-        else if (l->kind == WAN_CONV)
-            sdt_tensor_table_add(table, 5, (int64_t[]){c->out, c->in, c->kt, c->ks, c->ks},
-                                 "%s.weight", l->name);
-        else if (l->kind == WAN_TIME)
-            sdt_tensor_table_add(table, 5, (int64_t[]){2 * channels, channels, 3, 1, 1},
-                                 "%s.weight", l->name);
-        else if (l->kind == WAN_NORM)
-            sdt_tensor_table_add(table, l->flat ? 3 : 4, (int64_t[]){channels, 1, 1, 1}, "%s.gamma",
-                                 l->name);
-        if (l->kind == WAN_CONV || l->kind == WAN_TIME)
-            sdt_tensor_table_add(table, 1, (int64_t[]){l->kind == WAN_TIME ? 2 * channels : c->out},
-                                 "%s.bias", l->name);
-    }
-    sdt_tensor_table_ignore(table, "encoder.");
-    sdt_tensor_table_ignore(table, "quant_conv.");
+static int res_block(struct wavefront_at at, int in, int channels) {
+    const struct sdt_conv cube = {.out = channels, .kt = 3, .ks = 3};
+    const struct sdt_conv point = {.out = channels, .kt = 1, .ks = 1};
+    if (at.all->failed)
+        return 0;
+    int y = sdt__wavefront_norm(at, in, false, true, "norm1");
+    y = sdt__wavefront_conv(at, y, cube, -1, "conv1");
+    y = sdt__wavefront_norm(at, y, true, true, "norm2");
+    int skip = in;
+    if (!at.all->failed && at.all->edge[in].channels != channels)
+        skip = sdt__wavefront_conv(at, in, point, -1, "conv_shortcut");
+    return sdt__wavefront_conv(at, y, cube, skip, "conv2");
 }
+
+static int attention(struct wavefront_at at, int in) {
+    struct wavefront *all = at.all;
+    if (all->failed)
+        return 0;
+    int channels = all->edge[in].channels;
+    int y = sdt__wavefront_norm(at, in, false, false, "norm");
+    if (!all->failed)
+        all->layer[all->layers - 1].flat = true;
+    y = sdt__wavefront_conv2d(at, y, (struct sdt_conv){.out = 3 * channels, .ks = 1}, -1, "to_qkv");
+    if (all->failed)
+        return 0;
+    all->edge[y].whole = true;
+    int o = sdt__wavefront_edge(all, channels, all->edge[y].space);
+    sdt__wavefront_layer(at, FRAME_ATTEND, y, o, "attention");
+    return sdt__wavefront_conv2d(at, o, (struct sdt_conv){.out = channels, .ks = 1}, in, "proj");
+}
+
+/* Two frames out of each frame but the first: frame 0 passes by. */
+static int time_upsample(struct wavefront_at at, int in) {
+    struct wavefront *all = at.all;
+    if (all->failed)
+        return 0;
+    int channels = all->edge[in].channels, space = all->edge[in].space;
+    int out = sdt__wavefront_edge(all, channels, space);
+    if (all->failed)
+        return 0;
+    all->edge[out].alias = in;
+    sdt__wavefront_layer(at, FRAME_TIME, in, out, "time_conv")->flops =
+        12.0 * channels * channels * space * space * at.time;
+    return out;
+}
+
+static void list(struct wavefront *all, const struct wavefront_vae *opened) {
+    const struct wan_vae *vae = (const struct wan_vae *)opened;
+    char prefix[64];
+    int channels = vae->base_dim * vae->multiplier[vae->blocks - 1];
+    struct wavefront_at at = {.all = all, .time = 1, .prefix = ""};
+
+    int x = sdt__wavefront_edge(all, vae->z_dim, 1);
+    if (!all->failed)
+        all->edge[x].whole = true;
+    sdt__wavefront_layer(at, FRAME_WINDOW, -1, x, "latent");
+    x = sdt__wavefront_conv(at, x, (struct sdt_conv){.out = vae->z_dim, .kt = 1, .ks = 1}, -1,
+                            WAN_VAE_LATENT_CONV);
+    at.prefix = "decoder.";
+    x = sdt__wavefront_conv(at, x, (struct sdt_conv){.out = channels, .kt = 3, .ks = 3}, -1,
+                            "conv_in");
+    at.prefix = WAN_VAE_MIDDLE "resnets.0.";
+    x = res_block(at, x, channels);
+    at.prefix = WAN_VAE_MIDDLE "attentions.0.";
+    x = attention(at, x);
+    at.prefix = WAN_VAE_MIDDLE "resnets.1.";
+    x = res_block(at, x, channels);
+    at.prefix = prefix;
+    for (int i = 0; i < vae->blocks; i++) {
+        channels = vae->base_dim * vae->multiplier[vae->blocks - 1 - i];
+        for (int r = 0; r <= vae->res_blocks; r++) {
+            snprintf(prefix, sizeof prefix, WAN_VAE_UP_BLOCK WAN_VAE_RESNET, i, r);
+            x = res_block(at, x, channels);
+        }
+        if (i == vae->blocks - 1)
+            break;
+        snprintf(prefix, sizeof prefix, WAN_VAE_UP_BLOCK WAN_VAE_UPSAMPLER, i);
+        if (vae->upsample_time[i]) {
+            x = time_upsample(at, x);
+            at.time *= 2;
+        }
+        x = sdt__wavefront_conv2d(at, x,
+                                  (struct sdt_conv){.out = channels / 2, .ks = 3, .upsample = true},
+                                  -1, "resample.1");
+    }
+    at.prefix = "decoder.";
+    x = sdt__wavefront_norm(at, x, true, true, "norm_out");
+    x = sdt__wavefront_conv(at, x, (struct sdt_conv){.out = 3, .kt = 3, .ks = 3}, -1, "conv_out");
+    sdt__wavefront_layer(at, FRAME_PUT, x, -1, "put");
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static void wan_vae_close(struct sdt_vae *vae) {
     sdt_weights_close(vae->weights);
@@ -119,7 +204,7 @@ static void wan_vae_close(struct sdt_vae *vae) {
 static enum sdt_status wan_vae_open(const struct sdt_config *config, const char *folder,
                                     const struct sdt_opening *how, struct sdt_vae **out,
                                     struct sdt_error *err) {
-    struct wan_layers all = {0};
+    struct wavefront all = {0};
     struct wan_vae *vae = calloc(1, sizeof *vae);
 
     *out = NULL;
@@ -127,20 +212,22 @@ static enum sdt_status wan_vae_open(const struct sdt_config *config, const char 
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", folder);
     enum sdt_status status = read_config(config, vae, err);
     if (status == SDT_OK) {
-        sdt__wan_layers_init(&all, vae);
+        sdt__wavefront_init(&all, &vae->base, 1);
         struct sdt_tensor_table *table = all.failed ? NULL : sdt_tensor_table_new();
         if (table) {
             table->namings = &files.namings;
             table->model = vae;
-            list_tensors(&all, table);
+            sdt__wavefront_tensors(&all, table);
+            sdt_tensor_table_ignore(table, "encoder.");
+            sdt_tensor_table_ignore(table, "quant_conv.");
         }
-        status = sdt_tensors_open(table, folder, how, &vae->vae.weights, err);
+        status = sdt_tensors_open(table, folder, how, &vae->base.vae.weights, err);
     }
-    sdt__wan_layers_clear(&all);
+    sdt__wavefront_clear(&all);
     if (status != SDT_OK)
-        wan_vae_close(&vae->vae);
+        wan_vae_close(&vae->base.vae);
     else
-        *out = &vae->vae;
+        *out = &vae->base.vae;
     return status;
 }
 
@@ -192,12 +279,12 @@ static enum sdt_status describe(const struct sdt_recognised *file, const struct 
     enum sdt_status status = SDT_OK;
 
     if (like)
-        status = sdt_config_int(like, "z_dim", true, 1, WAN_VAE_MAX_CHANNELS, &of_like, err);
+        status = sdt_config_int(like, "z_dim", true, 1, WAVEFRONT_CHANNELS, &of_like, err);
     if (status != SDT_OK || (like && of_like == z))
         return status;
     status = sdt_config_parse("the published decoder", sdt__wan_vae_config, &config, err);
     if (status == SDT_OK)
-        status = sdt_config_int(config, "z_dim", true, 1, WAN_VAE_MAX_CHANNELS, &published, err);
+        status = sdt_config_int(config, "z_dim", true, 1, WAVEFRONT_CHANNELS, &published, err);
     sdt_config_close(config);
     if (status == SDT_OK && z != published)
         return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
@@ -220,40 +307,14 @@ static const struct sdt_files files = {
     .describe = describe,
 };
 
-/* ---- jobs ------------------------------------------------------------------------------------ */
-
-enum sdt_status sdt__wan_vae_check(const struct sdt_vae *vae, const struct sdt_vae_job *job,
-                                   struct sdt_error *err) {
-    const struct sdt_vae_tiling *t = &job->tiling;
-    int ratio = vae->space_ratio;
-
-    if (job->frames < 1 || job->height < 1 || job->width < 1 ||
-        (double)job->frames * job->height * job->width > 1e9)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "a latent of %d frames of %dx%d (height x width) cannot be decoded",
-                        job->frames, job->height, job->width);
-    if (!t->size_rows && !t->size_cols)
-        return SDT_OK;
-    if (t->size_rows < ratio || t->size_cols < ratio || t->stride_rows < ratio ||
-        t->stride_cols < ratio || t->stride_rows > t->size_rows || t->stride_cols > t->size_cols ||
-        t->size_rows % ratio || t->size_cols % ratio || t->stride_rows % ratio ||
-        t->stride_cols % ratio)
-        return sdt_fail(
-            err, SDT_ERROR_USAGE,
-            "VAE tiles of %dx%d pixels at a stride of %dx%d: all four must be multiples "
-            "of %d, and the stride at most the size",
-            t->size_rows, t->size_cols, t->stride_rows, t->stride_cols, ratio);
-    return SDT_OK;
-}
-
 const struct sdt_vae_kind sdt__wan_vae = {
     .class_name = "AutoencoderKLWan",
     .files = &files,
     .open = wan_vae_open,
     .close = wan_vae_close,
-    .check = sdt__wan_vae_check,
-    .decode = sdt__wan_vae_decode,
-    .flops = sdt__wan_vae_flops,
-    .operations = sdt__wan_vae_operations,
-    .bytes = sdt__wan_vae_bytes,
+    .check = sdt__vae_check,
+    .decode = sdt__wavefront_decode,
+    .flops = sdt__wavefront_flops,
+    .operations = sdt__wavefront_operations,
+    .bytes = sdt__wavefront_bytes,
 };

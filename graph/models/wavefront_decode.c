@@ -1,4 +1,4 @@
-/* A decode of Wan 2.1 as tasks: a stream of frames through the list of layers.
+/* A streamed decode as tasks: frames on their way through the list of layers.
  *
  * A convolution's task reads the frame and its two predecessors, so the tasks (frame, layer) form a
  * wavefront, frame t + 1 in layer l while frame t is in layer l + 1, and memory does not grow with
@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "graph/models/wan_vae.h"
+#include "graph/models/wavefront.h"
 #include "graph/run/parameters.h"
 
 static int at_most(int a, int b) { return a < b ? a : b; }
@@ -34,14 +34,14 @@ static void frame_done(void *arg, int frame) {
 
 /* One tile after the other on its way through the layers, in the same buffers. */
 struct decoder {
-    struct wan_layers all;
-    const struct wan_vae *vae;
+    struct wavefront all;
+    const struct wavefront_vae *vae;
     const struct sdt_vae_job *job;
     struct sdt_machine *machine;
     int device;              /* of the job's; -1: all, in stages */
     int band_rows;           /* of a band of frames, in latents; the last one may have less */
-    struct wan_tile tile;    /* the one at hand */
-    struct wan_tile largest; /* the first one */
+    struct vae_tile tile;    /* the one at hand */
+    struct vae_tile largest; /* the first one */
     sdt_handle latent, out;
     const struct sdt_place *put; /* where frames are stored */
     /* On a GPU, frames become float32 here before they travel to the host; else NULL. */
@@ -51,7 +51,7 @@ struct decoder {
 };
 
 /* The band's rows on an edge, in pixels. */
-static int rows_of(const struct decoder *d, const struct wan_edge *edge, int band) {
+static int rows_of(const struct decoder *d, const struct frame_edge *edge, int band) {
     int rows =
         edge->bands == 1 ? d->tile.rows : at_most(d->band_rows, d->tile.rows - band * d->band_rows);
     return rows * edge->space;
@@ -64,43 +64,43 @@ static void fail_memory(struct sdt_flow *flow) {
 
 /* What a layer reads, and where its frames are made ready for the host. */
 static void init_layer(struct sdt_flow *flow, struct decoder *d, struct sdt_parameters *parameters,
-                       struct wan_layer *l) {
+                       struct frame_layer *l) {
     enum sdt_device_kind kind = d->job->place[l->device].kind;
-    const struct wan_edge *in = l->in < 0 ? NULL : &d->all.edge[l->in];
-    if (l->kind == WAN_CONV) {
+    const struct frame_edge *in = l->in[0] < 0 ? NULL : &d->all.edge[l->in[0]];
+    if (l->kind == FRAME_CONV) {
         l->weight = sdt_conv_parameter(flow, parameters, kind, d->job->dtype, l->conv.out,
                                        l->conv.in, l->conv.kt * l->conv.ks * l->conv.ks, l->conv.ks,
                                        "%s.weight", l->name);
-    } else if (l->kind == WAN_TIME) {
+    } else if (l->kind == FRAME_TIME) {
         l->weight = sdt_conv_parameter(flow, parameters, kind, d->job->dtype, 2 * in->channels,
                                        in->channels, 3, 1, "%s.weight", l->name);
-    } else if (l->kind == WAN_NORM) {
+    } else if (l->kind == FRAME_NORM) {
         l->weight = sdt_parameter(flow, parameters, SDT_F32, "%s.gamma", l->name);
     }
-    if (l->kind == WAN_PUT && d->put->kind != kind) {
+    if (l->kind == FRAME_PUT && d->put->kind != kind) {
         size_t space = (size_t)in->space;
         size_t values = 3 * (size_t)d->tile.rows * space * (size_t)d->tile.cols * space;
         d->ready[0] = sdt__vector(flow, values, "frame");
         d->ready[1] = sdt__vector(flow, values, "frame");
     }
-    if (l->kind == WAN_CONV || l->kind == WAN_TIME)
+    if (l->kind == FRAME_CONV || l->kind == FRAME_TIME)
         l->bias = sdt_parameter(flow, parameters, SDT_F32, "%s.bias", l->name);
 }
 
 /* Buffers for tiles of up to d->tile.rows x d->tile.cols latents, and what the layers read. */
 static void decoder_init(struct sdt_flow *flow, struct decoder *d,
                          struct sdt_parameters *parameters) {
-    struct wan_layers *all = &d->all;
-    d->band_rows = sdt__wan_band_rows(d->job, d->tile.rows);
+    struct wavefront *all = &d->all;
+    d->band_rows = sdt__wavefront_band_rows(d->job, d->tile.rows);
     int bands = (d->tile.rows + d->band_rows - 1) / d->band_rows;
 
-    sdt__wan_layers_init(all, d->vae);
+    sdt__wavefront_init(all, d->vae, d->job->frames);
     if (all->failed) {
         fail_memory(flow);
         return;
     }
-    sdt__wan_layers_place(all, d->job->place, d->job->devices, d->device);
-    sdt__wan_pools_init(all, d->job, d->tile.rows, bands);
+    sdt__wavefront_place(all, d->job->place, d->job->devices, d->device);
+    sdt__wavefront_pools_init(all, d->job, d->tile.rows, bands);
     if (all->failed) {
         fail_memory(flow);
         return;
@@ -113,24 +113,24 @@ static void decoder_init(struct sdt_flow *flow, struct decoder *d,
 }
 
 static void decoder_clear(struct decoder *d) {
-    sdt__wan_layers_clear(&d->all);
+    sdt__wavefront_clear(&d->all);
     for (int i = 0; i < 2; i++)
         sdt__unregister_submit(d->ready[i]);
 }
 
 /* The buffers' next tile, which is not larger than the first. */
-static void begin_tile(struct decoder *d, struct wan_tile tile) {
-    struct wan_layers *all = &d->all;
+static void begin_tile(struct decoder *d, struct vae_tile tile) {
+    struct wavefront *all = &d->all;
     d->tile = tile;
-    sdt__wan_retire_all(all);
+    sdt__wavefront_restart(all);
     for (int e = 0; e < all->edges; e++)
         if (!all->edge[e].whole)
             all->edge[e].bands = (tile.rows + d->band_rows - 1) / d->band_rows;
     for (int i = 0; i < all->layers; i++)
-        if (all->layer[i].kind == WAN_CONV) {
+        if (all->layer[i].kind == FRAME_CONV) {
             struct sdt_conv *conv = &all->layer[i].conv;
-            conv->height = tile.rows * all->edge[all->layer[i].in].space;
-            conv->width = tile.cols * all->edge[all->layer[i].in].space;
+            conv->height = tile.rows * all->edge[all->layer[i].in[0]].space;
+            conv->width = tile.cols * all->edge[all->layer[i].in[0]].space;
         }
 }
 
@@ -138,18 +138,18 @@ static void begin_tile(struct decoder *d, struct wan_tile tile) {
 
 /* A band of frame t of an edge; NULL before frame `start`. */
 static sdt_handle band_of(const struct decoder *d, int edge, int t, int start, int band) {
-    const struct wan_edge *list = d->all.edge;
+    const struct frame_edge *list = d->all.edge;
     if (t < start)
         return NULL;
     if (t == 0 && list[edge].alias >= 0)
         edge = list[edge].alias;
-    int slot = list[edge].slot[t % WAN_MOST_FRAMES];
+    int slot = list[edge].slot[t % WAVEFRONT_FRAMES];
     return slot < 0 ? NULL : d->all.pool[list[edge].pool].handle[slot * d->all.room + band];
 }
 
 /* Memory for frame t of an edge. */
 static void take(struct sdt_flow *flow, struct decoder *d, int edge, int t) {
-    struct wan_pool *pool = sdt__wan_take_slot(&d->all, edge, t);
+    struct frame_pool *pool = sdt__wavefront_take_slot(&d->all, edge, t);
     int bands = !pool ? 0 : pool->whole ? 1 : d->all.room;
     for (int b = 0; b < bands; b++) {
         int left = d->largest.rows - b * d->band_rows;
@@ -161,9 +161,9 @@ static void take(struct sdt_flow *flow, struct decoder *d, int edge, int t) {
 }
 
 /* Frame t of the tile, out of the latent. */
-static void insert_window(struct sdt_flow *flow, const struct decoder *d, const struct wan_layer *l,
-                          int t) {
-    struct sdt_window window = {.channels = d->vae->z_dim,
+static void insert_window(struct sdt_flow *flow, const struct decoder *d,
+                          const struct frame_layer *l, int t) {
+    struct sdt_window window = {.channels = d->vae->vae.channels,
                                 .frames = d->job->frames,
                                 .height = d->job->height,
                                 .width = d->job->width,
@@ -181,9 +181,9 @@ static void insert_window(struct sdt_flow *flow, const struct decoder *d, const 
 }
 
 /* A convolution, band by band, from the bands of its input that each looks at. */
-static void insert_conv(struct sdt_flow *flow, const struct decoder *d, const struct wan_layer *l,
+static void insert_conv(struct sdt_flow *flow, const struct decoder *d, const struct frame_layer *l,
                         int t) {
-    const struct wan_edge *in = &d->all.edge[l->in], *out = &d->all.edge[l->out];
+    const struct frame_edge *in = &d->all.edge[l->in[0]], *out = &d->all.edge[l->out];
     int scale = l->conv.upsample ? 2 : 1, reach = l->conv.ks / 2;
     int height = l->conv.height * scale;
     for (int b = 0, y0 = 0; b < out->bands; b++) {
@@ -196,43 +196,43 @@ static void insert_conv(struct sdt_flow *flow, const struct decoder *d, const st
         part.bands = last - first + 1;
         sdt_handle x[3 * SDT_MOST_CONV_BANDS];
         for (int i = 0; i < l->conv.kt * part.bands; i++)
-            x[i] =
-                band_of(d, l->in, t - (l->conv.kt - 1) + i / part.bands, 0, first + i % part.bands);
+            x[i] = band_of(d, l->in[0], t - (l->conv.kt - 1) + i / part.bands, 0,
+                           first + i % part.bands);
         sdt_insert_conv(flow, "vae_conv", &l->conv, &part, x, l->weight, l->bias,
-                        l->residual < 0 ? NULL : band_of(d, l->residual, t, 0, b),
+                        l->in[1] < 0 ? NULL : band_of(d, l->in[1], t, 0, b),
                         band_of(d, l->out, t, 0, b));
         y0 += part.rows;
     }
 }
 
-static void insert_norm(struct sdt_flow *flow, const struct decoder *d, const struct wan_layer *l,
+static void insert_norm(struct sdt_flow *flow, const struct decoder *d, const struct frame_layer *l,
                         int t) {
-    const struct wan_edge *edge = &d->all.edge[l->in];
+    const struct frame_edge *edge = &d->all.edge[l->in[0]];
     for (int b = 0; b < edge->bands; b++)
         sdt_insert_channel_norm(flow, "vae_norm",
                                 (size_t)rows_of(d, edge, b) * (size_t)(d->tile.cols * edge->space),
-                                edge->channels, l->silu, band_of(d, l->in, t, 0, b), l->weight,
+                                edge->channels, l->silu, band_of(d, l->in[0], t, 0, b), l->weight,
                                 band_of(d, l->out, t, 0, b));
 }
 
 static void insert_attention(struct sdt_flow *flow, const struct decoder *d,
-                             const struct wan_layer *l, int t) {
-    const struct wan_edge *edge = &d->all.edge[l->out];
+                             const struct frame_layer *l, int t) {
+    const struct frame_edge *edge = &d->all.edge[l->out];
     int line = d->tile.cols * edge->space;
     for (int b = 0, y0 = 0; b < edge->bands; y0 += rows_of(d, edge, b), b++)
         sdt_insert_frame_attention(flow, "vae_attention", d->tile.rows * edge->space * line,
                                    edge->channels, y0 * line, rows_of(d, edge, b) * line,
-                                   band_of(d, l->in, t, 0, 0), band_of(d, l->out, t, 0, b));
+                                   band_of(d, l->in[0], t, 0, 0), band_of(d, l->out, t, 0, b));
 }
 
 /* Frames 2t - 1 and 2t out of frame t, which is not the first. */
 static void insert_time_upsample(struct sdt_flow *flow, const struct decoder *d,
-                                 const struct wan_layer *l, int t) {
-    const struct wan_edge *edge = &d->all.edge[l->in];
+                                 const struct frame_layer *l, int t) {
+    const struct frame_edge *edge = &d->all.edge[l->in[0]];
     for (int b = 0; b < edge->bands; b++) {
         sdt_handle x[3];
         for (int i = 0; i < 3; i++)
-            x[i] = band_of(d, l->in, t - 2 + i, 1, b); /* frame 0 is not seen */
+            x[i] = band_of(d, l->in[0], t - 2 + i, 1, b); /* frame 0 is not seen */
         sdt_insert_time_upsample(flow, "vae_time_conv", rows_of(d, edge, b),
                                  d->tile.cols * edge->space, edge->channels, x, l->weight, l->bias,
                                  band_of(d, l->out, 2 * t - 1, 0, b),
@@ -241,12 +241,12 @@ static void insert_time_upsample(struct sdt_flow *flow, const struct decoder *d,
 }
 
 /* Frame t into the video, or into the tile's frames. */
-static void insert_put(struct sdt_flow *flow, const struct decoder *d, const struct wan_layer *l,
+static void insert_put(struct sdt_flow *flow, const struct decoder *d, const struct frame_layer *l,
                        int t) {
-    const struct wan_edge *edge = &d->all.edge[l->in];
+    const struct frame_edge *edge = &d->all.edge[l->in[0]];
     int height = d->tile.rows * edge->space, width = d->tile.cols * edge->space;
     for (int b = 0, y0 = 0; b < edge->bands; y0 += rows_of(d, edge, b), b++) {
-        sdt_handle rows = band_of(d, l->in, t, 0, b);
+        sdt_handle rows = band_of(d, l->in[0], t, 0, b);
         bool last = b + 1 == edge->bands;
         if (d->ready[t % 2]) { /* of GPUs: whole frames */
             sdt_insert_put_frame(flow, "frame_ready", height, width, 0, 0, height, d->clamp, rows,
@@ -260,60 +260,57 @@ static void insert_put(struct sdt_flow *flow, const struct decoder *d, const str
     }
 }
 
-/* Sends frame t, which stands on the input edge of `layer`, through this layer and all that follow.
- * So a frame leaves the decoder before the next one enters; StarPU sees to what overlaps in
- * time. */
-static void push(struct sdt_flow *flow, struct decoder *d, int layer, int t) {
-    const struct wan_layer *l = &d->all.layer[layer];
+/* A layer's next step. */
+static void step(struct sdt_flow *flow, struct decoder *d, int layer) {
+    struct frame_layer *l = &d->all.layer[layer];
+    int t = l->next, first, count = sdt__wavefront_written(l, &first);
 
     flow->place = &d->job->place[l->device];
     flow->tag.layer = layer;
     flow->tag.chunk = t;
-    if (l->kind == WAN_TIME && t > 0) {
-        take(flow, d, l->out, 2 * t - 1);
-        take(flow, d, l->out, 2 * t);
-    } else if (l->kind != WAN_TIME && l->out >= 0 && l->out != l->in) {
-        take(flow, d, l->out, t);
-    }
+    for (int i = 0; i < count; i++)
+        take(flow, d, l->out, first + i);
     switch (l->kind) {
-    case WAN_WINDOW:
+    case FRAME_WINDOW:
         insert_window(flow, d, l, t);
         break;
-    case WAN_CONV:
+    case FRAME_CONV:
         insert_conv(flow, d, l, t);
         break;
-    case WAN_NORM:
+    case FRAME_NORM:
         insert_norm(flow, d, l, t);
         break;
-    case WAN_ATTEND:
+    case FRAME_ATTEND:
         insert_attention(flow, d, l, t);
         break;
-    case WAN_TIME:
-        if (t == 0)
-            break; /* passes by */
-        insert_time_upsample(flow, d, l, t);
-        sdt__wan_retire(&d->all, layer, t);
-        push(flow, d, layer + 1, 2 * t - 1);
-        push(flow, d, layer + 1, 2 * t);
-        return;
-    case WAN_PUT:
+    case FRAME_TIME:
+        if (t > 0) /* the first passes by */
+            insert_time_upsample(flow, d, l, t);
+        break;
+    case FRAME_PUT:
         insert_put(flow, d, l, t);
-        sdt__wan_retire(&d->all, layer, t);
-        return;
+        break;
     }
-    sdt__wan_retire(&d->all, layer, t);
-    push(flow, d, layer + 1, t);
+    sdt__wavefront_done(&d->all, layer);
+}
+
+/* The next latent frame, and all that it makes possible. */
+static void push(struct sdt_flow *flow, struct decoder *d) {
+    int layer = 0;
+    do
+        step(flow, d, layer);
+    while ((layer = sdt__wavefront_ready(&d->all)) > 0 && flow->error.status == SDT_OK);
 }
 
 /* ---- a decode -------------------------------------------------------------------------------- */
 
 /* All of one call. On the heap: after a stall it is left to the tasks that may still end. */
 struct decode {
-    const struct wan_vae *vae;
+    const struct wavefront_vae *vae;
     struct sdt_vae_job job; /* with places */
     struct sdt_machine *machine;
     struct sdt_parameters *parameters;
-    struct wan_tiling tiling;
+    struct vae_tiling tiling;
     int tiles, frames; /* of the video */
     bool whole;        /* one tile: the devices are stages of one decoder */
     int decoders;      /* else each device has its own */
@@ -336,7 +333,7 @@ static void decode_free(struct decode *c) {
 }
 
 /* NULL: out of memory. */
-static struct decode *decode_new(const struct wan_vae *vae, struct sdt_machine *machine,
+static struct decode *decode_new(const struct wavefront_vae *vae, struct sdt_machine *machine,
                                  const struct sdt_vae_job *job) {
     int taken[SDT_MAX_DEVICES] = {0};
     struct decode *c = calloc(1, sizeof *c);
@@ -345,7 +342,7 @@ static struct decode *decode_new(const struct wan_vae *vae, struct sdt_machine *
     c->vae = vae;
     c->machine = machine;
     c->job = *job;
-    c->tiling = sdt__wan_tiling(vae, job);
+    c->tiling = sdt__vae_tiling(&vae->vae, job);
     c->tiles = c->tiling.rows * c->tiling.cols;
     c->frames = vae->vae.time_ratio * (job->frames - 1) + 1;
     c->whole = c->tiles == 1;
@@ -362,7 +359,7 @@ static struct decode *decode_new(const struct wan_vae *vae, struct sdt_machine *
         return NULL;
     }
     for (int n = 0; n < c->tiles && !c->whole; n++)
-        c->device[n] = sdt__wan_next_device(job->place, job->devices, taken);
+        c->device[n] = sdt__vae_next_device(job->place, job->devices, taken);
     return c;
 }
 
@@ -393,31 +390,31 @@ static void open_tile(struct sdt_flow *flow, struct decode *c, int n) {
                               .progress = &c->progress};
         decoder_init(flow, d, c->parameters);
     }
-    begin_tile(d, sdt__wan_tile(&c->tiling, &c->job, n));
+    begin_tile(d, sdt__vae_tile(&c->tiling, &c->job, n));
     if (!c->whole)
         d->out = c->tile[n] = sdt__vector(
-            flow, sdt__wan_tile_values(c->frames, d->tile.rows * ratio, d->tile.cols * ratio),
+            flow, sdt__vae_tile_values(c->frames, d->tile.rows * ratio, d->tile.cols * ratio),
             "vae tile");
 }
 
 /* The seams of tile n: first with the tile above, then with the one to the left, both already
  * blended; then its share of the video. In this order: the result depends on it. */
 static void join_tile(struct sdt_flow *flow, const struct decode *c, int n) {
-    const struct wan_tiling *t = &c->tiling;
-    struct wan_tile at = sdt__wan_tile(t, &c->job, n);
+    const struct vae_tiling *t = &c->tiling;
+    struct vae_tile at = sdt__vae_tile(t, &c->job, n);
     int ratio = c->vae->vae.space_ratio, frames = c->frames;
     int rows = at.rows * ratio, cols = at.cols * ratio;
     flow->place = &c->job.place[c->device[n]];
     flow->tag.layer = flow->tag.chunk = -1;
     if (n >= t->cols) {
-        int above = sdt__wan_tile(t, &c->job, n - t->cols).rows * ratio;
+        int above = sdt__vae_tile(t, &c->job, n - t->cols).rows * ratio;
         int extent = at_most(at_most(above, rows), (t->size_rows - t->stride_rows) * ratio);
         if (extent > 0)
             sdt_insert_blend_rows(flow, "blend_above", frames, cols, extent, above,
                                   c->tile[n - t->cols], rows, c->tile[n]);
     }
     if (n % t->cols > 0) {
-        int left = sdt__wan_tile(t, &c->job, n - 1).cols * ratio;
+        int left = sdt__vae_tile(t, &c->job, n - 1).cols * ratio;
         int extent = at_most(at_most(left, cols), (t->size_cols - t->stride_cols) * ratio);
         if (extent > 0)
             sdt_insert_blend_columns(flow, "blend_left", frames, rows, extent, left, c->tile[n - 1],
@@ -439,7 +436,7 @@ static void insert_tiles(struct sdt_flow *flow, struct decode *c, int first, int
     for (int f = 0; f < c->job.frames && flow->error.status == SDT_OK; f++)
         for (int n = first; n < end; n++) {
             flow->tag.tile = n;
-            push(flow, &c->decoder[c->device[n]], 0, f);
+            push(flow, &c->decoder[c->device[n]]);
         }
     for (int n = first; n < end && !c->whole; n++) {
         int above = n - c->tiling.cols;
@@ -452,18 +449,18 @@ static void insert_tiles(struct sdt_flow *flow, struct decode *c, int first, int
     }
 }
 
-enum sdt_status sdt__wan_vae_decode(struct sdt_flow *flow, struct sdt_vae *vae,
-                                    struct sdt_machine *machine, const struct sdt_vae_job *wanted,
-                                    sdt_handle latent, sdt_handle video, struct sdt_error *err) {
+enum sdt_status sdt__wavefront_decode(struct sdt_flow *flow, struct sdt_vae *vae,
+                                      struct sdt_machine *machine, const struct sdt_vae_job *wanted,
+                                      sdt_handle latent, sdt_handle video, struct sdt_error *err) {
     struct sdt_vae_job job = *wanted;
     if (!job.place) {
         job.place = machine->device;
         job.devices = machine->devices;
     }
-    enum sdt_status status = sdt__wan_vae_check(vae, &job, err);
+    enum sdt_status status = vae->kind->check(vae, &job, err);
     if (status != SDT_OK)
         return status;
-    struct decode *c = decode_new(sdt__wan_vae_of(vae), machine, &job);
+    struct decode *c = decode_new(sdt__wavefront_of(vae), machine, &job);
     if (!c)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while decoding");
     c->latent = latent;

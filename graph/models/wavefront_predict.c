@@ -1,9 +1,9 @@
-/* What a decode of Wan 2.1 takes, from the list of layers: FLOPs, tasks and bytes of memory.
- * Nothing is inserted here; what wan_vae_decode.c inserts must be what these predict. */
+/* What a streamed decode takes, from the list of layers: FLOPs, tasks and bytes of memory. Nothing
+ * is inserted here; what wavefront_decode.c inserts must be what these predict. */
 #include <math.h>
 #include <stdlib.h>
 
-#include "graph/models/wan_vae.h"
+#include "graph/models/wavefront.h"
 #include "graph/run/parameters.h"
 #include "kernels/cuda/scratch.h"
 
@@ -17,65 +17,65 @@ static enum sdt_device_kind kind_of(const struct sdt_vae_job *job, int device) {
 
 /* Frames that a layer computes of a latent's `frames`, a part for less than a whole one. Frames
  * before the start are zeros: CPUs leave their products out. */
-static double frames_of(const struct wan_layer *l, int frames, enum sdt_device_kind kind) {
+static double frames_of(const struct frame_layer *l, int frames, enum sdt_device_kind kind) {
     double all = l->time * (frames - 1.0) + 1.0;
-    if (l->kind == WAN_TIME)
+    if (l->kind == FRAME_TIME)
         return all - 1.0; /* the first passes by */
-    if (l->kind == WAN_CONV && kind == SDT_DEVICE_CPU)
+    if (l->kind == FRAME_CONV && kind == SDT_DEVICE_CPU)
         for (int before = l->conv.kt - 1, f = 0; f < before && f < l->time * (frames - 1) + 1; f++)
             all -= (double)(before - f) / l->conv.kt;
     return all;
 }
 
-double sdt__wan_vae_flops(const struct sdt_vae *opened, const struct sdt_vae_job *job) {
-    const struct wan_vae *vae = sdt__wan_vae_of(opened);
-    struct wan_layers all;
-    struct wan_tiling t = sdt__wan_tiling(vae, job);
+double sdt__wavefront_flops(const struct sdt_vae *opened, const struct sdt_vae_job *job) {
+    const struct wavefront_vae *vae = sdt__wavefront_of(opened);
+    struct wavefront all;
+    struct vae_tiling t = sdt__vae_tiling(&vae->vae, job);
     double flops = 0.0;
-    sdt__wan_layers_init(&all, vae);
+    sdt__wavefront_init(&all, vae, job->frames);
     for (int n = 0; n < t.rows * t.cols; n++) {
-        struct wan_tile tile = sdt__wan_tile(&t, job, n);
+        struct vae_tile tile = sdt__vae_tile(&t, job, n);
         double rows = tile.rows, cols = tile.cols;
         for (int i = 0; i < all.layers; i++) {
             double frames = frames_of(&all.layer[i], job->frames, kind_of(job, 0));
             flops += all.layer[i].flops / all.layer[i].time * frames * rows * cols;
-            if (all.layer[i].kind == WAN_ATTEND)
+            if (all.layer[i].kind == FRAME_ATTEND)
                 flops +=
                     4.0 * frames * rows * cols * rows * cols * all.edge[all.layer[i].out].channels;
         }
     }
-    sdt__wan_layers_clear(&all);
+    sdt__wavefront_clear(&all);
     return flops;
 }
 
 /* The tasks of a layer for one frame of a tile, cut into bands of `band` latent rows; a part of a
  * task stands for a shorter last band. */
-static struct sdt_operation operation_of(const struct wan_layers *all, const struct wan_layer *l,
-                                         struct wan_tile tile, int band) {
-    const struct wan_edge *in = l->in < 0 ? NULL : &all->edge[l->in];
-    const struct wan_edge *at = in ? in : &all->edge[l->out];
+static struct sdt_operation operation_of(const struct wavefront *all, const struct frame_layer *l,
+                                         struct vae_tile tile, int band) {
+    const struct frame_edge *in = l->in[0] < 0 ? NULL : &all->edge[l->in[0]];
+    const struct frame_edge *at = in ? in : &all->edge[l->out];
     int looked_at = at->whole ? tile.rows : band;
     int height = looked_at * at->space, width = tile.cols * at->space;
     struct sdt_operation o = {
         .tasks = (double)tile.rows / looked_at, .rows = height * width, .n = at->channels};
     switch (l->kind) {
-    case WAN_CONV:
+    case FRAME_CONV:
         o.kind = SDT_OPERATION_CONV;
         o.conv = l->conv;
         o.conv.height = height;
         o.conv.width = width;
-        o.residual = l->residual >= 0;
+        o.residual = l->in[1] >= 0;
         break;
-    case WAN_TIME: /* as a product: the neighbours in time of a pixel, and two pixels out of it */
+    case FRAME_TIME: /* as a product: the neighbours in time of a pixel, and two pixels out of it */
         o.kind = SDT_OPERATION_LINEAR;
         o.n = 2 * at->channels;
         o.k = 3 * at->channels;
         o.conv = sdt__time_half(height, width, at->channels);
         break;
-    case WAN_NORM:
+    case FRAME_NORM:
         o.kind = SDT_OPERATION_CHANNEL_NORM;
         break;
-    case WAN_ATTEND:
+    case FRAME_ATTEND:
         o.kind = SDT_OPERATION_ATTENTION;
         o.heads = 1;
         o.e = all->edge[l->out].channels;
@@ -97,20 +97,20 @@ static const struct sdt_place *places_of(const struct sdt_vae_job *job, int devi
     return job->place ? job->place : alike;
 }
 
-void sdt__wan_vae_operations(const struct sdt_vae *opened, const struct sdt_vae_job *job,
-                             int devices, struct sdt_operations *list) {
-    const struct wan_vae *vae = sdt__wan_vae_of(opened);
-    struct wan_layers all;
-    struct wan_tiling t = sdt__wan_tiling(vae, job);
+void sdt__wavefront_operations(const struct sdt_vae *opened, const struct sdt_vae_job *job,
+                               int devices, struct sdt_operations *list) {
+    const struct wavefront_vae *vae = sdt__wavefront_of(opened);
+    struct wavefront all;
+    struct vae_tiling t = sdt__vae_tiling(&vae->vae, job);
     struct sdt_place alike[SDT_MAX_DEVICES];
     const struct sdt_place *place = places_of(job, devices, alike);
     int tiles = t.rows * t.cols, taken[SDT_MAX_DEVICES] = {0};
-    int band = sdt__wan_band_rows(job, at_most(t.size_rows, job->height));
-    sdt__wan_layers_init(&all, vae);
-    sdt__wan_layers_place(&all, place, devices, -1);
+    int band = sdt__wavefront_band_rows(job, at_most(t.size_rows, job->height));
+    sdt__wavefront_init(&all, vae, job->frames);
+    sdt__wavefront_place(&all, place, devices, -1);
     for (int n = 0; n < tiles && !all.failed; n++) {
-        struct wan_tile tile = sdt__wan_tile(&t, job, n);
-        int device = sdt__wan_next_device(place, devices, taken);
+        struct vae_tile tile = sdt__vae_tile(&t, job, n);
+        int device = sdt__vae_next_device(place, devices, taken);
         for (int i = 0; i < all.layers; i++) {
             struct sdt_operation o =
                 operation_of(&all, &all.layer[i], tile, at_most(band, tile.rows));
@@ -120,19 +120,19 @@ void sdt__wan_vae_operations(const struct sdt_vae *opened, const struct sdt_vae_
         }
     }
     list->failed |= all.failed;
-    sdt__wan_layers_clear(&all);
+    sdt__wavefront_clear(&all);
 }
 
-static double weight_bytes(const struct wan_layers *all, const struct wan_layer *l,
+static double weight_bytes(const struct wavefront *all, const struct frame_layer *l,
                            enum sdt_device_kind kind, enum sdt_dtype dtype) {
-    int channels = l->in < 0 ? 0 : all->edge[l->in].channels, n = l->conv.out;
+    int channels = l->in[0] < 0 ? 0 : all->edge[l->in[0]].channels, n = l->conv.out;
     int k = l->conv.in * l->conv.kt * l->conv.ks * l->conv.ks;
-    if (l->kind == WAN_NORM)
+    if (l->kind == FRAME_NORM)
         return sizeof(float) * (double)channels;
-    if (l->kind == WAN_TIME) {
+    if (l->kind == FRAME_TIME) {
         n = 2 * channels;
         k = 3 * channels;
-    } else if (l->kind != WAN_CONV) {
+    } else if (l->kind != FRAME_CONV) {
         return 0.0;
     }
     double matrix = kind == SDT_DEVICE_CPU ? (double)sdt_packed_size(SDT_F32, n, k)
@@ -141,53 +141,54 @@ static double weight_bytes(const struct wan_layers *all, const struct wan_layer 
 }
 
 /* Work space of a layer's tasks. */
-static size_t scratch_bytes(const struct wan_layer *l, enum sdt_device_kind kind,
-                            enum sdt_dtype dtype, const struct wan_edge *in, int rows, int cols) {
+static size_t scratch_bytes(const struct frame_layer *l, enum sdt_device_kind kind,
+                            enum sdt_dtype dtype, const struct frame_edge *in, int rows, int cols) {
     struct sdt_conv conv = l->conv;
     size_t pixels = (size_t)rows * (size_t)cols * (size_t)in->space * (size_t)in->space;
     conv.height = rows * in->space;
     conv.width = cols * in->space;
-    if (l->kind == WAN_CONV)
+    if (l->kind == FRAME_CONV)
         return sdt__conv_scratch(kind, dtype, &conv);
     if (kind != SDT_DEVICE_CPU)
         return 0;
-    if (l->kind == WAN_TIME)
+    if (l->kind == FRAME_TIME)
         return sizeof(float) * sdt_time_upsample_scratch(pixels);
-    return l->kind == WAN_ATTEND
+    return l->kind == FRAME_ATTEND
                ? sizeof(float) * sdt_frame_attention_scratch((int)pixels, in->channels / 3)
                : 0;
 }
 
 /* Bytes that a layer's task reads and writes: what a device must hold at once. */
-static double task_bytes(const struct wan_layers *all, const struct wan_layer *l,
+static double task_bytes(const struct wavefront *all, const struct frame_layer *l,
                          enum sdt_dtype dtype, int rows, int cols) {
-    if (l->kind != WAN_CONV)
+    if (l->kind != FRAME_CONV)
         return 0.0;
-    const struct wan_edge *in = &all->edge[l->in], *out = &all->edge[l->out];
+    const struct frame_edge *in = &all->edge[l->in[0]], *out = &all->edge[l->out];
     double read = (double)rows * cols * in->space * in->space * in->channels;
     double written = (double)rows * cols * out->space * out->space * out->channels;
     return (double)sdt_dtype_size(dtype) *
-           (l->conv.kt * read + (l->residual < 0 ? 1.0 : 2.0) * written);
+           (l->conv.kt * read + (l->in[1] < 0 ? 1.0 : 2.0) * written);
 }
 
 /* What a device holds of decoded tiles until those below and beside them have been blended with
  * them: its share of a row of tiles and of those under way, and copies of two neighbours. */
-static double seam_bytes(const struct wan_vae *vae, const struct sdt_vae_job *job, int devices) {
-    struct wan_tiling t = sdt__wan_tiling(vae, job);
+static double seam_bytes(const struct wavefront_vae *vae, const struct sdt_vae_job *job,
+                         int devices) {
+    struct vae_tiling t = sdt__vae_tiling(&vae->vae, job);
     int ratio = vae->vae.space_ratio, frames = vae->vae.time_ratio * (job->frames - 1) + 1;
     int rows = at_most(t.size_rows, job->height), cols = at_most(t.size_cols, job->width);
     double tiles = ceil((t.cols + 1.0) / devices) + 1.0 + (devices > 1 ? 2.0 : 0.0);
     if (t.rows * t.cols == 1)
         return 0.0;
     return sizeof(float) * fmin(tiles, t.rows * t.cols) *
-           (double)sdt__wan_tile_values(frames, rows * ratio, cols * ratio);
+           (double)sdt__vae_tile_values(frames, rows * ratio, cols * ratio);
 }
 
-double sdt__wan_vae_bytes(const struct sdt_vae *opened, const struct sdt_vae_job *job, int devices,
-                          int device) {
-    const struct wan_vae *vae = sdt__wan_vae_of(opened);
-    struct wan_layers all;
-    struct wan_tiling t = sdt__wan_tiling(vae, job);
+double sdt__wavefront_bytes(const struct sdt_vae *opened, const struct sdt_vae_job *job,
+                            int devices, int device) {
+    const struct wavefront_vae *vae = sdt__wavefront_of(opened);
+    struct wavefront all;
+    struct vae_tiling t = sdt__vae_tiling(&vae->vae, job);
     struct sdt_place alike[SDT_MAX_DEVICES];
     const struct sdt_place *place = places_of(job, devices, alike);
     int rows = at_most(t.size_rows, job->height), cols = at_most(t.size_cols, job->width);
@@ -196,42 +197,44 @@ double sdt__wan_vae_bytes(const struct sdt_vae *opened, const struct sdt_vae_job
     double bytes = 0.0, largest = 0.0, size = (double)sdt_dtype_size(job->dtype);
     uint64_t scratch = 0;
 
-    sdt__wan_layers_init(&all, vae);
+    /* After as many frames as an edge may hold, a decode needs no more memory. */
+    sdt__wavefront_init(&all, vae, at_most(job->frames, 2 * WAVEFRONT_FRAMES));
     if (!all.failed)
-        sdt__wan_layers_place(&all, place, devices, t.rows * t.cols == 1 ? -1 : device);
+        sdt__wavefront_place(&all, place, devices, t.rows * t.cols == 1 ? -1 : device);
     if (!all.failed)
-        sdt__wan_pools_init(&all, job, rows, 0);
-    for (int i = 0; !all.failed && i < at_most(job->frames, WAN_MOST_FRAMES); i++)
-        sdt__wan_rehearse(&all, i);
+        sdt__wavefront_pools_init(&all, job, rows, 0);
+    if (!all.failed)
+        sdt__wavefront_rehearse(&all);
     /* Without memory for either, the run that is asked for finds that out itself. */
     bool *here = all.failed ? NULL : calloc((size_t)all.edges + 1, sizeof *here);
     for (int i = 0; here && i < all.layers; i++) {
-        const struct wan_layer *l = &all.layer[i];
+        const struct frame_layer *l = &all.layer[i];
         if (l->device != device)
             continue;
-        int edge[] = {l->in, l->residual, l->kind == WAN_PUT ? -1 : l->out};
-        for (int e = 0; e < 3; e++)
+        int edge[] = {l->in[0], l->in[1], l->in[2], l->out};
+        for (int e = 0; e < FRAME_INPUTS + 1; e++)
             if (edge[e] >= 0) {
                 here[edge[e]] = true;
                 if (all.edge[edge[e]].alias >= 0)
                     here[all.edge[edge[e]].alias] = true;
             }
         double weights = weight_bytes(&all, l, kind, job->dtype);
-        double work =
-            l->in < 0 ? 0.0 : scratch_bytes(l, kind, job->dtype, &all.edge[l->in], rows, cols);
+        double work = l->in[0] < 0
+                          ? 0.0
+                          : scratch_bytes(l, kind, job->dtype, &all.edge[l->in[0]], rows, cols);
         bytes += weights;
         if (work > 0.0 && fmod(scratch, 2.0 * work) < work)
             scratch += work;
         largest = fmax(largest, task_bytes(&all, l, job->dtype, rows, cols) + weights + work);
     }
     for (int e = 0; here && e < all.edges; e++) {
-        struct wan_pool *pool = here[e] ? &all.pool[all.edge[e].pool] : NULL;
+        struct frame_pool *pool = here[e] ? &all.pool[all.edge[e].pool] : NULL;
         if (!pool)
             continue;
         bytes += size * pool->slots * pool->channels * pool->space * pool->space * rows * cols;
         pool->slots = 0; /* counted */
     }
     free(here);
-    sdt__wan_layers_clear(&all);
+    sdt__wavefront_clear(&all);
     return fmax(bytes + workers * (double)scratch + seam_bytes(vae, job, devices), largest);
 }

@@ -1,0 +1,38 @@
+/* Spatial tiles of a decode: how a latent is cut, and which device takes which. */
+#ifndef STARDIT_VAE_TILES_H
+#define STARDIT_VAE_TILES_H
+
+#include "graph/models/family.h"
+
+/* How a latent of height x width is cut: tile (i, j) starts at (i stride_rows, j stride_cols), in
+ * latents. */
+struct vae_tiling {
+    int rows, cols; /* tiles */
+    int size_rows, size_cols, stride_rows, stride_cols;
+};
+struct vae_tiling sdt__vae_tiling(const struct sdt_vae *vae, const struct sdt_vae_job *job);
+
+/* Latents, [rows, cols], of tile n; the last ones of a row or column may be smaller. */
+struct vae_tile {
+    int y0, x0, rows, cols;
+};
+struct vae_tile sdt__vae_tile(const struct vae_tiling *t, const struct sdt_vae_job *job, int n);
+
+/* Floats of a decoded tile. */
+static inline size_t sdt__vae_tile_values(int frames, int rows, int cols) {
+    return (size_t)frames * (size_t)rows * (size_t)cols * 3;
+}
+
+/* A place's speed; 1 where none is known. */
+static inline double sdt__vae_speed(const struct sdt_place *place) {
+    return place->speed > 0.0 ? place->speed : 1.0;
+}
+
+/* The device that would end one more tile first; counts it. */
+int sdt__vae_next_device(const struct sdt_place *place /* [devices] */, int devices,
+                         int *tiles /* [devices] so far */);
+
+/* Are the latent and the tiles of a size that can be decoded? */
+enum sdt_status sdt__vae_check(const struct sdt_vae *vae, const struct sdt_vae_job *job,
+                               struct sdt_error *err);
+#endif
