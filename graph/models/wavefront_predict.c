@@ -15,16 +15,17 @@ static enum sdt_device_kind kind_of(const struct sdt_vae_job *job, int device) {
     return job->dtype == SDT_BF16 ? SDT_DEVICE_CUDA : SDT_DEVICE_CPU;
 }
 
-/* Frames that a layer computes of a latent's `frames`, a part for less than a whole one. Frames
- * before the start are zeros: CPUs leave their products out. */
-static double frames_of(const struct frame_layer *l, int frames, enum sdt_device_kind kind) {
+/* Frames that a layer computes of a latent's `frames`. */
+static double frames_of(const struct frame_layer *l, int frames) {
     double all = l->time * (frames - 1.0) + 1.0;
-    if (l->kind == FRAME_TIME)
-        return all - 1.0; /* the first passes by */
-    if (l->kind == FRAME_CONV && kind == SDT_DEVICE_CPU)
-        for (int before = l->conv.kt - 1, f = 0; f < before && f < l->time * (frames - 1) + 1; f++)
-            all -= (double)(before - f) / l->conv.kt;
-    return all;
+    return l->kind == FRAME_TIME ? all - 1.0 /* the first passes by */ : all;
+}
+
+/* How many of a layer's first frames have zeros before them instead of frames, frame f of all but
+ * f + 1: CPUs leave those products out. */
+static int early_frames(const struct frame_layer *l, double frames, enum sdt_device_kind kind) {
+    return l->kind == FRAME_CONV && kind == SDT_DEVICE_CPU ? at_most(l->conv.kt - 1, (int)frames)
+                                                           : 0;
 }
 
 double sdt__wavefront_flops(const struct sdt_vae *opened, const struct sdt_vae_job *job) {
@@ -37,7 +38,10 @@ double sdt__wavefront_flops(const struct sdt_vae *opened, const struct sdt_vae_j
         struct vae_tile tile = sdt__vae_tile(&t, job, n);
         double rows = tile.rows, cols = tile.cols;
         for (int i = 0; i < all.layers; i++) {
-            double frames = frames_of(&all.layer[i], job->frames, kind_of(job, 0));
+            double frames = frames_of(&all.layer[i], job->frames);
+            int early = early_frames(&all.layer[i], frames, kind_of(job, 0));
+            for (int f = 0; f < early; f++)
+                frames -= 1.0 - (f + 1.0) / all.layer[i].conv.kt;
             flops += all.layer[i].flops / all.layer[i].time * frames * rows * cols;
             if (all.layer[i].kind == FRAME_ATTEND)
                 flops +=
@@ -97,6 +101,20 @@ static const struct sdt_place *places_of(const struct sdt_vae_job *job, int devi
     return job->place ? job->place : alike;
 }
 
+static void add_frames(struct sdt_operations *list, const struct frame_layer *l,
+                       struct sdt_operation of_frame, const struct sdt_vae_job *job,
+                       enum sdt_device_kind kind) {
+    double frames = frames_of(l, job->frames);
+    int early = early_frames(l, frames, kind);
+    for (int f = 0; f < early; f++) {
+        struct sdt_operation first = of_frame;
+        first.conv.kt = f + 1;
+        sdt_operations_add(list, first);
+    }
+    of_frame.tasks *= frames - early;
+    sdt_operations_add(list, of_frame);
+}
+
 void sdt__wavefront_operations(const struct sdt_vae *opened, const struct sdt_vae_job *job,
                                int devices, struct sdt_operations *list) {
     const struct wavefront_vae *vae = sdt__wavefront_of(opened);
@@ -114,9 +132,8 @@ void sdt__wavefront_operations(const struct sdt_vae *opened, const struct sdt_va
         for (int i = 0; i < all.layers; i++) {
             struct sdt_operation o =
                 operation_of(&all, &all.layer[i], tile, at_most(band, tile.rows));
-            o.tasks *= frames_of(&all.layer[i], job->frames, kind_of(job, 0));
             o.device = tiles == 1 ? all.layer[i].device : device;
-            sdt_operations_add(list, o);
+            add_frames(list, &all.layer[i], o, job, kind_of(job, 0));
         }
     }
     list->failed |= all.failed;
