@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "graph/pipeline.h"
+#include "tests/light.h"
 
 enum { DEVICES = 3 };
 
@@ -45,6 +46,11 @@ static int visiting(double worker_gflops, double link_mb_per_s) {
         goto failed;
     request.prompt = "a red ball";
     request.steps = 2;
+    if (test_light()) {
+        request.height = request.width = 32;
+        request.num_frames = 5;
+        request.steps = 1;
+    }
     request.strategy = sdt_strategy_find("pipesp");
     if (sdt_pipeline_run_all(pipeline, machine, &request, 1, &run, &err) != SDT_OK)
         goto failed;
