@@ -56,6 +56,15 @@ grep -q '^kernels-own: failed, .* exit 1: wrong by 3$' "$tmp/out" || fail "not s
 refuses 1 "$check" run "$tmp/pack" --out "$tmp/one"
 says "has another run's output"
 
+# Where cuDNN refuses a shape, the kernel that took its place has not reached what cuDNN was to reach.
+mkdir "$tmp/refused"
+for way in own own; do
+    echo "attention  16384 tokens, 24 heads x 128, $way  1e-3 1e-2 900.0 us 40.0 TFLOP/s 45.0% of large GEMM"
+done >"$tmp/refused/bench-kernels.out"
+passes python3 "$source/bench/gpu_report.py" "$tmp/refused"
+[ "$(json "$tmp/refused" '[(k["aim"], k["reached"]) for k in r["kernels"]]')" = "[(60, False), (35, True)]" ] ||
+    fail "aims of a refused shape: $(cat "$tmp/refused/gpu-check.json")"
+
 # A step that hangs is stopped when its time is over.
 echo "cuda hangs" >"$tmp/behave"
 STARDIT_GPU_CHECK_SECONDS=2 "$check" run "$tmp/pack" --out "$tmp/two" --only kernels-own >"$tmp/out" 2>&1
