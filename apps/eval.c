@@ -379,8 +379,8 @@ static enum sdt_status encode(struct eval *eval, struct sdt_text *encoder,
                         eval->path, tensor->name, sdt_dtype_name(tensor->dtype),
                         shape_text(tensor, shape, sizeof shape));
     int tokens = (int)tensor->count;
-    int64_t result_shape[3] = {1, tokens, encoder->width};
-    size_t size = (size_t)tokens * (size_t)result_shape[2];
+    int64_t result_shape[3] = {1, sdt_text_rows(encoder, tokens, 0), encoder->width};
+    size_t size = (size_t)result_shape[1] * (size_t)result_shape[2];
     ids = malloc((size_t)tokens * sizeof *ids);
     states = calloc(size, sizeof *states);
     if (!ids || !states || asprintf(&name, "out.y%s", suffix) < 0) {
@@ -400,7 +400,7 @@ static enum sdt_status encode(struct eval *eval, struct sdt_text *encoder,
     }
     sdt_handle handle = sdt__host_vector(&flow, states, size, "states");
     status = encoder->kind->encode(&flow, encoder, eval->machine, &eval->machine->device[0],
-                                   eval->kinds.dit_dtype, ids, tokens, handle, err);
+                                   eval->kinds.dit_dtype, ids, tokens, 0, handle, err);
     if (status == SDT_ERROR_STALLED)
         return status;
     sdt__unregister(handle);

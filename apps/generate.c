@@ -666,14 +666,16 @@ static enum sdt_status open_model(const struct app_settings *s, struct sdt_pipel
 static enum sdt_status open_size(const struct app_settings *s, struct sdt_pipeline **pipeline,
                                  struct sdt_error *err) {
     const struct sdt_model_files *f = &s->files;
-    if (f->transformer || f->vae || f->text_encoder || f->tokenizer)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "--%s: goes with --model of a checkpoint, or without it; %s is a size",
-                        f->transformer    ? "transformer"
-                        : f->vae          ? "vae"
-                        : f->text_encoder ? "text-encoder"
-                                          : "tokenizer",
-                        f->model);
+    const struct {
+        const char *option, *given;
+    } file[] = {{"transformer", f->transformer},       {"vae", f->vae},
+                {"text-encoder", f->text_encoder},     {"tokenizer", f->tokenizer},
+                {"text-encoder-2", f->text_encoder_2}, {"tokenizer-2", f->tokenizer_2}};
+    for (size_t i = 0; i < sizeof file / sizeof file[0]; i++)
+        if (file[i].given)
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--%s: goes with --model of a checkpoint, or without it; %s is a size",
+                            file[i].option, f->model);
     return sdt_pipeline_imagine(f->model, pipeline, err);
 }
 

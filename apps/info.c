@@ -335,7 +335,8 @@ int main(int argc, char **argv) {
     int code = app_parse(&program, argc, argv);
     if (code >= 0)
         return code;
-    bool model = s.files.model || s.files.transformer || s.files.vae || s.files.text_encoder;
+    bool model = s.files.model || s.files.transformer || s.files.vae || s.files.text_encoder ||
+                 s.files.text_encoder_2;
     if (!model && s.file && (stat(s.file, &info) != 0 || S_ISDIR(info.st_mode))) {
         s.files.model = s.file; /* a folder, or org/name */
         s.file = NULL;

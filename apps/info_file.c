@@ -120,6 +120,8 @@ static bool print_own(const char *path, const struct sdt_safetensors *file) {
         {"prompt_embeds", "a prompt as states of the text encoder", "--prompt-embeds FILE"},
         {"negative_prompt_embeds", "a negative prompt as states of the text encoder",
          "--negative-prompt-embeds FILE"},
+        {"pooled_prompt_embeds", "a prompt as the row of a second text encoder",
+         "--prompt-embeds FILE, beside prompt_embeds"},
         {"video", "a video as numbers from 0 to 1, [3, frames, height, width]", NULL},
     };
     const char *mark = sdt_safetensors_metadata(file, APP_STATE_MARK);

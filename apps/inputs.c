@@ -16,6 +16,7 @@ void app_inputs_clear(struct app_inputs *inputs) {
         free(inputs->file_text[i]);
     free(inputs->negative_prompt);
     free(inputs->ids);
+    free(inputs->ids_2);
     free(inputs->latents);
     sdt_safetensors_close(inputs->embeds_file[0]);
     sdt_safetensors_close(inputs->embeds_file[1]);
@@ -116,8 +117,28 @@ static enum sdt_status make_tiling(const struct app_settings *s, struct sdt_vae_
     return status;
 }
 
+/* The row of a second text encoder, which lies in the same file under a name of its own. */
+static enum sdt_status read_pooled(const char *what, bool negative, struct sdt_request *request,
+                                   struct app_inputs *inputs, struct sdt_error *err) {
+    const struct sdt_stored *tensor =
+        sdt_safetensors_find(inputs->embeds_file[negative],
+                             negative ? "negative_pooled_prompt_embeds" : "pooled_prompt_embeds");
+    if (!tensor)
+        return SDT_OK;
+    enum sdt_status status = app_check_floats(what, tensor, err);
+    if (status == SDT_OK)
+        status = sdt_stored_check_finite(what, tensor, err);
+    inputs->pooled[negative] = *tensor;
+    if (negative)
+        request->negative_pooled_prompt_embeds = &inputs->pooled[negative];
+    else
+        request->pooled_prompt_embeds = &inputs->pooled[negative];
+    return status;
+}
+
 /* The files of --prompt-embeds and --negative-prompt-embeds. */
-static enum sdt_status read_embeds(const struct app_settings *s, struct sdt_request *request,
+static enum sdt_status read_embeds(const struct app_settings *s,
+                                   const struct sdt_pipeline *pipeline, struct sdt_request *request,
                                    struct app_inputs *inputs, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     const char *paths[] = {s->prompt_embeds, s->negative_embeds};
@@ -139,7 +160,32 @@ static enum sdt_status read_embeds(const struct app_settings *s, struct sdt_requ
             request->negative_prompt_embeds = &inputs->embeds[i];
         else
             request->prompt_embeds = &inputs->embeds[i];
+        if (sdt_pipeline_model(pipeline).pooled_dim)
+            status = read_pooled(what, i == 1, request, inputs, err);
     }
+    return status;
+}
+
+static enum sdt_status read_ids(const struct app_settings *s, const struct sdt_pipeline *pipeline,
+                                struct sdt_request *request, struct app_inputs *inputs,
+                                struct sdt_error *err) {
+    const struct sdt_model model = sdt_pipeline_model(pipeline);
+    enum sdt_status status = SDT_OK;
+    if (s->token_ids && !model.vocabulary)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--token-ids: %s has no text_encoder; --prompt-embeds would work",
+                        sdt_pipeline_folder(pipeline));
+    if (s->token_ids_2 && !model.vocabulary_2)
+        return sdt_fail(err, SDT_ERROR_USAGE, "--token-ids-2: %s has no second text encoder",
+                        sdt_pipeline_folder(pipeline));
+    if (s->token_ids)
+        status = app_read_ids("token-ids", s->token_ids, model.vocabulary, &inputs->ids,
+                              &request->token_count, err);
+    if (status == SDT_OK && s->token_ids_2)
+        status = app_read_ids("token-ids-2", s->token_ids_2, model.vocabulary_2, &inputs->ids_2,
+                              &request->token_count_2, err);
+    request->token_ids = inputs->ids;
+    request->token_ids_2 = inputs->ids_2;
     return status;
 }
 
@@ -147,7 +193,6 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
                                  struct sdt_request *request, struct app_inputs *inputs,
                                  struct sdt_error *err) {
     enum sdt_status status = sdt_pipeline_defaults(pipeline, request, err);
-    int vocabulary = sdt_pipeline_model(pipeline).vocabulary;
 
     if (status != SDT_OK)
         return status;
@@ -189,17 +234,9 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
     if (status == SDT_OK && s->negative_prompt)
         status = app_read_prompt("negative-prompt", s->negative_prompt, &inputs->negative_prompt,
                                  &request->negative_prompt, err);
-    if (status == SDT_OK && s->token_ids) {
-        if (!vocabulary)
-            status = sdt_fail(err, SDT_ERROR_USAGE,
-                              "--token-ids: %s has no text_encoder; --prompt-embeds would work",
-                              sdt_pipeline_folder(pipeline));
-        else
-            status =
-                app_read_ids(s->token_ids, vocabulary, &inputs->ids, &request->token_count, err);
-        request->token_ids = inputs->ids;
-    }
     if (status == SDT_OK)
-        status = read_embeds(s, request, inputs, err);
+        status = read_ids(s, pipeline, request, inputs, err);
+    if (status == SDT_OK)
+        status = read_embeds(s, pipeline, request, inputs, err);
     return status;
 }

@@ -11,9 +11,9 @@ struct app_inputs {
     const char *prompts[APP_MOST_PROMPTS];                   /* borrowed from argv or file_text */
     int count;                                               /* of requests, at least 1 */
     char *file_text[APP_MOST_STRINGS + 1], *negative_prompt; /* malloc'ed, from files */
-    int32_t *ids;
+    int32_t *ids, *ids_2;
     struct sdt_safetensors *embeds_file[2], *latents_file;
-    struct sdt_stored embeds[2];
+    struct sdt_stored embeds[2], pooled[2];
     float *latents;
 };
 

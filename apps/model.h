@@ -11,5 +11,7 @@
                       "folder in place of the model's transformer"),                               \
         APP_STRING_OPTION("vae", "FILE", at(vae), "the same in place of its VAE"),                 \
         APP_STRING_OPTION("text-encoder", "FILE", at(text_encoder),                                \
-                          "the same in place of its text encoder")
+                          "the same in place of its text encoder"),                                \
+        APP_STRING_OPTION("text-encoder-2", "FILE", at(text_encoder_2),                            \
+                          "the same in place of its second text encoder, where it has one")
 #endif

@@ -98,8 +98,8 @@ enum sdt_status app_read_lines(const char *option, const char *path, int most, c
     return SDT_OK;
 }
 
-enum sdt_status app_read_ids(const char *text, int vocabulary, int32_t **ids, int *count,
-                             struct sdt_error *err) {
+enum sdt_status app_read_ids(const char *option, const char *text, int vocabulary, int32_t **ids,
+                             int *count, struct sdt_error *err) {
     const char *at = text;
 
     *count = 0;
@@ -112,19 +112,29 @@ enum sdt_status app_read_ids(const char *text, int vocabulary, int32_t **ids, in
         long id = strtol(at, &end, 10);
         if (end == at || errno || (*end && *end != ','))
             return sdt_fail(err, SDT_ERROR_USAGE,
-                            "--token-ids %.80s: must be numbers with commas between them", text);
+                            "--%s %.80s: must be numbers with commas between them", option, text);
         if (id < 0 || id >= vocabulary)
             return sdt_fail(err, SDT_ERROR_USAGE,
-                            "--token-ids: %ld is not 0 to %d, the ids of this "
-                            "text encoder",
-                            id, vocabulary - 1);
+                            "--%s: %ld is not 0 to %d, the ids of this text encoder", option, id,
+                            vocabulary - 1);
         if (*count == APP_MOST_TOKENS)
-            return sdt_fail(err, SDT_ERROR_USAGE, "--token-ids: more than %d ids", APP_MOST_TOKENS);
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s: more than %d ids", option,
+                            APP_MOST_TOKENS);
         (*ids)[(*count)++] = (int32_t)id;
         if (!*end)
             return SDT_OK;
         at = end + 1;
     }
+}
+
+enum sdt_status app_check_floats(const char *what, const struct sdt_stored *tensor,
+                                 struct sdt_error *err) {
+    if (tensor->dtype == SDT_F32 || tensor->dtype == SDT_F16 || tensor->dtype == SDT_BF16 ||
+        tensor->dtype == SDT_F64)
+        return SDT_OK;
+    return sdt_fail(err, SDT_ERROR_FORMAT,
+                    "%s: tensor %.80s is %s; it must be F32, F16, BF16 or F64", what, tensor->name,
+                    sdt_dtype_name(tensor->dtype));
 }
 
 enum sdt_status app_read_tensor(const char *option, const char *path, const char *name,
@@ -139,13 +149,9 @@ enum sdt_status app_read_tensor(const char *option, const char *path, const char
     if (!*tensor)
         return sdt_fail(err, SDT_ERROR_MISSING, "--%s %s: holds %zu tensors and none is named %s",
                         option, path, sdt_safetensors_count(*file), name);
-    if ((*tensor)->dtype != SDT_F32 && (*tensor)->dtype != SDT_F16 &&
-        (*tensor)->dtype != SDT_BF16 && (*tensor)->dtype != SDT_F64)
-        return sdt_fail(err, SDT_ERROR_FORMAT,
-                        "--%s %s: tensor %.80s is %s; it must be F32, F16, "
-                        "BF16 or F64",
-                        option, path, (*tensor)->name, sdt_dtype_name((*tensor)->dtype));
-    return SDT_OK;
+    char what[300];
+    snprintf(what, sizeof what, "--%s %s", option, path);
+    return app_check_floats(what, *tensor, err);
 }
 
 enum sdt_status app_read_tile(const char *option, const char *text, int *rows, int *columns,

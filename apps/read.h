@@ -21,8 +21,11 @@ enum sdt_status app_read_prompt(const char *option, const char *text, char **fil
 enum sdt_status app_read_lines(const char *option, const char *path, int most, char **file_text,
                                const char **lines /* [most] */, int *count, struct sdt_error *err);
 /* "1,2,3" */
-enum sdt_status app_read_ids(const char *text, int vocabulary, int32_t **ids, int *count,
-                             struct sdt_error *err);
+enum sdt_status app_read_ids(const char *option, const char *text, int vocabulary, int32_t **ids,
+                             int *count, struct sdt_error *err);
+/* Is it a type of numbers? `what` stands in front of the message. */
+enum sdt_status app_check_floats(const char *what, const struct sdt_stored *tensor,
+                                 struct sdt_error *err);
 /* The tensor of that name, else the only one of the file. */
 enum sdt_status app_read_tensor(const char *option, const char *path, const char *name,
                                 struct sdt_safetensors **file, const struct sdt_stored **tensor,

@@ -36,6 +36,8 @@ static struct app_option options[] = {
     APP_STRING_OPTION("tokenizer", "PATH", AT(files.tokenizer),
                       "a folder, a spiece.model or a tokenizer.json in place of its tokenizer "
                       "(default: the model's, else what the text encoder's file holds)"),
+    APP_STRING_OPTION("tokenizer-2", "PATH", AT(files.tokenizer_2),
+                      "the same for a second text encoder"),
     APP_STRING_OPTION("revision", "REV", AT(revision),
                       "of org/name: a branch, a tag or a commit, as org/name@REV (default main)"),
     APP_STRING_OPTION("variant", "NAME", AT(variant),
@@ -49,11 +51,14 @@ static struct app_option options[] = {
                       "what not to show; @FILE reads it from a file (default: the checkpoint's)"),
     APP_STRING_OPTION("token-ids", "LIST", AT(token_ids),
                       "the prompt as token ids, 1,2,3 (</s> is not added)"),
+    APP_STRING_OPTION("token-ids-2", "LIST", AT(token_ids_2), "the same for a second text encoder"),
     APP_STRING_OPTION("prompt-embeds", "FILE", AT(prompt_embeds),
                       "the prompt as text encoder states: a safetensors file with the tensor "
-                      "prompt_embeds [rows, width]"),
+                      "prompt_embeds [rows, width], and pooled_prompt_embeds [width] of a second "
+                      "text encoder"),
     APP_STRING_OPTION("negative-prompt-embeds", "FILE", AT(negative_embeds),
-                      "the same for the negative prompt, tensor negative_prompt_embeds"),
+                      "the same for the negative prompt: negative_prompt_embeds and "
+                      "negative_pooled_prompt_embeds"),
     APP_INT_OPTION("height", "N", AT(height), 1, 65536,
                    "pixels, a multiple of 16 (default: the checkpoint's, else 480)"),
     APP_INT_OPTION("width", "N", AT(width), 1, 65536,
@@ -330,6 +335,7 @@ static int check_idle(const struct app_settings *s) {
              (s->negative_embeds ||
               (app_given(&program, "guidance-scale") && s->guidance_scale <= 1.0)),
          "no text is encoded"},
+        {"token-ids-2", !s->token_ids, "goes with --token-ids"},
         {"sheet-columns", !s->sheet, no_sheet},
         {"sheet-scale", !s->sheet, no_sheet},
         {"seed", s->latents, "--latents takes the place of its noise"},

@@ -13,8 +13,8 @@
 struct app_settings {
     struct app_strings prompts;
     struct sdt_model_files files; /* its model as well */
-    const char *revision, *variant, *prompt_file, *negative_prompt, *token_ids, *prompt_embeds,
-        *negative_embeds;
+    const char *revision, *variant, *prompt_file, *negative_prompt, *token_ids, *token_ids_2,
+        *prompt_embeds, *negative_embeds;
     int height, width, num_frames, steps, max_sequence_length;
     double guidance_scale, flow_shift, fps;
     const char *sampler, *schedule;

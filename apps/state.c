@@ -71,21 +71,25 @@ static void add_prompt(struct app_recipe *recipe, const char *key, const char *p
 }
 
 static void add_embeds(struct app_recipe *recipe, const char *option, const char *key,
-                       const char *path, const struct sdt_stored *embeds) {
+                       const char *path, const struct sdt_stored *embeds,
+                       const struct sdt_stored *pooled) {
     uint64_t hash = sdt__digest(SDT__DIGEST_BEGIN, embeds->data, embeds->bytes);
     hash = sdt__digest(hash, embeds->shape, (size_t)embeds->rank * sizeof embeds->shape[0]);
+    if (pooled)
+        hash = sdt__digest(hash, pooled->data, pooled->bytes);
     add_path(recipe, option, path);
     add(recipe, key, "%016llx", (unsigned long long)hash);
 }
 
-static void add_token_ids(struct app_recipe *recipe, const struct sdt_request *request) {
-    char *text = malloc((size_t)request->token_count * 12 + 1);
+static void add_token_ids(struct app_recipe *recipe, const char *option,
+                          const int32_t *ids /* [count] */, int count) {
+    char *text = malloc((size_t)count * 12 + 1);
     size_t length = 0;
     if (text)
         text[0] = '\0';
-    for (int i = 0; text && i < request->token_count; i++)
-        length += (size_t)sprintf(text + length, "%s%d", i ? "," : "", (int)request->token_ids[i]);
-    add_text(recipe, "token-ids", text);
+    for (int i = 0; text && i < count; i++)
+        length += (size_t)sprintf(text + length, "%s%d", i ? "," : "", (int)ids[i]);
+    add_text(recipe, option, text);
 }
 
 /* The order of sums in attention: free, or that of a strategy on so many tiles a device. */
@@ -121,7 +125,9 @@ enum sdt_status app_recipe_make(const struct app_settings *s, uint64_t checkpoin
                 {"transformer", s->files.transformer},
                 {"vae", s->files.vae},
                 {"text-encoder", s->files.text_encoder},
-                {"tokenizer", s->files.tokenizer}};
+                {"text-encoder-2", s->files.text_encoder_2},
+                {"tokenizer", s->files.tokenizer},
+                {"tokenizer-2", s->files.tokenizer_2}};
     for (size_t i = 0; i < sizeof file / sizeof file[0]; i++)
         if (file[i].path)
             add_path(recipe, file[i].option, file[i].path);
@@ -131,14 +137,17 @@ enum sdt_status app_recipe_make(const struct app_settings *s, uint64_t checkpoin
         add(recipe, "variant", "%s", s->variant);
     add_checkpoint(recipe, checkpoint);
     if (r->prompt_embeds)
-        add_embeds(recipe, "prompt-embeds", EMBEDS, s->prompt_embeds, r->prompt_embeds);
+        add_embeds(recipe, "prompt-embeds", EMBEDS, s->prompt_embeds, r->prompt_embeds,
+                   r->pooled_prompt_embeds);
     else if (r->token_ids)
-        add_token_ids(recipe, r);
+        add_token_ids(recipe, "token-ids", r->token_ids, r->token_count);
     else
         add_prompt(recipe, "prompt", r->prompt);
+    if (r->token_ids_2)
+        add_token_ids(recipe, "token-ids-2", r->token_ids_2, r->token_count_2);
     if (r->guidance_scale > 1.0 && r->negative_prompt_embeds)
         add_embeds(recipe, "negative-prompt-embeds", NEGATIVE_EMBEDS, s->negative_embeds,
-                   r->negative_prompt_embeds);
+                   r->negative_prompt_embeds, r->negative_pooled_prompt_embeds);
     else if (r->guidance_scale > 1.0)
         add_prompt(recipe, "negative-prompt", r->negative_prompt);
     add(recipe, "height", "%d", r->height);
@@ -199,7 +208,9 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
         {"transformer", {"model", "transformer"}},
         {"vae", {"model", "vae"}},
         {"text-encoder", {"model", "text-encoder"}},
+        {"text-encoder-2", {"model", "text-encoder-2"}},
         {"tokenizer", {"model", "tokenizer"}},
+        {"tokenizer-2", {"model", "tokenizer-2"}},
         {"model", {"model"}},
         {"height", {"height"}},
         {"width", {"width"}},
@@ -217,6 +228,7 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
         {"strategy", {"strategy"}},
         {"prompt", {"prompt", "prompt-file", "token-ids", "prompt-embeds"}},
         {"token-ids", {"prompt", "prompt-file", "token-ids", "prompt-embeds"}},
+        {"token-ids-2", {"prompt", "prompt-file", "token-ids-2", "prompt-embeds"}},
         {"prompt-embeds", {"prompt", "prompt-file", "token-ids", "prompt-embeds"}},
         {"negative-prompt", {"negative-prompt", "negative-prompt-embeds"}},
         {"negative-prompt-embeds", {"negative-prompt", "negative-prompt-embeds"}},

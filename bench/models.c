@@ -310,7 +310,7 @@ static enum sdt_status run_encodes(void *arg, int times, struct sdt_error *err) 
     for (int i = 0; i < times && status == SDT_OK; i++) {
         struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
         status = e->text->kind->encode(&flow, e->text, machine, &machine->device[0],
-                                       e->bench->dtype, e->ids, e->tokens, e->states, err);
+                                       e->bench->dtype, e->ids, e->tokens, 0, e->states, err);
     }
     return status;
 }

@@ -35,6 +35,21 @@ static enum sdt_status read_index(struct sdt_pipeline *pipeline, const char *pat
     return status;
 }
 
+/* The components of a checkpoint, by the folders of diffusers' layout. */
+enum place {
+    DIT = SDT_PART_DIT,
+    VAE = SDT_PART_VAE,
+    TEXT = SDT_PART_TEXT,
+    TEXT_2, /* of the same part */
+    PLACES
+};
+
+static bool is_text(int place) { return place >= TEXT; }
+
+static const char *place_name(int place) {
+    return place == TEXT_2 ? "text_encoder_2" : sdt_part_name((enum sdt_part)place);
+}
+
 /* Do the components fit together? */
 static enum sdt_status check_components(const struct sdt_pipeline *pipeline,
                                         struct sdt_error *err) {
@@ -44,30 +59,44 @@ static enum sdt_status check_components(const struct sdt_pipeline *pipeline,
         return sdt_fail(err, SDT_ERROR_FORMAT,
                         "%s: the transformer works on %d latent channels, the VAE on %d",
                         pipeline->folder, dit->channels, vae->channels);
-    if (pipeline->text && dit->text_dim != pipeline->text->width)
-        return sdt_fail(err, SDT_ERROR_FORMAT,
-                        "%s: the transformer reads text states of width %d, the text encoder "
-                        "writes %d",
-                        pipeline->folder, dit->text_dim, pipeline->text->width);
+    const int width[2] = {dit->text_dim, dit->pooled_dim};
+    for (int i = 0; i < 2; i++) {
+        const struct sdt_text *text = pipeline->text[i];
+        const struct sdt_text_kind *wanted = pipeline->family->text[i];
+        if (!wanted && (text || pipeline->tokenizer_path[i]))
+            return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s: %s has one text encoder, not two",
+                            pipeline->folder, pipeline->family->name);
+        if (text && text->kind != wanted)
+            return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                            "%s: the %s is of the kind %s; %s has %s in that place",
+                            pipeline->folder, place_name(i ? TEXT_2 : TEXT), text->kind->model_type,
+                            pipeline->family->name, wanted->model_type);
+        if (text && width[i] != text->width)
+            return sdt_fail(err, SDT_ERROR_FORMAT,
+                            "%s: the transformer reads text states of width %d, the %s writes %d",
+                            pipeline->folder, width[i], i ? "second text encoder" : "text encoder",
+                            text->width);
+    }
     return SDT_OK;
 }
 
 /* Where the components of a checkpoint are: malloc'ed paths. */
 struct places {
-    char *part[SDT_PARTS];  /* NULL: there is none */
-    char *other[SDT_PARTS]; /* folders with a config.json for a file without one; NULL: none */
-    char *scheduler, *defaults, *tokenizer; /* NULL: none */
-    bool failed;                            /* out of memory */
+    char *part[PLACES];  /* NULL: there is none */
+    char *other[PLACES]; /* folders with a config.json for a file without one; NULL: none */
+    char *scheduler, *defaults, *tokenizer[2]; /* NULL: none */
+    bool failed;                               /* out of memory */
 };
 
 static void places_clear(struct places *places) {
-    for (int p = 0; p < SDT_PARTS; p++) {
+    for (int p = 0; p < PLACES; p++) {
         free(places->part[p]);
         free(places->other[p]);
     }
     free(places->scheduler);
     free(places->defaults);
-    free(places->tokenizer);
+    free(places->tokenizer[0]);
+    free(places->tokenizer[1]);
 }
 
 /* <folder>/<name>, malloc'ed; NULL where it is not there. */
@@ -100,15 +129,20 @@ static enum sdt_status find_diffusers(struct sdt_pipeline *pipeline, const char 
 
     places->scheduler = find(places, folder, "scheduler");
     places->defaults = find(places, folder, "stardit.json");
-    places->tokenizer = sdt_checkpoint_path(folder, "tokenizer");
-    places->failed |= !places->tokenizer;
-    for (int p = 0; p < SDT_PARTS; p++) {
-        const char *name = sdt_part_name((enum sdt_part)p);
-        places->part[p] =
-            p == SDT_PART_TEXT ? find(places, folder, name) : sdt_checkpoint_path(folder, name);
-        places->failed |= p != SDT_PART_TEXT && !places->part[p];
+    if (status != SDT_OK)
+        return status;
+    int texts = pipeline->family->text[1] ? 2 : 1;
+    for (int i = 0; i < texts; i++) {
+        places->tokenizer[i] = sdt_checkpoint_path(folder, i ? "tokenizer_2" : "tokenizer");
+        places->failed |= !places->tokenizer[i];
     }
-    return status;
+    for (int p = 0; p < TEXT + texts; p++) {
+        const char *name = place_name(p);
+        places->part[p] =
+            is_text(p) ? find(places, folder, name) : sdt_checkpoint_path(folder, name);
+        places->failed |= !is_text(p) && !places->part[p];
+    }
+    return SDT_OK;
 }
 
 /* The folder of a family's own repository: the transformer with its config.json, and other
@@ -122,7 +156,7 @@ static enum sdt_status find_original(const struct sdt_family *family, const char
 
     put(places, &places->part[SDT_PART_DIT], folder);
     if (family->original_tokenizer)
-        places->tokenizer = find(places, folder, family->original_tokenizer);
+        places->tokenizer[0] = find(places, folder, family->original_tokenizer);
     for (int p = 0; p < SDT_PARTS; p++) {
         if (!name[p])
             continue;
@@ -196,12 +230,13 @@ static enum sdt_status find_model(struct sdt_pipeline *pipeline,
 static enum sdt_status take_files(const struct sdt_pipeline *pipeline,
                                   const struct sdt_model_files *files, struct places *places,
                                   struct sdt_error *err) {
-    const char *const given[SDT_PARTS] = {files->transformer, files->vae, files->text_encoder};
-    static const char *const option[SDT_PARTS] = {"transformer", "vae", "text-encoder"};
+    const char *const given[PLACES] = {files->transformer, files->vae, files->text_encoder,
+                                       files->text_encoder_2};
+    const char *const tokenizer[2] = {files->tokenizer, files->tokenizer_2};
 
     if (places->failed)
         goto no_memory;
-    for (int p = 0; p < SDT_PARTS; p++) {
+    for (int p = 0; p < PLACES; p++) {
         if (given[p]) {
             if (places->part[p] && !is_file(places->part[p])) {
                 places->other[p] = places->part[p];
@@ -211,14 +246,14 @@ static enum sdt_status take_files(const struct sdt_pipeline *pipeline,
         }
         if (places->failed)
             goto no_memory;
-        if (!places->part[p] && p != SDT_PART_TEXT)
-            return sdt_fail(err, SDT_ERROR_USAGE,
-                            "%s has no %s; --%s with such a file or folder is needed",
-                            files->model ? pipeline->folder : "what is given",
-                            sdt_part_name((enum sdt_part)p), option[p]);
+        if (!places->part[p] && !is_text(p))
+            return sdt_fail(
+                err, SDT_ERROR_USAGE, "%s has no %s; --%s with such a file or folder is needed",
+                files->model ? pipeline->folder : "what is given", place_name(p), place_name(p));
     }
-    if (files->tokenizer)
-        put(places, &places->tokenizer, files->tokenizer);
+    for (int i = 0; i < 2; i++)
+        if (tokenizer[i])
+            put(places, &places->tokenizer[i], tokenizer[i]);
     if (!places->failed)
         return SDT_OK;
 no_memory:
@@ -235,7 +270,8 @@ static const struct sdt_family *family_of(const struct sdt_dit *dit) {
 static bool has_variant(const struct sdt_pipeline *pipeline) {
     return sdt_weights_is_variant(pipeline->dit->weights) ||
            sdt_weights_is_variant(pipeline->vae->weights) ||
-           (pipeline->text && sdt_weights_is_variant(pipeline->text->weights));
+           (pipeline->text[0] && sdt_weights_is_variant(pipeline->text[0]->weights)) ||
+           (pipeline->text[1] && sdt_weights_is_variant(pipeline->text[1]->weights));
 }
 
 /* A pipeline without components; NULL: out of memory. */
@@ -292,31 +328,34 @@ static enum sdt_status open_as(const struct sdt_model_files *files, bool imagine
     if (status == SDT_OK)                                                                          \
     status = (call)
     char *const *part = places.part;
-    struct sdt_opening how[SDT_PARTS];
-    for (int p = 0; p < SDT_PARTS; p++)
+    struct sdt_opening how[PLACES];
+    for (int p = 0; p < PLACES; p++)
         how[p] = (struct sdt_opening){
             .imagined = imagined, .variant = files->variant, .like = places.other[p]};
     if (pipeline->family)
         take_defaults(pipeline);
     if (places.scheduler)
         NEXT(sdt_sampler_read(places.scheduler, &pipeline->sampler, &pipeline->flow_shift, err));
-    NEXT(sdt_dit_open(part[SDT_PART_DIT], &how[SDT_PART_DIT], layers, &pipeline->dit, err));
-    NEXT(sdt_vae_open(part[SDT_PART_VAE], &how[SDT_PART_VAE], &pipeline->vae, err));
-    if (part[SDT_PART_TEXT])
-        NEXT(sdt_text_open(part[SDT_PART_TEXT], &how[SDT_PART_TEXT], &pipeline->text, err));
+    NEXT(sdt_dit_open(part[DIT], &how[DIT], layers, &pipeline->dit, err));
+    NEXT(sdt_vae_open(part[VAE], &how[VAE], &pipeline->vae, err));
+    for (int i = 0; i < 2; i++)
+        if (part[TEXT + i])
+            NEXT(sdt_text_open(part[TEXT + i], &how[TEXT + i], &pipeline->text[i], err));
     if (places.defaults)
         NEXT(sdt_config_open(places.defaults, &pipeline->defaults, err));
     if (status == SDT_OK && !pipeline->family) {
         pipeline->family = family_of(pipeline->dit);
         take_defaults(pipeline);
     }
+    for (int i = 0; i < 2; i++) {
+        pipeline->tokenizer_path[i] = places.tokenizer[i];
+        places.tokenizer[i] = NULL;
+    }
     NEXT(check_components(pipeline, err));
 #undef NEXT
     if (status == SDT_OK && files->variant && !has_variant(pipeline))
         status = sdt_fail(err, SDT_ERROR_MISSING, "%s: no component has files of the variant %s",
                           model, files->variant);
-    pipeline->tokenizer_path = places.tokenizer;
-    places.tokenizer = NULL;
 out:
     places_clear(&places);
     if (status == SDT_ERROR_MISSING && err && pipeline->folder && strcmp(model, pipeline->folder)) {
@@ -359,8 +398,9 @@ static enum sdt_status imagine_size(const struct sdt_family *family, const struc
     status = sdt_dit_imagine(size->dit, layers, &pipeline->dit, err);
     if (status == SDT_OK)
         status = sdt_vae_imagine(size->vae, &pipeline->vae, err);
-    if (status == SDT_OK && size->text[0])
-        status = sdt_text_imagine(size->text[0], &pipeline->text, err);
+    for (int i = 0; i < 2; i++)
+        if (status == SDT_OK && size->text[i])
+            status = sdt_text_imagine(size->text[i], &pipeline->text[i], err);
     if (status == SDT_OK)
         status = check_components(pipeline, err);
     return hand_out(pipeline, status, out);
@@ -380,11 +420,11 @@ enum sdt_status sdt__pipeline_imagine(const char *model, int layers, struct sdt_
     return open_as(&(struct sdt_model_files){.model = model}, true, layers, pipeline, err);
 }
 
-/* The tokenizer that the text encoder's file holds. */
-static enum sdt_status open_tokenizer_of(struct sdt_pipeline *pipeline, bool *found,
+/* The tokenizer that a text encoder's file holds. */
+static enum sdt_status open_tokenizer_of(struct sdt_pipeline *pipeline, int encoder, bool *found,
                                          struct sdt_error *err) {
     static const char wanted[] = SDT_TOKENIZER_TENSOR;
-    const char *path = sdt_weights_folder(pipeline->text->weights);
+    const char *path = sdt_weights_folder(pipeline->text[encoder]->weights);
     struct sdt_weights *weights = NULL;
     enum sdt_status status = sdt_weights_open(path, &weights, err);
 
@@ -396,40 +436,56 @@ static enum sdt_status open_tokenizer_of(struct sdt_pipeline *pipeline, bool *fo
             (length > end && tensor->name[length - end - 1] != '.') || tensor->dtype != SDT_U8)
             continue;
         *found = true;
-        status =
-            sdt_tokenizer_open_bytes(path, tensor->data, tensor->bytes, &pipeline->tokenizer, err);
+        status = sdt_tokenizer_open_bytes(path, tensor->data, tensor->bytes,
+                                          &pipeline->tokenizer[encoder], err);
     }
     sdt_weights_close(weights);
     return status;
 }
 
-enum sdt_status sdt__prepare_text(struct sdt_pipeline *pipeline, const struct sdt_request *request,
-                                  struct sdt_error *err) {
-    bool negative =
-        sdt_pipeline_forwards(pipeline, request) == 2 && !request->negative_prompt_embeds;
-    bool text = !request->prompt_embeds && !request->token_ids;
-
-    if (request->steps == 0 || (request->prompt_embeds && !negative) || pipeline->imagined)
-        return SDT_OK;
-    if (!pipeline->text)
-        return sdt_fail(err, SDT_ERROR_MISSING,
-                        "%s has no text_encoder folder; --text-encoder, or %s prompt embeddings "
-                        "would work",
-                        pipeline->folder, request->prompt_embeds ? "negative" : "given");
-    if (pipeline->tokenizer || (!text && !negative))
-        return SDT_OK;
-    const char *path = pipeline->tokenizer_path;
+/* The tokenizer of one encoder, which has text to read. */
+static enum sdt_status open_tokenizer(struct sdt_pipeline *pipeline, int encoder,
+                                      struct sdt_error *err) {
+    const char *path = pipeline->tokenizer_path[encoder];
     bool found = false;
     enum sdt_status status = SDT_OK;
+    if (pipeline->tokenizer[encoder])
+        return SDT_OK;
     if (!path || access(path, F_OK) != 0)
-        status = open_tokenizer_of(pipeline, &found, err);
+        status = open_tokenizer_of(pipeline, encoder, &found, err);
     if (status == SDT_OK && !found && path)
-        status = sdt_tokenizer_open(path, &pipeline->tokenizer, err);
+        status = sdt_tokenizer_open(path, &pipeline->tokenizer[encoder], err);
     else if (status == SDT_OK && !found)
         status = sdt_fail(err, SDT_ERROR_MISSING,
-                          "%s has no tokenizer; --tokenizer with a folder of spiece.model or "
-                          "tokenizer.json is needed (or --token-ids, --prompt-embeds)",
-                          pipeline->folder);
+                          "%s has no %s; --%s with its folder, a spiece.model or a tokenizer.json "
+                          "is needed (or --token-ids, --prompt-embeds)",
+                          pipeline->folder, encoder ? "second tokenizer" : "tokenizer",
+                          encoder ? "tokenizer-2" : "tokenizer");
+    return status;
+}
+
+enum sdt_status sdt__prepare_text(struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                                  struct sdt_error *err) {
+    int branches = sdt_pipeline_forwards(pipeline, request);
+    enum sdt_status status = SDT_OK;
+
+    if (request->steps == 0 || pipeline->imagined)
+        return SDT_OK;
+    for (int i = 0; i < pipeline->dit->texts && status == SDT_OK; i++) {
+        struct sdt_text_input first = sdt__text_input(request, 0, i);
+        struct sdt_text_input second = sdt__text_input(request, 1, i);
+        bool negative = branches == 2 && !second.embeds;
+        if (first.embeds && !negative)
+            continue;
+        if (!pipeline->text[i])
+            return sdt_fail(err, SDT_ERROR_MISSING,
+                            "%s has no %s folder; --%s, or %s prompt embeddings would work",
+                            pipeline->folder, place_name(TEXT + i),
+                            i ? "text-encoder-2" : "text-encoder",
+                            first.embeds ? "negative" : "given");
+        if (negative || (!first.embeds && !first.ids))
+            status = open_tokenizer(pipeline, i, err);
+    }
     return status;
 }
 
@@ -439,11 +495,13 @@ void sdt_pipeline_close(struct sdt_pipeline *pipeline) {
     sdt_config_close(pipeline->defaults);
     sdt_dit_close(pipeline->dit);
     sdt_vae_close(pipeline->vae);
-    sdt_text_close(pipeline->text);
-    sdt_tokenizer_close(pipeline->tokenizer);
     sdt__kernel_times_free(pipeline->times);
     free(pipeline->folder);
-    free(pipeline->tokenizer_path);
+    for (int i = 0; i < 2; i++) {
+        sdt_text_close(pipeline->text[i]);
+        sdt_tokenizer_close(pipeline->tokenizer[i]);
+        free(pipeline->tokenizer_path[i]);
+    }
     free(pipeline);
 }
 
@@ -460,31 +518,24 @@ struct sdt_model sdt_pipeline_model(const struct sdt_pipeline *pipeline) {
                               .heads = dit->heads,
                               .head_dim = dit->head_dim,
                               .text_dim = dit->text_dim,
-                              .vocabulary = pipeline->text ? pipeline->text->vocabulary : 0};
+                              .vocabulary = pipeline->text[0] ? pipeline->text[0]->vocabulary : 0,
+                              .pooled_dim = dit->pooled_dim,
+                              .vocabulary_2 =
+                                  pipeline->text[1] ? pipeline->text[1]->vocabulary : 0};
 }
 
 bool sdt_pipeline_component(const struct sdt_pipeline *pipeline, int index,
                             struct sdt_component *component) {
-    const struct sdt_weights *weights[] = {pipeline->dit->weights, pipeline->vae->weights,
-                                           pipeline->text ? pipeline->text->weights : NULL};
-    static const char *const names[] = {"transformer", "vae", "text_encoder"};
+    const struct sdt_text *const *text = (const struct sdt_text *const *)pipeline->text;
+    const struct sdt_weights *weights[PLACES] = {pipeline->dit->weights, pipeline->vae->weights,
+                                                 text[0] ? text[0]->weights : NULL,
+                                                 text[1] ? text[1]->weights : NULL};
     *component = (struct sdt_component){0};
-    if (index < 0 || index > 2)
+    if (index < 0 || index >= TEXT + (pipeline->family->text[1] ? 2 : 1))
         return false;
     *component = sdt__weights_component(weights[index]);
-    component->name = names[index];
+    component->name = place_name(index);
     return true;
-}
-
-int sdt_pipeline_tokens(const struct sdt_pipeline *pipeline, const char *prompt) {
-    int32_t ids[2];
-    int count, total = 0;
-    char *cleaned = NULL;
-    if (prompt && pipeline->tokenizer && sdt_prompt_clean(prompt, &cleaned, NULL) == SDT_OK &&
-        sdt_tokenize(pipeline->tokenizer, cleaned, 2, ids, &count, &total, NULL) != SDT_OK)
-        total = 0;
-    free(cleaned);
-    return total;
 }
 
 enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_request *request,

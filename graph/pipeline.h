@@ -11,16 +11,16 @@ struct sdt_kernel_times;
 struct sdt_tokenizer;
 
 struct sdt_pipeline {
-    char *folder;         /* or file; of an imagined size, its name */
-    char *tokenizer_path; /* NULL: what the text encoder's file holds */
+    char *folder;            /* or file; of an imagined size, its name */
+    char *tokenizer_path[2]; /* NULL: what the text encoder's file holds */
     bool imagined;
     const struct sdt_family *family;
     struct sdt_config *defaults; /* stardit.json, NULL: none */
     struct sdt_dit *dit;
     struct sdt_vae *vae;
-    struct sdt_text *text;           /* NULL: none */
-    struct sdt_tokenizer *tokenizer; /* opened when the first text needs it */
-    enum sdt_sampler_kind sampler;   /* what the checkpoint's scheduler folder says */
+    struct sdt_text *text[2];           /* NULL: none */
+    struct sdt_tokenizer *tokenizer[2]; /* opened when the first text needs it */
+    enum sdt_sampler_kind sampler;      /* what the checkpoint's scheduler folder says */
     double flow_shift;
     struct sdt_kernel_times *times; /* of this model's kernels here (graph/plan/rates.h) */
 };
@@ -37,8 +37,33 @@ struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
 /* Sizes, text, tiling: SDT_ERROR_USAGE with what would work. */
 enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
                                    const struct sdt_request *request, struct sdt_error *err);
-/* If the request has text to be encoded: there is an encoder, and the tokenizer is open.
+/* If the request has text to be encoded: there are the encoders, and their tokenizers are open.
  * SDT_ERROR_MISSING, and errors as sdt_tokenizer_open. */
 enum sdt_status sdt__prepare_text(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                                   struct sdt_error *err);
+
+/* ---- prompt.c: what a request says to each text encoder -------------------------------------- */
+
+/* The input of one encoder for one branch, in the form that counts: the first that is there. */
+struct sdt_text_input {
+    const struct sdt_stored *embeds; /* its states */
+    const int32_t *ids;              /* [count] the tokens of the whole text, or NULL */
+    int count;
+    const char *text; /* "" where nothing is given */
+};
+struct sdt_text_input sdt__text_input(const struct sdt_request *request, int branch, int encoder);
+/* Tokens that the encoder reads at most, and those in front whose states are left out. */
+int sdt__text_capacity(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                       int encoder);
+int sdt__text_dropped(const struct sdt_pipeline *pipeline, int encoder);
+/* The ids of a text as the family puts it to the encoder; *total as sdt_tokenize. */
+enum sdt_status sdt__text_ids(const struct sdt_pipeline *pipeline, int encoder, bool negative,
+                              const char *prompt, int capacity, int32_t *ids /* [capacity] */,
+                              int *count, int *total, struct sdt_error *err);
+/* FLOPs of encoding one branch's text where the first encoder's states have so many rows. */
+double sdt__text_flops(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                       int encoder, int rows);
+/* Given embeddings and token ids: SDT_ERROR_USAGE. */
+enum sdt_status sdt__check_prompt(const struct sdt_pipeline *pipeline,
+                                  const struct sdt_request *request, struct sdt_error *err);
 #endif

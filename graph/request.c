@@ -33,32 +33,6 @@ struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
                                 .tiling = request->tiling};
 }
 
-/* Given embeddings and token ids. */
-static enum sdt_status check_prompt(const struct sdt_dit *dit, const struct sdt_request *request,
-                                    struct sdt_error *err) {
-    for (int i = 0; i < 2; i++) {
-        const struct sdt_stored *embeds =
-            i ? request->negative_prompt_embeds : request->prompt_embeds;
-        if (!embeds)
-            continue;
-        int rank = embeds->rank;
-        if (rank < 2 || rank > 3 || (rank == 3 && embeds->shape[0] != 1) ||
-            embeds->shape[rank - 1] != dit->text_dim || embeds->shape[rank - 2] < 1 ||
-            embeds->shape[rank - 2] > 4096)
-            return sdt_fail(
-                err, SDT_ERROR_USAGE,
-                "prompt embeddings %s: the shape must be [rows, %d] or [1, rows, %d] with 1 "
-                "to 4096 rows",
-                embeds->name, dit->text_dim, dit->text_dim);
-    }
-    if (!request->prompt_embeds && request->token_ids &&
-        (request->token_count < 1 || request->token_count > request->max_sequence_length))
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "%d token ids; 1 to %d work, the maximum sequence length",
-                        request->token_count, request->max_sequence_length);
-    return SDT_OK;
-}
-
 enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
                                    const struct sdt_request *request, struct sdt_error *err) {
     const struct sdt_dit *c = pipeline->dit;
@@ -94,7 +68,7 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
         return sdt_fail(err, SDT_ERROR_USAGE, "0 steps only decode: a latent is needed for that");
     enum sdt_status status = sdt_sampler_check(request->sampler, request->schedule, err);
     if (status == SDT_OK)
-        status = check_prompt(c, request, err);
+        status = sdt__check_prompt(pipeline, request, err);
     if (status != SDT_OK)
         return status;
     double values = 3.0 * frames * request->height * request->width;
@@ -110,7 +84,6 @@ enum sdt_status sdt_pipeline_work(const struct sdt_pipeline *pipeline,
                                   const struct sdt_request *request, struct sdt_request_work *work,
                                   struct sdt_error *err) {
     const struct sdt_dit *dit = pipeline->dit;
-    const struct sdt_text *text = pipeline->text;
     *work = (struct sdt_request_work){0};
     enum sdt_status status = sdt__check_request(pipeline, request, err);
     if (status != SDT_OK)
@@ -120,6 +93,7 @@ enum sdt_status sdt_pipeline_work(const struct sdt_pipeline *pipeline,
     struct sdt_work forward = dit->kind->work(dit, work->tokens, request->max_sequence_length);
     work->forward_flops = forward.linear + forward.attention;
     work->decode_flops = pipeline->vae->kind->flops(pipeline->vae, &job);
-    work->text_flops = text ? text->kind->flops(text, request->max_sequence_length) : 0.0;
+    for (int i = 0; i < 2; i++)
+        work->text_flops += sdt__text_flops(pipeline, request, i, request->max_sequence_length);
     return SDT_OK;
 }

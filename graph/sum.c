@@ -44,7 +44,8 @@ uint64_t sdt_pipeline_sum(const struct sdt_pipeline *pipeline) {
         return 0;
     hash = digest_weights(hash, pipeline->dit->weights);
     hash = digest_weights(hash, pipeline->vae->weights);
-    if (pipeline->text)
-        hash = digest_weights(hash, pipeline->text->weights);
+    for (int i = 0; i < 2; i++)
+        if (pipeline->text[i])
+            hash = digest_weights(hash, pipeline->text[i]->weights);
     return hash;
 }

@@ -62,13 +62,13 @@ static enum sdt_status search(const struct sdt_weights *weights, struct sdt_erro
     return status;
 }
 
-enum sdt_status sdt_weights_blame(const struct sdt_weights *first, const struct sdt_weights *second,
+enum sdt_status sdt_weights_blame(const struct sdt_weights *const *weights, int count,
                                   struct sdt_error *err) {
     struct sdt_error before = *err, found;
-    enum sdt_status status = search(first, &found);
+    enum sdt_status status = SDT_OK;
 
-    if (status == SDT_OK)
-        status = search(second, &found);
+    for (int i = 0; i < count && status == SDT_OK; i++)
+        status = search(weights[i], &found);
     if (status != SDT_OK)
         return sdt_fail(err, SDT_ERROR_NOT_FINITE, "%s; it showed in %s", found.message,
                         before.message);

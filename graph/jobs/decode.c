@@ -94,7 +94,7 @@ enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *d, stru
     sdt__unregister(latent);
     sdt__unregister(video);
     if (status == SDT_ERROR_NOT_FINITE && err)
-        status = sdt_weights_blame(vae->weights, NULL, err);
+        status = sdt_weights_blame((const struct sdt_weights *[]){vae->weights}, 1, err);
     if (status != SDT_OK) {
         free(result->video);
         result->video = NULL;

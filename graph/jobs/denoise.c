@@ -207,10 +207,10 @@ static enum sdt_status make_states(struct sdt_job *job, struct sdt_flow *flow, i
         status = sdt__text_states(job, flow, b, err);
         if (status == SDT_OK)
             sdt__tell(job->teller, "text", b + 1, branches);
-        job->text_rows =
-            job->states[b].rows > job->text_rows ? job->states[b].rows : job->text_rows;
+        int rows = job->states[b][0].rows;
+        job->text_rows = rows > job->text_rows ? rows : job->text_rows;
     }
-    job->result.prompt_tokens = job->states[0].rows;
+    job->result.prompt_tokens = job->states[0][0].rows;
     return status;
 }
 
@@ -252,7 +252,7 @@ static enum sdt_status set_up(struct sdt_job *job, struct sdt_flow *flow, struct
     if (run) {
         scatter_state(job, flow, run);
         for (int b = 0; b < sdt_pipeline_forwards(job->service->pipeline, request); b++)
-            sdt_run_prompt(flow, run, b, &job->states[b], &job->prompt[b]);
+            sdt_run_prompt(flow, run, b, job->states[b], &job->prompt[b]);
     }
     if (flow->error.status != SDT_OK && err)
         *err = flow->error;
@@ -415,11 +415,13 @@ static void free_inputs(struct sdt_job *job) {
         sdt__unregister(job->whole[p]);
         job->whole[p] = NULL;
     }
-    for (int b = 0; b < 2; b++) {
-        sdt__unregister(job->states[b].handle);
-        free(job->text_values[b]);
-        job->states[b].handle = NULL;
-        job->text_values[b] = NULL;
+    for (int i = 0; i < 4; i++) {
+        struct sdt_text_states *states = &job->states[i / 2][i % 2];
+        float **values = &job->text_values[i / 2][i % 2];
+        sdt__unregister(states->handle);
+        free(*values);
+        states->handle = NULL;
+        *values = NULL;
     }
 }
 
@@ -469,9 +471,13 @@ enum sdt_status sdt__job_gather(struct sdt_job *job, enum sdt_status status,
     }
     free_state(job);
     const struct sdt_pipeline *pipeline = job->service->pipeline;
-    if (status == SDT_ERROR_NOT_FINITE)
-        status = sdt_weights_blame(pipeline->text ? pipeline->text->weights : NULL,
-                                   pipeline->dit->weights, err);
+    if (status == SDT_ERROR_NOT_FINITE) {
+        const struct sdt_weights *read[3] = {NULL};
+        for (int i = 0; i < 2 && pipeline->text[i]; i++)
+            read[i] = pipeline->text[i]->weights;
+        read[2] = pipeline->dit->weights;
+        status = sdt_weights_blame(read, 3, err);
+    }
     if (result->steps > 0)
         result->denoise_seconds = sdt__now() - job->begun_at;
     return status;

@@ -78,8 +78,8 @@ struct sdt_job {
     double begun_at;    /* denoising; on the service's clock */
     struct sdt_result result;
     /* What the first tasks read, until they have ended. */
-    struct sdt_text_states states[2];
-    float *text_values[2]; /* given embeddings */
+    struct sdt_text_states states[2][2]; /* of each branch, by each encoder */
+    float *text_values[2][2];            /* given embeddings */
     sdt_handle whole[SDT_SOLVER_PARTS];
 };
 static inline size_t sdt__latent_size(const struct sdt_result *r) {
@@ -159,8 +159,8 @@ enum sdt_status sdt__team_find(struct sdt_service *service, const int *devices, 
 
 /* ---- text.c: from a prompt to states --------------------------------------------------------- */
 
-/* job->states of one branch's prompt (1: the negative one), in whichever form it was given. Given
- * ones stay in job->text_values; computed ones are there when it returns. */
+/* job->states of one branch's prompt (1: the negative one) by each encoder, in whichever form it
+ * was given. Given ones stay in job->text_values; computed ones are there when it returns. */
 enum sdt_status sdt__text_states(struct sdt_job *job, struct sdt_flow *flow, int branch,
                                  struct sdt_error *err);
 

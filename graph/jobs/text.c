@@ -1,10 +1,9 @@
-/* Tokens of a prompt, and the text encoder's states of them. */
+/* Tokens of a prompt, and the text encoders' states of them. */
 #include "graph/jobs/job.h"
 
 #include <stdlib.h>
 
 #include "graph/checkpoint/finite.h"
-#include "graph/text/tokenizer.h"
 
 /* Given embeddings: all-zero rows at the end are padding. */
 static enum sdt_status given(struct sdt_flow *flow, const struct sdt_stored *embeds, int width,
@@ -15,7 +14,7 @@ static enum sdt_status given(struct sdt_flow *flow, const struct sdt_stored *emb
         status = sdt_stored_floats(embeds, values, err);
     if (status != SDT_OK)
         return status;
-    int all = (int)embeds->shape[embeds->rank - 2];
+    int all = (int)(embeds->count / (size_t)width);
     states->rows = all;
     for (bool zero = true; zero && states->rows > 1;) {
         const float *row = *values + (size_t)(states->rows - 1) * (size_t)width;
@@ -31,56 +30,64 @@ static enum sdt_status given(struct sdt_flow *flow, const struct sdt_stored *emb
     return flow->error.status;
 }
 
-static enum sdt_status encode(struct sdt_job *job, struct sdt_flow *flow, const int32_t *ids,
-                              int count, struct sdt_text_states *states, struct sdt_error *err) {
+static enum sdt_status encode(struct sdt_job *job, struct sdt_flow *flow, int encoder,
+                              const int32_t *ids, int count, struct sdt_text_states *states,
+                              struct sdt_error *err) {
     struct sdt_service *service = job->service;
-    struct sdt_text *text = service->pipeline->text;
-    int length = job->request.max_sequence_length;
+    const struct sdt_pipeline *pipeline = service->pipeline;
+    struct sdt_text *text = pipeline->text[encoder];
+    int dropped = sdt__text_dropped(pipeline, encoder);
+    int capacity = sdt__text_capacity(pipeline, &job->request, encoder);
 
-    states->rows = count;
-    states->pad_rows = length > count ? length - count : 0;
-    states->handle = sdt__vector(flow, (size_t)count * (size_t)text->width, "text states");
+    if (count <= dropped)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: the prompt has %d tokens within its template, whose first %d are left "
+                        "out; is the tokenizer this encoder's?",
+                        sdt_weights_folder(text->weights), count, dropped);
+    states->rows = sdt_text_rows(text, count, dropped);
+    if (pipeline->family->prompt[encoder].padding_counts && capacity > count)
+        states->pad_rows = capacity - count;
+    states->handle = sdt__vector(flow, (size_t)states->rows * (size_t)text->width, "text states");
     if (!states->handle) {
         if (err)
             *err = flow->error;
         return flow->error.status;
     }
     return text->kind->encode(flow, text, service->machine, service->text_place,
-                              service->text_dtype, ids, count, states->handle, err);
+                              service->text_dtype, ids, count, dropped, states->handle, err);
 }
 
-static enum sdt_status tokenize_and_encode(struct sdt_job *job, struct sdt_flow *flow,
-                                           const char *prompt, struct sdt_text_states *states,
-                                           struct sdt_error *err) {
-    struct sdt_pipeline *pipeline = job->service->pipeline;
-    int length = job->request.max_sequence_length, count = 0;
-    char *cleaned = NULL;
-    int32_t *ids = calloc((size_t)length, sizeof *ids);
+static enum sdt_status tokenize_and_encode(struct sdt_job *job, struct sdt_flow *flow, int branch,
+                                           int encoder, const char *prompt,
+                                           struct sdt_text_states *states, struct sdt_error *err) {
+    const struct sdt_pipeline *pipeline = job->service->pipeline;
+    int capacity = sdt__text_capacity(pipeline, &job->request, encoder), count = 0;
+    int32_t *ids = calloc((size_t)capacity, sizeof *ids);
     enum sdt_status status =
-        ids ? pipeline->text->kind->clean(prompt, &cleaned, err)
+        ids ? sdt__text_ids(pipeline, encoder, branch > 0, prompt, capacity, ids, &count, NULL, err)
             : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
     if (status == SDT_OK)
-        status = sdt_tokenize(pipeline->tokenizer, cleaned, length, ids, &count, NULL, err);
-    if (status == SDT_OK)
-        status = encode(job, flow, ids, count, states, err);
-    free(cleaned);
+        status = encode(job, flow, encoder, ids, count, states, err);
     free(ids);
     return status;
 }
 
 enum sdt_status sdt__text_states(struct sdt_job *job, struct sdt_flow *flow, int branch,
                                  struct sdt_error *err) {
-    const struct sdt_request *request = &job->request;
-    struct sdt_text_states *states = &job->states[branch];
-    const struct sdt_stored *embeds =
-        branch ? request->negative_prompt_embeds : request->prompt_embeds;
+    const struct sdt_dit *dit = job->service->pipeline->dit;
+    enum sdt_status status = SDT_OK;
 
     flow->tag.branch = branch;
-    if (embeds)
-        return given(flow, embeds, job->service->pipeline->dit->text_dim, states,
-                     &job->text_values[branch], err);
-    if (!branch && request->token_ids)
-        return encode(job, flow, request->token_ids, request->token_count, states, err);
-    const char *prompt = branch ? request->negative_prompt : request->prompt;
-    return tokenize_and_encode(job, flow, prompt ? prompt : "", states, err);
+    for (int i = 0; i < dit->texts && status == SDT_OK; i++) {
+        struct sdt_text_input input = sdt__text_input(&job->request, branch, i);
+        struct sdt_text_states *states = &job->states[branch][i];
+        if (input.embeds)
+            status = given(flow, input.embeds, i ? dit->pooled_dim : dit->text_dim, states,
+                           &job->text_values[branch][i], err);
+        else if (input.ids)
+            status = encode(job, flow, i, input.ids, input.count, states, err);
+        else
+            status = tokenize_and_encode(job, flow, branch, i, input.text, states, err);
+    }
+    return status;
 }

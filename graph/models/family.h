@@ -117,6 +117,7 @@ struct sdt_dit {
     int patch[3];                       /* frames, height, width */
     int texts;                          /* encoders that it reads */
     int text_dim;                       /* width of the first one's states */
+    int pooled_dim;                     /* of the second one's, which are one row; 0: none */
     int passes;      /* forwards of a guided step: 2, or 1 where guidance is an input */
     bool text_joins; /* text tokens stand behind the video's in self attention */
     int hidden;      /* widest row of work: feed-forward, or a patch */
@@ -219,18 +220,21 @@ struct sdt_text_kind {
                             const struct sdt_opening *how, struct sdt_text **text,
                             struct sdt_error *err);
     void (*close)(struct sdt_text *text);
-    /* A prompt as the tokenizer reads it: malloc'ed. */
+    /* A prompt as the tokenizer reads it: malloc'ed. NULL: as it is given. */
     enum sdt_status (*clean)(const char *prompt, char **cleaned, struct sdt_error *err);
-    /* states = encoder(ids), computed in dtype (bfloat16 on GPUs only). SDT_ERROR_USAGE for an id
-     * out of range. Waits for each layer; the result is there when it returns. */
+    /* states = encoder(ids), computed in dtype (bfloat16 on GPUs only): the rows from `first` on,
+     * or the one row of a pooled kind. SDT_ERROR_USAGE for an id out of range. Waits for each
+     * layer; the result is there when it returns. */
     enum sdt_status (*encode)(struct sdt_flow *flow, struct sdt_text *text,
                               struct sdt_machine *machine, const struct sdt_place *place,
                               enum sdt_dtype dtype, const int32_t *ids /* [tokens] */, int tokens,
-                              sdt_handle states /* [tokens, width] float32, written */,
+                              int first,
+                              sdt_handle states /* [sdt_text_rows, width] float32, written */,
                               struct sdt_error *err);
     double (*flops)(const struct sdt_text *text, int tokens);
     /* How many of a place's workers encode a prompt side by side. NULL: 1. */
     int (*workers)(const struct sdt_text *text, const struct sdt_place *place);
+    bool pooled; /* one row of states stands for the whole prompt */
 };
 
 /* An opened text encoder. The first member of what a kind allocates. */
@@ -239,7 +243,12 @@ struct sdt_text {
     struct sdt_weights *weights;
     int layers, heads, width;
     int vocabulary; /* ids are 0..vocabulary-1 */
+    int positions;  /* most tokens that it takes; 0: any number */
 };
+/* Rows of the states of so many tokens, from the `first` on. */
+static inline int sdt_text_rows(const struct sdt_text *text, int tokens, int first) {
+    return text->kind->pooled ? 1 : tokens - first;
+}
 enum sdt_status sdt_text_open(const char *path, const struct sdt_opening *how,
                               struct sdt_text **text, struct sdt_error *err);
 enum sdt_status sdt_text_imagine(const char *config, struct sdt_text **text, struct sdt_error *err);
@@ -253,12 +262,23 @@ struct sdt_size {
     const char *dit, *vae, *text[2]; /* texts of the config.json's */
 };
 
+/* How a pipeline puts a prompt to one of its text encoders. */
+struct sdt_text_template {
+    const char *before, *after; /* the cleaned prompt stands between them; NULL: nothing */
+    bool bare_negative;         /* a negative prompt stands without them */
+    int dropped; /* tokens in front whose states are left out, the tokenizer's included */
+    int longest; /* tokens that are read at most, these included; 0: as many as the request's
+                  * max_sequence_length behind those that are dropped */
+    bool padding_counts; /* zero rows up to there are attended to */
+};
+
 struct sdt_family {
     const char *pipeline_class; /* model_index.json's _class_name */
     const char *name;           /* for people: "Wan 2.1" */
     const struct sdt_dit_kind *dit;
     const struct sdt_vae_kind *vae;
     const struct sdt_text_kind *text[2]; /* folders text_encoder and text_encoder_2; NULL: none */
+    struct sdt_text_template prompt[2];  /* of each */
     /* Whether the pipeline's other entries are what the family runs: SDT_ERROR_UNSUPPORTED. */
     enum sdt_status (*check)(const struct sdt_config *index, struct sdt_error *err);
     const struct sdt_size *sizes; /* up to one without a name */

@@ -299,11 +299,13 @@ static void insert_layer(struct sdt_flow *flow, const struct umt5 *encoder, cons
 
 static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
                                    struct sdt_machine *machine, const struct sdt_place *place,
-                                   enum sdt_dtype dtype, const int32_t *ids, int tokens,
+                                   enum sdt_dtype dtype, const int32_t *ids, int tokens, int first,
                                    sdt_handle states, struct sdt_error *err) {
     const struct umt5 *encoder = umt5_of(text);
     if (tokens < 1)
         return sdt_fail(err, SDT_ERROR_USAGE, "no text tokens to encode");
+    if (first > 0)
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "UMT5 leaves out no states in front");
     for (int t = 0; t < tokens; t++)
         if (ids[t] < 0 || ids[t] >= text->vocabulary)
             return sdt_fail(err, SDT_ERROR_USAGE, "token %d has id %d; %s has ids 0 to %d", t,

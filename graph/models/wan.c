@@ -699,6 +699,7 @@ const struct sdt_family sdt__family_wan = {
     .dit = &sdt__wan_dit,
     .vae = &sdt__wan_vae,
     .text = {&sdt__umt5},
+    .prompt = {{.padding_counts = true}},
     .check = check_index,
     .sizes = sizes,
     .original_vae = "Wan2.1_VAE",

@@ -35,10 +35,10 @@ static double bounded(const struct sdt_machine_rates *rates, double seconds, dou
 
 /* Its layers follow one another, each on as many workers as the encoder keeps busy. Weights are
  * read once. */
-static void text_times(const struct sdt_draft *d, struct sdt_times *t) {
+static void encoder_times(const struct sdt_draft *d, int encoder, struct sdt_times *t) {
     const struct sdt_machine_rates *rates = d->rates;
-    const struct sdt_text *text = d->pipeline->text;
-    if (!text || d->request->prompt_embeds)
+    const struct sdt_text *text = d->pipeline->text[encoder];
+    if (!text || sdt__text_input(d->request, 0, encoder).embeds)
         return;
     bool vae = d->groups && d->placement->text_with_vae;
     struct sdt_worker_rates worker = worker_of(d, vae);
@@ -49,12 +49,12 @@ static void text_times(const struct sdt_draft *d, struct sdt_times *t) {
                                     .n = text->width,
                                     .k = text->width};
     double speed = sdt_operation_flops(&product) / sdt_operation_seconds(&worker, dtype, &product);
-    double flops = d->forwards * text->kind->flops(text, d->words);
+    double flops = d->forwards * sdt__text_flops(d->pipeline, d->request, encoder, d->words);
     double bytes = (double)sdt_weights_bytes(text->weights);
     const struct sdt_place *place = vae ? d->decoder : d->place;
     double workers = text->kind->workers ? text->kind->workers(text, place) : 1.0;
-    t->text = flops / speed / workers + bytes / rates->link_bytes_per_second;
-    t->text_core = flops / speed + bytes / rates->link_bytes_per_second;
+    t->text += flops / speed / workers + bytes / rates->link_bytes_per_second;
+    t->text_core += flops / speed + bytes / rates->link_bytes_per_second;
 }
 
 /* ---- a step ------------------------------------------------------------------------------------
@@ -280,7 +280,8 @@ enum sdt_status sdt_draft_times(const struct sdt_draft *d, int requests, struct 
         status = step_times(d, requests, t, err);
     if (status != SDT_OK)
         return status;
-    text_times(d, t);
+    for (int i = 0; i < 2; i++)
+        encoder_times(d, i, t);
     add_offloading(d, t);
     double denoise = t->text + d->request->steps * t->step;
     if (!d->groups) {

@@ -93,7 +93,7 @@ static enum sdt_status check(struct sdt_pipeline *pipeline, const struct sdt_req
                              const struct sdt_placement *placement, int devices,
                              struct sdt_error *err) {
     enum sdt_status status = sdt__check_request(pipeline, request, err);
-    if (status == SDT_OK && pipeline->text)
+    if (status == SDT_OK && pipeline->text[0])
         status = sdt__prepare_text(pipeline, request, err);
     if (status == SDT_OK)
         status = sdt_strategy_allows(request->strategy, placement, devices, pipeline->dit, err);
@@ -152,11 +152,11 @@ static void count_work(const struct sdt_draft *d, struct sdt_plan *plan) {
 
     plan->weight_bytes =
         (double)sdt_weights_bytes(dit->weights) + (double)sdt_weights_bytes(pipeline->vae->weights);
-    if (pipeline->text) {
-        plan->weight_bytes += (double)sdt_weights_bytes(pipeline->text->weights);
-        if (!d->request->prompt_embeds)
-            plan->text_flops =
-                d->forwards * pipeline->text->kind->flops(pipeline->text, d->text_rows);
+    for (int i = 0; i < 2 && pipeline->text[i]; i++) {
+        plan->weight_bytes += (double)sdt_weights_bytes(pipeline->text[i]->weights);
+        if (!sdt__text_input(d->request, 0, i).embeds)
+            plan->text_flops +=
+                d->forwards * sdt__text_flops(pipeline, d->request, i, d->text_rows);
     }
     plan->step_flops = d->forwards * (work.linear + work.attention);
     plan->vae_flops = pipeline->vae->kind->flops(pipeline->vae, &d->job);

@@ -219,9 +219,10 @@ enum sdt_status sdt_pipeline_open_variant(const char *model, const char *variant
 struct sdt_model_files {
     const char *model;   /* as above; NULL: none, and transformer and vae are needed */
     const char *variant; /* as above; NULL: none is wanted */
-    const char *transformer, *vae, *text_encoder; /* NULL: the model's */
-    const char *tokenizer; /* a folder, a spiece.model or a tokenizer.json; NULL: the model's, else
-                            * the one that the text encoder's file holds */
+    const char *transformer, *vae, *text_encoder, *text_encoder_2; /* NULL: the model's */
+    /* A folder, a spiece.model or a tokenizer.json for each text encoder; NULL: the model's, else
+     * the one that the encoder's file holds. */
+    const char *tokenizer, *tokenizer_2;
 };
 /* Errors as sdt_pipeline_open; SDT_ERROR_USAGE where a component is missing altogether. */
 enum sdt_status sdt_pipeline_open_files(const struct sdt_model_files *files,
@@ -245,6 +246,8 @@ struct sdt_model {
     int layers, heads, head_dim;
     int text_dim;   /* width of prompt embeddings */
     int vocabulary; /* token ids are 0..vocabulary-1; 0: the checkpoint has no text encoder */
+    /* Of the second text encoder, which makes one pooled row of a prompt; 0: there is none. */
+    int pooled_dim, vocabulary_2;
 };
 struct sdt_model sdt_pipeline_model(const struct sdt_pipeline *pipeline);
 /* What is stored of one component. */
@@ -315,6 +318,12 @@ struct sdt_request {
     int token_count;
     const struct sdt_stored *prompt_embeds; /* [rows, text_dim]; NULL: none */
     const struct sdt_stored *negative_prompt_embeds;
+    /* The same for a second text encoder, of models that have one; tokens of the whole text, with
+     * what the tokenizer adds and the family's template. */
+    const int32_t *token_ids_2;
+    int token_count_2;
+    const struct sdt_stored *pooled_prompt_embeds; /* [pooled_dim]; NULL: none */
+    const struct sdt_stored *negative_pooled_prompt_embeds;
     int height, width, num_frames; /* pixels; multiples of 16, 4k + 1 */
     int steps;                     /* 0: only decodes `latents` */
     double guidance_scale;         /* above 1: two forwards a step */

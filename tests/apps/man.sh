@@ -3,7 +3,7 @@
 . "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
 
 options() {
-    grep -o -e '--[a-z][a-z-]*' | sort -u
+    grep -o -e '--[a-z][a-z0-9-]*' | sort -u
 }
 
 programs="generate eval info bench"
@@ -13,7 +13,7 @@ for program in $programs; do
     case $program in
     bench) for c in kernels runtime sched quality; do "$bench" $c --help; done ;;
     *) "$build/stardit-$program" --help ;;
-    esac | grep -o -e '^  --[a-z-]*' | options >"$tmp/help"
+    esac | grep -o -e '^  --[a-z0-9-]*' | options >"$tmp/help"
     # Only what is set bold or italic at the start of a paragraph or request names an option.
     grep -e '^\.B' "$page" | sed 's/\\-/-/g' | options >"$tmp/man"
     diff "$tmp/help" "$tmp/man" >"$tmp/diff" || fail "$program: $(cat "$tmp/diff")"

@@ -197,11 +197,14 @@ variant||fp16|--model $in/variant $ids|refused:scale_shift_table holds NaN
 transformer||$in/variant/transformer/diffusion_pytorch_model.fp16.safetensors|$ids|refused:scale_shift_table holds NaN
 vae||$in/nan/vae/$weights|$ids|refused:conv2.bias holds NaN
 text-encoder||$in/text.safetensors|$ids|refused:final_layer_norm.weight holds infinity
+text-encoder-2||$demo/text_encoder|$ids $plan|refused:has one text encoder, not two
 tokenizer||$in|--prompt red $plan|refused:neither spiece.model
+tokenizer-2||$in|--prompt red $plan|refused:has one text encoder, not two
 prompt|red|blue||bytes:v.y4m
 prompt-file|$in/red|$in/blue||bytes:v.y4m
 negative-prompt||blue|--prompt red|bytes:v.y4m
 token-ids|5,1|6,1||bytes:v.y4m
+token-ids-2||6,1|$ids|refused:has no second text encoder
 prompt-embeds|$in/embeds.safetensors|$in/flat.safetensors|--guidance-scale 1|bytes:v.y4m
 negative-prompt-embeds||$in/flat.safetensors|$ids|bytes:v.y4m
 height||48|$ids $plan|plan:^  video
@@ -289,6 +292,7 @@ model||$demo||out:^Checkpoint
 transformer||/nowhere|--model $demo|refused:nowhere
 vae||/nowhere|--model $demo|refused:nowhere
 text-encoder||/nowhere|--model $demo|refused:nowhere
+text-encoder-2||/nowhere|--model $demo|refused:nowhere
 height||96|--model $demo|plan:^Size
 width||96|--model $demo|plan:^Size
 num-frames||5|--model $demo|plan:^Size
@@ -443,7 +447,7 @@ END
 # options COMMAND...: "PROGRAM --option" of its help.
 options() {
     name=$(basename "$*")
-    "$@" --help | sed -n 's/^  \(--[a-z-]*\).*/\1/p' | sed "s|^|$name |"
+    "$@" --help | sed -n 's/^  \(--[a-z0-9-]*\).*/\1/p' | sed "s|^|$name |"
 }
 {
     for program in "$generate" "$eval" "$info"; do options "$program"; done

@@ -52,7 +52,7 @@ static void read_words(const char *line) {
     int32_t *ids = NULL;
     int count = 0, rows = 0, columns = 0;
 
-    if (app_read_ids(line, VOCABULARY, &ids, &count, &err) != SDT_OK)
+    if (app_read_ids("token-ids", line, VOCABULARY, &ids, &count, &err) != SDT_OK)
         check_message(&err);
     for (int i = 0; i < count; i++)
         CHECK(ids[i] >= 0 && ids[i] < VOCABULARY, "id %d", (int)ids[i]);

@@ -78,6 +78,52 @@ exact --devices 3 --strategy layers "$@"
 exact --dit-devices 0-1 --vae-devices 2 --aco static "$@"
 toy=$tmp/toy1
 
+# Two text encoders, the second with a template ("it is ...!", 12 tokens): text is what the ids say
+# that a tokenizer makes of it, given states count, and halves are refused.
+mkdir "$tmp/two" && "$build/tests/house/toy" "$tmp/two" 1 96 || exit 99
+for part in vae text_encoder tokenizer scheduler; do
+    ln -s "$(cd "$demo" && pwd)/$part" "$tmp/two/$part"
+done
+toy=$tmp/two
+refuses 1 "$generate" --model "$toy" --prompt x --output "$tmp/v.mp4" --dry-run
+says "has no text_encoder_2 folder; --text-encoder-2"
+ln -s "$(cd "$demo" && pwd)/text_encoder" "$tmp/two/text_encoder_2"
+refuses 1 "$generate" --model "$toy" --prompt x --output "$tmp/v.mp4" --dry-run
+says "neither spiece.model nor tokenizer.json"
+ln -s "$(cd "$demo" && pwd)/tokenizer" "$tmp/two/tokenizer_2"
+set -- --prompt "a small red circle"
+video single --devices 1 "$@"
+exact --devices 3 --strategy pipesp "$@"
+exact --dit-devices 0-1 --vae-devices 2 --text-encoder-group vae "$@"
+red=263,364,345,260,425,493,1
+exact --devices 1 --token-ids $red --token-ids-2 260,899,279,260,899,281,263,364,345,260,425,1
+video other --devices 1 --token-ids $red --token-ids-2 260,899,1
+cmp -s "$tmp/other.safetensors" "$tmp/single.safetensors" &&
+    fail "the second text encoder changes nothing"
+exact --devices 1 --text-encoder-2 "$demo/text_encoder/model.safetensors" \
+    --tokenizer-2 "$demo/tokenizer/spiece.model" "$@"
+"$tool" tensor "$tmp/states.safetensors" prompt_embeds 1 6 96
+"$tool" tensor "$tmp/row.safetensors" pooled_prompt_embeds 1 96
+"$tool" tensor "$tmp/wide.safetensors" pooled_prompt_embeds 1 95
+for row in row wide; do
+    printf '%s\n' "prompt_embeds prompt_embeds" "pooled_prompt_embeds pooled_prompt_embeds" |
+        "$tool" rename "$tmp/$row.both.safetensors" "$tmp/states.safetensors" \
+            "$tmp/$row.safetensors" || exit 99
+done
+video given --devices 1 --prompt-embeds "$tmp/row.both.safetensors"
+cmp -s "$tmp/given.safetensors" "$tmp/single.safetensors" && fail "given states change nothing"
+set -- --model "$toy" --output "$tmp/v.mp4" --dry-run
+refuses 2 "$generate" "$@" --prompt-embeds "$tmp/states.safetensors"
+says "given for the first alone"
+refuses 2 "$generate" "$@" --prompt-embeds "$tmp/wide.both.safetensors"
+says "must be \[96\] or \[1, 96\]"
+refuses 2 "$generate" "$@" --token-ids 5,1
+says "given for the first alone"
+refuses 2 "$generate" "$@" --token-ids 5,1 --token-ids-2 1,2,3,4,5,6,7,8,9,10,11,12,13
+says "13 token ids of the second text encoder; 1 to 12 work"
+passes "$generate" "$@" --prompt red
+toy=$tmp/toy1
+
 # What the plan says is exchanged is what StarPU moves, with as much text as the plan knows.
 for way in "3 ulysses" "3 pipesp" "3 ring" "3 layers"; do
     set -- $way

@@ -11,10 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "stardit/safetensors.h"
 #include "graph/checkpoint/weights.h"
 #include "graph/run/forward.h"
 #include "graph/run/latent.h"
+#include "stardit/safetensors.h"
 #include "tests/check.h"
 #include "tests/light.h"
 
@@ -70,11 +70,11 @@ static void write_component(const char *folder, const char *config) {
     sdt_dit_close(dit);
 }
 
-static int write_pipeline(const char *folder, const char *forwards) {
+static int write_pipeline(const char *folder, const char *forwards, const char *pooled) {
     char path[4096], config[200];
     snprintf(path, sizeof path, "%s/transformer", folder);
-    snprintf(config, sizeof config, "{\"_class_name\": \"ToyTransformer\", \"forwards\": %s}",
-             forwards);
+    snprintf(config, sizeof config, "{\"_class_name\": \"ToyTransformer\", \"forwards\": %s%s%s}",
+             forwards, pooled ? ", \"pooled_dim\": " : "", pooled ? pooled : "");
     write_component(path, config);
     write_text(folder, "model_index.json", "{\"_class_name\": \"ToyPipeline\"}");
     return 0;
@@ -555,10 +555,10 @@ int main(int argc, char **argv) {
     char folder[] = "/tmp/stardit-toy-XXXXXX", path[200];
     struct sdt_error err = {0};
     if (argc > 1)
-        return write_pipeline(argv[1], argc > 2 ? argv[2] : "1");
+        return write_pipeline(argv[1], argc > 2 ? argv[2] : "1", argc > 3 ? argv[3] : NULL);
     if (!mkdtemp(folder))
         leave("mkdtemp");
-    write_pipeline(folder, "2");
+    write_pipeline(folder, "2", NULL);
     snprintf(path, sizeof path, "%s/transformer", folder);
     if (sdt_dit_open(path, NULL, 0, &toy, &err) != SDT_OK)
         leave(err.message);

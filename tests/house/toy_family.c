@@ -19,6 +19,7 @@ struct block {
 };
 struct bound {
     struct sdt_linear_handles patch, text, time, guide, proj;
+    sdt_handle pooled;    /* only where there is a second text encoder */
     struct block block[]; /* [layers] */
 };
 
@@ -36,6 +37,9 @@ static void tensors(const struct sdt_dit *dit, struct sdt_tensor_visit *v, void 
     char prefix[32];
     sdt_tensor_linear(v, &b->patch, SDT_TENSOR_RUN, d, values, "", "patch");
     sdt_tensor_linear(v, &b->text, SDT_TENSOR_RUN, d, dit->text_dim, "", "text");
+    if (dit->pooled_dim)
+        sdt_tensor(v, &b->pooled, SDT_TENSOR_FLOAT, 2, (int64_t[]){d, dit->pooled_dim},
+                   "pooled.weight");
     sdt_tensor_linear(v, &b->time, SDT_TENSOR_FLOAT, d, d, "", "time");
     sdt_tensor_linear(v, &b->guide, SDT_TENSOR_FLOAT, d, d, "", "guide");
     sdt_tensor_linear(v, &b->proj, SDT_TENSOR_RUN, values, d, "", "proj");
@@ -63,7 +67,7 @@ static void toy_close(struct sdt_dit *dit) {
 static enum sdt_status toy_open(const struct sdt_config *config, const char *folder,
                                 const struct sdt_opening *how, int wanted, struct sdt_dit **out,
                                 struct sdt_error *err) {
-    int64_t layers = 6, heads = 4, channels = 8, text = 96, forwards = 1;
+    int64_t layers = 6, heads = 4, channels = 8, text = 96, pooled = 0, forwards = 1;
     struct sdt_dit *dit = calloc(1, sizeof *dit);
     enum sdt_status status = SDT_OK;
     if (!dit)
@@ -75,7 +79,8 @@ static enum sdt_status toy_open(const struct sdt_config *config, const char *fol
     NEXT("num_heads", 1024, &heads);
     NEXT("channels", 256, &channels);
     NEXT("text_dim", 65536, &text);
-    NEXT("forwards", 2, &forwards); /* of a guided step; 1: guidance is an input */
+    NEXT("pooled_dim", 65536, &pooled); /* of a second text encoder */
+    NEXT("forwards", 2, &forwards);     /* of a guided step; 1: guidance is an input */
 #undef NEXT
     int d = 12 * (int)heads, values = 4 * (int)channels, hidden = 4 * d;
     hidden = hidden < values ? values : hidden;
@@ -86,12 +91,13 @@ static enum sdt_status toy_open(const struct sdt_config *config, const char *fol
                             .width = d,
                             .channels = (int)channels,
                             .patch = {1, 2, 2},
-                            .texts = 1,
+                            .texts = pooled ? 2 : 1,
                             .text_dim = (int)text,
+                            .pooled_dim = (int)pooled,
                             .passes = (int)forwards,
                             .text_joins = true,
                             .hidden = hidden < (int)text ? (int)text : hidden,
-                            .prompt_handles = 1,
+                            .prompt_handles = pooled ? 2 : 1,
                             .prompt_elements_per_row = (size_t)text,
                             .vector = {(size_t)d, (size_t)d, (size_t)d},
                             .shared_floats = d, /* modulation */
@@ -111,7 +117,8 @@ static enum sdt_status toy_open(const struct sdt_config *config, const char *fol
     return status;
 }
 
-/* The states themselves; a tile of text reads its rows in embed(). */
+/* The states themselves; a tile of text reads its rows in embed(). What the second encoder says is
+ * added to each of them, by the bias. */
 static void prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
                    const struct sdt_text_states *text, struct sdt_prompt *prompt) {
     size_t count = (size_t)text->rows * (size_t)run->dit->text_dim;
@@ -119,6 +126,12 @@ static void prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
     prompt->rows = text->rows;
     prompt->handle[0] = sdt__vector(flow, count, "text");
     sdt_insert_convert(flow, "text", count, text->handle, prompt->handle[0]);
+    if (!run->dit->pooled_dim)
+        return;
+    const struct bound *b = run->bound;
+    prompt->handle[1] = sdt__vector(flow, (size_t)run->dit->width, "pooled");
+    sdt_insert_linear(flow, "pooled", 1, run->dit->width, run->dit->pooled_dim, text[1].handle,
+                      b->pooled, b->text.bias, SDT_EPILOGUE_NONE, prompt->handle[1]);
 }
 
 /* m = silu(time(sinusoid(t))) + guide(sinusoid(1000 guidance)) */
@@ -144,7 +157,9 @@ static void embed(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, 
     const struct sdt_linear_handles *linear = latent ? &b->patch : &b->text;
     int in = latent ? (int)sdt_patch_values(run->dit) : run->dit->text_dim;
     struct sdt_patch states = {1, 1, prompt->rows, in, {1, 1, in}};
-    sdt_handle x = latent;
+    sdt_handle x = latent, bias = linear->bias;
+    if (!latent && prompt->count > 1)
+        bias = prompt->handle[1];
     if (!latent || layout->dtype != SDT_F32)
         x = sdt_run_hidden(run, at);
     if (!latent)
@@ -153,8 +168,8 @@ static void embed(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, 
                             prompt->handle[0], x);
     else if (x != latent)
         sdt_insert_convert(flow, "latent", (size_t)layout->rows * (size_t)in, latent, x);
-    sdt_insert_linear(flow, "embed", layout->rows, run->dit->width, in, x, linear->weight,
-                      linear->bias, SDT_EPILOGUE_NONE, at.stream->x[at.tile]);
+    sdt_insert_linear(flow, "embed", layout->rows, run->dit->width, in, x, linear->weight, bias,
+                      SDT_EPILOGUE_NONE, at.stream->x[at.tile]);
 }
 
 /* z = LN(x) [* weight + bias] + m */
@@ -269,7 +284,8 @@ const struct sdt_family sdt__guest_family = {
     .name = "Toy",
     .dit = &toy__dit,
     .vae = &sdt__wan_vae,
-    .text = {&sdt__umt5},
+    .text = {&sdt__umt5, &sdt__umt5},
+    .prompt = {{.before = NULL}, {.before = "it is ", .after = "!", .longest = 12}},
     .sizes = sizes,
     .defaults = {.negative_prompt = "",
                  .height = 48,

@@ -121,7 +121,7 @@ int main(void) {
         goto out;
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     sdt_handle states = sdt__vector(&flow, (size_t)TOKENS * D, "states");
-    if (encoder->kind->encode(&flow, encoder, machine, &machine->device[0], SDT_F32, ids, TOKENS,
+    if (encoder->kind->encode(&flow, encoder, machine, &machine->device[0], SDT_F32, ids, TOKENS, 0,
                               states, &err) != SDT_OK)
         goto out;
     sdt__unregister(states);
