@@ -47,6 +47,10 @@ void sdt_text_attention_reference(int tokens, int width, int head0, int head1, i
                                   const float *v /* [tokens, width] */,
                                   const float *table /* [32, heads] */, int heads,
                                   float *o /* [tokens, width] */);
+void sdt_causal_attention_reference(int tokens, int heads, int kv_heads, int e,
+                                    const float *q /* [tokens, heads*e] */,
+                                    const float *k /* [tokens, kv_heads*e] */,
+                                    const float *v /* as k */, float *o /* [tokens, heads*e] */);
 void sdt_frame_attention_reference(int pixels, int channels, const float *qkv /* [pixels, 3C] */,
                                    float *o /* [pixels, C] */);
 

@@ -124,6 +124,11 @@ void sdt_silu(size_t n, const float *x /* [n] */, float *y /* [n], may be x */);
 /* y = gelu_tanh(a) * b (T5 gated feed-forward) */
 void sdt_gated_gelu(size_t n, const float *a /* [n] */, const float *b /* [n] */,
                     float *y /* [n], may be a or b */);
+/* y = silu(a) * b (SwiGLU) */
+void sdt_gated_silu(size_t n, const float *a /* [n] */, const float *b /* [n] */,
+                    float *y /* [n], may be a or b */);
+/* y = x / (1 + e^(-1.702 x)) (CLIP) */
+void sdt_quick_gelu(size_t n, const float *x /* [n] */, float *y /* [n], may be x */);
 /* y += x */
 void sdt_add(size_t n, const float *x /* [n] */, float *y /* [n] in place */);
 /* Timestep embedding: [cos a_0.., sin a_0..], a_i = t * exp(-ln(10000) i / (dim/2)); frequencies
@@ -216,6 +221,17 @@ void sdt_text_attention(int tokens, int heads, int e, const float *q /* [tokens,
                         int first_head, int table_heads, const float *table /* [32, table_heads] */,
                         float *o /* [tokens, h*e] */, float *scratch);
 size_t sdt_text_attention_scratch(int tokens, int e);
+/* Self attention in which a token sees itself and those in front of it, scale 1/sqrt(e). Of grouped
+ * heads: query head i reads head i / (heads / kv_heads) of k and v. */
+void sdt_causal_attention(int tokens, int heads, int kv_heads, int e,
+                          const float *q /* [tokens, heads*e] */,
+                          const float *k /* [tokens, kv_heads*e] */, const float *v /* as k */,
+                          float *o /* [tokens, heads*e] */, float *scratch);
+size_t sdt_causal_attention_scratch(int tokens, int e);
+/* Rotation by position, of a head's two halves (LLaMA): element j < e/2 with j + e/2. */
+void sdt_rotate_halves(int rows, int heads, int e,
+                       const float *table /* [rows, 2 (cos, sin), e/2] */,
+                       float *x /* [rows, h*e] in place */);
 /* The bucket of relative position rel = j - i, 0..31 (32 buckets, distance 128, both ways). */
 int sdt_t5_bucket(int rel);
 
@@ -352,6 +368,9 @@ void sdt_blend_columns(int frames, int rows, int extent, int a_width,
     X(rms_norm)                                                                                    \
     X(silu)                                                                                        \
     X(gated_gelu)                                                                                  \
+    X(gated_silu)                                                                                  \
+    X(quick_gelu)                                                                                  \
+    X(rotate_halves)                                                                               \
     X(add)                                                                                         \
     X(sinusoid)                                                                                    \
     X(split_heads)                                                                                 \

@@ -10,6 +10,14 @@ void sdt_gated_gelu(size_t n, const float *a, const float *b, float *y) {
     sdt__vector_kernels()->gated_gelu(n, a, b, y);
 }
 
+void sdt_gated_silu(size_t n, const float *a, const float *b, float *y) {
+    sdt__vector_kernels()->gated_silu(n, a, b, y);
+}
+
+void sdt_quick_gelu(size_t n, const float *x, float *y) {
+    sdt__vector_kernels()->quick_gelu(n, x, y);
+}
+
 void sdt_add(size_t n, const float *x, float *y) { sdt__vector_kernels()->add(n, x, y); }
 
 void sdt_sinusoid(float t, int dim, float *y) {

@@ -33,3 +33,7 @@ void sdt_merge_heads(int rows, int heads, int e, int pieces, const int *head, co
                      float *y) {
     sdt__vector_kernels()->merge_heads(rows, heads, e, pieces, head, x, y);
 }
+
+void sdt_rotate_halves(int rows, int heads, int e, const float *table, float *x) {
+    sdt__vector_kernels()->rotate_halves(rows, heads, e, table, x);
+}

@@ -163,3 +163,19 @@ static void merge_heads(int rows, int heads, int e, int pieces, const int *head,
 #undef BODY
             }
 }
+
+static void rotate_halves(int rows, int heads, int e, const float *table, float *x) {
+    size_t half = (size_t)e / 2;
+    for (int r = 0; r < rows; r++, table += e)
+        for (int h = 0; h < heads; h++, x += e) {
+#define BODY(i, left)                                                                              \
+    do {                                                                                           \
+        vec cosine = vec_load(table + (i), left), sine = vec_load(table + half + (i), left);       \
+        vec a = vec_load(x + (i), left), b = vec_load(x + half + (i), left);                       \
+        vec_store(x + (i), left, a * cosine - b * sine);                                           \
+        vec_store(x + half + (i), left, b * cosine + a * sine);                                    \
+    } while (0)
+            EACH_VECTOR(half, BODY);
+#undef BODY
+        }
+}

@@ -1,4 +1,4 @@
-/* Attention with the prompt: the video's tokens over the prompt's keys, and the text encoder's
+/* Attention with the prompt: the video's tokens over the prompt's keys, and the text encoders'
  * own. */
 #include "kernels/cpu/attention.h"
 #include "kernels/kernels.h"
@@ -73,6 +73,36 @@ void sdt_text_attention(int tokens, int heads, int e, const float *q, const floa
             middle[rel] = table[sdt_t5_bucket(rel) * table_heads + first_head + h];
         sdt__attend(&attend);
     }
+}
+
+void sdt_causal_attention(int tokens, int heads, int kv_heads, int e, const float *q,
+                          const float *k, const float *v, float *o, float *scratch) {
+    /* Far below any score: such a key's weight vanishes beside that of the first, which all see. */
+    const float unseen = -1e30f;
+    float *middle = scratch + tokens - 1; /* of the bias [2 tokens - 1] by j - i: j = i */
+    for (int rel = 1 - tokens; rel < tokens; rel++)
+        middle[rel] = rel > 0 ? unseen : 0.f;
+    for (int h = 0; h < heads; h++) {
+        ptrdiff_t column = (ptrdiff_t)h * e, shared = (ptrdiff_t)(h / (heads / kv_heads)) * e;
+        struct sdt__attend attend = {.rows = tokens,
+                                     .e = e,
+                                     .q = q + column,
+                                     .ldq = (ptrdiff_t)heads * e,
+                                     .keys = tokens,
+                                     .k = k + shared,
+                                     .v = v + shared,
+                                     .ldk = (ptrdiff_t)kv_heads * e,
+                                     .scale = 1.f / sqrtf((float)e),
+                                     .bias = middle,
+                                     .o = o + column,
+                                     .ldo = (ptrdiff_t)heads * e,
+                                     .scratch = scratch + 2 * (size_t)tokens};
+        sdt__attend(&attend);
+    }
+}
+
+size_t sdt_causal_attention_scratch(int tokens, int e) {
+    return sdt_text_attention_scratch(tokens, e);
 }
 
 size_t sdt_text_attention_scratch(int tokens, int e) {

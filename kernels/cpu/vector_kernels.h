@@ -18,6 +18,9 @@ struct sdt__vector_kernels {
     __typeof__(sdt_merge_heads) *merge_heads;
     __typeof__(sdt_silu) *silu;
     __typeof__(sdt_gated_gelu) *gated_gelu;
+    __typeof__(sdt_gated_silu) *gated_silu;
+    __typeof__(sdt_quick_gelu) *quick_gelu;
+    __typeof__(sdt_rotate_halves) *rotate_halves;
     __typeof__(sdt_add) *add;
     __typeof__(sdt_sampler_step) *sampler_step;
     __typeof__(sdt_find_not_finite) *find_not_finite;

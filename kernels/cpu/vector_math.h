@@ -145,6 +145,9 @@ VEC_INLINE vec vec_gelu_tanh(vec x) {
     return x / (vec_set(1.f) + vec_exp(-u2));
 }
 
+/* x / (1 + e^-1.702x) */
+VEC_INLINE vec vec_quick_gelu(vec x) { return x / (vec_set(1.f) + vec_exp(vec_set(-1.702f) * x)); }
+
 /* ---- sums over a row --------------------------------------------------------------------------
  *
  * 32 partial sums, number i into sum i % 32: they are added in pairs, 16 apart, 8 apart, and so on,

@@ -97,11 +97,12 @@ enum sdt_status sdt__cuda_attend(struct sdt_cuda *cuda, enum sdt_dtype dtype,
                                  const struct attention_call *call) {
     if (call->rows < 1 || call->heads < 1)
         return SDT_OK;
-    if (dtype == SDT_F32 && !call->table && call->e <= 128)
+    bool exact = call->table || call->causal || call->group > 1;
+    if (dtype == SDT_F32 && !exact && call->e <= 128)
         return call->e <= 64 ? launch_single<64>(cuda, call) : launch_single<128>(cuda, call);
     if (dtype == SDT_F32)
         return launch_exact<SDT_F32>(cuda, call);
-    if (call->table || call->e > 128 || !(call->scale > 0.f) || !whole_chunks(call))
+    if (exact || call->e > 128 || !(call->scale > 0.f) || !whole_chunks(call))
         return launch_exact<SDT_BF16>(cuda, call);
     return call->e <= 16    ? launch_flash<16>(cuda, call)
            : call->e <= 32  ? launch_flash<32>(cuda, call)

@@ -322,6 +322,40 @@ SDT_BODY void body_gated_gelu_pack(enum sdt_dtype dtype, int pack, size_t i, siz
     body_store_end(dtype, pack, y, i, n, v);
 }
 
+SDT_BODY void body_gated_silu_pack(enum sdt_dtype dtype, int pack, size_t i, size_t n,
+                                   const void *a, const void *b, void *y) {
+    float v[SDT_PACK], gate[SDT_PACK];
+    body_load_end(dtype, pack, a, i, n, v);
+    body_load_end(dtype, pack, b, i, n, gate);
+    SDT_UNROLL
+    for (int j = 0; j < pack; j++)
+        v[j] = body_silu(v[j]) * gate[j];
+    body_store_end(dtype, pack, y, i, n, v);
+}
+
+SDT_BODY void body_quick_gelu_pack(enum sdt_dtype dtype, int pack, size_t i, size_t n,
+                                   const void *x, void *y) {
+    float v[SDT_PACK];
+    body_load_end(dtype, pack, x, i, n, v);
+    SDT_UNROLL
+    for (int j = 0; j < pack; j++)
+        v[j] = body_sigmoid_of(1.702f * v[j], v[j]);
+    body_store_end(dtype, pack, y, i, n, v);
+}
+
+/* Pair i of [rows, heads, e/2] in x [rows, heads, e]; table: [rows, 2, e/2]. */
+SDT_BODY void body_rotate_halves(enum sdt_dtype dtype, size_t i, int heads, int e,
+                                 const float *table, void *x) {
+    size_t half = (size_t)e / 2, head = i / half, j = i - head * half, at = head * (size_t)e + j;
+    const float *turn = table + head / (size_t)heads * (size_t)e + j;
+    float a, b, cosine = turn[0], sine = turn[half];
+    body_load(dtype, 1, x, at, &a);
+    body_load(dtype, 1, x, at + half, &b);
+    float first = a * cosine - b * sine, second = b * cosine + a * sine;
+    body_store(dtype, 1, x, at, &first);
+    body_store(dtype, 1, x, at + half, &second);
+}
+
 /* A NaN passes, as on CPUs. */
 SDT_BODY float body_clamp(float x) {
     float low = x < -1.f ? -1.f : x;

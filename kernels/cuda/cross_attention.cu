@@ -1,4 +1,4 @@
-/* Attention with the prompt's keys, and the text encoder's own. */
+/* Attention with the prompt's keys, and the text encoders' own. */
 #include "kernels/cuda/attend.h"
 
 enum sdt_status sdt_cuda_cross_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
@@ -24,5 +24,12 @@ enum sdt_status sdt_cuda_text_attention(struct sdt_cuda *cuda, enum sdt_dtype dt
     struct attention_call call = by_columns(tokens, heads, e, q, tokens, k, v, o);
     call.scale = 1.f;
     call.table = table;
+    return sdt__cuda_attend(cuda, dtype, &call);
+}
+
+enum sdt_status sdt_cuda_causal_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int tokens,
+                                          int heads, int kv_heads, int e, const void *q,
+                                          const void *k, const void *v, void *o) {
+    struct attention_call call = causal(tokens, heads, kv_heads, e, q, k, v, o);
     return sdt__cuda_attend(cuda, dtype, &call);
 }

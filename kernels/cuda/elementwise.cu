@@ -65,6 +65,40 @@ enum sdt_status sdt_cuda_gated_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype,
     return sdt__cuda_launched(cuda, "gated gelu");
 }
 
+template <enum sdt_dtype T, int PACK>
+__global__ static void gated_silu(size_t n, const void *a, const void *b, void *y) {
+    for (size_t i = flat_first(PACK); i < n; i += flat_stride(PACK))
+        body_gated_silu_pack(T, PACK, i, n, a, b, y);
+}
+
+enum sdt_status sdt_cuda_gated_silu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
+                                    const void *a, const void *b, void *y) {
+    if (n == 0)
+        return SDT_OK;
+    bool wide = body_aligned(a) && body_aligned(b) && body_aligned(y);
+    auto kernel = SDT_PICK(gated_silu, dtype, wide);
+    int pack = body_pack(dtype, dtype, wide);
+    kernel<<<flat_blocks(cuda, n, pack), SDT_FLAT_THREADS, 0, cuda->stream>>>(n, a, b, y);
+    return sdt__cuda_launched(cuda, "gated silu");
+}
+
+template <enum sdt_dtype T, int PACK>
+__global__ static void quick_gelu(size_t n, const void *x, void *y) {
+    for (size_t i = flat_first(PACK); i < n; i += flat_stride(PACK))
+        body_quick_gelu_pack(T, PACK, i, n, x, y);
+}
+
+enum sdt_status sdt_cuda_quick_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
+                                    const void *x, void *y) {
+    if (n == 0)
+        return SDT_OK;
+    bool wide = body_aligned(x) && body_aligned(y);
+    auto kernel = SDT_PICK(quick_gelu, dtype, wide);
+    int pack = body_pack(dtype, dtype, wide);
+    kernel<<<flat_blocks(cuda, n, pack), SDT_FLAT_THREADS, 0, cuda->stream>>>(n, x, y);
+    return sdt__cuda_launched(cuda, "quick gelu");
+}
+
 __global__ static void sinusoid(float t, int half, float *y) {
     for (size_t i = flat_first(1); i < (size_t)half; i += flat_stride(1))
         body_sinusoid(t, half, (int)i, y);

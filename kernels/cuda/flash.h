@@ -31,6 +31,8 @@ struct attention_call {
     float last_key_bias; /* added to the scaled score of the last key */
     const float *table;  /* exact_warp: [32, heads] added by T5's buckets, or NULL */
     int heads;           /* of the table */
+    int group;           /* exact_warp: heads of q that share one of k and v */
+    int causal;          /* exact_warp: 1: a row has keys up to its own */
 };
 
 /* [tokens, heads * e], as projections leave it. */
@@ -47,6 +49,18 @@ inline struct attention_call by_columns(int rows, int heads, int e, const void *
     call.q_head = call.k_head = call.o_head = e;
     call.q_row = call.k_row = call.o_row = heads * e;
     call.heads = heads;
+    call.group = 1;
+    return call;
+}
+
+/* The same with fewer heads of k and v, and keys up to a row's own. */
+inline struct attention_call causal(int tokens, int heads, int kv_heads, int e, const void *q,
+                                    const void *k, const void *v, void *o) {
+    struct attention_call call = by_columns(tokens, heads, e, q, tokens, k, v, o);
+    call.k_row = kv_heads * e;
+    call.group = heads / kv_heads;
+    call.causal = 1;
+    call.scale = 1.f / sqrtf((float)e);
     return call;
 }
 
@@ -350,6 +364,7 @@ SDT_BLOCK void exact_warp(const struct attention_call &call, int64_t row, int he
     int lane = block_thread() % 32;
     size_t q0 = (size_t)(head * call.q_head + row * call.q_row);
     size_t o0 = (size_t)(head * call.o_head + row * call.o_row);
+    int64_t k0 = head / call.group * call.k_head, keys = call.causal ? row + 1 : call.keys;
     float q[PARTS], o[PARTS], largest = -INFINITY, sum = 0.f;
     SDT_UNROLL
     for (int p = 0; p < PARTS; p++) {
@@ -357,7 +372,7 @@ SDT_BLOCK void exact_warp(const struct attention_call &call, int64_t row, int he
         if (lane + 32 * p < call.e)
             body_load(dtype, 1, call.q, q0 + lane + 32 * p, q + p);
     }
-    for (int64_t first = 0; first < call.keys; first += EXACT_GROUP) {
+    for (int64_t first = 0; first < keys; first += EXACT_GROUP) {
         float s[EXACT_GROUP], most = largest;
         SDT_UNROLL
         for (int g = 0; g < EXACT_GROUP; g++) {
@@ -365,10 +380,10 @@ SDT_BLOCK void exact_warp(const struct attention_call &call, int64_t row, int he
             s[g] = 0.f;
             SDT_UNROLL
             for (int p = 0; p < PARTS; p++)
-                if (key < call.keys && lane + 32 * p < call.e) {
+                if (key < keys && lane + 32 * p < call.e) {
                     float k;
-                    body_load(dtype, 1, call.k,
-                              (size_t)(head * call.k_head + key * call.k_row + lane + 32 * p), &k);
+                    body_load(dtype, 1, call.k, (size_t)(k0 + key * call.k_row + lane + 32 * p),
+                              &k);
                     s[g] += q[p] * k;
                 }
         }
@@ -381,11 +396,11 @@ SDT_BLOCK void exact_warp(const struct attention_call &call, int64_t row, int he
         for (int g = 0; g < EXACT_GROUP; g++) {
             int64_t key = first + g;
             s[g] *= call.scale;
-            if (key == call.keys - 1)
+            if (key == keys - 1)
                 s[g] += call.last_key_bias;
             if (call.table)
                 s[g] += call.table[attention_bucket(key - row) * call.heads + head];
-            if (key >= call.keys)
+            if (key >= keys)
                 s[g] = -INFINITY;
             most = fmaxf(most, s[g]);
         }
@@ -402,10 +417,10 @@ SDT_BLOCK void exact_warp(const struct attention_call &call, int64_t row, int he
             sum += weight;
             SDT_UNROLL
             for (int p = 0; p < PARTS; p++)
-                if (key < call.keys && lane + 32 * p < call.e) {
+                if (key < keys && lane + 32 * p < call.e) {
                     float v;
-                    body_load(dtype, 1, call.v,
-                              (size_t)(head * call.k_head + key * call.k_row + lane + 32 * p), &v);
+                    body_load(dtype, 1, call.v, (size_t)(k0 + key * call.k_row + lane + 32 * p),
+                              &v);
                     o[p] += weight * v;
                 }
         }

@@ -53,7 +53,7 @@ static enum sdt_status exactly(struct sdt_cuda *cuda, enum sdt_dtype dtype, int 
     call.q_row = call.k_row = 3 * channels;
     call.o_row = channels;
     call.scale = 1.f / sqrtf((float)channels);
-    call.heads = 1;
+    call.heads = call.group = 1;
     return sdt__cuda_attend(cuda, dtype, &call);
 }
 

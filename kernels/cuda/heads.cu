@@ -138,3 +138,20 @@ enum sdt_status sdt_cuda_gather(struct sdt_cuda *cuda, enum sdt_dtype dtype, int
     }
     return SDT_OK;
 }
+
+template <enum sdt_dtype T>
+__global__ static void rotate_halves(size_t pairs, int heads, int e, const float *table, void *x) {
+    for (size_t i = flat_first(1); i < pairs; i += flat_stride(1))
+        body_rotate_halves(T, i, heads, e, table, x);
+}
+
+enum sdt_status sdt_cuda_rotate_halves(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
+                                       int heads, int e, const float *table, void *x) {
+    size_t pairs = (size_t)rows * (size_t)heads * (size_t)e / 2;
+    if (pairs == 0)
+        return SDT_OK;
+    auto kernel = dtype == SDT_BF16 ? rotate_halves<SDT_BF16> : rotate_halves<SDT_F32>;
+    kernel<<<flat_blocks(cuda, pairs, 1), SDT_FLAT_THREADS, 0, cuda->stream>>>(pairs, heads, e,
+                                                                               table, x);
+    return sdt__cuda_launched(cuda, "rotation of halves");
+}

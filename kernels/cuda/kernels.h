@@ -93,6 +93,11 @@ enum sdt_status sdt_cuda_silu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_
 enum sdt_status sdt_cuda_gated_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
                                     const void *a /* [n] */, const void *b /* [n] */,
                                     void *y /* [n], may be a or b */);
+enum sdt_status sdt_cuda_gated_silu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
+                                    const void *a /* [n] */, const void *b /* [n] */,
+                                    void *y /* [n], may be a or b */);
+enum sdt_status sdt_cuda_quick_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
+                                    const void *x /* [n] */, void *y /* [n], may be x */);
 /* Sets *sdt_cuda_found(cuda) if a number of x is NaN or infinite. */
 enum sdt_status sdt_cuda_check_finite(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
                                       const void *x /* [n] */);
@@ -145,6 +150,9 @@ size_t sdt_cuda_linear_residual_scratch(enum sdt_dtype dtype, int rows, int n); 
 
 /* ---- heads.cu: tokens <-> heads on one tile; exchange ---------------------------------------- */
 
+enum sdt_status sdt_cuda_rotate_halves(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
+                                       int heads, int e, const float *table /* [rows, 2, e/2] */,
+                                       void *x /* [rows, h*e] in place */);
 /* At most SDT_CUDA_PIECES pieces go to the device in one launch's arguments; more take several. */
 #define SDT_CUDA_PIECES 64
 enum sdt_status sdt_cuda_split_heads(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
@@ -197,6 +205,12 @@ enum sdt_status sdt_cuda_text_attention(struct sdt_cuda *cuda, enum sdt_dtype dt
                                         const void *k, const void *v,
                                         const float *table /* [32, heads] */,
                                         void *o /* [tokens, h*e] */);
+/* Of all heads; q heads in groups that share one of k and v. */
+enum sdt_status sdt_cuda_causal_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int tokens,
+                                          int heads, int kv_heads, int e,
+                                          const void *q /* [tokens, heads*e] */,
+                                          const void *k /* [tokens, kv_heads*e] */, const void *v,
+                                          void *o /* [tokens, heads*e] */);
 /* Single-head attention over a frame's pixels, e = C (384 in Wan's VAE). */
 enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int pixels,
                                          int channels, const void *qkv /* [pixels, 3C] */,

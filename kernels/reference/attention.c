@@ -123,6 +123,21 @@ void sdt_text_attention_reference(int tokens, int width, int head0, int head1, i
     free(scores);
 }
 
+void sdt_causal_attention_reference(int tokens, int heads, int kv_heads, int e, const float *q,
+                                    const float *k, const float *v, float *o) {
+    struct layout layout = {tokens, 0, (size_t)kv_heads * (size_t)e};
+    double *scores = take(tokens, e), *query = scores + tokens;
+    for (int h = 0; h < heads; h++)
+        for (int i = 0; i < tokens; i++) {
+            size_t row = ((size_t)i * (size_t)heads + (size_t)h) * (size_t)e;
+            int shared = h / (heads / kv_heads) * e;
+            widen(e, q + row, query);
+            score(i + 1, e, query, &layout, k + shared, 1. / sqrt(e), scores);
+            weigh(i + 1, scores, e, &layout, v + shared, o + row);
+        }
+    free(scores);
+}
+
 void sdt_frame_attention_reference(int pixels, int channels, const float *qkv, float *o) {
     struct layout layout = {pixels, 0, 3 * (size_t)channels};
     double *scores = take(pixels, channels), *query = scores + pixels;

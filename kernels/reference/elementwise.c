@@ -12,6 +12,16 @@ void sdt_gated_gelu_reference(size_t n, const float *a, const float *b, float *y
         y[i] = (float)(gelu_tanh(a[i]) * b[i]);
 }
 
+void sdt_gated_silu_reference(size_t n, const float *a, const float *b, float *y) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)(silu(a[i]) * b[i]);
+}
+
+void sdt_quick_gelu_reference(size_t n, const float *x, float *y) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)(x[i] / (1. + exp(-1.702 * x[i])));
+}
+
 void sdt_add_reference(size_t n, const float *x, float *y) {
     for (size_t i = 0; i < n; i++)
         y[i] = (float)((double)y[i] + x[i]);

@@ -55,3 +55,16 @@ void sdt_merge_heads_reference(int rows, int heads, int e, int pieces, const int
                     y[((size_t)r * heads + h) * e + i] =
                         x[p][((size_t)(h - head[p]) * rows + r) * e + i];
 }
+
+void sdt_rotate_halves_reference(int rows, int heads, int e, const float *table, float *x) {
+    int half = e / 2;
+    for (int r = 0; r < rows; r++)
+        for (int h = 0; h < heads; h++)
+            for (int i = 0; i < half; i++) {
+                double cosine = table[r * e + i], sine = table[r * e + half + i];
+                float *a = x + ((size_t)r * heads + h) * e + i, *b = a + half;
+                double turned = *a * cosine - *b * sine;
+                *b = (float)(*b * cosine + *a * sine);
+                *a = (float)turned;
+            }
+}

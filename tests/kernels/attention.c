@@ -369,6 +369,94 @@ static void check_buckets(void) {
     }
 }
 
+/* ---- causal_attention: tokens, heads, heads of k and v, e ------------------------------------ */
+
+static void causal_grid(const struct operation *operation) {
+    static const int es[] = {4, 12, 16, 64, 72, 128, 160};
+    for (int group = 1; group <= 4 && backend.kind != BODIES; group++)
+        for (size_t e = 0; e < COUNT(es); e++)
+            TRY(group * group * 7 - 6, 2 * group, 2, es[e]);
+    TRY(20, 6, 2, 12);
+    if (backend.kind == CPU)
+        TRY(520, 2, 1, 16);
+    if (backend.kind == BODIES)
+        TRY(70, 2, 1, 64);
+    else
+        TRY(300, 2, 2, 64);
+}
+static void causal_make(struct call *c) {
+    size_t rows = (size_t)c->size[0], e = (size_t)c->size[3];
+    in(c, rows * (size_t)c->size[1] * e, 1.f);
+    in(c, rows * (size_t)c->size[2] * e, 1.f);
+    in(c, rows * (size_t)c->size[2] * e, 1.f);
+    out(c, rows * (size_t)c->size[1] * e);
+}
+static void causal_plain(struct call *c) {
+    sdt_causal_attention_reference(c->size[0], c->size[1], c->size[2], c->size[3], at(c, 0),
+                                   at(c, 1), at(c, 2), at(c, 3));
+}
+static bool causal_skip(const struct call *c, bool shifted) {
+    return backend.kind == BODIES && c->size[0] > 50 && (c->dtype == SDT_BF16 || shifted);
+}
+static float *causal_scratch(const struct call *c) {
+    return scratch(sdt_causal_attention_scratch(c->size[0], c->size[3]) * sizeof(float));
+}
+static void causal_cpu(struct call *c) {
+    sdt_causal_attention(c->size[0], c->size[1], c->size[2], c->size[3], at(c, 0), at(c, 1),
+                         at(c, 2), at(c, 3), causal_scratch(c));
+}
+static void causal_cuda(struct call *c) {
+    done(c, sdt_cuda_causal_attention(cuda, c->dtype, c->size[0], c->size[1], c->size[2],
+                                      c->size[3], at(c, 0), at(c, 1), at(c, 2), at(c, 3)));
+}
+
+/* Each head of k and v with the heads that share it, by themselves. */
+static void causal_also(struct call *c) {
+    int tokens = c->size[0], heads = c->size[1], shared = c->size[2], e = c->size[3];
+    int group = heads / shared;
+    size_t n = (size_t)tokens * (size_t)e, wide = n * (size_t)group;
+    float *q = blank(wide), *k = blank(n), *v = blank(n), *o = blank(wide), *want = blank(wide);
+    float *room = causal_scratch(c);
+    for (int h = 0; h < shared; h++) {
+        copy_columns(tokens, heads * e, h * group * e, group * e, at(c, 0), q);
+        copy_columns(tokens, shared * e, h * e, e, at(c, 1), k);
+        copy_columns(tokens, shared * e, h * e, e, at(c, 2), v);
+        copy_columns(tokens, heads * e, h * group * e, group * e, at(c, 3), want);
+        sdt_causal_attention(tokens, group, 1, e, q, k, v, o, room);
+        check_bits(wide, o, want, "causal attention of head %d of %d, %d tokens", h, shared,
+                   tokens);
+    }
+    free(q);
+    free(k);
+    free(v);
+    free(o);
+    free(want);
+}
+
+/* ---- rotate_halves: rows, heads, e --------------------------------------------------------- */
+
+static void rotate_grid(const struct operation *operation) {
+    static const int es[] = {2, 4, 12, 16, 24, 64, 128};
+    for (size_t e = 0; e < COUNT(es); e++) {
+        TRY(1, 1, es[e]);
+        TRY(7, 3, es[e]);
+    }
+}
+static void rotate_make(struct call *c) {
+    in_type(c, SDT_F32, (size_t)(c->size[0] * c->size[2]), 1.f);
+    in_out(c, (size_t)(c->size[0] * c->size[1] * c->size[2]), 3.f);
+}
+static void rotate_plain(struct call *c) {
+    sdt_rotate_halves_reference(c->size[0], c->size[1], c->size[2], at(c, 0), at(c, 1));
+}
+static void rotate_cpu(struct call *c) {
+    sdt_rotate_halves(c->size[0], c->size[1], c->size[2], at(c, 0), at(c, 1));
+}
+static void rotate_cuda(struct call *c) {
+    done(c, sdt_cuda_rotate_halves(cuda, c->dtype, c->size[0], c->size[1], c->size[2], at(c, 0),
+                                   at(c, 1)));
+}
+
 /* ---- frame_attention: pixels, channels ------------------------------------------------------- */
 
 static void frame_grid(const struct operation *operation) {
@@ -454,6 +542,23 @@ const struct operation attention_operations[] = {
      .skip = text_skip,
      .also = text_also,
      .more = check_buckets},
+    {.name = "causal_attention",
+     .grid = causal_grid,
+     .make = causal_make,
+     .plain = causal_plain,
+     .cpu = causal_cpu,
+     .cuda = causal_cuda,
+     .limits = {.f32 = 5e-6, .gpu = 1e-5, .bodies = 8e-3, .l2 = TWO_ROUNDINGS},
+     .skip = causal_skip,
+     .also = causal_also},
+    {.name = "rotate_halves",
+     .grid = rotate_grid,
+     .make = rotate_make,
+     .plain = rotate_plain,
+     .cpu = rotate_cpu,
+     .cuda = rotate_cuda,
+     .limits = {.f32 = 5e-7, .gpu = 1e-6},
+     .by_rows = false},
     {.name = "frame_attention",
      .grid = frame_grid,
      .make = frame_make,

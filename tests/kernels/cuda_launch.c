@@ -39,6 +39,31 @@ enum sdt_status sdt_cuda_gated_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype,
     return SDT_OK;
 }
 
+enum sdt_status sdt_cuda_gated_silu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
+                                    const void *a, const void *b, void *y) {
+    (void)cuda;
+    int pack = body_pack(dtype, dtype, body_aligned(a) && body_aligned(b) && body_aligned(y));
+    FLAT(2, pack, n, i) { body_gated_silu_pack(dtype, pack, i, n, a, b, y); }
+    return SDT_OK;
+}
+
+enum sdt_status sdt_cuda_quick_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
+                                    const void *x, void *y) {
+    (void)cuda;
+    int pack = body_pack(dtype, dtype, body_aligned(x) && body_aligned(y));
+    FLAT(3, pack, n, i) { body_quick_gelu_pack(dtype, pack, i, n, x, y); }
+    return SDT_OK;
+}
+
+enum sdt_status sdt_cuda_rotate_halves(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
+                                       int heads, int e, const float *table, void *x) {
+    (void)cuda;
+    FLAT(3, 1, (size_t)rows * heads * e / 2, i) {
+        body_rotate_halves(dtype, i, heads, e, table, x);
+    }
+    return SDT_OK;
+}
+
 enum sdt_status sdt_cuda_put_frame(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n, int clamp,
                                    const void *x, float *y) {
     (void)cuda;

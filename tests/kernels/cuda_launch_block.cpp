@@ -162,13 +162,14 @@ static bool whole_chunks(const struct attention_call &call) {
 }
 
 static enum sdt_status attend(enum sdt_dtype dtype, const struct attention_call &call) {
-    if (dtype == SDT_F32 && !call.table && call.e <= 64)
+    bool exact = call.table || call.causal || call.group > 1;
+    if (dtype == SDT_F32 && !exact && call.e <= 64)
         run_single<64>(call, launch_own);
-    else if (dtype == SDT_F32 && !call.table && call.e <= 128)
+    else if (dtype == SDT_F32 && !exact && call.e <= 128)
         run_single<128>(call, launch_own);
     else if (dtype == SDT_F32)
         run_exact<SDT_F32>(call);
-    else if (call.table || call.e > 128 || !(call.scale > 0.f) || !whole_chunks(call))
+    else if (exact || call.e > 128 || !(call.scale > 0.f) || !whole_chunks(call))
         run_exact<SDT_BF16>(call);
     else
         run_flash(call, launch_own);
@@ -186,8 +187,8 @@ static void allow(const void *x, int heads, int64_t head, int rows, int row, int
 static enum sdt_status attend_in(enum sdt_dtype dtype, const struct attention_call &call) {
     block_readable.clear();
     allow(call.q, call.heads, call.q_head, call.rows, call.q_row, call.e);
-    allow(call.k, call.heads, call.k_head, (int)call.keys, call.k_row, call.e);
-    allow(call.v, call.heads, call.k_head, (int)call.keys, call.k_row, call.e);
+    allow(call.k, call.heads / call.group, call.k_head, (int)call.keys, call.k_row, call.e);
+    allow(call.v, call.heads / call.group, call.k_head, (int)call.keys, call.k_row, call.e);
     return attend(dtype, call);
 }
 
@@ -221,6 +222,12 @@ enum sdt_status sdt_cuda_text_attention(struct sdt_cuda *, enum sdt_dtype dtype,
     call.scale = 1.f;
     call.table = table;
     return attend_in(dtype, call);
+}
+
+enum sdt_status sdt_cuda_causal_attention(struct sdt_cuda *, enum sdt_dtype dtype, int tokens,
+                                          int heads, int kv_heads, int e, const void *q,
+                                          const void *k, const void *v, void *o) {
+    return attend_in(dtype, causal(tokens, heads, kv_heads, e, q, k, v, o));
 }
 
 /* Two products and a softmax between them, or the exact way. */

@@ -85,6 +85,26 @@ static void gated_gelu_cuda(struct call *c) {
     done(c, sdt_cuda_gated_gelu(cuda, c->dtype, (size_t)c->size[0], at(c, 0), at(c, 1), at(c, 2)));
 }
 
+static void gated_silu_plain(struct call *c) {
+    sdt_gated_silu_reference((size_t)c->size[0], at(c, 0), at(c, 1), at(c, 2));
+}
+static void gated_silu_cpu(struct call *c) {
+    sdt_gated_silu((size_t)c->size[0], at(c, 0), at(c, 1), at(c, 2));
+}
+static void gated_silu_cuda(struct call *c) {
+    done(c, sdt_cuda_gated_silu(cuda, c->dtype, (size_t)c->size[0], at(c, 0), at(c, 1), at(c, 2)));
+}
+
+static void quick_gelu_plain(struct call *c) {
+    sdt_quick_gelu_reference((size_t)c->size[0], at(c, 0), at(c, 1));
+}
+static void quick_gelu_cpu(struct call *c) {
+    sdt_quick_gelu((size_t)c->size[0], at(c, 0), at(c, 1));
+}
+static void quick_gelu_cuda(struct call *c) {
+    done(c, sdt_cuda_quick_gelu(cuda, c->dtype, (size_t)c->size[0], at(c, 0), at(c, 1)));
+}
+
 static void add_make(struct call *c) {
     in(c, (size_t)c->size[0], 1.f)->row = 1;
     in_out(c, (size_t)c->size[0], (float)c->size[1])->row = 1;
@@ -137,6 +157,26 @@ const struct operation elementwise_operations[] = {
      .by_rows = true,
      .in_place = {{2, 0}, {2, 1}},
      .pairs = 2},
+    {.name = "gated_silu",
+     .grid = activation_grid,
+     .make = gated_gelu_make,
+     .plain = gated_silu_plain,
+     .cpu = gated_silu_cpu,
+     .cuda = gated_silu_cuda,
+     .limits = {.f32 = 5e-7, .gpu = 1e-6},
+     .by_rows = true,
+     .in_place = {{2, 0}, {2, 1}},
+     .pairs = 2},
+    {.name = "quick_gelu",
+     .grid = activation_grid,
+     .make = silu_make,
+     .plain = quick_gelu_plain,
+     .cpu = quick_gelu_cpu,
+     .cuda = quick_gelu_cuda,
+     .limits = {.f32 = 5e-7, .gpu = 1e-6},
+     .by_rows = true,
+     .in_place = {{1, 0}},
+     .pairs = 1},
     {.name = "add",
      .grid = activation_grid,
      .make = add_make,

@@ -19,12 +19,15 @@ cudnn_conv       make_clip      40    0     0
 elementwise      check_finite   32    0     0
 elementwise      convert        32    0     0
 elementwise      gated_gelu     48    0     0
+elementwise      gated_silu     48    0     0
+elementwise      quick_gelu     40    0     0
 elementwise      sampler_step   48    0     0
 elementwise      silu           40    0     0
 elementwise      sinusoid       40    0     0
 frame_attention  softmax_rows   40    0    32
 heads            gather         32    0     0
 heads            merge_heads    40    0     0
+heads            rotate_halves  40    0     0
 heads            split_heads    72    0   128
 latent           blend_columns  48    0     0
 latent           blend_rows     48    0     0
