@@ -680,8 +680,9 @@ static void run_all(struct bench *bench) {
     static const int rows[] = {1, 16, 64, 128, 256};
     static const int lengths[] = {1024, 4100};
     static const struct sdt_conv convs[] = {
-        {96, 96, 3, 3, 24, 832, 0},   {192, 192, 3, 3, 24, 416, 0}, {384, 384, 3, 3, 30, 104, 0},
-        {384, 192, 1, 3, 30, 104, 1}, {192, 384, 1, 1, 60, 104, 0}, {96, 3, 3, 3, 24, 832, 0},
+        {96, 96, 3, 3, 24, 832, 0, 0},   {192, 192, 3, 3, 24, 416, 0, 0},
+        {384, 384, 3, 3, 30, 104, 0, 0}, {384, 192, 1, 3, 30, 104, 1, 0},
+        {192, 384, 1, 1, 60, 104, 0, 0}, {96, 3, 3, 3, 24, 832, 0, 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows && asked(bench, "linear"); i++) {
         bench_linear(bench, rows[i], D, D, SDT_EPILOGUE_NONE, PACKED);

@@ -184,23 +184,30 @@ void sdt_insert_blend_columns(struct sdt_flow *flow, const char *name, int frame
 /* ---- sdt_insert_place_tile ------------------------------------------------------------------ */
 
 struct place_tile {
-    int frames, tile_rows, tile_cols, rows, cols, y0, x0, height, width;
+    struct sdt_place_tile place;
     int tile, video;
 };
+
+/* Floats of the video before the tile's first frame. */
+static size_t first_frame(const struct sdt_place_tile *p) {
+    return 3 * (size_t)p->frame0 * (size_t)p->height * (size_t)p->width;
+}
 
 static void place_tile_cpu(void *buffers[], void *cl_arg) {
     const struct place_tile *a = sdt__task_args(cl_arg);
     if (!a)
         return;
+    const struct sdt_place_tile *p = &a->place;
     const float *tile = sdt__floats(buffers, a->tile); /* [frames, tile_rows, tile_cols, 3] */
-    float *video = sdt__floats(buffers, a->video);     /* [frames, height, width, 3] */
-    for (int t = 0; t < a->frames; t++)
-        for (int y = 0; y < a->rows; y++) {
-            size_t from = ((size_t)t * (size_t)a->tile_rows + (size_t)y) * (size_t)a->tile_cols;
-            size_t to = ((size_t)t * (size_t)a->height + (size_t)(a->y0 + y)) * (size_t)a->width +
-                        (size_t)a->x0;
-            memcpy(video + 3 * to, tile + 3 * from, 3 * (size_t)a->cols * sizeof *video);
-            sdt_clamp_frames(3 * (size_t)a->cols, video + 3 * to);
+    float *video = sdt__floats(buffers, a->video) + first_frame(p); /* [.., height, width, 3] */
+    for (int t = 0; t < p->frames; t++)
+        for (int y = 0; y < p->rows; y++) {
+            size_t from = ((size_t)t * (size_t)p->tile_rows + (size_t)y) * (size_t)p->tile_cols;
+            size_t to = ((size_t)t * (size_t)p->height + (size_t)(p->y0 + y)) * (size_t)p->width +
+                        (size_t)p->x0;
+            memcpy(video + 3 * to, tile + 3 * from, 3 * (size_t)p->cols * sizeof *video);
+            if (p->clamp)
+                sdt_clamp_frames(3 * (size_t)p->cols, video + 3 * to);
         }
 }
 
@@ -209,10 +216,11 @@ static void place_tile_cuda(void *buffers[], void *cl_arg) {
     const struct place_tile *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    sdt__cuda_done(cl_arg, sdt_cuda_place_tile(sdt__cuda(), a->frames, a->tile_rows, a->tile_cols,
-                                               a->rows, a->cols, a->y0, a->x0, a->height, a->width,
-                                               sdt__floats(buffers, a->tile),
-                                               sdt__floats(buffers, a->video)));
+    const struct sdt_place_tile *p = &a->place;
+    sdt__cuda_done(cl_arg, sdt_cuda_place_tile(sdt__cuda(), p->frames, p->tile_rows, p->tile_cols,
+                                               p->rows, p->cols, p->y0, p->x0, p->height, p->width,
+                                               p->clamp, sdt__floats(buffers, a->tile),
+                                               sdt__floats(buffers, a->video) + first_frame(p)));
 }
 #endif
 
@@ -223,22 +231,11 @@ struct starpu_codelet sdt__place_tile_codelet = {
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_place_tile(struct sdt_flow *flow, const char *name, int frames, int tile_rows,
-                           int tile_cols, int rows, int cols, int y0, int x0, int height, int width,
-                           sdt_handle tile, sdt_handle video) {
+void sdt_insert_place_tile(struct sdt_flow *flow, const char *name,
+                           const struct sdt_place_tile *place, sdt_handle tile, sdt_handle video) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct place_tile a = {frames,
-                           tile_rows,
-                           tile_cols,
-                           rows,
-                           cols,
-                           y0,
-                           x0,
-                           height,
-                           width,
-                           sdt__task_read(&task, tile),
-                           sdt__task_update(&task, video)};
-    sdt__task_submit(&task, &sdt__place_tile_codelet, name, 0.0, 24.0 * frames * rows * cols, &a,
-                     sizeof a);
+    struct place_tile a = {*place, sdt__task_read(&task, tile), sdt__task_update(&task, video)};
+    sdt__task_submit(&task, &sdt__place_tile_codelet, name, 0.0,
+                     24.0 * place->frames * place->rows * place->cols, &a, sizeof a);
 }

@@ -51,6 +51,9 @@ void sdt_causal_attention_reference(int tokens, int heads, int kv_heads, int e,
                                     const float *q /* [tokens, heads*e] */,
                                     const float *k /* [tokens, kv_heads*e] */,
                                     const float *v /* as k */, float *o /* [tokens, heads*e] */);
+void sdt_frame_moments_reference(int height, int width, int channels, int groups,
+                                 const float *x /* [height, width, C] */,
+                                 float *moments /* [groups, 2] */);
 void sdt_frame_attention_reference(int pixels, int channels, const float *qkv /* [pixels, 3C] */,
                                    float *o /* [pixels, C] */);
 

@@ -425,8 +425,17 @@ static void join_tile(struct sdt_flow *flow, const struct decode *c, int n) {
     int y0 = at.y0 * ratio, x0 = at.x0 * ratio;
     int keep_rows = at_most(at_most(t->stride_rows * ratio, rows), height - y0);
     int keep_cols = at_most(at_most(t->stride_cols * ratio, cols), width - x0);
-    sdt_insert_place_tile(flow, "place_tile", frames, rows, cols, keep_rows, keep_cols, y0, x0,
-                          height, width, c->tile[n], c->video);
+    const struct sdt_place_tile place = {.frames = frames,
+                                         .tile_rows = rows,
+                                         .tile_cols = cols,
+                                         .rows = keep_rows,
+                                         .cols = keep_cols,
+                                         .y0 = y0,
+                                         .x0 = x0,
+                                         .height = height,
+                                         .width = width,
+                                         .clamp = true};
+    sdt_insert_place_tile(flow, "place_tile", &place, c->tile[n], c->video);
 }
 
 /* Tiles first..end-1, each on a device of its own. */

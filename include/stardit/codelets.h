@@ -220,6 +220,22 @@ void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pix
                                 int first, int rows, sdt_handle qkv /* [pixels, 3C] */,
                                 sdt_handle o /* [rows, C] written */);
 
+/* -- group_norm.c: over the frames of a clip (stardit/kernels.h) -- */
+/* Bands of `band_rows` rows; on GPUs frames are whole. */
+void sdt_insert_frame_moments(struct sdt_flow *flow, const char *name, int bands, int band_rows,
+                              int height, int width, int channels, int groups,
+                              const sdt_handle *x /* [bands] -> [rows of the band, width, C] */,
+                              sdt_handle moments /* [groups, 2] written */);
+/* values: of a group in a frame. */
+void sdt_insert_group_moments(struct sdt_flow *flow, const char *name, int frames, int groups,
+                              double values, float eps,
+                              const sdt_handle *moments /* [frames] -> [groups, 2] */,
+                              sdt_handle norm /* [groups, 2] written */);
+void sdt_insert_group_norm(struct sdt_flow *flow, const char *name, size_t pixels, int channels,
+                           int groups, bool silu, sdt_handle x /* [pixels, C] */,
+                           sdt_handle norm /* [groups, 2] */, sdt_handle weight /* [C] */,
+                           sdt_handle bias /* [C] */, sdt_handle y /* [pixels, C] written */);
+
 /* -- frames.c: between latents, tiles and the video -- */
 /* std, mean: [C], copied; NULL: the latent as it is. */
 void sdt_insert_latent_window(struct sdt_flow *flow, const char *name,
@@ -239,11 +255,17 @@ void sdt_insert_blend_rows(struct sdt_flow *flow, const char *name, int frames, 
 void sdt_insert_blend_columns(struct sdt_flow *flow, const char *name, int frames, int rows,
                               int extent, int a_width, sdt_handle a, int b_width,
                               sdt_handle b /* [frames, rows, b_width, 3] updated */);
-/* Copies the top-left rows x cols of a tile, clamped to -1..1, to (y0, x0) of the video. */
-void sdt_insert_place_tile(struct sdt_flow *flow, const char *name, int frames, int tile_rows,
-                           int tile_cols, int rows, int cols, int y0, int x0, int height, int width,
-                           sdt_handle tile /* [frames, tile_rows, tile_cols, 3] */,
-                           sdt_handle video /* [frames, height, width, 3] updated */);
+/* Copies the top-left rows x cols of a tile's first frames to (frame0, y0, x0) of the video,
+ * clamped to -1..1 if asked. */
+struct sdt_place_tile {
+    int frames, tile_rows, tile_cols, rows, cols;
+    int frame0, y0, x0, height, width;
+    bool clamp;
+};
+void sdt_insert_place_tile(struct sdt_flow *flow, const char *name,
+                           const struct sdt_place_tile *place,
+                           sdt_handle tile /* [frames or more, tile_rows, tile_cols, 3] */,
+                           sdt_handle video /* [.., height, width, 3] updated */);
 
 /* -- load.c: from the checkpoint's mapping -- */
 /* y = the stored values, in y's type; with taps > 1, a convolution's [out, in, taps] as [out, taps,
@@ -266,7 +288,8 @@ void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dt
 /* clang-format off */
 #define SDT_CODELETS(X)                                                                            \
     X(attention) X(blend) X(channel_norm) X(conv) X(convert) X(cross_attention) X(embed)           \
-    X(frame_attention) X(gated_gelu) X(gather) X(latent_window) X(layer_norm) X(linear)            \
+    X(frame_attention) X(frame_moments) X(gated_gelu) X(gather) X(group_moments) X(group_norm)     \
+    X(latent_window) X(layer_norm) X(linear)                                                       \
     X(linear_part) X(linear_residual) X(load) X(merge_heads) X(pack_weight) X(pad_row)             \
     X(patch_order) X(patchify) X(place_tile) X(prefetch) X(put_frame) X(receive) X(rms_norm)       \
     X(rms_norm_parts) X(round) X(sampler) X(silu) X(sinusoid) X(split_heads)                       \

@@ -289,13 +289,15 @@ size_t sdt_find_not_finite(size_t n, const float *x /* [n] */);
  * time. */
 void sdt_conv_pack(int out, int in, int taps, const float *w, float *packed);
 
-/* A causal conv: kernel (kt, ks, ks), ks 1 or 3, kt 1 or 3, stride 1, zero padding in space. With
- * upsample the input is first enlarged x2 in height and width, nearest. */
+/* A causal conv: kernel (kt, ks, ks), ks 1 or 3, kt 1 or 3, stride 1. Outside of the frame stand
+ * zeros, or its border repeated. With upsample the input is first enlarged x2 in height and width,
+ * nearest. */
 struct sdt_conv {
     int in, out;       /* channels */
     int kt, ks;        /* kernel in time and space */
     int height, width; /* of the input frame */
     int upsample;      /* 1: output is [2 height, 2 width, out] */
+    int replicate;     /* 1: the border is repeated, 0: zeros */
 };
 /* The input frames, oldest first, each in bands of whole rows one below the other, of which those
  * are here that the output's rows look at. */
@@ -325,6 +327,26 @@ size_t sdt_time_upsample_scratch(size_t pixels);
 /* Wan's per-pixel channel norm: x / max(||x||_2, 1e-12) * sqrt(C) * gamma, then silu if asked. */
 void sdt_channel_norm(size_t pixels, int channels, const float *x /* [pixels, C] */,
                       const float *gamma /* [C] */, int silu, float *y /* [pixels, C], may be x */);
+
+/* GroupNorm over clips, channel-last: C channels in `groups` runs, each normalised over all pixels
+ * of all frames. Three steps, so that frames can be computed apart: what each frame holds, what all
+ * of them do, and the norm. A frame's sums run row by row, whatever its bands: bits depend on
+ * nothing but the frame.
+ *
+ * Mean, and sum of squares of what differs from it, of each group of one frame. */
+void sdt_frame_moments(int bands, int band_rows /* of a band; the last one may have less */,
+                       int height, int width, int channels, int groups,
+                       const float *const *x /* [bands] -> [rows of the band, width, C] */,
+                       float *moments /* [groups, 2] */, float *scratch);
+size_t sdt_frame_moments_scratch(int channels);
+/* Mean and 1 / sqrt(variance + eps) of each group over all frames, of so many values each. */
+void sdt_group_moments(int frames, int groups, double values, float eps,
+                       const float *const *moments /* [frames] -> [groups, 2] */,
+                       float *norm /* [groups, 2] */);
+/* (x - mean) / deviation * weight + bias, then silu if asked. */
+void sdt_group_norm(size_t pixels, int channels, int groups, const float *x /* [pixels, C] */,
+                    const float *norm /* [groups, 2] */, const float *weight /* [C] */,
+                    const float *bias /* [C] */, int silu, float *y /* [pixels, C], may be x */);
 
 /* Single-head attention over the pixels of one frame, e = C, scale 1/sqrt(C), online softmax; of
  * queries first..first+rows-1. */
@@ -379,6 +401,8 @@ void sdt_blend_columns(int frames, int rows, int extent, int a_width,
     X(sampler_step)                                                                                \
     X(find_not_finite)                                                                             \
     X(channel_norm)                                                                                \
+    X(group_moments)                                                                               \
+    X(group_norm)                                                                                  \
     X(latent_window)                                                                               \
     X(blend_rows)                                                                                  \
     X(blend_columns)

@@ -4,7 +4,7 @@
  * side in memory: ks * in floats, and those of the next pixel `in` floats further on. So a row of
  * pixels is the left side of a product for one row of the kernel at a time, where it lies; only a
  * frame's border and enlarged frames make it necessary to copy lines, some pixels at a time, with
- * zeros at both ends.
+ * what stands outside of the frame at both ends.
  *
  * Every pixel is computed by itself: its bits depend neither on the rows of a call nor on how they
  * are cut. */
@@ -54,6 +54,8 @@ struct block {
 static const float *input_row(const struct sdt_conv *conv, const struct sdt_conv_input *input,
                               int t, int y) {
     int rows = conv->height * (conv->upsample ? 2 : 1);
+    if (conv->replicate)
+        y = y < 0 ? 0 : at_most(y, rows - 1);
     if (y < 0 || y >= rows)
         return NULL;
     if (conv->upsample)
@@ -80,13 +82,23 @@ static const float *pixels_at(const void *arg, int segment, int first, ptrdiff_t
            rest;
 }
 
-/* The pixels from column x - ks / 2 on that a block's row needs, zeros outside the frame. */
+/* A pixel outside of the frame: zeros, or that of its border. */
+static void copy_outside(const struct sdt_conv *conv, const float *border,
+                         float *pixel /* [in] */) {
+    size_t bytes = (size_t)conv->in * sizeof(float);
+    if (conv->replicate)
+        memcpy(pixel, border, bytes);
+    else
+        memset(pixel, 0, bytes);
+}
+
+/* The pixels from column x - ks / 2 on that a block's row needs. */
 static void copy_line(const struct sdt_conv *conv, const float *row, int x, int cols,
                       float *line /* [cols + ks - 1, in] */) {
     int width = output_width(conv), from = x - conv->ks / 2, to = x + cols + conv->ks / 2;
     size_t in = (size_t)conv->in;
     for (; from < 0; from++, line += in)
-        memset(line, 0, in * sizeof(float));
+        copy_outside(conv, row, line);
     int inside = at_most(to, width);
     if (conv->upsample)
         for (; from < inside; from++, line += in)
@@ -96,7 +108,7 @@ static void copy_line(const struct sdt_conv *conv, const float *row, int x, int 
     if (!conv->upsample)
         line += (size_t)(inside - from) * in;
     for (; to > inside; to--, line += in)
-        memset(line, 0, in * sizeof(float));
+        copy_outside(conv, row + (size_t)(conv->width - 1) * in, line);
 }
 
 static void copy_lines(const struct block *block, float *lines) {

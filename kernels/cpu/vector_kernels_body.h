@@ -9,6 +9,7 @@
 #include "kernels/cpu/elementwise_body.h"
 #include "kernels/cpu/finite_body.h"
 #include "kernels/cpu/frames_body.h"
+#include "kernels/cpu/group_norm_body.h"
 #include "kernels/cpu/heads_body.h"
 #include "kernels/cpu/norm_body.h"
 #include "kernels/cpu/sampler_body.h"
@@ -17,6 +18,8 @@ const struct sdt__vector_kernels NAME = {
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,
     .channel_norm = channel_norm,
+    .group_norm = group_norm,
+    .row_sums = row_sums,
     .split_heads = split_heads,
     .merge_heads = merge_heads,
     .silu = silu,

@@ -523,12 +523,13 @@ SDT_BODY void body_pad_row_pack(enum sdt_dtype dtype, int pack, size_t i, size_t
     body_store_end(dtype, pack, y, i, (rows + 1) * d, v);
 }
 
-/* Frames behind each other, each enlarged if asked, zeros for the NULL ones: what cuDNN
- * convolves. */
+/* Frames behind each other, each enlarged and with its border repeated around it if asked, zeros
+ * for the NULL ones: what cuDNN convolves. */
 struct body_clip {
     const void *x[3]; /* [frames] -> [height, width, channels], or NULL */
     int frames, height, width, channels;
     int enlarged; /* 1: x2 */
+    int border;   /* pixels around the frame: 0 or 1 */
     int rows, cols;
 };
 
@@ -541,8 +542,9 @@ SDT_BODY struct body_clip body_clip_of(const struct sdt_conv *conv, const void *
     a.width = conv->width;
     a.channels = conv->in;
     a.enlarged = conv->upsample ? 1 : 0;
-    a.rows = conv->height << a.enlarged;
-    a.cols = conv->width << a.enlarged;
+    a.border = conv->replicate ? conv->ks / 2 : 0;
+    a.rows = (conv->height << a.enlarged) + 2 * a.border;
+    a.cols = (conv->width << a.enlarged) + 2 * a.border;
     return a;
 }
 
@@ -551,17 +553,20 @@ SDT_BODY size_t body_clip_elements(const struct body_clip *a) {
 }
 
 /* Elements i.. of a line, a row of pixels: i < cols * channels. Packs divide the channels. No
- * division where nothing is enlarged, and one of 32 bits where it is. */
+ * division where pixels stand as in the frame, and one of 32 bits where they do not. */
 SDT_BODY void body_clip_pack(const struct body_clip *a, enum sdt_dtype dtype, int pack, int frame,
                              int row, int i, void *y /* [frames, rows, cols, channels] */) {
     const void *x = frame == 0 ? a->x[0] : frame == 1 ? a->x[1] : a->x[2];
     const size_t size = body_size(dtype);
-    int from = i;
-    if (a->enlarged) {
-        int col = i / a->channels;
-        from = i - (col - col / 2) * a->channels;
+    int from = i, line = row - a->border;
+    if (a->enlarged || a->border) {
+        int place = i / a->channels, col = place - a->border, last = a->cols - 2 * a->border - 1;
+        col = col < 0 ? 0 : col < last ? col : last;
+        from = i + ((col >> a->enlarged) - place) * a->channels;
+        last = a->rows - 2 * a->border - 1;
+        line = line < 0 ? 0 : line < last ? line : last;
     }
-    size_t source = (size_t)(row >> a->enlarged) * (size_t)(a->width * a->channels) + (size_t)from;
+    size_t source = (size_t)(line >> a->enlarged) * (size_t)(a->width * a->channels) + (size_t)from;
     size_t target =
         ((size_t)frame * (size_t)a->rows + (size_t)row) * (size_t)(a->cols * a->channels) +
         (size_t)i;
@@ -635,6 +640,7 @@ struct body_tile {
     int tile_rows, tile_cols;  /* of the tile */
     int rows, cols;            /* that are taken */
     int y0, x0, height, width; /* their place, and the video's size */
+    int clamp;                 /* to -1..1? */
     const float *tile;         /* [frames, tile_rows, tile_cols, 3] */
     float *video;              /* [frames, height, width, 3] */
 };
@@ -644,6 +650,7 @@ SDT_BODY void body_place_tile(const struct body_tile *a, int r, int i) {
     int f = r / a->rows, row = r - f * a->rows;
     size_t from = ((size_t)f * a->tile_rows + row) * a->tile_cols * 3;
     size_t to = (((size_t)f * a->height + a->y0 + row) * a->width + a->x0) * 3;
-    a->video[to + i] = body_clamp(a->tile[from + i]);
+    float value = a->tile[from + i];
+    a->video[to + i] = a->clamp ? body_clamp(value) : value;
 }
 #endif

@@ -373,6 +373,7 @@ enum sdt_status convolve(struct sdt_cuda *cuda, enum sdt_dtype dtype, const stru
     shape.kt = conv->kt, shape.ks = conv->ks;
     shape.height = conv->height, shape.width = conv->width;
     shape.upsample = conv->upsample ? 1 : 0;
+    shape.replicate = conv->replicate ? 1 : 0;
     shape.rows = conv->height * scale, shape.cols = conv->width * scale;
     shape.channels = channels;
     uintptr_t addresses = (uintptr_t)arrays.w;

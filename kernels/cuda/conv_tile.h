@@ -33,6 +33,7 @@ struct sdt__conv_shape {
     int kt, ks;        /* kernel in time and space */
     int height, width; /* of the input */
     int upsample;      /* input pixels are enlarged x2 */
+    int replicate;     /* the border is repeated outside of the frame */
     int rows, cols;    /* of the output */
     int frames;        /* that are not zeros, 0..3 */
     int time[3];       /* [frames] places in the kernel */
@@ -57,13 +58,16 @@ SDT__CONV_INLINE int sdt__conv_steps(const struct sdt__conv_shape *shape) {
     return shape->frames * shape->ks * shape->ks * sdt__conv_chunks(shape);
 }
 
-/* The input pixel that output pixel (row, col) sees through a tap, -1 outside of the frame. */
+/* The input pixel that output pixel (row, col) sees through a tap; outside of the frame -1, or the
+ * border's. */
 SDT__CONV_INLINE int sdt__conv_input(const struct sdt__conv_shape *shape, int row, int col,
                                      int tap) {
     int y = row + tap / shape->ks - shape->ks / 2, x = col + tap % shape->ks - shape->ks / 2;
-    if (y < 0 || y >= shape->rows || x < 0 || x >= shape->cols)
+    int in_y = y < 0 ? 0 : y < shape->rows ? y : shape->rows - 1;
+    int in_x = x < 0 ? 0 : x < shape->cols ? x : shape->cols - 1;
+    if (!shape->replicate && (in_y != y || in_x != x))
         return -1;
-    return (y >> shape->upsample) * shape->width + (x >> shape->upsample);
+    return (in_y >> shape->upsample) * shape->width + (in_x >> shape->upsample);
 }
 
 /* Where the weights [in] of an output channel, one of the frames and a tap start. */

@@ -72,9 +72,12 @@ static void plan(struct sdt_cuda *cuda, struct sdt__cudnn_graph *graph, const vo
     const struct sdt_conv *c = wanted->conv;
     const struct body_clip *clip = wanted->clip;
     const cudnnDataType_t half = CUDNN_DATA_BFLOAT16, single = CUDNN_DATA_FLOAT;
-    const int64_t pad[3] = {0, c->ks / 2, c->ks / 2}, rows = clip->rows, cols = clip->cols;
+    const int around = c->ks / 2 - clip->border; /* zeros */
+    const int64_t pad[3] = {0, around, around};
+    const int64_t rows = clip->rows - 2 * clip->border, cols = clip->cols - 2 * clip->border;
     char why[64];
-    sdt__part x = tensor(graph, X, half, SDT__CUDNN_MEMORY, 1, c->in, c->kt, rows, cols);
+    sdt__part x =
+        tensor(graph, X, half, SDT__CUDNN_MEMORY, 1, c->in, c->kt, clip->rows, clip->cols);
     sdt__part w = tensor(graph, W, half, SDT__CUDNN_MEMORY, c->out, c->in, c->kt, c->ks, c->ks);
     sdt__part bias = tensor(graph, BIAS, single, SDT__CUDNN_MEMORY, 1, c->out, 1, 1, 1);
     sdt__part y = tensor(graph, Y, half, SDT__CUDNN_MEMORY, 1, c->out, 1, rows, cols);
@@ -118,7 +121,8 @@ struct sdt__cudnn_graph *sdt__cudnn_convolution_of(struct sdt_cuda *cuda, const 
     if (!sdt__cudnn_takes(c) || body_clip_elements(&clip) == 0)
         return NULL;
     const int64_t key[SDT__CUDNN_KEY] = {
-        SDT__CUDNN_CONVOLUTION, c->in, c->out, c->kt, c->ks, clip.rows, clip.cols, residual};
+        SDT__CUDNN_CONVOLUTION,    c->in, c->out, c->kt, c->ks, clip.rows, clip.cols,
+        residual + 2 * clip.border};
     const struct planned_conv wanted = {c, &clip, residual};
     return sdt__cudnn_planned(cuda, key, plan, &wanted);
 }

@@ -131,6 +131,23 @@ enum sdt_status sdt_cuda_channel_norm(struct sdt_cuda *cuda, enum sdt_dtype dtyp
                                       const float *gamma /* [C] */, int silu,
                                       void *y /* [pixels, C], may be x */);
 
+/* ---- group_norm.cu: over the frames of a clip ------------------------------------------------ */
+
+/* Of a whole frame. */
+enum sdt_status sdt_cuda_frame_moments(struct sdt_cuda *cuda, enum sdt_dtype dtype, int height,
+                                       int width, int channels, int groups,
+                                       const void *x /* [height, width, C] */,
+                                       float *moments /* [groups, 2] */, void *scratch);
+size_t sdt_cuda_frame_moments_scratch(int height, int channels); /* bytes */
+enum sdt_status sdt_cuda_group_moments(struct sdt_cuda *cuda, int frames, int groups, double values,
+                                       float eps, const float *moments /* [frames, groups, 2] */,
+                                       float *norm /* [groups, 2] */);
+enum sdt_status sdt_cuda_group_norm(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t pixels,
+                                    int channels, int groups, const void *x /* [pixels, C] */,
+                                    const float *norm /* [groups, 2] */,
+                                    const float *weight /* [C] */, const float *bias /* [C] */,
+                                    int silu, void *y /* [pixels, C], may be x */);
+
 /* ---- linear.cu ------------------------------------------------------------------------------- */
 
 /* cuBLASLt with bias and GELU in its epilogue. */
@@ -246,9 +263,11 @@ enum sdt_status sdt_cuda_blend_rows(struct sdt_cuda *cuda, int frames, int width
 enum sdt_status sdt_cuda_blend_columns(struct sdt_cuda *cuda, int frames, int rows, int extent,
                                        int a_width, const float *a /* [frames, rows, a_width, 3] */,
                                        int b_width, float *b /* [frames, rows, b_width, 3] */);
-/* Copies the top-left rows x cols of a tile, clamped to -1..1, to (y0, x0) of the video. */
+/* Copies the top-left rows x cols of a tile, clamped to -1..1 if asked, to (y0, x0) of the
+ * video. */
 enum sdt_status sdt_cuda_place_tile(struct sdt_cuda *cuda, int frames, int tile_rows, int tile_cols,
                                     int rows, int cols, int y0, int x0, int height, int width,
+                                    int clamp,
                                     const float *tile /* [frames, tile_rows, tile_cols, 3] */,
                                     float *video /* [frames, height, width, 3] */);
 

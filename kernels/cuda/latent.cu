@@ -159,11 +159,12 @@ __global__ static void place_tile(int lines, const struct body_tile a) {
 
 enum sdt_status sdt_cuda_place_tile(struct sdt_cuda *cuda, int frames, int tile_rows, int tile_cols,
                                     int rows, int cols, int y0, int x0, int height, int width,
-                                    const float *tile, float *video) {
+                                    int clamp, const float *tile, float *video) {
     int lines = frames * rows;
     if (lines <= 0 || cols <= 0)
         return SDT_OK;
-    struct body_tile a = {tile_rows, tile_cols, rows, cols, y0, x0, height, width, tile, video};
+    struct body_tile a = {tile_rows, tile_cols, rows,  cols, y0,   x0,
+                          height,    width,     clamp, tile, video};
     unsigned threads = line_threads((size_t)cols * 3);
     place_tile<<<line_blocks(cuda, lines, threads), threads, 0, cuda->stream>>>(lines, a);
     return sdt__cuda_launched(cuda, "place tile");

@@ -29,6 +29,10 @@ size_t sdt_cuda_time_upsample_scratch(enum sdt_dtype dtype, int height, int widt
     return clip_bytes(dtype, &half);
 }
 
+size_t sdt_cuda_frame_moments_scratch(int height, int channels) {
+    return 2 * (size_t)height * (size_t)channels * sizeof(float);
+}
+
 /* [rows, score row] float32 scores, then, in bf16, the same of weights: both starts are aligned to
  * 16 bytes and more. float32 weights replace their scores. */
 size_t sdt_cuda_frame_attention_scratch(enum sdt_dtype dtype, int pixels, int channels) {

@@ -41,6 +41,6 @@ static inline bool sdt__cudnn_takes(const struct sdt_conv *conv) {
 
 /* Its frames are copied into one clip; else the one frame is read where it lies. */
 static inline bool sdt__cudnn_copies(const struct sdt_conv *conv) {
-    return conv->kt > 1 || conv->upsample;
+    return conv->kt > 1 || conv->upsample || (conv->replicate && conv->ks > 1);
 }
 #endif

@@ -1,11 +1,17 @@
 /* Convolutions, every output one sum over the taps that lie inside. */
 #include "kernels/reference.h"
 
+static int within(int i, int n) { return i < 0 ? 0 : i < n ? i : n - 1; }
+
 /* The input value seen at frame dt of the kernel, row and column of the (possibly enlarged) input;
- * zeros outside. */
+ * outside zeros, or the border. */
 static double input(const struct sdt_conv *conv, const float *const *x, int dt, int row, int column,
                     int channel) {
     int scale = conv->upsample ? 2 : 1;
+    if (conv->replicate) {
+        row = within(row, conv->height * scale);
+        column = within(column, conv->width * scale);
+    }
     if (row < 0 || row >= conv->height * scale || column < 0 || column >= conv->width * scale)
         return 0.;
     if (!x[dt])
@@ -39,7 +45,7 @@ void sdt_conv_frame_reference(const struct sdt_conv *conv, const float *const *x
 
 void sdt_time_upsample_reference(int height, int width, int channels, const float *const *x,
                                  const float *w, const float *bias, float *first, float *second) {
-    struct sdt_conv conv = {channels, 2 * channels, 3, 1, height, width, 0};
+    struct sdt_conv conv = {channels, 2 * channels, 3, 1, height, width, 0, 0};
     for (int row = 0; row < height; row++)
         for (int column = 0; column < width; column++)
             for (int o = 0; o < 2 * channels; o++) {

@@ -8,13 +8,13 @@ static float *packed_weight(int out, int depth, int run, const float *w) {
     return packed;
 }
 
-/* ---- conv: the fields of struct sdt_conv, residual, frames before the start of the clip ------ */
+/* ---- conv: the fields of struct sdt_conv, residual, frames before the start, replicate ------- */
 
 static void conv_sizes(const struct operation *operation, struct sdt_conv conv, int residual,
                        int zeros) {
     int most = backend.kind == BODIES ? conv.kt : conv.kt - 1; /* zeros alone */
     TRY(conv.in, conv.out, conv.kt, conv.ks, conv.height, conv.width, conv.upsample, residual,
-        zeros < most ? zeros : most);
+        zeros < most ? zeros : most, conv.replicate);
 }
 
 static void conv_grid(const struct operation *operation) {
@@ -33,37 +33,36 @@ static void conv_grid(const struct operation *operation) {
     for (int s = 0; s < 7 && grid->size[s][0]; s++)
         for (int c = 0; c < 6 && grid->channels[c][0]; c++)
             for (int shape = 0; shape < 8; shape++, i++) {
-                struct sdt_conv conv = {grid->channels[c][0],
-                                        grid->channels[c][1],
-                                        shape & 1 ? 3 : 1,
-                                        shape & 2 ? 3 : 1,
-                                        grid->size[s][0],
-                                        grid->size[s][1],
-                                        shape >> 2};
+                struct sdt_conv conv = {grid->channels[c][0], grid->channels[c][1],
+                                        shape & 1 ? 3 : 1,    shape & 2 ? 3 : 1,
+                                        grid->size[s][0],     grid->size[s][1],
+                                        shape >> 2,           i % 5 > 2};
                 conv_sizes(operation, conv, i % 2 == 0, backend.kind == BODIES ? i % 4 : i % 3);
             }
-    conv_sizes(operation, (struct sdt_conv){96, 3, 3, 3, 5, 6, 0}, 0, 0);
+    conv_sizes(operation, (struct sdt_conv){96, 3, 3, 3, 5, 6, 0, 0}, 0, 0);
+    conv_sizes(operation, (struct sdt_conv){24, 40, 3, 3, 5, 6, 1, 1}, 1, 0);
+    conv_sizes(operation, (struct sdt_conv){40, 24, 3, 3, 13, 11, 0, 1}, 0, 1);
     if (backend.kind == CPU) {
-        conv_sizes(operation, (struct sdt_conv){32, 96, 3, 3, 6, 40, 0}, 1, 1);
-        conv_sizes(operation, (struct sdt_conv){130, 250, 3, 3, 7, 37, 0}, 1, 1);
-        conv_sizes(operation, (struct sdt_conv){100, 60, 1, 3, 5, 45, 1}, 0, 0);
+        conv_sizes(operation, (struct sdt_conv){32, 96, 3, 3, 6, 40, 0, 0}, 1, 1);
+        conv_sizes(operation, (struct sdt_conv){130, 250, 3, 3, 7, 37, 0, 0}, 1, 1);
+        conv_sizes(operation, (struct sdt_conv){100, 60, 1, 3, 5, 45, 1, 0}, 0, 0);
         return;
     }
-    conv_sizes(operation, (struct sdt_conv){96, 96, 3, 3, 5, 6, 0}, 1, 0);
-    conv_sizes(operation, (struct sdt_conv){96, 96, 3, 3, 5, 6, 0}, 1, 1);
-    conv_sizes(operation, (struct sdt_conv){96, 3, 3, 3, 5, 6, 0}, 0, 1);
-    conv_sizes(operation, (struct sdt_conv){40, 200, 1, 3, 5, 6, 1}, 0, 0);
-    conv_sizes(operation, (struct sdt_conv){64, 256, 1, 1, 13, 11, 0}, 1, 0);
-    conv_sizes(operation, (struct sdt_conv){24, 64, 3, 3, 3, 50, 0}, 0, 0);
+    conv_sizes(operation, (struct sdt_conv){96, 96, 3, 3, 5, 6, 0, 0}, 1, 0);
+    conv_sizes(operation, (struct sdt_conv){96, 96, 3, 3, 5, 6, 0, 0}, 1, 1);
+    conv_sizes(operation, (struct sdt_conv){96, 3, 3, 3, 5, 6, 0, 0}, 0, 1);
+    conv_sizes(operation, (struct sdt_conv){40, 200, 1, 3, 5, 6, 1, 0}, 0, 0);
+    conv_sizes(operation, (struct sdt_conv){64, 256, 1, 1, 13, 11, 0, 0}, 1, 0);
+    conv_sizes(operation, (struct sdt_conv){24, 64, 3, 3, 3, 50, 0, 0}, 0, 0);
     if (backend.kind == GPU && !small) {
-        conv_sizes(operation, (struct sdt_conv){384, 384, 3, 3, 7, 9, 0}, 1, 0);
-        conv_sizes(operation, (struct sdt_conv){192, 96, 1, 3, 10, 12, 1}, 0, 0);
+        conv_sizes(operation, (struct sdt_conv){384, 384, 3, 3, 7, 9, 0, 0}, 1, 0);
+        conv_sizes(operation, (struct sdt_conv){192, 96, 1, 3, 10, 12, 1, 0}, 0, 0);
     }
 }
 
 static struct sdt_conv conv_of(const struct call *c) {
     const int *s = c->size;
-    return (struct sdt_conv){s[0], s[1], s[2], s[3], s[4], s[5], s[6]};
+    return (struct sdt_conv){s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[9]};
 }
 
 static bool conv_planned(const struct call *c) {

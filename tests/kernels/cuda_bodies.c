@@ -230,13 +230,16 @@ static void check_shape(size_t rows, int d, int pack, bool wide) {
 
 /* ---- the clip that cuDNN reads --------------------------------------------------------------- */
 
+static int in_frame(int i, int n) { return i < 0 ? 0 : i < n ? i : n - 1; }
+
 /* missing: frames, from the oldest on, that are zeros */
 static void check_clip(struct sdt_conv conv, int missing, enum sdt_dtype dtype) {
     const void *at[3] = {NULL};
     struct stored frame[3];
     float *x[3] = {NULL};
     size_t n = (size_t)conv.height * conv.width * conv.in;
-    int scale = conv.upsample ? 2 : 1, rows = scale * conv.height, cols = scale * conv.width;
+    int scale = conv.upsample ? 2 : 1, border = conv.replicate && conv.ks > 1 ? 1 : 0;
+    int rows = scale * conv.height + 2 * border, cols = scale * conv.width + 2 * border;
     int pack = body_pack(dtype, dtype, conv.in % SDT_PACK == 0);
     for (int t = missing; t < conv.kt; t++) {
         frame[t] = random_array(dtype, n, false, 1.f, &x[t]);
@@ -254,9 +257,11 @@ static void check_clip(struct sdt_conv conv, int missing, enum sdt_dtype dtype) 
     for (size_t i = 0, t = 0; t < (size_t)conv.kt; t++)
         for (int r = 0; r < rows; r++)
             for (int c = 0; c < cols; c++)
-                for (int channel = 0; channel < conv.in; channel++, i++)
-                    want[i] =
-                        x[t] ? x[t][(r / scale * conv.width + c / scale) * conv.in + channel] : 0.f;
+                for (int channel = 0; channel < conv.in; channel++, i++) {
+                    int line = in_frame(r - border, rows - 2 * border) / scale;
+                    int from = in_frame(c - border, cols - 2 * border) / scale;
+                    want[i] = x[t] ? x[t][(line * conv.width + from) * conv.in + channel] : 0.f;
+                }
     CHECK_ARRAY(&y, want, 0., "clip of %d frames %d x %d x %d, %d missing", conv.kt, rows, cols,
                 conv.in, missing);
     for (int t = missing; t < conv.kt; t++) {
@@ -286,10 +291,12 @@ static void check_parts(void) {
                             !(mode & 2));
     for (size_t t = 0; t < COUNT(dtypes); t++) {
         for (int missing = 0; missing < 3; missing++) {
-            check_clip((struct sdt_conv){16, 8, 3, 3, 5, 7, 0}, missing, dtypes[t]);
-            check_clip((struct sdt_conv){6, 8, 3, 3, 3, 2, 1}, missing, dtypes[t]);
+            check_clip((struct sdt_conv){16, 8, 3, 3, 5, 7, 0, missing == 0}, missing, dtypes[t]);
+            check_clip((struct sdt_conv){6, 8, 3, 3, 3, 2, 1, missing == 1}, missing, dtypes[t]);
         }
-        check_clip((struct sdt_conv){8, 8, 1, 3, 4, 3, 1}, 0, dtypes[t]);
+        check_clip((struct sdt_conv){8, 8, 1, 3, 4, 3, 1, 0}, 0, dtypes[t]);
+        check_clip((struct sdt_conv){8, 8, 1, 3, 4, 3, 1, 1}, 0, dtypes[t]);
+        check_clip((struct sdt_conv){8, 8, 3, 1, 4, 3, 0, 1}, 0, dtypes[t]);
     }
     check_conv_parts();
     check_block_parts();

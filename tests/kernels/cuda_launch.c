@@ -2,6 +2,7 @@
  * lanes one after the other. What one thread may not see of another before a sum is written only
  * after it here as well. */
 #include "tests/kernels/cuda_launch.h"
+#include "kernels/cuda/group.h"
 #include "kernels/cuda/rows.h"
 #include "tests/kernels/check.h"
 
@@ -235,6 +236,62 @@ enum sdt_status sdt_cuda_channel_norm(struct sdt_cuda *cuda, enum sdt_dtype dtyp
     return SDT_OK;
 }
 
+/* ---- groups of channels ---------------------------------------------------------------------- */
+
+/* A block for each row, then one for each group. */
+enum sdt_status sdt_cuda_frame_moments(struct sdt_cuda *cuda, enum sdt_dtype dtype, int height,
+                                       int width, int channels, int groups, const void *x,
+                                       float *moments, void *scratch) {
+    (void)cuda;
+    struct body_moments a = {height, width, channels, groups, x, scratch, moments};
+    int pack = body_pack(dtype, dtype, channels % 8 == 0 && body_aligned(x));
+    int parts = body_moments_across(channels, pack);
+    for (int row = 0; row < height; row++)
+        for (int c = 0; c < channels; c += pack) {
+            double all[SDT_PACK] = {0.}, squares[SDT_PACK] = {0.}, sum[SDT_PACK], square[SDT_PACK];
+            for (int part = 0; part < parts; part++) {
+                body_moments_part(&a, dtype, pack, row, c, part, parts, sum, square);
+                for (int j = 0; j < pack; j++) {
+                    all[j] += sum[j];
+                    squares[j] += square[j];
+                }
+            }
+            for (int j = 0; j < pack; j++)
+                body_moments_row(&a, row, c + j, all[j], squares[j]);
+        }
+    for (int g = 0; g < groups; g++) {
+        double all = 0., squares = 0., sum, square;
+        for (int thread = 0; thread < GROUP_THREADS; thread++) {
+            body_moments_group(&a, g, thread, GROUP_THREADS, &sum, &square);
+            all += sum;
+            squares += square;
+        }
+        body_moments_end(&a, g, all, squares);
+    }
+    return SDT_OK;
+}
+
+enum sdt_status sdt_cuda_group_moments(struct sdt_cuda *cuda, int frames, int groups, double values,
+                                       float eps, const float *moments, float *norm) {
+    (void)cuda;
+    for (int g = 0; g < groups; g++)
+        body_group_moments(frames, groups, values, eps, moments, g, norm);
+    return SDT_OK;
+}
+
+enum sdt_status sdt_cuda_group_norm(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t pixels,
+                                    int channels, int groups, const void *x, const float *norm,
+                                    const float *weight, const float *bias, int silu, void *y) {
+    (void)cuda;
+    struct body_group_norm a = {
+        pixels * (size_t)channels, channels, groups, x, norm, weight, bias, silu, y};
+    bool wide = channels % 8 == 0 && body_aligned(x) && body_aligned(weight) &&
+                body_aligned(bias) && body_aligned(y);
+    int pack = body_pack(dtype, dtype, wide);
+    FLAT(3, (size_t)pack, a.n, i) { body_group_norm_pack(&a, dtype, pack, i); }
+    return SDT_OK;
+}
+
 /* ---- heads ----------------------------------------------------------------------------------- */
 
 static int batch(int pieces, int first) {
@@ -418,9 +475,10 @@ enum sdt_status sdt_cuda_blend_columns(struct sdt_cuda *cuda, int frames, int ro
 
 enum sdt_status sdt_cuda_place_tile(struct sdt_cuda *cuda, int frames, int tile_rows, int tile_cols,
                                     int rows, int cols, int y0, int x0, int height, int width,
-                                    const float *tile, float *video) {
+                                    int clamp, const float *tile, float *video) {
     (void)cuda;
-    struct body_tile a = {tile_rows, tile_cols, rows, cols, y0, x0, height, width, tile, video};
+    struct body_tile a = {tile_rows, tile_cols, rows,  cols, y0,   x0,
+                          height,    width,     clamp, tile, video};
     for (int r = 0; r < frames * rows; r++)
         for (int i = 0; i < cols * 3; i++)
             body_place_tile(&a, r, i);

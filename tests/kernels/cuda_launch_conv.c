@@ -175,6 +175,7 @@ static enum sdt_status convolve(const struct sdt_conv *conv, int channels, const
                                     .height = conv->height,
                                     .width = conv->width,
                                     .upsample = conv->upsample,
+                                    .replicate = conv->replicate,
                                     .rows = conv->height * scale,
                                     .cols = conv->width * scale,
                                     .channels = channels};

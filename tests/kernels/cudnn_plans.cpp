@@ -105,7 +105,7 @@ static void expect(bool fine, const char *what) {
     printf("%s %s\n", fine ? "ok  " : "FAIL", what);
 }
 
-static const struct sdt_conv demo_conv = {64, 32, 3, 3, 30, 20, 0};
+static const struct sdt_conv demo_conv = {64, 32, 3, 3, 30, 20, 0, 0};
 
 /* As a task does, with a cuDNN of its own; the plan's workspace, or -1. */
 static long as_a_task(struct sdt_planner *planner) {
@@ -197,14 +197,16 @@ int main(void) {
         check_attention(&cuda, &gpu, 5, 1001, 3003, 128, true, true);
         check_attention(&cuda, &gpu, 1, 77, 77, 64, true, true);
         check_attention(&cuda, &gpu, 1, 77, 77, 60, true, false);
-        check_conv(&cuda, &gpu, {16, 384, 3, 3, 60, 104, 0}, false, true);
-        check_conv(&cuda, &gpu, {384, 384, 3, 3, 60, 104, 0}, true, true);
-        check_conv(&cuda, &gpu, {384, 192, 1, 3, 60, 104, 1}, false, true);
-        check_conv(&cuda, &gpu, {192, 384, 1, 1, 120, 208, 0}, false, true);
-        check_conv(&cuda, &gpu, {384, 384, 3, 1, 60, 104, 0}, false, true);
-        check_conv(&cuda, &gpu, {96, 96, 3, 3, 480, 832, 0}, true, true);
-        check_conv(&cuda, &gpu, {96, 96, 3, 3, 31, 7, 0}, true, true);
-        check_conv(&cuda, &gpu, {96, 3, 3, 3, 480, 832, 0}, false, false);
+        check_conv(&cuda, &gpu, {16, 384, 3, 3, 60, 104, 0, 0}, false, true);
+        check_conv(&cuda, &gpu, {384, 384, 3, 3, 60, 104, 0, 0}, true, true);
+        check_conv(&cuda, &gpu, {384, 192, 1, 3, 60, 104, 1, 0}, false, true);
+        check_conv(&cuda, &gpu, {192, 384, 1, 1, 120, 208, 0, 0}, false, true);
+        check_conv(&cuda, &gpu, {384, 384, 3, 1, 60, 104, 0, 0}, false, true);
+        check_conv(&cuda, &gpu, {96, 96, 3, 3, 480, 832, 0, 0}, true, true);
+        check_conv(&cuda, &gpu, {96, 96, 3, 3, 31, 7, 0, 0}, true, true);
+        check_conv(&cuda, &gpu, {96, 3, 3, 3, 480, 832, 0, 0}, false, false);
+        check_conv(&cuda, &gpu, {512, 512, 3, 3, 64, 64, 1, 1}, false, true);
+        check_conv(&cuda, &gpu, {128, 128, 3, 3, 256, 256, 0, 1}, true, true);
         sdt__cudnn_free(cuda.cudnn);
     }
     check_planner();

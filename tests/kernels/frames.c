@@ -78,14 +78,15 @@ static void blend_make(struct call *c) {
 BLEND(blend_rows)
 BLEND(blend_columns)
 
-/* ---- place_tile: frames, rows and columns of the tile and of its part, y0, x0, height, width - */
+/* ---- place_tile: frames, rows and columns of the tile and of its part, y0, x0, height, width,
+ * whether it is clamped */
 
 static void place_grid(const struct operation *operation) {
-    TRY(1, 1, 1, 1, 1, 0, 0, 1, 1);
-    TRY(2, 5, 7, 4, 6, 3, 2, 9, 11);
-    TRY(1, 2, 2, 2, 2, 0, 0, 2, 2);
-    TRY(3, 9, 11, 7, 5, 2, 3, 20, 13);
-    TRY(2, 32, 40, 32, 24, 32, 40, 64, 64);
+    TRY(1, 1, 1, 1, 1, 0, 0, 1, 1, 1);
+    TRY(2, 5, 7, 4, 6, 3, 2, 9, 11, 0);
+    TRY(1, 2, 2, 2, 2, 0, 0, 2, 2, 0);
+    TRY(3, 9, 11, 7, 5, 2, 3, 20, 13, 1);
+    TRY(2, 32, 40, 32, 24, 32, 40, 64, 64, 1);
 }
 static void place_make(struct call *c) {
     const int *s = c->size;
@@ -98,13 +99,15 @@ static void place_plain(struct call *c) {
     float *video = at(c, 1);
     for (int t = 0; t < s[0]; t++)
         for (int y = 0; y < s[3]; y++)
-            for (int i = 0; i < 3 * s[4]; i++)
+            for (int i = 0; i < 3 * s[4]; i++) {
+                float value = tile[(t * s[1] + y) * s[2] * 3 + i];
                 video[((t * s[7] + s[5] + y) * s[8] + s[6]) * 3 + i] =
-                    clamped(tile[(t * s[1] + y) * s[2] * 3 + i]);
+                    s[9] ? clamped(value) : value;
+            }
 }
 static void place_cuda(struct call *c) {
     const int *s = c->size;
-    done(c, sdt_cuda_place_tile(cuda, s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8],
+    done(c, sdt_cuda_place_tile(cuda, s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9],
                                 at(c, 0), at(c, 1)));
 }
 

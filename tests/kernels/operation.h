@@ -80,7 +80,8 @@ struct operation {
 
 /* Areas end with an entry without a name. */
 extern const struct operation attention_operations[], conv_operations[], convert_operations[],
-    elementwise_operations[], finite_operations[], frames_operations[], heads_operations[],
+    elementwise_operations[], finite_operations[], frames_operations[], group_norm_operations[],
+    heads_operations[],
     latent_operations[], linear_operations[], norm_operations[], sampler_operations[];
 
 /* ---- for entries ----------------------------------------------------------------------------- */

@@ -13,7 +13,7 @@ attention        exact         184   24     0
 attention        flash         248    0     0
 attention        flash_single  128    0     0
 attention        merge          48    0     0
-conv             conv_bf16     128    0 49152
+conv             conv_bf16     128   16 49152
 conv             conv_f32       96    0  8704
 cudnn_conv       make_clip      40    0     0
 elementwise      check_finite   32    0     0
@@ -25,6 +25,10 @@ elementwise      sampler_step   48    0     0
 elementwise      silu           40    0     0
 elementwise      sinusoid       40    0     0
 frame_attention  softmax_rows   40    0    32
+group_norm       group_moments  48    0     0
+group_norm       group_norm     48    0     0
+group_norm       group_sums     40    0  4096
+group_norm       row_sums       96   32  4096
 heads            gather         32    0     0
 heads            merge_heads    40    0     0
 heads            rotate_halves  40    0     0
