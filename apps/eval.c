@@ -279,14 +279,27 @@ static float *channels_first(const float *video, size_t pixels) {
     return y;
 }
 
-/* Decodes in.z as the output's name says: "out.whole", or "out.tiled_S_RxC" with tiles of SxS
- * pixels every R rows and C columns. */
+/* A latent of a file, and its values. */
+struct latent {
+    const struct sdt_stored *tensor;
+    float *z;
+};
+
+/* Decodes as the output's name says: "out.whole", "out.framewise" as a pipeline does without
+ * spatial tiles, or "out.tiled_S_RxC" with tiles of SxS pixels every R rows and C columns. The
+ * first takes in.z, the others in.zl where the file has it. */
 static enum sdt_status decode(struct eval *eval, struct sdt_vae *vae, const char *name,
-                              const struct sdt_stored *z_tensor, float *z, struct results *results,
+                              const struct latent *latents /* [2] */, struct results *results,
                               struct sdt_error *err) {
+    bool whole = !strcmp(name, "out.whole");
+    const struct latent *from = !whole && latents[1].tensor ? &latents[1] : &latents[0];
+    const struct sdt_stored *z_tensor = from->tensor;
+    float *z = from->z;
     struct sdt_vae_job job = {.frames = (int)z_tensor->shape[2],
                               .height = (int)z_tensor->shape[3],
                               .width = (int)z_tensor->shape[4],
+                              .whole = whole,
+                              .as_decoded = true,
                               .dtype = eval->kinds.dit_dtype};
     struct sdt_flow flow = sdt_machine_flow(eval->machine, SDT_LANE_DENOISE);
     sdt_handle latent, frames;
@@ -295,10 +308,10 @@ static enum sdt_status decode(struct eval *eval, struct sdt_vae *vae, const char
 
     if (sscanf(name, "out.tiled_%d_%dx%d%n", &size, &rows, &columns, &end) == 3 && !name[end])
         job.tiling = (struct sdt_vae_tiling){size, size, rows, columns};
-    else if (strcmp(name, "out.whole"))
+    else if (!whole && strcmp(name, "out.framewise"))
         return sdt_fail(err, SDT_ERROR_FORMAT,
-                        "%s: %s: a vae gives out.whole and out.tiled_S_RxC (tile size S, stride R "
-                        "rows by C columns, pixels)",
+                        "%s: %s: a vae gives out.whole, out.framewise and out.tiled_S_RxC (tile "
+                        "size S, stride R rows by C columns, pixels)",
                         eval->path, name);
     status = vae->kind->check(vae, &job, err);
     if (status != SDT_OK)
@@ -326,34 +339,47 @@ static enum sdt_status decode(struct eval *eval, struct sdt_vae *vae, const char
     return status;
 }
 
+/* A latent that fits the decoder. */
+static enum sdt_status get_latent(const struct eval *eval, const struct sdt_vae *vae,
+                                  const char *name, struct latent *latent, struct sdt_error *err) {
+    const struct sdt_stored *z;
+    char shape[200];
+    enum sdt_status status = get_input(eval, name, 5, "[1, channels, frames, height, width]",
+                                       &latent->tensor, &latent->z, err);
+    if (status != SDT_OK)
+        return status;
+    z = latent->tensor;
+    if (z->shape[1] != vae->channels || !fits_int(z) || z->count > UINT32_MAX)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: %s has the shape [%s]; this decoder takes [1, %d, frames, height, "
+                        "width], in all at most 4294967295 numbers",
+                        eval->path, name, shape_text(z, shape, sizeof shape), vae->channels);
+    return SDT_OK;
+}
+
 static enum sdt_status eval_vae(struct eval *eval, const char *folder, struct results *results,
                                 struct sdt_error *err) {
-    const struct sdt_stored *z_tensor;
-    float *z = NULL;
+    struct latent latents[2] = {{NULL, NULL}, {NULL, NULL}};
     struct sdt_vae *vae = NULL;
-    char shape[200];
     bool any = false;
     enum sdt_status status = sdt_vae_open(folder, NULL, &vae, err);
 
     if (status != SDT_OK)
         return status;
-    status = get_input(eval, "in.z", 5, "[1, channels, frames, height, width]", &z_tensor, &z, err);
-    if (status == SDT_OK && (z_tensor->shape[1] != vae->channels || !fits_int(z_tensor) ||
-                             z_tensor->count > UINT32_MAX))
-        status = sdt_fail(err, SDT_ERROR_FORMAT,
-                          "%s: in.z has the shape [%s]; this decoder takes [1, %d, frames, height, "
-                          "width], in all at most 4294967295 numbers",
-                          eval->path, shape_text(z_tensor, shape, sizeof shape), vae->channels);
+    status = get_latent(eval, vae, "in.z", &latents[0], err);
+    if (status == SDT_OK && sdt_safetensors_find(eval->file, "in.zl"))
+        status = get_latent(eval, vae, "in.zl", &latents[1], err);
     for (size_t i = 0; i < sdt_safetensors_count(eval->file) && status == SDT_OK; i++) {
         const char *name = sdt_safetensors_at(eval->file, i)->name;
         if (strncmp(name, "out.", 4))
             continue;
         any = true;
-        status = decode(eval, vae, name, z_tensor, z, results, err);
+        status = decode(eval, vae, name, latents, results, err);
     }
     if (status == SDT_OK && !any)
-        status = decode(eval, vae, "out.whole", z_tensor, z, results, err);
-    free(z);
+        status = decode(eval, vae, "out.whole", latents, results, err);
+    free(latents[0].z);
+    free(latents[1].z);
     sdt_vae_close(vae);
     return status;
 }

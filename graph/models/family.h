@@ -159,7 +159,9 @@ typedef void (*sdt_frame_done)(void *arg, int done, int total);
 
 struct sdt_vae_job {
     int frames, height, width; /* of the latent [C, frames, height, width] */
-    bool scale; /* z = latent * std + mean first (a pipeline does, a golden case not) */
+    bool scale;      /* z = latent * std + mean first (a pipeline does, a golden case not) */
+    bool whole;      /* no tiles in time, where the family's decoder takes some by itself */
+    bool as_decoded; /* not clamped to -1..1, where the model itself does not (a golden case) */
     struct sdt_vae_tiling tiling;
     enum sdt_dtype dtype;          /* of activations and matrices; CPUs know SDT_F32 only */
     const struct sdt_place *place; /* [devices] that decode; NULL: all of the machine */

@@ -15,6 +15,7 @@ compares() {
 for devices in 1 3 8; do
     compares transformer "$golden/wan_dit" 1 --devices $devices --stats "$tmp/s$devices.json"
     compares vae "$golden/wan_vae" 2 --devices $devices
+    compares vae "$golden/hunyuan_vae" 3 --devices $devices --stats "$tmp/h$devices.json"
     compares text_encoder "$golden/umt5" 2 --devices $devices
 done
 compares scheduler "$golden/schedulers" 70
@@ -30,12 +31,30 @@ for devices in 3 8; do
         fail "nothing was exchanged"
 done
 
-# The results as a file are the same bytes on any devices, and compare with themselves exactly.
+# The results as a file are the same bytes on any devices and workers, and compare with themselves exactly.
 for devices in 1 8; do
     passes "$eval" --component transformer --model "$golden/wan_dit" --devices $devices \
         --input "$golden/wan_dit/io.safetensors" --output "$tmp/y$devices.safetensors"
 done
 same "$tmp/y1.safetensors" "$tmp/y8.safetensors"
+for workers in 1 3 2,1,1,1,1,1,1,1; do
+    devices=1
+    [ $workers = 1 ] || devices=8
+    [ $workers = 3 ] && devices=2
+    passes "$eval" --component vae --model "$golden/hunyuan_vae" --devices $devices --force \
+        --workers-per-device $workers --input "$golden/hunyuan_vae/io.safetensors" \
+        --output "$tmp/h$workers.safetensors"
+    same "$tmp/h1.safetensors" "$tmp/h$workers.safetensors"
+done
+# A lone latent frame, and one that leaves no frame but a dropped one to the last tile in time.
+for latents in 1 7; do
+    "$tool" tensor "$tmp/z.safetensors" in.z 1 4 $latents 5 3
+    for devices in 1 3; do
+        passes "$eval" --component vae --model "$golden/hunyuan_vae" --devices $devices --force \
+            --input "$tmp/z.safetensors" --output "$tmp/z$devices.safetensors"
+    done
+    same "$tmp/z1.safetensors" "$tmp/z3.safetensors"
+done
 refuses 2 "$eval" --component transformer --model "$golden/wan_dit" \
     --input "$golden/wan_dit/io.safetensors" --output "$tmp/y1.safetensors"
 
@@ -47,6 +66,7 @@ passes "$eval" --component text_encoder --model "$demo" --input "$golden/demo/io
 for case in \
     "transformer wan_dit diffusion_pytorch_model blocks.1.attn1.to_k.weight" \
     "vae wan_vae diffusion_pytorch_model decoder.conv_in.weight" \
+    "vae hunyuan_vae diffusion_pytorch_model decoder.up_blocks.2.resnets.1.norm2.weight" \
     "text_encoder umt5 model encoder.block.0.layer.0.SelfAttention.v.weight"; do
     # shellcheck disable=SC2086
     set -- $case
