@@ -211,31 +211,40 @@ static double tile_bytes(const struct sdt_vae *vae, const struct hunyuan_tiling 
                                         tile->space.rows * ratio, tile->space.cols * ratio);
 }
 
-/* Which devices decode a tile at all. */
-static bool has_tile(const struct sdt_place *place, int devices, int device, int tiles) {
+/* The largest tile that a device decodes; false: it decodes none. */
+static bool largest_tile(const struct hunyuan_tiling *t, const struct sdt_vae_job *job,
+                         const struct sdt_place *place, int devices, int device,
+                         struct hunyuan_tile *largest) {
     int taken[SDT_MAX_DEVICES] = {0};
-    for (int n = 0; n < tiles && !taken[device]; n++)
-        sdt__vae_next_device(place, devices, taken);
-    return taken[device] > 0;
+    double most = 0.0;
+    for (int n = 0; n < t->tiles; n++) {
+        struct hunyuan_tile tile = sdt__hunyuan_tile(t, job, n);
+        double size = (double)tile.frames * tile.space.rows * tile.space.cols;
+        if (sdt__vae_next_device(place, devices, taken) == device && size > most) {
+            most = size;
+            *largest = tile;
+        }
+    }
+    return most > 0.0;
 }
 
 double sdt__hunyuan_vae_bytes(const struct sdt_vae *opened, const struct sdt_vae_job *job,
                               int devices, int device) {
     struct hunyuan_layers all;
     struct hunyuan_tiling t = sdt__hunyuan_tiling(opened, job);
-    struct hunyuan_tile tile = sdt__hunyuan_tile(&t, job, 0); /* the largest */
+    struct hunyuan_tile tile;
     struct sdt_place alike[SDT_MAX_DEVICES];
     const struct sdt_place *place = places_of(job, devices, alike);
     enum sdt_device_kind kind = job->place               ? place[device].kind
                                 : job->dtype == SDT_BF16 ? SDT_DEVICE_CUDA
                                                          : SDT_DEVICE_CPU;
     int workers = job->place ? place[device].workers : 1;
-    int band = at_most(sdt__hunyuan_band_rows(job, device, tile.space.rows), tile.space.rows);
     double bytes = 0.0;
     uint64_t scratch = 0;
 
-    if (!has_tile(place, devices, device, t.tiles))
+    if (!largest_tile(&t, job, place, devices, device, &tile))
         return 0.0;
+    int band = at_most(sdt__hunyuan_band_rows(job, device, tile.space.rows), tile.space.rows);
     sdt__hunyuan_layers_init(&all, sdt__hunyuan_vae_of(opened));
     for (int i = 0; !all.failed && i < all.layers; i++) {
         const struct hunyuan_layer *l = &all.layer[i];

@@ -16,6 +16,7 @@ for devices in 1 3 8; do
     compares transformer "$golden/wan_dit" 1 --devices $devices --stats "$tmp/s$devices.json"
     compares vae "$golden/wan_vae" 2 --devices $devices
     compares vae "$golden/hunyuan_vae" 3 --devices $devices --stats "$tmp/h$devices.json"
+    compares vae "$golden/hunyuan_vae2" 3 --devices $devices
     compares text_encoder "$golden/umt5" 2 --devices $devices
 done
 compares scheduler "$golden/schedulers" 70

@@ -74,6 +74,46 @@ if "$info" | grep -q "SentencePiece) yes"; then
     [ -e "$tmp/v.y4m" ] && fail "a video was written"
 fi
 
+# HunyuanVideo's decoder.
+# undecoded WORDS: expects the refusal of $bad.
+undecoded() {
+    refuses 1 "$eval" --component vae --model "$bad" --input "$golden/hunyuan_vae2/io.safetensors" --compare
+    says "$1"
+    rm -rf "$bad"
+    cp -r "$golden/hunyuan_vae2" "$bad" && chmod -R u+w "$bad"
+}
+# config EXPRESSION WORDS: expects the refusal of the configuration as sed changes it.
+config() {
+    sed "$1" "$golden/hunyuan_vae2/config.json" >"$bad/config.json"
+    undecoded "$2"
+}
+weights=diffusion_pytorch_model.safetensors
+rm -rf "$bad"
+cp -r "$golden/hunyuan_vae2" "$bad" && chmod -R u+w "$bad"
+cp "$golden/wan_vae/$weights" "$bad"
+undecoded "tensor 'decoder.conv_in.conv.weight' is missing .*'decoder.conv_in.bias'"
+sed 's/\("decoder.conv_in.conv.weight":{"dtype":"F32","shape":\)\[8,3,/\1[3,8,/' \
+    "$golden/hunyuan_vae2/$weights" >"$bad/$weights"
+undecoded "decoder.conv_in.conv.weight. has shape .3, 8, 3, 3, 3., the model needs .8, 3, 3, 3, 3"
+rm "$bad/$weights"
+undecoded "$weights"
+rm "$bad/$weights"
+shard=diffusion_pytorch_model-00001-of-00002.safetensors
+echo "{\"weight_map\": {\"post_quant_conv.weight\": \"$shard\"}}" >"$bad/$weights.index.json"
+undecoded "$shard"
+config 's/"layers_per_block": 2/"layers_per_block": 3/' "decoder.up_blocks.0.resnets.3"
+config 's/"layers_per_block": 2/"layers_per_block": 1/' "decoder.up_blocks.0.resnets.2"
+config 's/"mid_block_add_attention": false/"mid_block_add_attention": true/' "decoder.mid_block.attentions.0"
+config 's/"latent_channels": 3/"latent_channels": 4/' "post_quant_conv.weight"
+config 's/"norm_num_groups": 4/"norm_num_groups": 3/' "config.json: block_out_channels has 8, which is no multiple of norm_num_groups, 3"
+config 's/"temporal_compression_ratio": 4/"temporal_compression_ratio": 8/' "config.json: temporal_compression_ratio"
+config 's/"spatial_compression_ratio": 4/"spatial_compression_ratio": 6/' "config.json: spatial_compression_ratio 6"
+config 's/"spatial_compression_ratio": 4/"spatial_compression_ratio": 16/' "decoder.up_blocks.3.upsamplers.0"
+config 's/"act_fn": "silu"/"act_fn": "relu"/' "config.json: act_fn"
+config 's/"scaling_factor": 0.476986/"scaling_factor": 0/' "config.json: scaling_factor 0"
+config '0,/UpBlock3D/s/UpBlock3D/UpBlock2D/' "config.json: up_block_types has HunyuanVideoUpBlock2D"
+config 's/AutoencoderKLHunyuanVideo"/AutoencoderKLHunyuanVideo15"/' "_class_name is AutoencoderKLHunyuanVideo15"
+
 # Not folders in diffusers layout at all.
 for file in model.gguf model.pth model.safetensors; do
     : >"$tmp/$file"
