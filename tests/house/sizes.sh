@@ -27,7 +27,7 @@ FNR == 1 { if (lines > 1000) print file ": " lines " lines; at most 1000, or par
 length($0) > 100 && $0 !~ /[^ -~]/ {
     print FILENAME ":" FNR ": " length($0) " columns; at most 100"
 }
-/^[A-Za-z_][^;=]*\(/ && !start { start = FNR; name = "" }
+/^[A-Za-z_][^;=]*\(/ && !start { start = FNR; name = ""; body = 0 }
 # The name stands before the parameters, which __launch_bounds__ of a kernel has before it.
 start && name == "" {
     code = $0
@@ -37,7 +37,8 @@ start && name == "" {
         sub(/.*[ *]/, "", name)
     }
 }
-/^[^ ].*;$/ { start = 0 }
+start && /[{]$/ { body = 1 }
+/^[^ ].*;$/ || (/;$/ && !body) { start = 0 } # a declaration, the latter of several lines
 /^}/ {
     if (start && FNR - start >= 80) {
         if ((FILENAME " " name) in excepted)
