@@ -12,8 +12,17 @@ struct load {
     const void *data;
     size_t count;
     int out, in, taps;
+    int ld;                /* above 0: columns of a matrix, [out, in] of [out, ld] */
     int y, stored, packed; /* the last two for convolutions: [count] floats each */
 };
+
+static void load_columns(const struct load *a, enum sdt_dtype dtype, void *y) {
+    size_t to = (size_t)a->in * sdt_dtype_size(dtype);
+    size_t from = (size_t)a->ld * sdt_dtype_size(a->dtype);
+    for (size_t r = 0; r < (size_t)a->out; r++)
+        sdt_convert_to(a->dtype, (size_t)a->in, (const char *)a->data + r * from, dtype,
+                       (char *)y + r * to);
+}
 
 static void load_cpu(void *buffers[], void *cl_arg) {
     const struct load *a = sdt__task_args(cl_arg);
@@ -23,7 +32,10 @@ static void load_cpu(void *buffers[], void *cl_arg) {
     void *y = sdt__pointer(buffers, a->y); /* [count] */
     float *stored = sdt__floats(buffers, a->stored), *packed = sdt__floats(buffers, a->packed);
     if (!stored) {
-        sdt_convert_to(a->dtype, a->count, a->data, dtype, y);
+        if (a->ld)
+            load_columns(a, dtype, y);
+        else
+            sdt_convert_to(a->dtype, a->count, a->data, dtype, y);
         /* What is stored as F32 is a caller's own (sdt_vector_put), or not read twice. */
         if (a->dtype != SDT_F32 && dtype == SDT_F32 && sdt_find_not_finite(a->count, y) < a->count)
             sdt__task_not_finite(cl_arg);
@@ -60,6 +72,26 @@ void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dty
                      sizeof a);
 }
 
+void sdt_insert_load_columns(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
+                             const void *data, int rows, int columns, int ld, sdt_handle y) {
+    struct sdt_task task;
+    size_t count = (size_t)rows * (size_t)columns;
+    sdt__task_begin(&task, flow);
+    struct load a = {.dtype = dtype,
+                     .data = data,
+                     .count = count,
+                     .out = rows,
+                     .in = columns,
+                     .taps = 1,
+                     .ld = ld,
+                     .y = sdt__task_write(&task, y),
+                     .stored = -1,
+                     .packed = -1};
+    sdt__task_submit(&task, &sdt__load_codelet, name, 0.0,
+                     (double)count * (sdt__element(y) + (double)sdt_dtype_size(dtype)), &a,
+                     sizeof a);
+}
+
 void sdt_vector_put(struct sdt_flow *flow, sdt_handle vector, const float *data, size_t count) {
     const struct sdt_place *place = flow->place;
     enum sdt_role role = flow->tag.role;
@@ -77,7 +109,7 @@ void sdt_vector_put(struct sdt_flow *flow, sdt_handle vector, const float *data,
 struct pack_weight {
     enum sdt_dtype dtype;
     const void *data;
-    int n, k, taps, run;
+    int n, k, ld, taps, run;
     int y, stored, ordered; /* the last two for convolutions: [n * k] floats each */
 };
 
@@ -88,7 +120,7 @@ static void pack_weight_cpu(void *buffers[], void *cl_arg) {
     float *stored = sdt__floats(buffers, a->stored), *ordered = sdt__floats(buffers, a->ordered);
     void *y = sdt__pointer(buffers, a->y);
     if (!stored) {
-        sdt_pack_weight(a->dtype, a->n, a->k, a->run, a->data, y);
+        sdt_pack_columns(a->dtype, a->n, a->k, a->ld, a->run, a->data, y);
         return;
     }
     size_t count = (size_t)a->n * (size_t)a->k;
@@ -108,12 +140,13 @@ struct starpu_codelet sdt__pack_weight_codelet = {
 };
 
 void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
-                            const void *data, int n, int k, int taps, int run, sdt_handle y,
+                            const void *data, int n, int k, int ld, int taps, int run, sdt_handle y,
                             void (*done)(void *arg, int index), void *done_arg) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
-    struct pack_weight a = {
-        dtype, data, n, k, taps, run, .y = sdt__task_write(&task, y), .stored = -1, .ordered = -1};
+    struct pack_weight a = {dtype,        data,         n,   k,
+                            ld,           taps,         run, .y = sdt__task_write(&task, y),
+                            .stored = -1, .ordered = -1};
     if (taps > 1) {
         size_t bytes = (size_t)n * (size_t)k * sizeof(float);
         a.stored = sdt__task_scratch(&task, bytes);

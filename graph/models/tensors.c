@@ -24,51 +24,91 @@ static void add_handle(struct sdt_tensor_visit *visit, sdt_handle handle) {
     list->handle[list->count++] = handle;
 }
 
-void sdt_tensor(struct sdt_tensor_visit *visit, sdt_handle *handle, enum sdt_tensor_type type,
-                int rank, const int64_t *shape, const char *format, ...) {
-    char name[300];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(name, sizeof name, format, args);
-    va_end(args);
-    if (visit->count) {
-        double elements = 1.0;
-        for (int i = 0; i < rank; i++)
-            elements *= (double)shape[i];
-        visit->count->all += elements;
-        visit->count->floats += sdt_tensor_is_float(type) ? elements : 0.0;
-        visit->count->layers += visit->layer >= 0 ? elements : 0.0;
-    }
-    if (visit->table)
-        sdt_tensor_table_add(visit->table, rank, shape, "%s", name);
+static void add_count(struct sdt_tensor_visit *visit, enum sdt_tensor_type type, int rank,
+                      const int64_t *shape) {
+    double elements = 1.0;
+    for (int i = 0; i < rank; i++)
+        elements *= (double)shape[i];
+    visit->count->all += elements;
+    visit->count->floats += sdt_tensor_is_float(type) ? elements : 0.0;
+    visit->count->layers += visit->layer >= 0 ? elements : 0.0;
+}
+
+static void add_held(struct sdt_tensor_visit *visit, enum sdt_tensor_type type,
+                     const struct sdt_stored *stored, struct sdt_columns columns) {
+    bool often = type != SDT_TENSOR_PROMPT_MATRIX;
+    double bytes = sdt_tensor_is_matrix(type)
+                       ? (double)sdt_weight_size(stored, SDT_DEVICE_CPU, SDT_F32, often, columns)
+                       : (double)stored->count * sizeof(float);
+    visit->held->all += bytes;
+    visit->held->layers += visit->layer >= 0 ? bytes : 0.0;
+}
+
+static void make_handle(struct sdt_tensor_visit *visit, enum sdt_tensor_type type,
+                        struct sdt_columns columns, const char *name, sdt_handle *handle) {
+    struct sdt_flow *flow = visit->flow;
+    enum sdt_dtype dtype = sdt_tensor_is_float(type) ? SDT_F32 : visit->dtype;
+    if (sdt_tensor_is_host(type) != visit->hosts)
+        return;
+    if (visit->hosts)
+        *handle =
+            sdt_host_parameter(flow, visit->parameters, sdt_tensor_is_matrix(type), "%s", name);
+    else if (sdt_tensor_is_matrix(type))
+        *handle = sdt_weight_parameter(flow, visit->parameters, visit->kind, dtype,
+                                       type != SDT_TENSOR_PROMPT_MATRIX, columns, "%s", name);
+    else
+        *handle = sdt_parameter(flow, visit->parameters, dtype, "%s", name);
+    if (*handle && visit->layers && visit->layer >= 0)
+        add_handle(visit, *handle);
+}
+
+/* bound: where the columns of each handle begin, and the end; NULL: one handle. */
+static void name_tensor(struct sdt_tensor_visit *visit, sdt_handle *handle,
+                        enum sdt_tensor_type type, int rank, const int64_t *shape, int parts,
+                        const int64_t *bound, const char *name) {
     const struct sdt_stored *stored =
         visit->weights ? sdt_weights_find(visit->weights, name) : NULL;
-    if (stored) {
-        bool often = type != SDT_TENSOR_PROMPT_MATRIX;
-        double bytes = sdt_tensor_is_matrix(type)
-                           ? (double)sdt_weight_size(stored, SDT_DEVICE_CPU, SDT_F32, often)
-                           : (double)stored->count * sizeof(float);
-        visit->held->all += bytes;
-        visit->held->layers += visit->layer >= 0 ? bytes : 0.0;
+    if (visit->table)
+        sdt_tensor_table_add(visit->table, rank, shape, "%s", name);
+    if (visit->count && !sdt_tensor_is_host(type))
+        add_count(visit, type, rank, shape);
+    for (int p = 0; p < parts; p++) {
+        struct sdt_columns columns = {0};
+        if (bound)
+            columns = (struct sdt_columns){(int)bound[p], (int)(bound[p + 1] - bound[p])};
+        if (stored && !sdt_tensor_is_host(type))
+            add_held(visit, type, stored, columns);
+        if (visit->parameters)
+            make_handle(visit, type, columns, name, &handle[p]);
     }
-    if (visit->parameters) {
-        enum sdt_dtype dtype = sdt_tensor_is_float(type) ? SDT_F32 : visit->dtype;
-        if (sdt_tensor_is_matrix(type))
-            *handle = sdt_weight_parameter(visit->flow, visit->parameters, visit->kind, dtype,
-                                           type != SDT_TENSOR_PROMPT_MATRIX, "%s", name);
-        else
-            *handle = sdt_parameter(visit->flow, visit->parameters, dtype, "%s", name);
-        if (*handle && visit->layers && visit->layer >= 0)
-            add_handle(visit, *handle);
-    }
+}
+
+#define NAME(name, format)                                                                         \
+    char name[300];                                                                                \
+    va_list args;                                                                                  \
+    va_start(args, format);                                                                        \
+    vsnprintf(name, sizeof name, format, args);                                                    \
+    va_end(args)
+
+void sdt_tensor(struct sdt_tensor_visit *visit, sdt_handle *handle, enum sdt_tensor_type type,
+                int rank, const int64_t *shape, const char *format, ...) {
+    NAME(name, format);
+    name_tensor(visit, handle, type, rank, shape, 1, NULL, name);
+}
+
+void sdt_tensor_columns(struct sdt_tensor_visit *visit, sdt_handle *handle,
+                        enum sdt_tensor_type type, int64_t out, int parts, const int64_t *bound,
+                        const char *format, ...) {
+    NAME(name, format);
+    name_tensor(visit, handle, type, 2, (int64_t[]){out, bound[parts]}, parts, bound, name);
 }
 
 void sdt_tensor_linear(struct sdt_tensor_visit *visit, struct sdt_linear_handles *linear,
                        enum sdt_tensor_type type, int64_t out, int64_t in, const char *prefix,
                        const char *name) {
     sdt_tensor(visit, &linear->weight, type, 2, (int64_t[]){out, in}, "%s%s.weight", prefix, name);
-    sdt_tensor(visit, &linear->bias, sdt_tensor_is_float(type) ? SDT_TENSOR_FLOAT : SDT_TENSOR_RUN,
-               1, (int64_t[]){out}, "%s%s.bias", prefix, name);
+    sdt_tensor(visit, &linear->bias, sdt_tensor_bias(type), 1, (int64_t[]){out}, "%s%s.bias",
+               prefix, name);
 }
 
 enum sdt_status sdt_tensors_open(struct sdt_tensor_table *table, const char *folder,

@@ -18,23 +18,36 @@ enum sdt_tensor_type {
     SDT_TENSOR_MATRIX, /* a matrix over tokens that every step uses: the run's; CPUs as below */
     SDT_TENSOR_PROMPT_MATRIX, /* the same that is used once for a prompt */
     SDT_TENSOR_FLOAT_MATRIX,  /* a matrix that every step uses, float32 always */
+    /* What is read once for a prompt, by tasks at the host (sdt_run_at_host), and given back then:
+     * no device ever holds it. A matrix, and floats. */
+    SDT_TENSOR_HOST_MATRIX,
+    SDT_TENSOR_HOST_FLOAT,
 };
 /* On CPUs a matrix is held as sdt_weight_parameter says: in the type that is stored. */
 static inline bool sdt_tensor_is_matrix(enum sdt_tensor_type type) {
     return type == SDT_TENSOR_MATRIX || type == SDT_TENSOR_PROMPT_MATRIX ||
-           type == SDT_TENSOR_FLOAT_MATRIX;
+           type == SDT_TENSOR_FLOAT_MATRIX || type == SDT_TENSOR_HOST_MATRIX;
+}
+static inline bool sdt_tensor_is_host(enum sdt_tensor_type type) {
+    return type == SDT_TENSOR_HOST_MATRIX || type == SDT_TENSOR_HOST_FLOAT;
 }
 static inline bool sdt_tensor_is_float(enum sdt_tensor_type type) {
-    return type == SDT_TENSOR_FLOAT || type == SDT_TENSOR_FLOAT_MATRIX;
+    return type == SDT_TENSOR_FLOAT || type == SDT_TENSOR_FLOAT_MATRIX || sdt_tensor_is_host(type);
+}
+/* The type of the bias beside such a matrix. */
+static inline enum sdt_tensor_type sdt_tensor_bias(enum sdt_tensor_type type) {
+    return sdt_tensor_is_host(type)    ? SDT_TENSOR_HOST_FLOAT
+           : sdt_tensor_is_float(type) ? SDT_TENSOR_FLOAT
+                                       : SDT_TENSOR_RUN;
 }
 
-/* Elements of a model's tensors. */
+/* Elements of a model's tensors, but for those that only the host reads. */
 struct sdt_tensor_count {
     double all;    /* of the whole */
     double floats; /* of them, always float32 */
     double layers; /* of `all`, those of layers (all layers together) */
 };
-/* Bytes of a model's tensors as CPUs hold them. */
+/* Bytes of the same as CPUs hold them. */
 struct sdt_tensor_held {
     double all, layers; /* of the whole; of them, those of layers */
 };
@@ -63,6 +76,7 @@ struct sdt_tensor_visit {
     struct sdt_parameters *parameters;
     enum sdt_device_kind kind; /* of the devices that compute */
     enum sdt_dtype dtype;
+    bool hosts; /* handles of those that only the host reads, not of others */
     struct sdt_tensor_handles *layers; /* [layers], or NULL */
 };
 
@@ -70,6 +84,13 @@ struct sdt_tensor_visit {
 void sdt_tensor(struct sdt_tensor_visit *visit, sdt_handle *handle, enum sdt_tensor_type type,
                 int rank, const int64_t *shape, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
+
+/* Names a matrix [out, bound[parts]] whose columns bound[p]..bound[p+1]-1 are each behind a handle
+ * of their own. */
+void sdt_tensor_columns(struct sdt_tensor_visit *visit, sdt_handle *handle /* [parts] */,
+                        enum sdt_tensor_type type, int64_t out, int parts,
+                        const int64_t *bound /* [parts + 1] */, const char *format, ...)
+    __attribute__((format(printf, 7, 8)));
 
 /* A linear layer: PREFIXNAME.weight [out, in] of that type, and PREFIXNAME.bias [out]. */
 struct sdt_linear_handles {

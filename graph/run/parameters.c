@@ -10,7 +10,8 @@
 struct entry {
     const struct sdt_stored *stored;
     enum sdt_dtype dtype; /* of the handle */
-    bool packed;
+    bool packed, hosts;
+    int first;
     sdt_handle handle;
 };
 
@@ -20,6 +21,8 @@ struct form {
     bool packed;       /* as sdt_pack_weight does, with the run: */
     int run;           /* 0: all */
     int out, in, taps; /* of a convolution; else 1 */
+    bool hosts;        /* read by tasks at the host alone */
+    struct sdt_columns columns;
 };
 
 struct sdt_parameters {
@@ -87,32 +90,46 @@ static int columns_of(const struct sdt_stored *stored) {
     return (int)(stored->count / (size_t)stored->shape[0]);
 }
 
+static int wanted_columns(const struct sdt_stored *stored, struct sdt_columns columns) {
+    return columns.count ? columns.count : columns_of(stored);
+}
+
 /* The type in which packed values are. Convolutions are reordered as floats. */
 static enum sdt_dtype packed_dtype(const struct sdt_stored *stored, struct form form) {
     return form.taps > 1 ? SDT_F32 : stored->dtype;
 }
 
+static void insert_load(struct sdt_flow *flow, const struct sdt_stored *stored, struct form form,
+                        sdt_handle handle) {
+    int rows = rows_of(stored), ld = columns_of(stored), k = wanted_columns(stored, form.columns);
+    const char *data =
+        (const char *)stored->data + (size_t)form.columns.first * sdt_dtype_size(stored->dtype);
+    if (form.packed)
+        sdt_insert_pack_weight(flow, "load", stored->dtype, data, rows, k, ld, form.taps,
+                               form.run ? form.run : k, handle, release, (void *)stored);
+    else if (form.columns.count)
+        sdt_insert_load_columns(flow, "load", stored->dtype, data, rows, k, ld, handle);
+    else
+        sdt_insert_load(flow, "load", stored->dtype, data, stored->count, form.out, form.in,
+                        form.taps, handle);
+}
+
 /* A handle whose values a task on the host brings. */
 static sdt_handle load(struct sdt_flow *flow, const struct sdt_stored *stored, struct form form) {
-    sdt_handle handle = form.packed
-                            ? sdt__packed(flow,
-                                          sdt_packed_size(packed_dtype(stored, form),
-                                                          rows_of(stored), columns_of(stored)),
-                                          stored->name)
-                            : sdt__tensor(flow, form.dtype, stored->count, stored->name);
+    int rows = rows_of(stored), k = wanted_columns(stored, form.columns);
+    sdt_handle handle =
+        form.packed
+            ? sdt__packed(flow, sdt_packed_size(packed_dtype(stored, form), rows, k), stored->name)
+            : sdt__tensor(flow, form.dtype,
+                          form.columns.count ? (size_t)rows * (size_t)k : stored->count,
+                          stored->name);
     if (!handle)
         return NULL;
     const struct sdt_place *place = flow->place;
     enum sdt_role role = flow->tag.role;
     flow->place = flow->host;
     flow->tag.role = SDT_ROLE_IO;
-    if (form.packed)
-        sdt_insert_pack_weight(
-            flow, "load", stored->dtype, stored->data, rows_of(stored), columns_of(stored),
-            form.taps, form.run ? form.run : columns_of(stored), handle, release, (void *)stored);
-    else
-        sdt_insert_load(flow, "load", stored->dtype, stored->data, stored->count, form.out, form.in,
-                        form.taps, handle);
+    insert_load(flow, stored, form, handle);
     flow->place = place;
     flow->tag.role = role;
     if (flow->error.status != SDT_OK) { /* nothing will ever write it: the next flow starts anew */
@@ -141,7 +158,8 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
         return NULL;
     for (size_t i = 0; i < parameters->count; i++)
         if (parameters->entry[i].stored == stored && parameters->entry[i].dtype == form.dtype &&
-            parameters->entry[i].packed == form.packed)
+            parameters->entry[i].packed == form.packed &&
+            parameters->entry[i].first == form.columns.first)
             return parameters->entry[i].handle;
     if (!reserve(parameters)) {
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for the weights of %s",
@@ -152,7 +170,8 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
     size_t size = sdt_dtype_size(form.dtype);
     /* With GPUs it is copied once into memory that StarPU has pinned: from a mapping, transfers
      * would be slow, and nothing would overlap with them. */
-    bool in_place = !parameters->machine->gpus && !form.packed;
+    bool in_place =
+        (!parameters->machine->gpus || form.hosts) && !form.packed && !form.columns.count;
     if (in_place && stored->dtype == form.dtype && (uintptr_t)stored->data % size == 0 &&
         form.taps == 1 && stored->count <= UINT32_MAX)
         handle =
@@ -163,7 +182,7 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
         return NULL;
     pthread_mutex_lock(&parameters->machine->parameters_mutex);
     parameters->entry[parameters->count++] =
-        (struct entry){stored, form.dtype, form.packed, handle};
+        (struct entry){stored, form.dtype, form.packed, form.hosts, form.columns.first, handle};
     pthread_mutex_unlock(&parameters->machine->parameters_mutex);
     return handle;
 }
@@ -174,7 +193,7 @@ sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameter
     va_start(args, format);
     const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
     va_end(args);
-    return find(flow, parameters, stored, (struct form){dtype, false, 0, 1, 1, 1});
+    return find(flow, parameters, stored, (struct form){dtype, false, 0, 1, 1, 1, false, {0, 0}});
 }
 
 sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
@@ -185,13 +204,14 @@ sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *para
     const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
     va_end(args);
     bool packed = kind == SDT_DEVICE_CPU;
-    return find(flow, parameters, stored, (struct form){dtype, packed, across * in, out, in, taps});
+    return find(flow, parameters, stored,
+                (struct form){dtype, packed, across * in, out, in, taps, false, {0, 0}});
 }
 
 /* Halves that are used once become floats, not bfloat16, which would round them. */
 static struct form weight_form(const struct sdt_stored *stored, enum sdt_device_kind kind,
-                               enum sdt_dtype dtype, bool often) {
-    struct form form = {dtype, false, 0, 1, 1, 1};
+                               enum sdt_dtype dtype, bool often, struct sdt_columns columns) {
+    struct form form = {dtype, false, 0, 1, 1, 1, false, columns};
     if (kind == SDT_DEVICE_CPU) {
         form.dtype = stored->dtype == SDT_BF16 ? SDT_BF16 : SDT_F32;
         form.packed = often;
@@ -201,30 +221,48 @@ static struct form weight_form(const struct sdt_stored *stored, enum sdt_device_
 
 sdt_handle sdt_weight_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
                                 enum sdt_device_kind kind, enum sdt_dtype dtype, bool often,
-                                const char *format, ...) {
+                                struct sdt_columns columns, const char *format, ...) {
     va_list args;
     va_start(args, format);
     const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
     va_end(args);
     if (!stored)
         return NULL;
-    return find(flow, parameters, stored, weight_form(stored, kind, dtype, often));
+    return find(flow, parameters, stored, weight_form(stored, kind, dtype, often, columns));
+}
+
+sdt_handle sdt_host_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters, bool matrix,
+                              const char *format, ...) {
+    static const struct sdt_columns all;
+    va_list args;
+    va_start(args, format);
+    const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
+    va_end(args);
+    if (!stored)
+        return NULL;
+    struct form form = weight_form(stored, SDT_DEVICE_CPU, SDT_F32, false, all);
+    if (!matrix)
+        form.dtype = SDT_F32;
+    form.hosts = true;
+    return find(flow, parameters, stored, form);
 }
 
 size_t sdt_weight_size(const struct sdt_stored *stored, enum sdt_device_kind kind,
-                       enum sdt_dtype dtype, bool often) {
-    struct form form = weight_form(stored, kind, dtype, often);
+                       enum sdt_dtype dtype, bool often, struct sdt_columns columns) {
+    struct form form = weight_form(stored, kind, dtype, often, columns);
+    int rows = rows_of(stored), k = wanted_columns(stored, columns);
     if (form.packed)
-        return sdt_packed_size(stored->dtype, rows_of(stored), columns_of(stored));
-    return stored->count * sdt_dtype_size(form.dtype);
+        return sdt_packed_size(stored->dtype, rows, k);
+    return (columns.count ? (size_t)rows * (size_t)k : stored->count) * sdt_dtype_size(form.dtype);
 }
 
-void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix) {
+/* Drops those whose tensor's name starts with prefix (NULL: those of the host alone). */
+static void drop(struct sdt_parameters *parameters, const char *prefix) {
     pthread_mutex_t *mutex = &parameters->machine->parameters_mutex;
-    size_t length = strlen(prefix), i = 0;
+    size_t i = 0;
     while (i < parameters->count) {
         struct entry entry = parameters->entry[i];
-        if (strncmp(entry.stored->name, prefix, length)) {
+        if (prefix ? strncmp(entry.stored->name, prefix, strlen(prefix)) : !entry.hosts) {
             i++;
             continue;
         }
@@ -235,6 +273,19 @@ void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix) 
         sdt_stored_release(entry.stored);
     }
 }
+
+void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix) {
+    drop(parameters, prefix);
+}
+
+bool sdt_parameters_has_host(const struct sdt_parameters *parameters) {
+    for (size_t i = 0; i < parameters->count; i++)
+        if (parameters->entry[i].hosts)
+            return true;
+    return false;
+}
+
+void sdt_parameters_drop_host(struct sdt_parameters *parameters) { drop(parameters, NULL); }
 
 int sdt_parameters_resident(struct sdt_machine *machine, const struct sdt_weights *weights,
                             unsigned node, size_t *bytes) {

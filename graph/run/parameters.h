@@ -25,15 +25,24 @@ void sdt_parameters_free(struct sdt_parameters *parameters);
 sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
                          enum sdt_dtype dtype, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* Some columns of a matrix; count 0: all. */
+struct sdt_columns {
+    int first, count;
+};
 /* A linear layer's weight [n, k] for devices of a kind. GPUs get it as above. CPUs read BF16 where
  * it is mapped as well as F32, whatever dtype says, since they widen it themselves; and when it
  * will be used often, packed (sdt_pack_weight), its mapped pages given back. */
 sdt_handle sdt_weight_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
                                 enum sdt_device_kind kind, enum sdt_dtype dtype, bool often,
-                                const char *format, ...) __attribute__((format(printf, 6, 7)));
+                                struct sdt_columns columns, const char *format, ...)
+    __attribute__((format(printf, 7, 8)));
 /* Bytes of such a handle. */
 size_t sdt_weight_size(const struct sdt_stored *stored, enum sdt_device_kind kind,
-                       enum sdt_dtype dtype, bool often);
+                       enum sdt_dtype dtype, bool often, struct sdt_columns columns);
+/* What tasks at the host alone read, once: a matrix as sdt_weight_parameter gives it to CPUs, or
+ * floats; where it is mapped if it can be read there, with GPUs as well. */
+sdt_handle sdt_host_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters, bool matrix,
+                              const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* A convolution's weight [out, in, taps], as [out, taps, in]; for CPUs packed, in runs of `across`
  * taps. */
 sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
@@ -45,6 +54,10 @@ sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *para
  * tasks that use them have ended (sdt__flow_reach): StarPU would wait for them here, where no
  * watchdog looks. */
 void sdt_parameters_drop(struct sdt_parameters *parameters, const char *prefix);
+
+/* The same of all that sdt_host_parameter has made; is there any? */
+bool sdt_parameters_has_host(const struct sdt_parameters *parameters);
+void sdt_parameters_drop_host(struct sdt_parameters *parameters);
 
 /* How many tensors of these weights have room on a StarPU memory node, valid or on their way, as
  * StarPU says now; *bytes (or NULL): theirs. From any thread, also while tasks run. */

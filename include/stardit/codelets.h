@@ -81,6 +81,14 @@ void sdt_insert_rms_norm_parts(struct sdt_flow *flow, const char *name, int rows
 /* -- condition.c -- */
 void sdt_insert_sinusoid(struct sdt_flow *flow, const char *name, float t, int dim,
                          sdt_handle y /* [dim] written */);
+/* A row for each timestep. */
+enum { SDT_MOST_SINUSOIDS = 1024 };
+void sdt_insert_sinusoids(struct sdt_flow *flow, const char *name, int count,
+                          const float *t /* [count], copied */, int dim,
+                          sdt_handle y /* [count, dim] written */);
+/* Of float32. */
+void sdt_insert_mean_rows(struct sdt_flow *flow, const char *name, int rows, int d,
+                          sdt_handle x /* [rows, d] */, sdt_handle y /* [d] written */);
 void sdt_insert_silu(struct sdt_flow *flow, const char *name, size_t n, sdt_handle x /* [n] */,
                      sdt_handle y /* [n] written */);
 
@@ -273,11 +281,16 @@ void sdt_insert_place_tile(struct sdt_flow *flow, const char *name,
 void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
                      const void *data, size_t count, int out, int in, int taps,
                      sdt_handle y /* [count] written */);
+/* y = some columns of a stored matrix, in y's type, likewise. */
+void sdt_insert_load_columns(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
+                             const void *data /* [rows, ld], from the first column on */, int rows,
+                             int columns, int ld, sdt_handle y /* [rows, columns] written */);
 /* y = the stored matrix as CPUs read it often (sdt_pack_weight). done(done_arg, 0) (or NULL) is
  * called when data is no longer read. */
 void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
-                            const void *data /* [n, k]; with taps > 1 [n, k / taps, taps] */, int n,
-                            int k, int taps, int run /* see sdt_pack_weight */,
+                            const void *data /* [n, ld]; with taps > 1 [n, k / taps, taps] */,
+                            int n, int k, int ld /* k, or a matrix of which k columns are packed */,
+                            int taps, int run /* see sdt_pack_weight */,
                             sdt_handle y /* sdt_packed_size bytes, written */,
                             void (*done)(void *arg, int index), void *done_arg);
 
@@ -289,11 +302,11 @@ void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dt
 #define SDT_CODELETS(X)                                                                            \
     X(attention) X(blend) X(channel_norm) X(conv) X(convert) X(cross_attention) X(embed)           \
     X(frame_attention) X(frame_moments) X(gated_gelu) X(gather) X(group_moments) X(group_norm)     \
-    X(latent_window) X(layer_norm) X(linear)                                                       \
-    X(linear_part) X(linear_residual) X(load) X(merge_heads) X(pack_weight) X(pad_row)             \
-    X(patch_order) X(patchify) X(place_tile) X(prefetch) X(put_frame) X(receive) X(rms_norm)       \
-    X(rms_norm_parts) X(round) X(sampler) X(silu) X(sinusoid) X(split_heads)                       \
-    X(text_attention) X(time_upsample) X(unpatchify)
+    X(latent_window) X(layer_norm) X(linear) X(linear_part) X(linear_residual) X(load)             \
+    X(mean_rows) X(merge_heads) X(pack_weight) X(pad_row) X(patch_order) X(patchify)               \
+    X(place_tile) X(prefetch) X(put_frame) X(receive) X(rms_norm) X(rms_norm_parts) X(round)       \
+    X(sampler) X(silu) X(sinusoid) X(split_heads) X(text_attention) X(time_upsample)               \
+    X(unpatchify)
 /* clang-format on */
 
 #pragma GCC visibility pop

@@ -82,6 +82,9 @@ enum { SDT_PACKED_ELEMENT = 64 };
 size_t sdt_packed_size(enum sdt_dtype stored, int n, int k);
 void sdt_pack_weight(enum sdt_dtype stored, int n, int k, int run, const void *w /* [n, k] */,
                      void *packed);
+/* The same of k columns of a matrix whose rows are ld elements apart. */
+void sdt_pack_columns(enum sdt_dtype stored, int n, int k, int ld, int run,
+                      const void *w /* [n, ld], its first k columns */, void *packed);
 
 /* y = epilogue(x w^T + bias) */
 void sdt_linear(int rows, int n, int k, const float *x /* [rows, k] */,
@@ -129,6 +132,8 @@ void sdt_gated_silu(size_t n, const float *a /* [n] */, const float *b /* [n] */
                     float *y /* [n], may be a or b */);
 /* y = x / (1 + e^(-1.702 x)) (CLIP) */
 void sdt_quick_gelu(size_t n, const float *x /* [n] */, float *y /* [n], may be x */);
+/* y = the mean of the rows of x, added up in their order */
+void sdt_mean_rows(int rows, int d, const float *x /* [rows, d] */, float *y /* [d] */);
 /* y += x */
 void sdt_add(size_t n, const float *x /* [n] */, float *y /* [n] in place */);
 /* Timestep embedding: [cos a_0.., sin a_0..], a_i = t * exp(-ln(10000) i / (dim/2)); frequencies
@@ -393,6 +398,7 @@ void sdt_blend_columns(int frames, int rows, int extent, int a_width,
     X(gated_silu)                                                                                  \
     X(quick_gelu)                                                                                  \
     X(rotate_halves)                                                                               \
+    X(mean_rows)                                                                                   \
     X(add)                                                                                         \
     X(sinusoid)                                                                                    \
     X(split_heads)                                                                                 \

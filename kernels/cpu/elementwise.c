@@ -1,8 +1,9 @@
-/* Kernels that touch each number once: activations and sums (elementwise_body.h), and the timestep
- * embedding. */
+/* Kernels that touch each number once: activations and sums (elementwise_body.h), the mean of rows,
+ * and the timestep embedding. */
 #include "kernels/cpu/vector_kernels.h"
 
 #include <math.h>
+#include <string.h>
 
 void sdt_silu(size_t n, const float *x, float *y) { sdt__vector_kernels()->silu(n, x, y); }
 
@@ -19,6 +20,15 @@ void sdt_quick_gelu(size_t n, const float *x, float *y) {
 }
 
 void sdt_add(size_t n, const float *x, float *y) { sdt__vector_kernels()->add(n, x, y); }
+
+void sdt_mean_rows(int rows, int d, const float *x, float *y) {
+    memset(y, 0, (size_t)d * sizeof *y);
+    for (int r = 0; r < rows; r++, x += d)
+        for (int i = 0; i < d; i++)
+            y[i] += x[i];
+    for (int i = 0; i < d; i++)
+        y[i] /= (float)rows;
+}
 
 void sdt_sinusoid(float t, int dim, float *y) {
     int half = dim / 2;

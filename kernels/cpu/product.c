@@ -45,25 +45,26 @@ size_t sdt_packed_size(enum sdt_dtype stored, int n, int k) {
 }
 
 /* One panel of one block: rows col.. and steps first.. of w. */
-static void pack_panel(const struct sdt__micro_kernel *kernel, enum sdt_dtype stored, int n, int k,
+static void pack_panel(const struct sdt__micro_kernel *kernel, enum sdt_dtype stored, int n, int ld,
                        int col, int width, int first, int kc, const void *w, void *to) {
     size_t element = sdt_dtype_size(stored);
-    const char *from = (const char *)w + ((size_t)col * (size_t)k + (size_t)first) * element;
+    const char *from = (const char *)w + ((size_t)col * (size_t)ld + (size_t)first) * element;
     if (element == 8) { /* doubles: weights of no known model */
         float *panel = to;
         for (int l = 0; l < kc; l++)
             for (int c = 0; c < width; c++, panel++)
                 if (col + c < n)
-                    sdt_convert(stored, 1, from + ((size_t)c * (size_t)k + (size_t)l) * element,
+                    sdt_convert(stored, 1, from + ((size_t)c * (size_t)ld + (size_t)l) * element,
                                 panel);
                 else
                     *panel = 0.f;
         return;
     }
-    kernel->pack(at_most(width, n - col), width, kc, element, from, (size_t)k, to);
+    kernel->pack(at_most(width, n - col), width, kc, element, from, (size_t)ld, to);
 }
 
-void sdt_pack_weight(enum sdt_dtype stored, int n, int k, int run, const void *w, void *packed) {
+void sdt_pack_columns(enum sdt_dtype stored, int n, int k, int ld, int run, const void *w,
+                      void *packed) {
     const struct sdt__micro_kernel *kernel = sdt__micro_kernel();
     struct header header = {n, k, run, kernel->lanes, packed_dtype(stored), {0}};
     size_t element = sdt_dtype_size(header.dtype);
@@ -74,11 +75,15 @@ void sdt_pack_weight(enum sdt_dtype stored, int n, int k, int run, const void *w
             end = block_end(k, run, first);
             for (int col = group; col < group_end(n, group, kernel->lanes);) {
                 int width = sdt__panel_vectors(n, col, kernel->lanes) * kernel->lanes;
-                pack_panel(kernel, stored, n, k, col, width, first, end - first, w, to);
+                pack_panel(kernel, stored, n, ld, col, width, first, end - first, w, to);
                 to += (size_t)width * (size_t)(end - first) * element;
                 col += width;
             }
         }
+}
+
+void sdt_pack_weight(enum sdt_dtype stored, int n, int k, int run, const void *w, void *packed) {
+    sdt_pack_columns(stored, n, k, k, run, w, packed);
 }
 
 /* ---- products -------------------------------------------------------------------------------- */

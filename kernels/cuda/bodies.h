@@ -381,6 +381,15 @@ SDT_BODY void body_sinusoid(float t, int half, int i, float *y /* [2 half] */) {
     y[half + i] = (float)sin((double)angle);
 }
 
+/* Column i of the mean. */
+SDT_BODY void body_mean_rows(int rows, int d, int i, const float *x /* [rows, d] */,
+                             float *y /* [d] */) {
+    float sum = 0.f;
+    for (int r = 0; r < rows; r++)
+        sum += x[(size_t)r * d + i];
+    y[i] = sum / (float)rows;
+}
+
 /* Is one of pack numbers from i on NaN or infinite? The exponent has all its bits then. */
 SDT_BODY bool body_not_finite_pack(enum sdt_dtype dtype, int pack, size_t i, size_t n,
                                    const void *x /* [n] */) {

@@ -99,6 +99,19 @@ enum sdt_status sdt_cuda_quick_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype,
     return sdt__cuda_launched(cuda, "quick gelu");
 }
 
+__global__ static void mean_rows(int rows, int d, const float *x, float *y) {
+    for (size_t i = flat_first(1); i < (size_t)d; i += flat_stride(1))
+        body_mean_rows(rows, d, (int)i, x, y);
+}
+
+enum sdt_status sdt_cuda_mean_rows(struct sdt_cuda *cuda, int rows, int d, const float *x,
+                                   float *y) {
+    if (rows == 0 || d == 0)
+        return SDT_OK;
+    mean_rows<<<flat_blocks(cuda, d, 1), SDT_FLAT_THREADS, 0, cuda->stream>>>(rows, d, x, y);
+    return sdt__cuda_launched(cuda, "mean of rows");
+}
+
 __global__ static void sinusoid(float t, int half, float *y) {
     for (size_t i = flat_first(1); i < (size_t)half; i += flat_stride(1))
         body_sinusoid(t, half, (int)i, y);

@@ -104,6 +104,8 @@ enum sdt_status sdt_cuda_check_finite(struct sdt_cuda *cuda, enum sdt_dtype dtyp
 /* In the host's memory, where the device writes it; whoever has read it sets it to 0. */
 volatile int *sdt_cuda_found(struct sdt_cuda *cuda);
 enum sdt_status sdt_cuda_sinusoid(struct sdt_cuda *cuda, float t, int dim, float *y /* [dim] */);
+enum sdt_status sdt_cuda_mean_rows(struct sdt_cuda *cuda, int rows, int d,
+                                   const float *x /* [rows, d] */, float *y /* [d] */);
 /* One solver step on latents, always float32. */
 enum sdt_status sdt_cuda_sampler_step(struct sdt_cuda *cuda, const struct sdt_sampler_step *step,
                                       size_t n, const float *v_cond /* [n] */,

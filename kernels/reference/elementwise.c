@@ -1,4 +1,4 @@
-/* Activations, sums and the timestep embedding. */
+/* Activations, sums, means and the timestep embedding. */
 #include "kernels/reference.h"
 #include "kernels/reference/activation.h"
 
@@ -25,6 +25,15 @@ void sdt_quick_gelu_reference(size_t n, const float *x, float *y) {
 void sdt_add_reference(size_t n, const float *x, float *y) {
     for (size_t i = 0; i < n; i++)
         y[i] = (float)((double)y[i] + x[i]);
+}
+
+void sdt_mean_rows_reference(int rows, int d, const float *x, float *y) {
+    for (int i = 0; i < d; i++) {
+        double sum = 0.;
+        for (int r = 0; r < rows; r++)
+            sum += x[(size_t)r * d + i];
+        y[i] = (float)(sum / rows);
+    }
 }
 
 /* All in double: far from the kernel for large t, where the models' own float angles are far too.

@@ -79,6 +79,13 @@ enum sdt_status sdt_cuda_sinusoid(struct sdt_cuda *cuda, float t, int dim, float
     return SDT_OK;
 }
 
+enum sdt_status sdt_cuda_mean_rows(struct sdt_cuda *cuda, int rows, int d, const float *x,
+                                   float *y) {
+    (void)cuda;
+    FLAT(3, 1, (size_t)d, i) { body_mean_rows(rows, d, (int)i, x, y); }
+    return SDT_OK;
+}
+
 volatile int *sdt_cuda_found(struct sdt_cuda *cuda) {
     static volatile int found;
     (void)cuda;

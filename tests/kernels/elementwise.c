@@ -112,6 +112,28 @@ static void add_make(struct call *c) {
 static void add_plain(struct call *c) { sdt_add_reference((size_t)c->size[0], at(c, 0), at(c, 1)); }
 static void add_cpu(struct call *c) { sdt_add((size_t)c->size[0], at(c, 0), at(c, 1)); }
 
+/* ---- mean_rows: rows, d ---------------------------------------------------------------------- */
+
+static void mean_grid(const struct operation *operation) {
+    TRY(1, 1);
+    TRY(1, 24);
+    TRY(7, 13);
+    TRY(256, 33);
+    if (backend.kind == GPU)
+        TRY(256, 4096);
+}
+static void mean_make(struct call *c) {
+    in(c, (size_t)(c->size[0] * c->size[1]), 1.f);
+    out(c, (size_t)c->size[1]);
+}
+static void mean_plain(struct call *c) {
+    sdt_mean_rows_reference(c->size[0], c->size[1], at(c, 0), at(c, 1));
+}
+static void mean_cpu(struct call *c) { sdt_mean_rows(c->size[0], c->size[1], at(c, 0), at(c, 1)); }
+static void mean_cuda(struct call *c) {
+    done(c, sdt_cuda_mean_rows(cuda, c->size[0], c->size[1], at(c, 0), at(c, 1)));
+}
+
 /* ---- timestep embedding: t in tenths, dim ---------------------------------------------------- */
 
 static void sinusoid_grid(const struct operation *operation) {
@@ -184,6 +206,14 @@ const struct operation elementwise_operations[] = {
      .cpu = add_cpu,
      .limits = {.f32 = 1e-7},
      .by_rows = true},
+    {.name = "mean_rows",
+     .grid = mean_grid,
+     .make = mean_make,
+     .plain = mean_plain,
+     .cpu = mean_cpu,
+     .cuda = mean_cuda,
+     .limits = {.f32 = 1e-6},
+     .float32 = true},
     {.name = "sinusoid",
      .grid = sinusoid_grid,
      .make = sinusoid_make,
