@@ -155,6 +155,15 @@ static enum sdt_status get_input(const struct eval *eval, const char *name, int 
     return SDT_OK;
 }
 
+/* Input `name` of a model that may need none: *values stays NULL where there is none. */
+static enum sdt_status get_optional(const struct eval *eval, const char *name, int rank,
+                                    const char *meaning, const struct sdt_stored **tensor,
+                                    float **values, struct sdt_error *err) {
+    *values = NULL;
+    *tensor = sdt_safetensors_find(eval->file, name);
+    return *tensor ? get_input(eval, name, rank, meaning, tensor, values, err) : SDT_OK;
+}
+
 static bool fits_int(const struct sdt_stored *tensor) {
     for (int i = 0; i < tensor->rank; i++)
         if (tensor->shape[i] < 1 || tensor->shape[i] > 1000000)
@@ -189,10 +198,27 @@ static void look(void *arg, const struct sdt_layout *layout) {
     eval->has_layout = true;
 }
 
+/* in.x, in.t and in.txt of a transformer; in.pool, in.mask and in.guidance of those that take
+ * them. */
+struct dit_inputs {
+    const struct sdt_stored *x_tensor;
+    float *x, *text, *t, *pooled, *guidance;
+    int rows, pad_rows;
+};
+
+static void dit_inputs_clear(struct dit_inputs *in) {
+    free(in->x);
+    free(in->text);
+    free(in->t);
+    free(in->pooled);
+    free(in->guidance);
+}
+
 /* Do the inputs have the shapes that this transformer takes? */
 static enum sdt_status check_shapes(const struct eval *eval, const struct sdt_dit *dit,
                                     const struct sdt_stored *x, const struct sdt_stored *text,
-                                    const struct sdt_stored *t, struct sdt_error *err) {
+                                    const struct sdt_stored *t, const struct sdt_stored *pooled,
+                                    struct sdt_error *err) {
     char shape[200];
     if (x->shape[1] != dit->channels || !fits_int(x) || x->count > UINT32_MAX)
         return sdt_fail(err, SDT_ERROR_FORMAT,
@@ -203,68 +229,131 @@ static enum sdt_status check_shapes(const struct eval *eval, const struct sdt_di
         return sdt_fail(err, SDT_ERROR_FORMAT,
                         "%s: in.txt has the shape [%s]; this transformer takes [1, rows, %d]",
                         eval->path, shape_text(text, shape, sizeof shape), dit->text_dim);
+    if (pooled && pooled->shape[1] != dit->pooled_dim)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: in.pool has the shape [%s]; this transformer takes [1, %d]",
+                        eval->path, shape_text(pooled, shape, sizeof shape), dit->pooled_dim);
     return SDT_OK;
+}
+
+/* Rows of in.txt that in.mask marks with other than 0, which stand in front; the others are left
+ * out. */
+static enum sdt_status apply_mask(const struct eval *eval, struct dit_inputs *in,
+                                  struct sdt_error *err) {
+    const struct sdt_stored *tensor;
+    float *mask;
+    enum sdt_status status = get_optional(eval, "in.mask", 2, "[1, rows]", &tensor, &mask, err);
+    if (status != SDT_OK || !mask)
+        return status;
+    int all = in->rows, rows = 0;
+    for (size_t i = 0; i < tensor->count; i++)
+        rows += mask[i] != 0.0f;
+    bool fits = tensor->shape[1] == all && rows > 0;
+    for (int i = 0; fits && i < all; i++)
+        fits = (mask[i] != 0.0f) == (i < rows);
+    if (!fits)
+        status =
+            sdt_fail(err, SDT_ERROR_FORMAT,
+                     "%s: in.mask must be [1, %d], of 1 for the first rows of in.txt and 0 for "
+                     "those behind them",
+                     eval->path, all);
+    in->rows = rows;
+    free(mask);
+    return status;
+}
+
+static enum sdt_status get_dit_inputs(const struct eval *eval, const struct sdt_dit *dit,
+                                      struct dit_inputs *in, struct sdt_error *err) {
+    const struct sdt_stored *text, *t, *pooled = NULL, *guidance;
+    enum sdt_status status = get_input(eval, "in.x", 5, "[1, channels, frames, height, width]",
+                                       &in->x_tensor, &in->x, err);
+    if (status == SDT_OK)
+        status = get_input(eval, "in.txt", 3, "[1, rows, text width]", &text, &in->text, err);
+    if (status == SDT_OK)
+        status = get_input(eval, "in.t", 1, "[1]", &t, &in->t, err);
+    if (status == SDT_OK && dit->pooled_dim)
+        status = get_input(eval, "in.pool", 2, "[1, width]", &pooled, &in->pooled, err);
+    if (status == SDT_OK)
+        status = get_optional(eval, "in.guidance", 1, "[1]", &guidance, &in->guidance, err);
+    if (status == SDT_OK)
+        status = check_shapes(eval, dit, in->x_tensor, text, t, pooled, err);
+    if (status != SDT_OK)
+        return status;
+    int all = in->rows = (int)text->shape[1];
+    if (dit->text_joins)
+        return apply_mask(eval, in, err);
+    /* Zero rows at the end are padding, which the model attends to: one key stands for them all. */
+    while (in->rows > 1 &&
+           is_zero(in->text + (size_t)(in->rows - 1) * (size_t)dit->text_dim, dit->text_dim))
+        in->rows--;
+    in->pad_rows = all - in->rows;
+    return SDT_OK;
+}
+
+/* Sinusoids of the thousands that guidance is, as an input, differ by an ulp of their float32
+ * arguments from program to program. */
+#define GUIDANCE_LIMIT 5e-4
+
+/* out.y, and out.y_guidanceG: the same with G for in.guidance. */
+static enum sdt_status forward_to(struct eval *eval, struct sdt_dit *dit,
+                                  const struct dit_inputs *in, const char *name, float guidance,
+                                  struct results *results, struct sdt_error *err) {
+    const int64_t *shape = in->x_tensor->shape;
+    struct sdt_placement together = {.ulysses_degree = eval->ulysses_degree,
+                                     .chunk_heads = eval->chunk_heads};
+    struct sdt_forward forward = {
+        .dit = dit,
+        .machine = eval->machine,
+        .parallel = sdt_parallel_of(eval->strategy, &together, eval->machine->devices, 0),
+        .geometry = {(int)shape[2], (int)shape[3], (int)shape[4]},
+        .latent = in->x,
+        .text = in->text,
+        .rows = in->rows,
+        .pad_rows = in->pad_rows,
+        .pooled = in->pooled,
+        .t = in->t[0],
+        .guidance = guidance / 1000.0f,
+        .look = look,
+        .look_arg = eval};
+    forward.parallel.place = eval->machine->device;
+    forward.parallel.dtype = eval->kinds.dit_dtype;
+    float *y = calloc(in->x_tensor->count, sizeof *y);
+    if (!y)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the result");
+    enum sdt_status status = sdt_forward_once(&forward, y, err);
+    if (status == SDT_OK)
+        return add_result(results, name, 5, shape, y, err);
+    if (status != SDT_ERROR_STALLED)
+        free(y);
+    return status;
 }
 
 static enum sdt_status eval_transformer(struct eval *eval, const char *folder,
                                         struct results *results, struct sdt_error *err) {
-    const struct sdt_stored *x_tensor, *text_tensor, *t_tensor;
-    float *x = NULL, *text = NULL, *t = NULL, *y = NULL;
     struct sdt_placement together = {.ulysses_degree = eval->ulysses_degree,
                                      .chunk_heads = eval->chunk_heads};
+    struct dit_inputs in = {0};
     struct sdt_dit *dit = NULL;
     enum sdt_status status = sdt_dit_open(folder, NULL, 0, &dit, err);
 
     if (status == SDT_OK)
         status = sdt_strategy_allows(eval->strategy, &together, eval->machine->devices, dit, err);
     if (status == SDT_OK)
-        status =
-            get_input(eval, "in.x", 5, "[1, channels, frames, height, width]", &x_tensor, &x, err);
+        status = get_dit_inputs(eval, dit, &in, err);
     if (status == SDT_OK)
-        status = get_input(eval, "in.txt", 3, "[1, rows, text width]", &text_tensor, &text, err);
-    if (status == SDT_OK)
-        status = get_input(eval, "in.t", 1, "[1]", &t_tensor, &t, err);
-    if (status == SDT_OK)
-        status = check_shapes(eval, dit, x_tensor, text_tensor, t_tensor, err);
-    if (status != SDT_OK)
-        goto out;
-    /* Zero rows at the end are padding, which the model attends to: one key stands for them all. */
-    int all_rows = (int)text_tensor->shape[1], rows = all_rows;
-    while (rows > 1 && is_zero(text + (size_t)(rows - 1) * (size_t)dit->text_dim, dit->text_dim))
-        rows--;
-    y = calloc(x_tensor->count, sizeof *y);
-    if (!y) {
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the result");
-        goto out;
+        status = forward_to(eval, dit, &in, "out.y", in.guidance ? in.guidance[0] : 1000.0f,
+                            results, err);
+    for (size_t i = 0; i < sdt_safetensors_count(eval->file) && status == SDT_OK; i++) {
+        const char *name = sdt_safetensors_at(eval->file, i)->name;
+        float guidance;
+        int end = 0;
+        if (sscanf(name, "out.y_guidance%f%n", &guidance, &end) == 1 && !name[end])
+            status = forward_to(eval, dit, &in, name, guidance, results, err);
     }
-    struct sdt_forward forward = {
-        .dit = dit,
-        .machine = eval->machine,
-        .parallel = sdt_parallel_of(eval->strategy, &together, eval->machine->devices, 0),
-        .geometry = {(int)x_tensor->shape[2], (int)x_tensor->shape[3], (int)x_tensor->shape[4]},
-        .latent = x,
-        .text = text,
-        .rows = rows,
-        .pad_rows = all_rows - rows,
-        .t = t[0],
-        .guidance = 1.0f,
-        .look = look,
-        .look_arg = eval};
-    forward.parallel.place = eval->machine->device;
-    forward.parallel.dtype = eval->kinds.dit_dtype;
-    status = sdt_forward_once(&forward, y, err);
     if (status == SDT_ERROR_STALLED)
-        return status;
-    if (status == SDT_OK) {
-        status = add_result(results, "out.y", 5, x_tensor->shape, y, err);
-        y = NULL;
-    }
-out:
+        return status; /* tasks may still read the inputs */
     sdt_dit_close(dit);
-    free(x);
-    free(text);
-    free(t);
-    free(y);
+    dit_inputs_clear(&in);
     return status;
 }
 
@@ -606,6 +695,12 @@ static bool is_reference(const struct eval *eval, const struct sdt_stored *tenso
     return !strncmp(tensor->name, "out.", 4);
 }
 
+/* Is it a transformer's result with guidance of thousands as an input? */
+static bool takes_guidance(const struct eval *eval, const char *name) {
+    return !strcmp(eval->component, "transformer") && !strcmp(name, "out.y") &&
+           sdt_safetensors_find(eval->file, "in.guidance");
+}
+
 /* What is written is a number. */
 static enum sdt_status check_result(const struct sdt_stored *tensor, struct sdt_error *err) {
     if (sdt_stored_check_finite("the result", tensor, err) == SDT_OK)
@@ -619,6 +714,8 @@ static enum sdt_status compare_tensor(const struct eval *eval, const struct comp
                                       const struct sdt_stored *result, bool *ok,
                                       struct sdt_error *err) {
     double limit = !strncmp(reference->name, "rng.", 4) ? 2e-6 : component->limit;
+    if (takes_guidance(eval, reference->name))
+        limit = GUIDANCE_LIMIT;
     double largest = 0.0, difference2 = 0.0, reference2 = 0.0;
     float *expected = NULL;
     char shape[200], other[200];
@@ -792,8 +889,9 @@ static struct app_option options[] = {
                     "compare with the tensors out.* of the input file, one line each; exit 1 "
                     "if one is off"),
     APP_DOUBLE_OPTION("atol", "X", AT(atol), 0.0, 1e30,
-                      "largest absolute error that --compare accepts (default 5e-5; scheduler "
-                      "5e-6, its noise 2e-6; in bfloat16 a relative L2 of 2e-2)"),
+                      "largest absolute error that --compare accepts (default 5e-5, out.y with "
+                      "guidance as an input 5e-4; scheduler 5e-6, its noise 2e-6; in bfloat16 a "
+                      "relative L2 of 2e-2)"),
     APP_FLAG_OPTION("force", AT(force), "replace files that are there"),
     APP_HEADING("Where to run"),
     APP_STRING_OPTION("devices", "N|LIST", AT(devices_text), APP_DEVICES_HELP),

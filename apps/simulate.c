@@ -241,25 +241,28 @@ static double busiest_ms(const struct sdt_machine *machine, bool exchanges, doub
 /* All that a simulated forward reads, never its values. */
 struct inputs {
     float *values;
-    sdt_handle latent, text;
+    sdt_handle latent, text, pooled;
 };
 
 static bool inputs_init(struct inputs *inputs, struct sdt_flow *flow, const struct settings *s,
                         const struct sdt_dit *dit, struct sdt_geometry g) {
     size_t pixels = (size_t)dit->channels * (size_t)(g.frames * g.height) * (size_t)g.width;
     size_t words = (size_t)s->request.max_sequence_length * (size_t)dit->text_dim;
-    inputs->values = calloc(pixels > words ? pixels : words, sizeof *inputs->values);
+    size_t pooled = (size_t)dit->pooled_dim, most = pixels > words ? pixels : words;
+    inputs->values = calloc(most > pooled ? most : pooled, sizeof *inputs->values);
     if (!inputs->values)
         return false;
-    /* both may lie in one place */
+    /* all may lie in one place */
     inputs->latent = sdt__host_vector(flow, inputs->values, pixels, "latent");
     inputs->text = sdt__host_vector(flow, inputs->values, words, "text states");
+    inputs->pooled = pooled ? sdt__host_vector(flow, inputs->values, pooled, "pooled text") : NULL;
     return true;
 }
 
 static void inputs_clear(struct inputs *inputs) {
     sdt__unregister(inputs->latent);
     sdt__unregister(inputs->text);
+    sdt__unregister(inputs->pooled);
     free(inputs->values);
 }
 
@@ -289,17 +292,20 @@ static void two_steps(struct sdt_flow *flow, const struct settings *s, struct sd
                       struct sdt_latent *latent, struct sdt_prompt *prompt,
                       const struct inputs *inputs, struct measured *measured) {
     double each[2][SDT_MAX_DEVICES] = {{0}};
-    struct sdt_text_states text = {inputs->text, s->request.max_sequence_length, 0};
+    const struct sdt_text_states text[2] = {{inputs->text, s->request.max_sequence_length, 0},
+                                            {inputs->pooled, 1, 0}};
+    const float t = 500.0f;
     sdt_latent_init(flow, latent, &run->layout, sdt_patch_of(run->dit, run->geometry), 0, 0, NULL,
                     NULL);
     sdt_latent_scatter(flow, latent, 0, SDT_SOLVER_X, inputs->latent);
     for (int i = 0; i < s->forwards; i++) {
-        sdt_run_prompt(flow, run, i, &text, &prompt[i]);
+        run->schedule = (struct sdt_schedule){&t, 1, (float)s->request.guidance_scale};
+        sdt_run_prompt(flow, run, i, text, &prompt[i]);
         run->branch[i].prompt = &prompt[i];
     }
     *measured = (struct measured){0};
     for (int i = 0; i < 2; i++) {
-        sdt_run_step(flow, run, s->forwards, 500.0f, sdt_latent_tiles(latent, 0));
+        sdt_run_step(flow, run, s->forwards, t, sdt_latent_tiles(latent, 0));
         if (sdt__flow_wait(flow, NULL) != SDT_OK)
             return;
         count(run->machine, each, measured);
@@ -310,7 +316,7 @@ static void two_steps(struct sdt_flow *flow, const struct settings *s, struct sd
     }
     for (int d = 0; d < run->layout.devices; d++) {
         struct sdt_need need = sdt_run_need(run->dit, &run->parallel, &run->layout, d, s->forwards,
-                                            s->request.max_sequence_length);
+                                            s->request.max_sequence_length, 1);
         double peak = sdt_machine_peak_bytes(run->machine, d);
         measured->needed = need.all > measured->needed ? need.all : measured->needed;
         measured->held = peak > measured->held ? peak : measured->held;
@@ -329,7 +335,7 @@ static enum sdt_status check_memory(const struct settings *s, const struct sdt_d
     enum sdt_status status = sdt_run_layout(dit, parallel, g, s->forwards, 0, &layout, err);
     for (int d = 0; status == SDT_OK && d < layout.devices; d++) {
         struct sdt_need need =
-            sdt_run_need(dit, parallel, &layout, d, s->forwards, s->request.max_sequence_length);
+            sdt_run_need(dit, parallel, &layout, d, s->forwards, s->request.max_sequence_length, 1);
         least = need.least > least ? need.least : least;
     }
     sdt_layout_clear(&layout);

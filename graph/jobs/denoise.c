@@ -154,7 +154,7 @@ static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
         const struct sdt_place *place = &layout.place[i];
         struct sdt_need need =
             sdt_run_need(pipeline->dit, &parallel, &layout, i,
-                         sdt_pipeline_forwards(pipeline, request), job->text_rows);
+                         sdt_pipeline_forwards(pipeline, request), job->text_rows, request->steps);
         bool gpu = place->kind == SDT_DEVICE_CUDA;
         double room = (double)starpu_memory_get_total(place->node);
         double beside = beside_of(service, request, place);
@@ -251,8 +251,11 @@ static enum sdt_status set_up(struct sdt_job *job, struct sdt_flow *flow, struct
     struct sdt_run *run = prepare(job, flow);
     if (run) {
         scatter_state(job, flow, run);
+        run->schedule = (struct sdt_schedule){job->sampler.timesteps, request->steps,
+                                              (float)request->guidance_scale};
         for (int b = 0; b < sdt_pipeline_forwards(job->service->pipeline, request); b++)
             sdt_run_prompt(flow, run, b, job->states[b], &job->prompt[b]);
+        sdt_run_prompts_done(flow, run);
     }
     if (flow->error.status != SDT_OK && err)
         *err = flow->error;

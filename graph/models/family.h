@@ -47,6 +47,14 @@ struct sdt_prompt {
 };
 void sdt_prompt_clear(struct sdt_prompt *prompt); /* submitted tasks may still use it */
 
+/* The steps that a prompt is made for: what a model can say of all of them at once, it says when
+ * the prompt is made, and may give up the weights that it takes. */
+struct sdt_schedule {
+    const float *timesteps; /* [steps] */
+    int steps;
+    float guidance; /* the scale, where it is an input */
+};
+
 /* States of one text encoder: [rows, width] at any device, and how many zero rows follow. */
 struct sdt_text_states {
     sdt_handle handle;
@@ -79,12 +87,14 @@ struct sdt_dit_kind {
     void (*tensors)(const struct sdt_dit *dit, struct sdt_tensor_visit *visit, void *bound);
     size_t (*bound_size)(const struct sdt_dit *dit); /* bytes of the struct that `bound` is */
 
-    /* The prompt from the encoders' states. What only one layer reads is made where that layer is:
-     * sdt_run_at_prompt(). */
+    /* The prompt from the encoders' states, for the steps of run->schedule. What only one layer
+     * reads is made where that layer is: sdt_run_at_prompt(). What reads SDT_TENSOR_HOST_... is
+     * made at the host: sdt_run_at_host(). */
     void (*prompt)(struct sdt_flow *flow, struct sdt_run *run, int branch,
                    const struct sdt_text_states *text /* [texts] */, struct sdt_prompt *prompt);
 
-    /* A step begins: from timestep and guidance to the stream's vectors. */
+    /* A step begins: from timestep and guidance to the stream's vectors. NULL: the prompt has it
+     * all, by run->step. */
     void (*condition)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_stream *stream,
                       float t, float guidance);
     /* latent -> x of a tile. latent: [rows, C*patch] float32; NULL for a tile of text. */
@@ -123,8 +133,11 @@ struct sdt_dit {
     int hidden;      /* widest row of work: feed-forward, or a patch */
     int prompt_handles;
     size_t prompt_elements_per_row;    /* that a prompt keeps */
+    size_t prompt_floats_per_step;     /* and for each step of its schedule */
     size_t vector[SDT_STREAM_VECTORS]; /* floats of each vector of a step; 0: none */
     double shared_floats; /* of these, what each device with tokens reads in a forward */
+    double shared_text;   /* floats a row that are made at the first tile of text in a forward, and
+                             read where the others are */
     int rope_pairs[3];    /* rotated pairs of a head by axis; all 0: no rotation */
     double rope_theta;    /* base of their frequencies */
 };

@@ -33,8 +33,8 @@ static const struct sdt_files *files_of(const struct sdt_family *family, enum sd
         *class_name = family->dit->class_name;
         return family->dit->files;
     case SDT_PART_VAE:
-        *class_name = family->vae->class_name;
-        return family->vae->files;
+        *class_name = family->vae ? family->vae->class_name : NULL;
+        return family->vae ? family->vae->files : NULL;
     default:
         *class_name = text ? text->model_type : NULL;
         return text ? text->files : NULL;

@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
+extern const struct sdt_family sdt__family_hunyuan;
 extern const struct sdt_family sdt__family_wan;
 extern const struct sdt_vae_kind sdt__hunyuan_vae;
 
 const struct sdt_family *const sdt_families[] = {
     &sdt__family_wan,
+    &sdt__family_hunyuan,
     &sdt__guest_family, /* or NULL */
     NULL,
 };
@@ -21,6 +23,8 @@ enum sdt_status sdt_family_find(const char *pipeline_class, const char *path,
     names[0] = '\0';
     for (int f = 0; sdt_families[f]; f++) {
         const char *name = sdt_families[f]->pipeline_class;
+        if (!sdt_families[f]->vae) /* its transformer alone is there */
+            continue;
         if (!strcmp(name, pipeline_class)) {
             *family = sdt_families[f];
             return SDT_OK;
@@ -161,7 +165,8 @@ static enum sdt_status open_vae(const char *path, const char *text, const struct
     if (status == SDT_OK)
         status = read_name(config, "_class_name", first, &name, err);
     for (int f = 0; status == SDT_OK && sdt_families[f] && !kind; f++)
-        if (answers(name, sdt_families[f]->vae->class_name, sdt_families[f]->vae->files))
+        if (sdt_families[f]->vae &&
+            answers(name, sdt_families[f]->vae->class_name, sdt_families[f]->vae->files))
             kind = sdt_families[f]->vae;
     for (int v = 0; status == SDT_OK && more_vaes[v] && !kind; v++)
         if (answers(name, more_vaes[v]->class_name, more_vaes[v]->files))

@@ -6,9 +6,9 @@
 /* Inserts everything; what fails stays in the flow. */
 static void insert(struct sdt_flow *flow, const struct sdt_forward *f, struct sdt_run *run,
                    struct sdt_latent *latent, struct sdt_prompt *prompt,
-                   const sdt_handle *handle /* latent, text, velocity */) {
+                   const sdt_handle *handle /* latent, text, pooled text, velocity */) {
     const struct sdt_layout *layout = &run->layout;
-    struct sdt_text_states text = {handle[1], f->rows, f->pad_rows};
+    const struct sdt_text_states text[2] = {{handle[1], f->rows, f->pad_rows}, {handle[2], 1, 0}};
 
     if (f->look)
         f->look(f->look_arg, layout);
@@ -16,8 +16,10 @@ static void insert(struct sdt_flow *flow, const struct sdt_forward *f, struct sd
     if (flow->error.status != SDT_OK)
         return;
     sdt_latent_scatter(flow, latent, 0, SDT_SOLVER_X, handle[0]);
-    sdt_run_prompt(flow, run, 0, &text, prompt);
+    run->schedule = (struct sdt_schedule){&f->t, 1, f->guidance};
+    sdt_run_prompt(flow, run, 0, text, prompt);
     run->branch[0].prompt = prompt;
+    run->step = 0;
     run->guidance = f->guidance;
     run->offloads = f->offloads;
     sdt_run_step(flow, run, 1, f->t, sdt_latent_tiles(latent, 0));
@@ -25,7 +27,7 @@ static void insert(struct sdt_flow *flow, const struct sdt_forward *f, struct sd
     flow->tag.role = SDT_ROLE_IO;
     for (int i = 0; i < layout->video_tiles; i++)
         sdt_insert_unpatchify(flow, "gather_velocity", &latent->patch, (int64_t)i * layout->rows,
-                              layout->rows, run->branch[0].velocity[i], handle[2]);
+                              layout->rows, run->branch[0].velocity[i], handle[3]);
 }
 
 enum sdt_status sdt_forward_once(const struct sdt_forward *f, float *velocity,
@@ -36,9 +38,11 @@ enum sdt_status sdt_forward_once(const struct sdt_forward *f, float *velocity,
     struct sdt_flow flow = sdt_machine_flow(f->machine, SDT_LANE_DENOISE);
     struct sdt_latent latent = {0};
     struct sdt_prompt prompt = {0};
-    sdt_handle handle[3] = {
+    sdt_handle handle[4] = {
         sdt__host_vector(&flow, f->latent, count, "latent"),
         sdt__host_vector(&flow, f->text, (size_t)f->rows * (size_t)f->dit->text_dim, "text states"),
+        f->pooled ? sdt__host_vector(&flow, f->pooled, (size_t)f->dit->pooled_dim, "pooled text")
+                  : NULL,
         sdt__host_vector(&flow, velocity, count, "velocity"),
     };
 
@@ -52,7 +56,7 @@ enum sdt_status sdt_forward_once(const struct sdt_forward *f, float *velocity,
     sdt_prompt_clear(&prompt);
     if (latent.tiles_done)
         sdt_latent_clear(&latent);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         sdt__unregister(handle[i]); /* brings the result home */
     sdt_run_free(run);
     return status;

@@ -13,6 +13,7 @@ struct sdt_forward {
     float *latent; /* [C, T, H, W] */
     float *text;   /* [rows, text_dim] */
     int rows, pad_rows;
+    float *pooled; /* [pooled_dim]; NULL where there is none */
     float t, guidance;
     bool offloads; /* fetch ahead as if weights came and went */
     /* Shown the layout before anything is inserted; or NULL. */

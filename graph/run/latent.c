@@ -101,6 +101,7 @@ void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sd
     struct sdt_sampler_step step = sampler->step[s];
 
     flow->tag.step = s;
+    run->step = s;
     run->guidance = guidance;
     sdt_run_step(flow, run, branches, sampler->timesteps[s], sdt_latent_tiles(latent, s));
     step.guidance = branches > 1 ? guidance : 1.0f;

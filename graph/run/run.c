@@ -115,6 +115,13 @@ static void bind(struct sdt_flow *flow, struct sdt_run *run) {
     run->dit->kind->tensors(run->dit, &visit, run->bound);
 }
 
+/* What only the host reads, for a prompt: it is given back when that has been made. */
+static void bind_host(struct sdt_flow *flow, struct sdt_run *run) {
+    struct sdt_tensor_visit visit = {
+        .layer = -1, .flow = flow, .parameters = run->parameters, .hosts = true};
+    run->dit->kind->tensors(run->dit, &visit, run->bound);
+}
+
 static bool check_geometry(struct sdt_flow *flow, const struct sdt_dit *dit,
                            struct sdt_geometry g) {
     int size[3] = {g.frames, g.height, g.width};
@@ -238,8 +245,15 @@ void sdt_run_prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
     flow->place = &run->layout.place[0];
     flow->tag.role = SDT_ROLE_TEXT;
     flow->tag.branch = branch;
+    bind_host(flow, run);
     run->dit->kind->prompt(flow, run, branch, text, prompt);
     flow->tag.layer = -1;
+}
+
+void sdt_run_prompts_done(struct sdt_flow *flow, struct sdt_run *run) {
+    if (sdt_parameters_has_host(run->parameters) && flow->error.status == SDT_OK &&
+        sdt__flow_reach(flow, sdt__flow_mark(flow)))
+        sdt_parameters_drop_host(run->parameters);
 }
 
 /* ---- where a task goes ----------------------------------------------------------------------- */
@@ -271,6 +285,8 @@ void sdt_run_at_prompt(struct sdt_flow *flow, const struct sdt_run *run, int lay
     flow->place = &run->layout.place[device];
     flow->tag.layer = layer;
 }
+
+void sdt_run_at_host(struct sdt_flow *flow) { flow->place = flow->host; }
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 
@@ -313,7 +329,8 @@ void sdt_run_begin(struct sdt_flow *flow, struct sdt_run *run, int branch, float
     flow->tag.branch = branch;
     flow->place = &layout->place[0];
     flow->tag.role = SDT_ROLE_DENOISE;
-    kind->condition(flow, run, run->branch[branch].stream, t, run->guidance);
+    if (kind->condition)
+        kind->condition(flow, run, run->branch[branch].stream, t, run->guidance);
     for (int i = 0; i < layout->tiles; i++) {
         struct sdt_at at = at_tile(run, branch, -1, i);
         sdt_run_at(flow, run, at, SDT_ROLE_DENOISE);
@@ -441,11 +458,14 @@ static double layer_share(const struct sdt_dit *dit, const struct sdt_strategy *
 static uint64_t scratch_of(const struct sdt_dit *dit, const struct sdt_layout *layout, int device,
                            int text_rows) {
     int keys = text_rows + 1; /* one for all padding */
+    int rows = layout->rows;
+    if (dit->text_joins && rows < text_rows) /* of text, before it is cut into tiles */
+        rows = text_rows;
     if (layout->place[device].kind != SDT_DEVICE_CPU)
         return 0;
     size_t attention = sdt_attention_scratch(layout->rows, layout->e, layout->tokens);
-    size_t cross = sdt_cross_attention_scratch(layout->rows, dit->heads, dit->head_dim, keys);
-    size_t residual = sdt_linear_residual_scratch(layout->rows);
+    size_t cross = sdt_cross_attention_scratch(rows, dit->heads, dit->head_dim, keys);
+    size_t residual = sdt_linear_residual_scratch(rows);
     return sdt__scratch_size(sizeof(float) * attention) | sdt__scratch_size(sizeof(float) * cross) |
            sdt__scratch_size(sizeof(float) * residual);
 }
@@ -469,7 +489,7 @@ static double landing_bytes(const struct sdt_dit *dit, const struct sdt_parallel
 
 struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
                              const struct sdt_layout *layout, int device, int branches,
-                             int text_rows) {
+                             int text_rows, int steps) {
     const struct sdt_strategy *strategy = parallel->strategy;
     double d = dit->width, size = (double)sdt_dtype_size(layout->dtype);
     int video = 0; /* tiles that have a latent */
@@ -482,7 +502,8 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_paralle
                     strategy->buffer_bytes(layout, device) + vector_bytes(dit) +
                     landing_bytes(dit, parallel, layout);
     double branch = 4.0 * layout->rows * video * patch +
-                    size * (double)dit->prompt_elements_per_row * text_rows;
+                    size * (double)dit->prompt_elements_per_row * text_rows +
+                    sizeof(float) * (double)dit->prompt_floats_per_step * steps;
     double latents = 4.0 * layout->rows * video * patch * 8.0; /* x, x_last, m0, m1, all twice */
     double share = layer_share(dit, strategy, layout, device);
     struct sdt_tensor_count count = dit->count;
@@ -531,6 +552,20 @@ static bool takes_part(const struct sdt_dit *dit, const struct sdt_strategy *str
     return false;
 }
 
+/* Devices with tiles of text, but for that of the first. */
+static int other_homes_of_text(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                               const struct sdt_layout *layout) {
+    bool seen[SDT_MAX_DEVICES] = {false};
+    int count = 0;
+    for (int t = layout->video_tiles; t < layout->tiles; t++) {
+        int device =
+            strategy->device ? strategy->device(layout, dit->layers, -1, t) : layout->home[t];
+        count += !seen[device];
+        seen[device] = true;
+    }
+    return count > 0 ? count - 1 : 0;
+}
+
 double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
                          const struct sdt_layout *layout) {
     int others = 0; /* devices that read the step's vectors and do not compute them */
@@ -538,5 +573,7 @@ double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *s
         others += takes_part(dit, strategy, layout, d);
     return dit->layers * strategy->exchanged(layout) +
            (double)sdt_dtype_size(layout->dtype) * dit->width * handed_on(dit, strategy, layout) +
-           4.0 * dit->shared_floats * others;
+           4.0 * dit->shared_floats * others +
+           4.0 * dit->shared_text * (double)(layout->tokens - layout->video) *
+               other_homes_of_text(dit, strategy, layout);
 }

@@ -53,7 +53,9 @@ struct sdt_run {
     int branches, streams;
     struct sdt_branch branch[2];
     struct sdt_stream stream[2];
+    struct sdt_schedule schedule; /* of the prompts to be made; set before, borrowed until then */
     /* Set at a step's boundary, by whoever inserts it. */
+    int step; /* of the schedule that the branches' prompts were made for */
     float guidance;
     bool offloads;     /* weights do not all fit: the next layer's are fetched while one computes */
     bool helpers_free; /* aco static: nothing is being decoded */
@@ -67,10 +69,14 @@ struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct s
                             struct sdt_geometry geometry, int branches, int text);
 /* The run's tasks have been waited for. NULL is fine. */
 void sdt_run_free(struct sdt_run *run);
-/* Makes a prompt's handles, tagged as the branch's. The caller clears it. */
+/* Makes a prompt's handles for run->schedule, tagged as the branch's. The caller clears it. */
 void sdt_run_prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
                     const struct sdt_text_states *text /* [dit->texts] */,
                     struct sdt_prompt *prompt);
+
+/* All prompts of a job have been inserted: waits for them, and gives back the weights that nothing
+ * else reads. */
+void sdt_run_prompts_done(struct sdt_flow *flow, struct sdt_run *run);
 
 /* velocity(b) = model(latent, t) of branches 0..branches-1, as the strategy orders it.
  * latent: [video tiles] -> [rows, C*patch], at their home devices. */
@@ -96,6 +102,8 @@ sdt_handle sdt_run_raw(struct sdt_run *run, struct sdt_at at);
 sdt_handle sdt_run_hidden(struct sdt_run *run, struct sdt_at at);
 /* The flow's next tasks make what layer `layer` of a prompt keeps. */
 void sdt_run_at_prompt(struct sdt_flow *flow, const struct sdt_run *run, int layer);
+/* The flow's next tasks run at the host, where weights are mapped. */
+void sdt_run_at_host(struct sdt_flow *flow);
 
 /* ---- predictions ----------------------------------------------------------------------------- */
 
@@ -103,14 +111,15 @@ void sdt_run_at_prompt(struct sdt_flow *flow, const struct sdt_run *run, int lay
 enum sdt_status sdt_run_layout(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
                                struct sdt_geometry geometry, int branches, int text,
                                struct sdt_layout *layout, struct sdt_error *err);
-/* Bytes on device `device` of a group; text_rows: of a prompt. `least`: with weights that come and
- * go layer by layer, two layers at a time, kept in the host's memory meanwhile. */
+/* Bytes on device `device` of a group; text_rows: of a prompt, made for so many steps. `least`:
+ * with weights that come and go layer by layer, two layers at a time, kept in the host's memory
+ * meanwhile. */
 struct sdt_need {
     double all, least;
 };
 struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
                              const struct sdt_layout *layout, int device, int branches,
-                             int text_rows);
+                             int text_rows, int steps);
 /* Bytes that one forward of one branch moves between devices, exactly: the strategy's exchanges,
  * tiles between layers on different devices, and the step's vectors to every device that takes
  * part. For a branch that has all of the layout's text. */

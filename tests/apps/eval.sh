@@ -14,6 +14,7 @@ compares() {
 
 for devices in 1 3 8; do
     compares transformer "$golden/wan_dit" 1 --devices $devices --stats "$tmp/s$devices.json"
+    compares transformer "$golden/hunyuan_dit" 2 --devices $devices --stats "$tmp/j$devices.json"
     compares vae "$golden/wan_vae" 2 --devices $devices
     compares vae "$golden/hunyuan_vae" 3 --devices $devices --stats "$tmp/h$devices.json"
     compares vae "$golden/hunyuan_vae2" 3 --devices $devices
@@ -22,22 +23,31 @@ done
 compares scheduler "$golden/schedulers" 70
 
 # Every device had a tile, and bytes went from device to device.
-for devices in 3 8; do
-    d=0
-    while [ $d -lt $devices ]; do
-        [ "$("$tool" json "$tmp/s$devices.json" device $d tiles)" -gt 0 ] || fail "device $d is idle"
-        d=$((d + 1))
+for stats in "$tmp/s" "$tmp/j"; do
+    for devices in 3 8; do
+        d=0
+        while [ $d -lt $devices ]; do
+            [ "$("$tool" json "$stats$devices.json" device $d tiles)" -gt 0 ] || fail "device $d is idle"
+            d=$((d + 1))
+        done
+        [ "$("$tool" json "$stats$devices.json" moved between_devices_bytes)" -gt 0 ] ||
+            fail "nothing was exchanged"
     done
-    [ "$("$tool" json "$tmp/s$devices.json" moved between_devices_bytes)" -gt 0 ] ||
-        fail "nothing was exchanged"
 done
 
-# The results as a file are the same bytes on any devices and workers, and compare with themselves exactly.
-for devices in 1 8; do
-    passes "$eval" --component transformer --model "$golden/wan_dit" --devices $devices \
-        --input "$golden/wan_dit/io.safetensors" --output "$tmp/y$devices.safetensors"
+# The results as a file are the same bytes on any devices, and compare with themselves exactly.
+for family in hunyuan_dit wan_dit; do
+    for devices in 1 3 8; do
+        passes "$eval" --component transformer --model "$golden/$family" --devices $devices --force \
+            --input "$golden/$family/io.safetensors" --output "$tmp/y$devices.safetensors"
+    done
+    same "$tmp/y1.safetensors" "$tmp/y3.safetensors"
+    same "$tmp/y1.safetensors" "$tmp/y8.safetensors"
 done
-same "$tmp/y1.safetensors" "$tmp/y8.safetensors"
+for strategy in single pipesp usp; do
+    compares transformer "$golden/hunyuan_dit" 2 --devices 4 --strategy $strategy
+done
+compares transformer "$golden/hunyuan_dit" 2 --devices 4 --strategy ring
 for workers in 1 3 2,1,1,1,1,1,1,1; do
     devices=1
     [ $workers = 1 ] || devices=8
@@ -66,6 +76,8 @@ passes "$eval" --component text_encoder --model "$demo" --input "$golden/demo/io
 # One wrong number in one weight of each component.
 for case in \
     "transformer wan_dit diffusion_pytorch_model blocks.1.attn1.to_k.weight" \
+    "transformer hunyuan_dit diffusion_pytorch_model transformer_blocks.1.attn.add_k_proj.weight" \
+    "transformer hunyuan_dit diffusion_pytorch_model context_embedder.token_refiner.refiner_blocks.1.attn.to_v.weight" \
     "vae wan_vae diffusion_pytorch_model decoder.conv_in.weight" \
     "vae hunyuan_vae diffusion_pytorch_model decoder.up_blocks.2.resnets.1.norm2.weight" \
     "text_encoder umt5 model encoder.block.0.layer.0.SelfAttention.v.weight"; do
@@ -108,6 +120,12 @@ says "the result: tensor out.y holds"
 
 # Inputs that do not fit.
 e="$eval --compare --component"
+joint=$golden/hunyuan_dit/io.safetensors
+"$tool" poison "$joint" "$tmp/mask.safetensors" in.mask 0 2
+refuses 1 $e transformer --model "$golden/hunyuan_dit" --input "$tmp/mask.safetensors"
+says "in.mask must be \[1, 11\], of 1 for the first rows"
+refuses 1 $e transformer --model "$golden/hunyuan_dit" --input "$golden/wan_dit/io.safetensors"
+says "no tensor in.pool"
 "$tool" tensor "$tmp/x.safetensors" in.x 1 4 3 10 14
 refuses 1 $e transformer --model "$golden/wan_dit" --input "$tmp/x.safetensors"
 says "no tensor in.txt"
