@@ -356,7 +356,7 @@ static void bench_add(struct bench *bench, size_t n) {
 }
 
 static void bench_heads(struct bench *bench, int rows, int heads, int e) {
-    struct sdt_rope rope = {{21, 30, 52}, {e / 2 - 2 * (e / 6), e / 6, e / 6}};
+    struct sdt_rope rope = {{21, 30, 52}, {e / 2 - 2 * (e / 6), e / 6, e / 6}, 0};
     int d = heads * e, head[] = {0, heads / 2, heads};
     size_t n = (size_t)rows * d, half = (size_t)heads / 2 * rows * e;
     float *x = numbers(bench, n, 1.f), *weight = numbers(bench, d, 1.f);

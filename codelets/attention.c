@@ -1,5 +1,5 @@
 /* Self attention of one query tile against all keys, or against a block of them, for the heads of
- * one chunk. */
+ * one chunk; of all tokens, or within groups. */
 #include "codelets/codelets.h"
 #include "runtime/cuda.h"
 
@@ -8,6 +8,7 @@ struct attention {
     int64_t keys;
     float scale;
     bool merge;
+    struct sdt_token_groups groups; /* count 1: none */
     int q, k, v, o, lse, scratch, partial;
 };
 
@@ -25,10 +26,16 @@ static void attention_cpu(void *buffers[], void *cl_arg) {
     float *lse = sdt__floats(buffers, a->lse); /* [heads, rows] */
     float *partial = sdt__floats(buffers, a->partial);
     float *partial_lse = partial ? partial + partial_size(a, SDT_F32) / sizeof(float) : NULL;
-    sdt_attention(a->heads, a->rows, a->e, sdt__floats(buffers, a->q), a->tile, a->keys,
-                  sdt__floats(buffers, a->k), sdt__floats(buffers, a->v), a->scale,
-                  a->merge ? partial : o, a->merge ? partial_lse : lse,
-                  sdt__floats(buffers, a->scratch));
+    const float *q = sdt__floats(buffers, a->q), *k = sdt__floats(buffers, a->k),
+                *v = sdt__floats(buffers, a->v);
+    float *to = a->merge ? partial : o, *to_lse = a->merge ? partial_lse : lse;
+    float *scratch = sdt__floats(buffers, a->scratch);
+    if (a->groups.count > 1)
+        sdt_group_attention(&a->groups, a->heads, a->rows, a->e, q, a->tile, a->keys, k, v,
+                            a->scale, to, to_lse, scratch);
+    else
+        sdt_attention(a->heads, a->rows, a->e, q, a->tile, a->keys, k, v, a->scale, to, to_lse,
+                      scratch);
     if (a->merge)
         sdt_attention_merge(a->heads, a->rows, a->e, partial, partial_lse, o, lse);
 }
@@ -44,10 +51,17 @@ static void attention_cuda(void *buffers[], void *cl_arg) {
     char *partial = sdt__pointer(buffers, a->partial);
     float *lse = sdt__floats(buffers, a->lse), /* [heads, rows] */
         *partial_lse = partial ? (float *)(partial + partial_size(a, dtype)) : NULL;
-    enum sdt_status status = sdt_cuda_attention(
-        cuda, dtype, a->heads, a->rows, a->e, sdt__pointer(buffers, a->q), a->tile, a->keys,
-        sdt__pointer(buffers, a->k), sdt__pointer(buffers, a->v), a->scale, a->merge ? partial : o,
-        a->merge ? partial_lse : lse);
+    const void *q = sdt__pointer(buffers, a->q), *k = sdt__pointer(buffers, a->k),
+               *v = sdt__pointer(buffers, a->v);
+    void *to = a->merge ? partial : o;
+    float *to_lse = a->merge ? partial_lse : lse;
+    enum sdt_status status =
+        a->groups.count > 1
+            ? sdt_cuda_group_attention(cuda, dtype, &a->groups, a->heads, a->rows, a->e, q, a->tile,
+                                       a->keys, k, v, a->scale, to, to_lse,
+                                       sdt__pointer(buffers, a->scratch))
+            : sdt_cuda_attention(cuda, dtype, a->heads, a->rows, a->e, q, a->tile, a->keys, k, v,
+                                 a->scale, to, to_lse);
     if (status == SDT_OK && a->merge)
         status = sdt_cuda_attention_merge(cuda, dtype, a->heads, a->rows, a->e, partial,
                                           partial_lse, o, lse);
@@ -65,6 +79,24 @@ struct starpu_codelet sdt__attention_codelet = {
 void sdt_insert_attention(struct sdt_flow *flow, const char *name, int heads, int rows, int e,
                           int tile, int64_t keys, float scale, sdt_handle q, sdt_handle k,
                           sdt_handle v, sdt_handle o, sdt_handle lse, bool merge) {
+    sdt_insert_group_attention(flow, name, NULL, heads, rows, e, tile, keys, scale, q, k, v, o, lse,
+                               merge);
+}
+
+/* Bytes of scratch memory. */
+static size_t scratch_of(const struct attention *a, enum sdt_device_kind kind,
+                         enum sdt_dtype dtype) {
+    if (a->groups.count > 1)
+        return SDT_SCRATCH(
+            kind, sdt_group_attention_scratch(&a->groups, a->rows, a->e, a->keys),
+            sdt_cuda_group_attention_scratch(&a->groups, dtype, a->heads, a->rows, a->e, a->keys));
+    return SDT_SCRATCH(kind, sdt_attention_scratch(a->rows, a->e, a->keys), 0);
+}
+
+void sdt_insert_group_attention(struct sdt_flow *flow, const char *name,
+                                const struct sdt_token_groups *groups, int heads, int rows, int e,
+                                int tile, int64_t keys, float scale, sdt_handle q, sdt_handle k,
+                                sdt_handle v, sdt_handle o, sdt_handle lse, bool merge) {
     enum starpu_data_access_mode mode = merge ? STARPU_RW : STARPU_W;
     struct sdt_task task;
     sdt__task_begin(&task, flow);
@@ -75,6 +107,7 @@ void sdt_insert_attention(struct sdt_flow *flow, const char *name, int heads, in
                           keys,
                           scale,
                           merge,
+                          groups ? *groups : (struct sdt_token_groups){.count = 1},
                           .q = sdt__task_read(&task, q),
                           .k = sdt__task_read(&task, k),
                           .v = sdt__task_read(&task, v),
@@ -82,13 +115,13 @@ void sdt_insert_attention(struct sdt_flow *flow, const char *name, int heads, in
                           .lse = sdt__task_access(&task, lse, mode),
                           .scratch = -1,
                           .partial = -1};
-    size_t scratch = SDT_SCRATCH(flow->place->kind, sdt_attention_scratch(rows, e, keys), 0);
+    size_t scratch = scratch_of(&a, flow->place->kind, sdt__handle_dtype(q));
     if (scratch > 0)
         a.scratch = sdt__task_scratch(&task, scratch);
     if (merge)
         a.partial = sdt__task_work(&task, partial_size(&a, sdt__handle_dtype(o)) +
                                               (size_t)heads * (size_t)rows * sizeof(float));
-    double flops = 4.0 * heads * rows * (double)keys * e;
+    double flops = 4.0 * heads * rows * (double)keys * e / a.groups.count;
     double bytes = sdt__element(q) * heads * e * (2.0 * rows + 2.0 * (double)keys);
     sdt__task_submit(&task, &sdt__attention_codelet, name, flops, bytes, &a, sizeof a);
 }

@@ -36,6 +36,13 @@ void sdt_attention_reference(int heads, int rows, int e, const float *q /* [head
                              const float *v /* as k */, float scale,
                              float *o /* [heads, rows, e] */,
                              float *lse /* [heads, rows] or NULL */);
+void sdt_group_attention_reference(const struct sdt_token_groups *groups, int heads, int rows,
+                                   int e, const float *q /* [heads, rows, e] */, int tile,
+                                   int64_t keys,
+                                   const float *k /* [heads, ceil(keys/tile), tile, e] */,
+                                   const float *v /* as k */, float scale,
+                                   float *o /* [heads, rows, e] */,
+                                   float *lse /* [heads, rows] or NULL */);
 void sdt_cross_attention_reference(int rows, int heads, int e, const float *q /* [rows, h*e] */,
                                    const float *q_weight /* [h*e] or NULL */, float eps, int keys,
                                    const float *k /* [keys, h*e] */,

@@ -140,6 +140,16 @@ void sdt_insert_attention(struct sdt_flow *flow, const char *name, int heads, in
                           sdt_handle o /* [heads, rows, e] written, or updated if merge */,
                           sdt_handle lse /* [heads, rows] or NULL; as o */, bool merge);
 
+/* The same within groups of tokens: q is the tile that begins with token first_query, k and v the
+ * tokens from first_key on. groups: copied; NULL: as above. */
+void sdt_insert_group_attention(struct sdt_flow *flow, const char *name,
+                                const struct sdt_token_groups *groups, int heads, int rows, int e,
+                                int tile, int64_t keys, float scale,
+                                sdt_handle q /* [heads, rows, e] */,
+                                sdt_handle k /* [heads, tiles, tile, e] */, sdt_handle v /* as k */,
+                                sdt_handle o /* [heads, rows, e] written, or updated if merge */,
+                                sdt_handle lse /* [heads, rows] or NULL; as o */, bool merge);
+
 /* -- cross_attention.c -- */
 void sdt_insert_cross_attention(struct sdt_flow *flow, const char *name, int rows, int heads, int e,
                                 float eps, int keys, float last_key_bias,

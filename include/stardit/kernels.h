@@ -145,7 +145,8 @@ void sdt_sinusoid(float t, int dim, float *y /* [dim] */);
 /* The token grid and how a head's e/2 pairs are shared by its three axes. */
 struct sdt_rope {
     int size[3];  /* tokens along frames, height, width */
-    int pairs[3]; /* pairs (2i, 2i+1) turned by each axis; their sum is e/2 */
+    int pairs[3]; /* turned by each axis, over its 2 pairs columns; their sum is e/2 */
+    int halves;   /* 1: pair i of an axis is its columns i and pairs + i; 0: 2i and 2i+1 */
 };
 /* Floats of the table: sum over axes of size * pairs * 2. */
 size_t sdt_rope_table_size(const struct sdt_rope *rope);
@@ -176,8 +177,8 @@ static inline size_t sdt_gather_count(const struct sdt_gather *g, int t) {
 /* Splits a tile by heads into `pieces` contiguous ranges: piece p holds heads head[p]..head[p+1]-1
  * as [heads of p, rows, e], each head dense, so that attention sees the same leading dimension
  * whatever the split. On the way, in this order: RMS over the whole row (Wan's
- * rms_norm_across_heads, weight NULL: none), rotation of interleaved pairs by the row's grid
- * position (table NULL: none). Row r is token first_token + r; rows from valid_rows on are padding
+ * rms_norm_across_heads, weight NULL: none), rotation of pairs by the row's grid position (table
+ * NULL: none). Row r is token first_token + r; rows from valid_rows on are padding
  * and written as 0. */
 void sdt_split_heads(int rows, int valid_rows, int heads, int e, const float *x /* [rows, h*e] */,
                      const float *weight /* [h*e] or NULL */, float eps,
@@ -204,11 +205,45 @@ void sdt_attention(int heads, int rows, int e, const float *q /* [heads, rows, e
 size_t sdt_attention_scratch(int rows, int e, int64_t keys);
 
 /* Merges attention over a second set of keys into attention over a first one, by their log-sum-exps
- * (ring attention): o = (e^lse o + e^lse2 o2) / (e^lse + e^lse2), lse = log(e^lse + e^lse2). */
+ * (ring attention): o = (e^lse o + e^lse2 o2) / (e^lse + e^lse2), lse = log(e^lse + e^lse2).
+ * Of rows that no key was seen by, twice, o stays. */
 void sdt_attention_merge(int heads, int rows, int e, const float *o2 /* [heads, rows, e] */,
                          const float *lse2 /* [heads, rows] */,
                          float *o /* [heads, rows, e] in place */,
                          float *lse /* [heads, rows] in place */);
+
+/* Tokens that attend among themselves only (skiparse): token n is in group n / run mod count. Of a
+ * call's queries and keys, each a range of tokens, the first ones. */
+struct sdt_token_groups {
+    int count, run; /* count 1: all tokens are one group */
+    int64_t first_query, first_key;
+};
+/* How many of the first `tokens` tokens are in a group. */
+static inline int64_t sdt_group_members(const struct sdt_token_groups *g, int group,
+                                        int64_t tokens) {
+    int64_t turn = (int64_t)g->count * g->run, left = tokens % turn - (int64_t)group * g->run;
+    return tokens / turn * g->run + (left < 0 ? 0 : left < g->run ? left : g->run);
+}
+/* Which token a group's member is, counted from 0. */
+static inline int64_t sdt_group_token(const struct sdt_token_groups *g, int group, int64_t member) {
+    return (member / g->run * g->count + group) * g->run + member % g->run;
+}
+/* The most members among so many tokens in a row. */
+static inline int64_t sdt_group_most(const struct sdt_token_groups *g, int64_t tokens) {
+    int64_t turn = (int64_t)g->count * g->run, left = tokens % turn;
+    return tokens / turn * g->run + (left < g->run ? left : g->run);
+}
+
+/* sdt_attention within groups: a query sees the keys of its own, in their order, in blocks that are
+ * counted from the group's first key on; of no key, o is 0 and lse minus infinity. A query's bits
+ * are those of sdt_attention with its group's keys alone. */
+void sdt_group_attention(const struct sdt_token_groups *groups, int heads, int rows, int e,
+                         const float *q /* [heads, rows, e] */, int tile, int64_t keys,
+                         const float *k /* [heads, ceil(keys/tile), tile, e] */,
+                         const float *v /* as k */, float scale, float *o /* [heads, rows, e] */,
+                         float *lse /* [heads, rows] or NULL */, float *scratch);
+size_t sdt_group_attention_scratch(const struct sdt_token_groups *groups, int rows, int e,
+                                   int64_t keys);
 
 /* Cross attention of one token tile with the prompt's keys: RMS of q over the whole row, then per
  * head softmax(q k^T / sqrt(e)) v. `last_key_bias` is added to the scores of the last key:

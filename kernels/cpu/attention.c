@@ -13,8 +13,8 @@
 #include <math.h>
 
 enum {
-    KEYS = 256, /* of a block; part of the bits */
-    STRIP = 64  /* queries whose scores with a block stay in the cache */
+    KEYS = SDT__BLOCK_KEYS,
+    STRIP = 64 /* queries whose scores with a block stay in the cache */
 };
 
 static int block_keys(int64_t keys) { return keys < KEYS ? (int)keys : KEYS; }
@@ -111,21 +111,39 @@ static void weigh(const struct sdt__attend *a, int r, int64_t first, int n, floa
     *sum += softmax_exp(n, s, scale, *largest);
 }
 
+/* Rows of a group, its members first.. of the call's, put together. */
+static void gather_rows(const struct sdt__attend *a, int64_t first, int n, const float *x,
+                        float *y /* [n, e] */) {
+    for (int i = 0; i < n; i++)
+        memcpy(y + (size_t)i * (size_t)a->e,
+               x + (sdt_group_token(a->groups, a->group, a->first_member + first + i) -
+                    a->groups->first_key) *
+                       a->ldk,
+               (size_t)a->e * sizeof(float));
+}
+
 void sdt__attend(const struct sdt__attend *a) {
     const struct sdt__micro_kernel *kernel = sdt__micro_kernel();
     struct parts parts = parts_of(a->rows, a->e, a->keys);
     float *scores = a->scratch + parts.scores, *k = a->scratch + parts.k;
     float *largest = a->scratch + parts.largest, *sum = a->scratch + parts.sum;
     int e = a->e;
+    ptrdiff_t ldk = a->groups ? e : a->ldk;
     /* Dense rows that are whole vectors are read as they are. */
-    bool dense = a->ldk == e && e % kernel->lanes == 0 && e > kernel->lanes;
+    bool dense = ldk == e && e % kernel->lanes == 0 && e > kernel->lanes;
 
     for (int64_t first = 0; first < a->keys; first += KEYS) {
         int n = block_keys(a->keys - first);
-        const float *v = a->v + first * a->ldk;
-        pack_keys(kernel, n, e, a->k + first * a->ldk, a->ldk, k);
+        const float *rows_k = a->k + first * ldk, *v = a->v + first * ldk;
+        if (a->groups) {
+            rows_k = a->gathered;
+            v = a->gathered + (size_t)KEYS * (size_t)e;
+            gather_rows(a, first, n, a->k, a->gathered);
+            gather_rows(a, first, n, a->v, a->gathered + (size_t)KEYS * (size_t)e);
+        }
+        pack_keys(kernel, n, e, rows_k, ldk, k);
         if (!dense) {
-            pack_values(kernel, n, e, v, a->ldk, a->scratch + parts.v);
+            pack_values(kernel, n, e, v, ldk, a->scratch + parts.v);
             v = a->scratch + parts.v;
         }
         for (int r = 0; r < a->rows; r += STRIP) {
@@ -182,6 +200,8 @@ void sdt_attention_merge(int heads, int rows, int e, const float *o2, const floa
     size_t n = (size_t)heads * (size_t)rows;
     for (size_t r = 0; r < n; r++, o += e, o2 += e) {
         float m = fmaxf(lse[r], lse2[r]);
+        if (m == -INFINITY)
+            continue;
         float a = expf(lse[r] - m), b = expf(lse2[r] - m), sum = a + b;
         a /= sum;
         b /= sum;

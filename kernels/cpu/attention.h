@@ -1,9 +1,10 @@
-/* The inner loop that all attention shares. */
+/* The inner loop that all attention shares, and with it the blocks of keys. */
 #ifndef STARDIT_KERNELS_CPU_ATTENTION_H
 #define STARDIT_KERNELS_CPU_ATTENTION_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "stardit/kernels.h"
+
+enum { SDT__BLOCK_KEYS = 256 }; /* part of the bits */
 
 /* One head: o = softmax(scale q k^T + bias) v. */
 struct sdt__attend {
@@ -16,7 +17,13 @@ struct sdt__attend {
     float scale;
     const float *bias;   /* row r's scores get bias[j - r] for key j; NULL: none */
     float last_key_bias; /* and that of the last key this */
-    float *o;            /* [rows, e], ldo apart */
+    /* Only keys of this group: `keys` of them, from member first_member on; k and v begin with
+     * token groups->first_key. NULL: all keys. */
+    const struct sdt_token_groups *groups;
+    int group;
+    int64_t first_member;
+    float *gathered; /* [2, SDT__BLOCK_KEYS, e], with groups */
+    float *o;        /* [rows, e], ldo apart */
     ptrdiff_t ldo;
     float *lse;     /* [rows] log-sum-exps, or NULL */
     float *scratch; /* [sdt__attend_scratch] */

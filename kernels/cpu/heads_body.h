@@ -133,12 +133,68 @@ VEC_INLINE void split_rows(int normed, int turned, const struct split *a, int va
     }
 }
 
+/* Pairs in halves: n numbers of an axis, and the n that they are paired with, `apart` behind. */
+VEC_INLINE void turn_halves(int normed, int n, const float *x, int apart, float inverse,
+                            const float *weight, const struct turns *turns, float *y) {
+#define BODY(i, left)                                                                              \
+    do {                                                                                           \
+        vec u = vec_load(x + (i), left), w = vec_load(x + apart + (i), left);                      \
+        vec cosine = vec_load(turns->cosine + (i), left),                                          \
+            sine = vec_load(turns->sine + (i), left);                                              \
+        if (normed) {                                                                              \
+            u = u * vec_set(inverse) * vec_load(weight + (i), left);                               \
+            w = w * vec_set(inverse) * vec_load(weight + apart + (i), left);                       \
+        }                                                                                          \
+        vec_store(y + (i), left, u * cosine - w * sine);                                           \
+        vec_store(y + apart + (i), left, w * cosine + u * sine);                                   \
+    } while (0)
+    EACH_VECTOR(n, BODY);
+#undef BODY
+}
+
+/* Up to PAIRS pairs of an axis, from pair `first` on, of all heads of row r. */
+VEC_INLINE void split_halves(int normed, const struct split *a, int r, int column, int apart,
+                             int first, const float *table /* [pairs, 2 (cos, sin)] */,
+                             const float *in /* [h*e] */, float inverse) {
+    int n = apart - first < PAIRS ? apart - first : PAIRS;
+    struct turns turns;
+    for (int i = 0; i < n; i++) {
+        turns.cosine[i] = table[2 * (first + i)];
+        turns.sine[i] = table[2 * (first + i) + 1];
+    }
+    for (int p = 0; p < a->pieces; p++)
+        for (int h = a->head[p]; h < a->head[p + 1]; h++) {
+            size_t c = (size_t)(column + first), at = (size_t)h * (size_t)a->e + c;
+            size_t row = (size_t)(h - a->head[p]) * (size_t)a->rows + (size_t)r;
+            turn_halves(normed, n, in + at, apart, inverse, a->weight + at, &turns,
+                        a->y[p] + row * (size_t)a->e + c);
+        }
+}
+
+VEC_INLINE void split_rows_halves(int normed, const struct split *a, int valid_rows, const float *x,
+                                  float eps, const struct sdt_rope *rope, const float *table,
+                                  int64_t first_token) {
+    for (int r = 0; r < valid_rows; r++) {
+        const float *in = x + (size_t)r * a->d, *axis[3];
+        float inverse =
+            normed ? 1.f / sqrtf(vec_sum_of_squares(a->d, in) / (float)a->d + eps) : 1.f;
+        find_axes(rope, table, first_token + r, axis);
+        for (int i = 0, column = 0; i < 3; column += 2 * rope->pairs[i], i++)
+            for (int first = 0; first < rope->pairs[i]; first += PAIRS)
+                split_halves(normed, a, r, column, rope->pairs[i], first, axis[i], in, inverse);
+    }
+}
+
 static void split_heads(int rows, int valid_rows, int heads, int e, const float *x,
                         const float *weight, float eps, const struct sdt_rope *rope,
                         const float *table, int64_t first_token, int pieces, const int *head,
                         float *const *y) {
     struct split a = {rows, e, pieces, (size_t)heads * (size_t)e, head, weight ? weight : x, y};
-    if (weight && table)
+    if (table && rope->halves && weight)
+        split_rows_halves(1, &a, valid_rows, x, eps, rope, table, first_token);
+    else if (table && rope->halves)
+        split_rows_halves(0, &a, valid_rows, x, eps, rope, table, first_token);
+    else if (weight && table)
         split_rows(1, 1, &a, valid_rows, x, eps, rope, table, first_token);
     else if (weight)
         split_rows(1, 0, &a, valid_rows, x, eps, rope, table, first_token);

@@ -264,6 +264,31 @@ SDT_BODY float body_merge_weights(float lse, float lse2, float *a, float *b) {
 }
 
 /* o = a o + b o2 on one pack */
+/* Rows of a group of tokens, out of an array of all tokens or back into it. */
+struct body_group {
+    int run, count, group; /* sdt_token_groups */
+    int64_t first;         /* token of the array's first row */
+    int64_t member;        /* the first that is copied */
+    int members;
+    int e;         /* elements of a row */
+    int64_t apart; /* elements between heads of the array */
+    void *all;     /* [heads, .., e] */
+    void *dense;   /* [heads, members, e] */
+};
+
+/* The pack at element i of a head's dense rows */
+SDT_BODY void body_group_copy(const struct body_group *a, enum sdt_dtype dtype, int pack, int h,
+                              size_t i, bool back) {
+    int64_t m = a->member + (int64_t)(i / (size_t)a->e), column = (int64_t)(i % (size_t)a->e);
+    int64_t token = (m / a->run * a->count + a->group) * a->run + m % a->run;
+    size_t at = (size_t)(h * a->apart + (token - a->first) * a->e + column);
+    size_t dense = (size_t)h * (size_t)a->members * (size_t)a->e + i;
+    if (back)
+        body_copy(dtype, pack, a->dense, dense, a->all, at);
+    else
+        body_copy(dtype, pack, a->all, at, a->dense, dense);
+}
+
 SDT_BODY void body_attention_merge(enum sdt_dtype dtype, int pack, float a, float b, const void *o2,
                                    void *o, size_t i) {
     float x[SDT_PACK], y[SDT_PACK];

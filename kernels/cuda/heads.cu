@@ -22,16 +22,27 @@ static bool take_pieces(int first, int n, const int *head, P const *from, int *h
     return aligned;
 }
 
-template <enum sdt_dtype T, int PACK, bool KEPT>
-__global__ static void __launch_bounds__(SDT_LANES)
-    split_heads(const __grid_constant__ struct body_split a, int lanes) {
+template <enum sdt_dtype T, int PACK, bool KEPT, bool HALVES>
+__device__ static void split_row(const struct body_split &a, int lanes) {
     struct body_row row;
     float keep[SDT_KEEP * SDT_PACK];
     size_t r = row_begin(&row, T, PACK, KEPT, lanes, a.rows, a.heads * a.e, a.x, keep);
     float inverse = 1.f;
     if (a.weight)
         inverse = body_inverse(lanes_sum(body_row_squares(&row, 0.f), lanes), a.heads * a.e, a.eps);
-    body_split_end(&a, &row, (int)r, inverse);
+    body_split_end(&a, &row, (int)r, inverse, HALVES);
+}
+
+template <enum sdt_dtype T, int PACK, bool KEPT>
+__global__ static void __launch_bounds__(SDT_LANES)
+    split_heads(const __grid_constant__ struct body_split a, int lanes) {
+    split_row<T, PACK, KEPT, false>(a, lanes);
+}
+
+template <enum sdt_dtype T, int PACK, bool KEPT>
+__global__ static void __launch_bounds__(SDT_LANES)
+    split_halves(const __grid_constant__ struct body_split a, int lanes) {
+    split_row<T, PACK, KEPT, true>(a, lanes);
 }
 
 enum sdt_status sdt_cuda_split_heads(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
@@ -62,7 +73,8 @@ enum sdt_status sdt_cuda_split_heads(struct sdt_cuda *cuda, enum sdt_dtype dtype
         /* e, not d: a pack must lie within one head */
         bool wide = e % pack == 0 && aligned && body_aligned(x) && body_aligned(weight);
         struct body_shape shape = body_shape_rows(rows, d, pack, wide);
-        auto kernel = SDT_PICK_ROWS(split_heads, dtype, shape);
+        auto kernel = table && rope->halves ? SDT_PICK_ROWS(split_halves, dtype, shape)
+                                            : SDT_PICK_ROWS(split_heads, dtype, shape);
         kernel<<<shape.blocks, shape.threads, 0, cuda->stream>>>(a, shape.lanes);
         enum sdt_status status = sdt__cuda_launched(cuda, "split by heads");
         if (status != SDT_OK)

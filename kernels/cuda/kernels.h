@@ -209,6 +209,16 @@ enum sdt_status sdt_cuda_attention_merge(struct sdt_cuda *cuda, enum sdt_dtype d
                                          int rows, int e, const void *o2 /* [heads, rows, e] */,
                                          const float *lse2 /* [heads, rows] */,
                                          void *o /* in place */, float *lse /* in place */);
+/* -- group_attention.cu -- */
+/* The same within groups of tokens; a group's rows are put together in scratch. */
+enum sdt_status sdt_cuda_group_attention(
+    struct sdt_cuda *cuda, enum sdt_dtype dtype, const struct sdt_token_groups *groups, int heads,
+    int rows, int e, const void *q /* [heads, rows, e] */, int tile, int64_t keys,
+    const void *k /* [heads, ceil(keys/tile) * tile, e] */, const void *v /* as k */, float scale,
+    void *o /* [heads, rows, e] */, float *lse /* [heads, rows] or NULL */, void *scratch);
+size_t sdt_cuda_group_attention_scratch(const struct sdt_token_groups *groups, enum sdt_dtype dtype,
+                                        int heads, int rows, int e, int64_t keys);
+/* -- cross_attention.cu -- */
 /* RMS of q over the whole row, then attention with the prompt's keys; own kernel, because of the
  * bias of the last key. */
 enum sdt_status sdt_cuda_cross_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,

@@ -328,10 +328,36 @@ SDT_BODY void body_split_norm(const struct body_split *a, int pack, int i, float
         v[j] = v[j] * inverse * weight[j];
 }
 
+/* Turns a pack at column c of a head, element i of the row, where pairs are in halves: its partners
+ * are read again. */
+SDT_BODY void body_turn_halves(const struct body_split *a, const struct body_row *row,
+                               const struct body_turns *turns, int i, int c, float inverse,
+                               float *v /* [pack] */) {
+    SDT_UNROLL
+    for (int j = 0; j < row->pack; j++) {
+        int start = 0, column = c + j, pairs = turns->pairs[0];
+        const float *at = turns->axis[0];
+        SDT_UNROLL
+        for (int axis = 1; axis < 3; axis++)
+            if (column >= start + 2 * pairs) {
+                start += 2 * pairs;
+                pairs = turns->pairs[axis];
+                at = turns->axis[axis];
+            }
+        bool second = column >= start + pairs;
+        int other_at = i + j + (second ? -pairs : pairs);
+        int pair = column - start - (second ? pairs : 0);
+        float other;
+        body_load(row->dtype, 1, row->x, row->start + other_at, &other);
+        body_split_norm(a, 1, other_at, inverse, &other);
+        v[j] = v[j] * at[2 * pair] + (second ? other : -other) * at[2 * pair + 1];
+    }
+}
+
 /* Writes the lane's packs of row r; a pack lies within one head. `inverse` is not used without a
- * weight. */
+ * weight. halves: the rope's, a constant, since they take more registers. */
 SDT_BODY void body_split_end(const struct body_split *a, const struct body_row *row, int r,
-                             float inverse) {
+                             float inverse, bool halves) {
     struct body_turns turns = {{0}, {0}}; /* read with a table only, which compilers cannot see */
     int pack = row->pack, first = a->head[0], last = a->head[a->pieces];
     bool valid = r < a->valid_rows;
@@ -344,7 +370,9 @@ SDT_BODY void body_split_end(const struct body_split *a, const struct body_row *
             float v[SDT_PACK];
             body_row_pack(row, step, v);
             body_split_norm(a, pack, i, inverse, v);
-            if (a->table && valid && pack > 1) {
+            if (a->table && valid && halves) {
+                body_turn_halves(a, row, &turns, i, c, inverse, v);
+            } else if (a->table && valid && pack > 1) {
                 SDT_UNROLL
                 for (int j = 0; j < pack; j += 2) {
                     float cosine, sine, x = v[j], y = v[j + 1];

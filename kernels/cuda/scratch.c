@@ -45,6 +45,11 @@ size_t sdt_cuda_cross_attention_scratch(enum sdt_dtype dtype, int rows, int head
     return (size_t)rows * (size_t)heads * (size_t)e * sdt_dtype_size(dtype);
 }
 
+size_t sdt_cuda_group_attention_scratch(const struct sdt_token_groups *groups, enum sdt_dtype dtype,
+                                        int heads, int rows, int e, int64_t keys) {
+    return sdt__group_scratch(groups, dtype, heads, rows, e, keys).end;
+}
+
 size_t sdt_cuda_linear_residual_scratch(enum sdt_dtype dtype, int rows, int n) {
     return (size_t)rows * (size_t)n * sdt_dtype_size(dtype);
 }

@@ -20,6 +20,31 @@ static inline int sdt__score_rows(int pixels) {
     return rows < (size_t)pixels ? (int)rows : pixels;
 }
 
+/* ---- attention within groups of tokens: one group's rows ------------------------------------- */
+
+/* Where each part starts, in bytes, aligned to packs. */
+struct sdt__group_scratch {
+    size_t q, o, k, v, lse, end;
+};
+static inline size_t sdt__group_part(size_t at, size_t bytes) {
+    return (at + bytes + 255) / 256 * 256;
+}
+static inline struct sdt__group_scratch sdt__group_scratch(const struct sdt_token_groups *groups,
+                                                           enum sdt_dtype dtype, int heads,
+                                                           int rows, int e, int64_t keys) {
+    size_t row = (size_t)heads * (size_t)e * body_size(dtype);
+    size_t queries = (size_t)sdt_group_most(groups, rows);
+    size_t seen = (size_t)sdt_group_most(groups, keys);
+    struct sdt__group_scratch at;
+    at.q = 0;
+    at.o = sdt__group_part(at.q, queries * row);
+    at.k = sdt__group_part(at.o, queries * row);
+    at.v = sdt__group_part(at.k, seen * row);
+    at.lse = sdt__group_part(at.v, seen * row);
+    at.end = sdt__group_part(at.lse, (size_t)heads * queries * sizeof(float));
+    return at;
+}
+
 /* ---- convolutions ---------------------------------------------------------------------------- */
 
 /* The convolution that makes one of the two frames of an upsampling in time. */

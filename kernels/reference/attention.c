@@ -2,6 +2,7 @@
 #include "kernels/reference.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 /* Where key j starts: tiles of `tile` keys, tile_stride floats apart, their rows ld floats apart.
@@ -66,6 +67,30 @@ void sdt_attention_reference(int heads, int rows, int e, const float *q, int til
             widen(e, q + row * e, query);
             score(keys, e, query, &layout, k + start, scale, scores);
             double z = weigh(keys, scores, e, &layout, v + start, o + row * e);
+            if (lse)
+                lse[row] = (float)z;
+        }
+    free(scores);
+}
+
+void sdt_group_attention_reference(const struct sdt_token_groups *groups, int heads, int rows,
+                                   int e, const float *q, int tile, int64_t keys, const float *k,
+                                   const float *v, float scale, float *o, float *lse) {
+    struct layout layout = {tile, (size_t)tile * e, e};
+    size_t keys_size = (size_t)((keys + tile - 1) / tile) * layout.tile_stride;
+    double *scores = take(keys, e), *query = scores + keys;
+    for (int h = 0; h < heads; h++)
+        for (int r = 0; r < rows; r++) {
+            size_t row = (size_t)h * rows + r, start = (size_t)h * keys_size;
+            int64_t group = (groups->first_query + r) / groups->run % groups->count, seen = 0;
+            widen(e, q + row * e, query);
+            score(keys, e, query, &layout, k + start, scale, scores);
+            for (int64_t j = 0; j < keys; j++) {
+                bool other = (groups->first_key + j) / groups->run % groups->count != group;
+                scores[j] = other ? -INFINITY : scores[j];
+                seen += !other;
+            }
+            double z = weigh(seen > 0 ? keys : 0, scores, e, &layout, v + start, o + row * e);
             if (lse)
                 lse[row] = (float)z;
         }
@@ -153,6 +178,8 @@ void sdt_attention_merge_reference(int heads, int rows, int e, const float *o2, 
                                    float *o, float *lse) {
     for (int r = 0; r < heads * rows; r++) {
         double m = fmax(lse[r], lse2[r]), a = exp(lse[r] - m), b = exp(lse2[r] - m);
+        if (m == -INFINITY)
+            continue;
         for (int i = 0; i < e; i++)
             o[(size_t)r * e + i] =
                 (float)((a * o[(size_t)r * e + i] + b * o2[(size_t)r * e + i]) / (a + b));

@@ -2,6 +2,7 @@
 #include "kernels/reference.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 /* Cosine and sine of pair i for a token. */
 static const float *find_turn(const struct sdt_rope *rope, const float *table, int64_t token,
@@ -15,6 +16,23 @@ static const float *find_turn(const struct sdt_rope *rope, const float *table, i
         axis++;
     }
     return table + (pos[axis] * rope->pairs[axis] + i) * 2;
+}
+
+/* The column that column i of a head is paired with; which pair of the head they are, and whether i
+ * is the second of it. */
+static int partner(const struct sdt_rope *rope, int i, int *pair, bool *second) {
+    int start = 0, axis = 0;
+    if (!rope->halves) {
+        *pair = i / 2;
+        *second = i % 2 == 1;
+        return i ^ 1;
+    }
+    while (i >= start + 2 * rope->pairs[axis])
+        start += 2 * rope->pairs[axis++];
+    *second = i >= start + rope->pairs[axis];
+    int with = *second ? i - rope->pairs[axis] : i + rope->pairs[axis];
+    *pair = start / 2 + (*second ? with : i) - start;
+    return with;
 }
 
 static double normed(const float *x, const float *weight, double rms, int i) {
@@ -36,9 +54,11 @@ void sdt_split_heads_reference(int rows, int valid_rows, int heads, int e, const
                 for (int i = 0; i < e; i++) {
                     double z = normed(x, weight, rms, h * e + i);
                     if (table && r < valid_rows) {
-                        const float *turn = find_turn(rope, table, first_token + r, i / 2);
-                        double other = normed(x, weight, rms, h * e + (i ^ 1));
-                        z = z * turn[0] + (i % 2 == 0 ? -other : other) * turn[1];
+                        bool second;
+                        int pair, with = partner(rope, i, &pair, &second);
+                        const float *turn = find_turn(rope, table, first_token + r, pair);
+                        double other = normed(x, weight, rms, h * e + with);
+                        z = z * turn[0] + (second ? other : -other) * turn[1];
                     }
                     y[p][((size_t)(h - head[p]) * rows + r) * e + i] =
                         r < valid_rows ? (float)z : 0.f;

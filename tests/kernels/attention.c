@@ -1,4 +1,4 @@
-/* The four attentions: odd numbers of rows, keys and heads, and the same bits however the heads are
+/* The attentions: odd numbers of rows, keys and heads, and the same bits however the heads are
  * grouped. Padding behind the last key is NaN here: it must not be touched. */
 #include "tests/kernels/operation.h"
 
@@ -134,6 +134,125 @@ static void attention_also(struct call *c) {
         check_bits(n, one, got, "attention of %d and %d queries, %d keys", part, rows - part, keys);
     }
     free(one);
+}
+
+/* ---- group_attention: as attention, then count, run, first query, first key ------------------ */
+
+static void group_grid(const struct operation *operation) {
+    static const int es[] = {4, 12, 16, 64, 96, 160}, counts[] = {1, 2, 4, 5}, runs[] = {1, 3, 4};
+    static const int rows[] = {1, 7, 40, 64}, keys[] = {1, 3, 45, 130};
+    for (size_t e = 0; e < COUNT(es); e++)
+        for (size_t c = 0; c < COUNT(counts); c++)
+            for (size_t r = 0; r < COUNT(runs); r++) {
+                int i = (int)(e + c + r);
+                if (backend.kind == BODIES && i % 3)
+                    continue;
+                /* all tokens; a tile of them; a tile and a block of keys elsewhere */
+                TRY(1 + i % 3, keys[i % 4], es[e], 16, keys[i % 4], 2, 0, counts[c], runs[r]);
+                TRY(2, rows[i % 4], es[e], 64, 130, 2, i % 2, counts[c], runs[r], 37);
+                TRY(1, rows[i % 4], es[e], 16, keys[(i + 1) % 4], 2, 0, counts[c], runs[r], 21, 64);
+            }
+    if (backend.kind == BODIES)
+        return;
+    TRY(2, 128, 96, 128, 1500, 2, 0, 4, 1, 256);
+    TRY(2, 128, 96, 128, 1500, 2, 0, 4, 4, 256);
+    TRY(0, 3, 16, 4, 9, 2, 0, 4, 4);
+}
+static struct sdt_token_groups groups_of(const struct call *c) {
+    const int *s = c->size;
+    return (struct sdt_token_groups){s[7], s[8], s[9], s[10]};
+}
+/* Minus infinity, of a row whose group has no key, is no number to compare. */
+static void group_make(struct call *c) {
+    attention_make(c);
+    for (int g = 0; g < c->size[7]; g++) {
+        struct sdt_token_groups groups = groups_of(c);
+        int64_t query = sdt_group_members(&groups, g, groups.first_query + c->size[1]) -
+                        sdt_group_members(&groups, g, groups.first_query);
+        int64_t key = sdt_group_members(&groups, g, groups.first_key + c->size[4]) -
+                      sdt_group_members(&groups, g, groups.first_key);
+        if (query > 0 && key == 0 && !c->size[6]) {
+            c->array[4].absent = true;
+            c->array[4].n = 0;
+        }
+    }
+}
+static void group_plain(struct call *c) {
+    struct sdt_token_groups groups = groups_of(c);
+    sdt_group_attention_reference(&groups, c->size[0], c->size[1], c->size[2], at(c, 0), c->size[3],
+                                  c->size[4], at(c, 1), at(c, 2), scale_of(c), at(c, 3), at(c, 4));
+}
+static void group_cpu(struct call *c) {
+    struct sdt_token_groups groups = groups_of(c);
+    size_t room = sdt_group_attention_scratch(&groups, c->size[1], c->size[2], c->size[4]);
+    sdt_group_attention(&groups, c->size[0], c->size[1], c->size[2], at(c, 0), c->size[3],
+                        c->size[4], at(c, 1), at(c, 2), scale_of(c), at(c, 3), at(c, 4),
+                        scratch(room * sizeof(float)));
+}
+static void group_cuda(struct call *c) {
+    struct sdt_token_groups groups = groups_of(c);
+    size_t room = sdt_cuda_group_attention_scratch(&groups, c->dtype, c->size[0], c->size[1],
+                                                   c->size[2], c->size[4]);
+    done(c, sdt_cuda_group_attention(cuda, c->dtype, &groups, c->size[0], c->size[1], c->size[2],
+                                     at(c, 0), c->size[3], c->size[4], at(c, 1), at(c, 2),
+                                     scale_of(c), at(c, 3), at(c, 4), scratch(room)));
+}
+
+/* The bits of attention with a group's keys alone, found by looking at every token. */
+static void group_also(struct call *c) {
+    const int *s = c->size;
+    int heads = s[0], rows = s[1], e = s[2], keys = s[4];
+    size_t head = (size_t)(rows * e), of_head = padded_of(c) * (size_t)e, row = (size_t)e;
+    float *k = blank((size_t)keys * row), *v = blank((size_t)keys * row), *one = blank(row);
+    for (int h = 0; h < heads; h++)
+        for (int r = 0; r < rows; r += 1 + r / 3) {
+            int64_t group = (s[9] + r) / s[8] % s[7];
+            int seen = 0;
+            for (int j = 0; j < keys; j++)
+                if ((s[10] + j) / s[8] % s[7] == group) {
+                    size_t from = (size_t)h * of_head + (size_t)j * row;
+                    memcpy(k + (size_t)seen * row, (float *)at(c, 1) + from, row * sizeof *k);
+                    memcpy(v + (size_t)seen++ * row, (float *)at(c, 2) + from, row * sizeof *v);
+                }
+            const float *q = (float *)at(c, 0) + (size_t)h * head + (size_t)r * row;
+            sdt_attention(1, 1, e, q, seen ? seen : 1, seen, k, v, scale_of(c), one, NULL,
+                          scratch(sdt_attention_scratch(1, e, keys) * sizeof(float)));
+            check_bits(row, one, (float *)at(c, 3) + (size_t)h * head + (size_t)r * row,
+                       "query %d of group %d of %d, runs of %d", r, (int)group, s[7], s[8]);
+        }
+    free(k);
+    free(v);
+    free(one);
+}
+
+/* A block of keys in which a group has none adds nothing, before and after those that it has. */
+static void check_no_keys(void) {
+    enum { ROWS = 8, E = 12, KEYS = 3 };
+    struct sdt_token_groups first = {4, 1, 0, 0}, second = {4, 1, 0, KEYS};
+    float *q = numbers(ROWS * E, 2.f), *k = numbers(2 * KEYS * E, 2.f);
+    float *o = blank(ROWS * E), *lse = blank(ROWS), *o2 = blank(ROWS * E), *lse2 = blank(ROWS);
+    float *want = blank(ROWS * E), *want_lse = blank(ROWS);
+    float *room = blank(sdt_group_attention_scratch(&first, ROWS, E, 2 * KEYS));
+    sdt_group_attention(&first, 1, ROWS, E, q, KEYS, KEYS, k, k, 1.f, o, lse, room);
+    if (lse[3] != -INFINITY || o[3 * E] != 0.f) {
+        fprintf(stderr, "a query without keys has the sum %g and the result %g\n", lse[3],
+                o[3 * E]);
+        check_failures++;
+    }
+    sdt_group_attention(&second, 1, ROWS, E, q, KEYS, KEYS, k + KEYS * E, k + KEYS * E, 1.f, o2,
+                        lse2, room);
+    sdt_attention_merge(1, ROWS, E, o2, lse2, o, lse);
+    sdt_group_attention_reference(&first, 1, ROWS, E, q, 2 * KEYS, 2 * KEYS, k, k, 1.f, want,
+                                  want_lse);
+    check_near(ROWS * E, o, want, tolerance, "merged group attention");
+    check_near(ROWS, lse, want_lse, tolerance, "merged log-sum-exp of groups");
+    for (int i = 0; i < ROWS; i++)
+        lse[i] = lse2[i] = -INFINITY;
+    sdt_attention_merge(1, ROWS, E, o2, lse2, o, lse);
+    check_near(ROWS * E, o, want, tolerance, "merge of nothing");
+    float *all[] = {q, k, o, lse, o2, lse2, want, want_lse, room};
+    for (size_t i = 0; i < COUNT(all); i++)
+        free(all[i]);
 }
 
 /* ---- attention_merge: heads, rows, e --------------------------------------------------------- */
@@ -514,6 +633,15 @@ const struct operation attention_operations[] = {
      .plan_every = 41,
      .skip = attention_skip,
      .also = attention_also},
+    {.name = "group_attention",
+     .grid = group_grid,
+     .make = group_make,
+     .plain = group_plain,
+     .cpu = group_cpu,
+     .cuda = group_cuda,
+     .limits = {.f32 = 5e-6, .gpu = 1e-5, .bodies = 8e-3, .l2 = TWO_ROUNDINGS},
+     .also = group_also,
+     .more = check_no_keys},
     {.name = "attention_merge",
      .grid = merge_grid,
      .make = merge_make,

@@ -309,7 +309,8 @@ static void split_end(const struct rows *a, const struct body_row *row, size_t r
                       float squares) {
     const struct body_split *args = a->args;
     (void)mean;
-    body_split_end(args, row, (int)r, args->weight ? body_inverse(squares, a->d, args->eps) : 1.f);
+    body_split_end(args, row, (int)r, args->weight ? body_inverse(squares, a->d, args->eps) : 1.f,
+                   args->rope.halves);
 }
 
 enum sdt_status sdt_cuda_split_heads(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,

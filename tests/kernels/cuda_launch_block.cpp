@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/flash.h"
 #include "kernels/cuda/flash_single.h"
+#include "kernels/cuda/group_attention.h"
 #include "kernels/cuda/plain.h"
 #include "kernels/cuda/scratch.h"
 #include "tests/kernels/cuda_launch.h"
@@ -199,6 +200,32 @@ enum sdt_status sdt_cuda_attention(struct sdt_cuda *, enum sdt_dtype dtype, int 
     call.scale = scale;
     call.lse = lse;
     return attend_in(dtype, call);
+}
+
+enum sdt_status sdt_cuda_group_attention(struct sdt_cuda *, enum sdt_dtype dtype,
+                                         const struct sdt_token_groups *groups, int heads, int rows,
+                                         int e, const void *q, int tile, int64_t keys,
+                                         const void *k, const void *v, float scale, void *o,
+                                         float *lse, void *scratch) {
+    auto copy = [](const struct body_group &a, enum sdt_dtype of, int all, bool back) {
+        int most = body_pack(of, of, true);
+        bool wide = a.e % most == 0 && body_aligned(a.all) && body_aligned(a.dense);
+        int pack = wide ? most : 1;
+        for (int h = 0; h < all; h++)
+            for (size_t i = 0; i < (size_t)a.members * (size_t)a.e; i += (size_t)pack)
+                body_group_copy(&a, of, pack, h, i, back);
+        return SDT_OK;
+    };
+    group_attention<decltype(copy), decltype(&attend_in)> call = {
+        groups, dtype,
+        heads,  rows,
+        e,      q,
+        keys,   (keys + tile - 1) / tile * tile,
+        k,      v,
+        scale,  o,
+        lse,    (char *)scratch,
+        copy,   &attend_in};
+    return call.run();
 }
 
 enum sdt_status sdt_cuda_cross_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,

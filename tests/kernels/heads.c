@@ -2,7 +2,7 @@
  * bits; and pieces of several tiles put together. */
 #include "tests/kernels/operation.h"
 
-/* ---- split_heads: rows, valid rows, heads, e, norm, rotation, pieces, cut -------------------- */
+/* ---- split_heads: rows, valid rows, heads, e, norm, rotation, pieces, cut, halves ------------ */
 
 /* Three ways to cut heads into 4 pieces, some of them empty, and the even one. */
 static void cut(const struct call *c, int heads, int pieces, int *head /* [pieces + 1] */) {
@@ -22,8 +22,9 @@ static void cpu_grid(const struct operation *operation) {
             for (size_t r = 0; r < COUNT(rows); r++)
                 for (int mode = 0; mode < 8; mode++)
                     for (int way = 1; way <= 3; way++)
-                        TRY(rows[r], mode & 4 ? rows[r] / 2 : rows[r], heads, es[e], mode & 1,
-                            mode >> 1 & 1, 4, way);
+                        for (int halves = 0; halves <= (mode >> 1 & 1); halves++)
+                            TRY(rows[r], mode & 4 ? rows[r] / 2 : rows[r], heads, es[e], mode & 1,
+                                mode >> 1 & 1, 4, way, halves);
 }
 
 static void bodies_grid(const struct operation *operation) {
@@ -33,8 +34,9 @@ static void bodies_grid(const struct operation *operation) {
             for (int heads = 1; heads <= 5; heads += 2)
                 for (size_t r = 0; r < COUNT(rows); r++)
                     for (int pieces = 1; pieces <= 7; pieces += 3)
-                        TRY(rows[r], mode & 4 ? rows[r] / 2 : rows[r], heads, es[e], mode & 1,
-                            mode >> 1 & 1, pieces);
+                        for (int halves = 0; halves <= (mode >> 1 & 1); halves++)
+                            TRY(rows[r], mode & 4 ? rows[r] / 2 : rows[r], heads, es[e], mode & 1,
+                                mode >> 1 & 1, pieces, 0, halves);
 }
 
 static void gpu_grid(const struct operation *operation) {
@@ -43,8 +45,9 @@ static void gpu_grid(const struct operation *operation) {
         for (int heads = 1; heads <= 5; heads += 2)
             for (size_t r = 0; r < COUNT(rows); r++)
                 for (int mode = 0; mode < 4; mode++)
-                    TRY(rows[r], mode & 1 ? rows[r] : rows[r] / 2, heads, es[e], mode & 1,
-                        mode >> 1 & 1, 1 + (int)(r + e) % 4);
+                    for (int halves = 0; halves <= (mode >> 1 & 1); halves++)
+                        TRY(rows[r], mode & 1 ? rows[r] : rows[r] / 2, heads, es[e], mode & 1,
+                            mode >> 1 & 1, 1 + (int)(r + e) % 4, 0, halves);
     TRY(5, 4, 70, 8, 1, 1, SDT_CUDA_PIECES + 6);
     TRY(105, 105, 40, 128, 1, 1, 8);
 }
@@ -62,11 +65,12 @@ static void split_grid(const struct operation *operation) {
     TRY(2, 2, 70, 8, 1, 1, 70);
     TRY(2, 2, 3, 16, 1, 1, MOST_PIECES);
     TRY(2, 1, 200, 8, 1, 1, MOST_PIECES);
+    TRY(2, 2, 3, 512, 1, 1, 2, 0, 1);
 }
 
 static struct sdt_rope rope_of(const struct call *c) {
     int pairs = c->size[3] / 2, other = c->size[3] / 6;
-    return (struct sdt_rope){{3, 5, 7}, {pairs - 2 * other, other, other}};
+    return (struct sdt_rope){{3, 5, 7}, {pairs - 2 * other, other, other}, c->size[8]};
 }
 
 static void split_make(struct call *c) {
@@ -148,7 +152,7 @@ static void split_also(struct call *c) {
 
 /* Known values: position 0 turns nothing; the first pair of an axis turns by its position. */
 static void check_table(void) {
-    struct sdt_rope rope = {{2, 1, 3}, {2, 1, 3}};
+    struct sdt_rope rope = {{2, 1, 3}, {2, 1, 3}, 0};
     float *table = blank(sdt_rope_table_size(&rope));
     sdt_rope_table(&rope, 100., table);
     float want[] = {1, 0, 1, 0, (float)cos(1), (float)sin(1), (float)cos(.1), (float)sin(.1), 1, 0};

@@ -7,7 +7,7 @@ enum { KERNELS = 10 };
 /* Kernel `which` over rows of d numbers (for heads: 3 of d / 3); y [rows, d]. */
 static void run(int which, int rows, int d, const float *x, const float *vector /* [4, d] */,
                 const float *table, float *y) {
-    struct sdt_rope rope = {{2, 3, 50}, {d / 6 - 2 * (d / 18), d / 18, d / 18}};
+    struct sdt_rope rope = {{2, 3, 50}, {d / 6 - 2 * (d / 18), d / 18, d / 18}, 0};
     struct sdt_sampler_step step = {5.f, .7f, 1, .4f, -.3f, .2f, .9f, .8f, .6f, -.5f, .1f};
     size_t n = (size_t)rows * (size_t)d, third = n / 3;
     const float *a = vector, *b = a + d, *c = b + d, *e = c + d;
