@@ -109,6 +109,9 @@ struct sdt_dit_kind {
     /* x -> velocity of a tile of video: [rows, C*patch] float32, C slowest, as the latent. */
     void (*head)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, sdt_handle velocity);
 
+    /* Which tokens attend among themselves in a layer: count and run. NULL: all. */
+    struct sdt_token_groups (*groups)(const struct sdt_dit *dit, int layer);
+
     struct sdt_work (*work)(const struct sdt_dit *dit, int64_t tokens, int text_rows);
     /* The tasks of a tile of `rows` tokens but for self attention and its exchanges, q, k and v
      * first. NULL: predicted from `work`. */
@@ -140,6 +143,7 @@ struct sdt_dit {
                              read where the others are */
     int rope_pairs[3];    /* rotated pairs of a head by axis; all 0: no rotation */
     double rope_theta;    /* base of their frequencies */
+    bool rope_halves;     /* how pairs stand: struct sdt_rope */
 };
 static inline int64_t sdt_tokens(const struct sdt_dit *dit, struct sdt_geometry g) {
     return (int64_t)(g.frames / dit->patch[0]) * (g.height / dit->patch[1]) *
@@ -150,6 +154,10 @@ static inline size_t sdt_patch_values(const struct sdt_dit *dit) {
     return (size_t)(dit->patch[0] * dit->patch[1] * dit->patch[2] * dit->channels);
 }
 struct sdt_patch sdt_patch_of(const struct sdt_dit *dit, struct sdt_geometry geometry);
+static inline struct sdt_token_groups sdt_dit_groups(const struct sdt_dit *dit, int layer) {
+    return dit->kind->groups ? dit->kind->groups(dit, layer)
+                             : (struct sdt_token_groups){.count = 1, .run = 1};
+}
 /* Forwards of a step with that guidance. */
 static inline int sdt_forwards(const struct sdt_dit *dit, double guidance_scale) {
     return guidance_scale > 1.0 ? dit->passes : 1;
@@ -291,7 +299,7 @@ struct sdt_family {
     const char *pipeline_class; /* model_index.json's _class_name */
     const char *name;           /* for people: "Wan 2.1" */
     const struct sdt_dit_kind *dit;
-    const struct sdt_vae_kind *vae;
+    const struct sdt_vae_kind *vae;      /* NULL: its pipelines are not run */
     const struct sdt_text_kind *text[2]; /* folders text_encoder and text_encoder_2; NULL: none */
     struct sdt_text_template prompt[2];  /* of each */
     /* Whether the pipeline's other entries are what the family runs: SDT_ERROR_UNSUPPORTED. */

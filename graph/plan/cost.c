@@ -2,6 +2,7 @@
 #include "graph/plan/cost.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A worker of a group's first device. */
@@ -132,6 +133,28 @@ static struct sdt_cost cost_of(const struct sdt_draft *d, struct sdt_step_load l
     return helped;
 }
 
+/* Of a head of a tile in each layer: where tokens attend in groups, each group's part of the tile.
+ * NULL: out of memory. */
+static double *attention_of(const struct sdt_draft *d, const struct sdt_worker_rates *worker) {
+    const struct sdt_dit *dit = d->pipeline->dit;
+    const struct sdt_layout *layout = &d->layout;
+    double *seconds = calloc((size_t)dit->layers, sizeof *seconds);
+    int before = 0;
+    for (int l = 0; seconds && l < dit->layers; l++) {
+        int count = sdt_dit_groups(dit, l).count;
+        struct sdt_operation attention = {.kind = SDT_OPERATION_ATTENTION,
+                                          .rows = (layout->rows + count - 1) / count,
+                                          .heads = 1,
+                                          .e = layout->e,
+                                          .keys = (layout->tokens + count - 1) / count};
+        seconds[l] = count == before
+                         ? seconds[l - 1]
+                         : count * sdt_operation_seconds(worker, layout->dtype, &attention);
+        before = count;
+    }
+    return seconds;
+}
+
 static enum sdt_status step_times(const struct sdt_draft *d, int requests, struct sdt_times *t,
                                   struct sdt_error *err) {
     const struct sdt_machine_rates *rates = d->rates;
@@ -141,12 +164,6 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
     double slow[2 * SDT_MAX_DEVICES];
     double task = task_seconds(rates, d->kinds.dit);
     struct sdt_operations list = {0};
-    struct sdt_operation attention = {.kind = SDT_OPERATION_ATTENTION,
-                                      .tasks = 1,
-                                      .rows = layout->rows,
-                                      .heads = 1,
-                                      .e = layout->e,
-                                      .keys = layout->tokens};
     struct sdt_operation solver = {
         .kind = SDT_OPERATION_ELEMENTS, .rows = layout->rows, .n = 10 * (int)sdt_patch_values(dit)};
 
@@ -154,10 +171,13 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
     for (int i = 0; i < layout->devices + layout->helpers; i++)
         slow[i] = slower(d, &worker, &layout->place[i]);
     struct sums s = sum_of(&list, &worker, layout->dtype);
-    bool failed = list.failed;
+    double *attention = attention_of(d, &worker);
+    bool failed = list.failed || !attention;
     sdt_operations_clear(&list);
-    if (failed)
+    if (failed) {
+        free(attention);
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while planning");
+    }
     struct sdt_step_load load = {
         .strategy = d->strategy,
         .layout = layout,
@@ -170,12 +190,13 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
         .ends = s.seconds[SDT_EACH_TILE] + s.tasks[SDT_EACH_TILE] * task +
                 sdt_operation_seconds(&worker, SDT_F32, &solver) / d->forwards + task / d->forwards,
         .condition = s.seconds[SDT_EACH_FORWARD] + s.tasks[SDT_EACH_FORWARD] * task,
-        .attention = sdt_operation_seconds(&worker, layout->dtype, &attention),
+        .attention = attention,
         .task = task,
         .link = rates->link_bytes_per_second,
         .latency = rates->link_seconds,
         .transfer = rates->overheads.transfer};
     struct sdt_cost cost = cost_of(d, load, requests > 1 && d->groups ? t->decode : 0.0);
+    free(attention);
     double forwards = d->forwards, tiles = layout->tiles;
     t->step_tasks =
         cost.tasks + tiles +

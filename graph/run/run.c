@@ -144,6 +144,7 @@ static void rope_init(struct sdt_flow *flow, struct sdt_run *run) {
         run->rope.size[a] = size[a] / dit->patch[a];
         run->rope.pairs[a] = dit->rope_pairs[a];
     }
+    run->rope.halves = dit->rope_halves;
     size_t count = sdt_rope_table_size(&run->rope);
     if (!count)
         return;
@@ -370,6 +371,7 @@ void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, int l
                                            .aco = layout->helpers ? parallel->aco : SDT_ACO_OFF,
                                            .anywhere = parallel->anywhere,
                                            .keys = keys_of(run, branch),
+                                           .groups = sdt_dit_groups(run->dit, layer),
                                            .z = stream->z,
                                            .layers = run->dit->layers,
                                            .layer = layer,
@@ -463,10 +465,18 @@ static uint64_t scratch_of(const struct sdt_dit *dit, const struct sdt_layout *l
         rows = text_rows;
     if (layout->place[device].kind != SDT_DEVICE_CPU)
         return 0;
-    size_t attention = sdt_attention_scratch(layout->rows, layout->e, layout->tokens);
+    uint64_t attention = 0; /* a bit for each size */
+    for (int l = 0; l < dit->layers; l++) {
+        struct sdt_token_groups groups = sdt_dit_groups(dit, l);
+        size_t floats =
+            groups.count > 1
+                ? sdt_group_attention_scratch(&groups, layout->rows, layout->e, layout->tokens)
+                : sdt_attention_scratch(layout->rows, layout->e, layout->tokens);
+        attention |= sdt__scratch_size(sizeof(float) * floats);
+    }
     size_t cross = sdt_cross_attention_scratch(rows, dit->heads, dit->head_dim, keys);
     size_t residual = sdt_linear_residual_scratch(rows);
-    return sdt__scratch_size(sizeof(float) * attention) | sdt__scratch_size(sizeof(float) * cross) |
+    return attention | sdt__scratch_size(sizeof(float) * cross) |
            sdt__scratch_size(sizeof(float) * residual);
 }
 

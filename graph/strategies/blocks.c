@@ -343,6 +343,19 @@ void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *att
     flow->tag.chunk = -1;
 }
 
+void sdt_attend_to(struct sdt_flow *flow, const struct sdt_self_attention *attention, int chunk,
+                   int tile, sdt_handle q, int64_t first_key, int64_t keys, sdt_handle k,
+                   sdt_handle v, sdt_handle lse, bool merge) {
+    const struct sdt_layout *layout = attention->layout;
+    struct sdt_token_groups groups = attention->groups;
+    groups.first_query = sdt_tile_first(layout, tile);
+    groups.first_key = first_key;
+    sdt_insert_group_attention(
+        flow, merge ? "attention_merge" : "attention", &groups, sdt_chunk_heads(layout, chunk),
+        layout->rows, layout->e, layout->rows, keys, 1.0f / sqrtf((float)layout->e), q, k, v,
+        attention->buffers->output[tile * layout->chunks + chunk], lse, merge);
+}
+
 void sdt_attend(struct sdt_flow *flow, const struct sdt_self_attention *attention, int chunk,
                 int tile) {
     const struct sdt_layout *layout = attention->layout;
@@ -358,10 +371,8 @@ void sdt_attend(struct sdt_flow *flow, const struct sdt_self_attention *attentio
     flow->tag.chunk = chunk;
     flow->tag.tile = tile;
     flow->priority = 2;
-    sdt_insert_attention(flow, "attention", sdt_chunk_heads(layout, chunk), layout->rows, layout->e,
-                         layout->rows, attention->keys, 1.0f / sqrtf((float)layout->e), q[piece],
-                         buffers->keys[chunk], buffers->values[chunk], buffers->output[piece], NULL,
-                         false);
+    sdt_attend_to(flow, attention, chunk, tile, q[piece], 0, attention->keys, buffers->keys[chunk],
+                  buffers->values[chunk], NULL, false);
     flow->priority = 0;
     flow->tag.chunk = flow->tag.tile = -1;
 }

@@ -70,8 +70,8 @@ static struct layer layer_of(const struct sdt_step_load *load, int number) {
     double exchange_tasks = strategy->exchange_tasks ? strategy->exchange_tasks(layout)
                                                      : 3.0 * layout->chunks + layout->tiles;
     double rounds = (double)devices / layout->ulysses;
-    double attention =
-        layout->tiles * (layout->heads * load->attention + layout->chunks * rounds * load->task);
+    double attention = layout->tiles * (layout->heads * load->attention[number] +
+                                        layout->chunks * rounds * load->task);
     struct sdt_layer_times t = {.latency = load->latency,
                                 .chunks = fmax(chunks, 1.0),
                                 .layout = layout,
@@ -103,14 +103,16 @@ static struct layer layer_of(const struct sdt_step_load *load, int number) {
 
 struct sdt_cost sdt_cost_by_layers(const struct sdt_step_load *load) {
     const struct sdt_layout *layout = load->layout;
-    double rounds = (double)layout->devices / layout->ulysses, one = 0.0, alone = 0.0, links = 0.0;
+    double rounds = (double)layout->devices / layout->ulysses, one = 0.0, alone = 0.0, links = 0.0,
+           attention = 0.0;
     double bytes = load->strategy->exchanged(layout);
     double exchange_tasks = load->strategy->exchange_tasks ? load->strategy->exchange_tasks(layout)
                                                            : 3.0 * layout->chunks + layout->tiles;
     struct layer layer = {0};
     for (int l = 0; l < load->layers; l++) {
-        if (l == 0 || load->strategy->device)
+        if (l == 0 || load->strategy->device || load->attention[l] != load->attention[l - 1])
             layer = layer_of(load, l);
+        attention += load->attention[l];
         one += layer.computing;
         alone += layer.computing + layer.exposed;
         links += layer.exchange;
@@ -123,7 +125,8 @@ struct sdt_cost sdt_cost_by_layers(const struct sdt_step_load *load) {
         .bytes = layers * bytes,
         .pieces = layers * bytes / ((double)sdt_dtype_size(layout->dtype) * piece),
         .tasks = layers * (layout->tiles * layout->chunks * rounds + exchange_tasks)};
-    cost.worker_seconds = layers * layout->tiles * (load->tile + layout->heads * load->attention) +
+    cost.worker_seconds = layers * layout->tiles * load->tile +
+                          load->forwards * layout->tiles * layout->heads * attention +
                           load->forwards * (layout->tiles * load->ends + load->condition) +
                           cost.tasks * load->task;
     /* Forwards that share buffers follow one another. With buffers of their own, two of them hide

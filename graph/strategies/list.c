@@ -15,7 +15,7 @@ STRATEGIES(DECLARE)
 
 #define LIST(name) &sdt__strategy_##name,
 const struct sdt_strategy *const sdt_strategies[] = {
-    STRATEGIES(LIST) &sdt__guest_strategy /* or NULL */, NULL};
+    STRATEGIES(LIST) & sdt__guest_strategy /* or NULL */, NULL};
 
 const struct sdt_strategy *sdt_strategy_default(void) { return &sdt__strategy_ulysses; }
 

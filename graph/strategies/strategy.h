@@ -48,6 +48,7 @@ struct sdt_self_attention {
     enum sdt_aco aco;                 /* for this layer: STATIC only while the helpers are free */
     const struct sdt_place *anywhere; /* DYNAMIC: owners and helpers together, [owners] */
     int64_t keys;                     /* tokens that are seen, in the order of sdt_tile_first() */
+    struct sdt_token_groups groups;   /* of them, within which; sdt_attend_to() goes by it */
     const sdt_handle *z;              /* [tiles] -> [rows, h*e], where o is put together */
     int layers, layer;                /* of how many, and which */
     /* The model's own parts, at the tile's home device: projecting a tile (with norm and rotation)
@@ -76,16 +77,16 @@ struct sdt_step_load {
     const struct sdt_layout *layout;
     enum sdt_aco aco; /* OFF: as if there were no helpers */
     int layers, forwards, streams;
-    const double *slower; /* [devices + helpers] a worker's seconds beside those here; NULL: 1 */
-    double tile;          /* a tile in a layer, but for self attention */
-    double projection;    /* of it: q, or k, or v */
-    double ends;          /* a tile in a forward, before and after the layers */
-    double condition;     /* of a forward, before its tiles */
-    double attention;     /* of a head of a tile, over all keys */
-    double task;          /* of any task beyond its arithmetic */
-    double link;          /* bytes per second, of a device each way */
-    double latency;       /* of a transfer */
-    double transfer;      /* of each piece that travels, of a core */
+    const double *slower;    /* [devices + helpers] a worker's seconds beside those here; NULL: 1 */
+    double tile;             /* a tile in a layer, but for self attention */
+    double projection;       /* of it: q, or k, or v */
+    double ends;             /* a tile in a forward, before and after the layers */
+    double condition;        /* of a forward, before its tiles */
+    const double *attention; /* [layers] of a head of a tile, over all that it sees */
+    double task;             /* of any task beyond its arithmetic */
+    double link;             /* bytes per second, of a device each way */
+    double latency;          /* of a transfer */
+    double transfer;         /* of each piece that travels, of a core */
 };
 
 /* What a step takes. */
@@ -193,6 +194,11 @@ void sdt_exchange_in(struct sdt_flow *flow, const struct sdt_self_attention *att
  * itself. */
 void sdt_attend(struct sdt_flow *flow, const struct sdt_self_attention *attention, int chunk,
                 int tile);
+/* Where the flow is: attention of query tile t for the heads of chunk c to those of `keys` tokens,
+ * from first_key on, that the layer lets it see. lse, merge: as sdt_insert_attention. */
+void sdt_attend_to(struct sdt_flow *flow, const struct sdt_self_attention *attention, int chunk,
+                   int tile, sdt_handle q, int64_t first_key, int64_t keys, sdt_handle k,
+                   sdt_handle v, sdt_handle lse, bool merge);
 /* At the tile's home: puts all output pieces of tile t at their final columns, and brings those
  * that are not there yet. */
 void sdt_exchange_out(struct sdt_flow *flow, const struct sdt_self_attention *attention, int tile);

@@ -117,11 +117,9 @@ static void attend(struct sdt_flow *flow, const struct ring *ring, int position,
         int piece = t * layout->chunks + chunk;
         at_device(flow, ring, position, chunk, SDT_ROLE_ATTENTION, 2);
         flow->tag.tile = t;
-        sdt_insert_attention(
-            flow, merge ? "attention_merge" : "attention", sdt_chunk_heads(layout, chunk),
-            layout->rows, layout->e, layout->rows, keys, 1.0f / sqrtf((float)layout->e),
-            buffers->piece[SDT_PROJECT_Q][piece], buffers->keys[b], buffers->values[b],
-            buffers->output[piece], buffers->lse[piece], merge);
+        sdt_attend_to(flow, ring->attention, chunk, t, buffers->piece[SDT_PROJECT_Q][piece],
+                      sdt_tile_first(layout, first_tile(ring, origin)), keys, buffers->keys[b],
+                      buffers->values[b], buffers->lse[piece], merge);
     }
     flow->tag.tile = -1;
 }

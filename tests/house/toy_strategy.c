@@ -4,8 +4,6 @@
  * sdt__guest_strategy). */
 #include "graph/strategies/strategy.h"
 
-#include <math.h>
-
 static int device(const struct sdt_layout *layout, int layers, int layer, int tile) {
     return layer < 0 ? layout->home[tile] : (int)((int64_t)layer * layout->devices / layers);
 }
@@ -50,10 +48,8 @@ static void attention(struct sdt_flow *flow, const struct sdt_self_attention *a)
                           layout->chunks, b->values[c]);
         for (int t = 0; t < layout->tiles; t++) {
             int piece = t * layout->chunks + c;
-            sdt_insert_attention(flow, "attention", heads, layout->rows, layout->e, layout->rows,
-                                 a->keys, 1.0f / sqrtf((float)layout->e),
-                                 b->piece[SDT_PROJECT_Q][piece], b->keys[c], b->values[c],
-                                 b->output[piece], NULL, false);
+            sdt_attend_to(flow, a, c, t, b->piece[SDT_PROJECT_Q][piece], 0, a->keys, b->keys[c],
+                          b->values[c], NULL, false);
         }
     }
     for (int t = 0; t < layout->tiles; t++) {
