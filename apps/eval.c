@@ -279,9 +279,11 @@ static enum sdt_status get_dit_inputs(const struct eval *eval, const struct sdt_
         status = check_shapes(eval, dit, in->x_tensor, text, t, pooled, err);
     if (status != SDT_OK)
         return status;
-    int all = in->rows = (int)text->shape[1];
-    if (dit->text_joins)
-        return apply_mask(eval, in, err);
+    in->rows = (int)text->shape[1];
+    status = apply_mask(eval, in, err);
+    if (dit->text_joins || status != SDT_OK)
+        return status;
+    int all = in->rows;
     /* Zero rows at the end are padding, which the model attends to: one key stands for them all. */
     while (in->rows > 1 &&
            is_zero(in->text + (size_t)(in->rows - 1) * (size_t)dit->text_dim, dit->text_dim))

@@ -55,6 +55,10 @@ static enum sdt_status check_components(const struct sdt_pipeline *pipeline,
                                         struct sdt_error *err) {
     const struct sdt_dit *dit = pipeline->dit;
     const struct sdt_vae *vae = pipeline->vae;
+    if (vae->kind != pipeline->family->vae)
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                        "%s: the transformer is of %s, the VAE of another family (%s)",
+                        pipeline->folder, pipeline->family->name, vae->kind->class_name);
     if (dit->channels != vae->channels)
         return sdt_fail(err, SDT_ERROR_FORMAT,
                         "%s: the transformer works on %d latent channels, the VAE on %d",

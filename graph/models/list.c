@@ -6,12 +6,14 @@
 #include <string.h>
 
 extern const struct sdt_family sdt__family_hunyuan;
+extern const struct sdt_family sdt__family_opensora;
 extern const struct sdt_family sdt__family_wan;
 extern const struct sdt_vae_kind sdt__hunyuan_vae;
 
 const struct sdt_family *const sdt_families[] = {
     &sdt__family_wan,
     &sdt__family_hunyuan,
+    &sdt__family_opensora,
     &sdt__guest_family, /* or NULL */
     NULL,
 };

@@ -15,6 +15,7 @@ compares() {
 for devices in 1 3 8; do
     compares transformer "$golden/wan_dit" 1 --devices $devices --stats "$tmp/s$devices.json"
     compares transformer "$golden/hunyuan_dit" 2 --devices $devices --stats "$tmp/j$devices.json"
+    compares transformer "$golden/osp13_dit" 1 --devices $devices --stats "$tmp/p$devices.json"
     compares vae "$golden/wan_vae" 2 --devices $devices
     compares vae "$golden/hunyuan_vae" 3 --devices $devices --stats "$tmp/h$devices.json"
     compares vae "$golden/hunyuan_vae2" 3 --devices $devices
@@ -33,6 +34,10 @@ for stats in "$tmp/s" "$tmp/j"; do
         [ "$("$tool" json "$stats$devices.json" moved between_devices_bytes)" -gt 0 ] ||
             fail "nothing was exchanged"
     done
+    [ "$("$tool" json "$tmp/s$devices.json" moved between_devices_bytes)" -gt 0 ] ||
+        fail "nothing was exchanged"
+    [ "$("$tool" json "$tmp/p$devices.json" moved between_devices_bytes)" -gt 0 ] ||
+        fail "nothing was exchanged by osp13_dit"
 done
 
 # The results as a file are the same bytes on any devices, and compare with themselves exactly.
@@ -66,6 +71,16 @@ for latents in 1 7; do
     done
     same "$tmp/z1.safetensors" "$tmp/z3.safetensors"
 done
+# The same where tokens attend in groups, under every strategy: equal bits, and the golden limit for rings.
+for case in "single 1" "single 3" "ulysses 3" "ulysses 8" "pipesp 3" "pipesp 8"; do
+    compares transformer "$golden/osp13_dit" 1 --strategy "${case% *}" --devices "${case#* }" \
+        --output "$tmp/g.safetensors" --force
+    [ -f "$tmp/g1.safetensors" ] || cp "$tmp/g.safetensors" "$tmp/g1.safetensors"
+    same "$tmp/g.safetensors" "$tmp/g1.safetensors"
+done
+compares transformer "$golden/osp13_dit" 1 --strategy ring --devices 3
+compares transformer "$golden/osp13_dit" 1 --strategy ring --devices 8
+compares transformer "$golden/osp13_dit" 1 --strategy usp --devices 4 --ulysses-degree 2
 refuses 2 "$eval" --component transformer --model "$golden/wan_dit" \
     --input "$golden/wan_dit/io.safetensors" --output "$tmp/y1.safetensors"
 
@@ -78,6 +93,7 @@ for case in \
     "transformer wan_dit diffusion_pytorch_model blocks.1.attn1.to_k.weight" \
     "transformer hunyuan_dit diffusion_pytorch_model transformer_blocks.1.attn.add_k_proj.weight" \
     "transformer hunyuan_dit diffusion_pytorch_model context_embedder.token_refiner.refiner_blocks.1.attn.to_v.weight" \
+    "transformer osp13_dit diffusion_pytorch_model transformer_blocks.3.attn1.to_q.weight" \
     "vae wan_vae diffusion_pytorch_model decoder.conv_in.weight" \
     "vae hunyuan_vae diffusion_pytorch_model decoder.up_blocks.2.resnets.1.norm2.weight" \
     "text_encoder umt5 model encoder.block.0.layer.0.SelfAttention.v.weight"; do

@@ -50,14 +50,17 @@ for aco in off static dynamic; do
 done
 [ $counted -eq 38 ] || fail "$counted runs counted"
 
-golden=$STARDIT_SOURCE_DIR/tests/golden/wan_dit
-for ring in "ring --devices 3" "ring --devices 8" "usp --devices 4 --ulysses-degree 2"; do
-    rm -f "$tmp/ring"
-    for policy in pipedit static example scatter lws; do
-        passes "$eval" --model "$golden" --component transformer --input "$golden/io.safetensors" \
-            --compare --strategy $ring --scheduler $policy --output "$tmp/r.safetensors" --force
-        [ -f "$tmp/ring" ] || cp "$tmp/r.safetensors" "$tmp/ring"
-        same "$tmp/r.safetensors" "$tmp/ring"
+for model in wan_dit osp13_dit; do
+    golden=$STARDIT_SOURCE_DIR/tests/golden/$model
+    for ring in "ring --devices 3" "ring --devices 8" "usp --devices 4 --ulysses-degree 2"; do
+        rm -f "$tmp/ring"
+        for policy in pipedit static example scatter lws; do
+            passes "$eval" --model "$golden" --component transformer \
+                --input "$golden/io.safetensors" --compare --strategy $ring --scheduler $policy \
+                --output "$tmp/r.safetensors" --force
+            [ -f "$tmp/ring" ] || cp "$tmp/r.safetensors" "$tmp/ring"
+            same "$tmp/r.safetensors" "$tmp/ring"
+        done
     done
 done
 finish

@@ -1,4 +1,4 @@
-/* No mapping decision changes the result: the golden Wan transformer, 200 times, each task on a
+/* No mapping decision changes the result: the golden transformers, 200 times each, each task on a
  * worker drawn at random among all workers of all devices, in random order (policy "scatter",
  * worker masks off).
  *
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stardit/safetensors.h"
 #include "graph/run/forward.h"
+#include "stardit/safetensors.h"
 
 enum { DEVICES = 4 };
 
@@ -22,11 +22,11 @@ static const struct sdt_stored *input(const struct sdt_safetensors *file, const 
     return tensor;
 }
 
-int main(int argc, char **argv) {
+/* Runs that went wrong; -1: it failed, and *err says why. */
+static int scatter(const char *name, int runs, struct sdt_error *err) {
     static const char *const strategies[] = {"pipesp", "ulysses", "single"};
-    int runs = argc > 1 ? atoi(argv[1]) : 200, wrong = 0, left = 0;
+    int wrong = 0, left = 0;
     const char *source = getenv("STARDIT_SOURCE_DIR");
-    struct sdt_error err = {0};
     struct sdt_machine_options options = {
         .devices = DEVICES, .workers_per_device = 1, .scheduler = "scatter", .free_mapping = true};
     struct sdt_machine *machine = NULL;
@@ -34,18 +34,18 @@ int main(int argc, char **argv) {
     struct sdt_safetensors *file = NULL;
     char path[4096];
 
-    snprintf(path, sizeof path, "%s/tests/golden/wan_dit", source ? source : ".");
-    if (sdt_dit_open(path, NULL, 0, &dit, &err) != SDT_OK)
-        goto failed;
-    snprintf(path, sizeof path, "%s/tests/golden/wan_dit/io.safetensors", source ? source : ".");
-    if (sdt_safetensors_open(path, &file, &err) != SDT_OK ||
-        sdt_machine_open(&options, &machine, &err) != SDT_OK)
-        goto failed;
+    snprintf(path, sizeof path, "%s/tests/golden/%s", source ? source : ".", name);
+    if (sdt_dit_open(path, NULL, 0, &dit, err) != SDT_OK)
+        return -1;
+    snprintf(path, sizeof path, "%s/tests/golden/%s/io.safetensors", source ? source : ".", name);
+    if (sdt_safetensors_open(path, &file, err) != SDT_OK ||
+        sdt_machine_open(&options, &machine, err) != SDT_OK)
+        return -1;
     const struct sdt_stored *x = input(file, "in.x"), *text = input(file, "in.txt");
     float *latent_values = NULL, *text_values = NULL, *first = NULL, t;
-    if (sdt_stored_floats(x, &latent_values, &err) != SDT_OK ||
-        sdt_stored_floats(text, &text_values, &err) != SDT_OK)
-        goto failed;
+    if (sdt_stored_floats(x, &latent_values, err) != SDT_OK ||
+        sdt_stored_floats(text, &text_values, err) != SDT_OK)
+        return -1;
     memcpy(&t, input(file, "in.t")->data, sizeof t);
 
     for (int r = 0; r < runs; r++) {
@@ -63,8 +63,8 @@ int main(int argc, char **argv) {
             .guidance = 1.0f,
             .offloads = r % 2}; /* fetching ahead changes nothing either */
         float *y = calloc(x->count, sizeof *y);
-        if (!y || sdt_forward_once(&forward, y, &err) != SDT_OK)
-            goto failed;
+        if (!y || sdt_forward_once(&forward, y, err) != SDT_OK)
+            return -1;
         left += sdt__handles_alive(&machine->handles) != 0;
         if (!first)
             first = y;
@@ -73,17 +73,29 @@ int main(int argc, char **argv) {
         if (y != first)
             free(y);
     }
-    printf(
-        "%d runs on %d devices, every task anywhere at random: %d differ, %d leave handles: %s\n",
-        runs, DEVICES, wrong, left, wrong || left ? "FAIL" : "ok");
+    printf("%s: %d runs on %d devices, every task anywhere at random: %d differ, %d leave handles: "
+           "%s\n",
+           name, runs, DEVICES, wrong, left, wrong || left ? "FAIL" : "ok");
     free(first);
     free(latent_values);
     free(text_values);
     sdt_machine_close(machine);
     sdt_safetensors_close(file);
     sdt_dit_close(dit);
-    return wrong || left ? 1 : 0;
-failed:
-    printf("%s: FAIL\n", err.message);
-    return 1;
+    return wrong + left;
+}
+
+int main(int argc, char **argv) {
+    static const char *const models[] = {"wan_dit", "osp13_dit"};
+    int runs = argc > 1 ? atoi(argv[1]) : 200, wrong = 0;
+    for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
+        struct sdt_error err = {0};
+        int more = scatter(models[m], runs, &err);
+        if (more < 0) {
+            printf("%s: %s: FAIL\n", models[m], err.message);
+            return 1;
+        }
+        wrong += more;
+    }
+    return wrong > 0;
 }

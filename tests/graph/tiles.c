@@ -40,10 +40,10 @@ static void check_choice(void) {
         }
 }
 
-int main(void) {
+/* False: it failed, and *err says why. */
+static bool check_model(const char *name, struct sdt_error *err) {
     static const char *const strategies[] = {"single", "ulysses", "pipesp"};
     static const int rows[] = {16, 64, 128, 256, 4, 20, 300, 512};
-    struct sdt_error err = {0};
     struct sdt_machine_options options = {.devices = DEVICES, .workers_per_device = 1};
     struct sdt_machine *machine = NULL;
     struct sdt_dit *dit = NULL;
@@ -52,11 +52,10 @@ int main(void) {
     float *first = NULL;
     int runs = 0, wrong = 0;
 
-    check_choice();
-    snprintf(path, sizeof path, "%s/tests/golden/wan_dit", source ? source : ".");
-    if (sdt_dit_open(path, NULL, 0, &dit, &err) != SDT_OK ||
-        sdt_machine_open(&options, &machine, &err) != SDT_OK)
-        goto failed;
+    snprintf(path, sizeof path, "%s/tests/golden/%s", source ? source : ".", name);
+    if (sdt_dit_open(path, NULL, 0, &dit, err) != SDT_OK ||
+        sdt_machine_open(&options, &machine, err) != SDT_OK)
+        return false;
     struct sdt_forward forward = {.dit = dit,
                                   .machine = machine,
                                   .parallel = {.place = machine->device, .devices = DEVICES},
@@ -67,7 +66,7 @@ int main(void) {
     size_t count = (size_t)dit->channels * 3 * 18 * 22;
     float *latent = numbers(count), *text = numbers((size_t)TEXT * (size_t)dit->text_dim);
     if (!latent || !text)
-        goto failed;
+        return false;
     forward.latent = latent;
     forward.text = text;
     for (size_t s = 0; s < sizeof strategies / sizeof strategies[0]; s++)
@@ -75,8 +74,8 @@ int main(void) {
             float *y = calloc(count, sizeof *y);
             forward.parallel.strategy = sdt_strategy_find(strategies[s]);
             forward.parallel.tile_rows = rows[r];
-            if (!y || sdt_forward_once(&forward, y, &err) != SDT_OK)
-                goto failed;
+            if (!y || sdt_forward_once(&forward, y, err) != SDT_OK)
+                return false;
             if (!first)
                 first = y;
             else if (memcmp(first, y, count * sizeof *y)) {
@@ -92,10 +91,20 @@ int main(void) {
     free(text);
     sdt_machine_close(machine);
     sdt_dit_close(dit);
-    printf("%d forwards over 297 tokens, tiles of 4 to 512 rows: %d differ: %s\n", runs, wrong,
-           failures ? "FAIL" : "ok");
-    return failures ? 1 : 0;
-failed:
-    printf("%s: FAIL\n", err.message);
-    return 1;
+    printf("%s: %d forwards over 297 tokens, tiles of 4 to 512 rows: %d differ: %s\n", name, runs,
+           wrong, wrong ? "FAIL" : "ok");
+    return true;
+}
+
+int main(void) {
+    static const char *const models[] = {"wan_dit", "osp13_dit"};
+    check_choice();
+    for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
+        struct sdt_error err = {0};
+        if (!check_model(models[m], &err)) {
+            printf("%s: %s: FAIL\n", models[m], err.message);
+            return 1;
+        }
+    }
+    return failures > 0;
 }
