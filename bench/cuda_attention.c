@@ -120,10 +120,11 @@ void race_frame_attention(struct race *race, int pixels, int channels) {
     if (!race->why[0]) {
         race_begin(race, RACE_BIG_GEMM, 4. * (double)n * pixels);
         while (race_on(race))
-            race_check(
-                race,
-                sdt_cuda_frame_attention(race->cuda, SDT_BF16, pixels, channels, qkv, o, scratch),
-                "frame attention");
+            race_check(race,
+                       sdt_cuda_frame_attention(race->cuda, SDT_BF16, pixels, channels, qkv,
+                                                (char *)qkv + 2 * c, (char *)qkv + 4 * c,
+                                                3 * channels, o, scratch),
+                       "frame attention");
         for (size_t p = 0; p < (size_t)pixels; p++) { /* ends with the last pixel's row */
             race_host_values(race, 1, 1.f, p * 3 * c, 3 * c, row);
             memcpy(hk + p * c, row + c, c * sizeof *hk);

@@ -454,7 +454,8 @@ static void bench_frame_attention(struct bench *bench, int pixels, int channels)
         return;
     begin(bench, 0);
     while (race(bench))
-        sdt_frame_attention(pixels, channels, 0, pixels, qkv, o, scratch);
+        sdt_frame_attention(pixels, channels, 0, pixels, qkv, qkv + channels, qkv + 2 * channels,
+                            3 * channels, o, scratch);
     float *to[] = {q, k, v}; /* apart, so that the reference can do the first pixels only */
     for (int i = 0; i < 3 * pixels; i++)
         memcpy(to[i % 3] + (size_t)(i / 3) * channels, qkv + (size_t)i * channels,

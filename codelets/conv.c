@@ -1,4 +1,4 @@
-/* Video convolutions frame by frame, channel norm, and the mid block's attention. */
+/* Video convolutions frame by frame, norms of channels, and the mid block's attention. */
 #include "codelets/codelets.h"
 #include "runtime/cuda.h"
 
@@ -209,18 +209,86 @@ void sdt_insert_channel_norm(struct sdt_flow *flow, const char *name, size_t pix
                      2.0 * sdt__element(x) * count, &a, sizeof a);
 }
 
+/* ---- sdt_insert_channel_layer_norm ---------------------------------------------------------- */
+
+struct channel_layer_norm {
+    size_t pixels;
+    int channels, silu;
+    float eps;
+    int x, weight, bias, y;
+};
+
+static void channel_layer_norm_cpu(void *buffers[], void *cl_arg) {
+    const struct channel_layer_norm *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt_channel_layer_norm(a->pixels, a->channels, a->eps, sdt__floats(buffers, a->x),
+                           sdt__floats(buffers, a->weight), sdt__floats(buffers, a->bias), a->silu,
+                           sdt__floats(buffers, a->y));
+}
+
+#ifdef HAVE_CUDA
+static void channel_layer_norm_cuda(void *buffers[], void *cl_arg) {
+    const struct channel_layer_norm *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg,
+                   sdt_cuda_channel_layer_norm(
+                       sdt__cuda(), sdt__dtype(buffers, a->x), a->pixels, a->channels, a->eps,
+                       sdt__pointer(buffers, a->x), sdt__floats(buffers, a->weight),
+                       sdt__floats(buffers, a->bias), a->silu, sdt__pointer(buffers, a->y)));
+}
+#endif
+
+struct starpu_codelet sdt__channel_layer_norm_codelet = {
+    .name = "channel_layer_norm",
+    SDT_ON_BOTH(channel_layer_norm_cpu, channel_layer_norm_cuda),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_channel_layer_norm(struct sdt_flow *flow, const char *name, size_t pixels,
+                                   int channels, float eps, bool silu, sdt_handle x,
+                                   sdt_handle weight, sdt_handle bias, sdt_handle y) {
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct channel_layer_norm a = {pixels,
+                                   channels,
+                                   silu,
+                                   eps,
+                                   .weight = sdt__task_read(&task, weight),
+                                   .bias = sdt__task_read(&task, bias)};
+    if (x == y) {
+        a.x = a.y = sdt__task_update(&task, x);
+    } else {
+        a.x = sdt__task_read(&task, x);
+        a.y = sdt__task_write(&task, y);
+    }
+    double count = (double)pixels * channels;
+    sdt__task_submit(&task, &sdt__channel_layer_norm_codelet, name, 14.0 * count,
+                     2.0 * sdt__element(x) * count, &a, sizeof a);
+}
+
 /* ---- sdt_insert_frame_attention ------------------------------------------------------------- */
 
 struct frame_attention {
     int pixels, channels, first, rows;
-    int qkv, o, scratch;
+    int q, k, v, o, scratch; /* k and v -1: beside q */
 };
+
+/* What lies from pixel to pixel. */
+static int row_of(const struct frame_attention *a) {
+    return a->k < 0 ? 3 * a->channels : a->channels;
+}
 
 static void frame_attention_cpu(void *buffers[], void *cl_arg) {
     const struct frame_attention *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    sdt_frame_attention(a->pixels, a->channels, a->first, a->rows, sdt__floats(buffers, a->qkv),
+    const float *q = sdt__floats(buffers, a->q);
+    const float *k = a->k < 0 ? q + a->channels : sdt__floats(buffers, a->k);
+    const float *v = a->v < 0 ? q + 2 * a->channels : sdt__floats(buffers, a->v);
+    sdt_frame_attention(a->pixels, a->channels, a->first, a->rows, q, k, v, row_of(a),
                         sdt__floats(buffers, a->o), sdt__floats(buffers, a->scratch));
 }
 
@@ -229,10 +297,14 @@ static void frame_attention_cuda(void *buffers[], void *cl_arg) {
     const struct frame_attention *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    sdt__cuda_done(cl_arg, sdt_cuda_frame_attention(
-                               sdt__cuda(), sdt__dtype(buffers, a->qkv), a->pixels, a->channels,
-                               sdt__pointer(buffers, a->qkv), sdt__pointer(buffers, a->o),
-                               sdt__pointer(buffers, a->scratch)));
+    enum sdt_dtype dtype = sdt__dtype(buffers, a->q);
+    const char *q = sdt__pointer(buffers, a->q);
+    size_t part = sdt_dtype_size(dtype) * (size_t)a->channels;
+    const void *k = a->k < 0 ? q + part : sdt__pointer(buffers, a->k);
+    const void *v = a->v < 0 ? q + 2 * part : sdt__pointer(buffers, a->v);
+    sdt__cuda_done(cl_arg, sdt_cuda_frame_attention(sdt__cuda(), dtype, a->pixels, a->channels, q,
+                                                    k, v, row_of(a), sdt__pointer(buffers, a->o),
+                                                    sdt__pointer(buffers, a->scratch)));
 }
 #endif
 
@@ -244,7 +316,8 @@ struct starpu_codelet sdt__frame_attention_codelet = {
 };
 
 void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pixels, int channels,
-                                int first, int rows, sdt_handle qkv, sdt_handle o) {
+                                int first, int rows, sdt_handle q, sdt_handle k, sdt_handle v,
+                                sdt_handle o) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     if (flow->place->kind == SDT_DEVICE_CUDA && rows != pixels) {
@@ -259,13 +332,15 @@ void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pix
         channels,
         first,
         rows,
-        sdt__task_read(&task, qkv),
+        sdt__task_read(&task, q),
+        sdt__task_read(&task, k),
+        sdt__task_read(&task, v),
         sdt__task_write(&task, o),
         sdt__task_scratch(
-            &task, SDT_SCRATCH(flow->place->kind, sdt_frame_attention_scratch(pixels, channels),
-                               sdt_cuda_frame_attention_scratch(sdt__handle_dtype(qkv), pixels,
-                                                                channels)))};
+            &task,
+            SDT_SCRATCH(flow->place->kind, sdt_frame_attention_scratch(pixels, channels),
+                        sdt_cuda_frame_attention_scratch(sdt__handle_dtype(q), pixels, channels)))};
     double p = (double)pixels;
     sdt__task_submit(&task, &sdt__frame_attention_codelet, name, 4.0 * rows * p * channels,
-                     sdt__element(qkv) * (2.0 * p + 2.0 * rows) * channels, &a, sizeof a);
+                     sdt__element(q) * (2.0 * p + 2.0 * rows) * channels, &a, sizeof a);
 }

@@ -61,8 +61,14 @@ void sdt_causal_attention_reference(int tokens, int heads, int kv_heads, int e,
 void sdt_frame_moments_reference(int height, int width, int channels, int groups,
                                  const float *x /* [height, width, C] */,
                                  float *moments /* [groups, 2] */);
-void sdt_frame_attention_reference(int pixels, int channels, const float *qkv /* [pixels, 3C] */,
+void sdt_frame_attention_reference(int pixels, int channels,
+                                   const float *q /* [pixels, C], `ld` from pixel to pixel */,
+                                   const float *k /* as q */, const float *v /* as q */, int ld,
                                    float *o /* [pixels, C] */);
+void sdt_linear_upsample_reference(const struct sdt_linear_upsample *up,
+                                   const float *a /* [height, width, C] */,
+                                   const float *b /* as a, or NULL */,
+                                   float *y /* [2 height, 2 width, C] */);
 
 void sdt_conv_frame_reference(const struct sdt_conv *conv,
                               const float *const *x /* [kt] -> [height, width, in] or NULL */,

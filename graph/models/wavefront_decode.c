@@ -222,7 +222,8 @@ static void insert_attention(struct sdt_flow *flow, const struct decoder *d,
     for (int b = 0, y0 = 0; b < edge->bands; y0 += rows_of(d, edge, b), b++)
         sdt_insert_frame_attention(flow, "vae_attention", d->tile.rows * edge->space * line,
                                    edge->channels, y0 * line, rows_of(d, edge, b) * line,
-                                   band_of(d, l->in[0], t, 0, 0), band_of(d, l->out, t, 0, b));
+                                   band_of(d, l->in[0], t, 0, 0), NULL, NULL,
+                                   band_of(d, l->out, t, 0, b));
 }
 
 /* Frames 2t - 1 and 2t out of frame t, which is not the first. */

@@ -11,7 +11,7 @@ struct entry {
     const struct sdt_stored *stored;
     enum sdt_dtype dtype; /* of the handle */
     bool packed, hosts;
-    int first;
+    int first, rows, column;
     sdt_handle handle;
 };
 
@@ -23,6 +23,7 @@ struct form {
     int out, in, taps; /* of a convolution; else 1 */
     bool hosts;        /* read by tasks at the host alone */
     struct sdt_columns columns;
+    int first, rows;   /* of the tensor's rows; rows 0: all */
 };
 
 struct sdt_parameters {
@@ -84,7 +85,9 @@ static void release(void *stored, int index) {
     sdt_stored_release(stored);
 }
 
-static int rows_of(const struct sdt_stored *stored) { return (int)stored->shape[0]; }
+static int rows_of(const struct sdt_stored *stored, struct form form) {
+    return form.rows ? form.rows : (int)stored->shape[0];
+}
 
 static int columns_of(const struct sdt_stored *stored) {
     return (int)(stored->count / (size_t)stored->shape[0]);
@@ -94,6 +97,16 @@ static int wanted_columns(const struct sdt_stored *stored, struct sdt_columns co
     return columns.count ? columns.count : columns_of(stored);
 }
 
+/* The numbers that are wanted. */
+static size_t count_of(const struct sdt_stored *stored, struct form form) {
+    return (size_t)rows_of(stored, form) * (size_t)wanted_columns(stored, form.columns);
+}
+
+static const void *data_of(const struct sdt_stored *stored, struct form form) {
+    size_t before = (size_t)form.first * (size_t)columns_of(stored) + (size_t)form.columns.first;
+    return (const char *)stored->data + before * sdt_dtype_size(stored->dtype);
+}
+
 /* The type in which packed values are. Convolutions are reordered as floats. */
 static enum sdt_dtype packed_dtype(const struct sdt_stored *stored, struct form form) {
     return form.taps > 1 ? SDT_F32 : stored->dtype;
@@ -101,28 +114,28 @@ static enum sdt_dtype packed_dtype(const struct sdt_stored *stored, struct form 
 
 static void insert_load(struct sdt_flow *flow, const struct sdt_stored *stored, struct form form,
                         sdt_handle handle) {
-    int rows = rows_of(stored), ld = columns_of(stored), k = wanted_columns(stored, form.columns);
-    const char *data =
-        (const char *)stored->data + (size_t)form.columns.first * sdt_dtype_size(stored->dtype);
+    int ld = columns_of(stored), k = wanted_columns(stored, form.columns);
+    int rows = rows_of(stored, form);
+    const void *data = data_of(stored, form);
     if (form.packed)
         sdt_insert_pack_weight(flow, "load", stored->dtype, data, rows, k, ld, form.taps,
                                form.run ? form.run : k, handle, release, (void *)stored);
     else if (form.columns.count)
         sdt_insert_load_columns(flow, "load", stored->dtype, data, rows, k, ld, handle);
     else
-        sdt_insert_load(flow, "load", stored->dtype, data, stored->count, form.out, form.in,
-                        form.taps, handle);
+        sdt_insert_load(flow, "load", stored->dtype, data, count_of(stored, form), form.out,
+                        form.in, form.taps, handle);
 }
 
 /* A handle whose values a task on the host brings. */
 static sdt_handle load(struct sdt_flow *flow, const struct sdt_stored *stored, struct form form) {
-    int rows = rows_of(stored), k = wanted_columns(stored, form.columns);
     sdt_handle handle =
         form.packed
-            ? sdt__packed(flow, sdt_packed_size(packed_dtype(stored, form), rows, k), stored->name)
-            : sdt__tensor(flow, form.dtype,
-                          form.columns.count ? (size_t)rows * (size_t)k : stored->count,
-                          stored->name);
+            ? sdt__packed(flow,
+                          sdt_packed_size(packed_dtype(stored, form), rows_of(stored, form),
+                                          wanted_columns(stored, form.columns)),
+                          stored->name)
+            : sdt__tensor(flow, form.dtype, count_of(stored, form), stored->name);
     if (!handle)
         return NULL;
     const struct sdt_place *place = flow->place;
@@ -159,7 +172,8 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
     for (size_t i = 0; i < parameters->count; i++)
         if (parameters->entry[i].stored == stored && parameters->entry[i].dtype == form.dtype &&
             parameters->entry[i].packed == form.packed &&
-            parameters->entry[i].first == form.columns.first)
+            parameters->entry[i].first == form.first && parameters->entry[i].rows == form.rows &&
+            parameters->entry[i].column == form.columns.first)
             return parameters->entry[i].handle;
     if (!reserve(parameters)) {
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for the weights of %s",
@@ -174,15 +188,22 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
         (!parameters->machine->gpus || form.hosts) && !form.packed && !form.columns.count;
     if (in_place && stored->dtype == form.dtype && (uintptr_t)stored->data % size == 0 &&
         form.taps == 1 && stored->count <= UINT32_MAX)
-        handle =
-            sdt__register(flow, flow->host, form.dtype, stored->count, stored->data, stored->name);
+        handle = sdt__register(flow, flow->host, form.dtype, count_of(stored, form),
+                               data_of(stored, form), stored->name);
     else
         handle = load(flow, stored, form);
     if (!handle)
         return NULL;
     pthread_mutex_lock(&parameters->machine->parameters_mutex);
     parameters->entry[parameters->count++] =
-        (struct entry){stored, form.dtype, form.packed, form.hosts, form.columns.first, handle};
+        (struct entry){.stored = stored,
+                       .dtype = form.dtype,
+                       .packed = form.packed,
+                       .hosts = form.hosts,
+                       .first = form.first,
+                       .rows = form.rows,
+                       .column = form.columns.first,
+                       .handle = handle};
     pthread_mutex_unlock(&parameters->machine->parameters_mutex);
     return handle;
 }
@@ -193,7 +214,18 @@ sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameter
     va_start(args, format);
     const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
     va_end(args);
-    return find(flow, parameters, stored, (struct form){dtype, false, 0, 1, 1, 1, false, {0, 0}});
+    return find(flow, parameters, stored, (struct form){.dtype = dtype, .out = 1, .in = 1, .taps = 1});
+}
+
+sdt_handle sdt_rows_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                              enum sdt_dtype dtype, int first, int rows, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
+    va_end(args);
+    return find(flow, parameters, stored,
+                (struct form){
+                    .dtype = dtype, .out = 1, .in = 1, .taps = 1, .first = first, .rows = rows});
 }
 
 sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
@@ -205,13 +237,37 @@ sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *para
     va_end(args);
     bool packed = kind == SDT_DEVICE_CPU;
     return find(flow, parameters, stored,
-                (struct form){dtype, packed, across * in, out, in, taps, false, {0, 0}});
+                (struct form){.dtype = dtype,
+                              .packed = packed,
+                              .run = across * in,
+                              .out = out,
+                              .in = in,
+                              .taps = taps});
+}
+
+sdt_handle sdt_conv_part_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                                   enum sdt_device_kind kind, enum sdt_dtype dtype, int first,
+                                   int out, int in, int taps, int across, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
+    va_end(args);
+    bool packed = kind == SDT_DEVICE_CPU;
+    return find(flow, parameters, stored,
+                (struct form){.dtype = dtype,
+                              .packed = packed,
+                              .run = across * in,
+                              .out = out,
+                              .in = in,
+                              .taps = taps,
+                              .first = first,
+                              .rows = out});
 }
 
 /* Halves that are used once become floats, not bfloat16, which would round them. */
 static struct form weight_form(const struct sdt_stored *stored, enum sdt_device_kind kind,
                                enum sdt_dtype dtype, bool often, struct sdt_columns columns) {
-    struct form form = {dtype, false, 0, 1, 1, 1, false, columns};
+    struct form form = {.dtype = dtype, .out = 1, .in = 1, .taps = 1, .columns = columns};
     if (kind == SDT_DEVICE_CPU) {
         form.dtype = stored->dtype == SDT_BF16 ? SDT_BF16 : SDT_F32;
         form.packed = often;
@@ -250,10 +306,10 @@ sdt_handle sdt_host_parameter(struct sdt_flow *flow, struct sdt_parameters *para
 size_t sdt_weight_size(const struct sdt_stored *stored, enum sdt_device_kind kind,
                        enum sdt_dtype dtype, bool often, struct sdt_columns columns) {
     struct form form = weight_form(stored, kind, dtype, often, columns);
-    int rows = rows_of(stored), k = wanted_columns(stored, columns);
+    int rows = rows_of(stored, form), k = wanted_columns(stored, columns);
     if (form.packed)
         return sdt_packed_size(stored->dtype, rows, k);
-    return (columns.count ? (size_t)rows * (size_t)k : stored->count) * sdt_dtype_size(form.dtype);
+    return (size_t)rows * (size_t)k * sdt_dtype_size(form.dtype);
 }
 
 /* Drops those whose tensor's name starts with prefix (NULL: those of the host alone). */

@@ -25,6 +25,10 @@ void sdt_parameters_free(struct sdt_parameters *parameters);
 sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
                          enum sdt_dtype dtype, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* Rows first..first+rows-1 of it. */
+sdt_handle sdt_rows_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                              enum sdt_dtype dtype, int first, int rows, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
 /* Some columns of a matrix; count 0: all. */
 struct sdt_columns {
     int first, count;
@@ -49,6 +53,11 @@ sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *para
                               enum sdt_device_kind kind, enum sdt_dtype dtype, int out, int in,
                               int taps, int across, const char *format, ...)
     __attribute__((format(printf, 9, 10)));
+/* Output channels first..first+out-1 of it. */
+sdt_handle sdt_conv_part_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
+                                   enum sdt_device_kind kind, enum sdt_dtype dtype, int first,
+                                   int out, int in, int taps, int across, const char *format, ...)
+    __attribute__((format(printf, 10, 11)));
 
 /* Drops every handle whose tensor's name starts with prefix, and gives the mapped pages back. The
  * tasks that use them have ended (sdt__flow_reach): StarPU would wait for them here, where no

@@ -233,10 +233,32 @@ void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int heigh
 void sdt_insert_channel_norm(struct sdt_flow *flow, const char *name, size_t pixels, int channels,
                              bool silu, sdt_handle x /* [pixels, C] */, sdt_handle gamma /* [C] */,
                              sdt_handle y /* [pixels, C] written; may be x */);
+void sdt_insert_channel_layer_norm(struct sdt_flow *flow, const char *name, size_t pixels,
+                                   int channels, float eps, bool silu,
+                                   sdt_handle x /* [pixels, C] */, sdt_handle weight /* [C] */,
+                                   sdt_handle bias /* [C] */,
+                                   sdt_handle y /* [pixels, C] written; may be x */);
 /* Of queries first..first+rows-1; on GPUs of all. */
-void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pixels, int channels,
-                                int first, int rows, sdt_handle qkv /* [pixels, 3C] */,
-                                sdt_handle o /* [rows, C] written */);
+void sdt_insert_frame_attention(
+    struct sdt_flow *flow, const char *name, int pixels, int channels, int first, int rows,
+    sdt_handle q /* [pixels, C]; or [pixels, 3C] with keys and values */, sdt_handle k,
+    sdt_handle v /* [pixels, C], or both NULL */, sdt_handle o /* [rows, C] written */);
+
+/* -- upsample.c: frames enlarged x2 in height and width, channel-last -- */
+void sdt_insert_linear_upsample(struct sdt_flow *flow, const char *name,
+                                const struct sdt_linear_upsample *up,
+                                const struct sdt_conv_part *part,
+                                const sdt_handle *x /* [1 or 2, bands] -> [rows, width, C] */,
+                                sdt_handle y /* [part's rows, 2 width, C] written */);
+void sdt_insert_inverse_haar_2d(struct sdt_flow *flow, const char *name, int height, int width,
+                                sdt_handle bands /* [height, width, 4, 3] */,
+                                sdt_handle low /* [height, width, 3] or NULL */,
+                                sdt_handle y /* [2 height, 2 width, 3] written */);
+void sdt_insert_inverse_haar_3d(struct sdt_flow *flow, const char *name, int height, int width,
+                                sdt_handle bands /* [height, width, 8, 3] */,
+                                sdt_handle low /* [height, width, 3] or NULL */,
+                                sdt_handle first /* [2 height, 2 width, 3] written, or NULL */,
+                                sdt_handle second /* [2 height, 2 width, 3] written */);
 
 /* -- group_norm.c: over the frames of a clip (stardit/kernels.h) -- */
 /* Bands of `band_rows` rows; on GPUs frames are whole. */
@@ -310,13 +332,13 @@ void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dt
  * functions above. */
 /* clang-format off */
 #define SDT_CODELETS(X)                                                                            \
-    X(attention) X(blend) X(channel_norm) X(conv) X(convert) X(cross_attention) X(embed)           \
-    X(frame_attention) X(frame_moments) X(gated_gelu) X(gather) X(group_moments) X(group_norm)     \
-    X(latent_window) X(layer_norm) X(linear) X(linear_part) X(linear_residual) X(load)             \
-    X(mean_rows) X(merge_heads) X(pack_weight) X(pad_row) X(patch_order) X(patchify)               \
-    X(place_tile) X(prefetch) X(put_frame) X(receive) X(rms_norm) X(rms_norm_parts) X(round)       \
-    X(sampler) X(silu) X(sinusoid) X(split_heads) X(text_attention) X(time_upsample)               \
-    X(unpatchify)
+    X(attention) X(blend) X(channel_layer_norm) X(channel_norm) X(conv) X(convert)                 \
+    X(cross_attention) X(embed) X(frame_attention) X(frame_moments) X(gated_gelu) X(gather)        \
+    X(group_moments) X(group_norm) X(inverse_haar) X(latent_window) X(layer_norm) X(linear)        \
+    X(linear_part) X(linear_residual) X(linear_upsample) X(load) X(mean_rows) X(merge_heads)       \
+    X(pack_weight) X(pad_row) X(patch_order) X(patchify) X(place_tile) X(prefetch) X(put_frame)    \
+    X(receive) X(rms_norm) X(rms_norm_parts) X(round) X(sampler) X(silu) X(sinusoid)               \
+    X(split_heads) X(text_attention) X(time_upsample) X(unpatchify)
 /* clang-format on */
 
 #pragma GCC visibility pop

@@ -387,12 +387,42 @@ void sdt_group_moments(int frames, int groups, double values, float eps,
 void sdt_group_norm(size_t pixels, int channels, int groups, const float *x /* [pixels, C] */,
                     const float *norm /* [groups, 2] */, const float *weight /* [C] */,
                     const float *bias /* [C] */, int silu, float *y /* [pixels, C], may be x */);
+/* Layer norm over a pixel's channels, LN(x; eps) * weight + bias, then silu if asked. */
+void sdt_channel_layer_norm(size_t pixels, int channels, float eps,
+                            const float *x /* [pixels, C] */, const float *weight /* [C] */,
+                            const float *bias /* [C] */, int silu,
+                            float *y /* [pixels, C], may be x */);
+
+/* A frame between two others, weight a + (1 - weight) b, enlarged x2 in height and width, bilinear
+ * with corners not aligned: in each direction, 3/4 of the nearest pixel and 1/4 of the next, the
+ * border repeated. */
+struct sdt_linear_upsample {
+    int channels, height, width; /* of the input frames */
+    float weight;                /* of the first; 1: there is no second */
+};
+/* Rows y0..y0+rows-1 of the output frame, from the bands of the input frames that they look at. */
+void sdt_linear_upsample_rows(const struct sdt_linear_upsample *up, int y0, int rows,
+                              const struct sdt_conv_input *input /* one frame, or two */,
+                              float *y /* [rows, 2 width, C] */, float *scratch);
+size_t sdt_linear_upsample_scratch(const struct sdt_linear_upsample *up);
+
+/* Inverse Haar transforms, a 2x2 square of pixels or a 2x2x2 cube from each pixel: sums of 3
+ * channels' bands, each with its signs, times 1/2 in the plane and 0.3536 (so WFVAE has it, not
+ * 1/sqrt(8)) in space and time. low: added to the first band. */
+void sdt_inverse_haar_2d(int height, int width, const float *bands /* [height, width, 4, 3] */,
+                         const float *low /* [height, width, 3] or NULL */,
+                         float *y /* [2 height, 2 width, 3] */);
+void sdt_inverse_haar_3d(int height, int width, const float *bands /* [height, width, 8, 3] */,
+                         const float *low /* [height, width, 3] or NULL */,
+                         float *first /* [2 height, 2 width, 3] or NULL: not wanted */,
+                         float *second /* [2 height, 2 width, 3] */);
 
 /* Single-head attention over the pixels of one frame, e = C, scale 1/sqrt(C), online softmax; of
  * queries first..first+rows-1. */
 void sdt_frame_attention(int pixels, int channels, int first, int rows,
-                         const float *qkv /* [pixels, 3C] */, float *o /* [rows, C] */,
-                         float *scratch);
+                         const float *q /* [pixels, C], `ld` floats from pixel to pixel */,
+                         const float *k /* as q */, const float *v /* as q */, int ld,
+                         float *o /* [rows, C] */, float *scratch);
 size_t sdt_frame_attention_scratch(int pixels, int channels);
 
 /* A window of the latent as channel-last frames, z = latent * std + mean per channel
@@ -444,6 +474,9 @@ void sdt_blend_columns(int frames, int rows, int extent, int a_width,
     X(channel_norm)                                                                                \
     X(group_moments)                                                                               \
     X(group_norm)                                                                                  \
+    X(channel_layer_norm)                                                                          \
+    X(inverse_haar_2d)                                                                             \
+    X(inverse_haar_3d)                                                                             \
     X(latent_window)                                                                               \
     X(blend_rows)                                                                                  \
     X(blend_columns)

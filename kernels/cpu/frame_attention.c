@@ -1,5 +1,5 @@
-/* The VAE's attention: one head over the pixels of one frame, queries, keys and values side by side
- * in the row the 1x1 convolution wrote. */
+/* The VAE's attention: one head over the pixels of one frame. Queries, keys and values may lie side
+ * by side in the rows that one 1x1 convolution wrote. */
 #include "kernels/cpu/attention.h"
 #include "kernels/kernels.h"
 
@@ -10,17 +10,16 @@ enum { QUERIES = 256 };
 
 static int queries_of(int pixels) { return pixels < QUERIES ? pixels : QUERIES; }
 
-void sdt_frame_attention(int pixels, int channels, int first, int rows, const float *qkv, float *o,
-                         float *scratch) {
-    ptrdiff_t ld = 3 * (ptrdiff_t)channels;
+void sdt_frame_attention(int pixels, int channels, int first, int rows, const float *q,
+                         const float *k, const float *v, int ld, float *o, float *scratch) {
     for (int row = 0; row < rows; row += QUERIES) {
         struct sdt__attend attend = {.rows = queries_of(rows - row),
                                      .e = channels,
-                                     .q = qkv + (first + row) * ld,
+                                     .q = q + (first + row) * (ptrdiff_t)ld,
                                      .ldq = ld,
                                      .keys = pixels,
-                                     .k = qkv + channels,
-                                     .v = qkv + 2 * channels,
+                                     .k = k,
+                                     .v = v,
                                      .ldk = ld,
                                      .scale = 1.f / sqrtf((float)channels),
                                      .o = o + (ptrdiff_t)row * channels,

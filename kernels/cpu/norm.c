@@ -13,6 +13,11 @@ void sdt_rms_norm(int rows, int d, const float *x, float eps, const float *weigh
     sdt__vector_kernels()->rms_norm(rows, d, x, eps, weight, y);
 }
 
+void sdt_channel_layer_norm(size_t pixels, int channels, float eps, const float *x,
+                            const float *weight, const float *bias, int silu, float *y) {
+    sdt__vector_kernels()->channel_layer_norm(pixels, channels, eps, x, weight, bias, silu, y);
+}
+
 void sdt_channel_norm(size_t pixels, int channels, const float *x, const float *gamma, int silu,
                       float *y) {
     sdt__vector_kernels()->channel_norm(pixels, channels, x, gamma, silu, y);

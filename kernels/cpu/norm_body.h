@@ -232,3 +232,61 @@ static void channel_norm(size_t pixels, int channels, const float *x, const floa
     else
         channel_norm_all(pixels, channels, x, gamma, 0, y);
 }
+
+/* ---- channel layer norm ---------------------------------------------------------------------- */
+
+struct channel_layer_norm {
+    size_t channels;
+    float eps;
+    const float *weight, *bias; /* [C] */
+};
+
+/* One pixel, and the sums over the next one; with_silu and more are constants wherever it is
+ * inlined. */
+VEC_INLINE struct moments channel_layer_norm_pixel(int with_silu, int more,
+                                                   const struct channel_layer_norm *a,
+                                                   struct moments pixel,
+                                                   const float *x /* [2 if more, C] */,
+                                                   float *y /* [C] */) {
+    size_t c = a->channels;
+    struct deviations next;
+    if (more)
+        deviations_begin(&next, c, x + c);
+#define BODY(j, i, left)                                                                           \
+    do {                                                                                           \
+        if (more)                                                                                  \
+            deviations_add(&next, j, x + c + (i), left);                                           \
+        vec z = (vec_load(x + (i), left) - vec_set(pixel.mean)) * vec_set(pixel.inverse);          \
+        z = vec_multiply_add(z, vec_load(a->weight + (i), left), vec_load(a->bias + (i), left));   \
+        vec_store(y + (i), left, with_silu ? vec_silu(z) : z);                                     \
+    } while (0)
+    VEC_EACH_PART(c, BODY);
+#undef BODY
+    return more ? deviations_end(&next, c, a->eps) : pixel;
+}
+
+VEC_INLINE void channel_layer_norm_all(int with_silu, size_t pixels,
+                                       const struct channel_layer_norm *a, const float *x,
+                                       float *y) {
+    size_t c = a->channels;
+    struct moments pixel = moments_of(c, x, a->eps);
+    for (; pixels > 1; pixels--, x += c, y += c)
+        if (c <= NORM_NEAR) {
+            pixel = channel_layer_norm_pixel(with_silu, 1, a, pixel, x, y);
+        } else {
+            channel_layer_norm_pixel(with_silu, 0, a, pixel, x, y);
+            pixel = moments_of(c, x + c, a->eps);
+        }
+    channel_layer_norm_pixel(with_silu, 0, a, pixel, x, y);
+}
+
+static void channel_layer_norm(size_t pixels, int channels, float eps, const float *x,
+                               const float *weight, const float *bias, int with_silu, float *y) {
+    struct channel_layer_norm a = {(size_t)channels, eps, weight, bias};
+    if (pixels < 1)
+        return;
+    if (with_silu)
+        channel_layer_norm_all(1, pixels, &a, x, y);
+    else
+        channel_layer_norm_all(0, pixels, &a, x, y);
+}

@@ -17,6 +17,7 @@ struct sdt__vector_kernels {
     __typeof__(sdt_group_norm) *group_norm;
     void (*row_sums)(int width, int channels, const float *x /* [width, C] */,
                      double *sums /* [C, 2] */); /* group_norm_body.h */
+    __typeof__(sdt_channel_layer_norm) *channel_layer_norm;
     __typeof__(sdt_split_heads) *split_heads;
     __typeof__(sdt_merge_heads) *merge_heads;
     __typeof__(sdt_silu) *silu;

@@ -20,6 +20,7 @@ const struct sdt__vector_kernels NAME = {
     .channel_norm = channel_norm,
     .group_norm = group_norm,
     .row_sums = row_sums,
+    .channel_layer_norm = channel_layer_norm,
     .split_heads = split_heads,
     .merge_heads = merge_heads,
     .silu = silu,

@@ -19,13 +19,13 @@ __global__ static void __launch_bounds__(SOFTMAX_THREADS)
 }
 
 /* The two products of a turn of `rows` queries. */
-static void describe(enum sdt_dtype dtype, int rows, int pixels, int channels,
+static void describe(enum sdt_dtype dtype, int rows, int pixels, int channels, int ld,
                      struct sdt__product *scores, struct sdt__product *values) {
     memset(scores, 0, sizeof *scores);
     scores->rows = rows;
     scores->n = pixels;
     scores->k = channels;
-    scores->ldx = scores->ldw = 3 * channels;
+    scores->ldx = scores->ldw = ld;
     scores->ldy = (int)sdt__score_row(pixels);
     scores->dtype = dtype;
     scores->y_dtype = SDT_F32;
@@ -34,14 +34,15 @@ static void describe(enum sdt_dtype dtype, int rows, int pixels, int channels,
     values->n = channels;
     values->k = pixels;
     values->ldx = (int)sdt__score_row(pixels);
-    values->ldw = 3 * channels;
+    values->ldw = ld;
     values->w_by_row = 1;
     values->ldy = channels;
     values->dtype = values->y_dtype = dtype;
 }
 
 static enum sdt_status exactly(struct sdt_cuda *cuda, enum sdt_dtype dtype, int pixels,
-                               int channels, const char *q, const char *k, const char *v, void *o) {
+                               int channels, const char *q, const void *k, const void *v, int ld,
+                               void *o) {
     struct attention_call call = {};
     call.rows = pixels;
     call.e = channels;
@@ -50,7 +51,7 @@ static enum sdt_status exactly(struct sdt_cuda *cuda, enum sdt_dtype dtype, int 
     call.k = k;
     call.v = v;
     call.o = o;
-    call.q_row = call.k_row = 3 * channels;
+    call.q_row = call.k_row = ld;
     call.o_row = channels;
     call.scale = 1.f / sqrtf((float)channels);
     call.heads = call.group = 1;
@@ -58,22 +59,22 @@ static enum sdt_status exactly(struct sdt_cuda *cuda, enum sdt_dtype dtype, int 
 }
 
 enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int pixels,
-                                         int channels, const void *qkv, void *o, void *scratch) {
+                                         int channels, const void *queries, const void *k,
+                                         const void *v, int ld, void *o, void *scratch) {
     if (pixels < 1)
         return SDT_OK;
     size_t size = body_size(dtype), length = sdt__score_row(pixels);
-    const char *q = (const char *)qkv, *k = q + (size_t)channels * size;
-    const char *v = k + (size_t)channels * size;
+    const char *q = (const char *)queries;
     int most = sdt__score_rows(pixels);
     void *weights = dtype == SDT_BF16 ? (float *)scratch + (size_t)most * length : (float *)scratch;
     float scale = 1.f / sqrtf((float)channels);
     for (int first = 0; first < pixels; first += most) {
         int rows = pixels - first < most ? pixels - first : most;
         struct sdt__product scores, values;
-        describe(dtype, rows, pixels, channels, &scores, &values);
+        describe(dtype, rows, pixels, channels, ld, &scores, &values);
         bool done = false;
-        enum sdt_status status = sdt__product(
-            cuda, &scores, scale, q + (size_t)first * 3 * channels * size, k, NULL, scratch, &done);
+        enum sdt_status status = sdt__product(cuda, &scores, scale, q + (size_t)first * ld * size,
+                                              k, NULL, scratch, &done);
         if (status == SDT_OK && done) {
             if (dtype == SDT_BF16)
                 softmax_rows<SDT_BF16><<<(unsigned)rows, SOFTMAX_THREADS, 0, cuda->stream>>>(
@@ -90,7 +91,7 @@ enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *cuda, enum sdt_dtype d
             return status;
         cuda->way = done ? SDT_CUDA_CUBLASLT : SDT_CUDA_OWN;
         if (!done)
-            return exactly(cuda, dtype, pixels, channels, q, k, v, o);
+            return exactly(cuda, dtype, pixels, channels, q, k, v, ld, o);
     }
     return SDT_OK;
 }

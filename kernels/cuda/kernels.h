@@ -132,6 +132,12 @@ enum sdt_status sdt_cuda_channel_norm(struct sdt_cuda *cuda, enum sdt_dtype dtyp
                                       int channels, const void *x /* [pixels, C] */,
                                       const float *gamma /* [C] */, int silu,
                                       void *y /* [pixels, C], may be x */);
+enum sdt_status sdt_cuda_channel_layer_norm(struct sdt_cuda *cuda, enum sdt_dtype dtype,
+                                            size_t pixels, int channels, float eps,
+                                            const void *x /* [pixels, C] */,
+                                            const float *weight /* [C] */,
+                                            const float *bias /* [C] */, int silu,
+                                            void *y /* [pixels, C], may be x */);
 
 /* ---- group_norm.cu: over the frames of a clip ------------------------------------------------ */
 
@@ -242,7 +248,9 @@ enum sdt_status sdt_cuda_causal_attention(struct sdt_cuda *cuda, enum sdt_dtype 
                                           void *o /* [tokens, heads*e] */);
 /* Single-head attention over a frame's pixels, e = C (384 in Wan's VAE). */
 enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int pixels,
-                                         int channels, const void *qkv /* [pixels, 3C] */,
+                                         int channels,
+                                         const void *q /* [pixels, C], `ld` from pixel to pixel */,
+                                         const void *k /* as q */, const void *v /* as q */, int ld,
                                          void *o /* [pixels, C] */, void *scratch);
 size_t sdt_cuda_frame_attention_scratch(enum sdt_dtype dtype, int pixels, int channels);
 
@@ -302,6 +310,24 @@ enum sdt_status sdt_cuda_time_upsample(struct sdt_cuda *cuda, enum sdt_dtype dty
                                        void *first /* [height, width, C] */,
                                        void *second /* [height, width, C] */, void *scratch);
 size_t sdt_cuda_time_upsample_scratch(enum sdt_dtype dtype, int height, int width, int channels);
+
+/* ---- upsample.cu: frames enlarged x2, also between two in time, or from bands of a wavelet ---- */
+
+/* The whole output frame; b NULL: there is no second. */
+enum sdt_status sdt_cuda_linear_upsample(struct sdt_cuda *cuda, enum sdt_dtype dtype,
+                                         const struct sdt_linear_upsample *up,
+                                         const void *a /* [height, width, C] */,
+                                         const void *b /* as a, or NULL */,
+                                         void *y /* [2 height, 2 width, C] */);
+enum sdt_status sdt_cuda_inverse_haar_2d(struct sdt_cuda *cuda, enum sdt_dtype dtype, int height,
+                                         int width, const void *bands /* [height, width, 4, 3] */,
+                                         const void *low /* [height, width, 3] or NULL */,
+                                         void *y /* [2 height, 2 width, 3] */);
+enum sdt_status sdt_cuda_inverse_haar_3d(struct sdt_cuda *cuda, enum sdt_dtype dtype, int height,
+                                         int width, const void *bands /* [height, width, 8, 3] */,
+                                         const void *low /* [height, width, 3] or NULL */,
+                                         void *first /* [2 height, 2 width, 3] or NULL */,
+                                         void *second /* [2 height, 2 width, 3] */);
 
 #ifdef __cplusplus
 }

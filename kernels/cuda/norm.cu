@@ -93,3 +93,30 @@ enum sdt_status sdt_cuda_channel_norm(struct sdt_cuda *cuda, enum sdt_dtype dtyp
     kernel<<<shape.blocks, shape.threads, 0, cuda->stream>>>(a, shape.lanes);
     return sdt__cuda_launched(cuda, "channel norm");
 }
+
+template <enum sdt_dtype T, int PACK, bool KEPT>
+__global__ static void __launch_bounds__(SDT_LANES)
+    channel_layer_norm(const struct body_channel_layer_norm a, int lanes) {
+    struct body_row row;
+    float keep[SDT_KEEP * SDT_PACK];
+    row_begin(&row, T, PACK, KEPT, lanes, a.pixels, a.channels, a.x, keep);
+    float mean = lanes_sum(body_row_sum(&row), lanes) / (float)a.channels;
+    float squares = lanes_sum(body_row_squares(&row, mean), lanes);
+    body_channel_layer_norm_end(&a, &row, mean, body_inverse(squares, a.channels, a.eps));
+}
+
+enum sdt_status sdt_cuda_channel_layer_norm(struct sdt_cuda *cuda, enum sdt_dtype dtype,
+                                            size_t pixels, int channels, float eps, const void *x,
+                                            const float *weight, const float *bias, int silu,
+                                            void *y) {
+    if (pixels == 0 || channels <= 0)
+        return SDT_OK;
+    struct body_channel_layer_norm a = {pixels, channels, eps, x, weight, bias, silu, y};
+    int pack = body_pack(dtype, dtype, true);
+    bool wide = channels % pack == 0 && body_aligned(x) && body_aligned(weight) &&
+                body_aligned(bias) && body_aligned(y);
+    struct body_shape shape = body_shape_rows(pixels, channels, pack, wide);
+    auto kernel = SDT_PICK_ROWS(channel_layer_norm, dtype, shape);
+    kernel<<<shape.blocks, shape.threads, 0, cuda->stream>>>(a, shape.lanes);
+    return sdt__cuda_launched(cuda, "channel layer norm");
+}

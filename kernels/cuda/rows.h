@@ -247,6 +247,36 @@ SDT_BODY void body_channel_norm_end(const struct body_channel_norm *a, const str
     }
 }
 
+struct body_channel_layer_norm {
+    size_t pixels;
+    int channels;
+    float eps;
+    const void *x;              /* [pixels, C] */
+    const float *weight, *bias; /* [C] */
+    int silu;
+    void *y; /* [pixels, C], may be x */
+};
+
+SDT_BODY void body_channel_layer_norm_end(const struct body_channel_layer_norm *a,
+                                          const struct body_row *row, float mean, float inverse) {
+    float v[SDT_PACK], weight[SDT_PACK], bias[SDT_PACK];
+    SDT_UNROLL
+    for (int step = 0; step < body_row_steps(row); step++) {
+        int i = body_row_element(row, step);
+        if (i < row->d) {
+            body_row_pack(row, step, v);
+            body_load(SDT_F32, row->pack, a->weight, i, weight);
+            body_load(SDT_F32, row->pack, a->bias, i, bias);
+            SDT_UNROLL
+            for (int j = 0; j < row->pack; j++) {
+                float z = (v[j] - mean) * inverse * weight[j] + bias[j];
+                v[j] = a->silu ? body_silu(z) : z;
+            }
+            body_store(row->dtype, row->pack, a->y, row->start + i, v);
+        }
+    }
+}
+
 /* ---- heads ----------------------------------------------------------------------------------- */
 
 /* The piece that holds head h, head[0] <= h < head[pieces]; pieces may be empty. */

@@ -163,13 +163,14 @@ void sdt_causal_attention_reference(int tokens, int heads, int kv_heads, int e, 
     free(scores);
 }
 
-void sdt_frame_attention_reference(int pixels, int channels, const float *qkv, float *o) {
-    struct layout layout = {pixels, 0, 3 * (size_t)channels};
+void sdt_frame_attention_reference(int pixels, int channels, const float *q, const float *k,
+                                   const float *v, int ld, float *o) {
+    struct layout layout = {pixels, 0, (size_t)ld};
     double *scores = take(pixels, channels), *query = scores + pixels;
     for (int p = 0; p < pixels; p++) {
-        widen(channels, qkv + p * layout.ld, query);
-        score(pixels, channels, query, &layout, qkv + channels, 1. / sqrt(channels), scores);
-        weigh(pixels, scores, channels, &layout, qkv + 2 * channels, o + (size_t)p * channels);
+        widen(channels, q + p * layout.ld, query);
+        score(pixels, channels, query, &layout, k, 1. / sqrt(channels), scores);
+        weigh(pixels, scores, channels, &layout, v, o + (size_t)p * channels);
     }
     free(scores);
 }

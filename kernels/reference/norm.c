@@ -49,3 +49,19 @@ void sdt_channel_norm_reference(size_t pixels, int channels, const float *x, con
         }
     }
 }
+
+void sdt_channel_layer_norm_reference(size_t pixels, int channels, float eps, const float *x,
+                                      const float *weight, const float *bias, int with_silu,
+                                      float *y) {
+    for (size_t p = 0; p < pixels; p++, x += channels, y += channels) {
+        double mean = 0.;
+        for (int c = 0; c < channels; c++)
+            mean += x[c];
+        mean /= channels;
+        double deviation = sqrt(squares(channels, x, mean) / channels + eps);
+        for (int c = 0; c < channels; c++) {
+            double z = (x[c] - mean) / deviation * weight[c] + bias[c];
+            y[c] = (float)(with_silu ? silu(z) : z);
+        }
+    }
+}

@@ -576,47 +576,68 @@ static void rotate_cuda(struct call *c) {
                                    at(c, 1)));
 }
 
-/* ---- frame_attention: pixels, channels ------------------------------------------------------- */
+/* ---- frame_attention: pixels, channels, whether q, k and v lie apart ------------------------------------------------------- */
 
 static void frame_grid(const struct operation *operation) {
     static const int pixels[] = {1, 3, 35, 256, 300, 513};
     for (size_t p = 0; p < COUNT(pixels); p++) {
         if (backend.kind == BODIES && pixels[p] > 35)
             continue;
-        TRY(pixels[p], 4);
-        TRY(pixels[p], 50);
-        if (backend.kind != CPU)
-            TRY(pixels[p], 384);
+        for (int apart = 0; apart < 2; apart++) {
+            TRY(pixels[p], 4, apart);
+            TRY(pixels[p], 50, apart);
+            if (backend.kind != CPU)
+                TRY(pixels[p], 384, apart);
+        }
     }
 }
 static void frame_make(struct call *c) {
     size_t n = (size_t)(c->size[0] * c->size[1]);
-    in(c, 3 * n, 1.5f);
+    if (c->size[2]) {
+        in(c, n, 1.5f);
+        in(c, n, 1.5f);
+        in(c, n, 1.5f);
+    } else {
+        in(c, 3 * n, 1.5f);
+    }
     out(c, n);
 }
+/* q, k or v, and what lies from pixel to pixel. */
+static void *frame_part(const struct call *c, int which) {
+    size_t size = backend.kind == CPU ? sizeof(float) : sdt_dtype_size(c->dtype);
+    return c->size[2] ? at(c, which) : (char *)at(c, 0) + (size_t)(which * c->size[1]) * size;
+}
+static int frame_ld(const struct call *c) { return c->size[1] * (c->size[2] ? 1 : 3); }
+static void *frame_out(const struct call *c) { return at(c, c->size[2] ? 3 : 1); }
+
 static void frame_plain(struct call *c) {
-    sdt_frame_attention_reference(c->size[0], c->size[1], at(c, 0), at(c, 1));
+    const float *side = at(c, 0);
+    sdt_frame_attention_reference(
+        c->size[0], c->size[1], side, c->size[2] ? at(c, 1) : (void *)(side + c->size[1]),
+        c->size[2] ? at(c, 2) : (void *)(side + 2 * c->size[1]), frame_ld(c), frame_out(c));
 }
 static float *frame_scratch(const struct call *c) {
     return scratch(sdt_frame_attention_scratch(c->size[0], c->size[1]) * sizeof(float));
 }
 static void frame_cpu(struct call *c) {
-    sdt_frame_attention(c->size[0], c->size[1], 0, c->size[0], at(c, 0), at(c, 1),
-                        frame_scratch(c));
+    sdt_frame_attention(c->size[0], c->size[1], 0, c->size[0], frame_part(c, 0), frame_part(c, 1),
+                        frame_part(c, 2), frame_ld(c), frame_out(c), frame_scratch(c));
 }
 static void frame_cuda(struct call *c) {
     done(c, sdt_cuda_frame_attention(
-                cuda, c->dtype, c->size[0], c->size[1], at(c, 0), at(c, 1),
+                cuda, c->dtype, c->size[0], c->size[1], frame_part(c, 0), frame_part(c, 1),
+                frame_part(c, 2), frame_ld(c), frame_out(c),
                 scratch(sdt_cuda_frame_attention_scratch(c->dtype, c->size[0], c->size[1]))));
 }
 static void frame_also(struct call *c) {
-    int pixels = c->size[0], channels = c->size[1], part = pixels / 3;
+    int pixels = c->size[0], channels = c->size[1], part = pixels / 3, ld = frame_ld(c);
     size_t n = (size_t)(pixels * channels);
+    const float *q = frame_part(c, 0), *k = frame_part(c, 1), *v = frame_part(c, 2);
     float *parts = blank(n), *room = frame_scratch(c);
-    sdt_frame_attention(pixels, channels, 0, part, at(c, 0), parts, room);
-    sdt_frame_attention(pixels, channels, part, pixels - part, at(c, 0),
+    sdt_frame_attention(pixels, channels, 0, part, q, k, v, ld, parts, room);
+    sdt_frame_attention(pixels, channels, part, pixels - part, q, k, v, ld,
                         parts + (size_t)part * channels, room);
-    check_bits(n, parts, at(c, 1), "frame attention %d x %d in two parts", pixels, channels);
+    check_bits(n, parts, frame_out(c), "frame attention %d x %d in two parts", pixels, channels);
     free(parts);
 }
 

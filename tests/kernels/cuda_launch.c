@@ -4,6 +4,7 @@
 #include "tests/kernels/cuda_launch.h"
 #include "kernels/cuda/group.h"
 #include "kernels/cuda/rows.h"
+#include "kernels/cuda/upsample.h"
 #include "tests/kernels/check.h"
 
 bool launch_own;
@@ -299,6 +300,34 @@ enum sdt_status sdt_cuda_group_norm(struct sdt_cuda *cuda, enum sdt_dtype dtype,
     return SDT_OK;
 }
 
+static void channel_layer_norm_end(const struct rows *a, const struct body_row *row, size_t r,
+                                   float mean, float squares) {
+    const struct body_channel_layer_norm *args = a->args;
+    (void)r;
+    body_channel_layer_norm_end(args, row, mean, body_inverse(squares, a->d, args->eps));
+}
+
+enum sdt_status sdt_cuda_channel_layer_norm(struct sdt_cuda *cuda, enum sdt_dtype dtype,
+                                            size_t pixels, int channels, float eps, const void *x,
+                                            const float *weight, const float *bias, int silu,
+                                            void *y) {
+    (void)cuda;
+    struct body_channel_layer_norm a = {pixels, channels, eps, x, weight, bias, silu, y};
+    int pack = body_pack(dtype, dtype, true);
+    bool wide = channels % pack == 0 && body_aligned(x) && body_aligned(weight) &&
+                body_aligned(bias) && body_aligned(y);
+    drive_rows(&(struct rows){.dtype = dtype,
+                              .rows = pixels,
+                              .d = channels,
+                              .x = x,
+                              .shape = body_shape_rows(pixels, channels, pack, wide),
+                              .centred = true,
+                              .end = channel_layer_norm_end,
+                              .y_dtype = dtype,
+                              .args = &a});
+    return SDT_OK;
+}
+
 /* ---- heads ----------------------------------------------------------------------------------- */
 
 static int batch(int pieces, int first) {
@@ -491,4 +520,40 @@ enum sdt_status sdt_cuda_place_tile(struct sdt_cuda *cuda, int frames, int tile_
         for (int i = 0; i < cols * 3; i++)
             body_place_tile(&a, r, i);
     return SDT_OK;
+}
+
+/* ---- frames enlarged ------------------------------------------------------------------------- */
+
+enum sdt_status sdt_cuda_linear_upsample(struct sdt_cuda *cuda, enum sdt_dtype dtype,
+                                         const struct sdt_linear_upsample *up, const void *a,
+                                         const void *b, void *y) {
+    (void)cuda;
+    struct body_upsample args = {*up, a, b, y};
+    int most = body_pack(dtype, dtype, true);
+    bool wide = up->channels % most == 0 && body_aligned(a) && body_aligned(b) && body_aligned(y);
+    int pack = body_pack(dtype, dtype, wide);
+    for (int r = 0; r < 2 * up->height; r++)
+        for (int i = 0; i < 2 * up->width * up->channels; i += pack)
+            body_upsample_pack(&args, dtype, pack, r, i);
+    return SDT_OK;
+}
+
+static enum sdt_status drive_haar(enum sdt_dtype dtype, const struct body_haar *a) {
+    for (int r = 0; r < a->height; r++)
+        for (int i = 0; i < a->width * 3; i++)
+            body_haar(a, dtype, r, i);
+    return SDT_OK;
+}
+
+enum sdt_status sdt_cuda_inverse_haar_2d(struct sdt_cuda *cuda, enum sdt_dtype dtype, int height,
+                                         int width, const void *bands, const void *low, void *y) {
+    (void)cuda;
+    return drive_haar(dtype, &(struct body_haar){height, width, 4, bands, low, {y, NULL}});
+}
+
+enum sdt_status sdt_cuda_inverse_haar_3d(struct sdt_cuda *cuda, enum sdt_dtype dtype, int height,
+                                         int width, const void *bands, const void *low, void *first,
+                                         void *second) {
+    (void)cuda;
+    return drive_haar(dtype, &(struct body_haar){height, width, 8, bands, low, {first, second}});
 }

@@ -259,13 +259,13 @@ enum sdt_status sdt_cuda_causal_attention(struct sdt_cuda *, enum sdt_dtype dtyp
 
 /* Two products and a softmax between them, or the exact way. */
 enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *, enum sdt_dtype dtype, int pixels,
-                                         int channels, const void *qkv, void *o, void *scratch) {
+                                         int channels, const void *q, const void *k, const void *v,
+                                         int stride, void *o, void *scratch) {
     size_t size = body_size(dtype), length = sdt__score_row(pixels);
-    const char *q = (const char *)qkv, *k = q + channels * size, *v = k + channels * size;
     float scale = 1.f / sqrtf((float)channels), room[SOFTMAX_WARPS];
     if (launch_own) {
         struct attention_call call = by_columns(pixels, 1, channels, q, pixels, k, v, o);
-        call.q_row = call.k_row = 3 * channels;
+        call.q_row = call.k_row = stride;
         call.scale = scale;
         return attend_in(dtype, call);
     }
@@ -273,8 +273,8 @@ enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *, enum sdt_dtype dtype
     void *weights = dtype == SDT_BF16 ? (float *)scratch + (size_t)most * length : (float *)scratch;
     for (int first = 0; first < pixels; first += most) {
         int rows = pixels - first < most ? pixels - first : most;
-        multiply({rows, pixels, channels, 3 * channels, 3 * channels, ld, false, dtype, SDT_F32},
-                 scale, q + (size_t)first * 3 * channels * size, k, scratch);
+        multiply({rows, pixels, channels, stride, stride, ld, false, dtype, SDT_F32}, scale,
+                 (const char *)q + (size_t)first * stride * size, k, scratch);
         for (int r = 0; r < rows; r++) {
             const float *scores = (const float *)scratch + (size_t)r * length;
             char *row = (char *)weights + (size_t)r * length * size;
@@ -285,8 +285,8 @@ enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *, enum sdt_dtype dtype
                     softmax_row<SDT_F32>(pixels, scores, row, room);
             });
         }
-        multiply({rows, channels, pixels, ld, 3 * channels, channels, true, dtype, dtype}, 1.f,
-                 weights, v, (char *)o + (size_t)first * channels * size);
+        multiply({rows, channels, pixels, ld, stride, channels, true, dtype, dtype}, 1.f, weights,
+                 v, (char *)o + (size_t)first * channels * size);
     }
     return ended();
 }

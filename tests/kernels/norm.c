@@ -111,6 +111,31 @@ static void channel_norm_cuda(struct call *c) {
                                   at(c, 1), c->size[2], at(c, 2)));
 }
 
+/* ---- channel_layer_norm: pixels, channels, silu ---------------------------------------------- */
+
+static void channel_layer_norm_make(struct call *c) {
+    size_t d = (size_t)c->size[1], n = (size_t)c->size[0] * d;
+    struct array *x = in(c, n, 2.f);
+    x->row = d;
+    for (size_t i = 0; i < d; i++) /* a pixel without variance */
+        x->start[i] = 1.f;
+    in_type(c, SDT_F32, d, 1.f);
+    in_type(c, SDT_F32, d, 1.f);
+    out(c, n)->row = d;
+}
+static void channel_layer_norm_plain(struct call *c) {
+    sdt_channel_layer_norm_reference((size_t)c->size[0], c->size[1], 1e-6f, at(c, 0), at(c, 1),
+                                     at(c, 2), c->size[2], at(c, 3));
+}
+static void channel_layer_norm_cpu(struct call *c) {
+    sdt_channel_layer_norm((size_t)c->size[0], c->size[1], 1e-6f, at(c, 0), at(c, 1), at(c, 2),
+                           c->size[2], at(c, 3));
+}
+static void channel_layer_norm_cuda(struct call *c) {
+    done(c, sdt_cuda_channel_layer_norm(cuda, c->dtype, (size_t)c->size[0], c->size[1], 1e-6f,
+                                        at(c, 0), at(c, 1), at(c, 2), c->size[2], at(c, 3)));
+}
+
 const struct operation norm_operations[] = {
     {.name = "layer_norm",
      .grid = layer_norm_grid,
@@ -141,6 +166,16 @@ const struct operation norm_operations[] = {
      .limits = {.f32 = 2e-6},
      .by_rows = true,
      .in_place = {{2, 0}},
+     .pairs = 1},
+    {.name = "channel_layer_norm",
+     .grid = channel_norm_grid,
+     .make = channel_layer_norm_make,
+     .plain = channel_layer_norm_plain,
+     .cpu = channel_layer_norm_cpu,
+     .cuda = channel_layer_norm_cuda,
+     .limits = {.f32 = 2e-6},
+     .by_rows = true,
+     .in_place = {{3, 0}},
      .pairs = 1},
     {0},
 };

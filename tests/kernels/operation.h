@@ -63,10 +63,10 @@ struct operation {
     void (*cpu)(struct call *call);  /* NULL: none */
     void (*cuda)(struct call *call); /* NULL: none; on the host as on a GPU */
     struct limits limits;
-    int rows;           /* which size counts rows that are apart, and */
-    bool by_rows;       /* whether one does */
-    bool float32;       /* arrays say their types themselves */
-    bool ways;          /* a library has it as well */
+    int rows;     /* which size counts rows that are apart, and */
+    bool by_rows; /* whether one does */
+    bool float32; /* arrays say their types themselves */
+    bool ways;    /* a library has it as well */
     /* Whether cuDNN would make a plan for this call (aligned, of type bfloat16), which takes it a
      * second; NULL: never. With --small it makes one for every so manieth of them only. */
     bool (*planned)(const struct call *call);
@@ -81,8 +81,8 @@ struct operation {
 /* Areas end with an entry without a name. */
 extern const struct operation attention_operations[], conv_operations[], convert_operations[],
     elementwise_operations[], finite_operations[], frames_operations[], group_norm_operations[],
-    heads_operations[],
-    latent_operations[], linear_operations[], norm_operations[], sampler_operations[];
+    heads_operations[], latent_operations[], linear_operations[], norm_operations[],
+    sampler_operations[], upsample_operations[];
 
 /* ---- for entries ----------------------------------------------------------------------------- */
 

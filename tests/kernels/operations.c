@@ -9,6 +9,7 @@ static const struct operation *const areas[] = {
     attention_operations, conv_operations,   convert_operations,    elementwise_operations,
     finite_operations,    frames_operations, group_norm_operations, heads_operations,
     latent_operations,    linear_operations, norm_operations,       sampler_operations,
+    upsample_operations,
 };
 
 /* Relative L2 in bfloat16: a rounded result, with room; that alone gives 1.7e-3. */

@@ -2,7 +2,7 @@
 #include "kernels/cpu/micro_kernel.h"
 #include "tests/kernels/check.h"
 
-enum { KERNELS = 10 };
+enum { KERNELS = 11 };
 
 /* Kernel `which` over rows of d numbers (for heads: 3 of d / 3); y [rows, d]. */
 static void run(int which, int rows, int d, const float *x, const float *vector /* [4, d] */,
@@ -47,6 +47,9 @@ static void run(int which, int rows, int d, const float *x, const float *vector 
         sdt_sampler_step(&step, third / 3, x, x + third, y, y + third / 3, y + third,
                          y + 2 * third);
         break;
+    case 10:
+        sdt_channel_layer_norm((size_t)rows, d, 1e-6f, x, a, b, rows % 2, y);
+        break;
     }
 }
 
@@ -60,7 +63,8 @@ static void check(int rows, int d) {
                                                "silu",
                                                "gated gelu",
                                                "add",
-                                               "sampler"};
+                                               "sampler",
+                                               "channel layer norm"};
     size_t n = (size_t)rows * (size_t)d;
     float *x = numbers(n, 3.f), *vector = numbers(4 * (size_t)d, 1.f),
           *table = numbers(60 * 256, 1.f);
