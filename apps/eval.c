@@ -376,13 +376,13 @@ struct latent {
     float *z;
 };
 
-/* Decodes as the output's name says: "out.whole", "out.framewise" as a pipeline does without
- * spatial tiles, or "out.tiled_S_RxC" with tiles of SxS pixels every R rows and C columns. The
- * first takes in.z, the others in.zl where the file has it. */
+/* Decodes as the output's name says: "out.whole" or "out.y", "out.framewise" as a pipeline does
+ * without spatial tiles, or "out.tiled_S_RxC" with tiles of SxS pixels every R rows and C columns.
+ * The first takes in.z, the others in.zl where the file has it. */
 static enum sdt_status decode(struct eval *eval, struct sdt_vae *vae, const char *name,
                               const struct latent *latents /* [2] */, struct results *results,
                               struct sdt_error *err) {
-    bool whole = !strcmp(name, "out.whole");
+    bool whole = !strcmp(name, "out.whole") || !strcmp(name, "out.y");
     const struct latent *from = !whole && latents[1].tensor ? &latents[1] : &latents[0];
     const struct sdt_stored *z_tensor = from->tensor;
     float *z = from->z;
@@ -401,8 +401,8 @@ static enum sdt_status decode(struct eval *eval, struct sdt_vae *vae, const char
         job.tiling = (struct sdt_vae_tiling){size, size, rows, columns};
     else if (!whole && strcmp(name, "out.framewise"))
         return sdt_fail(err, SDT_ERROR_FORMAT,
-                        "%s: %s: a vae gives out.whole, out.framewise and out.tiled_S_RxC (tile "
-                        "size S, stride R rows by C columns, pixels)",
+                        "%s: %s: a vae gives out.whole, also called out.y, out.framewise and "
+                        "out.tiled_S_RxC (tile size S, stride R rows by C columns, pixels)",
                         eval->path, name);
     status = vae->kind->check(vae, &job, err);
     if (status != SDT_OK)

@@ -8,7 +8,7 @@
 extern const struct sdt_family sdt__family_hunyuan;
 extern const struct sdt_family sdt__family_opensora;
 extern const struct sdt_family sdt__family_wan;
-extern const struct sdt_vae_kind sdt__hunyuan_vae;
+extern const struct sdt_vae_kind sdt__hunyuan_vae, sdt__wfvae;
 
 const struct sdt_family *const sdt_families[] = {
     &sdt__family_wan,
@@ -60,7 +60,7 @@ bool sdt_size_find(const char *name, const struct sdt_family **family,
 }
 
 /* Decoders of families that are not run as a whole yet: stardit-eval decodes with them. */
-static const struct sdt_vae_kind *const more_vaes[] = {&sdt__hunyuan_vae, NULL};
+static const struct sdt_vae_kind *const more_vaes[] = {&sdt__hunyuan_vae, &sdt__wfvae, NULL};
 
 /* ---- components ------------------------------------------------------------------------------ */
 

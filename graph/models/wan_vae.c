@@ -84,6 +84,7 @@ static enum sdt_status read_config(const struct sdt_config *json, struct wan_vae
     for (int i = 0; i < downs; i++)
         time *= vae->upsample_time[i] ? 2 : 1;
     vae->base.list = list;
+    vae->base.clamps = true;
     vae->base.vae = (struct sdt_vae){.kind = &sdt__wan_vae,
                                      .channels = (int)z,
                                      .space_ratio = 1 << (blocks - 1),

@@ -19,6 +19,7 @@ struct wavefront;
 struct wavefront_vae {
     struct sdt_vae vae;
     void (*list)(struct wavefront *all, const struct wavefront_vae *vae); /* adds all layers */
+    bool clamps; /* the model itself, to -1..1 */
     float mean[WAVEFRONT_CHANNELS], std[WAVEFRONT_CHANNELS];
 };
 
@@ -61,12 +62,16 @@ struct frame_pool {
 };
 
 enum frame_layer_kind {
-    FRAME_WINDOW, /* out of the latent */
-    FRAME_CONV,   /* beside: what is added to the result */
-    FRAME_NORM,   /* sdt_channel_norm */
-    FRAME_ATTEND, /* over the pixels of a frame */
-    FRAME_TIME,   /* two frames out of each but the first, which passes by (sdt_time_upsample) */
-    FRAME_PUT     /* into the video */
+    FRAME_WINDOW,     /* out of the latent */
+    FRAME_CONV,       /* beside: what is added to the result */
+    FRAME_NORM,       /* sdt_channel_norm */
+    FRAME_LAYER_NORM, /* sdt_channel_layer_norm */
+    FRAME_ATTEND,     /* over the pixels of a frame; beside: keys and values, or nothing */
+    FRAME_TIME,    /* two frames out of each but the first, which passes by (sdt_time_upsample) */
+    FRAME_LINEAR,  /* interpolated in time between all frames but the first, and in space */
+    FRAME_HAAR_2D, /* beside: what is added to the first band */
+    FRAME_HAAR_3D, /* the same; two frames out of each but the first */
+    FRAME_PUT      /* into the video */
 };
 
 enum { FRAME_INPUTS = 3 };
@@ -79,8 +84,11 @@ struct frame_layer {
     int from[FRAME_INPUTS];  /* the layers that write what is read there */
     int out;                 /* edge; a norm may work in place */
     struct sdt_conv conv;    /* CONV: channels and kernel; height and width filled per tile */
+    int first, rows;         /* CONV: its output channels are those from `first` on, of `rows` */
+    bool repeats;            /* CONV: before the clip stands its first frame, not zeros */
     bool flat;               /* the weight has no time axis: Conv2d, norm of images */
-    bool silu;               /* NORM */
+    bool silu;               /* norms */
+    float eps;               /* LAYER_NORM */
     int time;                /* steps per latent frame after the first: 1, 2, 4 */
     double flops;            /* per latent frame, per latent pixel (attention: linear part) */
     int device;              /* of the job's */
@@ -129,6 +137,8 @@ int sdt__wavefront_conv2d(struct wavefront_at at, int in, struct sdt_conv shape,
                           const char *name);
 /* Norm; out: a new edge, or in place. */
 int sdt__wavefront_norm(struct wavefront_at at, int in, bool in_place, bool silu, const char *name);
+/* The other inputs of a layer. */
+void sdt__wavefront_beside(struct wavefront *all, struct frame_layer *layer, int input, int edge);
 
 /* The shapes of what the layers read. */
 void sdt__wavefront_tensors(const struct wavefront *all, struct sdt_tensor_table *table);
@@ -139,6 +149,10 @@ void sdt__wavefront_tensors(const struct wavefront *all, struct sdt_tensor_table
 static inline int sdt__wavefront_steps(const struct frame_layer *layer, int frames) {
     return layer->time * (frames - 1) + 1;
 }
+/* Frames *first..*last of an input that a layer's next step reads, in a clip of so many latent
+ * frames; those before the start are negative. */
+void sdt__wavefront_reads(const struct frame_layer *layer, int frames, int input, int *first,
+                          int *last);
 /* The deepest layer whose next step has all that it reads: so a frame leaves the decoder before the
  * next one enters; StarPU sees to what overlaps in time. 0: only the first layer is left, which
  * brings the next latent frame. */

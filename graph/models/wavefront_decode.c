@@ -46,7 +46,7 @@ struct decoder {
     const struct sdt_place *put; /* where frames are stored */
     /* On a GPU, frames become float32 here before they travel to the host; else NULL. */
     sdt_handle ready[2];
-    bool clamp;
+    bool clamp, whole; /* whole: out is the video itself */
     struct progress *progress;
 };
 
@@ -68,14 +68,15 @@ static void init_layer(struct sdt_flow *flow, struct decoder *d, struct sdt_para
     enum sdt_device_kind kind = d->job->place[l->device].kind;
     const struct frame_edge *in = l->in[0] < 0 ? NULL : &d->all.edge[l->in[0]];
     if (l->kind == FRAME_CONV) {
-        l->weight = sdt_conv_parameter(flow, parameters, kind, d->job->dtype, l->conv.out,
-                                       l->conv.in, l->conv.kt * l->conv.ks * l->conv.ks, l->conv.ks,
-                                       "%s.weight", l->name);
+        l->weight = sdt_conv_part_parameter(
+            flow, parameters, kind, d->job->dtype, l->first, l->conv.out, l->conv.in,
+            l->conv.kt * l->conv.ks * l->conv.ks, l->conv.ks, "%s.weight", l->name);
     } else if (l->kind == FRAME_TIME) {
         l->weight = sdt_conv_parameter(flow, parameters, kind, d->job->dtype, 2 * in->channels,
                                        in->channels, 3, 1, "%s.weight", l->name);
-    } else if (l->kind == FRAME_NORM) {
-        l->weight = sdt_parameter(flow, parameters, SDT_F32, "%s.gamma", l->name);
+    } else if (l->kind == FRAME_NORM || l->kind == FRAME_LAYER_NORM) {
+        l->weight = sdt_parameter(flow, parameters, SDT_F32, "%s.%s", l->name,
+                                  l->kind == FRAME_NORM ? "gamma" : "weight");
     }
     if (l->kind == FRAME_PUT && d->put->kind != kind) {
         size_t space = (size_t)in->space;
@@ -83,7 +84,10 @@ static void init_layer(struct sdt_flow *flow, struct decoder *d, struct sdt_para
         d->ready[0] = sdt__vector(flow, values, "frame");
         d->ready[1] = sdt__vector(flow, values, "frame");
     }
-    if (l->kind == FRAME_CONV || l->kind == FRAME_TIME)
+    if (l->kind == FRAME_CONV)
+        l->bias = sdt_rows_parameter(flow, parameters, SDT_F32, l->first, l->conv.out, "%s.bias",
+                                     l->name);
+    else if (l->kind == FRAME_TIME || l->kind == FRAME_LAYER_NORM)
         l->bias = sdt_parameter(flow, parameters, SDT_F32, "%s.bias", l->name);
 }
 
@@ -180,24 +184,33 @@ static void insert_window(struct sdt_flow *flow, const struct decoder *d,
                              band_of(d, l->out, t, 0, 0));
 }
 
+/* The rows of band b of an output that is enlarged by `scale`, from y0 on, and the bands that a
+ * layer looks at for them which sees `reach` rows beyond, of an input enlarged so. */
+static struct sdt_conv_part part_of(const struct decoder *d, const struct frame_layer *l, int b,
+                                    int y0, int scale, int reach) {
+    const struct frame_edge *in = &d->all.edge[l->in[0]], *out = &d->all.edge[l->out];
+    int height = d->tile.rows * in->space * scale;
+    struct sdt_conv_part part = {
+        .y0 = y0, .rows = rows_of(d, out, b), .band_rows = rows_of(d, in, 0)};
+    int first = y0 - reach, last = y0 + part.rows - 1 + reach;
+    first = first < 0 ? 0 : first / scale / part.band_rows;
+    last = (last < height ? last : height - 1) / scale / part.band_rows;
+    part.first_band = first;
+    part.bands = last - first + 1;
+    return part;
+}
+
 /* A convolution, band by band, from the bands of its input that each looks at. */
 static void insert_conv(struct sdt_flow *flow, const struct decoder *d, const struct frame_layer *l,
                         int t) {
-    const struct frame_edge *in = &d->all.edge[l->in[0]], *out = &d->all.edge[l->out];
-    int scale = l->conv.upsample ? 2 : 1, reach = l->conv.ks / 2;
-    int height = l->conv.height * scale;
-    for (int b = 0, y0 = 0; b < out->bands; b++) {
-        struct sdt_conv_part part = {
-            .y0 = y0, .rows = rows_of(d, out, b), .band_rows = rows_of(d, in, 0)};
-        int first = y0 - reach, last = y0 + part.rows - 1 + reach;
-        first = first < 0 ? 0 : first / scale / part.band_rows;
-        last = (last < height ? last : height - 1) / scale / part.band_rows;
-        part.first_band = first;
-        part.bands = last - first + 1;
+    for (int b = 0, y0 = 0; b < d->all.edge[l->out].bands; b++) {
+        struct sdt_conv_part part = part_of(d, l, b, y0, l->conv.upsample ? 2 : 1, l->conv.ks / 2);
         sdt_handle x[3 * SDT_MOST_CONV_BANDS];
-        for (int i = 0; i < l->conv.kt * part.bands; i++)
-            x[i] = band_of(d, l->in[0], t - (l->conv.kt - 1) + i / part.bands, 0,
-                           first + i % part.bands);
+        for (int i = 0; i < l->conv.kt * part.bands; i++) {
+            int frame = t - (l->conv.kt - 1) + i / part.bands;
+            x[i] = band_of(d, l->in[0], l->repeats && frame < 0 ? 0 : frame, 0,
+                           part.first_band + i % part.bands);
+        }
         sdt_insert_conv(flow, "vae_conv", &l->conv, &part, x, l->weight, l->bias,
                         l->in[1] < 0 ? NULL : band_of(d, l->in[1], t, 0, b),
                         band_of(d, l->out, t, 0, b));
@@ -208,22 +221,70 @@ static void insert_conv(struct sdt_flow *flow, const struct decoder *d, const st
 static void insert_norm(struct sdt_flow *flow, const struct decoder *d, const struct frame_layer *l,
                         int t) {
     const struct frame_edge *edge = &d->all.edge[l->in[0]];
-    for (int b = 0; b < edge->bands; b++)
-        sdt_insert_channel_norm(flow, "vae_norm",
-                                (size_t)rows_of(d, edge, b) * (size_t)(d->tile.cols * edge->space),
-                                edge->channels, l->silu, band_of(d, l->in[0], t, 0, b), l->weight,
-                                band_of(d, l->out, t, 0, b));
+    for (int b = 0; b < edge->bands; b++) {
+        size_t pixels = (size_t)rows_of(d, edge, b) * (size_t)(d->tile.cols * edge->space);
+        sdt_handle x = band_of(d, l->in[0], t, 0, b), y = band_of(d, l->out, t, 0, b);
+        if (l->kind == FRAME_NORM)
+            sdt_insert_channel_norm(flow, "vae_norm", pixels, edge->channels, l->silu, x, l->weight,
+                                    y);
+        else
+            sdt_insert_channel_layer_norm(flow, "vae_norm", pixels, edge->channels, l->eps, l->silu,
+                                          x, l->weight, l->bias, y);
+    }
 }
 
 static void insert_attention(struct sdt_flow *flow, const struct decoder *d,
                              const struct frame_layer *l, int t) {
     const struct frame_edge *edge = &d->all.edge[l->out];
     int line = d->tile.cols * edge->space;
+    sdt_handle x[FRAME_INPUTS];
+    for (int i = 0; i < FRAME_INPUTS; i++)
+        x[i] = l->in[i] < 0 ? NULL : band_of(d, l->in[i], t, 0, 0);
     for (int b = 0, y0 = 0; b < edge->bands; y0 += rows_of(d, edge, b), b++)
         sdt_insert_frame_attention(flow, "vae_attention", d->tile.rows * edge->space * line,
-                                   edge->channels, y0 * line, rows_of(d, edge, b) * line,
-                                   band_of(d, l->in[0], t, 0, 0), NULL, NULL,
+                                   edge->channels, y0 * line, rows_of(d, edge, b) * line, x[0],
+                                   x[1], x[2], band_of(d, l->out, t, 0, b));
+}
+
+/* Frame t of the output: frame 0 of the input, or between two of the others. */
+static void insert_linear(struct sdt_flow *flow, const struct decoder *d,
+                          const struct frame_layer *l, int t) {
+    const struct frame_edge *in = &d->all.edge[l->in[0]];
+    int first, last;
+    sdt__wavefront_reads(l, d->all.frames, 0, &first, &last);
+    struct sdt_linear_upsample up = {.channels = in->channels,
+                                     .height = d->tile.rows * in->space,
+                                     .width = d->tile.cols * in->space,
+                                     .weight = first == last ? 1.f
+                                               : t % 2       ? .25f
+                                                             : .75f};
+    for (int b = 0, y0 = 0; b < d->all.edge[l->out].bands; b++) {
+        struct sdt_conv_part part = part_of(d, l, b, y0, 2, 1);
+        sdt_handle x[2 * SDT_MOST_CONV_BANDS];
+        for (int i = 0; i < (last - first + 1) * part.bands; i++)
+            x[i] =
+                band_of(d, l->in[0], first + i / part.bands, 0, part.first_band + i % part.bands);
+        sdt_insert_linear_upsample(flow, "vae_upsample", &up, &part, x,
                                    band_of(d, l->out, t, 0, b));
+        y0 += part.rows;
+    }
+}
+
+static void insert_haar(struct sdt_flow *flow, const struct decoder *d, const struct frame_layer *l,
+                        int t) {
+    const struct frame_edge *in = &d->all.edge[l->in[0]];
+    int width = d->tile.cols * in->space;
+    for (int b = 0; b < in->bands; b++) {
+        sdt_handle bands = band_of(d, l->in[0], t, 0, b);
+        sdt_handle low = l->in[1] < 0 ? NULL : band_of(d, l->in[1], t, 0, b);
+        if (l->kind == FRAME_HAAR_2D)
+            sdt_insert_inverse_haar_2d(flow, "vae_wavelet", rows_of(d, in, b), width, bands, low,
+                                       band_of(d, l->out, t, 0, b));
+        else
+            sdt_insert_inverse_haar_3d(flow, "vae_wavelet", rows_of(d, in, b), width, bands, low,
+                                       t > 0 ? band_of(d, l->out, 2 * t - 1, 0, b) : NULL,
+                                       band_of(d, l->out, 2 * t, 0, b));
+    }
 }
 
 /* Frames 2t - 1 and 2t out of frame t, which is not the first. */
@@ -256,7 +317,7 @@ static void insert_put(struct sdt_flow *flow, const struct decoder *d, const str
         }
         flow->place = d->put;
         sdt_insert_put_frame(flow, "put_frame", height, width, t, y0, rows_of(d, edge, b), d->clamp,
-                             rows, d->out, t == 0 && b == 0 && !d->clamp, last ? frame_done : NULL,
+                             rows, d->out, t == 0 && b == 0 && !d->whole, last ? frame_done : NULL,
                              last ? d->progress : NULL);
     }
 }
@@ -279,7 +340,15 @@ static void step(struct sdt_flow *flow, struct decoder *d, int layer) {
         insert_conv(flow, d, l, t);
         break;
     case FRAME_NORM:
+    case FRAME_LAYER_NORM:
         insert_norm(flow, d, l, t);
+        break;
+    case FRAME_LINEAR:
+        insert_linear(flow, d, l, t);
+        break;
+    case FRAME_HAAR_2D:
+    case FRAME_HAAR_3D:
+        insert_haar(flow, d, l, t);
         break;
     case FRAME_ATTEND:
         insert_attention(flow, d, l, t);
@@ -387,7 +456,9 @@ static void open_tile(struct sdt_flow *flow, struct decode *c, int n) {
                               .latent = c->latent,
                               .out = c->video,
                               .put = c->whole ? &c->machine->host : &c->job.place[c->device[n]],
-                              .clamp = c->whole, /* seams are blended first */
+                              /* seams are blended first */
+                              .clamp = c->whole && (c->vae->clamps || !c->job.as_decoded),
+                              .whole = c->whole,
                               .progress = &c->progress};
         decoder_init(flow, d, c->parameters);
     }

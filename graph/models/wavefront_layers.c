@@ -7,6 +7,8 @@
 
 #include "graph/models/wavefront.h"
 
+static int at_most(int a, int b) { return a < b ? a : b; }
+
 /* ---- the list -------------------------------------------------------------------------------- */
 
 int sdt__wavefront_edge(struct wavefront *all, int channels, int space) {
@@ -28,7 +30,7 @@ int sdt__wavefront_edge(struct wavefront *all, int channels, int space) {
 }
 
 /* The layer reads an edge as whoever stands before it in the list has left it. */
-static void reads(struct wavefront *all, struct frame_layer *layer, int input, int edge) {
+void sdt__wavefront_beside(struct wavefront *all, struct frame_layer *layer, int input, int edge) {
     layer->in[input] = edge;
     layer->from[input] = edge >= 0 && !all->failed ? all->edge[edge].writer : -1;
 }
@@ -48,9 +50,9 @@ struct frame_layer *sdt__wavefront_layer(struct wavefront_at at, enum frame_laye
     }
     struct frame_layer *layer = &all->layer[all->layers++];
     *layer = (struct frame_layer){.kind = kind, .out = out, .time = at.time};
-    reads(all, layer, 0, in);
+    sdt__wavefront_beside(all, layer, 0, in);
     for (int i = 1; i < FRAME_INPUTS; i++)
-        reads(all, layer, i, -1);
+        sdt__wavefront_beside(all, layer, i, -1);
     if (out >= 0 && !all->failed)
         all->edge[out].writer = all->layers - 1;
     snprintf(layer->name, sizeof layer->name, "%s%s", at.prefix, name);
@@ -67,7 +69,8 @@ int sdt__wavefront_conv(struct wavefront_at at, int in, struct sdt_conv shape, i
     int out = sdt__wavefront_edge(all, shape.out, shape.upsample ? 2 * space : space);
     struct frame_layer *layer = sdt__wavefront_layer(at, FRAME_CONV, in, out, name);
     layer->conv = shape;
-    reads(all, layer, 1, residual);
+    layer->rows = shape.out;
+    sdt__wavefront_beside(all, layer, 1, residual);
     layer->flops = 2.0 * shape.in * shape.out * shape.kt * shape.ks * shape.ks * space * space *
                    (shape.upsample ? 4.0 : 1.0) * at.time;
     return out;
@@ -118,11 +121,13 @@ void sdt__wavefront_tensors(const struct wavefront *all, struct sdt_tensor_table
         const struct frame_layer *l = &all->layer[i];
         const struct sdt_conv *c = &l->conv;
         int channels = l->in[0] < 0 ? 0 : all->edge[l->in[0]].channels;
+        if (l->kind == FRAME_CONV && l->first > 0)
+            continue; /* of a tensor that has been named */
         if (l->kind == FRAME_CONV && l->flat)
-            sdt_tensor_table_add(table, 4, (int64_t[]){c->out, c->in, c->ks, c->ks}, "%s.weight",
+            sdt_tensor_table_add(table, 4, (int64_t[]){l->rows, c->in, c->ks, c->ks}, "%s.weight",
                                  l->name);
         else if (l->kind == FRAME_CONV)
-            sdt_tensor_table_add(table, 5, (int64_t[]){c->out, c->in, c->kt, c->ks, c->ks},
+            sdt_tensor_table_add(table, 5, (int64_t[]){l->rows, c->in, c->kt, c->ks, c->ks},
                                  "%s.weight", l->name);
         else if (l->kind == FRAME_TIME)
             sdt_tensor_table_add(table, 5, (int64_t[]){2 * channels, channels, 3, 1, 1},
@@ -130,28 +135,45 @@ void sdt__wavefront_tensors(const struct wavefront *all, struct sdt_tensor_table
         else if (l->kind == FRAME_NORM)
             sdt_tensor_table_add(table, l->flat ? 3 : 4, (int64_t[]){channels, 1, 1, 1}, "%s.gamma",
                                  l->name);
-        if (l->kind == FRAME_CONV || l->kind == FRAME_TIME)
-            sdt_tensor_table_add(table, 1,
-                                 (int64_t[]){l->kind == FRAME_TIME ? 2 * channels : c->out},
-                                 "%s.bias", l->name);
+        else if (l->kind == FRAME_LAYER_NORM)
+            sdt_tensor_table_add(table, 1, (int64_t[]){channels}, "%s.weight", l->name);
+        if (l->kind == FRAME_CONV)
+            sdt_tensor_table_add(table, 1, (int64_t[]){l->rows}, "%s.bias", l->name);
+        else if (l->kind == FRAME_TIME)
+            sdt_tensor_table_add(table, 1, (int64_t[]){2 * channels}, "%s.bias", l->name);
+        else if (l->kind == FRAME_LAYER_NORM)
+            sdt_tensor_table_add(table, 1, (int64_t[]){channels}, "%s.bias", l->name);
     }
 }
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
-/* How many frames of its edge are there after a layer's first steps. */
-static int frames_after(const struct frame_layer *layer) {
-    return layer->kind == FRAME_TIME && layer->next > 0 ? 2 * layer->next - 1 : layer->next;
+/* Does it make two frames of each but the first? */
+static bool doubles(const struct frame_layer *layer) {
+    return layer->kind == FRAME_TIME || layer->kind == FRAME_HAAR_3D;
 }
 
-/* Frames *first..*last of an input that a layer's next step reads; those before the start are
- * negative. */
-static void frames_read(const struct frame_layer *layer, int input, int *first, int *last) {
-    *first = *last = layer->next;
-    if (input == 0 && layer->kind == FRAME_CONV)
+/* How many frames of its edge are there after a layer's first steps. */
+static int frames_after(const struct frame_layer *layer) {
+    return doubles(layer) && layer->next > 0 ? 2 * layer->next - 1 : layer->next;
+}
+
+void sdt__wavefront_reads(const struct frame_layer *layer, int frames, int input, int *first,
+                          int *last) {
+    int t = layer->next;
+    *first = *last = t;
+    if (input > 0)
+        return;
+    if (layer->kind == FRAME_CONV)
         *first -= layer->conv.kt - 1;
-    if (input == 0 && layer->kind == FRAME_TIME)
+    if (layer->kind == FRAME_CONV && layer->repeats && *first < 0)
+        *first = 0;
+    if (layer->kind == FRAME_TIME)
         *first -= 2;
+    if (layer->kind == FRAME_LINEAR && t > 0) { /* frames 2k and 2k + 1: k and k + 1, if there */
+        *first = t > 1 ? t / 2 : 1;
+        *last = at_most(t / 2 + 1, layer->time / 2 * (frames - 1));
+    }
 }
 
 static bool is_ready(const struct wavefront *all, const struct frame_layer *layer) {
@@ -159,7 +181,7 @@ static bool is_ready(const struct wavefront *all, const struct frame_layer *laye
         return false;
     for (int i = 0; i < FRAME_INPUTS; i++) {
         int first, last;
-        frames_read(layer, i, &first, &last);
+        sdt__wavefront_reads(layer, all->frames, i, &first, &last);
         if (layer->in[i] >= 0 && last >= frames_after(&all->layer[layer->from[i]]))
             return false;
     }
@@ -177,10 +199,12 @@ int sdt__wavefront_written(const struct frame_layer *layer, int *first) {
     *first = layer->next;
     if (layer->out < 0 || layer->out == layer->in[0])
         return 0;
-    if (layer->kind != FRAME_TIME)
+    if (!doubles(layer))
         return 1;
+    if (layer->next == 0) /* passes by, or is made of the later half alone */
+        return layer->kind == FRAME_TIME ? 0 : 1;
     *first = 2 * layer->next - 1;
-    return layer->next > 0 ? 2 : 0;
+    return 2;
 }
 
 /* The oldest frame of an edge that a layer will read. */
@@ -191,7 +215,7 @@ static int oldest_needed(const struct wavefront *all, int edge) {
         bool ended = layer->next >= sdt__wavefront_steps(layer, all->frames);
         for (int n = 0; n < FRAME_INPUTS && !ended; n++) {
             int first, last;
-            frames_read(layer, n, &first, &last);
+            sdt__wavefront_reads(layer, all->frames, n, &first, &last);
             if (layer->in[n] == edge && first < oldest)
                 oldest = first;
             if (layer->in[n] >= 0 && all->edge[layer->in[n]].alias == edge && first <= 0)
@@ -220,8 +244,6 @@ void sdt__wavefront_done(struct wavefront *all, int layer) {
 }
 
 /* ---- devices, bands -------------------------------------------------------------------------- */
-
-static int at_most(int a, int b) { return a < b ? a : b; }
 
 void sdt__wavefront_place(struct wavefront *all, const struct sdt_place *place, int devices,
                           int only) {

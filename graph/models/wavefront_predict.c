@@ -24,8 +24,9 @@ static double frames_of(const struct frame_layer *l, int frames) {
 /* How many of a layer's first frames have zeros before them instead of frames, frame f of all but
  * f + 1: CPUs leave those products out. */
 static int early_frames(const struct frame_layer *l, double frames, enum sdt_device_kind kind) {
-    return l->kind == FRAME_CONV && kind == SDT_DEVICE_CPU ? at_most(l->conv.kt - 1, (int)frames)
-                                                           : 0;
+    return l->kind == FRAME_CONV && !l->repeats && kind == SDT_DEVICE_CPU
+               ? at_most(l->conv.kt - 1, (int)frames)
+               : 0;
 }
 
 double sdt__wavefront_flops(const struct sdt_vae *opened, const struct sdt_vae_job *job) {
@@ -77,6 +78,7 @@ static struct sdt_operation operation_of(const struct wavefront *all, const stru
         o.conv = sdt__time_half(height, width, at->channels);
         break;
     case FRAME_NORM:
+    case FRAME_LAYER_NORM:
         o.kind = SDT_OPERATION_CHANNEL_NORM;
         break;
     case FRAME_ATTEND:
@@ -85,7 +87,11 @@ static struct sdt_operation operation_of(const struct wavefront *all, const stru
         o.e = all->edge[l->out].channels;
         o.keys = o.rows;
         break;
-    default: /* into the first layer, out of the last */
+    case FRAME_LINEAR: /* two frames read, one of four times the size written */
+        o.kind = SDT_OPERATION_ELEMENTS;
+        o.n = 6 * at->channels;
+        break;
+    default: /* read and written once */
         o.kind = SDT_OPERATION_ELEMENTS;
         o.n = 2 * at->channels;
         break;
@@ -146,6 +152,8 @@ static double weight_bytes(const struct wavefront *all, const struct frame_layer
     int k = l->conv.in * l->conv.kt * l->conv.ks * l->conv.ks;
     if (l->kind == FRAME_NORM)
         return sizeof(float) * (double)channels;
+    if (l->kind == FRAME_LAYER_NORM)
+        return 2 * sizeof(float) * (double)channels;
     if (l->kind == FRAME_TIME) {
         n = 2 * channels;
         k = 3 * channels;
@@ -158,8 +166,9 @@ static double weight_bytes(const struct wavefront *all, const struct frame_layer
 }
 
 /* Work space of a layer's tasks. */
-static size_t scratch_bytes(const struct frame_layer *l, enum sdt_device_kind kind,
-                            enum sdt_dtype dtype, const struct frame_edge *in, int rows, int cols) {
+static size_t scratch_bytes(const struct wavefront *all, const struct frame_layer *l,
+                            enum sdt_device_kind kind, enum sdt_dtype dtype, int rows, int cols) {
+    const struct frame_edge *in = &all->edge[l->in[0]];
     struct sdt_conv conv = l->conv;
     size_t pixels = (size_t)rows * (size_t)cols * (size_t)in->space * (size_t)in->space;
     conv.height = rows * in->space;
@@ -170,8 +179,12 @@ static size_t scratch_bytes(const struct frame_layer *l, enum sdt_device_kind ki
         return 0;
     if (l->kind == FRAME_TIME)
         return sizeof(float) * sdt_time_upsample_scratch(pixels);
+    struct sdt_linear_upsample up = {.channels = in->channels, .width = conv.width};
+    if (l->kind == FRAME_LINEAR)
+        return sizeof(float) * sdt_linear_upsample_scratch(&up);
     return l->kind == FRAME_ATTEND
-               ? sizeof(float) * sdt_frame_attention_scratch((int)pixels, in->channels / 3)
+               ? sizeof(float) *
+                     sdt_frame_attention_scratch((int)pixels, all->edge[l->out].channels)
                : 0;
 }
 
@@ -236,9 +249,7 @@ double sdt__wavefront_bytes(const struct sdt_vae *opened, const struct sdt_vae_j
                     here[all.edge[edge[e]].alias] = true;
             }
         double weights = weight_bytes(&all, l, kind, job->dtype);
-        double work = l->in[0] < 0
-                          ? 0.0
-                          : scratch_bytes(l, kind, job->dtype, &all.edge[l->in[0]], rows, cols);
+        double work = l->in[0] < 0 ? 0.0 : scratch_bytes(&all, l, kind, job->dtype, rows, cols);
         bytes += weights;
         if (work > 0.0 && fmod(scratch, 2.0 * work) < work)
             scratch += work;
