@@ -218,12 +218,12 @@ struct sdt_conv_part {
     int y0, rows;
     int bands, first_band, band_rows;
 };
-void sdt_insert_conv(
-    struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
-    const struct sdt_conv_part *part /* NULL: the whole frame, from whole frames */,
-    const sdt_handle *x /* [kt, bands] -> [rows, width, in] or NULL: zeros */,
-    sdt_handle w /* [out, kt, ks, ks, in]; on CPUs also packed */, sdt_handle bias /* [out] */,
-    sdt_handle residual /* as y, or NULL */, sdt_handle y /* [part's rows, W', out] written */);
+void sdt_insert_conv(struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
+                     const struct sdt_conv_part *part /* NULL: all, from whole frames */,
+                     const sdt_handle *x /* [kt, bands] -> [rows, width, in] or NULL: zeros */,
+                     sdt_handle w /* [out, kt, ks, ks, in]; on CPUs also packed */,
+                     sdt_handle bias /* [out] */, sdt_handle residual /* as y, or NULL */,
+                     sdt_handle y /* [part's rows, W', out] written */);
 void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int height, int width,
                               int channels,
                               const sdt_handle *x /* [3] -> [height, width, C] or NULL: zeros */,

@@ -1,7 +1,7 @@
-/* Frames enlarged x2 in height and width. By linear interpolation: a row of the output is the sum of
- * up to four rows of the input, which is then spread over twice as many pixels. From the bands of a
- * wavelet: sums and differences along one axis after the other, scaled at the end. Every pixel is
- * computed by itself. */
+/* Frames enlarged x2 in height and width. By linear interpolation: a row of the output is the sum
+ * of up to four rows of the input, which is then spread over twice as many pixels. From the bands
+ * of a wavelet: sums and differences along one axis after the other, scaled at the end. Every pixel
+ * is computed by itself. */
 #include "kernels/kernels.h"
 
 /* ---- linear interpolation -------------------------------------------------------------------- */

@@ -19,6 +19,12 @@ for devices in 1 3 8; do
     compares vae "$golden/wan_vae" 2 --devices $devices
     compares vae "$golden/hunyuan_vae" 3 --devices $devices --stats "$tmp/h$devices.json"
     compares vae "$golden/hunyuan_vae2" 3 --devices $devices
+    compares vae "$golden/wfvae13" 1 --devices $devices --stats "$tmp/w$devices.json"
+    compares vae "$golden/wfvae15" 1 --devices $devices
+    for input in io io-one io-two; do
+        passes "$eval" --component vae --model "$golden/wfvae" --devices $devices --compare \
+            --input "$golden/wfvae/$input.safetensors"
+    done
     compares text_encoder "$golden/umt5" 2 --devices $devices
 done
 compares scheduler "$golden/schedulers" 70
@@ -81,6 +87,18 @@ done
 compares transformer "$golden/osp13_dit" 1 --strategy ring --devices 3
 compares transformer "$golden/osp13_dit" 1 --strategy ring --devices 8
 compares transformer "$golden/osp13_dit" 1 --strategy usp --devices 4 --ulysses-degree 2
+for case in wfvae13/io wfvae15/io wfvae/io wfvae/io-one wfvae/io-two; do
+    for devices in 1 3 8; do
+        passes "$eval" --component vae --model "$golden/${case%/*}" --devices $devices \
+            --input "$golden/$case.safetensors" --output "$tmp/v$devices.safetensors"
+    done
+    passes "$eval" --component vae --model "$golden/${case%/*}" --devices 2 --force \
+        --workers-per-device 3,2 --input "$golden/$case.safetensors" --output "$tmp/v2.safetensors"
+    for devices in 2 3 8; do
+        same "$tmp/v1.safetensors" "$tmp/v$devices.safetensors"
+    done
+    rm "$tmp"/v?.safetensors
+done
 refuses 2 "$eval" --component transformer --model "$golden/wan_dit" \
     --input "$golden/wan_dit/io.safetensors" --output "$tmp/y1.safetensors"
 
@@ -96,6 +114,7 @@ for case in \
     "transformer osp13_dit diffusion_pytorch_model transformer_blocks.3.attn1.to_q.weight" \
     "vae wan_vae diffusion_pytorch_model decoder.conv_in.weight" \
     "vae hunyuan_vae diffusion_pytorch_model decoder.up_blocks.2.resnets.1.norm2.weight" \
+    "vae wfvae13 diffusion_pytorch_model decoder.connect_l2.0.conv1.conv.weight" \
     "text_encoder umt5 model encoder.block.0.layer.0.SelfAttention.v.weight"; do
     # shellcheck disable=SC2086
     set -- $case

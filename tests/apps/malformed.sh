@@ -122,4 +122,53 @@ for file in model.gguf model.pth model.safetensors; do
 done
 HF_HOME=$tmp refuses 1 "$generate" --model org/name --prompt x --output "$tmp/v.y4m"
 says "download"
+
+# A decoder of WFVAE: broken WORDS expects the refusal of the folder as the commands before left it.
+broken() {
+    refuses 1 "$eval" --component vae --model "$bad" --input "$golden/wfvae/io.safetensors" --compare
+    says "$1"
+    wfvae
+}
+
+wfvae() {
+    rm -rf "$bad"
+    cp -r "$golden/wfvae" "$bad" && chmod -R u+w "$bad"
+}
+
+config=$golden/wfvae/config.json weights=diffusion_pytorch_model.safetensors
+wfvae
+sed 's/layernorm/groupnorm/' "$config" >"$bad/config.json"
+broken "bad/config.json: norm_type.*groupnorm"
+sed 's/trilinear/nearest/' "$config" >"$bad/config.json"
+broken "t_interpolation.*nearest"
+sed 's/"_class_name"/"l1_upsample_block": "Spatial2xTime2x3DUpsample", "_class_name"/' "$config" >"$bad/config.json"
+broken "Spatial2xTime2x3DUpsample with l1_upsample_wavelet InverseHaarWaveletTransform2D"
+sed 's/"latent_dim": 3/"latent_dim": 4/' "$config" >"$bad/config.json"
+broken "scale has 3 entries and shift 3; latent_dim 4"
+sed 's/0.5/0/' "$config" >"$bad/config.json"
+broken "scale.0. is 0"
+sed 's/"shift"/"shifts"/' "$config" >"$bad/config.json"
+broken "config.json: key .shift. is missing"
+sed 's/"base_channels": 2/"base_channels": 0/' "$config" >"$bad/config.json"
+broken "base_channels"
+sed 's/"base_channels": 2/"base_channels": 3/' "$config" >"$bad/config.json"
+broken "decoder.conv_in.conv.weight"
+sed 's/"connect_res_layer_num": 1/"connect_res_layer_num": 2/' "$config" >"$bad/config.json"
+broken "decoder.connect_l2"
+sed 's/"decoder_num_resblocks": 1/"decoder_num_resblocks": 2/' "$config" >"$bad/config.json"
+broken "decoder.up2"
+rm "$bad/$weights"
+broken "bad"
+head -c 1000 "$golden/wfvae/$weights" >"$bad/$weights"
+broken "$weights"
+cp "$golden/wan_vae/$weights" "$bad/$weights"
+broken "decoder.conv_in.conv"
+"$tool" names "$golden/wfvae/$weights" | sed 's/.*/& &/; s/mid.1.q.conv.weight$/mid.1.p.conv.weight/' |
+    "$tool" rename "$bad/$weights" "$golden/wfvae/$weights"
+broken "decoder.mid.1.q.conv.weight"
+LC_ALL=C sed 's/\(mid.2.nin_shortcut.conv.weight":{"dtype":"F32","shape":\[\)11,8,/\18,11,/' \
+    "$golden/wfvae/$weights" >"$bad/$weights"
+broken "decoder.mid.2.nin_shortcut.conv.weight. has shape .8, 11, 1, 1, 1., the model needs .11, 8, 1, 1, 1."
+"$tool" poison "$golden/wfvae/$weights" "$bad/$weights" decoder.up2.2.conv2.conv.weight nan 5
+broken "the result is NaN or infinite"
 finish

@@ -576,7 +576,7 @@ static void rotate_cuda(struct call *c) {
                                    at(c, 1)));
 }
 
-/* ---- frame_attention: pixels, channels, whether q, k and v lie apart ------------------------------------------------------- */
+/* ---- frame_attention: pixels, channels, whether q, k and v lie apart ----------------------- */
 
 static void frame_grid(const struct operation *operation) {
     static const int pixels[] = {1, 3, 35, 256, 300, 513};

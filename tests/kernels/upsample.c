@@ -73,7 +73,7 @@ static void linear_also(struct call *c) {
         check_bands(c, band);
 }
 
-/* ---- inverse_haar_2d, inverse_haar_3d: height, width, low, first ------------------------------ */
+/* ---- inverse_haar_2d, inverse_haar_3d: height, width, low, first ----------------------------- */
 
 static void haar_grid(const struct operation *operation) {
     static const int sizes[][2] = {{1, 1}, {1, 5}, {7, 1}, {3, 4}, {9, 100}};
