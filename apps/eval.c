@@ -477,7 +477,23 @@ static enum sdt_status eval_vae(struct eval *eval, const char *folder, struct re
 
 /* ---- text encoder ---------------------------------------------------------------------------- */
 
-/* in.ids<suffix> [1, tokens] -> out.y<suffix> [1, tokens, width] */
+static enum sdt_status first_row(const struct eval *eval, const char *suffix, int tokens,
+                                 int *first, struct sdt_error *err) {
+    char name[200];
+    snprintf(name, sizeof name, "in.first%s", suffix);
+    const struct sdt_stored *tensor = sdt_safetensors_find(eval->file, name);
+    int64_t value = tensor && is_integer(tensor) && tensor->count == 1 ? stored_integer(tensor, 0)
+                    : tensor                                           ? -1
+                                                                       : 0;
+    if (value < 0 || value >= tokens)
+        return sdt_fail(err, SDT_ERROR_FORMAT, "%s: %s must be one integer, 0 to %d", eval->path,
+                        name, tokens - 1);
+    *first = (int)value;
+    return SDT_OK;
+}
+
+/* in.ids<suffix> [1, tokens] -> out.y<suffix> [1, rows, width]: a row for each token from
+ * in.first<suffix> on (0 without it), or the one row of a pooled encoder. */
 static enum sdt_status encode(struct eval *eval, struct sdt_text *encoder,
                               const struct sdt_stored *tensor, struct results *results,
                               struct sdt_error *err) {
@@ -496,7 +512,11 @@ static enum sdt_status encode(struct eval *eval, struct sdt_text *encoder,
                         eval->path, tensor->name, sdt_dtype_name(tensor->dtype),
                         shape_text(tensor, shape, sizeof shape));
     int tokens = (int)tensor->count;
-    int64_t result_shape[3] = {1, sdt_text_rows(encoder, tokens, 0), encoder->width};
+    int first = 0;
+    status = first_row(eval, suffix, tokens, &first, err);
+    if (status != SDT_OK)
+        return status;
+    int64_t result_shape[3] = {1, sdt_text_rows(encoder, tokens, first), encoder->width};
     size_t size = (size_t)result_shape[1] * (size_t)result_shape[2];
     ids = malloc((size_t)tokens * sizeof *ids);
     states = calloc(size, sizeof *states);
@@ -517,7 +537,7 @@ static enum sdt_status encode(struct eval *eval, struct sdt_text *encoder,
     }
     sdt_handle handle = sdt__host_vector(&flow, states, size, "states");
     status = encoder->kind->encode(&flow, encoder, eval->machine, &eval->machine->device[0],
-                                   eval->kinds.dit_dtype, ids, tokens, 0, handle, err);
+                                   eval->kinds.dit_dtype, ids, tokens, first, handle, err);
     if (status == SDT_ERROR_STALLED)
         return status;
     sdt__unregister(handle);

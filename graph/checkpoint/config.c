@@ -73,9 +73,16 @@ void sdt_config_close(struct sdt_config *config) {
 
 const char *sdt_config_path(const struct sdt_config *config) { return config->path; }
 
-/* NULL where the key is absent or null. */
+/* NULL where the key is absent or null. With a dot in it, a key of the object in front of it. */
 static const json_t *find(const struct sdt_config *config, const char *key) {
-    const json_t *value = json_object_get(config->root, key);
+    const char *dot = strchr(key, '.');
+    const json_t *value = dot ? NULL : json_object_get(config->root, key);
+    char outer[100];
+    if (dot && (size_t)(dot - key) < sizeof outer) {
+        memcpy(outer, key, (size_t)(dot - key));
+        outer[dot - key] = '\0';
+        value = json_object_get(json_object_get(config->root, outer), dot + 1);
+    }
     return value && !json_is_null(value) ? value : NULL;
 }
 

@@ -17,6 +17,8 @@ enum sdt_status sdt_config_parse(const char *name, const char *text, struct sdt_
                                  struct sdt_error *err);
 void sdt_config_close(struct sdt_config *config); /* NULL is fine */
 const char *sdt_config_path(const struct sdt_config *config);
+/* Keys may be "outer.inner", a key of an object's object. */
+
 /* True if the key is there and not null. */
 bool sdt_config_has(const struct sdt_config *config, const char *key);
 

@@ -198,6 +198,10 @@ void sdt_vae_close(struct sdt_vae *vae) {
         vae->kind->close(vae);
 }
 
+/* Encoders by themselves, whether or not a family names them. */
+extern const struct sdt_text_kind sdt__llama;
+static const struct sdt_text_kind *const text_kinds[] = {&sdt__llama};
+
 static enum sdt_status open_text(const char *path, const char *json, const struct sdt_opening *how,
                                  struct sdt_text **text, struct sdt_error *err) {
     const char *first = sdt__family_wan.text[0]->model_type, *name;
@@ -212,6 +216,9 @@ static enum sdt_status open_text(const char *path, const char *json, const struc
         for (int i = 0; i < 2 && !kind; i++)
             if (sdt_families[f]->text[i] && !strcmp(name, sdt_families[f]->text[i]->model_type))
                 kind = sdt_families[f]->text[i];
+    for (size_t i = 0; status == SDT_OK && !kind && i < sizeof text_kinds / sizeof *text_kinds; i++)
+        if (!strcmp(name, text_kinds[i]->model_type))
+            kind = text_kinds[i];
     if (status == SDT_OK)
         status = kind ? kind->open(config, path, how, text, err)
                       : unknown(config, "model_type", name, first, err);

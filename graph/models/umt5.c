@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "graph/checkpoint/config.h"
+#include "graph/models/text_layers.h"
 #include "graph/text/tokenizer.h"
 
 extern const struct sdt_text_kind sdt__umt5;
@@ -157,41 +158,19 @@ static double umt5_flops(const struct sdt_text *text, int tokens) {
            (m * (8.0 * d * inner + 6.0 * d * encoder->ff) + 4.0 * m * m * inner);
 }
 
-/* How matrices are cut into parts by columns, each a task's. A task takes all tokens, so that every
- * weight is read by one of them. Bits do not depend on the parts. */
+/* Parts of widths d, heads * e and ff, and d in one. */
 struct cuts {
-    struct sdt_parts model, inner, ff, whole; /* of widths d, heads * e, ff, and d in one */
+    struct sdt_parts model, inner, ff, whole;
 };
 
-/* Parts of about the same width, a multiple of `unit`. */
-static struct sdt_parts cut(int width, int unit, int count) {
-    struct sdt_parts parts = {0};
-    int units = (width + unit - 1) / unit;
-    parts.count = count < units ? count : units;
-    for (int p = 1; p < parts.count; p++)
-        parts.bound[p] = units * p / parts.count * unit;
-    parts.bound[parts.count] = width;
-    return parts;
-}
-
-/* A multiple of the step of products over so many columns, and of a head's columns. */
-static int step_of(int width, int e) {
-    int step = sdt_linear_step(width), unit = step;
-    while (unit % e)
-        unit += step;
-    return unit;
-}
-
 static struct cuts cuts_of(const struct umt5 *encoder, const struct sdt_place *place) {
-    enum { EACH = 2, LINE = 16 }; /* parts for a worker; floats of a cache line */
+    enum { LINE = 16 }; /* floats of a cache line */
     int d = encoder->text.width, inner = encoder->text.heads * encoder->e;
-    int count = place->kind == SDT_DEVICE_CPU && place->workers > 1 ? EACH * place->workers : 1;
-    if (count > SDT_MOST_PARTS)
-        count = SDT_MOST_PARTS;
-    return (struct cuts){.model = cut(d, LINE, count),
-                         .inner = cut(inner, step_of(inner, encoder->e), count),
-                         .ff = cut(encoder->ff, step_of(encoder->ff, 1), count),
-                         .whole = cut(d, d, 1)};
+    int count = sdt_text_cuts(place);
+    return (struct cuts){.model = sdt_text_cut(d, LINE, count),
+                         .inner = sdt_text_cut(inner, sdt_text_step(inner, encoder->e), count),
+                         .ff = sdt_text_cut(encoder->ff, sdt_text_step(encoder->ff, 1), count),
+                         .whole = sdt_text_cut(d, d, 1)};
 }
 
 static int umt5_workers(const struct sdt_text *text, const struct sdt_place *place) {
@@ -199,102 +178,76 @@ static int umt5_workers(const struct sdt_text *text, const struct sdt_place *pla
     return place->workers < cuts.inner.count ? place->workers : cuts.inner.count;
 }
 
-/* The activations of one prompt, in parts; a layer reads and updates x. */
-struct buffers {
+/* A prompt on its way, in parts; a layer reads and updates x. */
+struct encoding {
+    const struct umt5 *encoder;
+    int tokens;
     struct cuts cuts;
-    sdt_handle x[SDT_MOST_PARTS], y;
+    sdt_handle x[SDT_MOST_PARTS], y[SDT_MOST_PARTS];
     sdt_handle q[SDT_MOST_PARTS], k[SDT_MOST_PARTS], v[SDT_MOST_PARTS], o[SDT_MOST_PARTS];
     sdt_handle gate[SDT_MOST_PARTS], up[SDT_MOST_PARTS];
 };
 
-static int columns_of(const struct sdt_parts *parts, int p) {
-    return parts->bound[p + 1] - parts->bound[p];
-}
-
-static void parts_init(struct sdt_flow *flow, enum sdt_dtype dtype, const struct sdt_parts *parts,
-                       int tokens, const char *name, sdt_handle *handle) {
-    for (int p = 0; p < parts->count; p++)
-        handle[p] = sdt__tensor(flow, dtype, (size_t)tokens * (size_t)columns_of(parts, p), name);
-}
-
-static void buffers_init(struct sdt_flow *flow, struct buffers *b, const struct umt5 *encoder,
-                         const struct sdt_place *place, enum sdt_dtype dtype, int tokens) {
-    *b = (struct buffers){.cuts = cuts_of(encoder, place)};
+static void encoding_init(struct sdt_flow *flow, struct encoding *b, const struct umt5 *encoder,
+                          const struct sdt_place *place, enum sdt_dtype dtype, int tokens) {
+    *b = (struct encoding){.encoder = encoder, .tokens = tokens, .cuts = cuts_of(encoder, place)};
     const struct cuts *c = &b->cuts;
-    parts_init(flow, dtype, &c->model, tokens, "text x", b->x);
-    parts_init(flow, dtype, &c->whole, tokens, "text y", &b->y);
-    parts_init(flow, dtype, &c->inner, tokens, "text q", b->q);
-    parts_init(flow, dtype, &c->inner, tokens, "text k", b->k);
-    parts_init(flow, dtype, &c->inner, tokens, "text v", b->v);
-    parts_init(flow, dtype, &c->inner, tokens, "text o", b->o);
-    parts_init(flow, dtype, &c->ff, tokens, "text gate", b->gate);
-    parts_init(flow, dtype, &c->ff, tokens, "text up", b->up);
+    sdt_text_parts_init(flow, dtype, &c->model, tokens, "text x", b->x);
+    sdt_text_parts_init(flow, dtype, &c->whole, tokens, "text y", b->y);
+    sdt_text_parts_init(flow, dtype, &c->inner, tokens, "text q", b->q);
+    sdt_text_parts_init(flow, dtype, &c->inner, tokens, "text k", b->k);
+    sdt_text_parts_init(flow, dtype, &c->inner, tokens, "text v", b->v);
+    sdt_text_parts_init(flow, dtype, &c->inner, tokens, "text o", b->o);
+    sdt_text_parts_init(flow, dtype, &c->ff, tokens, "text gate", b->gate);
+    sdt_text_parts_init(flow, dtype, &c->ff, tokens, "text up", b->up);
 }
 
-static void buffers_clear(const struct buffers *b) {
-    sdt__unregister_submit(b->y);
-    for (int p = 0; p < SDT_MOST_PARTS; p++) {
-        sdt_handle all[] = {b->x[p], b->q[p], b->k[p], b->v[p], b->o[p], b->gate[p], b->up[p]};
-        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-            sdt__unregister_submit(all[i]);
-    }
+static void encoding_clear(const struct encoding *b) {
+    const sdt_handle *const all[] = {b->x, b->y, b->q, b->k, b->v, b->o, b->gate, b->up};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        sdt_text_parts_clear(all[i]);
 }
 
-/* Part p of y = x w^T, or of y += x w^T; GPUs compute whole matrices. */
-static void insert_product(struct sdt_flow *flow, const char *name, int tokens,
-                           const struct sdt_parts *in, const sdt_handle *x, sdt_handle w,
-                           const struct sdt_parts *out, int p, bool add, sdt_handle y) {
-    int n = columns_of(out, p), k = in->bound[in->count];
-    struct sdt_row_sum none = {0};
-    if (flow->place->kind == SDT_DEVICE_CPU)
-        sdt_insert_linear_part(flow, name, tokens, in, x, w, out->bound[p], n, add, y);
-    else if (add)
-        sdt_insert_linear_residual(flow, name, tokens, n, k, x[0], w, NULL, none, y);
-    else
-        sdt_insert_linear(flow, name, tokens, n, k, x[0], w, NULL, SDT_EPILOGUE_NONE, y);
+static void insert_norm(struct sdt_flow *flow, const char *name, const struct encoding *b,
+                        sdt_handle weight, sdt_handle y) {
+    sdt_text_rms_norm(flow, name, b->tokens, b->encoder->eps, &b->cuts.model, b->x, weight, y);
 }
 
-static void insert_norm(struct sdt_flow *flow, const char *name, const struct umt5 *encoder,
-                        int tokens, const struct buffers *b, sdt_handle weight, sdt_handle y) {
-    const struct sdt_parts *parts = &b->cuts.model;
-    if (parts->count > 1)
-        sdt_insert_rms_norm_parts(flow, name, tokens, parts, encoder->eps, b->x, weight, y);
-    else
-        sdt_insert_rms_norm(flow, name, tokens, encoder->text.width, encoder->eps, b->x[0], weight,
-                            y);
-}
-
-static void insert_layer(struct sdt_flow *flow, const struct umt5 *encoder, const struct block *w,
-                         int tokens, const struct buffers *b) {
+static void insert_layer(void *arg, struct sdt_flow *flow, struct sdt_tensor_visit *visit,
+                         int layer) {
+    const struct encoding *b = arg;
     const struct cuts *c = &b->cuts;
-    int heads = encoder->text.heads, e = encoder->e;
+    int heads = b->encoder->text.heads, e = b->encoder->e, tokens = b->tokens;
+    struct block w;
 
-    insert_norm(flow, "text_norm1", encoder, tokens, b, w->norm_1, b->y);
+    visit_block(visit, b->encoder, &w, layer);
+    insert_norm(flow, "text_norm1", b, w.norm_1, b->y[0]);
     for (int p = 0; p < c->inner.count; p++) {
-        insert_product(flow, "text_k", tokens, &c->whole, &b->y, w->k, &c->inner, p, false,
-                       b->k[p]);
-        insert_product(flow, "text_v", tokens, &c->whole, &b->y, w->v, &c->inner, p, false,
-                       b->v[p]);
-        insert_product(flow, "text_q", tokens, &c->whole, &b->y, w->q, &c->inner, p, false,
-                       b->q[p]);
-        sdt_insert_text_attention(flow, "text_attention", tokens, columns_of(&c->inner, p) / e, e,
-                                  b->q[p], b->k[p], b->v[p], c->inner.bound[p] / e, heads, w->bias,
-                                  b->o[p]);
+        sdt_text_product(flow, "text_k", tokens, &c->whole, b->y, w.k, &c->inner, p, false,
+                         b->k[p]);
+        sdt_text_product(flow, "text_v", tokens, &c->whole, b->y, w.v, &c->inner, p, false,
+                         b->v[p]);
+        sdt_text_product(flow, "text_q", tokens, &c->whole, b->y, w.q, &c->inner, p, false,
+                         b->q[p]);
+        sdt_insert_text_attention(flow, "text_attention", tokens,
+                                  sdt_text_columns(&c->inner, p) / e, e, b->q[p], b->k[p], b->v[p],
+                                  c->inner.bound[p] / e, heads, w.bias, b->o[p]);
     }
     for (int p = 0; p < c->model.count; p++)
-        insert_product(flow, "text_o", tokens, &c->inner, b->o, w->o, &c->model, p, true, b->x[p]);
-    insert_norm(flow, "text_norm2", encoder, tokens, b, w->norm_2, b->y);
+        sdt_text_product(flow, "text_o", tokens, &c->inner, b->o, w.o, &c->model, p, true, b->x[p]);
+    insert_norm(flow, "text_norm2", b, w.norm_2, b->y[0]);
     for (int p = 0; p < c->ff.count; p++) {
-        insert_product(flow, "text_gate", tokens, &c->whole, &b->y, w->gate, &c->ff, p, false,
-                       b->gate[p]);
-        insert_product(flow, "text_up", tokens, &c->whole, &b->y, w->up, &c->ff, p, false,
-                       b->up[p]);
-        sdt_insert_gated_gelu(flow, "text_gelu", (size_t)tokens * (size_t)columns_of(&c->ff, p),
-                              b->gate[p], b->up[p]);
+        sdt_text_product(flow, "text_gate", tokens, &c->whole, b->y, w.gate, &c->ff, p, false,
+                         b->gate[p]);
+        sdt_text_product(flow, "text_up", tokens, &c->whole, b->y, w.up, &c->ff, p, false,
+                         b->up[p]);
+        sdt_insert_gated_gelu(flow, "text_gelu",
+                              (size_t)tokens * (size_t)sdt_text_columns(&c->ff, p), b->gate[p],
+                              b->up[p]);
     }
     for (int p = 0; p < c->model.count; p++)
-        insert_product(flow, "text_down", tokens, &c->ff, b->gate, w->down, &c->model, p, true,
-                       b->x[p]);
+        sdt_text_product(flow, "text_down", tokens, &c->ff, b->gate, w.down, &c->model, p, true,
+                         b->x[p]);
 }
 
 static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
@@ -302,57 +255,37 @@ static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
                                    enum sdt_dtype dtype, const int32_t *ids, int tokens, int first,
                                    sdt_handle states, struct sdt_error *err) {
     const struct umt5 *encoder = umt5_of(text);
-    if (tokens < 1)
-        return sdt_fail(err, SDT_ERROR_USAGE, "no text tokens to encode");
-    if (first > 0)
-        return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "UMT5 leaves out no states in front");
-    for (int t = 0; t < tokens; t++)
-        if (ids[t] < 0 || ids[t] >= text->vocabulary)
-            return sdt_fail(err, SDT_ERROR_USAGE, "token %d has id %d; %s has ids 0 to %d", t,
-                            (int)ids[t], sdt_weights_folder(text->weights), text->vocabulary - 1);
+    enum sdt_status status = sdt_text_check_ids(text, ids, tokens, err);
+    if (status == SDT_OK && first > 0)
+        status =
+            sdt_fail(err, SDT_ERROR_UNSUPPORTED, "UMT5 leaves out no states in front of others");
+    if (status != SDT_OK)
+        return status;
     struct sdt_parameters *parameters = sdt_parameters_new(text->weights, machine);
     if (!parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
-    const struct sdt_stored *shared = sdt_weights_find(text->weights, table_name);
-    struct buffers b;
-    buffers_init(flow, &b, encoder, place, dtype, tokens);
-
-    flow->tag.role = SDT_ROLE_TEXT;
-    flow->place = &machine->host;
-    for (int p = 0; p < b.cuts.model.count; p++)
-        sdt_insert_embed(flow, "embed", shared->dtype, shared->data, text->width,
-                         b.cuts.model.bound[p], columns_of(&b.cuts.model, p), tokens, ids, b.x[p]);
-    flow->place = place;
+    struct encoding b;
+    encoding_init(flow, &b, encoder, place, dtype, tokens);
+    sdt_text_embed(flow, machine, text, sdt_weights_find(text->weights, table_name), &b.cuts.model,
+                   tokens, ids, b.x);
+    const struct sdt_text_layers layers = {.parameters = parameters,
+                                           .dtype = dtype,
+                                           .layers = text->layers,
+                                           .prefix = BLOCK,
+                                           .insert = insert_layer,
+                                           .arg = &b};
+    sdt_text_layers_run(flow, place, &layers);
     struct sdt_tensor_visit visit = {
-        .flow = flow, .parameters = parameters, .kind = place->kind, .dtype = dtype};
-    struct block block;
+        .layer = -1, .flow = flow, .parameters = parameters, .kind = place->kind, .dtype = dtype};
     sdt_handle norm = NULL;
-    unsigned long end_of_layer = 0;
-    for (int l = 0; l < encoder->text.layers; l++) {
-        char finished[80];
-        flow->tag.layer = l;
-        visit_block(&visit, encoder, &block, l);
-        insert_layer(flow, encoder, &block, tokens, &b);
-        /* Layer l is queued; the one before it is, or soon will be, done: its weights can go. */
-        if (!sdt__flow_reach(flow, end_of_layer))
-            break;
-        end_of_layer = sdt__flow_mark(flow);
-        if (l > 0) {
-            snprintf(finished, sizeof finished, BLOCK "%d.", l - 1);
-            sdt_parameters_drop(parameters, finished);
-        }
-    }
-    flow->tag.layer = -1;
     visit_last(&visit, encoder, &norm);
-    insert_norm(flow, "text_norm", encoder, tokens, &b, norm, states);
-    enum sdt_status status = sdt__flow_wait(flow, err);
+    insert_norm(flow, "text_norm", &b, norm, states);
+    status = sdt__flow_wait(flow, err);
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
-    buffers_clear(&b);
+    encoding_clear(&b);
     sdt_parameters_free(parameters);
-    sdt_stored_release(shared);
-    for (size_t i = 0; i < sdt_weights_count(text->weights); i++)
-        sdt_stored_release(sdt_weights_at(text->weights, i));
+    sdt_text_release(text);
     return status;
 }
 

@@ -178,6 +178,23 @@ void sdt_insert_gated_gelu(struct sdt_flow *flow, const char *name, size_t n,
 void sdt_insert_pad_row(struct sdt_flow *flow, const char *name, int rows, int d,
                         sdt_handle x /* [rows, d] */, sdt_handle y /* [rows + 1, d] written */);
 
+/* -- causal_text.c: LLaMA and CLIP -- */
+/* Heads of q in groups that share one of k and v. */
+void sdt_insert_causal_attention(struct sdt_flow *flow, const char *name, int tokens, int heads,
+                                 int kv_heads, int e, sdt_handle q /* [tokens, heads*e] */,
+                                 sdt_handle k /* [tokens, kv_heads*e] */, sdt_handle v /* as k */,
+                                 sdt_handle o /* [tokens, heads*e] written */);
+void sdt_insert_rotate_halves(struct sdt_flow *flow, const char *name, int rows, int heads, int e,
+                              sdt_handle table /* [rows, 2, e/2] float32 */,
+                              sdt_handle x /* [rows, h*e] updated */);
+void sdt_insert_gated_silu(struct sdt_flow *flow, const char *name, size_t n,
+                           sdt_handle a /* [n] updated: silu(a) * b */, sdt_handle b /* [n] */);
+/* y = rows first.. of an x in parts, as float32; on GPUs in one part. */
+void sdt_insert_take_rows(struct sdt_flow *flow, const char *name, int first, int rows,
+                          const struct sdt_parts *parts,
+                          const sdt_handle *x /* [parts] -> [first + rows, columns of the part] */,
+                          sdt_handle y /* [rows, width] float32, written */);
+
 /* -- convert.c -- */
 /* Of float32 and bfloat16, each may be either. */
 void sdt_insert_convert(struct sdt_flow *flow, const char *name, size_t n, sdt_handle x /* [n] */,
@@ -332,13 +349,14 @@ void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dt
  * functions above. */
 /* clang-format off */
 #define SDT_CODELETS(X)                                                                            \
-    X(attention) X(blend) X(channel_layer_norm) X(channel_norm) X(conv) X(convert)                 \
-    X(cross_attention) X(embed) X(frame_attention) X(frame_moments) X(gated_gelu) X(gather)        \
-    X(group_moments) X(group_norm) X(inverse_haar) X(latent_window) X(layer_norm) X(linear)        \
-    X(linear_part) X(linear_residual) X(linear_upsample) X(load) X(mean_rows) X(merge_heads)       \
-    X(pack_weight) X(pad_row) X(patch_order) X(patchify) X(place_tile) X(prefetch) X(put_frame)    \
-    X(receive) X(rms_norm) X(rms_norm_parts) X(round) X(sampler) X(silu) X(sinusoid)               \
-    X(split_heads) X(text_attention) X(time_upsample) X(unpatchify)
+    X(attention) X(blend) X(causal_attention) X(channel_layer_norm) X(channel_norm) X(conv)        \
+    X(convert) X(cross_attention) X(embed) X(frame_attention) X(frame_moments) X(gated_gelu)       \
+    X(gated_silu) X(gather) X(group_moments) X(group_norm) X(inverse_haar) X(latent_window)        \
+    X(layer_norm) X(linear) X(linear_part) X(linear_residual) X(linear_upsample) X(load)           \
+    X(mean_rows) X(merge_heads) X(pack_weight) X(pad_row) X(patch_order) X(patchify)               \
+    X(place_tile) X(prefetch) X(put_frame) X(receive) X(rms_norm) X(rms_norm_parts)                \
+    X(rotate_halves) X(round) X(sampler) X(silu) X(sinusoid) X(split_heads) X(take_rows)           \
+    X(text_attention) X(time_upsample) X(unpatchify)
 /* clang-format on */
 
 #pragma GCC visibility pop

@@ -26,6 +26,7 @@ for devices in 1 3 8; do
             --input "$golden/wfvae/$input.safetensors"
     done
     compares text_encoder "$golden/umt5" 2 --devices $devices
+    compares text_encoder "$golden/llama" 4 --devices $devices
 done
 compares scheduler "$golden/schedulers" 70
 
@@ -102,6 +103,28 @@ done
 refuses 2 "$eval" --component transformer --model "$golden/wan_dit" \
     --input "$golden/wan_dit/io.safetensors" --output "$tmp/y1.safetensors"
 
+# Text encoders: the bits of one worker on any number of them, which share out a matrix's columns.
+for model in umt5 llama; do
+    for workers in 1 2 5; do
+        passes "$eval" --component text_encoder --model "$golden/$model" --workers-per-device $workers \
+            --input "$golden/$model/io.safetensors" --output "$tmp/$model$workers.safetensors"
+        same "$tmp/$model$workers.safetensors" "$tmp/${model}1.safetensors"
+    done
+done
+
+# LLaMA under the names of the language model. The last two layers and the norm are not read.
+mkdir "$tmp/llama"
+cp "$golden/llama/config.json" "$golden/llama/io.safetensors" "$tmp/llama"
+{
+    "$tool" names "$golden/llama/model.safetensors" | sed 's/.*/& model.&/'
+    echo "embed_tokens.weight lm_head.weight"
+} | "$tool" rename "$tmp/llama/model.safetensors" "$golden/llama/model.safetensors" || exit 99
+compares text_encoder "$tmp/llama" 4
+for name in layers.3.mlp.up_proj.weight layers.4.self_attn.q_proj.weight norm.weight; do
+    "$tool" poison "$golden/llama/model.safetensors" "$tmp/llama/model.safetensors" $name nan
+    compares text_encoder "$tmp/llama" 4
+done
+
 # A checkpoint's component.
 passes "$eval" --component text_encoder --model "$demo" --input "$golden/demo/io-new.safetensors" \
     --output "$tmp/text.safetensors"
@@ -115,7 +138,8 @@ for case in \
     "vae wan_vae diffusion_pytorch_model decoder.conv_in.weight" \
     "vae hunyuan_vae diffusion_pytorch_model decoder.up_blocks.2.resnets.1.norm2.weight" \
     "vae wfvae13 diffusion_pytorch_model decoder.connect_l2.0.conv1.conv.weight" \
-    "text_encoder umt5 model encoder.block.0.layer.0.SelfAttention.v.weight"; do
+    "text_encoder umt5 model encoder.block.0.layer.0.SelfAttention.v.weight" \
+    "text_encoder llama model layers.2.self_attn.k_proj.weight"; do
     # shellcheck disable=SC2086
     set -- $case
     cp -r "$golden/$2" "$tmp/wrong"
