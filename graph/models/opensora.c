@@ -169,7 +169,6 @@ static size_t bound_size(const struct sdt_dit *dit) {
 static void visit_projection(struct sdt_tensor_visit *v, struct sdt_linear_handles *linear,
                              enum sdt_tensor_type type, int64_t d, bool bias, const char *prefix,
                              const char *name) {
-    linear->bias = NULL;
     if (bias)
         sdt_tensor_linear(v, linear, type, d, d, prefix, name);
     else

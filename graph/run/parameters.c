@@ -23,7 +23,7 @@ struct form {
     int out, in, taps; /* of a convolution; else 1 */
     bool hosts;        /* read by tasks at the host alone */
     struct sdt_columns columns;
-    int first, rows;   /* of the tensor's rows; rows 0: all */
+    int first, rows; /* of the tensor's rows; rows 0: all */
 };
 
 struct sdt_parameters {
@@ -130,12 +130,11 @@ static void insert_load(struct sdt_flow *flow, const struct sdt_stored *stored, 
 /* A handle whose values a task on the host brings. */
 static sdt_handle load(struct sdt_flow *flow, const struct sdt_stored *stored, struct form form) {
     sdt_handle handle =
-        form.packed
-            ? sdt__packed(flow,
-                          sdt_packed_size(packed_dtype(stored, form), rows_of(stored, form),
-                                          wanted_columns(stored, form.columns)),
-                          stored->name)
-            : sdt__tensor(flow, form.dtype, count_of(stored, form), stored->name);
+        form.packed ? sdt__packed(flow,
+                                  sdt_packed_size(packed_dtype(stored, form), rows_of(stored, form),
+                                                  wanted_columns(stored, form.columns)),
+                                  stored->name)
+                    : sdt__tensor(flow, form.dtype, count_of(stored, form), stored->name);
     if (!handle)
         return NULL;
     const struct sdt_place *place = flow->place;
@@ -195,15 +194,14 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
     if (!handle)
         return NULL;
     pthread_mutex_lock(&parameters->machine->parameters_mutex);
-    parameters->entry[parameters->count++] =
-        (struct entry){.stored = stored,
-                       .dtype = form.dtype,
-                       .packed = form.packed,
-                       .hosts = form.hosts,
-                       .first = form.first,
-                       .rows = form.rows,
-                       .column = form.columns.first,
-                       .handle = handle};
+    parameters->entry[parameters->count++] = (struct entry){.stored = stored,
+                                                            .dtype = form.dtype,
+                                                            .packed = form.packed,
+                                                            .hosts = form.hosts,
+                                                            .first = form.first,
+                                                            .rows = form.rows,
+                                                            .column = form.columns.first,
+                                                            .handle = handle};
     pthread_mutex_unlock(&parameters->machine->parameters_mutex);
     return handle;
 }
@@ -214,7 +212,8 @@ sdt_handle sdt_parameter(struct sdt_flow *flow, struct sdt_parameters *parameter
     va_start(args, format);
     const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
     va_end(args);
-    return find(flow, parameters, stored, (struct form){.dtype = dtype, .out = 1, .in = 1, .taps = 1});
+    return find(flow, parameters, stored,
+                (struct form){.dtype = dtype, .out = 1, .in = 1, .taps = 1});
 }
 
 sdt_handle sdt_rows_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
@@ -223,9 +222,9 @@ sdt_handle sdt_rows_parameter(struct sdt_flow *flow, struct sdt_parameters *para
     va_start(args, format);
     const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
     va_end(args);
-    return find(flow, parameters, stored,
-                (struct form){
-                    .dtype = dtype, .out = 1, .in = 1, .taps = 1, .first = first, .rows = rows});
+    return find(
+        flow, parameters, stored,
+        (struct form){.dtype = dtype, .out = 1, .in = 1, .taps = 1, .first = first, .rows = rows});
 }
 
 sdt_handle sdt_conv_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters,
