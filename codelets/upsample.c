@@ -64,8 +64,8 @@ void sdt_insert_linear_upsample(struct sdt_flow *flow, const char *name,
     for (int i = 0; i < MOST_BANDS; i++)
         a.x[i] = i < a.frames * part->bands ? sdt__task_read(&task, x[i]) : -1;
     a.y = sdt__task_write(&task, y);
-    a.scratch = sdt__task_scratch(
-        &task, SDT_SCRATCH(flow->place->kind, sdt_linear_upsample_scratch(up), 0));
+    size_t scratch = SDT_SCRATCH(flow->place->kind, sdt_linear_upsample_scratch(up), 0);
+    a.scratch = scratch ? sdt__task_scratch(&task, scratch) : -1;
     double out = 2.0 * part->rows * up->width * up->channels;
     sdt__task_submit(&task, &sdt__linear_upsample_codelet, name, 7.0 * out,
                      sdt__element(y) * (1.0 + a.frames / 4.0) * out, &a, sizeof a);

@@ -7,6 +7,7 @@ for dtype in float32 bfloat16; do
     golden transformer wan_dit 1 $dtype
     golden vae wan_vae 2 $dtype
     golden vae hunyuan_vae 3 $dtype
+    golden vae wfvae13 1 $dtype
     golden text_encoder umt5 2 $dtype
 done
 finish

@@ -52,8 +52,8 @@ norm             channel_layer_norm 64 0  128
 norm             channel_norm   64    0   128
 norm             layer_norm     96    0   128
 norm             rms_norm       64    0   128
-upsample         inverse_haar   64    0     0
-upsample         linear_upsample 80   0     0
+upsample         inverse_haar   48    0     0
+upsample         linear_upsample 64   0     0
 LIST
 
 for file in "$source"/kernels/cuda/*.cu; do
