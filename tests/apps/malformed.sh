@@ -171,4 +171,10 @@ LC_ALL=C sed 's/\(mid.2.nin_shortcut.conv.weight":{"dtype":"F32","shape":\[\)11,
 broken "decoder.mid.2.nin_shortcut.conv.weight. has shape .8, 11, 1, 1, 1., the model needs .11, 8, 1, 1, 1."
 "$tool" poison "$golden/wfvae/$weights" "$bad/$weights" decoder.up2.2.conv2.conv.weight nan 5
 broken "the result is NaN or infinite"
+"$tool" rename "$tmp/tiled.safetensors" "$golden/wfvae/io.safetensors" <<'LIST'
+in.z in.z
+out.y out.tiled_16_16x16
+LIST
+refuses 2 "$eval" --component vae --model "$bad" --input "$tmp/tiled.safetensors" --compare
+says "WFVAEModel decodes no spatial tiles"
 finish

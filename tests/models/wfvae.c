@@ -58,8 +58,7 @@ static void check_published(void) {
     double listed = 0.0;
     two->kind->operations(two, &job, 3, &list);
     for (int i = 0; i < list.count; i++)
-        if (list.item[i].kind == SDT_OPERATION_CONV ||
-            list.item[i].kind == SDT_OPERATION_ATTENTION)
+        if (list.item[i].kind == SDT_OPERATION_CONV || list.item[i].kind == SDT_OPERATION_ATTENTION)
             listed += list.item[i].tasks * sdt_operation_flops(&list.item[i]);
     CHECK(fabs(listed / flops - 1.0) < 1e-9, "the plan's operations are %.3f TFLOP, not %.3f",
           listed * 1e-12, flops * 1e-12);
@@ -77,6 +76,27 @@ static void check_published(void) {
     }
     sdt_vae_close(two);
     sdt_vae_close(one);
+}
+
+/* Eight frames of a latent one: branches run further ahead there. */
+static void check_eightfold(void) {
+    struct sdt_vae_job job = {.frames = 2, .height = 6, .width = 6};
+    struct sdt_error err = {0};
+    struct sdt_vae *vae = NULL;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/tests/golden/wfvae15", getenv("STARDIT_SOURCE_DIR"));
+    CHECK(sdt_vae_open(path, NULL, &vae, &err) == SDT_OK, "%s", err.message);
+    for (int frames = 4; vae && frames <= 64; frames *= 2)
+        for (int d = 0; d < 3; d++) {
+            job.frames = frames;
+            double bytes = vae->kind->bytes(vae, &job, 3, d);
+            job.frames = frames / 2;
+            double before = vae->kind->bytes(vae, &job, 3, d);
+            CHECK(frames < 16 || bytes == before,
+                  "device %d: %.2f MB for %d latent frames, %.2f for %d", d, bytes * 1e-6, frames,
+                  before * 1e-6, frames / 2);
+        }
+    sdt_vae_close(vae);
 }
 
 /* ---- decodes --------------------------------------------------------------------------------- */
@@ -140,9 +160,8 @@ static void decode(struct sdt_vae *vae, const struct decode_case *c) {
             largest = fmaxf(largest, fabsf(video[i]));
         CHECK(largest <= 1.f && largest > 0.f, "a pipeline's video reaches %g", (double)largest);
     }
-    printf("%d device%s, %d worker%s, %d latents of %dx%d:", c->devices,
-           c->devices == 1 ? "" : "s", c->workers, c->workers == 1 ? "" : "s", c->frames, c->height,
-           c->width);
+    printf("%d device%s, %d worker%s, %d latents of %dx%d:", c->devices, c->devices == 1 ? "" : "s",
+           c->workers, c->workers == 1 ? "" : "s", c->frames, c->height, c->width);
     for (int d = 0; d < c->devices; d++) {
         double peak = (double)sdt__recorder_peak(machine->recorder, machine->device[d].node);
         double bytes = vae->kind->bytes(vae, &job, c->devices, d), over = bytes / peak;
@@ -161,15 +180,16 @@ static void decode(struct sdt_vae *vae, const struct decode_case *c) {
 
 int main(void) {
     static const struct decode_case cases[] = {
-        {2, 1, 5, 12, 12, 0}, {3, 1, 5, 12, 12, 0}, {3, 1, 9, 12, 12, 0}, {2, 2, 5, 12, 12, 0},
-        {8, 1, 2, 12, 12, 0}, {3, 1, 1, 7, 5, 0},   {1, 2, 3, 7, 5, 0},   {1, 1, 8, 6, 6, 5},
-        {3, 1, 8, 6, 6, 5},
+        {2, 1, 5, 12, 12, 0}, {3, 1, 5, 12, 12, 0}, {3, 1, 9, 12, 12, 0},
+        {2, 2, 5, 12, 12, 0}, {8, 1, 2, 12, 12, 0}, {3, 1, 1, 7, 5, 0},
+        {1, 2, 3, 7, 5, 0},   {1, 1, 8, 6, 6, 5},   {3, 1, 8, 6, 6, 5},
     };
     struct sdt_error err = {0};
     struct sdt_vae *vae = NULL;
     char path[4096];
 
     check_published();
+    check_eightfold();
     snprintf(path, sizeof path, "%s/tests/golden/wfvae13", getenv("STARDIT_SOURCE_DIR"));
     CHECK(sdt_vae_open(path, NULL, &vae, &err) == SDT_OK, "%s", err.message);
     for (size_t i = 0; vae && i < sizeof cases / sizeof cases[0]; i++)
