@@ -311,7 +311,7 @@ enum sdt_status sdt_cuda_time_upsample(struct sdt_cuda *cuda, enum sdt_dtype dty
                                        void *second /* [height, width, C] */, void *scratch);
 size_t sdt_cuda_time_upsample_scratch(enum sdt_dtype dtype, int height, int width, int channels);
 
-/* ---- upsample.cu: frames enlarged x2, between two in time, or from wavelet bands -------------- */
+/* ---- upsample.cu: frames enlarged x2, between two in time, or from wavelet bands ------------- */
 
 /* The whole output frame; b NULL: there is no second. */
 enum sdt_status sdt_cuda_linear_upsample(struct sdt_cuda *cuda, enum sdt_dtype dtype,
