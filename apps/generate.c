@@ -431,13 +431,13 @@ static void tell_cuts(struct sdt_pipeline *pipeline, const struct sdt_request *r
 
 /* Options that are taken and do nothing here: hints for other placements, so that a script may have
  * them. */
-static void tell_idle(const struct app_settings *s, const struct sdt_request *request,
+static void tell_idle(const struct app_settings *s, const struct sdt_request *request, int forwards,
                       const struct sdt_placement *placement) {
     const bool groups = placement->dit_devices > 0;
     const int dit = groups ? placement->dit_devices : s->place.machine.count;
     const bool text =
         request->steps > 0 && (!request->prompt_embeds ||
-                               (request->guidance_scale > 1.0 && !request->negative_prompt_embeds));
+                               (forwards > 1 && !request->negative_prompt_embeds));
     const struct {
         bool idle;
         const char *text;
@@ -484,7 +484,7 @@ static void announce(void) {
         fprintf(stderr, "%s: goes on after step %d of %d\n", name_of_program, before,
                 request->steps);
     tell_cuts(w->pipeline, w->requests, w->count);
-    tell_idle(w->s, request, w->placement);
+    tell_idle(w->s, request, w->plan->forwards, w->placement);
 }
 
 /* An sdt_progress: nothing is announced that is refused before it begins. */

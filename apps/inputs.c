@@ -189,6 +189,43 @@ static enum sdt_status read_ids(const struct app_settings *s, const struct sdt_p
     return status;
 }
 
+/* Before the negative prompt has been read. */
+static int forwards_of(const struct app_settings *s, const struct sdt_pipeline *pipeline,
+                       const struct sdt_request *request) {
+    struct sdt_request asked = *request;
+    if (s->negative_prompt || s->negative_embeds)
+        asked.negative_prompt = "";
+    return sdt_pipeline_forwards(pipeline, &asked);
+}
+
+/* A negative prompt and a scale of true guidance that would be ignored. */
+static enum sdt_status check_guidance(const struct app_settings *s,
+                                      const struct sdt_pipeline *pipeline,
+                                      const struct sdt_request *request, struct sdt_error *err) {
+    const bool input = sdt_pipeline_model(pipeline).guidance_is_input;
+    const bool negative = s->negative_prompt || s->negative_embeds;
+    if (app_settings_given("true-cfg-scale") && !input)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--true-cfg-scale: guidance of %s is by two forwards already; "
+                        "--guidance-scale sets it",
+                        sdt_pipeline_model(pipeline).family);
+    if (app_settings_given("true-cfg-scale") && !negative && !request->negative_prompt)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--true-cfg-scale: goes with --negative-prompt or "
+                        "--negative-prompt-embeds, since guidance of %s is one forward",
+                        sdt_pipeline_model(pipeline).family);
+    if (request->steps == 0 || !negative || forwards_of(s, pipeline, request) > 1)
+        return SDT_OK;
+    return input
+               ? sdt_fail(err, SDT_ERROR_USAGE,
+                          "--negative-prompt: guidance of %s is one forward; --true-cfg-scale "
+                          "above 1 makes them two",
+                          sdt_pipeline_model(pipeline).family)
+               : sdt_fail(err, SDT_ERROR_USAGE,
+                          "--negative-prompt: a guidance scale of %g takes none; one above 1 does",
+                          request->guidance_scale);
+}
+
 enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeline *pipeline,
                                  struct sdt_request *request, struct app_inputs *inputs,
                                  struct sdt_error *err) {
@@ -204,6 +241,7 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
     OVERRIDE("num-frames", num_frames);
     OVERRIDE("num-inference-steps", steps);
     OVERRIDE("guidance-scale", guidance_scale);
+    OVERRIDE("true-cfg-scale", true_cfg_scale);
     OVERRIDE("flow-shift", flow_shift);
     OVERRIDE("fps", fps);
     OVERRIDE("max-sequence-length", max_sequence_length);
@@ -220,12 +258,10 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
         status = read_latents(s, pipeline, request, inputs, err);
     if (status == SDT_OK)
         status = read_prompts(s, inputs, err);
-    if (status == SDT_OK && request->steps > 0 && request->guidance_scale <= 1.0 &&
-        (s->negative_prompt || s->negative_embeds))
-        status = sdt_fail(err, SDT_ERROR_USAGE,
-                          "--negative-prompt: a guidance scale of %g takes none; one above 1 does",
-                          request->guidance_scale);
-    const bool text = !s->prompt_embeds || (request->guidance_scale > 1.0 && !s->negative_embeds);
+    if (status == SDT_OK)
+        status = check_guidance(s, pipeline, request, err);
+    const bool two = forwards_of(s, pipeline, request) > 1;
+    const bool text = !s->prompt_embeds || (two && !s->negative_embeds);
     if (status == SDT_OK && !text && !s->state && app_settings_given("max-sequence-length"))
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "--max-sequence-length: beside --prompt-embeds no text is read");

@@ -419,7 +419,7 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
         status = settle_devices(&w, err);
     if (status == SDT_OK)
         status = settle_degrees(&w, &strategy, err);
-    if (status == SDT_OK && given_streams(o) == 2 && request->guidance_scale <= 1.0)
+    if (status == SDT_OK && given_streams(o) == 2 && sdt_pipeline_forwards(w.pipeline, request) < 2)
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "--streams 2: a guidance scale of %g takes one forward a step",
                           request->guidance_scale);

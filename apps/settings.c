@@ -67,9 +67,14 @@ static struct app_option options[] = {
                    "frames, 4k+1 (default: the checkpoint's, else 81)"),
     APP_INT_OPTION("num-inference-steps", "N", AT(steps), 0, 1000,
                    "denoising steps (default: the checkpoint's, else 50); 0 decodes --latents"),
-    APP_DOUBLE_OPTION("guidance-scale", "G", AT(guidance_scale), 0.0, 1000.0,
-                      "how strongly to follow the prompt; above 1 each step takes two forwards "
-                      "(default: the checkpoint's, else 5)"),
+    APP_DOUBLE_OPTION(
+        "guidance-scale", "G", AT(guidance_scale), 0.0, 1000.0,
+        "how strongly to follow the prompt; above 1 each step takes two forwards, but "
+        "where it is an input of the model (default: the checkpoint's, else the "
+        "model's)"),
+    APP_DOUBLE_OPTION("true-cfg-scale", "G", AT(true_cfg_scale), 0.0, 1000.0,
+                      "where guidance is an input of the model: above 1, and with a negative "
+                      "prompt, each step takes two forwards, put together by it (default: 1)"),
     APP_DOUBLE_OPTION("flow-shift", "S", AT(flow_shift), 1e-3, 1000.0,
                       "shift of the noise schedule (default: the checkpoint's, else 3)"),
     APP_CHOICE_OPTION("sampler", "unipc|euler", AT(sampler),
@@ -346,6 +351,7 @@ static int check_idle(const struct app_settings *s) {
         {"prompt-embeds", !steps, no_steps},
         {"negative-prompt-embeds", !steps, no_steps},
         {"guidance-scale", !steps, no_steps},
+        {"true-cfg-scale", !steps, no_steps},
         {"flow-shift", !steps, no_steps},
         {"sampler", !steps, no_steps},
         {"sampler-schedule", !steps, no_steps},

@@ -16,7 +16,7 @@ struct app_settings {
     const char *revision, *variant, *prompt_file, *negative_prompt, *token_ids, *token_ids_2,
         *prompt_embeds, *negative_embeds;
     int height, width, num_frames, steps, max_sequence_length;
-    double guidance_scale, flow_shift, fps;
+    double guidance_scale, true_cfg_scale, flow_shift, fps;
     const char *sampler, *schedule;
     uint64_t seed;
     const char *output, *latents, *save_latent, *sheet;

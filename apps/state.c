@@ -145,16 +145,18 @@ enum sdt_status app_recipe_make(const struct app_settings *s, uint64_t checkpoin
         add_prompt(recipe, "prompt", r->prompt);
     if (r->token_ids_2)
         add_token_ids(recipe, "token-ids-2", r->token_ids_2, r->token_count_2);
-    if (r->guidance_scale > 1.0 && r->negative_prompt_embeds)
+    if (plan->forwards > 1 && r->negative_prompt_embeds)
         add_embeds(recipe, "negative-prompt-embeds", NEGATIVE_EMBEDS, s->negative_embeds,
                    r->negative_prompt_embeds, r->negative_pooled_prompt_embeds);
-    else if (r->guidance_scale > 1.0)
+    else if (plan->forwards > 1)
         add_prompt(recipe, "negative-prompt", r->negative_prompt);
     add(recipe, "height", "%d", r->height);
     add(recipe, "width", "%d", r->width);
     add(recipe, "num-frames", "%d", r->num_frames);
     add(recipe, "num-inference-steps", "%d", r->steps);
     add(recipe, "guidance-scale", "%.17g", r->guidance_scale);
+    if (plan->forwards > 1 && r->true_cfg_scale > 1.0)
+        add(recipe, "true-cfg-scale", "%.17g", r->true_cfg_scale);
     add(recipe, "flow-shift", "%.17g", r->flow_shift);
     add(recipe, "sampler", "%s", r->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc");
     add(recipe, "sampler-schedule", "%s", schedule[r->schedule]);
@@ -217,6 +219,7 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
         {"num-frames", {"num-frames"}},
         {"num-inference-steps", {"num-inference-steps"}},
         {"guidance-scale", {"guidance-scale"}},
+        {"true-cfg-scale", {"true-cfg-scale"}},
         {"flow-shift", {"flow-shift"}},
         {"sampler", {"sampler"}},
         {"sampler-schedule", {"sampler-schedule"}},
@@ -274,6 +277,7 @@ enum sdt_status app_state_check(const struct sdt_safetensors *file, const struct
         {"num-frames", "--num-frames", leave_out},
         {"num-inference-steps", "--num-inference-steps", leave_out},
         {"guidance-scale", "--guidance-scale", leave_out},
+        {"true-cfg-scale", "--true-cfg-scale", leave_out},
         {"flow-shift", "--flow-shift", leave_out},
         {"sampler", "--sampler", leave_out},
         {"sampler-schedule", "--sampler-schedule", leave_out},

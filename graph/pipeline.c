@@ -67,7 +67,7 @@ static enum sdt_status check_components(const struct sdt_pipeline *pipeline,
     for (int i = 0; i < 2; i++) {
         const struct sdt_text *text = pipeline->text[i];
         const struct sdt_text_kind *wanted = pipeline->family->text[i];
-        if (!wanted && (text || pipeline->tokenizer_path[i]))
+        if (!wanted && (text || (i > 0 && pipeline->tokenizer_path[i])))
             return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s: %s has one text encoder, not two",
                             pipeline->folder, pipeline->family->name);
         if (text && text->kind != wanted)
@@ -524,6 +524,7 @@ struct sdt_model sdt_pipeline_model(const struct sdt_pipeline *pipeline) {
                               .text_dim = dit->text_dim,
                               .vocabulary = pipeline->text[0] ? pipeline->text[0]->vocabulary : 0,
                               .pooled_dim = dit->pooled_dim,
+                              .guidance_is_input = dit->passes == 1,
                               .vocabulary_2 =
                                   pipeline->text[1] ? pipeline->text[1]->vocabulary : 0};
 }

@@ -32,6 +32,8 @@ enum sdt_status sdt__pipeline_imagine(const char *model, int layers, struct sdt_
 /* The latent of a request, and its decoding, without a place. */
 struct sdt_geometry sdt__geometry(const struct sdt_pipeline *pipeline,
                                   const struct sdt_request *request);
+struct sdt_guidance sdt__guidance(const struct sdt_pipeline *pipeline,
+                                  const struct sdt_request *request);
 struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
                                 const struct sdt_request *request);
 /* Sizes, text, tiling: SDT_ERROR_USAGE with what would work. */

@@ -3,8 +3,17 @@
 #include "graph/pipeline.h"
 #include "graph/sampler/sampler.h"
 
+struct sdt_guidance sdt__guidance(const struct sdt_pipeline *pipeline,
+                                  const struct sdt_request *request) {
+    bool negative = request->negative_prompt || request->negative_prompt_embeds;
+    double mix = pipeline->dit->passes > 1 ? request->guidance_scale
+                 : negative                ? request->true_cfg_scale
+                                           : 1.0;
+    return (struct sdt_guidance){(float)request->guidance_scale, mix > 1.0 ? (float)mix : 1.0f};
+}
+
 int sdt_pipeline_forwards(const struct sdt_pipeline *pipeline, const struct sdt_request *request) {
-    return sdt_forwards(pipeline->dit, request->guidance_scale);
+    return sdt_forwards(sdt__guidance(pipeline, request));
 }
 
 struct sdt_geometry sdt__geometry(const struct sdt_pipeline *pipeline,

@@ -394,8 +394,8 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
             run->branch[b].prompt = &job->prompt[b];
         run->offloads = offloads;
         run->helpers_free = nothing_to_decode(service);
-        sdt_latent_step(&flow, run, &job->sampler, (float)job->request.guidance_scale, job->step,
-                        job->latent);
+        sdt_latent_step(&flow, run, &job->sampler, sdt__guidance(service->pipeline, &job->request),
+                        job->step, job->latent);
     }
     if (status == SDT_OK && flow.error.status != SDT_OK) {
         status = flow.error.status;

@@ -158,9 +158,13 @@ static inline struct sdt_token_groups sdt_dit_groups(const struct sdt_dit *dit, 
     return dit->kind->groups ? dit->kind->groups(dit, layer)
                              : (struct sdt_token_groups){.count = 1, .run = 1};
 }
-/* Forwards of a step with that guidance. */
-static inline int sdt_forwards(const struct sdt_dit *dit, double guidance_scale) {
-    return guidance_scale > 1.0 ? dit->passes : 1;
+/* Of a request's steps: the scale that is an input of the model, and that by which the forwards of
+ * two prompts are put together, above 1; else there is one forward. */
+struct sdt_guidance {
+    float input, mix;
+};
+static inline int sdt_forwards(struct sdt_guidance guidance) {
+    return guidance.mix > 1.0f ? 2 : 1;
 }
 
 /* By the _class_name in the folder's config.json; of no known one: SDT_ERROR_UNSUPPORTED. `path`

@@ -774,16 +774,31 @@ const struct sdt_dit_kind sdt__hunyuan_dit = {
 
 /* ---- the pipeline ---------------------------------------------------------------------------- */
 
+extern const struct sdt_vae_kind sdt__hunyuan_vae;
+extern const char sdt__hunyuan_vae_config[]; /* of the published decoder */
+
+static const struct sdt_size sizes[] = {
+    {"hunyuan-13b",
+     "{\"_class_name\": \"HunyuanVideoTransformer3DModel\", \"in_channels\": 16, "
+     "\"out_channels\": 16, \"num_attention_heads\": 24, \"attention_head_dim\": 128, "
+     "\"num_layers\": 20, \"num_single_layers\": 40}",
+     sdt__hunyuan_vae_config,
+     {NULL}},
+    {NULL},
+};
+
 const struct sdt_family sdt__family_hunyuan = {
     .pipeline_class = "HunyuanVideoPipeline",
     .name = "HunyuanVideo",
     .dit = &sdt__hunyuan_dit,
-    .defaults = {.negative_prompt = "",
-                 .height = 720,
+    .vae = &sdt__hunyuan_vae,
+    .sizes = sizes,
+    .defaults = {.height = 720,
                  .width = 1280,
                  .num_frames = 129,
                  .steps = 50,
                  .guidance_scale = 6.0,
+                 .true_cfg_scale = 1.0,
                  .flow_shift = 7.0,
                  .fps = 24.0,
                  .max_sequence_length = 256,

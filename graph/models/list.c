@@ -8,7 +8,7 @@
 extern const struct sdt_family sdt__family_hunyuan;
 extern const struct sdt_family sdt__family_opensora;
 extern const struct sdt_family sdt__family_wan;
-extern const struct sdt_vae_kind sdt__hunyuan_vae, sdt__wfvae;
+extern const struct sdt_vae_kind sdt__wfvae;
 
 const struct sdt_family *const sdt_families[] = {
     &sdt__family_wan,
@@ -60,7 +60,7 @@ bool sdt_size_find(const char *name, const struct sdt_family **family,
 }
 
 /* Decoders of families that are not run as a whole yet: stardit-eval decodes with them. */
-static const struct sdt_vae_kind *const more_vaes[] = {&sdt__hunyuan_vae, &sdt__wfvae, NULL};
+static const struct sdt_vae_kind *const more_vaes[] = {&sdt__wfvae, NULL};
 
 /* ---- components ------------------------------------------------------------------------------ */
 
@@ -97,11 +97,35 @@ static enum sdt_status read_name(const struct sdt_config *config, const char *ke
     return sdt_config_string(config, key, false, name, err);
 }
 
+/* What a config.json calls the index-th kind of that part in the families' order; NULL: no more. */
+static const char *kind_name(enum sdt_part part, int index) {
+    for (int f = 0; sdt_families[f]; f++) {
+        const struct sdt_family *family = sdt_families[f];
+        const char *name[2] = {NULL, NULL};
+        if (part == SDT_PART_DIT)
+            name[0] = family->dit->class_name;
+        else if (part == SDT_PART_VAE)
+            name[0] = family->vae ? family->vae->class_name : NULL;
+        else
+            for (int i = 0; i < 2; i++)
+                name[i] = family->text[i] ? family->text[i]->model_type : NULL;
+        for (int i = 0; i < 2; i++)
+            if (name[i] && index-- == 0)
+                return name[i];
+    }
+    return NULL;
+}
+
 static enum sdt_status unknown(const struct sdt_config *config, const char *key, const char *name,
-                               const char *one, struct sdt_error *err) {
-    return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                    "%s: %s is %s; this version runs %s and what its other families need",
-                    sdt_config_path(config), key, name, one);
+                               enum sdt_part part, struct sdt_error *err) {
+    char names[300];
+    size_t length = 0;
+    names[0] = '\0';
+    for (int i = 0; kind_name(part, i) && length < sizeof names; i++)
+        length += (size_t)snprintf(names + length, sizeof names - length, "%s%s", i ? ", " : "",
+                                   kind_name(part, i));
+    return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s: %s is %s; this version runs %s",
+                    sdt_config_path(config), key, name, names);
 }
 
 static enum sdt_status open_dit(const char *path, const char *text, const struct sdt_opening *how,
@@ -119,7 +143,7 @@ static enum sdt_status open_dit(const char *path, const char *text, const struct
             kind = sdt_families[f]->dit;
     if (status == SDT_OK)
         status = kind ? kind->open(config, path, how, layers, dit, err)
-                      : unknown(config, "_class_name", name, first, err);
+                      : unknown(config, "_class_name", name, SDT_PART_DIT, err);
     if (status == SDT_OK && (status = keep_config(config, from_file, (*dit)->weights, err))) {
         kind->close(*dit);
         *dit = NULL;
@@ -175,7 +199,7 @@ static enum sdt_status open_vae(const char *path, const char *text, const struct
             kind = more_vaes[v];
     if (status == SDT_OK)
         status = kind ? kind->open(config, path, how, vae, err)
-                      : unknown(config, "_class_name", name, first, err);
+                      : unknown(config, "_class_name", name, SDT_PART_VAE, err);
     if (status == SDT_OK && (status = keep_config(config, from_file, (*vae)->weights, err))) {
         kind->close(*vae);
         *vae = NULL;
@@ -221,7 +245,7 @@ static enum sdt_status open_text(const char *path, const char *json, const struc
             kind = text_kinds[i];
     if (status == SDT_OK)
         status = kind ? kind->open(config, path, how, text, err)
-                      : unknown(config, "model_type", name, first, err);
+                      : unknown(config, "model_type", name, SDT_PART_TEXT, err);
     if (status == SDT_OK && (status = keep_config(config, from_file, (*text)->weights, err))) {
         kind->close(*text);
         *text = NULL;

@@ -20,6 +20,16 @@ static double words_of(const struct sdt_request *request, bool negative) {
     return fmin(words, request->max_sequence_length);
 }
 
+/* At most: prompts are not tokenized yet. */
+static int most_rows(const struct sdt_request *request, int forwards) {
+    double most = 0.0;
+    for (int b = 0; b < forwards; b++) {
+        bool given = b ? request->negative_prompt_embeds : request->prompt_embeds;
+        most = fmax(most, given ? words_of(request, b) : request->max_sequence_length);
+    }
+    return (int)most;
+}
+
 /* As the machine will have it. */
 static struct sdt_place place_of(const struct sdt_machine_rates *rates, int device,
                                  enum sdt_device_kind kind) {
@@ -48,12 +58,11 @@ enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *p
                             .vae = placement->vae_devices > 0 ? placement->vae_devices : devices,
                             .shared = !groups || request->tiling.size_rows,
                             .forwards = sdt_pipeline_forwards(pipeline, request),
-                            /* at most; the prompt is not tokenized yet */
-                            .text_rows = request->max_sequence_length,
                             .job = sdt__vae_job(pipeline, request)};
     enum sdt_status status = sdt__settle_kinds(placement, rates->device, devices, &d->kinds, err);
     if (status != SDT_OK)
         return status;
+    d->text_rows = most_rows(request, d->forwards);
     d->words = (int)words_of(request, false);
     if (d->forwards > 1)
         d->words = (int)((d->words + words_of(request, true)) / 2.0);

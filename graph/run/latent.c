@@ -95,16 +95,16 @@ static struct sdt_solver_tile solver_tile(const struct sdt_latent *latent, int s
 }
 
 void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
-                     float guidance, int s, struct sdt_latent *latent) {
+                     struct sdt_guidance guidance, int s, struct sdt_latent *latent) {
     const struct sdt_layout *layout = &run->layout;
-    int branches = sdt_forwards(run->dit, guidance);
+    int branches = sdt_forwards(guidance);
     struct sdt_sampler_step step = sampler->step[s];
 
     flow->tag.step = s;
     run->step = s;
-    run->guidance = guidance;
+    run->guidance = guidance.input;
     sdt_run_step(flow, run, branches, sampler->timesteps[s], sdt_latent_tiles(latent, s));
-    step.guidance = branches > 1 ? guidance : 1.0f;
+    step.guidance = branches > 1 ? guidance.mix : 1.0f;
     flow->tag.role = SDT_ROLE_DENOISE;
     flow->tag.branch = 0;
     for (int i = 0; i < latent->tiles; i++) {

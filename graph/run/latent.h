@@ -51,10 +51,10 @@ void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent, int ste
 static inline const sdt_handle *sdt_latent_tiles(const struct sdt_latent *latent, int s) {
     return latent->state[s % 2][SDT_SOLVER_X];
 }
-/* Inserts step s: forwards of the branches, then a solver step per tile. guidance: the request's;
- * with two branches, 1 holds the negative prompt and v = v_u + g (v_c - v_u). */
+/* Inserts step s: forwards of the branches, then a solver step per tile. With two branches, 1 holds
+ * the negative prompt and v = v_u + mix (v_c - v_u). */
 void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
-                     float guidance, int s, struct sdt_latent *latent);
+                     struct sdt_guidance guidance, int s, struct sdt_latent *latent);
 /* Whole steps done so far: what a stopped run can keep. */
 int sdt_latent_steps_done(const struct sdt_latent *latent);
 #endif

@@ -248,6 +248,7 @@ struct sdt_model {
     int vocabulary; /* token ids are 0..vocabulary-1; 0: the checkpoint has no text encoder */
     /* Of the second text encoder, which makes one pooled row of a prompt; 0: there is none. */
     int pooled_dim, vocabulary_2;
+    bool guidance_is_input; /* not by two forwards */
 };
 struct sdt_model sdt_pipeline_model(const struct sdt_pipeline *pipeline);
 /* What is stored of one component. */
@@ -326,7 +327,10 @@ struct sdt_request {
     const struct sdt_stored *negative_pooled_prompt_embeds;
     int height, width, num_frames; /* pixels; multiples of 16, 4k + 1 */
     int steps;                     /* 0: only decodes `latents` */
-    double guidance_scale;         /* above 1: two forwards a step */
+    double guidance_scale; /* above 1: two forwards a step, but where it is an input of the model */
+    /* Above 1, with a negative prompt (not NULL) and where guidance is an input: two forwards a
+     * step, put together by this scale. */
+    double true_cfg_scale;
     double flow_shift;             /* of the noise schedule */
     double fps;                    /* frames per second, for whoever writes the video */
     int max_sequence_length;       /* tokens that a prompt is cut to, 1 to 4096 */

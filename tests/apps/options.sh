@@ -212,6 +212,7 @@ width||48|$ids $plan|plan:^  video
 num-frames||9|$ids $plan|plan:^  video
 num-inference-steps||2|$ids|bytes:v.y4m
 guidance-scale||2|$ids|bytes:v.y4m
+true-cfg-scale||2|$ids|refused:by two forwards already
 flow-shift||5|$ids --num-inference-steps 2|bytes:v.y4m
 sampler||euler|$ids --num-inference-steps 2|bytes:v.y4m
 sampler-schedule||old|$ids --num-inference-steps 2|bytes:v.y4m

@@ -8,6 +8,7 @@
 #include "graph/pipeline.h"
 #include "runtime/machine.h"
 #include "stardit/stardit.h"
+#include "tests/hunyuan.h"
 
 /* Predicted over measured. Less than 1: memory that StarPU keeps for later buffers of a size, and
  * tables of rotations. More: copies of pieces that were not all there at a time. */
@@ -95,6 +96,30 @@ static int check(const struct memory_case *c, struct sdt_pipeline *pipeline,
     return wrong;
 }
 
+/* A model whose text joins self attention, and which computes all steps' conditions ahead: so many
+ * that they take as much as the rest. */
+static int check_joint(void) {
+    static const struct memory_case joint[] = {
+        {.strategy = "ulysses", .devices = 2, .workers = 1},
+        {.strategy = "pipesp", .devices = 3, .workers = 1, .chunk_heads = 1},
+        {.strategy = "ring", .devices = 3, .workers = 1},
+        {.strategy = "ulysses", .devices = 3, .vae = 1, .workers = 2},
+    };
+    struct sdt_pipeline *pipeline = hunyuan_open();
+    struct sdt_request request = hunyuan_request(pipeline);
+    int wrong = 0;
+    request.height = 96;
+    request.width = 160;
+    request.num_frames = 9;
+    request.steps = 40;
+    for (size_t i = 0; i < sizeof joint / sizeof joint[0]; i++) {
+        request.true_cfg_scale = i % 2 ? 2.0 : 1.0;
+        wrong += check(&joint[i], pipeline, request);
+    }
+    sdt_pipeline_close(pipeline);
+    return wrong;
+}
+
 int main(void) {
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_request request;
@@ -114,6 +139,7 @@ int main(void) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         wrong += check(&cases[i], pipeline, request);
     sdt_pipeline_close(pipeline);
+    wrong += check_joint();
     printf("%d device%s predicted wrongly\n", wrong, wrong == 1 ? "" : "s");
     return wrong > 0;
 }

@@ -183,6 +183,46 @@ static void check_machine(int devices, const char *policy) {
     sdt_machine_close(machine);
 }
 
+/* The published size by its configuration: its parameters and tensors, and the work that
+ * is known of it (TFLOP of a forward, arXiv 2412.03603's layers). */
+static void check_size(void) {
+    static const struct {
+        int frames, height, width;
+        double linear, attention;
+    } known[] = {{16, 40, 64, 143, 81}, {33, 68, 120, 918, 3367}, {33, 90, 160, 1618, 10450}};
+    const struct sdt_family *family;
+    const struct sdt_size *size;
+    struct sdt_error err = {0};
+    struct sdt_dit *big = NULL;
+    if (!sdt_size_find("hunyuan-13b", &family, &size) ||
+        sdt_dit_imagine(size->dit, 0, &big, &err) != SDT_OK)
+        leave("hunyuan-13b");
+    CHECK(sdt_weights_parameters(big->weights) == 12821012544 &&
+              sdt_weights_count(big->weights) == 1264,
+          "hunyuan-13b has %zu parameters in %zu tensors",
+          (size_t)sdt_weights_parameters(big->weights), sdt_weights_count(big->weights));
+    /* 360 d^2 and their biases modulate, 2 d^2 more the head, 2 (2 d^2) the refiner; then embedders. */
+    double d = big->width, all = (double)sdt_weights_parameters(big->weights);
+    double given_back = 366.0 * d * d + 372.0 * d - 4.0 * d;
+    CHECK(all - big->count.all > given_back && all - big->count.all < 1.03 * given_back,
+          "%.0f of its parameters are given back, about %.0f modulate", all - big->count.all,
+          given_back);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        struct sdt_geometry g = {known[i].frames, known[i].height, known[i].width};
+        struct sdt_work work = big->kind->work(big, sdt_tokens(big, g), 256);
+        double l = (double)sdt_tokens(big, g) + 256.0;
+        CHECK(work.linear == 60.0 * 24.0 * d * d * l && work.attention == 60.0 * 4.0 * l * l * d,
+              "%g and %g TFLOP for %g tokens", work.linear * 1e-12, work.attention * 1e-12, l);
+        CHECK(work.linear * 1e-12 > known[i].linear - 3 &&
+                  work.linear * 1e-12 < 1.01 * known[i].linear + 3 &&
+                  work.attention * 1e-12 > known[i].attention - 3 &&
+                  work.attention * 1e-12 < 1.01 * known[i].attention + 3,
+              "%g and %g TFLOP, not about %g and %g", work.linear * 1e-12, work.attention * 1e-12,
+              known[i].linear, known[i].attention);
+    }
+    sdt_dit_close(big);
+}
+
 int main(void) {
     const char *source = getenv("STARDIT_SOURCE_DIR");
     struct sdt_error err = {0};
@@ -196,6 +236,7 @@ int main(void) {
         texts[i / (WORDS * TEXT)][i % (WORDS * TEXT)] = uniform();
     for (int i = 0; i < 2 * POOLED; i++)
         pooled[i / POOLED][i % POOLED] = uniform();
+    check_size();
     check_machine(1, "pipedit");
     check_machine(4, "pipedit");
     if (!test_light()) {
