@@ -1,7 +1,9 @@
 /* Self attention of one query tile against all keys, or against a block of them, for the heads of
- * one chunk; of all tokens, or within groups. */
+ * one chunk; of all tokens, or within groups; and attention of one wide head. */
 #include "codelets/codelets.h"
 #include "runtime/cuda.h"
+
+#include <math.h>
 
 struct attention {
     int heads, rows, e, tile;
@@ -124,4 +126,66 @@ void sdt_insert_group_attention(struct sdt_flow *flow, const char *name,
     double flops = 4.0 * heads * rows * (double)keys * e / a.groups.count;
     double bytes = sdt__element(q) * heads * e * (2.0 * rows + 2.0 * (double)keys);
     sdt__task_submit(&task, &sdt__attention_codelet, name, flops, bytes, &a, sizeof a);
+}
+
+/* ---- sdt_insert_wide_attention --------------------------------------------------------------- */
+
+struct wide_attention {
+    int rows, keys, e;
+    int q, k, v, o, scratch;
+};
+
+static void wide_attention_cpu(void *buffers[], void *cl_arg) {
+    const struct wide_attention *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt_attention(1, a->rows, a->e, sdt__floats(buffers, a->q), a->keys, a->keys,
+                  sdt__floats(buffers, a->k), sdt__floats(buffers, a->v), 1.f / sqrtf((float)a->e),
+                  sdt__floats(buffers, a->o), NULL, sdt__floats(buffers, a->scratch));
+}
+
+#ifdef HAVE_CUDA
+static void wide_attention_cuda(void *buffers[], void *cl_arg) {
+    const struct wide_attention *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    sdt__cuda_done(cl_arg, sdt_cuda_wide_attention(
+                               sdt__cuda(), sdt__dtype(buffers, a->q), a->rows, a->keys, a->e,
+                               sdt__pointer(buffers, a->q), sdt__pointer(buffers, a->k),
+                               sdt__pointer(buffers, a->v), sdt__pointer(buffers, a->o),
+                               sdt__pointer(buffers, a->scratch)));
+}
+#endif
+
+struct starpu_codelet sdt__wide_attention_codelet = {
+    .name = "wide_attention",
+    SDT_ON_BOTH(wide_attention_cpu, wide_attention_cuda),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+size_t sdt__wide_attention_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype, int rows,
+                                   int keys, int e) {
+    (void)kind; /* without CUDA neither matters */
+    (void)dtype;
+    return SDT_SCRATCH(kind, sdt_attention_scratch(rows, e, keys),
+                       sdt_cuda_wide_attention_scratch(dtype, rows, keys));
+}
+
+void sdt_insert_wide_attention(struct sdt_flow *flow, const char *name, int rows, int keys, int e,
+                               sdt_handle q, sdt_handle k, sdt_handle v, sdt_handle o) {
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct wide_attention a = {
+        rows,
+        keys,
+        e,
+        sdt__task_read(&task, q),
+        sdt__task_read(&task, k),
+        sdt__task_read(&task, v),
+        sdt__task_write(&task, o),
+        sdt__task_scratch(&task, sdt__wide_attention_scratch(flow->place->kind,
+                                                             sdt__handle_dtype(q), rows, keys, e))};
+    sdt__task_submit(&task, &sdt__wide_attention_codelet, name, 4.0 * rows * (double)keys * e,
+                     sdt__element(q) * e * (2.0 * rows + 2.0 * keys), &a, sizeof a);
 }

@@ -9,6 +9,9 @@
 /* Bytes of scratch that a convolution takes, also for predictions. */
 size_t sdt__conv_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype,
                          const struct sdt_conv *conv);
+/* The same of attention of a wide head. */
+size_t sdt__wide_attention_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype, int rows,
+                                   int keys, int e);
 /* The same of the moments of a whole frame. */
 size_t sdt__frame_moments_scratch(enum sdt_device_kind kind, int height, int channels);
 

@@ -2,7 +2,6 @@
  * device. Within a tile tasks are frames of layers, on CPUs cut into bands of rows. Seams are
  * blended in the order of diffusers: in space row by row of tiles, with neighbours that are blended
  * already, then in time. */
-#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -229,10 +228,9 @@ static void insert_attention(const struct decoder *d, const struct hunyuan_layer
     const struct hunyuan_edge *edge = &d->all.edge[l->in];
     int pixels = pixels_of(d, edge);
     for (int b = 0; b < bands_of(d, edge); b++)
-        sdt_insert_attention(d->flow, "vae_attention", 1, rows_of(d, edge, b) * line_of(d, edge),
-                             edge->channels, pixels, (int64_t)pixels * (t + 1),
-                             1.f / sqrtf((float)edge->channels), band_of(d, l->in, t, b),
-                             d->joined[0], d->joined[1], band_of(d, l->out, t, b), NULL, false);
+        sdt_insert_wide_attention(d->flow, "vae_attention", rows_of(d, edge, b) * line_of(d, edge),
+                                  pixels * (t + 1), edge->channels, band_of(d, l->in, t, b),
+                                  d->joined[0], d->joined[1], band_of(d, l->out, t, b));
 }
 
 /* Frame t into the video, or into the tile's frames. */

@@ -139,12 +139,10 @@ static size_t scratch_bytes(const struct hunyuan_layers *all, const struct hunyu
     }
     if (l->kind == HUNYUAN_MOMENTS)
         return sdt__frame_moments_scratch(kind, tile->space.rows * in->space, in->channels);
-    if (kind != SDT_DEVICE_CPU)
-        return 0;
-    int64_t pixels = (int64_t)tile->space.rows * tile->space.cols;
     return l->kind == HUNYUAN_ATTEND
-               ? sizeof(float) * sdt_attention_scratch(band * tile->space.cols, in->channels,
-                                                       pixels * tile->frames)
+               ? sdt__wide_attention_scratch(kind, dtype, band * tile->space.cols,
+                                             tile->space.rows * tile->space.cols * tile->frames,
+                                             in->channels)
                : 0;
 }
 

@@ -150,6 +150,11 @@ void sdt_insert_group_attention(struct sdt_flow *flow, const char *name,
                                 sdt_handle o /* [heads, rows, e] written, or updated if merge */,
                                 sdt_handle lse /* [heads, rows] or NULL; as o */, bool merge);
 
+/* Of one head, however wide, scale 1/sqrt(e), to the first keys of k and v. */
+void sdt_insert_wide_attention(struct sdt_flow *flow, const char *name, int rows, int keys, int e,
+                               sdt_handle q /* [rows, e] */, sdt_handle k /* [keys or more, e] */,
+                               sdt_handle v /* as k */, sdt_handle o /* [rows, e] written */);
+
 /* -- cross_attention.c -- */
 void sdt_insert_cross_attention(struct sdt_flow *flow, const char *name, int rows, int heads, int e,
                                 float eps, int keys, float last_key_bias,
@@ -356,7 +361,7 @@ void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dt
     X(mean_rows) X(merge_heads) X(pack_weight) X(pad_row) X(patch_order) X(patchify)               \
     X(place_tile) X(prefetch) X(put_frame) X(receive) X(rms_norm) X(rms_norm_parts)                \
     X(rotate_halves) X(round) X(sampler) X(silu) X(sinusoid) X(split_heads) X(take_rows)           \
-    X(text_attention) X(time_upsample) X(unpatchify)
+    X(text_attention) X(time_upsample) X(unpatchify) X(wide_attention)
 /* clang-format on */
 
 #pragma GCC visibility pop

@@ -253,6 +253,12 @@ enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *cuda, enum sdt_dtype d
                                          const void *k /* as q */, const void *v /* as q */, int ld,
                                          void *o /* [pixels, C] */, void *scratch);
 size_t sdt_cuda_frame_attention_scratch(enum sdt_dtype dtype, int pixels, int channels);
+/* The same with queries, keys and values apart. */
+enum sdt_status sdt_cuda_wide_attention(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
+                                        int keys, int e, const void *q /* [rows, e] */,
+                                        const void *k /* [keys, e] */, const void *v /* as k */,
+                                        void *o /* [rows, e] */, void *scratch);
+size_t sdt_cuda_wide_attention_scratch(enum sdt_dtype dtype, int rows, int keys); /* bytes */
 
 /* ---- latent.cu: latents (float32) as tokens, frames and video (float32) ---------------------- */
 

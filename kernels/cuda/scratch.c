@@ -35,10 +35,14 @@ size_t sdt_cuda_frame_moments_scratch(int height, int channels) {
 
 /* [rows, score row] float32 scores, then, in bf16, the same of weights: both starts are aligned to
  * 16 bytes and more. float32 weights replace their scores. */
+size_t sdt_cuda_wide_attention_scratch(enum sdt_dtype dtype, int rows, int keys) {
+    size_t scores = (size_t)sdt__score_rows(rows, keys) * sdt__score_row(keys);
+    return scores * (sizeof(float) + (dtype == SDT_BF16 ? 2 : 0));
+}
+
 size_t sdt_cuda_frame_attention_scratch(enum sdt_dtype dtype, int pixels, int channels) {
     (void)channels;
-    size_t scores = (size_t)sdt__score_rows(pixels) * sdt__score_row(pixels);
-    return scores * (sizeof(float) + (dtype == SDT_BF16 ? 2 : 0));
+    return sdt_cuda_wide_attention_scratch(dtype, pixels, pixels);
 }
 
 size_t sdt_cuda_cross_attention_scratch(enum sdt_dtype dtype, int rows, int heads, int e) {

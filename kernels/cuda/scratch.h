@@ -5,19 +5,19 @@
 
 #include "kernels/cuda/bodies.h"
 
-/* ---- attention over the pixels of a frame: some thousand queries at a time ------------------- */
+/* ---- attention of one wide head: some thousand queries at a time ----------------------------- */
 
 /* Scores of one turn, in bytes, about: bounds the scratch memory. */
 #define SDT_SCORE_BYTES ((size_t)64 << 20)
 
 /* Elements between rows of scores: whole 16-byte packs in either type. */
-static inline size_t sdt__score_row(int pixels) { return ((size_t)pixels + 7) / 8 * 8; }
+static inline size_t sdt__score_row(int keys) { return ((size_t)keys + 7) / 8 * 8; }
 
-/* Queries of one turn. */
-static inline int sdt__score_rows(int pixels) {
-    size_t rows = SDT_SCORE_BYTES / (sdt__score_row(pixels) * sizeof(float)) / 128 * 128;
+/* Queries of one turn, of so many. */
+static inline int sdt__score_rows(int queries, int keys) {
+    size_t rows = SDT_SCORE_BYTES / (sdt__score_row(keys) * sizeof(float)) / 128 * 128;
     rows = rows < 128 ? 128 : rows;
-    return rows < (size_t)pixels ? (int)rows : pixels;
+    return rows < (size_t)queries ? (int)rows : queries;
 }
 
 /* ---- attention within groups of tokens: one group's rows ------------------------------------- */

@@ -641,6 +641,45 @@ static void frame_also(struct call *c) {
     free(parts);
 }
 
+/* ---- wide_attention: rows, keys, e ----------------------------------------------------------- */
+
+static void wide_grid(const struct operation *operation) {
+    static const int rows[] = {1, 3, 35, 300}, keys[] = {1, 7, 70, 513};
+    for (size_t r = 0; r < COUNT(rows); r++)
+        for (size_t k = 0; k < COUNT(keys); k++) {
+            if (backend.kind == BODIES && (rows[r] > 35 || keys[k] > 70))
+                continue;
+            TRY(rows[r], keys[k], 4);
+            TRY(rows[r], keys[k], 50);
+            if (backend.kind != CPU)
+                TRY(rows[r], keys[k], 512);
+        }
+}
+static void wide_make(struct call *c) {
+    size_t e = (size_t)c->size[2], rows = (size_t)c->size[0] * e, keys = (size_t)c->size[1] * e;
+    in(c, rows, 1.5f);
+    in(c, keys, 1.5f);
+    in(c, keys, 1.5f);
+    out(c, rows);
+}
+static float wide_scale(const struct call *c) { return 1.f / sqrtf((float)c->size[2]); }
+static void wide_plain(struct call *c) {
+    const int *s = c->size;
+    sdt_attention_reference(1, s[0], s[2], at(c, 0), s[1], s[1], at(c, 1), at(c, 2), wide_scale(c),
+                            at(c, 3), NULL);
+}
+static void wide_cpu(struct call *c) {
+    const int *s = c->size;
+    sdt_attention(1, s[0], s[2], at(c, 0), s[1], s[1], at(c, 1), at(c, 2), wide_scale(c), at(c, 3),
+                  NULL, scratch(sdt_attention_scratch(s[0], s[2], s[1]) * sizeof(float)));
+}
+static void wide_cuda(struct call *c) {
+    const int *s = c->size;
+    done(c, sdt_cuda_wide_attention(
+                cuda, c->dtype, s[0], s[1], s[2], at(c, 0), at(c, 1), at(c, 2), at(c, 3),
+                scratch(sdt_cuda_wide_attention_scratch(c->dtype, s[0], s[1]))));
+}
+
 const struct operation attention_operations[] = {
     {.name = "attention",
      .grid = attention_host_grid,
@@ -717,5 +756,13 @@ const struct operation attention_operations[] = {
      .limits = {.f32 = 5e-6, .gpu = 1e-5, .bodies = 8e-3, .l2 = TWO_ROUNDINGS},
      .ways = true,
      .also = frame_also},
+    {.name = "wide_attention",
+     .grid = wide_grid,
+     .make = wide_make,
+     .plain = wide_plain,
+     .cpu = wide_cpu,
+     .cuda = wide_cuda,
+     .limits = {.f32 = 5e-6, .gpu = 1e-5, .bodies = 8e-3, .l2 = TWO_ROUNDINGS},
+     .ways = true},
     {0},
 };

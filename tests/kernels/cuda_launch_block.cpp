@@ -258,37 +258,51 @@ enum sdt_status sdt_cuda_causal_attention(struct sdt_cuda *, enum sdt_dtype dtyp
 }
 
 /* Two products and a softmax between them, or the exact way. */
-enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *, enum sdt_dtype dtype, int pixels,
-                                         int channels, const void *q, const void *k, const void *v,
-                                         int stride, void *o, void *scratch) {
-    size_t size = body_size(dtype), length = sdt__score_row(pixels);
-    float scale = 1.f / sqrtf((float)channels), room[SOFTMAX_WARPS];
+static enum sdt_status wide(enum sdt_dtype dtype, int rows, int keys, int e, const char *q, int ldq,
+                            const char *k, const char *v, int ldk, char *o, void *scratch) {
+    size_t size = body_size(dtype), length = sdt__score_row(keys);
+    float scale = 1.f / sqrtf((float)e), room[SOFTMAX_WARPS];
     if (launch_own) {
-        struct attention_call call = by_columns(pixels, 1, channels, q, pixels, k, v, o);
-        call.q_row = call.k_row = stride;
+        struct attention_call call = by_columns(rows, 1, e, q, keys, k, v, o);
+        call.q_row = ldq;
+        call.k_row = ldk;
         call.scale = scale;
         return attend_in(dtype, call);
     }
-    int most = (int)sdt__score_rows(pixels), ld = (int)length;
+    int most = sdt__score_rows(rows, keys), ld = (int)length;
     void *weights = dtype == SDT_BF16 ? (float *)scratch + (size_t)most * length : (float *)scratch;
-    for (int first = 0; first < pixels; first += most) {
-        int rows = pixels - first < most ? pixels - first : most;
-        multiply({rows, pixels, channels, stride, stride, ld, false, dtype, SDT_F32}, scale,
-                 (const char *)q + (size_t)first * stride * size, k, scratch);
-        for (int r = 0; r < rows; r++) {
+    for (int first = 0; first < rows; first += most) {
+        int count = rows - first < most ? rows - first : most;
+        multiply({count, keys, e, ldq, ldk, ld, false, dtype, SDT_F32}, scale,
+                 q + (size_t)first * ldq * size, k, scratch);
+        for (int r = 0; r < count; r++) {
             const float *scores = (const float *)scratch + (size_t)r * length;
             char *row = (char *)weights + (size_t)r * length * size;
             block_run(SOFTMAX_THREADS, r % 2, [&] {
                 if (dtype == SDT_BF16)
-                    softmax_row<SDT_BF16>(pixels, scores, row, room);
+                    softmax_row<SDT_BF16>(keys, scores, row, room);
                 else
-                    softmax_row<SDT_F32>(pixels, scores, row, room);
+                    softmax_row<SDT_F32>(keys, scores, row, room);
             });
         }
-        multiply({rows, channels, pixels, ld, stride, channels, true, dtype, dtype}, 1.f, weights,
-                 v, (char *)o + (size_t)first * channels * size);
+        multiply({count, e, keys, ld, ldk, e, true, dtype, dtype}, 1.f, weights, v,
+                 o + (size_t)first * e * size);
     }
     return ended();
+}
+
+enum sdt_status sdt_cuda_frame_attention(struct sdt_cuda *, enum sdt_dtype dtype, int pixels,
+                                         int channels, const void *q, const void *k, const void *v,
+                                         int stride, void *o, void *scratch) {
+    return wide(dtype, pixels, pixels, channels, (const char *)q, stride, (const char *)k,
+                (const char *)v, stride, (char *)o, scratch);
+}
+
+enum sdt_status sdt_cuda_wide_attention(struct sdt_cuda *, enum sdt_dtype dtype, int rows, int keys,
+                                        int e, const void *q, const void *k, const void *v, void *o,
+                                        void *scratch) {
+    return wide(dtype, rows, keys, e, (const char *)q, e, (const char *)k, (const char *)v, e,
+                (char *)o, scratch);
 }
 
 /* ---- parts ----------------------------------------------------------------------------------- */
