@@ -36,6 +36,8 @@ struct sdt_guidance sdt__guidance(const struct sdt_pipeline *pipeline,
                                   const struct sdt_request *request);
 struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
                                 const struct sdt_request *request);
+/* Is the latent decoded in tiles, by all devices that decode, or as a whole? */
+bool sdt__decodes_tiles(const struct sdt_pipeline *pipeline, const struct sdt_request *request);
 /* Sizes, text, tiling: SDT_ERROR_USAGE with what would work. */
 enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
                                    const struct sdt_request *request, struct sdt_error *err);

@@ -42,6 +42,12 @@ struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
                                 .tiling = request->tiling};
 }
 
+bool sdt__decodes_tiles(const struct sdt_pipeline *pipeline, const struct sdt_request *request) {
+    const struct sdt_vae *vae = pipeline->vae;
+    struct sdt_vae_job job = sdt__vae_job(pipeline, request);
+    return request->tiling.size_rows > 0 || (vae->kind->tiles && vae->kind->tiles(vae, &job) > 1);
+}
+
 enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
                                    const struct sdt_request *request, struct sdt_error *err) {
     const struct sdt_dit *c = pipeline->dit;

@@ -15,7 +15,7 @@ static enum sdt_status check_submission(struct sdt_service *service,
     if (status == SDT_OK && service->closed)
         status = sdt_fail(err, SDT_ERROR_INTERRUPTED, "the service takes no more requests");
     if (status == SDT_OK)
-        status = sdt__start_decoders(service, request->tiling.size_rows > 0, err);
+        status = sdt__start_decoders(service, sdt__decodes_tiles(service->pipeline, request), err);
     return status;
 }
 

@@ -128,7 +128,7 @@ void sdt__denoise_unload(struct sdt_service *service) {
 /* What decoding takes of a device that both groups have. */
 static double beside_of(const struct sdt_service *service, const struct sdt_request *request,
                         const struct sdt_place *place) {
-    int devices = request->tiling.size_rows ? service->vae.devices : 1;
+    int devices = sdt__decodes_tiles(service->pipeline, request) ? service->vae.devices : 1;
     double bytes = 0.0;
     for (int v = 0; service->shared && v < service->vae.devices; v++)
         if (service->vae.place[v].device == place->device) /* without tiles, one decode on each */

@@ -214,6 +214,8 @@ struct sdt_vae_kind {
                               sdt_handle latent, sdt_handle video /* updated */,
                               struct sdt_error *err);
     double (*flops)(const struct sdt_vae *vae, const struct sdt_vae_job *job);
+    /* Tiles that devices decode apart from one another. NULL: as many as are asked for in space. */
+    int (*tiles)(const struct sdt_vae *vae, const struct sdt_vae_job *job);
     /* The tasks of a decode on `devices` devices. NULL: predicted from `flops`. */
     void (*operations)(const struct sdt_vae *vae, const struct sdt_vae_job *job, int devices,
                        struct sdt_operations *list);

@@ -171,6 +171,10 @@ static enum sdt_status hunyuan_vae_open(const struct sdt_config *config, const c
     return status;
 }
 
+static int tiles(const struct sdt_vae *vae, const struct sdt_vae_job *job) {
+    return sdt__hunyuan_tiling(vae, job).tiles;
+}
+
 const struct sdt_vae_kind sdt__hunyuan_vae = {
     .class_name = "AutoencoderKLHunyuanVideo",
     .open = hunyuan_vae_open,
@@ -178,6 +182,7 @@ const struct sdt_vae_kind sdt__hunyuan_vae = {
     .check = sdt__vae_check,
     .decode = sdt__hunyuan_vae_decode,
     .flops = sdt__hunyuan_vae_flops,
+    .tiles = tiles,
     .operations = sdt__hunyuan_vae_operations,
     .bytes = sdt__hunyuan_vae_bytes,
 };

@@ -274,7 +274,7 @@ static enum sdt_status decode_times(const struct sdt_draft *d, struct sdt_times 
     /* Frames follow one another through the stages: the others wait for the first, and the last for
      * them. Tiles do not. */
     t->decode = most;
-    if (!d->request->tiling.size_rows)
+    if (!sdt__decodes_tiles(d->pipeline, d->request))
         t->decode += (chain - most) / d->job.frames;
     t->decode_core = (d->kinds.vae == SDT_DEVICE_CUDA ? 0.0 : t->decode_alone) +
                      t->decode_tasks * rates->overheads.insert;

@@ -56,7 +56,7 @@ enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *p
                             .groups = groups,
                             .dit = groups ? placement->dit_devices : devices,
                             .vae = placement->vae_devices > 0 ? placement->vae_devices : devices,
-                            .shared = !groups || request->tiling.size_rows,
+                            .shared = !groups || sdt__decodes_tiles(pipeline, request),
                             .forwards = sdt_pipeline_forwards(pipeline, request),
                             .job = sdt__vae_job(pipeline, request)};
     enum sdt_status status = sdt__settle_kinds(placement, rates->device, devices, &d->kinds, err);
