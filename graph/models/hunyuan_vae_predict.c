@@ -146,6 +146,18 @@ static size_t scratch_bytes(const struct hunyuan_layers *all, const struct hunyu
                : 0;
 }
 
+/* Work space for ordering the largest weight: a device that is alone orders them itself, on any of
+ * its workers. */
+static double load_bytes(const struct hunyuan_layers *all) {
+    size_t most = 0;
+    for (int i = 0; i < all->layers; i++) {
+        const struct sdt_conv *c = &all->layer[i].conv;
+        size_t bytes = sizeof(float) * (size_t)c->out * (size_t)(c->in * c->kt * c->ks * c->ks);
+        most = c->kt * c->ks > 1 && bytes > most ? bytes : most;
+    }
+    return 2.0 * (double)sdt__scratch_size(most);
+}
+
 /* What is registered on the way of a tile, and the most of it. */
 struct account {
     const struct hunyuan_layers *all;
@@ -201,7 +213,8 @@ static double tile_bytes(const struct sdt_vae *vae, const struct hunyuan_tiling 
     int ratio = vae->space_ratio;
     double of_time = t->space.rows * t->space.cols;
     double held = t->space.cols + 1.0 + (t->times > 1 ? of_time : 0.0);
-    double tiles = ceil(held / devices) + 1.0 + (devices > 1 ? 2.0 : 0.0);
+    double copies = devices == 1 ? 0.0 : of_time > 1.0 ? 2.0 : 1.0;
+    double tiles = ceil(held / devices) + 1.0 + copies;
     if (t->tiles == 1)
         return 0.0;
     return sizeof(float) * fmin(tiles, t->tiles) *
@@ -252,6 +265,7 @@ double sdt__hunyuan_vae_bytes(const struct sdt_vae *opened, const struct sdt_vae
     }
     if (!all.failed) /* without memory, the run that is asked for finds that out itself */
         bytes += frame_bytes(&all, job, &tile, device);
+    double load = kind == SDT_DEVICE_CPU && devices == 1 && !all.failed ? load_bytes(&all) : 0.0;
     sdt__hunyuan_layers_clear(&all);
-    return bytes + workers * (double)scratch + tile_bytes(opened, &t, &tile, devices);
+    return bytes + workers * ((double)scratch + load) + tile_bytes(opened, &t, &tile, devices);
 }

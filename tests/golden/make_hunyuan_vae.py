@@ -24,7 +24,7 @@ CONFIG = {
     "block_out_channels": [4, 8, 12, 8],
     "down_block_types": ["HunyuanVideoDownBlock3D"] * 4,
     "in_channels": 3,
-    "latent_channels": 3,
+    "latent_channels": 8,
     "layers_per_block": 2,
     "mid_block_add_attention": False,
     "norm_num_groups": 4,
@@ -53,8 +53,8 @@ def main():
             else:
                 x = 0.3 * x
             p.copy_(torch.from_numpy(np.asarray(x, dtype=np.float32)))
-        z = torch.from_numpy(random.standard_normal((1, 3, 5, 3, 4), dtype=np.float32))
-        zl = torch.from_numpy(random.standard_normal((1, 3, 8, 7, 5), dtype=np.float32))
+        z = torch.from_numpy(random.standard_normal((1, 8, 5, 3, 4), dtype=np.float32))
+        zl = torch.from_numpy(random.standard_normal((1, 8, 8, 7, 5), dtype=np.float32))
         io = {"in.z": z, "in.zl": zl}
         model.use_framewise_decoding = False
         io["out.whole"] = model.decode(z).sample
