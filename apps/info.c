@@ -80,13 +80,19 @@ static void print_starpu(void) {
 }
 
 static void print_compiled_in(void) {
-    printf("Compiled in:  mp4 (libav) %s, text prompts (SentencePiece) %s, CUDA %s, NCCL %s\n",
+    printf("Compiled in:  mp4 (libav) %s, text prompts (SentencePiece) %s, BPE (PCRE2) %s, "
+           "CUDA %s, NCCL %s\n",
 #ifdef HAVE_LIBAV
            "yes",
 #else
            "no",
 #endif
 #ifdef HAVE_SENTENCEPIECE
+           "yes",
+#else
+           "no",
+#endif
+#ifdef HAVE_PCRE2
            "yes",
 #else
            "no",

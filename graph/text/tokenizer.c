@@ -1,386 +1,80 @@
-/* T5-family tokenizer: opens a tokenizer folder, cuts text at the added tokens and gives what lies
- * between them to sentencepiece, as T5TokenizerFast does (the class that Wan's pipeline names). */
+/* Which kind of tokenizer a folder holds; see tokenizer.h. */
 #define _GNU_SOURCE
 #include "graph/text/tokenizer.h"
-
-#ifdef HAVE_CONFIG_H
-#include <config.h> /* the one of configure; in quotes it would be the one beside this file */
-#endif
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "graph/checkpoint/untrusted.h"
-#include "graph/text/text.h"
 #include "graph/text/tokenizer_json.h"
-#include "graph/text/unigram.h"
+#include "graph/text/tokenizer_kind.h"
 
-#ifdef HAVE_SENTENCEPIECE
-#include "graph/text/sentencepiece.h"
-#endif
+static bool is_there(const char *path) { return path && access(path, F_OK) == 0; }
 
-struct sdt_tokenizer {
-    struct sdt__sentencepiece *model;
-    struct sdt__sentencepiece *bare; /* adds no space before the first word; only PREFIX_FIRST */
-    enum sdt__prefix prefix;
-    struct sdt__added_tokens added;
-    bool starts[256]; /* first bytes of added tokens */
-    int vocabulary;
-    int32_t end; /* </s> */
-};
-
-#ifdef HAVE_SENTENCEPIECE
-
-#define MODEL_LIMIT ((size_t)64 << 20)
-#define CONFIG_LIMIT ((size_t)16 << 20)
-#define MAX_EXTRA_IDS 10000
-#define T5_EXTRA_IDS 100
-
-static const struct sdt__json_limits config_limits = {.depth = 32, .values = 1000000};
-
-/* The paths and files of a folder while it is being opened. */
-struct opening {
-    char *model_path, *json_path, *config_path; /* NULL: there is no such file */
-    const void *given;                          /* [given_size] in place of all files, or NULL */
-    size_t given_size;
-    struct sdt__map map;
-    struct sdt__bytes model; /* a copy, or made from tokenizer.json */
-    json_t *json, *config;   /* NULL: not there, or not read */
-};
-
-static int find_piece(const void *model, const char *piece) {
-    return sdt__sentencepiece_id(model, piece);
+/* Older files leave the model's type out; merges tell it. */
+static bool is_bpe(const json_t *json) {
+    const json_t *model = json_object_get(json, "model");
+    const char *type = json_string_value(json_object_get(model, "type"));
+    return type ? strcmp(type, "BPE") == 0 : json_object_get(model, "merges") != NULL;
 }
 
-/* Reads model bytes and prefix rule from spiece.model, else from tokenizer.json. */
-static enum sdt_status read_model(struct opening *open, struct sdt_tokenizer *tokenizer,
-                                  const char *folder, const char **path, struct sdt_error *err) {
-    enum sdt_status status = open->given ? SDT_OK
-                             : open->model_path
-                                 ? sdt__map_file(open->model_path, MODEL_LIMIT, &open->map, err)
-                                 : SDT_ERROR_MISSING;
-
-    *path = open->given ? folder : open->model_path;
-    if (status == SDT_OK) {
-        sdt__bytes_append(&open->model, open->given ? open->given : open->map.bytes,
-                          open->given ? open->given_size : open->map.size);
-        if (open->model.no_memory)
-            return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to read it",
-                            sdt__path_tail(*path));
-        tokenizer->prefix = SDT__PREFIX_ALWAYS;
-        if (json_is_false(json_object_get(open->config, "add_prefix_space"))) {
-            tokenizer->prefix = SDT__PREFIX_NEVER;
-            sdt__unigram_drop_prefix(&open->model);
-        } else if (json_is_false(json_object_get(open->config, "legacy"))) {
-            tokenizer->prefix = SDT__PREFIX_FIRST;
-        }
-        return SDT_OK;
-    }
-    if (status != SDT_ERROR_MISSING)
-        return status;
-
-    *path = open->json_path;
-    status = sdt__tokenizer_json_load(open->json_path, &open->json, err);
-    if (status == SDT_ERROR_MISSING)
-        return sdt_fail(err, SDT_ERROR_MISSING,
-                        "%s: there is neither spiece.model nor tokenizer.json",
-                        sdt__path_tail(folder));
+/* A tokenizer.json at `json`, of the tokenizer at `path`. */
+static enum sdt_status open_json(const char *path, const char *json,
+                                 struct sdt_tokenizer **tokenizer, struct sdt_error *err) {
+    json_t *root = NULL;
+    enum sdt_status status = sdt__tokenizer_json_load(json, &root, err);
     if (status != SDT_OK)
         return status;
-    return sdt__tokenizer_json_model(open->json_path, open->json, &open->model, &tokenizer->prefix,
-                                     err);
-}
-
-/* tokenizer_config.json knows best, then tokenizer.json; a bare spiece.model has T5's own. */
-static enum sdt_status read_added(struct opening *open, struct sdt_tokenizer *tokenizer,
-                                  struct sdt_error *err) {
-    const json_t *decoder = json_object_get(open->config, "added_tokens_decoder");
-    const json_t *extra = json_object_get(open->config, "extra_ids");
-    json_int_t extra_ids = 0;
-    enum sdt_status status = SDT_OK;
-
-    if (json_object_size(decoder) == 0 && !open->json && open->json_path) {
-        status = sdt__tokenizer_json_load(open->json_path, &open->json, err);
-        if (status == SDT_ERROR_MISSING)
-            status = SDT_OK;
-    }
-    if (status != SDT_OK)
-        return status;
-    if (json_object_size(decoder) > 0) {
-        status = sdt__added_tokens_read(open->config_path, decoder, &tokenizer->added, err);
-    } else if (open->json) {
-        decoder = json_object_get(open->json, "added_tokens");
-        status = sdt__added_tokens_read(open->json_path, decoder, &tokenizer->added, err);
-    } else {
-        extra_ids = extra && !json_is_null(extra) ? json_integer_value(extra) : T5_EXTRA_IDS;
-        if ((extra && !json_is_null(extra) && !json_is_integer(extra)) || extra_ids < 0 ||
-            extra_ids > MAX_EXTRA_IDS)
-            status = sdt_fail(err, SDT_ERROR_FORMAT, "%s: extra_ids is not a number from 0 to %d",
-                              sdt__path_tail(open->config_path), MAX_EXTRA_IDS);
-    }
-    if (status != SDT_OK)
-        return status;
-    return sdt__added_tokens_complete(&tokenizer->added,
-                                      sdt__sentencepiece_pieces(tokenizer->model), (int)extra_ids,
-                                      find_piece, tokenizer->model, err);
-}
-
-/* Vocabulary, </s> and the first bytes. */
-static enum sdt_status finish(struct sdt_tokenizer *tokenizer, const char *path,
-                              struct sdt_error *err) {
-    tokenizer->vocabulary = sdt__sentencepiece_pieces(tokenizer->model);
-    tokenizer->end = sdt__sentencepiece_id(tokenizer->model, "</s>");
-    for (size_t i = 0; i < tokenizer->added.count; i++) {
-        const struct sdt__added_token *token = &tokenizer->added.tokens[i];
-
-        tokenizer->starts[(unsigned char)token->text[0]] = true;
-        if (token->id >= tokenizer->vocabulary)
-            tokenizer->vocabulary = token->id + 1;
-        if (strcmp(token->text, "</s>") == 0)
-            tokenizer->end = token->id;
-    }
-    if (tokenizer->end < 0)
-        return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s: the tokenizer has no </s>; not a T5 one",
-                        sdt__path_tail(path));
-    return SDT_OK;
-}
-
-/* Opens what `open` names, and frees that. `folder` stands for it in messages. */
-static enum sdt_status open_tokenizer(const char *folder, struct opening *open,
-                                      struct sdt_tokenizer **result, struct sdt_error *err) {
-    struct sdt_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
-    const char *path = NULL, *shown;
-    enum sdt_status status = SDT_OK;
-
-    if (!tokenizer) {
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open the tokenizer",
-                          sdt__path_tail(folder));
-        goto out;
-    }
-    if (open->config_path)
-        status =
-            sdt__json_load(open->config_path, CONFIG_LIMIT, &config_limits, &open->config, err);
-    if (status != SDT_OK && status != SDT_ERROR_MISSING)
-        goto out;
-
-    status = read_model(open, tokenizer, folder, &path, err);
-    if (status != SDT_OK)
-        goto out;
-    shown = sdt__path_tail(path);
-    status = sdt__unigram_check(shown, open->model.bytes, open->model.size, err);
-    if (status == SDT_OK)
-        status = sdt__sentencepiece_open(shown, open->model.bytes, open->model.size,
-                                         &tokenizer->model, err);
-    if (status == SDT_OK && tokenizer->prefix == SDT__PREFIX_FIRST) {
-        sdt__unigram_drop_prefix(&open->model);
-        status = open->model.no_memory
-                     ? sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for the tokenizer", shown)
-                     : sdt__sentencepiece_open(shown, open->model.bytes, open->model.size,
-                                               &tokenizer->bare, err);
-    }
-    if (status == SDT_OK)
-        status = read_added(open, tokenizer, err);
-    if (status == SDT_OK)
-        status = finish(tokenizer, path, err);
-
-out:
-    json_decref(open->json);
-    json_decref(open->config);
-    free(open->model.bytes);
-    sdt__unmap(&open->map);
-    free(open->model_path);
-    free(open->json_path);
-    free(open->config_path);
-    if (status == SDT_OK)
-        *result = tokenizer;
-    else
-        sdt_tokenizer_close(tokenizer);
+    if (!is_bpe(root))
+        return sdt__t5_open(path, root, tokenizer, err);
+    status = sdt__bpe_open(json, root, tokenizer, err);
+    json_decref(root);
     return status;
 }
 
-/* The paths of a folder, or of a file and what lies beside it; false: out of memory. */
-static bool find_files(const char *path, struct opening *open) {
-    struct stat info;
-    const char *slash = strrchr(path, '/');
-    const size_t length = strlen(path);
-
-    if (stat(path, &info) != 0 || S_ISDIR(info.st_mode)) {
-        open->model_path = sdt__path_join(path, "spiece.model");
-        open->json_path = sdt__path_join(path, "tokenizer.json");
-        open->config_path = sdt__path_join(path, "tokenizer_config.json");
-        return open->model_path && open->json_path && open->config_path;
-    }
-    bool json = length > 5 && strcmp(path + length - 5, ".json") == 0;
-    char *folder = strdup(slash ? path : "./");
-    if (folder)
-        *(strrchr(folder, '/') + 1) = '\0';
-    *(json ? &open->json_path : &open->model_path) = strdup(path);
-    if (folder && !json)
-        open->json_path = sdt__path_join(folder, "tokenizer.json");
-    if (folder)
-        open->config_path = sdt__path_join(folder, "tokenizer_config.json");
-    free(folder);
-    return open->json_path && open->config_path && (json || open->model_path);
-}
-
-enum sdt_status sdt_tokenizer_open(const char *path, struct sdt_tokenizer **result,
+enum sdt_status sdt_tokenizer_open(const char *path, struct sdt_tokenizer **tokenizer,
                                    struct sdt_error *err) {
-    struct opening open = {0};
+    struct stat info;
+    const size_t length = strlen(path);
+    enum sdt_status status;
 
-    *result = NULL;
-    if (!find_files(path, &open)) {
-        free(open.model_path);
-        free(open.json_path);
-        free(open.config_path);
-        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open the tokenizer",
-                        sdt__path_tail(path));
+    *tokenizer = NULL;
+    if (stat(path, &info) == 0 && !S_ISDIR(info.st_mode)) {
+        bool json = length > 5 && strcmp(path + length - 5, ".json") == 0;
+        return json ? open_json(path, path, tokenizer, err)
+                    : sdt__t5_open(path, NULL, tokenizer, err);
     }
-    return open_tokenizer(path, &open, result, err);
+    char *model = sdt__path_join(path, "spiece.model"),
+         *json = sdt__path_join(path, "tokenizer.json");
+    char *vocab = sdt__path_join(path, "vocab.json"), *merges = sdt__path_join(path, "merges.txt");
+    if (!model || !json || !vocab || !merges)
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open the tokenizer",
+                          sdt__path_tail(path));
+    else if (!is_there(model) && is_there(json))
+        status = open_json(path, json, tokenizer, err);
+    else if (!is_there(model) && is_there(vocab))
+        status = sdt__bpe_open_vocab(vocab, merges, tokenizer, err);
+    else
+        status = sdt__t5_open(path, NULL, tokenizer, err);
+    free(model);
+    free(json);
+    free(vocab);
+    free(merges);
+    return status;
 }
 
 enum sdt_status sdt_tokenizer_open_bytes(const char *name, const void *bytes, size_t size,
-                                         struct sdt_tokenizer **result, struct sdt_error *err) {
-    struct opening open = {.given = bytes, .given_size = size};
-
-    *result = NULL;
-    if (size == 0 || size > MODEL_LIMIT)
-        return sdt_fail(err, SDT_ERROR_FORMAT, "%s: a tokenizer of %zu bytes, 1 to %zu can be read",
-                        sdt__path_tail(name), size, MODEL_LIMIT);
-    return open_tokenizer(name, &open, result, err);
+                                         struct sdt_tokenizer **tokenizer, struct sdt_error *err) {
+    return sdt__t5_open_bytes(name, bytes, size, tokenizer, err);
 }
 
 void sdt_tokenizer_close(struct sdt_tokenizer *tokenizer) {
-    if (!tokenizer)
-        return;
-    sdt__sentencepiece_close(tokenizer->model);
-    sdt__sentencepiece_close(tokenizer->bare);
-    sdt__added_tokens_free(&tokenizer->added);
-    free(tokenizer);
+    if (tokenizer)
+        tokenizer->kind->close(tokenizer);
 }
-
-int sdt_tokenizer_vocabulary(const struct sdt_tokenizer *tokenizer) {
-    return tokenizer->vocabulary;
-}
-
-/* ---- encoding ---------------------------------------------------------------------------------
- */
-
-/* The ids of one prompt as they come: the first `capacity` are kept, all are counted. */
-struct output {
-    int32_t *ids; /* [capacity] */
-    size_t capacity, total;
-};
-
-static void put(struct output *out, int32_t id) {
-    if (out->total < out->capacity)
-        out->ids[out->total] = id;
-    out->total++;
-}
-
-/* The longest added token that starts at text [length], or NULL. */
-static const struct sdt__added_token *token_at(const struct sdt_tokenizer *tokenizer,
-                                               const char *text, size_t length) {
-    if (!tokenizer->starts[(unsigned char)text[0]])
-        return NULL;
-    for (size_t i = 0; i < tokenizer->added.count; i++) {
-        const struct sdt__added_token *token = &tokenizer->added.tokens[i];
-        if (token->length <= length && memcmp(text, token->text, token->length) == 0)
-            return token;
-    }
-    return NULL;
-}
-
-/* Encodes the text between two added tokens. */
-static enum sdt_status put_part(const struct sdt_tokenizer *tokenizer, const char *text,
-                                size_t length, bool first, struct output *out,
-                                struct sdt_error *err) {
-    const bool prefixed =
-        tokenizer->prefix != SDT__PREFIX_FIRST || first || sdt__space_at(text, length) > 0;
-    int32_t *ids = NULL;
-    size_t count = 0;
-    enum sdt_status status;
-
-    if (length == 0)
-        return SDT_OK;
-    status = sdt__sentencepiece_encode(prefixed ? tokenizer->model : tokenizer->bare, text, length,
-                                       &ids, &count, err);
-    for (size_t i = 0; status == SDT_OK && i < count; i++)
-        put(out, ids[i]);
-    free(ids);
-    return status;
-}
-
-enum sdt_status sdt_tokenize(const struct sdt_tokenizer *tokenizer, const char *text, int capacity,
-                             int32_t *ids, int *count, int *total, struct sdt_error *err) {
-    const char *const begin = text, *const end = text + strlen(text);
-    struct output out = {.ids = ids};
-    const char *part = text;
-    enum sdt_status status;
-
-    if (capacity < 1)
-        return sdt_fail(err, SDT_ERROR_USAGE, "room for %d ids: a prompt has at least </s>",
-                        capacity);
-    out.capacity = (size_t)capacity - 1;
-    while (text < end) {
-        const struct sdt__added_token *token = token_at(tokenizer, text, (size_t)(end - text));
-
-        if (!token) {
-            text++;
-            continue;
-        }
-        const char *stop = text;
-        if (token->lstrip)
-            while (stop > part && sdt__space_before(part, (size_t)(stop - part)) > 0)
-                stop -= sdt__space_before(part, (size_t)(stop - part));
-        status = put_part(tokenizer, part, (size_t)(stop - part), part == begin, &out, err);
-        if (status != SDT_OK)
-            return status;
-        put(&out, token->id);
-        text += token->length;
-        if (token->rstrip)
-            while (text < end && sdt__space_at(text, (size_t)(end - text)) > 0)
-                text += sdt__space_at(text, (size_t)(end - text));
-        part = text;
-    }
-    status = put_part(tokenizer, part, (size_t)(end - part), part == begin, &out, err);
-    if (status != SDT_OK)
-        return status;
-    if (out.total >= INT32_MAX)
-        return sdt_fail(err, SDT_ERROR_LIMIT, "the prompt has more than %d tokens", INT32_MAX);
-
-    const size_t kept = out.total < out.capacity ? out.total : out.capacity;
-    ids[kept] = tokenizer->end;
-    *count = (int)kept + 1;
-    if (total)
-        *total = (int)out.total + 1;
-    return SDT_OK;
-}
-
-#else /* without sentencepiece */
-
-static enum sdt_status without(struct sdt_error *err) {
-    return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                    "stardit was built without sentencepiece and reads no text prompts; "
-                    "give --token-ids or --prompt-embeds");
-}
-
-enum sdt_status sdt_tokenizer_open(const char *path, struct sdt_tokenizer **result,
-                                   struct sdt_error *err) {
-    (void)path;
-    *result = NULL;
-    return without(err);
-}
-
-enum sdt_status sdt_tokenizer_open_bytes(const char *name, const void *bytes, size_t size,
-                                         struct sdt_tokenizer **result, struct sdt_error *err) {
-    (void)name, (void)bytes, (void)size;
-    *result = NULL;
-    return without(err);
-}
-
-void sdt_tokenizer_close(struct sdt_tokenizer *tokenizer) { (void)tokenizer; }
 
 int sdt_tokenizer_vocabulary(const struct sdt_tokenizer *tokenizer) {
     return tokenizer->vocabulary;
@@ -388,8 +82,5 @@ int sdt_tokenizer_vocabulary(const struct sdt_tokenizer *tokenizer) {
 
 enum sdt_status sdt_tokenize(const struct sdt_tokenizer *tokenizer, const char *text, int capacity,
                              int32_t *ids, int *count, int *total, struct sdt_error *err) {
-    (void)tokenizer, (void)text, (void)capacity, (void)ids, (void)count, (void)total;
-    return without(err);
+    return tokenizer->kind->encode(tokenizer, text, capacity, ids, count, total, err);
 }
-
-#endif

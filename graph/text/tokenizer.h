@@ -1,4 +1,5 @@
-/* T5-family Unigram tokenizer: text to ids by libsentencepiece. */
+/* Tokenizers: text to ids. Two kinds: T5's Unigram, by libsentencepiece, and byte-level BPE as
+ * LLaMA 3 and CLIP have it, by our own code, PCRE2 and utf8proc. */
 #ifndef STARDIT_TOKENIZER_H
 #define STARDIT_TOKENIZER_H
 
@@ -9,11 +10,12 @@
 
 struct sdt_tokenizer;
 
-/* Opens `folder`/spiece.model, or, when there is none, builds the same model in memory from
- * `folder`/tokenizer.json (Unigram). Both give the same ids. Added tokens (</s>, <extra_id_0>, ..)
- * are recognised. A file in place of a folder is a spiece.model or a tokenizer.json of any name; it
- * counts with the tokenizer_config.json beside it. SDT_ERROR_UNSUPPORTED when stardit was built
- * without sentencepiece. */
+/* Opens `folder`/spiece.model, or, when there is none, `folder`/tokenizer.json: a Unigram model, of
+ * which the same is built in memory, or byte-level BPE; or CLIP's vocab.json and merges.txt. All
+ * forms of one tokenizer give the same ids. Added tokens (</s>, <|eot_id|>, ..) are recognised. A
+ * file in place of a folder is a spiece.model or a tokenizer.json of any name; it counts with the
+ * tokenizer_config.json beside it. SDT_ERROR_UNSUPPORTED when stardit was built without what the
+ * kind needs, and for tokenizers of other kinds. */
 enum sdt_status sdt_tokenizer_open(const char *path, struct sdt_tokenizer **tokenizer,
                                    struct sdt_error *err);
 /* The same of the bytes of a spiece.model, which are copied; `name` stands for it in messages. */
@@ -22,9 +24,9 @@ enum sdt_status sdt_tokenizer_open_bytes(const char *name, const void *bytes, si
 void sdt_tokenizer_close(struct sdt_tokenizer *tokenizer); /* NULL is fine */
 int sdt_tokenizer_vocabulary(const struct sdt_tokenizer *tokenizer);
 
-/* Ids of UTF-8 `text`, </s> appended, cut to at most `capacity` ids (the last is then still </s>,
- * as transformers truncates). *count: ids written; *total: ids before cutting (NULL: not wanted).
- */
+/* Ids of UTF-8 `text` with what the tokenizer puts around it (</s> behind it; LLaMA: its beginning
+ * in front), cut to at most `capacity` ids (these among them, as transformers truncates). *count:
+ * ids written; *total: ids before cutting (NULL: not wanted). */
 enum sdt_status sdt_tokenize(const struct sdt_tokenizer *tokenizer, const char *text, int capacity,
                              int32_t *ids /* [capacity] */, int *count, int *total,
                              struct sdt_error *err);

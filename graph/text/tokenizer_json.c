@@ -342,6 +342,17 @@ void sdt__added_tokens_free(struct sdt__added_tokens *added) {
     *added = (struct sdt__added_tokens){0};
 }
 
+const struct sdt__added_token *sdt__added_token_at(const struct sdt__added_tokens *added,
+                                                   const char *text, size_t length) {
+    for (size_t i = 0; i < added->count; i++) {
+        const struct sdt__added_token *token = &added->tokens[i];
+        if (token->text[0] == text[0] && token->length <= length &&
+            memcmp(text, token->text, token->length) == 0)
+            return token;
+    }
+    return NULL;
+}
+
 /* Room for `count` tokens in an empty list. */
 static bool reserve(struct sdt__added_tokens *added, size_t count) {
     added->tokens = calloc(count ? count : 1, sizeof *added->tokens);
@@ -384,6 +395,7 @@ static enum sdt_status read_token(const char *path, const json_t *json, json_int
     if (!append(added, text, (int32_t)id, json_is_true(json_object_get(json, "lstrip")),
                 json_is_true(json_object_get(json, "rstrip"))))
         return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for the added tokens", shown);
+    added->tokens[added->count - 1].normalized = json_is_true(json_object_get(json, "normalized"));
     return SDT_OK;
 }
 

@@ -19,6 +19,7 @@ struct sdt__added_token {
     size_t length;
     int32_t id;
     bool lstrip, rstrip; /* swallows the white space on that side */
+    bool normalized;     /* is looked for in the text as it is normalised */
 };
 
 /* Longest text first, no text twice. Zeros are an empty list. */
@@ -48,6 +49,9 @@ enum sdt_status sdt__added_tokens_read(const char *path, const json_t *value,
 enum sdt_status sdt__added_tokens_complete(struct sdt__added_tokens *added, int pieces, int extra,
                                            int (*find)(const void *model, const char *piece),
                                            const void *model, struct sdt_error *err);
+/* The longest token that starts at text [length], or NULL. */
+const struct sdt__added_token *sdt__added_token_at(const struct sdt__added_tokens *added,
+                                                   const char *text, size_t length);
 void sdt__added_tokens_free(struct sdt__added_tokens *added);
 
 #endif

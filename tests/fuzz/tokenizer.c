@@ -1,6 +1,7 @@
 /* A tokenizer's files: the first byte says which one the other bytes are. What opens must tokenize
  * any text.
- * Covers: graph/text/tokenizer.c graph/text/tokenizer_json.c graph/text/unigram.c */
+ * Covers: graph/text/tokenizer.c graph/text/t5_tokenizer.c graph/text/tokenizer_json.c
+ * graph/text/unigram.c graph/text/bpe_tokenizer.c graph/text/bpe.c */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,26 +9,32 @@
 #include "tests/checkpoint/readers.h"
 #include "tests/fuzz/fuzz.h"
 
-static const char *const names[] = {"model/spiece.model", "json/tokenizer.json",
-                                    "both/tokenizer_config.json"};
-static const char *const folders[] = {"model", "json", "both"};
+static const char *const names[] = {"model/spiece.model",         "json/tokenizer.json",
+                                    "both/tokenizer_config.json", "vocab/vocab.json",
+                                    "merges/merges.txt",          "bpe/tokenizer.json"};
+static const char *const folders[] = {"model", "json", "both", "vocab", "merges", "bpe"};
 enum { FOLDERS = sizeof folders / sizeof folders[0] };
 
-static void make_folders(void) {
+static void copy(const char *golden, const char *to) {
     char path[4096];
     const char *source = getenv("STARDIT_SOURCE_DIR");
 
-    for (int i = 0; i < FOLDERS; i++)
-        make_subfolder(folders[i]);
-    snprintf(path, sizeof path, "%.3000s/tests/golden/tokenizer/spiece.model",
-             source ? source : ".");
+    snprintf(path, sizeof path, "%.3000s/tests/golden/%s", source ? source : ".", golden);
     FILE *file = fopen(path, "rb");
     char *bytes = malloc(1 << 20);
     if (!file || !bytes)
         exit(99);
-    write_bytes("both/spiece.model", bytes, fread(bytes, 1, 1 << 20, file));
+    write_bytes(to, bytes, fread(bytes, 1, 1 << 20, file));
     fclose(file);
     free(bytes);
+}
+
+static void make_folders(void) {
+    for (int i = 0; i < FOLDERS; i++)
+        make_subfolder(folders[i]);
+    copy("tokenizer/spiece.model", "both/spiece.model");
+    copy("bpe/clip/vocab/merges.txt", "vocab/merges.txt");
+    copy("bpe/clip/vocab/vocab.json", "merges/vocab.json");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

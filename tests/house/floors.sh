@@ -59,6 +59,7 @@ include/stardit/stardit.h ulysses: the degree of a placement
 graph/run/layout.h ulysses: the degree, into how many parts heads are split
 graph/run/layout.c ulysses: the degree
 graph/plan/plan.c ulysses: the degree of a layout
+graph/text/bpe_tokenizer.c single: a key of tokenizer.json
 '
 
 # Programs use the public headers (and base). What else they include, and for what:

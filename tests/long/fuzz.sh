@@ -104,6 +104,11 @@ cat >seeds/tokenizer/small <<'END'
 "added_tokens":[{"id":0,"content":"<pad>","single_word":false,"lstrip":false,"rstrip":true}]}
 END
 
+{ printf 5 && cat "$source/tests/golden/bpe/llama/tokenizer.json"; } >seeds/tokenizer/llama
+{ printf 5 && cat "$source/tests/golden/bpe/clip/json/tokenizer.json"; } >seeds/tokenizer/clip
+{ printf 3 && cat "$source/tests/golden/bpe/clip/vocab/vocab.json"; } >seeds/tokenizer/vocab
+{ printf 4 && head -n 300 "$source/tests/golden/bpe/clip/vocab/merges.txt"; } >seeds/tokenizer/merges
+
 for file in "$source"/platforms/*/platform.txt; do
     cp "$file" "seeds/platform/$(basename "$(dirname "$file")")"
 done

@@ -207,7 +207,8 @@ static void jsons(void) {
         const char *words;
     } table[] = {
         {"{", "[", SDT_ERROR_FORMAT, "JSON"},
-        {"\"type\":\"Unigram\"", "\"type\":\"BPE\"", SDT_ERROR_UNSUPPORTED, "only Unigram"},
+        {"\"type\":\"Unigram\"", "\"type\":\"BPE\"", SDT_ERROR_UNSUPPORTED, "BPE"},
+        {"\"type\":\"Unigram\"", "\"type\":\"WordPiece\"", SDT_ERROR_UNSUPPORTED, "only Unigram"},
         {"\"model\":", "\"mobel\":", SDT_ERROR_FORMAT, "no object 'model'"},
         {"\"vocab\":", "\"vacab\":", SDT_ERROR_FORMAT, "vocab"},
         {"\"vocab\":[", "\"vocab\":[[1,2],", SDT_ERROR_FORMAT, "entry 0"},
@@ -264,6 +265,86 @@ static void jsons(void) {
     expect("tokenizer_config.json", SDT_ERROR_FORMAT, "tokenizer_config.json");
 }
 
+/* ---- byte-level BPE -------------------------------------------------------------------------- */
+
+#ifdef HAVE_PCRE2
+/* Bytes changed at random: refused, or a tokenizer that works. */
+static void damaged(const char *name, const char *good, size_t size) {
+    char *bytes = malloc(size);
+    for (int i = 0; bytes && i < 60; i++) {
+        struct sdt_error err;
+        memcpy(bytes, good, size);
+        for (int n = 0; n < 1 + i % 3; n++)
+            bytes[(size_t)rand() % size] = (char)rand();
+        write_bytes(folder, name, bytes, size);
+        try_folder("damaged", &err);
+    }
+    free(bytes);
+    for (size_t cut = 0; cut < size; cut += size / 12) {
+        struct sdt_error err;
+        write_bytes(folder, name, good, cut);
+        try_folder("cut off", &err);
+    }
+    write_bytes(folder, name, good, size);
+}
+
+static void bpes(void) {
+    static const struct {
+        const char *old, *new;
+        enum sdt_status status;
+        const char *words;
+    } table[] = {
+        {"\"vocab\":{", "\"vocab\":{},\"x\":{", SDT_ERROR_FORMAT, "no vocabulary"},
+        {"\"vocab\":{\"!\":0", "\"vocab\":{\"!\":-1", SDT_ERROR_FORMAT, "no id within"},
+        {"\"vocab\":{\"!\":0", "\"vocab\":{\"!\":99999999999", SDT_ERROR_FORMAT, "no id within"},
+        {"\"vocab\":{\"!\":0", "\"vocab\":{\"!\":\"0\"", SDT_ERROR_FORMAT, "no id within"},
+        {"\"merges\":[", "\"merges\":7,\"x\":[", SDT_ERROR_FORMAT, "no list of merges"},
+        {"\"merges\":[", "\"merges\":[7,", SDT_ERROR_FORMAT, "merge 1 is no pair"},
+        {"\"merges\":[", "\"merges\":[\"ab\",", SDT_ERROR_FORMAT, "merge 1 is no pair"},
+        {"\"merges\":[", "\"merges\":[[\"a\"],", SDT_ERROR_FORMAT, "merge 1 is no pair"},
+        {"\"merges\":[", "\"merges\":[[\"!\",\"zz\"],", SDT_ERROR_FORMAT, "needs symbols"},
+        {"\"dropout\":null", "\"dropout\":0.1", SDT_ERROR_UNSUPPORTED, "dropout"},
+        {"\"byte_fallback\":false", "\"byte_fallback\":true", SDT_ERROR_UNSUPPORTED,
+         "byte_fallback"},
+        {"{1,3}", "{1,4}", SDT_ERROR_UNSUPPORTED, "does not know"},
+        {"\"Isolated\"", "\"Contiguous\"", SDT_ERROR_UNSUPPORTED, "pre-tokenizer"},
+        {"\"type\":\"Split\"", "\"type\":\"Digits\"", SDT_ERROR_UNSUPPORTED, "Digits"},
+        {"\"normalizer\":null", "\"normalizer\":{\"type\":\"NFKD\"}", SDT_ERROR_UNSUPPORTED,
+         "NFKD"},
+        {"\"type\":\"TemplateProcessing\"", "\"type\":\"Other\"", SDT_ERROR_UNSUPPORTED, "Other"},
+        {"\"SpecialToken\":{\"id\":\"<|begin_of_text|>", "\"SpecialToken\":{\"id\":\"<|none|>",
+         SDT_ERROR_UNSUPPORTED, "TemplateProcessing"},
+        {"\"single_word\":false", "\"single_word\":true", SDT_ERROR_UNSUPPORTED, "single_word"},
+    };
+    size_t size, lines;
+    char *good = read_bytes(source_path("tests/golden/bpe/llama/tokenizer.json"), &size);
+
+    clear();
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        json_with(good, table[i].old, table[i].new);
+        expect(table[i].new, table[i].status, table[i].words);
+    }
+    damaged("tokenizer.json", good, size);
+    free(good);
+
+    clear();
+    good = read_bytes(source_path("tests/golden/bpe/clip/vocab/vocab.json"), &size);
+    char *merges = read_bytes(source_path("tests/golden/bpe/clip/vocab/merges.txt"), &lines);
+    write_bytes(folder, "vocab.json", good, size);
+    expect("no merges", SDT_ERROR_MISSING, "merges.txt");
+    write_bytes(folder, "merges.txt", "#version: 0.2\na\n", 16);
+    expect("half a merge", SDT_ERROR_FORMAT, "line 2 is no pair");
+    write_bytes(folder, "merges.txt", "a zz", 4);
+    expect("no symbol", SDT_ERROR_FORMAT, "needs symbols");
+    damaged("merges.txt", merges, lines);
+    damaged("vocab.json", good, size);
+    write_bytes(folder, "vocab.json", "{\"a\": 0}", 8);
+    expect("another vocabulary", SDT_ERROR_UNSUPPORTED, "CLIP's are read");
+    free(good);
+    free(merges);
+}
+#endif
+
 int main(void) {
 #ifndef HAVE_SENTENCEPIECE
     return 77;
@@ -271,6 +352,9 @@ int main(void) {
     make_folder(folder);
     models();
     jsons();
+#ifdef HAVE_PCRE2
+    bpes();
+#endif
     remove_folder(folder);
     printf("%d files, %d of them still a tokenizer\n", cases, accepted);
     return failures > 0;
