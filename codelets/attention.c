@@ -75,7 +75,7 @@ struct starpu_codelet sdt__attention_codelet = {
     .name = "attention",
     SDT_ON_BOTH(attention_cpu, attention_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
+    .model = &sdt__cost_models[SDT_CLASS_ATTENTION],
 };
 
 void sdt_insert_attention(struct sdt_flow *flow, const char *name, int heads, int rows, int e,

@@ -37,7 +37,7 @@ struct starpu_codelet sdt__causal_attention_codelet = {
     .name = "causal_attention",
     SDT_ON_BOTH(causal_attention_cpu, causal_attention_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
+    .model = &sdt__cost_models[SDT_CLASS_CROSS_ATTENTION],
 };
 
 void sdt_insert_causal_attention(struct sdt_flow *flow, const char *name, int tokens, int heads,

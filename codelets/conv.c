@@ -52,7 +52,7 @@ struct starpu_codelet sdt__conv_codelet = {
     .name = "conv",
     SDT_ON_BOTH(conv_cpu, conv_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
+    .model = &sdt__cost_models[SDT_CLASS_CONV],
 };
 
 void sdt_insert_conv(struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
@@ -133,7 +133,7 @@ struct starpu_codelet sdt__time_upsample_codelet = {
     .name = "time_upsample",
     SDT_ON_BOTH(time_upsample_cpu, time_upsample_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
+    .model = &sdt__cost_models[SDT_CLASS_CONV],
 };
 
 void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int height, int width,
@@ -312,7 +312,7 @@ struct starpu_codelet sdt__frame_attention_codelet = {
     .name = "frame_attention",
     SDT_ON_BOTH(frame_attention_cpu, frame_attention_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
+    .model = &sdt__cost_models[SDT_CLASS_CROSS_ATTENTION],
 };
 
 void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pixels, int channels,

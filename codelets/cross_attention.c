@@ -36,7 +36,7 @@ struct starpu_codelet sdt__cross_attention_codelet = {
     .name = "cross_attention",
     SDT_ON_BOTH(cross_attention_cpu, cross_attention_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
+    .model = &sdt__cost_models[SDT_CLASS_CROSS_ATTENTION],
 };
 
 void sdt_insert_cross_attention(struct sdt_flow *flow, const char *name, int rows, int heads, int e,

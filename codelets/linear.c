@@ -35,7 +35,7 @@ struct starpu_codelet sdt__linear_codelet = {
     .name = "linear",
     SDT_ON_BOTH(linear_cpu, linear_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
+    .model = &sdt__cost_models[SDT_CLASS_LINEAR],
 };
 
 void sdt_insert_linear(struct sdt_flow *flow, const char *name, int rows, int n, int k,
@@ -92,7 +92,7 @@ struct starpu_codelet sdt__linear_residual_codelet = {
     .name = "linear_residual",
     SDT_ON_BOTH(residual_cpu, residual_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
+    .model = &sdt__cost_models[SDT_CLASS_LINEAR],
 };
 
 void sdt_insert_linear_residual(struct sdt_flow *flow, const char *name, int rows, int n, int k,
@@ -146,7 +146,7 @@ struct starpu_codelet sdt__linear_part_codelet = {
     .name = "linear_part",
     SDT_ON_CPU(linear_part_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
+    .model = &sdt__cost_models[SDT_CLASS_LINEAR],
 };
 
 void sdt_insert_linear_part(struct sdt_flow *flow, const char *name, int rows,

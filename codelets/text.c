@@ -100,7 +100,7 @@ struct starpu_codelet sdt__text_attention_codelet = {
     .name = "text_attention",
     SDT_ON_BOTH(text_attention_cpu, text_attention_cuda),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
+    .model = &sdt__cost_models[SDT_CLASS_CROSS_ATTENTION],
 };
 
 void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int tokens, int heads,

@@ -71,6 +71,14 @@ enum sdt_status sdt__text_ids(const struct sdt_pipeline *pipeline, int encoder, 
                               const char *prompt, int capacity, int32_t *ids, int *count,
                               int *total, struct sdt_error *err) {
     char *text = NULL;
+    if (pipeline->imagined && !pipeline->tokenizer[encoder]) { /* nobody reads the ids */
+        int about = sdt__text_dropped(pipeline, encoder) + (int)(strlen(prompt) / 4) + 2;
+        *count = about < capacity ? about : capacity;
+        memset(ids, 0, (size_t)*count * sizeof *ids);
+        if (total)
+            *total = about;
+        return SDT_OK;
+    }
     enum sdt_status status = put_in_form(pipeline, encoder, negative, prompt, &text, err);
     if (status == SDT_OK)
         status = sdt_tokenize(pipeline->tokenizer[encoder], text, capacity, ids, count, total, err);

@@ -26,13 +26,17 @@ static void write_config(FILE *file, const struct sdt_bus *bus) {
         fprintf(file, "0 # none\n");
 }
 
-static void write_matrix(FILE *file, const struct sdt_bus *bus, double host, double other) {
+/* each: by nodes, in the place of both numbers; or NULL. */
+static void write_matrix(FILE *file, const struct sdt_bus *bus, double host, double other,
+                         double (*each)(const void *arg, int from, int to)) {
     int nodes = bus->numa_nodes + bus->gpus;
     fprintf(file, "# one row per memory node, the host first\n");
     for (int from = 0; from < STARPU_MAXNODES; from++) {
         for (int to = 0; to < STARPU_MAXNODES; to++) {
             if (from >= nodes || to >= nodes)
                 fprintf(file, "nan\t");
+            else if (each && from != to)
+                fprintf(file, "%e\t", each(bus->platform_arg, from, to));
             else
                 fprintf(file, "%e\t", from == to ? 0.0 : from && to ? other : host);
         }
@@ -41,11 +45,11 @@ static void write_matrix(FILE *file, const struct sdt_bus *bus, double host, dou
 }
 
 static void write_bandwidth(FILE *file, const struct sdt_bus *bus) {
-    write_matrix(file, bus, bus->host_mb_per_s, bus->mb_per_s);
+    write_matrix(file, bus, bus->host_mb_per_s, bus->mb_per_s, bus->each_mb_per_s);
 }
 
 static void write_latency(FILE *file, const struct sdt_bus *bus) {
-    write_matrix(file, bus, bus->latency_us, bus->latency_us);
+    write_matrix(file, bus, bus->latency_us, bus->latency_us, NULL);
 }
 
 /* Read by a StarPU with CUDA only: the NUMA nodes of each GPU, nearest first. */

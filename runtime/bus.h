@@ -16,8 +16,9 @@
 /* A machine's links. Memory nodes: NUMA nodes, then GPUs; node 0 is the host. */
 struct sdt_bus {
     int cpus, numa_nodes, gpus;
-    double host_mb_per_s, mb_per_s; /* from and to the host; between two others */
-    double latency_us;              /* of each transfer */
+    double host_mb_per_s, mb_per_s; /* from and to the host; between two others; or: */
+    double (*each_mb_per_s)(const void *platform_arg, int from, int to); /* by node; or NULL */
+    double latency_us;                                                   /* of each transfer */
     /* Writes SimGrid's platform; NULL: there is none. */
     void (*platform)(FILE *file, const void *arg);
     const void *platform_arg;

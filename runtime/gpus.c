@@ -12,7 +12,7 @@
 
 #include <starpu.h>
 
-#if defined(HAVE_CUDA) && !defined(STARPU_SIMGRID)
+#ifdef HAVE_CUDA
 #define WITH_CUDA
 #include <cuda_runtime.h>
 #endif
@@ -104,6 +104,12 @@ bool sdt__gpu_reaches(int from, int to) {
     return can;
 }
 
+double sdt__gpu_link(int from, int to) {
+    (void)from;
+    (void)to;
+    return 0.0;
+}
+
 const char *sdt__cuda_runtime(char *text, size_t size) {
     int version = 0;
     return cudaRuntimeGetVersion(&version) == cudaSuccess ? version_text(version, text, size)
@@ -170,6 +176,12 @@ bool sdt__gpu_reaches(int from, int to) {
     (void)from;
     (void)to;
     return false;
+}
+
+double sdt__gpu_link(int from, int to) {
+    (void)from;
+    (void)to;
+    return 0.0;
 }
 
 const char *sdt__cuda_runtime(char *text, size_t size) {

@@ -1,11 +1,12 @@
 /* The GPUs of this machine, as the CUDA runtime shows them. Nothing here needs a driver: without
- * one there are no GPUs, and a sentence that says why. Not in simulated time, where nobody asks. */
+ * one there are no GPUs, and a sentence that says why. In simulated time, the platform's. */
 #ifndef STARDIT_GPUS_H
 #define STARDIT_GPUS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "runtime/cost.h"
 #include "stardit/device.h"
 #include "stardit/status.h"
 
@@ -16,6 +17,8 @@ struct sdt_gpu {
     int multiprocessors;
     double clock_hz;
     size_t total_bytes;
+    /* Simulated ones: what they achieve, FLOP/s by class and bytes/s; else 0. */
+    double flops[SDT_CLASSES], bytes_per_second, launch_seconds;
 };
 
 struct sdt_gpus {
@@ -23,6 +26,8 @@ struct sdt_gpus {
     int all;   /* that CUDA shows */
     struct sdt_gpu gpu[SDT_MAX_GPUS];
     char why[200]; /* count is 0: the reason, half a sentence */
+    bool simulated;
+    double host_bytes; /* simulated: the host's memory; 0: no limit */
 };
 
 /* Starts the CUDA runtime in this process: it cannot be used any more in processes forked later. */
@@ -31,6 +36,8 @@ void sdt__gpus_find(struct sdt_gpus *gpus);
 size_t sdt__gpu_free(int gpu);
 /* Can `from` read the memory of `to` without going through the host's? */
 bool sdt__gpu_reaches(int from, int to);
+/* Bytes/s from one to another where that is known, as in simulated time; else 0. */
+double sdt__gpu_link(int from, int to);
 /* "13.0"; NULL: built without CUDA. The toolkit's runtime, and what the driver can do (NULL: no
  * driver). */
 const char *sdt__cuda_runtime(char *text, size_t size);

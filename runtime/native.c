@@ -80,11 +80,9 @@ static void set_rates(struct sdt_machine *machine, double worker_flops) {
     for (int d = 0; d < machine->devices && gpu == 0.0; d++)
         if (machine->what[d].kind == SDT_DEVICE_CUDA)
             gpu = machine->speed[d];
-    for (int r = 0; r < SDT_ROLES; r++) {
-        machine->costs.rate[SDT_DEVICE_CPU][r] =
-            (struct sdt_rates){worker_flops * 1e-6, SDT_CPU_BYTES_PER_US};
-        machine->costs.rate[SDT_DEVICE_CUDA][r] = (struct sdt_rates){gpu * 1e-6, GPU_BYTES_PER_US};
-    }
+    machine->costs.base[SDT_DEVICE_CPU] =
+        (struct sdt_rates){worker_flops * 1e-6, SDT_CPU_BYTES_PER_US};
+    machine->costs.base[SDT_DEVICE_CUDA] = (struct sdt_rates){gpu * 1e-6, GPU_BYTES_PER_US};
 }
 
 /* A thread's arena of its own claims 64 MB of addresses at once. Where they are few, StarPU's

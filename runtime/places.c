@@ -95,6 +95,14 @@ static void set_factors(struct sdt_machine *machine) {
             if (place->mask[w / 32] >> (w % 32) & 1)
                 machine->costs.factor[w] = each / unit[place->kind];
     }
+    for (int w = 0; w < (int)starpu_worker_get_count(); w++) {
+        bool gpu = starpu_worker_get_type(w) == STARPU_CUDA_WORKER;
+        struct sdt_rates rate = machine->costs.base[gpu ? SDT_DEVICE_CUDA : SDT_DEVICE_CPU];
+        rate.flops_per_us *= machine->costs.factor[w];
+        rate.bytes_per_us *= machine->costs.factor[w];
+        for (int class = 0; class < SDT_CLASSES; class ++)
+            machine->costs.rate[w][class] = rate;
+    }
 }
 
 enum sdt_status sdt__places_find(struct sdt_machine *machine, struct sdt_error *err) {

@@ -12,6 +12,7 @@
 
 #include "base/target.h"
 #include "runtime/handles.h"
+#include "runtime/task.h"
 
 #define MAX_DEVICES (STARPU_MAXNODES + 1) /* slot 0: the host */
 
@@ -32,7 +33,10 @@ struct touch {
     uint64_t writer;    /* id + 1 of the last writing task, 0: none */
     uint64_t *readers;  /* since that write */
     size_t count, capacity;
+    double written_us, used_us; /* the longest chain up to that write, and to any use */
 };
+
+enum { REQUESTS = 256 }; /* whose chains are told apart */
 
 struct sdt_recorder {
     pthread_mutex_t mutex;
@@ -48,6 +52,10 @@ struct sdt_recorder {
     struct edge *edges;
     size_t nedges, edges_capacity;
     struct touch *touches;
+    bool keep_bounds;
+    struct sdt_bounds bounds;
+    double home_us[REQUESTS]; /* up to a request's last input or output */
+    struct sdt_step_record given;
 };
 
 struct sdt_recorder *sdt__recorder_new(bool keep_records, bool keep_edges) {
@@ -100,22 +108,30 @@ static void add_edge(struct sdt_recorder *recorder, uint64_t from, uint64_t to) 
         recorder->edges[recorder->nedges++] = (struct edge){from, to};
 }
 
-static void add_access(struct sdt_recorder *recorder, starpu_data_handle_t handle, bool writes,
-                       uint64_t id) {
+/* NULL: not one of ours, as nobody else's tasks are in the graph either, or out of memory. */
+static struct touch *touch_of(struct sdt_recorder *recorder, starpu_data_handle_t handle) {
     void **slot = sdt__handle_touch(handle);
-    if (!slot) /* not one of ours: nobody else's tasks are in the graph either */
-        return;
+    if (!slot)
+        return NULL;
     struct touch *touch = *slot;
     if (!touch) {
         touch = calloc(1, sizeof *touch);
         if (!touch) {
             recorder->lost = true;
-            return;
+            return NULL;
         }
         touch->next = recorder->touches;
         recorder->touches = touch;
         *slot = touch;
     }
+    return touch;
+}
+
+static void add_access(struct sdt_recorder *recorder, starpu_data_handle_t handle, bool writes,
+                       uint64_t id) {
+    struct touch *touch = touch_of(recorder, handle);
+    if (!touch)
+        return;
     if (!writes) {
         if (touch->writer)
             add_edge(recorder, touch->writer - 1, id);
@@ -132,10 +148,63 @@ static void add_access(struct sdt_recorder *recorder, starpu_data_handle_t handl
     touch->writer = id + 1;
 }
 
+/* ---- bounds ---------------------------------------------------------------------------------- */
+
+void sdt__recorder_keep_bounds(struct sdt_recorder *recorder) { recorder->keep_bounds = true; }
+
+bool sdt__recorder_keeps_bounds(const struct sdt_recorder *recorder) {
+    return recorder->keep_bounds;
+}
+
+struct sdt_bounds sdt__recorder_bounds(const struct sdt_recorder *recorder) {
+    return recorder->bounds;
+}
+
+static bool is_given(const struct starpu_task *task) {
+    return task->cl->model == &sdt__cost_models[SDT_CLASS_GIVEN];
+}
+
+/* The chain that ends with this task: behind all that it waits for, which StarPU derives from the
+ * order of insertion in the same way. A decode begins when its latent has come home. */
+static void add_bounds(struct sdt_recorder *recorder, const struct starpu_task *task,
+                       const struct sdt_tag *tag, struct sdt_least least) {
+    double *home = &recorder->home_us[tag->request >= 0 ? tag->request % REQUESTS : 0];
+    double chain = tag->role == SDT_ROLE_VAE ? *home : 0.0;
+    if (is_given(task)) { /* of what it stands for */
+        least.us *= recorder->given.path_us / recorder->given.us;
+        least.work_us *= recorder->given.work_us / recorder->given.us;
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < task->nbuffers; i++) {
+            enum starpu_data_access_mode mode = STARPU_TASK_GET_MODE(task, i);
+            struct touch *touch =
+                mode & STARPU_SCRATCH ? NULL : touch_of(recorder, STARPU_TASK_GET_HANDLE(task, i));
+            if (!touch)
+                continue;
+            double after = mode & STARPU_W ? touch->used_us : touch->written_us;
+            if (pass == 0) {
+                chain = after > chain ? after : chain;
+                continue;
+            }
+            touch->used_us = chain > touch->used_us ? chain : touch->used_us;
+            if (mode & STARPU_W)
+                touch->written_us = chain;
+        }
+        chain += pass == 0 ? least.us : 0.0;
+    }
+    if (tag->role == SDT_ROLE_IO && chain > *home)
+        *home = chain;
+    recorder->bounds.work_us += least.work_us;
+    if (chain > recorder->bounds.path_us)
+        recorder->bounds.path_us = chain;
+}
+
 void sdt__recorder_inserted(struct sdt_recorder *recorder, const struct starpu_task *task,
-                            struct sdt_tag *tag) {
+                            struct sdt_tag *tag, const struct sdt_least *least) {
     pthread_mutex_lock(&recorder->mutex);
     tag->id = recorder->inserted++;
+    if (recorder->keep_bounds)
+        add_bounds(recorder, task, tag, *least);
     if (recorder->keep_edges && !recorder->lost &&
         reserve(recorder, (void **)&recorder->nodes, tag->id, &recorder->nodes_capacity,
                 sizeof *recorder->nodes)) {
@@ -154,6 +223,66 @@ static double microseconds(struct timespec time) {
     return (double)time.tv_sec * 1e6 + (double)time.tv_nsec * 1e-3;
 }
 
+static void count_task(struct sdt_recorder *recorder, const struct sdt_tag *tag, int device,
+                       const struct starpu_profiling_task_info *info) {
+    struct sdt_role_totals *totals = &recorder->totals[device + 1][tag->role];
+    recorder->finished++;
+    totals->tasks++;
+    totals->visiting += device != tag->device;
+    totals->flops += tag->flops;
+    totals->bytes += tag->bytes;
+    if (!info)
+        return;
+    double fetched = microseconds(info->acquire_data_end_time);
+    totals->busy_us += microseconds(info->end_time) - microseconds(info->start_time);
+    totals->travel_us += fetched - microseconds(info->push_start_time);
+    totals->wait_us += fetched - microseconds(info->acquire_data_start_time);
+}
+
+static void add_given(struct sdt_recorder *recorder) {
+    const struct sdt_step_record *step = &recorder->given;
+    recorder->finished += step->tasks;
+    for (int d = 0; d < MAX_DEVICES; d++)
+        for (int r = 0; r < SDT_ROLES; r++) {
+            struct sdt_role_totals *to = &recorder->totals[d][r];
+            const struct sdt_role_totals *from = &step->totals[d][r];
+            to->tasks += from->tasks;
+            to->visiting += from->visiting;
+            to->busy_us += from->busy_us;
+            to->travel_us += from->travel_us;
+            to->wait_us += from->wait_us;
+            to->flops += from->flops;
+            to->bytes += from->bytes;
+        }
+}
+
+void sdt__recorder_steps(struct sdt_recorder *recorder, struct sdt_step_record *record) {
+    *record = (struct sdt_step_record){0};
+    pthread_mutex_lock(&recorder->mutex);
+    for (int d = 0; d < MAX_DEVICES; d++)
+        for (int r = 0; r < SDT_ROLES; r++)
+            if (r != SDT_ROLE_VAE && r != SDT_ROLE_TEXT && r != SDT_ROLE_IO) {
+                record->totals[d][r] = recorder->totals[d][r];
+                record->tasks += recorder->totals[d][r].tasks;
+            }
+    pthread_mutex_unlock(&recorder->mutex);
+}
+
+void sdt__recorder_give(struct sdt_recorder *recorder, const struct sdt_step_record *step) {
+    pthread_mutex_lock(&recorder->mutex);
+    recorder->given = *step;
+    pthread_mutex_unlock(&recorder->mutex);
+}
+
+void sdt__recorder_each(const struct sdt_recorder *recorder,
+                        void (*call)(void *arg, const struct sdt_record_view *record), void *arg) {
+    for (size_t i = 0; i < recorder->nrecords; i++) {
+        const struct record *r = &recorder->records[i];
+        const struct sdt_record_view view = {&r->tag, r->device, r->start_us, r->end_us};
+        call(arg, &view);
+    }
+}
+
 void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_task *task,
                             const struct sdt_tag *tag) {
     const struct starpu_profiling_task_info *info = task->profiling_info;
@@ -169,17 +298,12 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
     int device = starpu_memory_nodes_get_count() > 1 ? (int)node - 1 : tag->device;
 
     pthread_mutex_lock(&recorder->mutex);
-    recorder->finished++;
-    struct sdt_role_totals *totals = &recorder->totals[device + 1][tag->role];
-    totals->tasks++;
-    totals->visiting += device != tag->device;
-    totals->busy_us += end - start;
-    if (info) {
-        totals->travel_us += fetched - ready;
-        totals->wait_us += fetched - microseconds(info->acquire_data_start_time);
+    if (task && is_given(task)) {
+        if (tag->tile == 0) /* one of the step's tasks counts it */
+            add_given(recorder);
+    } else {
+        count_task(recorder, tag, device, info);
     }
-    totals->flops += tag->flops;
-    totals->bytes += tag->bytes;
     if (used > recorder->peak[node])
         recorder->peak[node] = used;
     if (recorder->keep_records && reserve(recorder, (void **)&recorder->records, recorder->nrecords,

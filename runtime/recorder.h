@@ -19,9 +19,44 @@ struct sdt_recorder;
 struct sdt_recorder *sdt__recorder_new(bool keep_records, bool keep_edges);
 void sdt__recorder_free(struct sdt_recorder *recorder);
 
-/* Called by task.c before submission, on any thread that inserts; gives the tag its id. */
+/* Called by task.c before submission, on any thread that inserts; gives the tag its id. least:
+ * what no schedule can beat, where bounds are kept. */
+struct sdt_least {
+    double us;      /* on the fastest worker that may run it */
+    double work_us; /* of all devices' time together, by the device that is best at it */
+};
 void sdt__recorder_inserted(struct sdt_recorder *recorder, const struct starpu_task *task,
-                            struct sdt_tag *tag);
+                            struct sdt_tag *tag, const struct sdt_least *least);
+/* From now on. */
+void sdt__recorder_keep_bounds(struct sdt_recorder *recorder);
+bool sdt__recorder_keeps_bounds(const struct sdt_recorder *recorder);
+/* Of all that was inserted so far: the longest chain of tasks that wait for one another, without
+ * transfers, and the work that devices share. */
+struct sdt_bounds {
+    double path_us, work_us;
+};
+struct sdt_bounds sdt__recorder_bounds(const struct sdt_recorder *recorder);
+
+/* Steps that are not simulated in full (graph/jobs/forward.c): tasks of the class
+ * SDT_CLASS_GIVEN take their place. What a step of the simulated ones did: */
+struct sdt_step_record {
+    struct sdt_role_totals totals[STARPU_MAXNODES + 1][SDT_ROLES]; /* by device + 1 */
+    unsigned long tasks;
+    double us, path_us, work_us;
+};
+/* Totals so far, but for decoding, text, input and output, which steps have no part in. */
+void sdt__recorder_steps(struct sdt_recorder *recorder, struct sdt_step_record *record);
+/* Tasks of that class that are inserted from now on stand for such a step. */
+void sdt__recorder_give(struct sdt_recorder *recorder, const struct sdt_step_record *step);
+
+/* Each record, in the order of their ends; kept where asked for. */
+struct sdt_record_view {
+    const struct sdt_tag *tag;
+    int device; /* that ran it, -1: the host */
+    double start_us, end_us;
+};
+void sdt__recorder_each(const struct sdt_recorder *recorder,
+                        void (*call)(void *arg, const struct sdt_record_view *record), void *arg);
 /* Called by task.c when a task has ended, on the worker's thread. */
 void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_task *task,
                             const struct sdt_tag *tag);

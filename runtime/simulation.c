@@ -28,13 +28,17 @@ static const char *const inside[] = {"/codelets", "/codelets/45", "/debug"};
 
 static void write_platform(FILE *file, const void *arg) { sdt_platform_write(arg, file); }
 
+/* From memory node to memory node, which is the host, then GPUs. */
+static double mb_per_s(const void *arg, int from, int to) {
+    return 1e-6 * sdt_platform_link(arg, from - 1, to - 1);
+}
+
 static enum sdt_status make_folder(const struct sdt_platform *p, char **folder,
                                    struct sdt_error *err) {
-    const struct sdt_bus bus = {.cpus = 1,
+    const struct sdt_bus bus = {.cpus = sdt_platform_cores(p),
                                 .numa_nodes = 1,
                                 .gpus = p->devices,
-                                .host_mb_per_s = p->host_gbps * 1e3,
-                                .mb_per_s = p->link_gbps * 1e3,
+                                .each_mb_per_s = mb_per_s,
                                 .latency_us = p->link_latency_us,
                                 .platform = write_platform,
                                 .platform_arg = p};
@@ -69,11 +73,17 @@ static void set_environment(const struct sdt_platform *p, const char *folder) {
      * non-blocking. */
     setenv("STARDIT_SIMGRID_LINKS_ONLY", "1", 1);
     setenv("STARPU_CUDA_PIPELINE", "2", 1); /* 0 gives times below the work */
-    setenv("STARPU_NCPU", "1", 1);
+    snprintf(text, sizeof text, "%d", sdt_platform_cores(p));
+    setenv("STARPU_NCPU", text, 1);
     snprintf(text, sizeof text, "%d", p->devices);
     setenv("STARPU_NCUDA", text, 1);
-    snprintf(text, sizeof text, "%.0f", p->memory_gb * 1e9 / (1 << 20));
-    setenv("STARPU_LIMIT_CUDA_MEM", text, 1);
+    for (int d = 0; d < p->devices; d++) {
+        char name[40];
+        snprintf(name, sizeof name, "STARPU_LIMIT_CUDA_%d_MEM", d);
+        snprintf(text, sizeof text, "%.0f", sdt_platform_kind(p, d)->memory_gb * 1e9 / (1 << 20));
+        setenv(name, text, 1);
+    }
+    unsetenv("STARPU_LIMIT_CUDA_MEM");
     setenv("STARPU_USE_NUMA", "0", 1);
     setenv("STARPU_SILENT", "1", 0);
 }
@@ -86,6 +96,7 @@ enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char 
     pid_t child;
 
     *code = 1;
+    sdt_simulation_use(platform);
     enum sdt_status status = make_folder(platform, &folder, err);
     if (status != SDT_OK)
         goto out;
@@ -126,17 +137,21 @@ out:
     return status;
 }
 
-void sdt_simulation_rates(struct sdt_machine *machine, const struct sdt_platform *p) {
-    for (int role = 0; role < SDT_ROLES; role++) {
-        double gflops = p->gflops;
-        if (role == SDT_ROLE_ATTENTION && p->attention_gflops > 0.0)
-            gflops = p->attention_gflops;
-        machine->costs.rate[SDT_DEVICE_CUDA][role] =
-            (struct sdt_rates){gflops * 1e3, p->memory_gbps * 1e3};
+/* What a process simulates, as it would find the GPUs of a real machine. */
+static struct sdt_platform in_use;
+
+void sdt_simulation_use(const struct sdt_platform *platform) { in_use = *platform; }
+
+void sdt_simulation_rates(struct sdt_machine *machine) {
+    struct sdt_costs *costs = &machine->costs;
+    for (int d = 0; d < machine->devices && d < in_use.devices; d++) {
+        int worker = machine->device[d].first_worker;
+        for (int class = 0; class < SDT_CLASSES; class ++)
+            costs->rate[worker][class] =
+                (struct sdt_rates){1e-6 * sdt_platform_flops(&in_use, d, (enum sdt_class) class),
+                                   1e-6 * sdt_platform_bytes(&in_use, d)};
+        costs->launch_us[worker] = sdt_platform_kind(&in_use, d)->launch_us;
     }
-    for (int d = 0; d < machine->devices && p->gflops > 0.0; d++)
-        machine->device[d].speed =
-            p->gflops * 1e9 * machine->costs.factor[machine->device[d].first_worker];
 }
 
 void sdt_simulation_finish(void) {
@@ -154,7 +169,6 @@ enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *m
                                   const struct sdt_machine_options *options,
                                   struct sdt_error *err) {
     char name[SDT_DEVICE_NAME];
-    (void)start;
     if (options->devices < 1 || options->devices > SDT_MAX_DEVICES)
         return sdt_fail(err, SDT_ERROR_USAGE, "%d simulated GPUs; 1 to %d are supported",
                         options->devices, SDT_MAX_DEVICES);
@@ -168,10 +182,12 @@ enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *m
                             "%s as device %d: in simulated time devices are GPUs in their order",
                             sdt_device_name(options->device[d], name), d);
     }
-    for (int role = 0; role < SDT_ROLES; role++)
-        machine->costs.rate[SDT_DEVICE_CPU][role] =
-            (struct sdt_rates){SDT_CPU_FLOPS * 1e-6, SDT_CPU_BYTES_PER_US};
-    return sdt__device_speeds(machine->what, machine->devices, machine->workers, NULL,
+    double host =
+        in_use.host_memory_gbps > 0.0 ? in_use.host_memory_gbps * 1e3 : SDT_CPU_BYTES_PER_US;
+    machine->costs.base[SDT_DEVICE_CPU] = (struct sdt_rates){SDT_CPU_FLOPS * 1e-6, host};
+    sdt__gpus_find(&start->gpus);
+    return sdt__device_speeds(machine->what, machine->devices, machine->workers,
+                              start->gpus.count >= machine->devices ? &start->gpus : NULL,
                               options->device_speed, machine->speed, err);
 }
 
@@ -188,4 +204,59 @@ void sdt__start_links(const struct sdt_machine *machine) {
     (void)machine;
     for (int bus = 0; bus < starpu_bus_get_count(); bus++)
         starpu_bus_set_ngpus(bus, 1);
+}
+
+/* ---- its GPUs (runtime/gpus.h) --------------------------------------------------------------- */
+
+void sdt__gpus_find(struct sdt_gpus *gpus) {
+    const struct sdt_platform *p = &in_use;
+    *gpus = (struct sdt_gpus){.simulated = true, .host_bytes = p->host_memory_gb * 1e9};
+    gpus->all = p->devices;
+    gpus->count = p->devices < SDT_MAX_GPUS ? p->devices : SDT_MAX_GPUS;
+    for (int d = 0; d < gpus->count; d++) {
+        struct sdt_gpu *gpu = &gpus->gpu[d];
+        const struct sdt_platform_kind *kind = sdt_platform_kind(p, d);
+        snprintf(gpu->name, sizeof gpu->name, "%s", *kind->name ? kind->name : "simulated");
+        gpu->major = 9; /* no kernel is asked for its architecture */
+        gpu->total_bytes = (size_t)(kind->memory_gb * 1e9);
+        gpu->bytes_per_second = sdt_platform_bytes(p, d);
+        gpu->launch_seconds = 1e-6 * kind->launch_us;
+        for (int class = 0; class < SDT_CLASSES; class ++)
+            gpu->flops[class] = sdt_platform_flops(p, d, (enum sdt_class) class);
+    }
+    snprintf(gpus->why, sizeof gpus->why, "no platform is simulated");
+}
+
+double sdt__gpu_guess(const struct sdt_gpu *gpu, enum sdt_dtype dtype) {
+    (void)dtype; /* bfloat16 is what is simulated */
+    return gpu->flops[SDT_CLASS_LINEAR];
+}
+
+/* All that a kind's memory-gb says. */
+size_t sdt__gpu_free(int gpu) {
+    (void)gpu;
+    return 0;
+}
+
+bool sdt__gpu_reaches(int from, int to) {
+    (void)from, (void)to;
+    return true;
+}
+
+double sdt__gpu_link(int from, int to) { return sdt_platform_link(&in_use, from, to); }
+
+const char *sdt__cuda_runtime(char *text, size_t size) {
+    (void)text, (void)size;
+    return NULL;
+}
+
+const char *sdt__cuda_driver(char *text, size_t size) { return sdt__cuda_runtime(text, size); }
+
+const char *sdt__cudnn_version(char *text, size_t size, const char **why) {
+    *why = "simulated time";
+    return sdt__cuda_runtime(text, size);
+}
+
+const char *sdt__nccl_version(char *text, size_t size, const char **why) {
+    return sdt__cudnn_version(text, size, why);
 }

@@ -27,9 +27,11 @@ bool sdt_simulation_launched(void);
  * could be run. */
 enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char **argv, int *code,
                                       struct sdt_error *err);
-/* In the process that simulates: sets what its GPUs achieve, before the first task. Where the
- * machine was opened with device_speed, the platform's rates are those of device 0. */
-void sdt_simulation_rates(struct sdt_machine *machine, const struct sdt_platform *platform);
+/* The platform's GPUs are what this process finds in place of real ones: plans, predictions and
+ * machines are of them. In both processes, before any of these. */
+void sdt_simulation_use(const struct sdt_platform *platform);
+/* In the process that simulates: sets what its GPUs achieve, before the first task. */
+void sdt_simulation_rates(struct sdt_machine *machine);
 /* In the process that simulates, at the very end. */
 void sdt_simulation_finish(void);
 #endif

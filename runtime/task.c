@@ -1,6 +1,7 @@
 /* Birth and end of every task: access list, tag, worker mask, cost, submission, bookkeeping. */
 #include "runtime/task.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,27 +26,30 @@ struct sdt__block {
     max_align_t args[];
 };
 
-static double part_us(double amount, double per_us) { return per_us > 0.0 ? amount / per_us : 0.0; }
-
 static double cost_us(struct starpu_task *task, unsigned worker, unsigned implementation) {
     (void)implementation;
     const struct sdt__block *block = (const struct sdt__block *)sdt_task_tag(task);
-    bool gpu = starpu_worker_get_type((int)worker) == STARPU_CUDA_WORKER;
     double us = 0.0;
     if (block && block->costs) {
-        const struct sdt_tag *tag = &block->tag;
-        const struct sdt_rates *rate =
-            &block->costs->rate[gpu ? SDT_DEVICE_CUDA : SDT_DEVICE_CPU][tag->role];
-        us = (part_us(tag->flops, rate->flops_per_us) + part_us(tag->bytes, rate->bytes_per_us)) /
-             block->costs->factor[worker];
+        const struct sdt_costs *costs = block->costs;
+        ptrdiff_t class = task->cl->model - sdt__cost_models;
+        if (class == SDT_CLASS_GIVEN)
+            return block->tag.flops < 0.001 ? 0.001 : block->tag.flops;
+        us = sdt__roofline_us(&costs->rate[worker][class], costs->launch_us[worker],
+                              block->tag.flops, block->tag.bytes);
     }
     return us < 0.001 ? 0.001 : us; /* StarPU takes 0 for "unknown" */
 }
 
-struct starpu_perfmodel sdt__cost_model = {
-    .type = STARPU_PER_WORKER,
-    .worker_cost_function = cost_us,
-    .symbol = "stardit",
+#define MODEL(word)                                                                                \
+    { .type = STARPU_PER_WORKER, .worker_cost_function = cost_us, .symbol = "stardit-" word }
+struct starpu_perfmodel sdt__cost_models[SDT_CLASSES] = {
+    [SDT_CLASS_OTHER] = MODEL("other"),
+    [SDT_CLASS_LINEAR] = MODEL("linear"),
+    [SDT_CLASS_ATTENTION] = MODEL("attention"),
+    [SDT_CLASS_CROSS_ATTENTION] = MODEL("cross-attention"),
+    [SDT_CLASS_CONV] = MODEL("conv"),
+    [SDT_CLASS_GIVEN] = MODEL("given"),
 };
 
 void sdt__task_begin(struct sdt_task *task, struct sdt_flow *flow) {
@@ -188,6 +192,29 @@ static void tell_order(struct starpu_task *task) { (void)task; }
 
 /* ---- submission ------------------------------------------------------------------------------ */
 
+/* Devices' time is counted in shares of their speed: a time that all devices work at is then no
+ * shorter than the sum of what each task takes where it takes the smallest share. The host is none
+ * of them. */
+static struct sdt_least least_of(struct starpu_task *task, const struct sdt_flow *flow) {
+    struct sdt_least least = {INFINITY, 0.0};
+    const struct sdt_costs *costs = flow->costs;
+    int workers = (int)starpu_worker_get_count();
+    double speeds = 0.0, share = INFINITY;
+    for (int w = 0; w < workers; w++) {
+        const struct sdt_place *place = flow->place;
+        bool gpu = starpu_worker_get_type(w) == STARPU_CUDA_WORKER;
+        double us = gpu || place->kind == SDT_DEVICE_CPU ? cost_us(task, (unsigned)w, 0) : INFINITY;
+        double speed = costs->rate[w][SDT_CLASS_LINEAR].flops_per_us;
+        bool may = place->mask[w / 32] >> (w % 32) & 1;
+        least.us = may && us < least.us ? us : least.us;
+        speeds += gpu ? speed : 0.0;
+        share = gpu && us * speed < share ? us * speed : share;
+    }
+    if (flow->place->kind != SDT_DEVICE_CPU && speeds > 0.0)
+        least.work_us = share / speeds;
+    return least;
+}
+
 static void finished(void *arg) {
     struct sdt__block *block = arg;
     if (block->found && *block->found) {
@@ -263,8 +290,12 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
         memcpy(st->modes, task->mode, (size_t)task->count * sizeof *task->mode);
     }
 
-    if (flow->recorder)
-        sdt__recorder_inserted(flow->recorder, st, &block->tag);
+    if (flow->recorder) {
+        struct sdt_least least = {0.0, 0.0};
+        if (sdt__recorder_keeps_bounds(flow->recorder))
+            least = least_of(st, flow);
+        sdt__recorder_inserted(flow->recorder, st, &block->tag, &least);
+    }
     block->pending = sdt__lane_enter(flow->lane, &block->tag);
     tell_order(st);
     int result = starpu_task_submit(st);

@@ -18,6 +18,7 @@
 
 #include <starpu.h>
 
+#include "runtime/cost.h"
 #include "runtime/halt.h"
 #include "runtime/handles.h"
 #include "runtime/lane.h"
@@ -155,22 +156,20 @@ static inline float *sdt__row(void *const *buffers, int index, int row, int widt
     return base ? base + (size_t)row * (size_t)width : NULL;
 }
 
-/* The performance model of every codelet: the cost in the tag over the worker's rates. */
-extern struct starpu_perfmodel sdt__cost_model;
+/* The performance models of codelets, by class: the cost in the tag over the worker's rates. */
+extern struct starpu_perfmodel sdt__cost_models[SDT_CLASSES];
+#define sdt__cost_model sdt__cost_models[SDT_CLASS_OTHER]
 
 /* In a codelet, for an operation that only CPUs have; SDT_ON_BOTH is in runtime/cuda.h. */
 #define SDT_ON_CPU(wrapper) .cpu_funcs = {wrapper}
 
-/* What a worker is taken to achieve in tasks of a role; 0: that part costs nothing. A task takes
- * the sum of both parts, and at least 1 ns. */
-struct sdt_rates {
-    double flops_per_us, bytes_per_us;
-};
-
-/* What schedulers are told, and what tasks take in simulated time. Of one machine. */
+/* What schedulers are told, and what tasks take in simulated time: at least 1 ns. Of one
+ * machine. */
 struct sdt_costs {
-    struct sdt_rates rate[SDT_DEVICE_KINDS][SDT_ROLES];
-    double factor[STARPU_NMAXWORKERS]; /* how fast a worker is: the rates are those of 1 */
+    struct sdt_rates base[SDT_DEVICE_KINDS]; /* a worker of the kind's first device, any class */
+    double factor[STARPU_NMAXWORKERS];       /* how fast a worker is beside that one */
+    struct sdt_rates rate[STARPU_NMAXWORKERS][SDT_CLASSES];
+    double launch_us[STARPU_NMAXWORKERS];
 };
 /* A CPU worker, where nobody says otherwise: FLOP/s and bytes per us. */
 #define SDT_CPU_FLOPS 25e9

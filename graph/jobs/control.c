@@ -42,8 +42,10 @@ static struct sdt_job *job_new(struct sdt_service *service, const struct sdt_req
         free(teller);
         return NULL;
     }
-    *teller = (struct sdt_teller){
-        .call = options->progress, .arg = options->progress_arg, .number = options->number};
+    *teller = (struct sdt_teller){.call = options->progress,
+                                  .arg = options->progress_arg,
+                                  .number = options->number,
+                                  .fast = service->fast};
     *job = (struct sdt_job){.service = service,
                             .request = *request,
                             .options = *options,

@@ -14,7 +14,11 @@ static struct sdt_flow flow_of(struct sdt_job *job, struct sdt_halt *halt) {
     return flow;
 }
 
-static void tell_step(void *arg, int step, int steps) { sdt__tell(arg, "denoise", step, steps); }
+static void tell_step(void *arg, int step, int steps) {
+    struct sdt_teller *teller = arg;
+    sdt__fast_ended(teller->fast, teller->number, step - 1);
+    sdt__tell(teller, "denoise", step, steps);
+}
 
 /* ---- teams and their runs -------------------------------------------------------------------- */
 
@@ -377,8 +381,23 @@ static bool nothing_to_decode(struct sdt_service *service) {
     return nothing;
 }
 
-enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
+/* The tasks of one step, or in simulated time what stands for them. */
+static void insert_step(struct sdt_job *job, struct sdt_flow *flow, struct sdt_run *run) {
     struct sdt_service *service = job->service;
+    struct sdt_bounds before = sdt__recorder_bounds(service->machine->recorder);
+    bool helped = run->parallel.aco != SDT_ACO_OFF && nothing_to_decode(service);
+    bool given = sdt__fast_knows(service->fast, job->step, helped);
+
+    run->helpers_free = helped;
+    if (given)
+        sdt__fast_insert(service->fast, flow, &run->layout, job->latent, job->step, helped);
+    else
+        sdt_latent_step(flow, run, &job->sampler, sdt__guidance(service->pipeline, &job->request),
+                        job->step, job->latent);
+    sdt__fast_inserted(service->fast, job->options.number, job->step, helped, given, before);
+}
+
+enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
     struct sdt_flow flow = flow_of(job, &job->halt);
     const struct sdt_job_options *o = &job->options;
     bool offloads = false;
@@ -393,9 +412,7 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
         for (int b = 0; b < 2; b++)
             run->branch[b].prompt = &job->prompt[b];
         run->offloads = offloads;
-        run->helpers_free = nothing_to_decode(service);
-        sdt_latent_step(&flow, run, &job->sampler, sdt__guidance(service->pipeline, &job->request),
-                        job->step, job->latent);
+        insert_step(job, &flow, run);
     }
     if (status == SDT_OK && flow.error.status != SDT_OK) {
         status = flow.error.status;

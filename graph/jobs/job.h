@@ -15,6 +15,7 @@
 
 #include <stdatomic.h>
 
+#include "graph/jobs/fast.h"
 #include "graph/jobs/queues/queue.h"
 #include "graph/pipeline.h"
 #include "graph/run/latent.h"
@@ -36,8 +37,9 @@ struct sdt_teller {
     sdt_progress call;
     void *arg;
     int number;
-    atomic_bool parted;  /* from the caller */
-    atomic_int speaking; /* calls in progress */
+    atomic_bool parted;    /* from the caller */
+    atomic_int speaking;   /* calls in progress */
+    struct sdt_fast *fast; /* NULL: every step is simulated */
 };
 void sdt__tell(struct sdt_teller *teller, const char *phase, int done, int total);
 /* After a stall: nothing more is told; a call in progress gets a second to return, because it may
@@ -124,11 +126,15 @@ struct sdt_service {
     /* Of the denoising thread. */
     struct sdt_parameters *parameters; /* the transformer's weights, of all teams */
     unsigned long recent;              /* the lane's mark behind the piece before last */
+    struct sdt_fast *fast;             /* simulated time; NULL: every step is simulated */
     starpu_pthread_t thread;
     bool denoising;              /* it was started */
     struct sdt_decoder *decoder; /* [decoders]; with one group, the denoising thread's */
     int decoders;
 };
+
+/* In simulated time, before the first job: fast-forward. SDT_ERROR_MEMORY. */
+enum sdt_status sdt__service_fast(struct sdt_service *service, struct sdt_error *err);
 
 /* ---- service.c: threads ---------------------------------------------------------------------- */
 

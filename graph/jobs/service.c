@@ -401,7 +401,13 @@ static enum sdt_status check_placement(const struct sdt_machine *machine,
     return sdt__settle_kinds(p, machine->what, machine->devices, kinds, err);
 }
 
+enum sdt_status sdt__service_fast(struct sdt_service *service, struct sdt_error *err) {
+    service->fast = sdt__fast_new(service->machine->recorder);
+    return service->fast ? SDT_OK : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a service");
+}
+
 static void service_free(struct sdt_service *service) {
+    sdt__fast_free(service->fast);
     for (struct sdt_team *team = service->teams, *next; team; team = next) {
         next = team->next;
         sdt_group_clear(&team->group);

@@ -12,21 +12,17 @@
 /* ---- constants, and where they come from ------------------------------------------------------
  */
 
-/* The share of flops_per_second that a kernel reaches where nothing is measured. GPUs: of half the
- * data sheet's rate, which is what sdt__gpu_guess() gives; published figures of cuBLASLt, cuDNN's
- * attention and its convolutions on Ampere to Hopper, not compared with a run on a GPU yet. */
-static const double reached[SDT_OPERATIONS] = {
-    [SDT_OPERATION_LINEAR] = 1.0,
-    [SDT_OPERATION_ATTENTION] = 1.0,
-    [SDT_OPERATION_CROSS_ATTENTION] = 0.5,
-    [SDT_OPERATION_CONV] = 0.6,
-    [SDT_OPERATION_NORM] = 1.0,
-    [SDT_OPERATION_SPLIT_HEADS] = 1.0,
-    [SDT_OPERATION_CHANNEL_NORM] = 1.0,
-    [SDT_OPERATION_ELEMENTS] = 1.0,
+/* What a kernel's work is, in the table of shares that kernels of GPUs reach (runtime/cost.c). */
+static const enum sdt_class class_of[SDT_OPERATIONS] = {
+    [SDT_OPERATION_LINEAR] = SDT_CLASS_LINEAR,
+    [SDT_OPERATION_ATTENTION] = SDT_CLASS_ATTENTION,
+    [SDT_OPERATION_CROSS_ATTENTION] = SDT_CLASS_CROSS_ATTENTION,
+    [SDT_OPERATION_CONV] = SDT_CLASS_CONV,
+    [SDT_OPERATION_NORM] = SDT_CLASS_OTHER,
+    [SDT_OPERATION_SPLIT_HEADS] = SDT_CLASS_OTHER,
+    [SDT_OPERATION_CHANNEL_NORM] = SDT_CLASS_OTHER,
+    [SDT_OPERATION_ELEMENTS] = SDT_CLASS_OTHER,
 };
-/* From cudaLaunchKernel to the kernel's first instruction, as CUDA's documents give it. */
-#define LAUNCH_SECONDS 4e-6
 /* Of the slowest GPU that is supported (A4000's data sheet), since CUDA does not tell it. */
 #define GPU_BYTES_PER_SECOND 4.5e11
 /* NVLink of one GPU each way (A100: 300 GB/s, half of it reached). */
@@ -305,10 +301,13 @@ double sdt_operation_seconds(const struct sdt_worker_rates *rates, enum sdt_dtyp
     double seconds = rates->times ? measured(rates->times, o) : 0.0;
     if (seconds > 0.0)
         return seconds;
-    double arithmetic = sdt_operation_flops(o) / (rates->flops_per_second * reached[o->kind]);
-    double bytes = (double)sdt_dtype_size(dtype) * sdt_operation_elements(o);
-    double memory = rates->bytes_per_second > 0.0 ? bytes / rates->bytes_per_second : 0.0;
-    return fmax(arithmetic, memory) + rates->launch_seconds;
+    enum sdt_class class = class_of[o->kind];
+    double flops = rates->class_flops[class];
+    if (flops == 0.0)
+        flops = rates->flops_per_second * sdt__reached(class) / sdt__reached(SDT_CLASS_LINEAR);
+    struct sdt_rates roof = {1e-6 * flops, 1e-6 * rates->bytes_per_second};
+    return 1e-6 * sdt__roofline_us(&roof, 1e6 * rates->launch_seconds, sdt_operation_flops(o),
+                                   (double)sdt_dtype_size(dtype) * sdt_operation_elements(o));
 }
 
 /* ---- the machine -------------------------------------------------------------------------------
@@ -393,13 +392,38 @@ static void guess_gpus(struct sdt_machine_rates *rates, const struct sdt_gpus *g
         rates->gpu[d] = (struct sdt_worker_rates){
             .flops_per_second = guess > 0.0 ? guess : 1e13, /* CUDA does not tell its clock */
             .bytes_per_second = GPU_BYTES_PER_SECOND,
-            .launch_seconds = LAUNCH_SECONDS};
+            .launch_seconds = SDT_LAUNCH_SECONDS};
         rates->room[d] = sdt__gpu_room(gpus, device.index);
         for (int e = 0; e < d; e++)
-            if (rates->device[e].kind == SDT_DEVICE_CUDA &&
+            if (rates->device[e].kind == SDT_DEVICE_CUDA && !gpus->simulated &&
                 !sdt__gpu_reaches(device.index, rates->device[e].index))
                 rates->link_bytes_per_second = SDT_HOST_LINK_BYTES_PER_SECOND;
     }
+}
+
+/* A simulated machine is what its platform says. Inserting and running tasks take no time there,
+ * and CPUs only bring weights. */
+static void take_platform(struct sdt_machine_rates *rates, const struct sdt_gpus *gpus) {
+    rates->cpu = (struct sdt_worker_rates){.flops_per_second = SDT_CPU_FLOPS,
+                                           .bytes_per_second = SDT_CPU_BYTES_PER_US * 1e6};
+    rates->memory_bytes = gpus->host_bytes;
+    rates->cores = 0.0;
+    guess_gpus(rates, gpus);
+    rates->link_bytes_per_second = INFINITY;
+    for (int d = 0; d < rates->devices; d++) {
+        int index = rates->device[d].index;
+        const struct sdt_gpu *gpu = &gpus->gpu[index];
+        rates->gpu[d].flops_per_second = gpu->flops[SDT_CLASS_LINEAR];
+        rates->gpu[d].bytes_per_second = gpu->bytes_per_second;
+        rates->gpu[d].launch_seconds = gpu->launch_seconds;
+        memcpy(rates->gpu[d].class_flops, gpu->flops, sizeof gpu->flops);
+        for (int e = 0; e < rates->devices; e++)
+            if (e != d)
+                rates->link_bytes_per_second = fmin(rates->link_bytes_per_second,
+                                                    sdt__gpu_link(index, rates->device[e].index));
+    }
+    if (rates->devices == 1)
+        rates->link_bytes_per_second = sdt__gpu_link(-1, rates->device[0].index);
 }
 
 enum sdt_status sdt_measure_rates(const struct sdt_pipeline *pipeline,
@@ -427,6 +451,10 @@ enum sdt_status sdt_measure_rates(const struct sdt_pipeline *pipeline,
                                     o->device_speed, rates->speed, err);
     if (status != SDT_OK)
         return status;
+    if (has_gpus && gpus.simulated) {
+        take_platform(rates, &gpus);
+        return SDT_OK;
+    }
     measure_machine(pipeline->times, rates);
     if (has_gpus)
         guess_gpus(rates, &gpus);

@@ -11,9 +11,10 @@
 
 /* Of one worker. */
 struct sdt_worker_rates {
-    double flops_per_second; /* in large products */
-    double bytes_per_second; /* of its memory; 0: not counted */
-    double launch_seconds;   /* of each kernel, GPUs */
+    double flops_per_second;         /* in large products */
+    double bytes_per_second;         /* of its memory; 0: not counted */
+    double launch_seconds;           /* of each kernel, GPUs */
+    double class_flops[SDT_CLASSES]; /* GPUs, where they are known; 0: by the table in cost.c */
     /* CPUs: times of operations, measured when first asked for and kept by the pipeline. NULL: by
      * the three rates above and the table in rates.c. */
     struct sdt_kernel_times *times;

@@ -73,7 +73,7 @@ void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent, int ste
     flow->tag.tile = -1;
 }
 
-static void tile_done(void *arg, int step) {
+void sdt_latent_tile_done(void *arg, int step) {
     struct sdt_latent *latent = arg;
     int done = atomic_fetch_add(&latent->tiles_done[step], 1) + 1;
     if (done == latent->tiles && latent->step_done)
@@ -113,7 +113,7 @@ void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sd
         sdt_insert_sampler_step(
             flow, "sampler_step", &step, tile_size(latent), run->branch[0].velocity[i],
             branches > 1 ? run->branch[1].velocity[i] : NULL, solver_tile(latent, s, i),
-            solver_tile(latent, s + 1, i), s == 0, tile_done, latent);
+            solver_tile(latent, s + 1, i), s == 0, sdt_latent_tile_done, latent);
     }
     flow->tag.tile = flow->tag.step = -1;
 }

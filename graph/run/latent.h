@@ -55,6 +55,8 @@ static inline const sdt_handle *sdt_latent_tiles(const struct sdt_latent *latent
  * the negative prompt and v = v_u + mix (v_c - v_u). */
 void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
                      struct sdt_guidance guidance, int s, struct sdt_latent *latent);
+/* A task of a step has ended with a tile of its new state: for sdt__task_done(), arg the latent. */
+void sdt_latent_tile_done(void *arg, int step);
 /* Whole steps done so far: what a stopped run can keep. */
 int sdt_latent_steps_done(const struct sdt_latent *latent);
 #endif

@@ -400,6 +400,23 @@ device-speed||1,0.5||plan:^Step
 split||equal|--device-speed 1,0.5|plan:^Step
 trace||t.json||file:t.json
 END
+    groups="--dit-devices 0 --vae-devices 1"
+    table stardit-simulate "$simulate" --model "$demo" --num-frames 5 --height 64 --width 64 --prompts 1 \
+        --num-inference-steps 1 --devices 2 <<END
+prompts||2||plan:^Total
+num-inference-steps||2||plan:^Plan
+fast-forward||+|--num-inference-steps 8|plan:^  tasks
+dit-devices|0|0-1|--devices 3 --vae-devices 2|plan:^Plan
+vae-devices|1|2|--devices 3 --dit-devices 0|plan:^Plan
+text-encoder-group||vae|$groups --num-frames 17 --prompts 6 --max-latents 6|plan:^Total
+aco||static|$groups|plan:^Plan
+max-latents|1|3|$groups --prompts 4|plan:^Total
+vae-spill||+|$groups --num-frames 17 --prompts 6 --max-latents 6|plan:^Total
+plan||auto||plan:^Plan
+enable-tiling||+|--height 512 --width 512|plan:^cuda
+stats||s.json||file:s.json
+gantt||g.svg||file:g.svg
+END
 fi
 
 # ---- variables ------------------------------------------------------------------------------

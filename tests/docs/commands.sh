@@ -22,6 +22,7 @@ done
 PATH=$tmp/bin:$PATH
 ln -s "$source/checkpoints" checkpoints
 ln -s "$source/tests" tests
+ln -s "$source/platforms" platforms
 mkdir -p docs/images
 printf 'a red circle\na blue square\n' >prompts.txt
 

@@ -10,7 +10,7 @@
 
 /* Every element is closed, every route's link is there, and every number is one. */
 static void check_xml(const struct sdt_platform *platform) {
-    static char name[8][20], link[256][40];
+    static char name[8][20], link[1024][40];
     char *text = NULL, mark[20], id[40];
     size_t size = 0;
     int depth = 0, links = 0, used;
@@ -35,7 +35,7 @@ static void check_xml(const struct sdt_platform *platform) {
             continue;
         }
         sscanf(at + 1, "%19[a-z_]", mark);
-        if (sscanf(at, "<link id=\"%39[^\"]", id) == 1 && links < 256)
+        if (sscanf(at, "<link id=\"%39[^\"]", id) == 1 && links < 1024)
             snprintf(link[links++], sizeof link[0], "%s", id);
         if (sscanf(at, "<link_ctn id=\"%39[^\"]", id) == 1) {
             int i = 0;
@@ -51,8 +51,11 @@ static void check_xml(const struct sdt_platform *platform) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct sdt_platform p = {
-        .devices = 8, .memory_gb = 80.0, .link_gbps = 450.0, .host_gbps = 50.0};
+    struct sdt_platform p = {.kinds = 1,
+                             .kind = {{.memory_gb = 80.0}},
+                             .devices = 8,
+                             .link_gbps = 450.0,
+                             .host_gbps = 50.0};
     struct sdt_error err = {0};
 
     fuzz_begin("fuzz-platform");
@@ -61,11 +64,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check_message(&err);
         return fuzz_end();
     }
-    CHECK(p.devices >= 0 && p.gflops >= 0.0 && p.attention_gflops >= 0.0 && p.memory_gbps >= 0.0 &&
-              p.memory_gb >= 0.0 && p.link_gbps >= 0.0 && p.link_latency_us >= 0.0 &&
-              p.host_gbps >= 0.0,
+    CHECK(p.devices >= 0 && p.devices <= SDT_PLATFORM_DEVICES && p.link_gbps >= 0.0 &&
+              p.link_latency_us >= 0.0 && p.host_gbps >= 0.0,
           "a rate below 0");
-    if (p.devices <= 16) /* more are refused by the program */
+    for (int d = 0; d < p.devices; d++) {
+        CHECK(p.kind_of[d] >= 0 && p.kind_of[d] < p.kinds, "device %d of kind %d", d, p.kind_of[d]);
+        for (int class = 0; class < SDT_CLASSES; class ++)
+            CHECK(sdt_platform_flops(&p, d, class) >= 0.0, "FLOP/s below 0");
+    }
+    if (sdt_platform_check(&p, "fuzz", &err) != SDT_OK)
+        check_message(&err);
+    else if (p.devices <= 16) /* more are refused by the program */
         check_xml(&p);
     return fuzz_end();
 }

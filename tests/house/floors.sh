@@ -47,6 +47,7 @@ apps/settings.c usp: help of --ulysses-degree
 apps/simulate.c wan: default of --model
 apps/simulate.c ulysses: --ulysses-degree
 apps/simulate.c usp: help of --ulysses-degree
+apps/simulate_step.c ulysses: the degree of a placement
 apps/eval.c pipesp: help of --chunk-heads
 apps/eval.c ulysses: --ulysses-degree
 apps/eval.c usp: help of --ulysses-degree
@@ -69,8 +70,14 @@ apps/info.c codelets/codelets runtime/allowance runtime/machine: codelets, limit
 apps/info_file.c graph/checkpoint/format graph/checkpoint/untrusted: what kinds of files there are
 apps/info_file.c graph/checkpoint/weights graph/models/family: what component a single file holds
 apps/info_gpus.h runtime/gpus: links and versions of GPUs
-apps/simulate.c graph/pipeline graph/run/latent: a graph of so many layers, without a request
-apps/simulate.c runtime/clock runtime/simulation: simulated time
+apps/gantt.c runtime/machine: when each task ran
+apps/simulate.c graph/pipeline graph/strategies/strategy: checks before a machine is simulated
+apps/simulate.c runtime/recorder runtime/simulation: simulated time, its trace
+apps/simulate.h runtime/platform: the machine that is simulated
+apps/simulate_run.c graph/jobs/job graph/pipeline: the service, and fast-forward
+apps/simulate_run.c runtime/clock runtime/recorder: simulated time, bounds
+apps/simulate_step.c graph/pipeline graph/run/latent: a graph of so many layers, without a request
+apps/simulate_step.c runtime/clock runtime/simulation: simulated time
 '
 
 cd "$source" || exit 99

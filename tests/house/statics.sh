@@ -7,9 +7,11 @@ command -v objdump >/dev/null || { echo "no objdump"; exit 77; }
 # File, variable, why it may stand. A shell pattern may stand for names.
 cat >"$tmp/allowed" <<'LIST'
 codelets/*            *_codelet            StarPU writes its profile into a codelet
-runtime/task.c        sdt__cost_model      StarPU keeps a performance model for the process
+runtime/task.c        sdt__cost_models     StarPU keeps performance models for the process
 runtime/collective.c  *_codelet            StarPU writes its profile into a codelet
 runtime/collective.c  *_model              StarPU keeps a performance model for the process
+graph/jobs/fast.c     *_codelet            StarPU writes its profile into a codelet
+runtime/simulation.c  in_use               the platform, found as a process finds its GPUs
 runtime/cuda.c        context              a codelet finds its worker by a number only
 runtime/cuda.c        busy                 and its events, while a benchmark times it
 runtime/cuda.c        planner              what these workers share, as long as they are there

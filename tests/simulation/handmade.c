@@ -31,8 +31,9 @@ enum { GPUS = 8, HEADS = 24, ROWS = 1024, DIM = 128, CHUNKS = HEADS / GPUS };
 #define RECEIVED_BYTES (4.0 * DIM * ROWS * (GPUS - 1) * CHUNKS)
 
 static const struct sdt_platform platform = {
+    .kinds = 1,
+    .kind = {{.memory_gb = 80.0}},
     .devices = GPUS,
-    .memory_gb = 80.0,
     .link_gbps = RECEIVED_BYTES * 1e-9 / (EXCHANGE_MS * 1e-3 / 4.0),
     .host_gbps = 50.0,
 };
@@ -188,11 +189,13 @@ int main(int argc, char **argv) {
     }
     if (!are_gpus(machine))
         return 1;
-    struct sdt_rates *rate = machine->costs.rate[SDT_DEVICE_CUDA];
-    for (int role = 0; role < SDT_ROLES; role++)
-        rate[role].flops_per_us = 1.0;
-    rate[SDT_ROLE_ATTENTION].flops_per_us =
-        CHUNKS * 4.0 * DIM * ROWS * GPUS * ROWS * GPUS / (ATTENTION_MS * 1e3);
+    for (int g = 0; g < GPUS; g++) {
+        struct sdt_rates *rate = machine->costs.rate[machine->device[g].first_worker];
+        for (int class = 0; class < SDT_CLASSES; class ++)
+            rate[class] = (struct sdt_rates){1.0, 0.0};
+        rate[SDT_CLASS_ATTENTION].flops_per_us =
+            CHUNKS * 4.0 * DIM * ROWS * GPUS * ROWS * GPUS / (ATTENTION_MS * 1e3);
+    }
     struct sdt_parallel parallel = {.strategy = strategy,
                                     .place = machine->device,
                                     .devices = GPUS,

@@ -1,0 +1,268 @@
+/* One denoising step: a few layers are simulated, twice with different numbers of them, and the
+ * difference is extended to the whole model. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "apps/simulate.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/pipeline.h"
+#include "graph/run/latent.h"
+#include "runtime/clock.h"
+#include "runtime/simulation.h"
+
+/* What one step of `layers` layers showed. */
+struct measured {
+    double ms, busy_ms, exchange_ms; /* busiest device: computing, and in exchange tasks */
+    double received, formula; /* bytes between devices: of the busiest receiver, and of all */
+    double moved;             /* by all */
+    double held, needed;      /* bytes of the GPU that holds most: at any time, and predicted */
+    unsigned long tasks;
+    int tile_rows, chunks;
+};
+
+/* Both forwards side by side, unless told otherwise. */
+static int streams_of(const struct app_simulation *s) {
+    return s->placement.streams ? s->placement.streams : 2;
+}
+
+/* ---- one forward ----------------------------------------------------------------------------- */
+
+/* Busiest device's execution times so far, ms, of exchanges or of everything else. */
+static double busiest_ms(const struct sdt_machine *machine, bool exchanges, double *each) {
+    double most = 0.0;
+    for (int d = 0; d < machine->devices; d++) {
+        double ms = 0.0;
+        for (int role = 0; role < SDT_ROLES; role++)
+            if ((role == SDT_ROLE_EXCHANGE) == exchanges)
+                ms += 1e-3 * sdt__recorder_totals(machine->recorder, d, role).busy_us;
+        most = ms - each[d] > most ? ms - each[d] : most;
+        each[d] = ms;
+    }
+    return most;
+}
+
+/* All that a simulated forward reads, never its values. */
+struct inputs {
+    float *values;
+    sdt_handle latent, text, pooled;
+};
+
+static bool inputs_init(struct inputs *inputs, struct sdt_flow *flow,
+                        const struct app_simulation *s, const struct sdt_dit *dit,
+                        struct sdt_geometry g) {
+    size_t pixels = (size_t)dit->channels * (size_t)(g.frames * g.height) * (size_t)g.width;
+    size_t words = (size_t)s->request.max_sequence_length * (size_t)dit->text_dim;
+    size_t pooled = (size_t)dit->pooled_dim, most = pixels > words ? pixels : words;
+    inputs->values = calloc(most > pooled ? most : pooled, sizeof *inputs->values);
+    if (!inputs->values)
+        return false;
+    /* all may lie in one place */
+    inputs->latent = sdt__host_vector(flow, inputs->values, pixels, "latent");
+    inputs->text = sdt__host_vector(flow, inputs->values, words, "text states");
+    inputs->pooled = pooled ? sdt__host_vector(flow, inputs->values, pooled, "pooled text") : NULL;
+    return true;
+}
+
+static void inputs_clear(struct inputs *inputs) {
+    sdt__unregister(inputs->latent);
+    sdt__unregister(inputs->text);
+    sdt__unregister(inputs->pooled);
+    free(inputs->values);
+}
+
+/* What the machine has done so far, and since then. */
+static void count(struct sdt_machine *machine, double each[2][SDT_MAX_DEVICES],
+                  struct measured *measured) {
+    double traffic[(SDT_MAX_DEVICES + 1) * (SDT_MAX_DEVICES + 1)] = {0};
+    int n = machine->devices + 1;
+    measured->busy_ms = busiest_ms(machine, false, each[0]);
+    measured->exchange_ms = busiest_ms(machine, true, each[1]);
+    measured->tasks = sdt__recorder_tasks(machine->recorder) - measured->tasks;
+    measured->ms = 1e3 * sdt__now() - measured->ms;
+    measured->received = measured->moved = 0.0;
+    sdt_machine_traffic(machine, traffic);
+    for (int to = 1; to < n; to++) {
+        double received = 0.0;
+        for (int from = 1; from < n; from++)
+            received += traffic[from * n + to];
+        measured->moved += received;
+        measured->received = received > measured->received ? received : measured->received;
+    }
+}
+
+/* A step, and once more: the first brings the weights to the devices, the second is like all
+ * others. */
+static void two_steps(struct sdt_flow *flow, const struct app_simulation *s, struct sdt_run *run,
+                      struct sdt_latent *latent, struct sdt_prompt *prompt,
+                      const struct inputs *inputs, struct measured *measured) {
+    double each[2][SDT_MAX_DEVICES] = {{0}};
+    const struct sdt_text_states text[2] = {{inputs->text, s->request.max_sequence_length, 0},
+                                            {inputs->pooled, 1, 0}};
+    const float t = 500.0f;
+    sdt_latent_init(flow, latent, &run->layout, sdt_patch_of(run->dit, run->geometry), 0, 0, NULL,
+                    NULL);
+    sdt_latent_scatter(flow, latent, 0, SDT_SOLVER_X, inputs->latent);
+    for (int i = 0; i < s->forwards; i++) {
+        run->schedule = (struct sdt_schedule){&t, 1, (float)s->request.guidance_scale};
+        sdt_run_prompt(flow, run, i, text, &prompt[i]);
+        run->branch[i].prompt = &prompt[i];
+    }
+    *measured = (struct measured){0};
+    for (int i = 0; i < 2; i++) {
+        sdt_run_step(flow, run, s->forwards, t, sdt_latent_tiles(latent, 0));
+        if (sdt__flow_wait(flow, NULL) != SDT_OK)
+            return;
+        count(run->machine, each, measured);
+        if (i == 0) {
+            measured->tasks = sdt__recorder_tasks(run->machine->recorder);
+            measured->ms = 1e3 * sdt__now();
+        }
+    }
+    for (int d = 0; d < run->layout.devices; d++) {
+        struct sdt_need need = sdt_run_need(run->dit, &run->parallel, &run->layout, d, s->forwards,
+                                            s->request.max_sequence_length, 1);
+        double peak = sdt_machine_peak_bytes(run->machine, d);
+        measured->needed = need.all > measured->needed ? need.all : measured->needed;
+        measured->held = peak > measured->held ? peak : measured->held;
+    }
+    measured->formula =
+        s->forwards * sdt_run_exchanged(run->dit, s->request.strategy, &run->layout);
+    measured->tile_rows = run->layout.rows;
+    measured->chunks = run->layout.chunks;
+}
+
+/* A simulated GPU that is too small would wait for room for ever. */
+static enum sdt_status check_memory(const struct app_simulation *s, const struct sdt_dit *dit,
+                                    const struct sdt_parallel *parallel, struct sdt_geometry g,
+                                    struct sdt_error *err) {
+    struct sdt_layout layout = {0};
+    double least = 0.0, room = INFINITY;
+    enum sdt_status status = sdt_run_layout(dit, parallel, g, s->forwards, 0, &layout, err);
+    for (int d = 0; status == SDT_OK && d < layout.devices; d++) {
+        struct sdt_need need =
+            sdt_run_need(dit, parallel, &layout, d, s->forwards, s->request.max_sequence_length, 1);
+        double there = 1e9 * sdt_platform_kind(&s->platform, d)->memory_gb;
+        if (need.least > there || least == 0.0) {
+            least = need.least;
+            room = there;
+        }
+    }
+    sdt_layout_clear(&layout);
+    if (status == SDT_OK && least > room)
+        status = sdt_fail(err, SDT_ERROR_LIMIT,
+                          "a GPU of %.4g GB of memory: a forward needs at least %.4g GB there",
+                          room * 1e-9, least * 1e-9);
+    return status;
+}
+
+static enum sdt_status simulate(const struct app_simulation *s, struct sdt_machine *machine,
+                                int layers, struct measured *measured, struct sdt_error *err) {
+    struct sdt_pipeline *pipeline = NULL;
+    struct sdt_run *run = NULL;
+    struct sdt_latent latent = {0};
+    struct sdt_prompt prompt[2] = {{0}};
+    struct inputs inputs = {0};
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+    struct sdt_parallel parallel = {.strategy = s->request.strategy,
+                                    .place = machine->device,
+                                    .devices = machine->devices,
+                                    .ulysses_degree = s->placement.ulysses_degree,
+                                    .chunk_heads = s->placement.chunk_heads,
+                                    .streams = streams_of(s),
+                                    .dtype = SDT_BF16,
+                                    .tile_rows = s->tile_rows};
+
+    enum sdt_status status = sdt__pipeline_imagine(s->model, layers, &pipeline, err);
+    if (status != SDT_OK)
+        return status;
+    struct sdt_geometry g = sdt__geometry(pipeline, &s->request);
+    if (!inputs_init(&inputs, &flow, s, pipeline->dit, g)) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the latent");
+        goto out;
+    }
+    status = check_memory(s, pipeline->dit, &parallel, g, err);
+    if (status != SDT_OK)
+        goto out;
+    run = sdt_run_new(&flow, pipeline->dit, machine, NULL, &parallel, g, s->forwards,
+                      s->request.max_sequence_length);
+    if (run)
+        two_steps(&flow, s, run, &latent, prompt, &inputs, measured);
+    status = sdt__flow_wait(&flow, err);
+out:
+    if (latent.tiles_done)
+        sdt_latent_clear(&latent);
+    for (int i = 0; i < 2; i++)
+        sdt_prompt_clear(&prompt[i]);
+    inputs_clear(&inputs);
+    sdt_run_free(run);
+    sdt_pipeline_close(pipeline);
+    return status;
+}
+
+/* ---- program --------------------------------------------------------------------------------- */
+
+/* few, many: of s->layers / 2 and s->layers layers. */
+static double extend(const struct app_simulation *s, double few, double many) {
+    double layer = (many - few) / (s->layers - s->layers / 2);
+    return many + (s->whole.layers - s->layers) * layer;
+}
+
+static void print(const struct app_simulation *s, const struct measured *few,
+                  const struct measured *many) {
+    const struct sdt_platform *p = &s->platform;
+    double ms = extend(s, few->ms, many->ms), busy = extend(s, few->busy_ms, many->busy_ms);
+    double received = extend(s, few->received, many->received);
+    double exchange = extend(s, few->exchange_ms, many->exchange_ms);
+    double wire = received / (p->link_gbps * 1e6);
+
+    bool alike = true;
+    for (int d = 1; d < p->devices; d++)
+        alike &= p->kind_of[d] == p->kind_of[0];
+    printf("Machine:      %d GPU%s of %.4g GFLOP/s (attention %.4g), %.4g GB/s memory%s; links of "
+           "%.4g GB/s, %.4g us\n",
+           p->devices, p->devices == 1 ? "" : "s",
+           1e-9 * sdt_platform_flops(p, 0, SDT_CLASS_LINEAR),
+           1e-9 * sdt_platform_flops(p, 0, SDT_CLASS_ATTENTION), 1e-9 * sdt_platform_bytes(p, 0),
+           alike ? "" : ", the first", p->link_gbps, p->link_latency_us);
+    printf("Model:        %d layers of %d heads x %d, %d frame%s of %dx%d (width x height)\n",
+           s->whole.layers, s->whole.heads, s->whole.head_dim, s->request.num_frames,
+           s->request.num_frames == 1 ? "" : "s", s->request.width, s->request.height);
+    printf("Strategy:     %s, %d head chunks, tiles of %d tokens, %d forward%s a step%s\n",
+           sdt_strategy_name(s->request.strategy), many->chunks, many->tile_rows, s->forwards,
+           s->forwards == 1 ? "" : "s",
+           s->forwards == 1     ? ""
+           : streams_of(s) == 1 ? ", one after the other"
+                                : ", side by side");
+    printf("Simulated:    %d and %d layers, %lu tasks the step\n", s->layers / 2, s->layers,
+           many->tasks);
+    printf("Layer:        %.3f ms, of all forwards\n",
+           (many->ms - few->ms) / (s->layers - s->layers / 2));
+    printf("Step:         %.4f s\n", ms * 1e-3);
+    printf("  computing   %.4f s on the busiest device\n", busy * 1e-3);
+    printf("  exchanging  %.4f s of tasks (copies); %.4f s on its links\n", exchange * 1e-3,
+           wire * 1e-3);
+    printf("  exposed     %.4f s: the step without the computing, exchanges and waiting\n",
+           (ms - busy) * 1e-3);
+    printf("  received    %.6g GB a step by the busiest device, moved/formula %.6f\n",
+           received * 1e-9, many->formula > 0.0 ? many->moved / many->formula : 1.0);
+    printf("  memory      %.4g GB of the GPU that holds most, %.4g GB predicted\n",
+           1e-9 * extend(s, few->held, many->held), 1e-9 * extend(s, few->needed, many->needed));
+    printf("  tasks       %.0f a step on all devices, which one thread inserts\n",
+           extend(s, (double)few->tasks, (double)many->tasks));
+}
+
+enum sdt_status app_simulate_step(struct app_simulation *s, struct sdt_machine *machine,
+                                  struct sdt_error *err) {
+    struct measured few, many;
+    enum sdt_status status = simulate(s, machine, s->layers / 2, &few, err);
+    if (status == SDT_OK)
+        status = simulate(s, machine, s->layers, &many, err);
+    if (status == SDT_OK)
+        print(s, &few, &many);
+    return status;
+}

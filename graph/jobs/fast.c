@@ -1,0 +1,162 @@
+/* Fast-forward, in simulated time: once a step has been simulated in full, others like it are taken
+ * to last as long.
+ *
+ * Steps are alike where the same job's step before was one too and the same devices help (aco). One
+ * is measured from that one's end to its own, so that what overlaps between steps counts once. A
+ * job's first steps are simulated always: they may wait for weights. In a step's place stands one
+ * task a tile, which all together keep each device busy for as long. */
+#include "graph/jobs/fast.h"
+
+#include <stdlib.h>
+
+#include "runtime/clock.h"
+#include "runtime/cuda.h"
+
+enum {
+    KINDS = 2,   /* helpers may help, or not */
+    FLYING = 16, /* steps on their way, at most; two in fact */
+    FIRST = 2,   /* a job's steps up to this one may differ from others */
+};
+
+/* A step on its way. */
+struct flying {
+    int request, step, kind;
+    bool given;
+    struct sdt_bounds bounds; /* of its tasks */
+};
+
+struct sdt_fast {
+    struct sdt_recorder *recorder;
+    struct flying flying[FLYING];
+    int next;
+    bool known[KINDS];
+    struct sdt_step_record step[KINDS];
+    /* The one that ended last. */
+    struct flying last;
+    double last_at;
+    struct sdt_step_record last_totals;
+    int told; /* kind that the recorder counts now, + 1 */
+};
+
+struct sdt_fast *sdt__fast_new(struct sdt_recorder *recorder) {
+    struct sdt_fast *fast = calloc(1, sizeof *fast);
+    if (fast) {
+        fast->recorder = recorder;
+        fast->last.request = -1;
+    }
+    return fast;
+}
+
+void sdt__fast_free(struct sdt_fast *fast) { free(fast); }
+
+bool sdt__fast_knows(const struct sdt_fast *fast, int step, bool helped) {
+    return fast && step >= 1 && fast->known[helped];
+}
+
+void sdt__fast_inserted(struct sdt_fast *fast, int request, int step, bool helped, bool given,
+                        struct sdt_bounds before) {
+    if (!fast)
+        return;
+    struct sdt_bounds after = sdt__recorder_bounds(fast->recorder);
+    fast->flying[fast->next++ % FLYING] =
+        (struct flying){request,
+                        step,
+                        helped,
+                        given,
+                        {after.path_us - before.path_us, after.work_us - before.work_us}};
+}
+
+/* What the step did, between the two ends. */
+static void measure(struct sdt_fast *fast, const struct flying *f, double seconds,
+                    const struct sdt_step_record *now) {
+    struct sdt_step_record *step = &fast->step[f->kind];
+    *step = *now;
+    for (int d = 0; d <= STARPU_MAXNODES; d++)
+        for (int r = 0; r < SDT_ROLES; r++) {
+            const struct sdt_role_totals *before = &fast->last_totals.totals[d][r];
+            struct sdt_role_totals *t = &step->totals[d][r];
+            t->tasks -= before->tasks;
+            t->visiting -= before->visiting;
+            t->busy_us -= before->busy_us;
+            t->travel_us -= before->travel_us;
+            t->wait_us -= before->wait_us;
+            t->flops -= before->flops;
+            t->bytes -= before->bytes;
+        }
+    step->tasks -= fast->last_totals.tasks;
+    step->us = 1e6 * seconds;
+    step->path_us = f->bounds.path_us;
+    step->work_us = f->bounds.work_us;
+    fast->known[f->kind] = true;
+}
+
+void sdt__fast_ended(struct sdt_fast *fast, int request, int step) {
+    if (!fast)
+        return;
+    const struct flying *f = NULL;
+    for (int i = 0; i < FLYING && !f; i++)
+        if (fast->flying[i].request == request && fast->flying[i].step == step)
+            f = &fast->flying[i];
+    if (!f)
+        return;
+    const struct flying *last = &fast->last;
+    struct sdt_step_record now;
+    double at = sdt__now();
+    sdt__recorder_steps(fast->recorder, &now);
+    if (!f->given && !last->given && step >= FIRST && last->request == request &&
+        last->step == step - 1 && last->kind == f->kind && !fast->known[f->kind])
+        measure(fast, f, at - fast->last_at, &now);
+    fast->last = *f;
+    fast->last_at = at;
+    fast->last_totals = now;
+}
+
+/* ---- a step's tasks -------------------------------------------------------------------------- */
+
+static void never(void *buffers[], void *cl_arg) {
+    (void)buffers;
+    (void)cl_arg;
+}
+
+static struct starpu_codelet given_codelet = {
+    .name = "steps",
+    SDT_ON_BOTH(never, never),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_models[SDT_CLASS_GIVEN],
+};
+
+/* Tiles of the same home. */
+static int tiles_at(const struct sdt_layout *layout, int tiles, int home) {
+    int count = 0;
+    for (int t = 0; t < tiles; t++)
+        count += layout->home[t] == home;
+    return count;
+}
+
+void sdt__fast_insert(struct sdt_fast *fast, struct sdt_flow *flow, const struct sdt_layout *layout,
+                      struct sdt_latent *latent, int step, bool helped) {
+    const struct sdt_step_record *each = &fast->step[helped];
+    if (fast->told != helped + 1) {
+        sdt__recorder_give(fast->recorder, each);
+        fast->told = helped + 1;
+    }
+    flow->tag.step = step;
+    flow->tag.role = SDT_ROLE_DENOISE;
+    flow->tag.branch = 0;
+    for (int t = 0; t < latent->tiles; t++) {
+        struct sdt_task task;
+        int home = layout->home[t];
+        flow->tag.tile = t;
+        flow->place = &layout->place[home];
+        sdt__task_begin(&task, flow);
+        for (int part = 0; part < SDT_SOLVER_PARTS; part++) {
+            if (part == SDT_SOLVER_X)
+                sdt__task_read(&task, latent->state[step % 2][part][t]);
+            sdt__task_write(&task, latent->state[(step + 1) % 2][part][t]);
+        }
+        sdt__task_done(&task, sdt_latent_tile_done, latent, step);
+        sdt__task_submit(&task, &given_codelet, "steps",
+                         each->us / tiles_at(layout, latent->tiles, home), 0.0, NULL, 0);
+    }
+    flow->tag.tile = flow->tag.step = -1;
+}

@@ -1,0 +1,205 @@
+/* Cases in simulated time whose length can be told by hand.
+ *
+ *   cases NAME
+ *
+ * Prints the name, the simulated and the expected time, ms. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/clock.h"
+#include "runtime/cuda.h"
+#include "runtime/devices.h"
+#include "runtime/machine.h"
+#include "runtime/simulation.h"
+
+enum { GPUS = 8, MS = 1000 };
+#define GB 250000000u /* floats */
+
+static void never(void *buffers[], void *cl_arg) {
+    (void)buffers;
+    (void)cl_arg;
+}
+
+static struct starpu_codelet work = {
+    .name = "work",
+    SDT_ON_BOTH(never, never),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_models[SDT_CLASS_GIVEN],
+};
+
+static void at(struct sdt_flow *flow, const struct sdt_machine *machine, int gpu) {
+    flow->place = &machine->device[gpu];
+    flow->tag.role = SDT_ROLE_DENOISE;
+}
+
+/* A task of a millisecond on a GPU: reads `in`, writes `out` (NULL: none). */
+static void insert(struct sdt_flow *flow, const struct sdt_machine *machine, int gpu, sdt_handle in,
+                   sdt_handle out) {
+    struct sdt_task task;
+    at(flow, machine, gpu);
+    sdt__task_begin(&task, flow);
+    sdt__task_read(&task, in);
+    sdt__task_write(&task, out);
+    sdt__task_submit(&task, &work, "work", MS, 0.0, NULL, 0);
+}
+
+/* 1000 tasks without dependencies, shared out evenly. */
+static double independent(struct sdt_flow *flow, const struct sdt_machine *machine) {
+    for (int i = 0; i < 1000; i++)
+        insert(flow, machine, i % GPUS, NULL, NULL);
+    return 1000.0 / GPUS;
+}
+
+/* Two tasks on two GPUs with 1 GB between them, at 100 GB/s. */
+static double chain(struct sdt_flow *flow, const struct sdt_machine *machine) {
+    sdt_handle x = sdt__vector(flow, GB, "x");
+    insert(flow, machine, 0, NULL, x);
+    insert(flow, machine, 1, x, NULL);
+    sdt__flow_wait(flow, NULL);
+    sdt__unregister(x);
+    return 1.0 + 10.0 + 1.0;
+}
+
+/* The same below one PCIe switch of 50 GB/s each way up, and to a GPU of another one: the switch
+ * is the narrowest of the way. Four at once share it. */
+static double switches(struct sdt_flow *flow, const struct sdt_machine *machine) {
+    sdt_handle x[GPUS / 2];
+    for (int g = 0; g < GPUS / 2; g++) {
+        x[g] = sdt__vector(flow, GB, "x");
+        insert(flow, machine, g, NULL, x[g]);
+        insert(flow, machine, g + GPUS / 2, x[g], NULL);
+    }
+    sdt__flow_wait(flow, NULL);
+    for (int g = 0; g < GPUS / 2; g++)
+        sdt__unregister(x[g]);
+    return 1.0 + 4.0 * 20.0 + 1.0;
+}
+
+/* Each GPU loads 1 GB from the host, whose memory gives 50 GB/s to all of them. */
+static double contention(struct sdt_flow *flow, const struct sdt_machine *machine) {
+    float *values = calloc(GB, sizeof *values);
+    sdt_handle x[GPUS];
+    for (int g = 0; g < GPUS; g++) {
+        x[g] = sdt__host_vector(flow, values, GB, "x");
+        insert(flow, machine, g, x[g], NULL);
+    }
+    sdt__flow_wait(flow, NULL);
+    for (int g = 0; g < GPUS; g++)
+        sdt__unregister(x[g]);
+    free(values);
+    return 160.0 + 1.0;
+}
+
+/* Ten rounds of 100 MB from each GPU to each other one, behind a task and before one. */
+static double all_to_all(struct sdt_flow *flow, const struct sdt_machine *machine) {
+    enum { ROUNDS = 10 };
+    sdt_handle piece[GPUS][GPUS], state[GPUS];
+    for (int g = 0; g < GPUS; g++) {
+        state[g] = sdt__vector(flow, 1, "state");
+        insert(flow, machine, g, NULL, state[g]);
+        for (int h = 0; h < GPUS; h++)
+            piece[g][h] = sdt__vector(flow, GB / 10, "piece");
+    }
+    sdt__flow_wait(flow, NULL);
+    for (int round = 0; round < ROUNDS; round++)
+        for (int half = 0; half < 2; half++)
+            for (int g = 0; g < GPUS; g++) {
+                struct sdt_task task;
+                at(flow, machine, g);
+                sdt__task_begin(&task, flow);
+                sdt__task_update(&task, state[g]);
+                for (int h = 0; h < GPUS; h++)
+                    if (half == 0)
+                        sdt__task_write(&task, piece[g][h]);
+                    else
+                        sdt__task_read(&task, piece[h][g]);
+                sdt__task_submit(&task, &work, "round", MS, 0.0, NULL, 0);
+            }
+    sdt__flow_wait(flow, NULL);
+    for (int g = 0; g < GPUS; g++) {
+        sdt__unregister(state[g]);
+        for (int h = 0; h < GPUS; h++)
+            sdt__unregister(piece[g][h]);
+    }
+    return 1.0 + ROUNDS * (1.0 + 7.0 + 1.0);
+}
+
+/* A GPU with room for two of three: two go to the host and one comes back, at 25 GB/s. */
+static double eviction(struct sdt_flow *flow, const struct sdt_machine *machine) {
+    sdt_handle x[3];
+    for (int i = 0; i < 3; i++) {
+        x[i] = sdt__vector(flow, GB, "x");
+        insert(flow, machine, 0, NULL, x[i]);
+        sdt__flow_wait(flow, NULL);
+    }
+    insert(flow, machine, 0, x[0], NULL);
+    sdt__flow_wait(flow, NULL);
+    return 4.0 + 3.0 * 40.0;
+}
+
+static const struct {
+    const char *name;
+    double (*insert)(struct sdt_flow *flow, const struct sdt_machine *machine);
+} cases[] = {{"independent", independent}, {"chain", chain},           {"switches", switches},
+             {"contention", contention},   {"all-to-all", all_to_all}, {"eviction", eviction}};
+
+static struct sdt_platform platform_of(const char *name) {
+    struct sdt_platform p = {.kinds = 1,
+                             .kind = {{.memory_gb = 80.0}},
+                             .devices = GPUS,
+                             .link_gbps = 100.0,
+                             .host_gbps = 25.0};
+    if (!strcmp(name, "contention"))
+        p.host_total_gbps = 50.0;
+    if (!strcmp(name, "eviction"))
+        p.kind[0].memory_gb = 2.5;
+    if (!strcmp(name, "switches")) {
+        p.pcie = true;
+        p.switches = 2;
+        p.below[0] = (struct sdt_platform_switch){50.0, 0x0f};
+        p.below[1] = (struct sdt_platform_switch){50.0, 0xf0};
+    }
+    return p;
+}
+
+/* Before libstarpu's main: see runtime/simulation.h. */
+__attribute__((constructor)) static void launch(int argc, char **argv) {
+    struct sdt_error err;
+    struct sdt_platform platform;
+    int code = 1;
+    if (sdt_simulation_launched())
+        return;
+    platform = platform_of(argc == 2 ? argv[1] : "");
+    if (sdt_simulation_launch(&platform, argv, &code, &err) != SDT_OK)
+        fprintf(stderr, "%s\n", err.message);
+    exit(code);
+}
+
+int main(int argc, char **argv) {
+    struct sdt_error err = {0};
+    const struct sdt_machine_options options = {.devices = GPUS, .workers_per_device = 1};
+    struct sdt_machine *machine = NULL;
+    size_t i = 0;
+    while (argc == 2 && i < sizeof cases / sizeof cases[0] && strcmp(cases[i].name, argv[1]))
+        i++;
+    if (argc != 2 || i == sizeof cases / sizeof cases[0]) {
+        fprintf(stderr, "usage: %s NAME\n", argv[0]);
+        return 2;
+    }
+    struct sdt_platform platform = platform_of(argv[1]);
+    sdt_simulation_use(&platform);
+    if (sdt_machine_open(&options, &machine, &err) != SDT_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
+    sdt_simulation_rates(machine);
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+    double begin = sdt__now();
+    double expected = cases[i].insert(&flow, machine);
+    sdt__flow_wait(&flow, &err);
+    printf("%-12s %10.3f %10.3f\n", argv[1], 1e3 * (sdt__now() - begin), expected);
+    fflush(stdout);
+    sdt_simulation_finish();
+    _Exit(flow.error.status == SDT_OK ? 0 : 1); /* its data need no way home */
+}
