@@ -75,7 +75,12 @@ static enum sdt_status check_memory(const struct sdt_draft *d,
     plan->host_available = allowance.available;
     double pixels = (double)request->height * request->width * request->num_frames;
     total += PROCESS_BYTES + 3.0 * sizeof(float) * pixels;
-    if (status == SDT_OK && total > allowance.memory)
+    if (rates->simulated && rates->memory_bytes > 0.0 && total > rates->memory_bytes && !status)
+        status = sdt_fail(err, SDT_ERROR_LIMIT,
+                          "about %.2f GB are needed of the host's memory, of the %.2f GB that the "
+                          "platform has",
+                          total / 1e9, rates->memory_bytes / 1e9);
+    if (status == SDT_OK && !rates->simulated && total > allowance.memory)
         status = sdt_fail(
             err, SDT_ERROR_LIMIT,
             "about %.2f GB are needed for %d device%s and the video, of the %.2f GB %s that this "

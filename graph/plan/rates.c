@@ -406,6 +406,7 @@ static void guess_gpus(struct sdt_machine_rates *rates, const struct sdt_gpus *g
 static void take_platform(struct sdt_machine_rates *rates, const struct sdt_gpus *gpus) {
     rates->cpu = (struct sdt_worker_rates){.flops_per_second = SDT_CPU_FLOPS,
                                            .bytes_per_second = SDT_CPU_BYTES_PER_US * 1e6};
+    rates->simulated = true;
     rates->memory_bytes = gpus->host_bytes;
     rates->cores = 0.0;
     guess_gpus(rates, gpus);

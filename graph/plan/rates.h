@@ -39,6 +39,7 @@ struct sdt_machine_rates {
     double link_bytes_per_second; /* of a device, each way */
     double link_seconds;          /* latency of a transfer */
     double memory_bytes;          /* the host's, which CPU devices share; 0: no limit */
+    bool simulated;               /* the platform's: this machine's limits are not its own */
     double room[SDT_MAX_DEVICES]; /* GPUs: bytes that StarPU may use; 0: no limit */
 };
 
