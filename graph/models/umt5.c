@@ -1,4 +1,5 @@
-/* UMT5 text encoder: UMT5EncoderModel of transformers (T5 family).
+/* T5 text encoders of transformers: UMT5EncoderModel, and MT5EncoderModel and T5EncoderModel (version
+ * 1.1), whose first layer's relative positions are all layers'.
  *
  * Runs on one device, layer by layer: a layer's weights are dropped when its tasks are done, so
  * that encoding needs the memory of a few layers and not of the model (22.7 GB for UMT5-XXL in
@@ -13,7 +14,7 @@
 #include "graph/models/text_layers.h"
 #include "graph/text/tokenizer.h"
 
-extern const struct sdt_text_kind sdt__umt5;
+extern const struct sdt_text_kind sdt__umt5, sdt__mt5, sdt__t5;
 
 #define BUCKETS 32 /* of the relative position bias; 128 is the largest distance told apart */
 
@@ -21,19 +22,40 @@ struct umt5 {
     struct sdt_text text; /* width d */
     int e, ff;
     float eps;
+    bool shared_bias; /* of block 0, in all layers */
 };
 
 static const struct umt5 *umt5_of(const struct sdt_text *text) { return (const struct umt5 *)text; }
+
+/* By model_type; one that says nothing is taken for the first. */
+static enum sdt_status read_kind(const struct sdt_config *json, const struct sdt_text_kind **kind,
+                                 struct sdt_error *err) {
+    const char *name = sdt__umt5.model_type;
+    enum sdt_status status = sdt_config_string(json, "model_type", false, &name, err);
+    if (status != SDT_OK)
+        return status;
+    *kind = !strcmp(name, sdt__mt5.model_type)  ? &sdt__mt5
+            : !strcmp(name, sdt__t5.model_type) ? &sdt__t5
+                                                : &sdt__umt5;
+    if (*kind == &sdt__t5 && !sdt_config_has(json, "feed_forward_proj"))
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                        "%s: feed_forward_proj is missing: a T5 of version 1.0, whose feed-forward "
+                        "has no gate; version 1.1 is supported",
+                        sdt_config_path(json));
+    return SDT_OK;
+}
 
 static enum sdt_status read_config(const struct sdt_config *json, struct umt5 *encoder,
                                    struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     int64_t layers = 0, d = 0, heads = 0, e = 0, ff = 0, vocabulary = 0;
     double eps = 1e-6;
+    const struct sdt_text_kind *kind = NULL;
 
 #define NEXT(call)                                                                                 \
     if (status == SDT_OK)                                                                          \
     status = (call)
+    NEXT(read_kind(json, &kind, err));
     NEXT(sdt_config_int(json, "num_layers", true, 1, 1000, &layers, err));
     NEXT(sdt_config_int(json, "d_model", true, 1, 65536, &d, err));
     NEXT(sdt_config_int(json, "num_heads", true, 1, 1024, &heads, err));
@@ -45,7 +67,7 @@ static enum sdt_status read_config(const struct sdt_config *json, struct umt5 *e
     NEXT(sdt_config_only(json, "relative_attention_num_buckets", "32", err));
     NEXT(sdt_config_only(json, "relative_attention_max_distance", "128", err));
 #undef NEXT
-    encoder->text = (struct sdt_text){.kind = &sdt__umt5,
+    encoder->text = (struct sdt_text){.kind = kind,
                                       .layers = (int)layers,
                                       .heads = (int)heads,
                                       .width = (int)d,
@@ -53,6 +75,7 @@ static enum sdt_status read_config(const struct sdt_config *json, struct umt5 *e
     encoder->e = (int)e;
     encoder->ff = (int)ff;
     encoder->eps = (float)eps;
+    encoder->shared_bias = kind != &sdt__umt5;
     return status;
 }
 
@@ -96,8 +119,9 @@ static void visit_block(struct sdt_tensor_visit *v, const struct umt5 *encoder, 
     MATRIX(&b->k, inner, d, attention, SELF "k");
     MATRIX(&b->v, inner, d, attention, SELF "v");
     MATRIX(&b->o, d, inner, attention, SELF "o");
-    sdt_tensor(v, &b->bias, SDT_TENSOR_FLOAT, 2, (int64_t[]){BUCKETS, encoder->text.heads},
-               "%s" SELF BIAS ".weight", attention);
+    if (layer == 0 || !encoder->shared_bias)
+        sdt_tensor(v, &b->bias, SDT_TENSOR_FLOAT, 2, (int64_t[]){BUCKETS, encoder->text.heads},
+                   "%s" SELF BIAS ".weight", attention);
     NORM(&b->norm_1, attention);
     MATRIX(&b->gate, ff, d, dense, GATE);
     MATRIX(&b->up, ff, d, dense, UP);
@@ -186,6 +210,7 @@ struct encoding {
     sdt_handle x[SDT_MOST_PARTS], y[SDT_MOST_PARTS];
     sdt_handle q[SDT_MOST_PARTS], k[SDT_MOST_PARTS], v[SDT_MOST_PARTS], o[SDT_MOST_PARTS];
     sdt_handle gate[SDT_MOST_PARTS], up[SDT_MOST_PARTS];
+    sdt_handle bias; /* of all layers, where they share it */
 };
 
 static void encoding_init(struct sdt_flow *flow, struct encoding *b, const struct umt5 *encoder,
@@ -206,6 +231,7 @@ static void encoding_clear(const struct encoding *b) {
     const sdt_handle *const all[] = {b->x, b->y, b->q, b->k, b->v, b->o, b->gate, b->up};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         sdt_text_parts_clear(all[i]);
+    sdt__unregister_submit(b->bias);
 }
 
 static void insert_norm(struct sdt_flow *flow, const char *name, const struct encoding *b,
@@ -213,14 +239,27 @@ static void insert_norm(struct sdt_flow *flow, const char *name, const struct en
     sdt_text_rms_norm(flow, name, b->tokens, b->encoder->eps, &b->cuts.model, b->x, weight, y);
 }
 
+/* A copy that outlives its layer's weights. */
+static sdt_handle keep_bias(struct sdt_flow *flow, const struct umt5 *encoder, sdt_handle bias) {
+    size_t size = (size_t)BUCKETS * (size_t)encoder->text.heads;
+    sdt_handle kept = sdt__vector(flow, size, "text bias");
+    sdt_insert_convert(flow, "text_bias", size, bias, kept);
+    return kept;
+}
+
 static void insert_layer(void *arg, struct sdt_flow *flow, struct sdt_tensor_visit *visit,
                          int layer) {
-    const struct encoding *b = arg;
+    struct encoding *b = arg;
     const struct cuts *c = &b->cuts;
     int heads = b->encoder->text.heads, e = b->encoder->e, tokens = b->tokens;
     struct block w;
 
     visit_block(visit, b->encoder, &w, layer);
+    if (b->encoder->shared_bias) {
+        if (layer == 0)
+            b->bias = keep_bias(flow, b->encoder, w.bias);
+        w.bias = b->bias;
+    }
     insert_norm(flow, "text_norm1", b, w.norm_1, b->y[0]);
     for (int p = 0; p < c->inner.count; p++) {
         sdt_text_product(flow, "text_k", tokens, &c->whole, b->y, w.k, &c->inner, p, false,
@@ -365,13 +404,14 @@ static const struct sdt_files files = {
     .describe = describe,
 };
 
-const struct sdt_text_kind sdt__umt5 = {
-    .model_type = "umt5",
-    .files = &files,
-    .open = umt5_open,
-    .close = umt5_close,
-    .clean = sdt_prompt_clean,
-    .encode = umt5_encode,
-    .flops = umt5_flops,
-    .workers = umt5_workers,
-};
+#define KIND(name, its_files)                                                                      \
+    {                                                                                              \
+        .model_type = name, .files = its_files, .open = umt5_open, .close = umt5_close,            \
+        .clean = sdt_prompt_clean, .encode = umt5_encode, .flops = umt5_flops,                     \
+        .workers = umt5_workers,                                                                   \
+    }
+/* clang-format off */
+const struct sdt_text_kind sdt__umt5 = KIND("umt5", &files);
+const struct sdt_text_kind sdt__mt5 = KIND("mt5", NULL);
+const struct sdt_text_kind sdt__t5 = KIND("t5", NULL);
+/* clang-format on */

@@ -27,6 +27,7 @@ for devices in 1 3 8; do
     done
     compares text_encoder "$golden/umt5" 2 --devices $devices
     compares text_encoder "$golden/llama" 4 --devices $devices
+    compares text_encoder "$golden/mt5" 2 --devices $devices
 done
 compares scheduler "$golden/schedulers" 70
 
@@ -138,8 +139,9 @@ for case in \
     "vae wan_vae diffusion_pytorch_model decoder.conv_in.weight" \
     "vae hunyuan_vae diffusion_pytorch_model decoder.up_blocks.2.resnets.1.norm2.weight" \
     "vae wfvae13 diffusion_pytorch_model decoder.connect_l2.0.conv1.conv.weight" \
-    "text_encoder umt5 model encoder.block.0.layer.0.SelfAttention.v.weight" \
     "text_encoder llama model layers.2.self_attn.k_proj.weight"; do
+    "text_encoder mt5 model encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight" \
+    "text_encoder umt5 model encoder.block.0.layer.0.SelfAttention.v.weight"; do
     # shellcheck disable=SC2086
     set -- $case
     cp -r "$golden/$2" "$tmp/wrong"
@@ -176,6 +178,18 @@ chmod -R u+w "$tmp/large"
 refuses 1 "$eval" --component transformer --model "$tmp/large" --input "$io" --output "$tmp/nan.y.safetensors"
 says "the result: tensor out.y holds"
 [ ! -e "$tmp/nan.y.safetensors" ] || fail "a result that is no number was written"
+
+# T5 of version 1.1 is computed as mT5 is; without a gate it is refused.
+cp -r "$golden/mt5" "$tmp/t5"
+chmod -R u+w "$tmp/t5"
+sed 's/"mt5"/"t5"/' "$golden/mt5/config.json" >"$tmp/t5/config.json"
+compares text_encoder "$tmp/t5" 2
+sed 's/"mt5"/"t5"/; /feed_forward_proj/d' "$golden/mt5/config.json" >"$tmp/t5/config.json"
+refuses 1 "$eval" --component text_encoder --model "$tmp/t5" --input "$golden/mt5/io.safetensors" --compare
+says "feed_forward_proj is missing"
+sed 's/"mt5"/"umt5"/' "$golden/mt5/config.json" >"$tmp/t5/config.json"
+refuses 1 "$eval" --component text_encoder --model "$tmp/t5" --input "$golden/mt5/io.safetensors" --compare
+says "encoder.block.1.layer.0.SelfAttention.relative_attention_bias"
 
 # Inputs that do not fit.
 e="$eval --compare --component"

@@ -1,25 +1,26 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/umt5: a tiny UMT5 encoder and what the transformers library makes of it.
+"""Writes tests/golden/umt5 and tests/golden/mt5: tiny UMT5 and mT5 encoders and what the transformers
+library makes of them.
 
     pip install numpy torch "transformers<5" safetensors
-    python3 tests/golden/make_umt5.py
+    python3 tests/golden/make_umt5.py [umt5|mt5]
 
-Weights are seeded and of O(1) scale, norms and the per-layer relative position tables are far from
-trivial, so that a wrong bucket, a shared table or a forgotten norm shows at once. For each
+Weights are seeded and of O(1) scale, norms and the relative position tables (of each layer, of mT5
+one for all) are far from trivial, so that a wrong bucket or table or a forgotten norm shows at once. For each
 `in.ids<suffix>` [1, M] (I64) there is `out.y<suffix>` [1, M, d_model] (F32), the final normed states,
 and `tap.encoder.block.0<suffix>`, the states after the first block. `_long` reaches every bucket.
 """
 
 import json
 import os
+import sys
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from transformers import UMT5Config, UMT5EncoderModel
+from transformers import MT5Config, MT5EncoderModel, UMT5Config, UMT5EncoderModel
 
 CONFIG = {
-    "architectures": ["UMT5EncoderModel"],
     "d_ff": 64,
     "d_kv": 8,
     "d_model": 32,
@@ -28,7 +29,6 @@ CONFIG = {
     "feed_forward_proj": "gated-gelu",
     "is_gated_act": True,
     "layer_norm_epsilon": 1e-06,
-    "model_type": "umt5",
     "num_heads": 4,
     "num_layers": 2,
     "pad_token_id": 0,
@@ -39,12 +39,21 @@ CONFIG = {
 }
 
 
-def main():
-    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "umt5")
+MODELS = {
+    "umt5": (UMT5Config, UMT5EncoderModel, 2, 7),
+    "mt5": (MT5Config, MT5EncoderModel, 3, 8),
+}
+
+
+def make(model_type):
+    config_class, model_class, layers, seed = MODELS[model_type]
+    config = dict(CONFIG, architectures=[model_class.__name__], model_type=model_type,
+                  num_layers=layers)
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), model_type)
     os.makedirs(folder, exist_ok=True)
-    random = np.random.Generator(np.random.PCG64(7))
+    random = np.random.Generator(np.random.PCG64(seed))
     torch.set_num_threads(1)
-    model = UMT5EncoderModel(UMT5Config(**CONFIG)).eval()
+    model = model_class(config_class(**config)).eval()
     with torch.no_grad():
         for name, p in sorted(model.named_parameters()):
             x = random.standard_normal(tuple(p.shape), dtype=np.float32)
@@ -75,11 +84,12 @@ def main():
     save_file(tensors, os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
     save_file(io, os.path.join(folder, "io.safetensors"))
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
-        json.dump(CONFIG, f, indent=2)
+        json.dump(config, f, indent=2, sort_keys=True)
         f.write("\n")
     for name in sorted(io):
         print(name, tuple(io[name].shape), f"{io[name].float().abs().max():.3f}")
 
 
 if __name__ == "__main__":
-    main()
+    for name in sys.argv[1:] or MODELS:
+        make(name)
