@@ -233,8 +233,7 @@ static enum sdt_status write_stats(const struct work *w,
     json_object_set_new(stats, "num_inference_steps", json_integer(request->steps));
     json_object_set_new(stats, "guidance_scale", json_real(request->guidance_scale));
     json_object_set_new(stats, "flow_shift", json_real(request->flow_shift));
-    json_object_set_new(stats, "sampler",
-                        json_string(request->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc"));
+    json_object_set_new(stats, "sampler", json_string(sdt_sampler_kind_name(request->sampler)));
     json_object_set_new(stats, "prompt_tokens", json_integer(sum.prompt_tokens));
     json_object_set_new(stats, "strategy", json_string(sdt_strategy_name(request->strategy)));
     json_object_set_new(stats, "placement", placement_object(w->placement, plan->streams));
@@ -266,7 +265,7 @@ static enum sdt_status write_video(const struct app_settings *s, const char *out
                  ", seed %llu, %d step%s, guidance %g, flow shift %g, %s",
                  (unsigned long long)request->seed, request->steps, request->steps == 1 ? "" : "s",
                  request->guidance_scale, request->flow_shift,
-                 request->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc");
+                 sdt_sampler_kind_name(request->sampler));
     struct sdt_video video = {.frames = result->frames,
                               .height = result->height,
                               .width = result->width,

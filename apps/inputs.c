@@ -248,7 +248,9 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
 #undef OVERRIDE
     request->seed = s->seed;
     if (s->sampler)
-        request->sampler = !strcmp(s->sampler, "euler") ? SDT_SAMPLER_EULER : SDT_SAMPLER_UNIPC;
+        request->sampler = !strcmp(s->sampler, "euler")   ? SDT_SAMPLER_EULER
+                           : !strcmp(s->sampler, "unipc") ? SDT_SAMPLER_UNIPC
+                                                          : SDT_SAMPLER_EULER_ANCESTRAL;
     if (s->schedule)
         request->schedule = !strcmp(s->schedule, "old")      ? SDT_SCHEDULE_OLD
                             : !strcmp(s->schedule, "linear") ? SDT_SCHEDULE_LINEAR

@@ -193,12 +193,10 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
            plan->tile_rows);
     printf(
         "  steps          %d, %s%s, flow shift %g, guidance %g (%d forward%s a step), seed %llu\n",
-        request->steps, request->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc",
-        request->sampler == SDT_SAMPLER_EULER   ? ""
-        : request->schedule == SDT_SCHEDULE_OLD ? " (old schedule)"
-                                                : "",
-        request->flow_shift, request->guidance_scale, plan->forwards,
-        plan->forwards == 1 ? "" : "s", (unsigned long long)request->seed);
+        request->steps, sdt_sampler_kind_name(request->sampler),
+        request->schedule == SDT_SCHEDULE_OLD ? " (old schedule)" : "", request->flow_shift,
+        request->guidance_scale, plan->forwards, plan->forwards == 1 ? "" : "s",
+        (unsigned long long)request->seed);
     if (request->resume)
         printf("  resumed        after step %d of %d\n", request->resume->step, request->steps);
     if (request->tiling.size_rows)

@@ -77,8 +77,10 @@ static struct app_option options[] = {
                       "prompt, each step takes two forwards, put together by it (default: 1)"),
     APP_DOUBLE_OPTION("flow-shift", "S", AT(flow_shift), 1e-3, 1000.0,
                       "shift of the noise schedule (default: the checkpoint's, else 3)"),
-    APP_CHOICE_OPTION("sampler", "unipc|euler", AT(sampler),
-                      "solver (default: the checkpoint's, else unipc)"),
+    APP_CHOICE_OPTION(
+        "sampler", "unipc|euler|euler-ancestral", AT(sampler),
+        "solver: unipc or euler of flows, euler-ancestral of models that predict v (default: "
+        "the checkpoint's, else the model's)"),
     APP_CHOICE_OPTION("sampler-schedule", "new|old|linear", AT(schedule),
                       "how sigmas are laid out: as in diffusers' pipeline (new), unipc as in "
                       "diffusers up to 0.36 (old), euler from 1 to 1/steps (linear); default new"),

@@ -158,7 +158,7 @@ enum sdt_status app_recipe_make(const struct app_settings *s, uint64_t checkpoin
     if (plan->forwards > 1 && r->true_cfg_scale > 1.0)
         add(recipe, "true-cfg-scale", "%.17g", r->true_cfg_scale);
     add(recipe, "flow-shift", "%.17g", r->flow_shift);
-    add(recipe, "sampler", "%s", r->sampler == SDT_SAMPLER_EULER ? "euler" : "unipc");
+    add(recipe, "sampler", "%s", sdt_sampler_kind_name(r->sampler));
     add(recipe, "sampler-schedule", "%s", schedule[r->schedule]);
     add(recipe, "max-sequence-length", "%d", r->max_sequence_length);
     add(recipe, "seed", "%llu", (unsigned long long)r->seed);

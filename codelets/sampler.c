@@ -74,7 +74,8 @@ void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
                         .x = sdt__task_read(&task, from.x),
                         .x_next = sdt__task_write(&task, to.x)};
     for (int i = 0; i < 3; i++) {
-        a.history[i] = first ? a.x : sdt__task_read(&task, history[i]);
+        bool written = !first || (i == 1 && step->p_m0 != 0.f);
+        a.history[i] = written ? sdt__task_read(&task, history[i]) : a.x;
         a.next[i] = sdt__task_write(&task, next[i]);
     }
     sdt__task_done(&task, done, done_arg, flow->tag.step);

@@ -48,6 +48,24 @@ bool sdt__decodes_tiles(const struct sdt_pipeline *pipeline, const struct sdt_re
     return request->tiling.size_rows > 0 || (vae->kind->tiles && vae->kind->tiles(vae, &job) > 1);
 }
 
+/* What a transformer predicts is the family's: velocities of a flow, or v of a diffusion, which has
+ * no shift. */
+static enum sdt_status check_sampler(const struct sdt_pipeline *pipeline,
+                                     const struct sdt_request *request, struct sdt_error *err) {
+    const struct sdt_request *family = &pipeline->family->defaults;
+    bool diffusion = family->sampler == SDT_SAMPLER_EULER_ANCESTRAL;
+    if ((request->sampler == SDT_SAMPLER_EULER_ANCESTRAL) != diffusion)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "sampler %s is not one of %s's, which predicts %s; %s",
+                        sdt_sampler_kind_name(request->sampler), pipeline->family->name,
+                        diffusion ? "v of a diffusion" : "velocities of a flow",
+                        diffusion ? "euler-ancestral works" : "unipc and euler work");
+    if (diffusion && request->flow_shift != family->flow_shift)
+        return sdt_fail(err, SDT_ERROR_USAGE, "flow shift %g: sampler %s has none; leave it out",
+                        request->flow_shift, sdt_sampler_kind_name(request->sampler));
+    return SDT_OK;
+}
+
 enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
                                    const struct sdt_request *request, struct sdt_error *err) {
     const struct sdt_dit *c = pipeline->dit;
@@ -82,6 +100,8 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
     if (request->steps == 0 && !request->latents)
         return sdt_fail(err, SDT_ERROR_USAGE, "0 steps only decode: a latent is needed for that");
     enum sdt_status status = sdt_sampler_check(request->sampler, request->schedule, err);
+    if (status == SDT_OK)
+        status = check_sampler(pipeline, request, err);
     if (status == SDT_OK)
         status = sdt__check_prompt(pipeline, request, err);
     if (status != SDT_OK)

@@ -227,6 +227,8 @@ static void scatter_state(struct sdt_job *job, struct sdt_flow *flow, const stru
 
     sdt_latent_init(flow, job->latent, &run->layout, sdt_patch_of(run->dit, run->geometry), first,
                     job->request.steps, tell_step, job->teller);
+    job->noise.seed = job->request.seed;
+    job->latent->noise = &job->noise;
     if (resume && first > 0) { /* only read, though StarPU takes no pointer to const */
         part[SDT_SOLVER_X_LAST] = (float *)resume->x_last;
         part[SDT_SOLVER_M0] = (float *)resume->m0;
@@ -338,6 +340,7 @@ static enum sdt_status move_state(struct sdt_job *job, struct sdt_flow *flow,
                 sdt__unregister(whole);
             }
         if (moved) {
+            moved->noise = &job->noise;
             job->latent = moved;
             sdt_latent_clear(old);
             free(old);
@@ -450,6 +453,7 @@ static void free_state(struct sdt_job *job) {
         sdt_latent_clear(job->latent);
     free(job->latent);
     job->latent = NULL;
+    sdt_noise_clear(&job->noise);
     for (int b = 0; b < 2; b++)
         sdt_prompt_clear(&job->prompt[b]);
     sdt_sampler_clear(&job->sampler);

@@ -523,16 +523,28 @@ const struct sdt_dit_kind sdt__opensora_dit = {
 
 /* ---- the pipeline ---------------------------------------------------------------------------- */
 
+extern const struct sdt_text_kind sdt__mt5;
+
 const struct sdt_family sdt__family_opensora = {
     .pipeline_class = "OpenSoraPlanPipeline",
     .name = "Open-Sora-Plan 1.3",
     .dit = &sdt__opensora_dit,
-    .defaults = {.height = 352,
+    .text = {&sdt__mt5},
+    .prompt = {{.before = "\n    high quality, high aesthetic, ",
+                .after = "\n    ",
+                .bare_negative = true}},
+    .defaults = {.negative_prompt =
+                     "\n    nsfw, lowres, bad anatomy, bad hands, text, error, missing fingers, "
+                     "extra digit, fewer digits, cropped, worst quality, \n    low quality, normal "
+                     "quality, jpeg artifacts, signature, watermark, username, blurry.\n    ",
+                 .height = 352,
                  .width = 640,
                  .num_frames = 93,
                  .steps = 50,
                  .guidance_scale = 7.5,
                  .flow_shift = 1.0,
                  .fps = 18.0,
-                 .max_sequence_length = 512},
+                 .max_sequence_length = 512,
+                 .sampler = SDT_SAMPLER_EULER_ANCESTRAL,
+                 .schedule = SDT_SCHEDULE_NEW},
 };

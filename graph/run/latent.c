@@ -94,6 +94,32 @@ static struct sdt_solver_tile solver_tile(const struct sdt_latent *latent, int s
                                     state[SDT_SOLVER_M0][tile], state[SDT_SOLVER_M1][tile]};
 }
 
+void sdt_noise_clear(struct sdt_noise *noise) {
+    sdt__unregister_submit(noise->generator);
+    sdt__unregister_submit(noise->whole);
+    noise->generator = noise->whole = NULL;
+}
+
+/* The noise that step s adds, where the solver looks for it. It is there long before: the forwards
+ * take their time. */
+static void add_noise(struct sdt_flow *flow, struct sdt_latent *latent, int s) {
+    const struct sdt_patch *p = &latent->patch;
+    struct sdt_noise *noise = latent->noise;
+    size_t count = (size_t)p->channels * (size_t)p->frames * (size_t)p->height * (size_t)p->width;
+    bool first = !noise->generator;
+
+    if (first) {
+        noise->generator = sdt__vector(flow, SDT_GENERATOR_FLOATS, "generator");
+        noise->whole = sdt__vector(flow, count, "noise");
+    }
+    flow->place = flow->host;
+    flow->tag.role = SDT_ROLE_IO;
+    if (flow->error.status == SDT_OK)
+        sdt_insert_noise(flow, "noise", first, noise->seed, s + 1, count, noise->generator,
+                         noise->whole);
+    sdt_latent_scatter(flow, latent, s, SDT_SOLVER_M0, noise->whole);
+}
+
 void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
                      struct sdt_guidance guidance, int s, struct sdt_latent *latent) {
     const struct sdt_layout *layout = &run->layout;
@@ -103,6 +129,8 @@ void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sd
     flow->tag.step = s;
     run->step = s;
     run->guidance = guidance.input;
+    if (sampler->noisy && step.p_m0 != 0.0f)
+        add_noise(flow, latent, s);
     sdt_run_step(flow, run, branches, sampler->timesteps[s], sdt_latent_tiles(latent, s));
     step.guidance = branches > 1 ? guidance.mix : 1.0f;
     flow->tag.role = SDT_ROLE_DENOISE;

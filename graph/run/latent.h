@@ -19,6 +19,14 @@ enum sdt_solver_part {
     SDT_SOLVER_PARTS
 };
 
+/* Fresh noise for each step of a job's latent, held by the host: draws of one generator in a row,
+ * of which the first was the starting latent's. */
+struct sdt_noise {
+    uint64_t seed;
+    sdt_handle generator, whole; /* [SDT_GENERATOR_FLOATS], [C, T, H, W]; NULL: none drawn yet */
+};
+void sdt_noise_clear(struct sdt_noise *noise); /* submitted tasks may still be running */
+
 /* One latent in flight, in tiles of tokens. The state is kept twice, before and after the step in
  * progress, so that a run stopped anywhere still has a whole one. It belongs to no layout: a tile's
  * home is where the next step's task runs. */
@@ -27,7 +35,8 @@ struct sdt_latent {
     int rows, tiles;
     sdt_handle *state[2][SDT_SOLVER_PARTS]; /* [tiles] -> [rows, C*patch]; step s reads s % 2 */
     int steps;
-    atomic_int *tiles_done; /* [steps] */
+    atomic_int *tiles_done;  /* [steps] */
+    struct sdt_noise *noise; /* of samplers that add some in each step; else not looked at */
     sdt_step_done step_done;
     void *step_done_arg;
 };

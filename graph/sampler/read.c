@@ -48,6 +48,19 @@ static const struct option euler_options[] = {
     {"use_beta_sigmas", "false"},
     {NULL, NULL},
 };
+static const struct option ancestral_options[] = {
+    {"num_train_timesteps", "1000"},
+    {"beta_schedule", "\"linear\""},
+    {"trained_betas", "null"},
+    {"prediction_type", "\"v_prediction\""},
+    {"rescale_betas_zero_snr", "true"},
+    {"timestep_spacing", "\"trailing\""},
+    {"steps_offset", "0"},
+    {NULL, NULL},
+};
+/* Without these keys it predicts noise, on other levels. */
+static const char *const ancestral_required[] = {"prediction_type", "rescale_betas_zero_snr",
+                                                 "timestep_spacing", NULL};
 /* Without these keys UniPC predicts noise on a diffusion schedule. */
 static const char *const unipc_required[] = {"prediction_type", "use_flow_sigmas", NULL};
 static const char *const none_required[] = {NULL};
@@ -61,6 +74,8 @@ static const struct family {
 } families[] = {
     {"UniPCMultistepScheduler", SDT_SAMPLER_UNIPC, "flow_shift", unipc_options, unipc_required},
     {"FlowMatchEulerDiscreteScheduler", SDT_SAMPLER_EULER, "shift", euler_options, none_required},
+    {"EulerAncestralDiscreteScheduler", SDT_SAMPLER_EULER_ANCESTRAL, NULL, ancestral_options,
+     ancestral_required},
 };
 
 static const struct family *find_family(const char *name) {
@@ -68,6 +83,19 @@ static const struct family *find_family(const char *name) {
         if (strcmp(families[i].name, name) == 0)
             return &families[i];
     return NULL;
+}
+
+/* The levels of noise that the model was trained on. */
+static enum sdt_status check_betas(const struct sdt_config *config, struct sdt_error *err) {
+    double start = 1e-4, end = 0.02;
+    enum sdt_status status = sdt_config_number(config, "beta_start", false, &start, err);
+    if (status == SDT_OK)
+        status = sdt_config_number(config, "beta_end", false, &end, err);
+    if (status == SDT_OK && (start != 1e-4 || end != 0.02))
+        status = sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                          "%s: betas from %g to %g; only 0.0001 to 0.02 are supported",
+                          sdt_config_path(config), start, end);
+    return status;
 }
 
 static enum sdt_status read_config(const struct sdt_config *config, enum sdt_sampler_kind *kind,
@@ -82,18 +110,20 @@ static enum sdt_status read_config(const struct sdt_config *config, enum sdt_sam
     if (!family)
         return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
                         "%s: scheduler %s is not supported (UniPCMultistepScheduler, "
-                        "FlowMatchEulerDiscreteScheduler)",
+                        "FlowMatchEulerDiscreteScheduler, EulerAncestralDiscreteScheduler)",
                         path, name);
     for (const char *const *key = family->required; *key; key++)
         if (!sdt_config_has(config, *key))
             return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
-                            "%s: %s without key %s is not a flow sampler", path, name, *key);
+                            "%s: %s without key %s is not a sampler that this version runs", path,
+                            name, *key);
     for (const struct option *option = family->options; option->key; option++) {
         status = sdt_config_only(config, option->key, option->expected, err);
         if (status != SDT_OK)
             return status;
     }
-    status = sdt_config_number(config, family->shift_key, false, &value, err);
+    status = family->shift_key ? sdt_config_number(config, family->shift_key, false, &value, err)
+                               : check_betas(config, err);
     if (status != SDT_OK)
         return status;
     if (!(value > 0.0) || !isfinite(value))

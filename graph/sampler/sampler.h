@@ -1,5 +1,9 @@
 /* Noise schedules and solvers on the host: what each denoising step multiplies.
  *
+ * The latent is kept as the model reads it. Where a scheduler scales the model's input (Euler
+ * ancestral: by 1 / sqrt(sigma^2 + 1)), the scale is in the coefficients, and x is the scaled
+ * sample; before the first step that is plain noise, and after the last one the sample itself.
+ *
  * A sampler turns (steps, shift) into timesteps, sigmas and one struct sdt_sampler_step of
  * coefficients per step; the arithmetic on latents is the kernel sdt_sampler_step. */
 #ifndef STARDIT_SAMPLER_H
@@ -14,6 +18,7 @@ struct sdt_sampler {
     float *sigmas;                 /* [n + 1] */
     float *timesteps;              /* [n], integers for UniPC */
     struct sdt_sampler_step *step; /* [n], guidance left 1 */
+    bool noisy;                    /* each step adds fresh noise, which m0 is to hold before it */
 };
 
 /* Does the solver know this schedule? SDT_ERROR_USAGE with those that it knows. */
@@ -27,12 +32,9 @@ enum sdt_status sdt_sampler_init(struct sdt_sampler *sampler, enum sdt_sampler_k
 void sdt_sampler_clear(struct sdt_sampler *sampler); /* after a failed init too */
 
 /* Reads a diffusers scheduler folder (scheduler_config.json): UniPCMultistepScheduler (solver_order
- * 2, bh2, predict_x0, flow_prediction, use_flow_sigmas) or FlowMatchEulerDiscreteScheduler.
- * *shift: flow_shift or shift. Other classes or options are refused by name. */
+ * 2, bh2, predict_x0, flow_prediction, use_flow_sigmas), FlowMatchEulerDiscreteScheduler, or
+ * EulerAncestralDiscreteScheduler (v_prediction, linear, rescale_betas_zero_snr, trailing).
+ * *shift: flow_shift or shift, or 1. Other classes or options are refused by name. */
 enum sdt_status sdt_sampler_read(const char *folder, enum sdt_sampler_kind *kind, double *shift,
                                  struct sdt_error *err);
-
-/* y = torch.randn(n) of torch.Generator("cpu").manual_seed(seed), up to the last bits of log and
- * cos. */
-void sdt_randn(uint64_t seed, size_t n, float *y /* [n] */);
 #endif

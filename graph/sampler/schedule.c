@@ -95,12 +95,24 @@ static enum sdt_status check_sigmas(const struct sdt_sampler *sampler, double sh
     return SDT_OK;
 }
 
+const char *sdt_sampler_kind_name(enum sdt_sampler_kind kind) {
+    static const char *const name[] = {[SDT_SAMPLER_UNIPC] = "unipc",
+                                       [SDT_SAMPLER_EULER] = "euler",
+                                       [SDT_SAMPLER_EULER_ANCESTRAL] = "euler-ancestral"};
+    return name[kind];
+}
+
 enum sdt_status sdt_sampler_check(enum sdt_sampler_kind kind, enum sdt_sampler_schedule schedule,
                                   struct sdt_error *err) {
     if (kind == SDT_SAMPLER_EULER && schedule == SDT_SCHEDULE_OLD)
         return sdt_fail(
             err, SDT_ERROR_USAGE,
             "sampler schedule old is one of UniPC; with euler, new or linear would work");
+    if (kind == SDT_SAMPLER_EULER_ANCESTRAL && schedule != SDT_SCHEDULE_NEW)
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "sampler euler-ancestral has one schedule; leave --sampler-schedule out, or "
+            "say new");
     if (kind == SDT_SAMPLER_UNIPC && schedule == SDT_SCHEDULE_LINEAR)
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "sampler schedule linear is one of euler; with unipc, new or old would "
@@ -139,6 +151,12 @@ enum sdt_status sdt_sampler_init(struct sdt_sampler *sampler, enum sdt_sampler_k
         if (status != SDT_OK)
             goto end;
         sdt__coefficients_unipc(sampler);
+    } else if (kind == SDT_SAMPLER_EULER_ANCESTRAL) {
+        const struct sdt__betas betas = {train_steps, 1e-4, 0.02, true, true};
+        status = sdt__schedule_ancestral(sampler, &betas, err);
+        if (status != SDT_OK)
+            goto end;
+        sdt__coefficients_ancestral(sampler);
     } else {
         sdt__schedule_euler(sampler, schedule, shift);
         sdt__coefficients_euler(sampler);

@@ -224,13 +224,24 @@ struct sdt_solver_tile {
     sdt_handle m0, m1; /* predictions of the last step, and of the one before */
 };
 /* One solver step. What was there stays in `from`, so that a run stopped anywhere still has a whole
- * state to keep and to go on from. first: only from.x has been written. done (or NULL) is called
+ * state to keep and to go on from. first: only from.x has been written, and from.m0 where the step
+ * takes it (p_m0). done (or NULL) is called
  * with done_arg on the worker's thread when the task has run. */
 void sdt_insert_sampler_step(struct sdt_flow *flow, const char *name,
                              const struct sdt_sampler_step *step, size_t n,
                              sdt_handle v_cond /* [n] */, sdt_handle v_uncond /* [n] or NULL */,
                              struct sdt_solver_tile from, struct sdt_solver_tile to /* written */,
                              bool first, void (*done)(void *arg, int step), void *done_arg);
+
+/* -- noise.c -- */
+/* Vectors of so many floats hold a generator (struct sdt_generator). */
+enum { SDT_GENERATOR_FLOATS = (sizeof(struct sdt_generator) + 3) / 4 };
+/* The next n normal numbers of a generator, on the host. first: seeds it, and goes over as many
+ * vectors of n as `before` says; else it has been written. */
+void sdt_insert_noise(struct sdt_flow *flow, const char *name, bool first, uint64_t seed,
+                      int before, size_t n,
+                      sdt_handle generator /* [SDT_GENERATOR_FLOATS] updated */,
+                      sdt_handle y /* [n] written */);
 
 /* -- conv.c: video convolutions, channel-last, one frame a task, or a part of one -- */
 /* A part of the output frame, and the bands of the input frames that it looks at (sdt_conv_input).
@@ -358,7 +369,7 @@ void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dt
     X(convert) X(cross_attention) X(embed) X(frame_attention) X(frame_moments) X(gated_gelu)       \
     X(gated_silu) X(gather) X(group_moments) X(group_norm) X(inverse_haar) X(latent_window)        \
     X(layer_norm) X(linear) X(linear_part) X(linear_residual) X(linear_upsample) X(load)           \
-    X(mean_rows) X(merge_heads) X(pack_weight) X(pad_row) X(patch_order) X(patchify)               \
+    X(mean_rows) X(merge_heads) X(noise) X(pack_weight) X(pad_row) X(patch_order) X(patchify)      \
     X(place_tile) X(prefetch) X(put_frame) X(receive) X(rms_norm) X(rms_norm_parts)                \
     X(rotate_halves) X(round) X(sampler) X(silu) X(sinusoid) X(split_heads) X(take_rows)           \
     X(text_attention) X(time_upsample) X(unpatchify) X(wide_attention)

@@ -317,6 +317,23 @@ void sdt_sampler_step(const struct sdt_sampler_step *step, size_t n, const float
                       const float *v_uncond /* [n] or NULL */, float *x /* [n] in place */,
                       float *x_last /* [n] */, float *m0 /* [n] */, float *m1 /* [n] */);
 
+/* ---- noise ---------------------------------------------------------------------------------- */
+
+/* torch.Generator("cpu"): mt19937, and the second value of a pair that the next call takes. */
+enum { SDT_GENERATOR_STATE = 624 };
+struct sdt_generator {
+    uint32_t state[SDT_GENERATOR_STATE];
+    int next;
+    double kept; /* NaN: none */
+};
+void sdt_generator_seed(struct sdt_generator *generator, uint64_t seed);
+/* y = torch.randn(n) of that generator, up to the last bits of log and cos. */
+void sdt_normal(struct sdt_generator *generator, size_t n, float *y /* [n] */);
+/* Goes on as if these had been drawn. */
+void sdt_normal_skip(struct sdt_generator *generator, size_t n);
+/* The first n of a generator with that seed. */
+void sdt_randn(uint64_t seed, size_t n, float *y /* [n] */);
+
 /* ---- numbers that are none ------------------------------------------------------------------ */
 
 /* The index of the first number that is NaN or infinite; n: there is none. */

@@ -286,7 +286,15 @@ struct sdt_stored {
     const void *data; /* row-major */
 };
 
-enum sdt_sampler_kind { SDT_SAMPLER_UNIPC, SDT_SAMPLER_EULER };
+enum sdt_sampler_kind {
+    SDT_SAMPLER_UNIPC,          /* of flow models */
+    SDT_SAMPLER_EULER,          /* of flow models */
+    SDT_SAMPLER_EULER_ANCESTRAL /* of models that predict v; adds noise in each step, drawn from the
+                                 * seed's generator behind the starting noise, whether that is the
+                                 * seed's or given */
+};
+/* "unipc", "euler", "euler-ancestral". */
+const char *sdt_sampler_kind_name(enum sdt_sampler_kind kind);
 /* How the n sigmas of a run are laid out. */
 enum sdt_sampler_schedule {
     SDT_SCHEDULE_NEW,    /* as a pipeline of diffusers 0.37 or newer does, with either solver */

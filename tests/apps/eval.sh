@@ -139,9 +139,9 @@ for case in \
     "vae wan_vae diffusion_pytorch_model decoder.conv_in.weight" \
     "vae hunyuan_vae diffusion_pytorch_model decoder.up_blocks.2.resnets.1.norm2.weight" \
     "vae wfvae13 diffusion_pytorch_model decoder.connect_l2.0.conv1.conv.weight" \
-    "text_encoder llama model layers.2.self_attn.k_proj.weight"; do
+    "text_encoder umt5 model encoder.block.0.layer.0.SelfAttention.v.weight" \
     "text_encoder mt5 model encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight" \
-    "text_encoder umt5 model encoder.block.0.layer.0.SelfAttention.v.weight"; do
+    "text_encoder llama model layers.2.self_attn.k_proj.weight"; do
     # shellcheck disable=SC2086
     set -- $case
     cp -r "$golden/$2" "$tmp/wrong"

@@ -11,6 +11,10 @@
     "\"use_flow_sigmas\": true"
 #define EULER "\"_class_name\": \"FlowMatchEulerDiscreteScheduler\""
 
+#define ANCESTRAL                                                                                  \
+    "\"_class_name\": \"EulerAncestralDiscreteScheduler\", \"prediction_type\": "                  \
+    "\"v_prediction\", \"rescale_betas_zero_snr\": true, \"timestep_spacing\": \"trailing\""
+
 static const struct {
     const char *json;
     enum sdt_status status;
@@ -41,6 +45,19 @@ static const struct {
      "\"shift_terminal\": null, \"invert_sigmas\": false}",
      SDT_OK, SDT_SAMPLER_EULER, 7.0, NULL},
     {"{" EULER "}", SDT_OK, SDT_SAMPLER_EULER, 1.0, NULL},
+
+    /* As diffusers 0.42 writes it for Open-Sora-Plan 1.3. */
+    {"{" ANCESTRAL ", \"num_train_timesteps\": 1000, \"beta_start\": 0.0001, \"beta_end\": 0.02,"
+     "\"beta_schedule\": \"linear\", \"trained_betas\": null, \"steps_offset\": 0}",
+     SDT_OK, SDT_SAMPLER_EULER_ANCESTRAL, 1.0, NULL},
+    {"{" ANCESTRAL ", \"beta_end\": 0.012}", SDT_ERROR_UNSUPPORTED, 0, 0, "betas from 0.0001"},
+    {"{" ANCESTRAL ", \"beta_schedule\": \"scaled_linear\"}", SDT_ERROR_UNSUPPORTED, 0, 0,
+     "beta_schedule"},
+    {"{\"_class_name\": \"EulerAncestralDiscreteScheduler\"}", SDT_ERROR_UNSUPPORTED, 0, 0,
+     "prediction_type"},
+    {"{\"_class_name\": \"EulerAncestralDiscreteScheduler\", \"prediction_type\": \"epsilon\","
+     "\"rescale_betas_zero_snr\": true, \"timestep_spacing\": \"trailing\"}",
+     SDT_ERROR_UNSUPPORTED, 0, 0, "prediction_type"},
 
     {"{\"_class_name\": \"DDIMScheduler\"}", SDT_ERROR_UNSUPPORTED, 0, 0, "DDIMScheduler"},
     {"{\"flow_shift\": 3.0}", SDT_ERROR_MISSING, 0, 0, "_class_name"},
