@@ -1,5 +1,5 @@
-/* T5 text encoders of transformers: UMT5EncoderModel, and MT5EncoderModel and T5EncoderModel (version
- * 1.1), whose first layer's relative positions are all layers'.
+/* T5 text encoders of transformers: UMT5EncoderModel, and MT5EncoderModel and T5EncoderModel
+ * (version 1.1), whose first layer's relative positions are all layers'.
  *
  * Runs on one device, layer by layer: a layer's weights are dropped when its tasks are done, so
  * that encoding needs the memory of a few layers and not of the model (22.7 GB for UMT5-XXL in

@@ -14,6 +14,8 @@
  * tables of rotations. More: copies of pieces that were not all there at a time. */
 #define LEAST 0.95
 #define MOST 1.4
+/* Where text joins: what modulates its tokens is counted on every device, and is where they are. */
+#define JOINT_MOST 1.6
 
 struct memory_case {
     const char *strategy;
@@ -23,6 +25,7 @@ struct memory_case {
     int tile; /* pixels of a decode tile; 0: whole */
     int chunk_heads;
     bool text_with_vae;
+    bool joint; /* text joins self attention */
 };
 
 static const struct memory_case cases[] = {
@@ -85,7 +88,7 @@ static int check(const struct memory_case *c, struct sdt_pipeline *pipeline,
     for (int d = 0; d < c->devices; d++) {
         double peak = (double)sdt__recorder_peak(machine->recorder, machine->device[d].node);
         double over = plan.device_bytes[d] / peak;
-        bool fine = over >= LEAST && over <= MOST;
+        bool fine = over >= LEAST && over <= (c->joint ? JOINT_MOST : MOST);
         printf(" %.2f of %.2f MB%s", peak * 1e-6, plan.device_bytes[d] * 1e-6,
                fine ? "" : " (FAIL)");
         wrong += !fine;
@@ -100,10 +103,10 @@ static int check(const struct memory_case *c, struct sdt_pipeline *pipeline,
  * that they take as much as the rest. */
 static int check_joint(void) {
     static const struct memory_case joint[] = {
-        {.strategy = "ulysses", .devices = 2, .workers = 1},
-        {.strategy = "pipesp", .devices = 3, .workers = 1, .chunk_heads = 1},
-        {.strategy = "ring", .devices = 3, .workers = 1},
-        {.strategy = "ulysses", .devices = 3, .vae = 1, .workers = 2},
+        {.strategy = "ulysses", .devices = 2, .workers = 1, .joint = true},
+        {.strategy = "pipesp", .devices = 3, .workers = 1, .chunk_heads = 1, .joint = true},
+        {.strategy = "ring", .devices = 3, .workers = 1, .joint = true},
+        {.strategy = "ulysses", .devices = 3, .vae = 1, .workers = 2, .joint = true},
     };
     struct sdt_pipeline *pipeline = hunyuan_open();
     struct sdt_request request = hunyuan_request(pipeline);

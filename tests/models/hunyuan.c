@@ -201,7 +201,8 @@ static void check_size(void) {
               sdt_weights_count(big->weights) == 1264,
           "hunyuan-13b has %zu parameters in %zu tensors",
           (size_t)sdt_weights_parameters(big->weights), sdt_weights_count(big->weights));
-    /* 360 d^2 and their biases modulate, 2 d^2 more the head, 2 (2 d^2) the refiner; then embedders. */
+    /* 360 d^2 and their biases modulate, 2 d^2 more the head, 2 (2 d^2) the refiner; then
+     * embedders. */
     double d = big->width, all = (double)sdt_weights_parameters(big->weights);
     double given_back = 366.0 * d * d + 372.0 * d - 4.0 * d;
     CHECK(all - big->count.all > given_back && all - big->count.all < 1.03 * given_back,

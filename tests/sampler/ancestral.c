@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of max(1, |expected|): noise differs by some of the last bits of a float (2e-6), and steps carry it
- * on. */
+/* Of max(1, |expected|): noise differs by some of the last bits of a float (2e-6), and steps carry
+ * it on. */
 static const double limit = 5e-6;
 
 static float *load(const struct sdt_safetensors *file, size_t *count, const char *name) {
