@@ -125,7 +125,7 @@ void sdt_insert_linear_residual(struct sdt_flow *flow, const char *name, int row
 struct linear_part {
     int rows, n, first, add;
     struct sdt_parts parts;
-    int x[SDT_MOST_PARTS], w, y, scratch;
+    int x[SDT_MOST_PARTS], w, bias, y, scratch;
 };
 
 static void linear_part_cpu(void *buffers[], void *cl_arg) {
@@ -135,11 +135,12 @@ static void linear_part_cpu(void *buffers[], void *cl_arg) {
     const float *x[SDT_MOST_PARTS];
     int k = a->parts.bound[a->parts.count];
     struct sdt_weight w = sdt__weight(buffers, a->w);
+    const float *bias = sdt__floats(buffers, a->bias);
     for (int p = 0; p < a->parts.count; p++)
         x[p] = sdt__floats(buffers, a->x[p]);
     w.data = (const char *)w.data + (size_t)a->first * (size_t)k * sdt_dtype_size(w.dtype);
-    sdt_linear_parts(a->rows, a->n, k, a->parts.bound, x, w, a->add, sdt__floats(buffers, a->y),
-                     sdt__floats(buffers, a->scratch));
+    sdt_linear_parts(a->rows, a->n, k, a->parts.bound, x, w, bias ? bias + a->first : NULL, a->add,
+                     sdt__floats(buffers, a->y), sdt__floats(buffers, a->scratch));
 }
 
 struct starpu_codelet sdt__linear_part_codelet = {
@@ -151,13 +152,14 @@ struct starpu_codelet sdt__linear_part_codelet = {
 
 void sdt_insert_linear_part(struct sdt_flow *flow, const char *name, int rows,
                             const struct sdt_parts *parts, const sdt_handle *x, sdt_handle w,
-                            int first, int n, bool add, sdt_handle y) {
+                            sdt_handle bias, int first, int n, bool add, sdt_handle y) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     struct linear_part a = {rows, n, first, add, .parts = *parts, .scratch = -1};
     for (int p = 0; p < parts->count; p++)
         a.x[p] = sdt__task_read(&task, x[p]);
     a.w = sdt__task_read(&task, w);
+    a.bias = sdt__task_read(&task, bias);
     a.y = add ? sdt__task_update(&task, y) : sdt__task_write(&task, y);
     if (add)
         a.scratch = sdt__task_scratch(&task, sizeof(float) * sdt_linear_residual_scratch(rows));

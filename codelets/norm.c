@@ -172,3 +172,52 @@ void sdt_insert_rms_norm_parts(struct sdt_flow *flow, const char *name, int rows
     sdt__task_submit(&task, &sdt__rms_norm_parts_codelet, name, 4.0 * count,
                      2.0 * sizeof(float) * count, &a, sizeof a);
 }
+
+/* ---- sdt_insert_layer_norm_parts ------------------------------------------------------------ */
+
+struct layer_norm_parts {
+    int rows;
+    float eps;
+    struct sdt_parts parts;
+    int x[SDT_MOST_PARTS], weight, bias, y;
+};
+
+static void layer_norm_parts_cpu(void *buffers[], void *cl_arg) {
+    const struct layer_norm_parts *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    int d = a->parts.bound[a->parts.count];
+    float *y = sdt__floats(buffers, a->y); /* [rows, d] */
+    for (int row = 0; row < a->rows; row++, y += d) {
+        for (int p = 0; p < a->parts.count; p++) {
+            size_t columns = (size_t)(a->parts.bound[p + 1] - a->parts.bound[p]);
+            const float *x = sdt__floats(buffers, a->x[p]); /* [rows, columns] */
+            memcpy(y + a->parts.bound[p], x + (size_t)row * columns, columns * sizeof *y);
+        }
+        sdt_layer_norm(1, d, y, a->eps, sdt__floats(buffers, a->weight),
+                       sdt__floats(buffers, a->bias), NULL, NULL, NULL, NULL, y);
+    }
+}
+
+struct starpu_codelet sdt__layer_norm_parts_codelet = {
+    .name = "layer_norm_parts",
+    SDT_ON_CPU(layer_norm_parts_cpu),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_layer_norm_parts(struct sdt_flow *flow, const char *name, int rows,
+                                 const struct sdt_parts *parts, float eps, const sdt_handle *x,
+                                 sdt_handle weight, sdt_handle bias, sdt_handle y) {
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct layer_norm_parts a = {rows, eps, .parts = *parts};
+    for (int p = 0; p < parts->count; p++)
+        a.x[p] = sdt__task_read(&task, x[p]);
+    a.weight = sdt__task_read(&task, weight);
+    a.bias = sdt__task_read(&task, bias);
+    a.y = sdt__task_write(&task, y);
+    double count = (double)rows * parts->bound[parts->count];
+    sdt__task_submit(&task, &sdt__layer_norm_parts_codelet, name, 8.0 * count,
+                     2.0 * sizeof(float) * count, &a, sizeof a);
+}

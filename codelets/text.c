@@ -9,12 +9,28 @@
 #define MAX_TOKENS 4096 /* far above any text encoder's limit */
 
 struct embed {
-    enum sdt_dtype dtype;
-    const void
-        *table; /* the checkpoint's mapping: the table itself (4 GB for UMT5-XXL) never moves */
-    int d, first, columns, tokens, y;
+    /* in the checkpoint's mapping: the table itself (4 GB for UMT5-XXL) never moves */
+    struct sdt_embedding from;
+    int first, columns, tokens, y;
     int32_t ids[];
 };
+
+/* A row of the table and one of positions, some columns of both. */
+static void add_rows(const struct sdt_embedding *from, size_t token, size_t place, size_t columns,
+                     enum sdt_dtype dtype, char *y) {
+    enum { ROOM = 256 };
+    float sum[ROOM], more[ROOM];
+    for (size_t i = 0; i < columns; i += ROOM) {
+        size_t n = columns - i < ROOM ? columns - i : ROOM;
+        sdt_convert(from->dtype, n,
+                    (const char *)from->table + (token + i) * sdt_dtype_size(from->dtype), sum);
+        sdt_convert(from->place_dtype, n,
+                    (const char *)from->place + (place + i) * sdt_dtype_size(from->place_dtype),
+                    more);
+        sdt_add(n, more, sum);
+        sdt_convert_to(SDT_F32, n, sum, dtype, y + i * sdt_dtype_size(dtype));
+    }
+}
 
 static void embed_cpu(void *buffers[], void *cl_arg) {
     const struct embed *a = sdt__task_args(cl_arg);
@@ -22,11 +38,16 @@ static void embed_cpu(void *buffers[], void *cl_arg) {
         return;
     enum sdt_dtype dtype = sdt__dtype(buffers, a->y);
     char *y = sdt__pointer(buffers, a->y); /* [tokens, columns] */
-    size_t element = sdt_dtype_size(a->dtype), columns = (size_t)a->columns;
-    for (int t = 0; t < a->tokens; t++) {
-        size_t from = (size_t)a->ids[t] * (size_t)a->d + (size_t)a->first;
-        sdt_convert_to(a->dtype, columns, (const char *)a->table + from * element, dtype,
-                       y + (size_t)t * columns * sdt_dtype_size(dtype));
+    const struct sdt_embedding *from = &a->from;
+    size_t columns = (size_t)a->columns, d = (size_t)from->d, first = (size_t)a->first;
+    for (int t = 0; t < a->tokens; t++, y += columns * sdt_dtype_size(dtype)) {
+        size_t token = (size_t)a->ids[t] * d + first;
+        if (from->place)
+            add_rows(from, token, (size_t)t * d + first, columns, dtype, y);
+        else
+            sdt_convert_to(from->dtype, columns,
+                           (const char *)from->table + token * sdt_dtype_size(from->dtype), dtype,
+                           y);
     }
 }
 
@@ -37,8 +58,8 @@ struct starpu_codelet sdt__embed_codelet = {
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
-                      const void *table, int d, int first, int columns, int tokens,
+void sdt_insert_embed(struct sdt_flow *flow, const char *name,
+                      const struct sdt_embedding *embedding, int first, int columns, int tokens,
                       const int32_t *ids, sdt_handle y) {
     union {
         struct embed a;
@@ -53,9 +74,7 @@ void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dt
                      tokens, MAX_TOKENS);
         return;
     }
-    a->dtype = dtype;
-    a->table = table;
-    a->d = d;
+    a->from = *embedding;
     a->first = first;
     a->columns = columns;
     a->tokens = tokens;

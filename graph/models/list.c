@@ -223,8 +223,8 @@ void sdt_vae_close(struct sdt_vae *vae) {
 }
 
 /* Encoders by themselves, whether or not a family names them. */
-extern const struct sdt_text_kind sdt__llama, sdt__t5;
-static const struct sdt_text_kind *const text_kinds[] = {&sdt__llama, &sdt__t5};
+extern const struct sdt_text_kind sdt__clip, sdt__llama, sdt__t5;
+static const struct sdt_text_kind *const text_kinds[] = {&sdt__clip, &sdt__llama, &sdt__t5};
 
 static enum sdt_status open_text(const char *path, const char *json, const struct sdt_opening *how,
                                  struct sdt_text **text, struct sdt_error *err) {

@@ -309,7 +309,7 @@ static enum sdt_status llama_encode(struct sdt_flow *flow, struct sdt_text *text
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
     struct encoding b;
     encoding_init(flow, &b, llama_of(text), place, dtype, tokens);
-    sdt_text_embed(flow, machine, text, sdt_weights_find(text->weights, TABLE), &b.cuts.model,
+    sdt_text_embed(flow, machine, text, sdt_weights_find(text->weights, TABLE), NULL, &b.cuts.model,
                    tokens, ids, b.x);
     const struct sdt_text_layers layers = {.parameters = parameters,
                                            .dtype = dtype,
@@ -343,6 +343,7 @@ static const struct sdt_files files = {
                 .prefix = (const char *const[]){"", NULL}},
     .marks = (const char *const[]){TABLE, LAYERS "0.self_attn.q_proj.weight",
                                    LAYERS "0.mlp.gate_proj.weight", NULL},
+    .describe = sdt_text_describe,
 };
 
 const struct sdt_text_kind sdt__llama = {

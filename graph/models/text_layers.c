@@ -38,17 +38,36 @@ void sdt_text_parts_clear(const sdt_handle *handle) {
         sdt__unregister_submit(handle[p]);
 }
 
-void sdt_text_product(struct sdt_flow *flow, const char *name, int tokens,
-                      const struct sdt_parts *in, const sdt_handle *x, sdt_handle w,
-                      const struct sdt_parts *out, int p, bool add, sdt_handle y) {
+void sdt_text_linear(struct sdt_flow *flow, const char *name, int tokens,
+                     const struct sdt_parts *in, const sdt_handle *x, struct sdt_linear_handles w,
+                     const struct sdt_parts *out, int p, bool add, sdt_handle y) {
     int n = sdt_text_columns(out, p), k = in->bound[in->count];
     struct sdt_row_sum none = {0};
     if (flow->place->kind == SDT_DEVICE_CPU)
-        sdt_insert_linear_part(flow, name, tokens, in, x, w, out->bound[p], n, add, y);
+        sdt_insert_linear_part(flow, name, tokens, in, x, w.weight, w.bias, out->bound[p], n, add,
+                               y);
     else if (add)
-        sdt_insert_linear_residual(flow, name, tokens, n, k, x[0], w, NULL, none, y);
+        sdt_insert_linear_residual(flow, name, tokens, n, k, x[0], w.weight, w.bias, none, y);
     else
-        sdt_insert_linear(flow, name, tokens, n, k, x[0], w, NULL, SDT_EPILOGUE_NONE, y);
+        sdt_insert_linear(flow, name, tokens, n, k, x[0], w.weight, w.bias, SDT_EPILOGUE_NONE, y);
+}
+
+void sdt_text_product(struct sdt_flow *flow, const char *name, int tokens,
+                      const struct sdt_parts *in, const sdt_handle *x, sdt_handle w,
+                      const struct sdt_parts *out, int p, bool add, sdt_handle y) {
+    sdt_text_linear(flow, name, tokens, in, x, (struct sdt_linear_handles){w, NULL}, out, p, add,
+                    y);
+}
+
+void sdt_text_layer_norm(struct sdt_flow *flow, const char *name, int tokens, float eps,
+                         const struct sdt_parts *parts, const sdt_handle *x,
+                         struct sdt_linear_handles norm, sdt_handle y) {
+    struct sdt_row_sum none = {0};
+    if (parts->count > 1)
+        sdt_insert_layer_norm_parts(flow, name, tokens, parts, eps, x, norm.weight, norm.bias, y);
+    else
+        sdt_insert_layer_norm(flow, name, tokens, parts->bound[1], eps, x[0], norm.weight,
+                              norm.bias, none, none, y);
 }
 
 void sdt_text_rms_norm(struct sdt_flow *flow, const char *name, int tokens, float eps,
@@ -76,13 +95,19 @@ enum sdt_status sdt_text_check_ids(const struct sdt_text *text, const int32_t *i
 
 void sdt_text_embed(struct sdt_flow *flow, const struct sdt_machine *machine,
                     const struct sdt_text *text, const struct sdt_stored *table,
-                    const struct sdt_parts *parts, int tokens, const int32_t *ids,
-                    const sdt_handle *x) {
+                    const struct sdt_stored *place, const struct sdt_parts *parts, int tokens,
+                    const int32_t *ids, const sdt_handle *x) {
+    struct sdt_embedding embedding = {
+        .d = text->width, .dtype = table->dtype, .table = table->data};
+    if (place) {
+        embedding.place_dtype = place->dtype;
+        embedding.place = place->data;
+    }
     flow->tag.role = SDT_ROLE_TEXT;
     flow->place = &machine->host;
     for (int p = 0; p < parts->count; p++)
-        sdt_insert_embed(flow, "embed", table->dtype, table->data, text->width, parts->bound[p],
-                         sdt_text_columns(parts, p), tokens, ids, x[p]);
+        sdt_insert_embed(flow, "embed", &embedding, parts->bound[p], sdt_text_columns(parts, p),
+                         tokens, ids, x[p]);
 }
 
 void sdt_text_layers_run(struct sdt_flow *flow, const struct sdt_place *place,
@@ -108,6 +133,16 @@ void sdt_text_layers_run(struct sdt_flow *flow, const struct sdt_place *place,
         }
     }
     flow->tag.layer = -1;
+}
+
+enum sdt_status sdt_text_describe(const struct sdt_recognised *file, const struct sdt_config *like,
+                                  char text[SDT_CONFIG_ROOM], struct sdt_error *err) {
+    (void)text;
+    return like ? SDT_OK
+                : sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                           "%s: how many heads it has does not follow from its shapes; a "
+                           "config.json beside it would tell",
+                           sdt_weights_folder(file->weights));
 }
 
 void sdt_text_release(const struct sdt_text *text) {

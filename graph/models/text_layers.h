@@ -24,7 +24,11 @@ void sdt_text_parts_init(struct sdt_flow *flow, enum sdt_dtype dtype, const stru
                          int tokens, const char *name, sdt_handle *handle);
 void sdt_text_parts_clear(const sdt_handle *handle /* [SDT_MOST_PARTS] */);
 
-/* Part p of y = x w^T [+ y]. x: in parts `in`; y: the part of `out`. */
+/* Part p of y = x w^T + bias [+ y]. x: in parts `in`; y: the part of `out`. */
+void sdt_text_linear(struct sdt_flow *flow, const char *name, int tokens,
+                     const struct sdt_parts *in, const sdt_handle *x, struct sdt_linear_handles w,
+                     const struct sdt_parts *out, int p, bool add, sdt_handle y);
+/* The same without a bias. */
 void sdt_text_product(struct sdt_flow *flow, const char *name, int tokens,
                       const struct sdt_parts *in, const sdt_handle *x, sdt_handle w,
                       const struct sdt_parts *out, int p, bool add, sdt_handle y);
@@ -33,14 +37,19 @@ void sdt_text_rms_norm(struct sdt_flow *flow, const char *name, int tokens, floa
                        const struct sdt_parts *parts, const sdt_handle *x, sdt_handle weight,
                        sdt_handle y);
 
+void sdt_text_layer_norm(struct sdt_flow *flow, const char *name, int tokens, float eps,
+                         const struct sdt_parts *parts, const sdt_handle *x,
+                         struct sdt_linear_handles norm, sdt_handle y);
+
 /* SDT_ERROR_USAGE for no tokens, or an id out of range. */
 enum sdt_status sdt_text_check_ids(const struct sdt_text *text, const int32_t *ids /* [tokens] */,
                                    int tokens, struct sdt_error *err);
-/* Rows of a table as x in parts, by tasks of the host. */
+/* Rows of a table as x in parts, by tasks of the host; place: a table of positions, which are added;
+ * NULL: none. */
 void sdt_text_embed(struct sdt_flow *flow, const struct sdt_machine *machine,
                     const struct sdt_text *text, const struct sdt_stored *table,
-                    const struct sdt_parts *parts, int tokens, const int32_t *ids /* [tokens] */,
-                    const sdt_handle *x /* [parts] */);
+                    const struct sdt_stored *place, const struct sdt_parts *parts, int tokens,
+                    const int32_t *ids /* [tokens] */, const sdt_handle *x /* [parts] */);
 /* Layers 0..layers-1 one after the other: `insert` names layer l's tensors to the visit, which
  * makes handles, and inserts its tasks. Waits for the layer before the last one inserted, and drops
  * its weights: those whose names begin with PREFIX, its number and a dot. */
@@ -54,6 +63,10 @@ struct sdt_text_layers {
 };
 void sdt_text_layers_run(struct sdt_flow *flow, const struct sdt_place *place,
                          const struct sdt_text_layers *layers);
+/* describe() of struct sdt_files for encoders whose heads do not follow from shapes: a configuration
+ * has to say them. */
+enum sdt_status sdt_text_describe(const struct sdt_recognised *file, const struct sdt_config *like,
+                                  char text[SDT_CONFIG_ROOM], struct sdt_error *err);
 /* All tasks have ended: gives the pages of the encoder's files back. */
 void sdt_text_release(const struct sdt_text *text);
 #endif

@@ -305,8 +305,8 @@ static enum sdt_status umt5_encode(struct sdt_flow *flow, struct sdt_text *text,
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
     struct encoding b;
     encoding_init(flow, &b, encoder, place, dtype, tokens);
-    sdt_text_embed(flow, machine, text, sdt_weights_find(text->weights, table_name), &b.cuts.model,
-                   tokens, ids, b.x);
+    sdt_text_embed(flow, machine, text, sdt_weights_find(text->weights, table_name), NULL,
+                   &b.cuts.model, tokens, ids, b.x);
     const struct sdt_text_layers layers = {.parameters = parameters,
                                            .dtype = dtype,
                                            .layers = text->layers,

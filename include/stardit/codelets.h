@@ -55,13 +55,14 @@ enum { SDT_MOST_PARTS = 16 };
 struct sdt_parts {
     int count, bound[SDT_MOST_PARTS + 1];
 };
-/* Some columns of x w^T, as a task of their own: weights are read once, whatever the number of
+/* Some columns of x w^T + bias, as a task of their own: weights are read once, whatever the number of
  * tasks. */
 void sdt_insert_linear_part(struct sdt_flow *flow, const char *name, int rows,
                             const struct sdt_parts *parts /* bounds as sdt_linear_parts wants */,
                             const sdt_handle *x /* [parts] -> [rows, columns of the part] */,
-                            sdt_handle w /* [.., k], not packed */, int first,
-                            int n /* rows first.. of w */, bool add,
+                            sdt_handle w /* [.., k], not packed */,
+                            sdt_handle bias /* [..] or NULL */, int first,
+                            int n /* rows first.. of w and bias */, bool add,
                             sdt_handle y /* [rows, n] written, or updated if `add` */);
 
 /* -- norm.c -- */
@@ -77,6 +78,11 @@ void sdt_insert_rms_norm_parts(struct sdt_flow *flow, const char *name, int rows
                                const struct sdt_parts *parts, float eps,
                                const sdt_handle *x /* [parts] -> [rows, columns of the part] */,
                                sdt_handle weight /* [d] */, sdt_handle y /* [rows, d] written */);
+void sdt_insert_layer_norm_parts(struct sdt_flow *flow, const char *name, int rows,
+                                 const struct sdt_parts *parts, float eps,
+                                 const sdt_handle *x /* [parts] -> [rows, columns of the part] */,
+                                 sdt_handle weight /* [d] */, sdt_handle bias /* [d] */,
+                                 sdt_handle y /* [rows, d] written */);
 
 /* -- condition.c -- */
 void sdt_insert_sinusoid(struct sdt_flow *flow, const char *name, float t, int dim,
@@ -166,9 +172,15 @@ void sdt_insert_cross_attention(struct sdt_flow *flow, const char *name, int row
 /* -- text.c: T5 encoder -- */
 /* Some columns of rows of an embedding table, converted on the way; reads straight from the
  * checkpoint's mapping, so it runs on the host. ids: copied. */
-void sdt_insert_embed(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
-                      const void *table /* [vocabulary, d], stays mapped */, int d, int first,
-                      int columns, int tokens, const int32_t *ids /* [tokens] */,
+struct sdt_embedding {
+    int d;
+    enum sdt_dtype dtype, place_dtype;
+    const void *table; /* [vocabulary, d], stays mapped */
+    const void *place; /* [positions, d], as table: added by a token's position; NULL: none */
+};
+void sdt_insert_embed(struct sdt_flow *flow, const char *name,
+                      const struct sdt_embedding *embedding, int first, int columns, int tokens,
+                      const int32_t *ids /* [tokens] */,
                       sdt_handle y /* [tokens, columns] written */);
 /* Of heads first_head.. of the table's; on GPUs of all. */
 void sdt_insert_text_attention(struct sdt_flow *flow, const char *name, int tokens, int heads,
@@ -194,6 +206,8 @@ void sdt_insert_rotate_halves(struct sdt_flow *flow, const char *name, int rows,
                               sdt_handle x /* [rows, h*e] updated */);
 void sdt_insert_gated_silu(struct sdt_flow *flow, const char *name, size_t n,
                            sdt_handle a /* [n] updated: silu(a) * b */, sdt_handle b /* [n] */);
+void sdt_insert_quick_gelu(struct sdt_flow *flow, const char *name, size_t n,
+                           sdt_handle x /* [n] updated */);
 /* y = rows first.. of an x in parts, as float32; on GPUs in one part. */
 void sdt_insert_take_rows(struct sdt_flow *flow, const char *name, int first, int rows,
                           const struct sdt_parts *parts,
@@ -368,11 +382,12 @@ void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dt
     X(attention) X(blend) X(causal_attention) X(channel_layer_norm) X(channel_norm) X(conv)        \
     X(convert) X(cross_attention) X(embed) X(frame_attention) X(frame_moments) X(gated_gelu)       \
     X(gated_silu) X(gather) X(group_moments) X(group_norm) X(inverse_haar) X(latent_window)        \
-    X(layer_norm) X(linear) X(linear_part) X(linear_residual) X(linear_upsample) X(load)           \
-    X(mean_rows) X(merge_heads) X(noise) X(pack_weight) X(pad_row) X(patch_order) X(patchify)      \
-    X(place_tile) X(prefetch) X(put_frame) X(receive) X(rms_norm) X(rms_norm_parts)                \
-    X(rotate_halves) X(round) X(sampler) X(silu) X(sinusoid) X(split_heads) X(take_rows)           \
-    X(text_attention) X(time_upsample) X(unpatchify) X(wide_attention)
+    X(layer_norm) X(layer_norm_parts) X(linear) X(linear_part) X(linear_residual)                  \
+    X(linear_upsample) X(load) X(mean_rows) X(merge_heads) X(noise) X(pack_weight) X(pad_row)      \
+    X(patch_order) X(patchify) X(place_tile) X(prefetch) X(put_frame) X(quick_gelu) X(receive)     \
+    X(rms_norm) X(rms_norm_parts) X(rotate_halves) X(round) X(sampler) X(silu) X(sinusoid)         \
+    X(split_heads) X(take_rows) X(text_attention) X(time_upsample) X(unpatchify)                   \
+    X(wide_attention)
 /* clang-format on */
 
 #pragma GCC visibility pop

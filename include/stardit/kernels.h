@@ -100,12 +100,13 @@ void sdt_linear_residual(int rows, int n, int k, const float *x /* [rows, k] */,
                          float *scratch);
 size_t sdt_linear_residual_scratch(int rows);
 
-/* y = x w^T, or y += where `add` is 1, of an x[rows, k] that lies in parts, as several tasks
+/* y = x w^T + bias, or y += where `add` is 1, of an x[rows, k] that lies in parts, as several tasks
  * computed it: part p has columns bound[p]..bound[p+1]-1. Bounds begin with 0, end with k, and are
  * multiples of sdt_linear_step(k) between. The bits of sdt_linear and sdt_linear_residual. */
 void sdt_linear_parts(int rows, int n, int k, const int *bound /* [parts + 1] */,
                       const float *const *x /* [parts] -> [rows, columns of the part] */,
-                      struct sdt_weight w /* [n, k] */, int add, float *y /* [rows, n] */,
+                      struct sdt_weight w /* [n, k] */, const float *bias /* [n] or NULL */,
+                      int add, float *y /* [rows, n] */,
                       float *scratch /* sdt_linear_residual_scratch(rows) if `add`, else NULL */);
 int sdt_linear_step(int k);
 

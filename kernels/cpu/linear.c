@@ -143,14 +143,17 @@ static const float *parts_at(const void *arg, int segment, int first, ptrdiff_t 
 int sdt_linear_step(int k) { return sdt__k_step(k); }
 
 void sdt_linear_parts(int rows, int n, int k, const int *bound, const float *const *x,
-                      struct sdt_weight w, int add, float *y, float *scratch) {
+                      struct sdt_weight w, const float *bias, int add, float *y, float *scratch) {
     int most = rows_at_once(w);
     for (int row = 0; row < rows; row += most) {
         int m = at_most(most, rows - row);
         struct parts parts = {bound, x, row};
-        struct residual residual = {.rows = m, .n = n, .y = y + (size_t)row * (size_t)n};
+        struct layer layer = {m, n, bias, SDT_EPILOGUE_NONE};
+        struct residual residual = {
+            .rows = m, .n = n, .bias = bias, .y = y + (size_t)row * (size_t)n};
         struct sdt__rows left = {1, m, 0, parts_at, &parts};
-        struct sdt__sums sums = {.y = residual.y, .ld = n};
+        struct sdt__sums sums = {
+            .y = residual.y, .ld = n, .finish = bias ? finish_layer : NULL, .arg = &layer};
         if (add)
             sums = (struct sdt__sums){.y = scratch,
                                       .ld = SDT__GROUP_WIDTH,

@@ -28,6 +28,7 @@ for devices in 1 3 8; do
     compares text_encoder "$golden/umt5" 2 --devices $devices
     compares text_encoder "$golden/llama" 4 --devices $devices
     compares text_encoder "$golden/mt5" 2 --devices $devices
+    compares text_encoder "$golden/clip" 3 --devices $devices
 done
 compares scheduler "$golden/schedulers" 70
 
@@ -105,7 +106,7 @@ refuses 2 "$eval" --component transformer --model "$golden/wan_dit" \
     --input "$golden/wan_dit/io.safetensors" --output "$tmp/y1.safetensors"
 
 # Text encoders: the bits of one worker on any number of them, which share out a matrix's columns.
-for model in umt5 llama; do
+for model in umt5 llama clip; do
     for workers in 1 2 5; do
         passes "$eval" --component text_encoder --model "$golden/$model" --workers-per-device $workers \
             --input "$golden/$model/io.safetensors" --output "$tmp/$model$workers.safetensors"
@@ -126,6 +127,18 @@ for name in layers.3.mlp.up_proj.weight layers.4.self_attn.q_proj.weight norm.we
     compares text_encoder "$tmp/llama" 4
 done
 
+# CLIP under bare names, and with the end of text as older configurations say it.
+mkdir "$tmp/clip"
+cp "$golden/clip/io.safetensors" "$tmp/clip"
+sed 's/"eos_token_id": 71/"eos_token_id": 2/' "$golden/clip/config.json" >"$tmp/clip/config.json"
+"$tool" names "$golden/clip/model.safetensors" | sed 's/^text_model\.\(.*\)/& \1/' |
+    "$tool" rename "$tmp/clip/model.safetensors" "$golden/clip/model.safetensors" || exit 99
+compares text_encoder "$tmp/clip" 3
+sed 's/"eos_token_id": 71/"eos_token_id": 5000/' "$golden/clip/config.json" >"$tmp/clip/config.json"
+refuses 2 "$eval" --component text_encoder --model "$tmp/clip" --input "$tmp/clip/io.safetensors" \
+    --compare
+says "without an end of text (id 5000)"
+
 # A checkpoint's component.
 passes "$eval" --component text_encoder --model "$demo" --input "$golden/demo/io-new.safetensors" \
     --output "$tmp/text.safetensors"
@@ -141,7 +154,8 @@ for case in \
     "vae wfvae13 diffusion_pytorch_model decoder.connect_l2.0.conv1.conv.weight" \
     "text_encoder umt5 model encoder.block.0.layer.0.SelfAttention.v.weight" \
     "text_encoder mt5 model encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight" \
-    "text_encoder llama model layers.2.self_attn.k_proj.weight"; do
+    "text_encoder llama model layers.2.self_attn.k_proj.weight" \
+    "text_encoder clip model text_model.embeddings.position_embedding.weight"; do
     # shellcheck disable=SC2086
     set -- $case
     cp -r "$golden/$2" "$tmp/wrong"

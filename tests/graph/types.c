@@ -72,7 +72,8 @@ static void check_parameters(struct sdt_machine *machine, const struct sdt_weigh
     sdt_handle words = sdt__tensor(&flow, SDT_BF16, N, "words");
     sdt_insert_convert(&flow, "there", N, wide, there);
     sdt_insert_convert(&flow, "back", N, there, back);
-    sdt_insert_embed(&flow, "embed", SDT_F32, x, N / 4, 0, N / 4, 4, ids, words);
+    const struct sdt_embedding table = {.d = N / 4, .dtype = SDT_F32, .table = x};
+    sdt_insert_embed(&flow, "embed", &table, 0, N / 4, 4, ids, words);
     for (int i = 0; i < 4; i++)
         memcpy(rows + i * (N / 4), rounded + ids[i] * (N / 4), sizeof rows / 4);
 

@@ -36,8 +36,9 @@ tasks="$tasks graph/checkpoint graph/text graph/sampler stardit starpu"
 
 # Here names may stand: tests and benchmarks say what they run.
 named='tests bench'
-# Strategies that are plain English too: they count as a whole string and beside "strategy".
-plain='single ring'
+# Strategies and families that are plain English too: they count as a whole string and beside
+# "strategy".
+plain='single ring clip'
 # FILE NAME: why it may stand there.
 exceptions='
 apps/settings.c wan: help of --model, the published sizes

@@ -68,7 +68,7 @@ static void linear_cuda(struct call *c) {
 
 /* The left side in parts by columns, and the result's columns by themselves. first[n]: what y
  * was. */
-static void check_parts(struct call *c, const float *bias_free, const float *first) {
+static void check_parts(struct call *c, const float *whole, const float *bias, const float *first) {
     int rows = c->size[0], n = c->size[1], k = c->size[2], step = sdt_linear_step(k);
     float *x = blank((size_t)rows * k), *y = blank((size_t)rows * n);
     float *want = blank((size_t)rows * n), *room = blank(sdt_linear_residual_scratch(rows));
@@ -88,10 +88,10 @@ static void check_parts(struct call *c, const float *bias_free, const float *fir
             continue;
         if (first)
             copy_columns(rows, n, from, columns, first, y);
-        copy_columns(rows, n, from, columns, bias_free, want);
+        copy_columns(rows, n, from, columns, whole, want);
         sdt_linear_parts(rows, columns, k, bound, parts,
-                         sdt_plain_weight(w + (size_t)from * (size_t)k), first != NULL, y,
-                         first ? room : NULL);
+                         sdt_plain_weight(w + (size_t)from * (size_t)k), bias ? bias + from : NULL,
+                         first != NULL, y, first ? room : NULL);
         check_bits(ny, y, want, "%d rows, columns %d..%d of %d x %d, in %d parts", rows, from,
                    from + columns - 1, n, k, count);
     }
@@ -103,8 +103,8 @@ static void check_parts(struct call *c, const float *bias_free, const float *fir
 
 /* Packed weights, with arrays aligned otherwise. */
 static void linear_also(struct call *c) {
-    if (!at(c, 2) && epilogue_of(c) == SDT_EPILOGUE_NONE)
-        check_parts(c, at(c, 3), NULL);
+    if (epilogue_of(c) == SDT_EPILOGUE_NONE)
+        check_parts(c, at(c, 3), at(c, 2), NULL);
     size_t nx = c->array[0].n, ny = c->array[3].n;
     float *x = blank(nx + 1), *y = blank(ny + 1);
     void *packed = packed_weight(SDT_F32, c->size[1], c->size[2], at(c, 1));
@@ -167,8 +167,8 @@ static void residual_cuda(struct call *c) {
 }
 static void residual_also(struct call *c) {
     const struct array *y = &c->array[5];
-    if (!at(c, 2) && !at(c, 3) && !at(c, 4))
-        check_parts(c, at(c, 5), y->start);
+    if (!at(c, 3) && !at(c, 4))
+        check_parts(c, at(c, 5), at(c, 2), y->start);
     float *again = copy_of(y->n, y->start);
     void *packed = packed_weight(SDT_F32, c->size[1], c->size[2], at(c, 1));
     residual_with(c, (struct sdt_weight){packed, SDT_F32, 1}, again);
@@ -308,7 +308,7 @@ static void check_many_rows(void) {
         memset(got, add ? 0 : 0xff, ROWS * N * sizeof *got);
         sdt_linear_residual(ROWS, N, K, x, sdt_plain_weight(w), NULL, NULL, NULL, want, room);
         sdt_linear_parts(ROWS, N, K, (const int[]){0, K}, (const float *const[]){x},
-                         sdt_plain_weight(w), add, got, room);
+                         sdt_plain_weight(w), NULL, add, got, room);
         check_bits(ROWS * N, got, want, "%d rows, in a part", ROWS);
     }
     free(x);
