@@ -191,12 +191,14 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
            plan->frames, plan->frames == 1 ? "" : "s", plan->latent_height, plan->latent_width);
     printf("  tokens         %lld in %d tiles of %d\n", (long long)plan->tokens, plan->tiles,
            plan->tile_rows);
-    printf(
-        "  steps          %d, %s%s, flow shift %g, guidance %g (%d forward%s a step), seed %llu\n",
-        request->steps, sdt_sampler_kind_name(request->sampler),
-        request->schedule == SDT_SCHEDULE_OLD ? " (old schedule)" : "", request->flow_shift,
-        request->guidance_scale, plan->forwards, plan->forwards == 1 ? "" : "s",
-        (unsigned long long)request->seed);
+    char shift[40] = "";
+    if (request->sampler != SDT_SAMPLER_EULER_ANCESTRAL) /* which has none */
+        snprintf(shift, sizeof shift, ", flow shift %g", request->flow_shift);
+    printf("  steps          %d, %s%s%s, guidance %g (%d forward%s a step), seed %llu\n",
+           request->steps, sdt_sampler_kind_name(request->sampler),
+           request->schedule == SDT_SCHEDULE_OLD ? " (old schedule)" : "", shift,
+           request->guidance_scale, plan->forwards, plan->forwards == 1 ? "" : "s",
+           (unsigned long long)request->seed);
     if (request->resume)
         printf("  resumed        after step %d of %d\n", request->resume->step, request->steps);
     if (request->tiling.size_rows)

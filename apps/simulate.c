@@ -33,7 +33,7 @@ static struct app_option options[] = {
     APP_HEADING("What to simulate"),
     APP_STRING_OPTION("model", "DIR|NAME", AT(model),
                       "a checkpoint, of which only the config.json files are read, or a published "
-                      "size: wan-1.3b, wan-14b (default wan-1.3b)"),
+                      "size, as wan-14b or open-sora-plan-1.3 (default wan-1.3b)"),
     APP_INT_OPTION("prompts", "N", AT(prompts), 1, 1000,
                    "whole runs of N prompts: text, all steps, decode (default: one step alone)"),
     APP_INT_OPTION("height", "N", AT(height), 1, 65536,

@@ -8,7 +8,6 @@
 extern const struct sdt_family sdt__family_hunyuan;
 extern const struct sdt_family sdt__family_opensora;
 extern const struct sdt_family sdt__family_wan;
-extern const struct sdt_vae_kind sdt__wfvae;
 
 const struct sdt_family *const sdt_families[] = {
     &sdt__family_wan,
@@ -58,9 +57,6 @@ bool sdt_size_find(const char *name, const struct sdt_family **family,
             }
     return false;
 }
-
-/* Decoders of families that are not run as a whole yet: stardit-eval decodes with them. */
-static const struct sdt_vae_kind *const more_vaes[] = {&sdt__wfvae, NULL};
 
 /* ---- components ------------------------------------------------------------------------------ */
 
@@ -194,9 +190,6 @@ static enum sdt_status open_vae(const char *path, const char *text, const struct
         if (sdt_families[f]->vae &&
             answers(name, sdt_families[f]->vae->class_name, sdt_families[f]->vae->files))
             kind = sdt_families[f]->vae;
-    for (int v = 0; status == SDT_OK && more_vaes[v] && !kind; v++)
-        if (answers(name, more_vaes[v]->class_name, more_vaes[v]->files))
-            kind = more_vaes[v];
     if (status == SDT_OK)
         status = kind ? kind->open(config, path, how, vae, err)
                       : unknown(config, "_class_name", name, SDT_PART_VAE, err);

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "graph/checkpoint/config.h"
 #include "graph/run/run.h"
@@ -523,12 +524,44 @@ const struct sdt_dit_kind sdt__opensora_dit = {
 
 /* ---- the pipeline ---------------------------------------------------------------------------- */
 
+extern const struct sdt_vae_kind sdt__wfvae;
+extern const char sdt__wfvae_config[]; /* of the published decoder */
 extern const struct sdt_text_kind sdt__mt5;
+
+/* Version 1.5 is another model, with another decoder and other encoders. */
+static enum sdt_status check_index(const struct sdt_config *index, struct sdt_error *err) {
+    const char *class_name = NULL;
+    enum sdt_status status = sdt_config_has(index, "transformer")
+                                 ? sdt_config_string_at(index, "transformer", 1, &class_name, err)
+                                 : SDT_OK;
+    if (status == SDT_OK && class_name && strcmp(class_name, sdt__opensora_dit.class_name))
+        status = sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                          "%s: the transformer is %s; of Open-Sora-Plan, version 1.3 is run (%s)",
+                          sdt_config_path(index), class_name, sdt__opensora_dit.class_name);
+    return status;
+}
+
+static const struct sdt_size sizes[] = {
+    {"open-sora-plan-1.3",
+     "{\"_class_name\": \"OpenSoraT2V_v1_3\", \"num_layers\": 32, \"num_attention_heads\": 24, "
+     "\"attention_head_dim\": 96, \"in_channels\": 8, \"out_channels\": 8, \"patch_size\": 2, "
+     "\"patch_size_t\": 1, \"caption_channels\": 4096, \"cross_attention_dim\": 2304, "
+     "\"attention_bias\": true, \"activation_fn\": \"gelu-approximate\", \"norm_eps\": 1e-06, "
+     "\"norm_elementwise_affine\": false, \"sparse1d\": true, \"sparse_n\": 4}",
+     sdt__wfvae_config,
+     {"{\"model_type\": \"mt5\", \"num_layers\": 24, \"d_model\": 4096, \"num_heads\": 64, "
+      "\"d_kv\": 64, \"d_ff\": 10240, \"vocab_size\": 250112, \"feed_forward_proj\": "
+      "\"gated-gelu\"}"}},
+    {NULL},
+};
 
 const struct sdt_family sdt__family_opensora = {
     .pipeline_class = "OpenSoraPlanPipeline",
     .name = "Open-Sora-Plan 1.3",
     .dit = &sdt__opensora_dit,
+    .vae = &sdt__wfvae,
+    .check = check_index,
+    .sizes = sizes,
     .text = {&sdt__mt5},
     .prompt = {{.before = "\n    high quality, high aesthetic, ",
                 .after = "\n    ",

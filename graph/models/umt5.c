@@ -404,14 +404,14 @@ static const struct sdt_files files = {
     .describe = describe,
 };
 
-#define KIND(name, its_files)                                                                      \
+/* cleaning: the prompt's, as the pipelines of a model that has such an encoder do it. */
+#define KIND(name, its_files, cleaning)                                                            \
     {                                                                                              \
         .model_type = name, .files = its_files, .open = umt5_open, .close = umt5_close,            \
-        .clean = sdt_prompt_clean, .encode = umt5_encode, .flops = umt5_flops,                     \
-        .workers = umt5_workers,                                                                   \
+        .clean = cleaning, .encode = umt5_encode, .flops = umt5_flops, .workers = umt5_workers,    \
     }
 /* clang-format off */
-const struct sdt_text_kind sdt__umt5 = KIND("umt5", &files);
-const struct sdt_text_kind sdt__mt5 = KIND("mt5", NULL);
-const struct sdt_text_kind sdt__t5 = KIND("t5", NULL);
+const struct sdt_text_kind sdt__umt5 = KIND("umt5", &files, sdt_prompt_clean);
+const struct sdt_text_kind sdt__mt5 = KIND("mt5", NULL, NULL);
+const struct sdt_text_kind sdt__t5 = KIND("t5", NULL, NULL);
 /* clang-format on */
