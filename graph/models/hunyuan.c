@@ -776,6 +776,18 @@ const struct sdt_dit_kind sdt__hunyuan_dit = {
 
 extern const struct sdt_vae_kind sdt__hunyuan_vae;
 extern const char sdt__hunyuan_vae_config[]; /* of the published decoder */
+extern const struct sdt_text_kind sdt__llama, sdt__clip;
+
+/* What LLaMA reads around a prompt. Its first 95 tokens, a begin among them, are the same for all
+ * prompts: their states are left out. */
+#define SYSTEM                                                                                     \
+    "<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following " \
+    "aspects: 1. The main content and theme of the video.2. The color, shape, size, texture, "     \
+    "quantity, text, and spatial relationships of the objects.3. Actions, events, behaviors "      \
+    "temporal relationships, physical movement changes of the objects.4. background environment, " \
+    "light, style and atmosphere.5. camera angles, movements, and transitions used in the video:"  \
+    "<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
+enum { SYSTEM_TOKENS = 95, CLIP_TOKENS = 77 };
 
 static const struct sdt_size sizes[] = {
     {"hunyuan-13b",
@@ -783,7 +795,12 @@ static const struct sdt_size sizes[] = {
      "\"out_channels\": 16, \"num_attention_heads\": 24, \"attention_head_dim\": 128, "
      "\"num_layers\": 20, \"num_single_layers\": 40}",
      sdt__hunyuan_vae_config,
-     {NULL}},
+     {"{\"model_type\": \"llama\", \"hidden_size\": 4096, \"num_hidden_layers\": 32, "
+      "\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"intermediate_size\": 14336, "
+      "\"vocab_size\": 128320, \"rms_norm_eps\": 1e-05, \"rope_theta\": 500000.0}",
+      "{\"model_type\": \"clip_text_model\", \"hidden_size\": 768, \"num_hidden_layers\": 12, "
+      "\"num_attention_heads\": 12, \"intermediate_size\": 3072, \"vocab_size\": 49408, "
+      "\"max_position_embeddings\": 77, \"hidden_act\": \"quick_gelu\"}"}},
     {NULL},
 };
 
@@ -792,6 +809,9 @@ const struct sdt_family sdt__family_hunyuan = {
     .name = "HunyuanVideo",
     .dit = &sdt__hunyuan_dit,
     .vae = &sdt__hunyuan_vae,
+    .text = {&sdt__llama, &sdt__clip},
+    .prompt = {{.before = SYSTEM, .after = "<|eot_id|>", .dropped = SYSTEM_TOKENS},
+               {.longest = CLIP_TOKENS}},
     .sizes = sizes,
     .defaults = {.height = 720,
                  .width = 1280,
