@@ -44,8 +44,8 @@ void sdt_text_layer_norm(struct sdt_flow *flow, const char *name, int tokens, fl
 /* SDT_ERROR_USAGE for no tokens, or an id out of range. */
 enum sdt_status sdt_text_check_ids(const struct sdt_text *text, const int32_t *ids /* [tokens] */,
                                    int tokens, struct sdt_error *err);
-/* Rows of a table as x in parts, by tasks of the host; place: a table of positions, which are added;
- * NULL: none. */
+/* Rows of a table as x in parts, by tasks of the host; place: a table of positions, which are
+ * added; NULL: none. */
 void sdt_text_embed(struct sdt_flow *flow, const struct sdt_machine *machine,
                     const struct sdt_text *text, const struct sdt_stored *table,
                     const struct sdt_stored *place, const struct sdt_parts *parts, int tokens,
@@ -63,8 +63,8 @@ struct sdt_text_layers {
 };
 void sdt_text_layers_run(struct sdt_flow *flow, const struct sdt_place *place,
                          const struct sdt_text_layers *layers);
-/* describe() of struct sdt_files for encoders whose heads do not follow from shapes: a configuration
- * has to say them. */
+/* describe() of struct sdt_files for encoders whose heads do not follow from shapes: a
+ * configuration has to say them. */
 enum sdt_status sdt_text_describe(const struct sdt_recognised *file, const struct sdt_config *like,
                                   char text[SDT_CONFIG_ROOM], struct sdt_error *err);
 /* All tasks have ended: gives the pages of the encoder's files back. */

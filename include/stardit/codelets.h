@@ -55,8 +55,8 @@ enum { SDT_MOST_PARTS = 16 };
 struct sdt_parts {
     int count, bound[SDT_MOST_PARTS + 1];
 };
-/* Some columns of x w^T + bias, as a task of their own: weights are read once, whatever the number of
- * tasks. */
+/* Some columns of x w^T + bias, as a task of their own: weights are read once, whatever the number
+ * of tasks. */
 void sdt_insert_linear_part(struct sdt_flow *flow, const char *name, int rows,
                             const struct sdt_parts *parts /* bounds as sdt_linear_parts wants */,
                             const sdt_handle *x /* [parts] -> [rows, columns of the part] */,

@@ -1,5 +1,6 @@
 #!/bin/sh
-# HunyuanVideo's decoder in whole runs: the same bytes of the video on any devices, with one group and with two, with tiles in space and without; a decode that is stopped keeps the latent; NaN is named.
+# HunyuanVideo's decoder in whole runs: the same bytes of the video on any devices, with one group and with
+# two, with tiles in space and without; a decode that is stopped keeps the latent; NaN is named.
 . "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
 
 model=$tmp/model
