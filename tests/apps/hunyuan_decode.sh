@@ -47,10 +47,10 @@ cmp -s "$tmp/whole.safetensors" "$tmp/tiled.safetensors" && fail "tiles in space
 
 # Stopped while it decodes.
 # shellcheck disable=SC2086
-"$generate" --model "$model" $text --height 96 --width 96 --num-frames 61 \
+"$generate" --model "$model" $text --height 96 --width 96 --num-frames 237 \
     --num-inference-steps 1 --progress plain --output "$tmp/stop.y4m" 2>"$tmp/stop.err" </dev/null &
 pid=$!
-await grep -q '^decode \([2-9]\|[0-9][0-9]\)' "$tmp/stop.err"
+await grep -q '^decode ' "$tmp/stop.err"
 kill -INT $pid
 wait $pid
 code=$?
