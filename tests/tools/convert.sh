@@ -11,8 +11,11 @@ mkdir "$tmp/m/vae" && cp "$golden/wfvae/config.json" "$golden/wfvae/diffusion_py
     "$tmp/m/vae" && cp -r "$demo/tokenizer" "$tmp/m" || exit 99
 
 # As published: averaged weights with a prefix beside others, an encoder beside the decoder; mT5 whole.
-cat >"$tmp/pickle.py" <<'PY'
-import json, os, shutil, sys
+cat >"$tmp/make.py" <<'PY'
+import json
+import os
+import shutil
+import sys
 import torch
 
 def read(path):
@@ -39,7 +42,7 @@ torch.save(text, out + "/mt5/pytorch_model.bin")
 shutil.copy(model + "/text_encoder/config.json", out + "/mt5")
 shutil.copy(model + "/tokenizer/spiece.model", out + "/mt5")
 PY
-"$python" "$tmp/pickle.py" "$tmp/m" "$tmp/published" || exit 99
+"$python" "$tmp/make.py" "$tmp/m" "$tmp/published" || exit 99
 
 passes "$python" "$convert" --transformer "$tmp/m/transformer" --vae "$tmp/published/vae" \
     --text-encoder "$tmp/published/mt5" "$tmp/converted"
