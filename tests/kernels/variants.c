@@ -2,7 +2,7 @@
 #include "kernels/cpu/micro_kernel.h"
 #include "tests/kernels/check.h"
 
-enum { KERNELS = 11 };
+enum { KERNELS = 14 };
 
 /* Kernel `which` over rows of d numbers (for heads: 3 of d / 3); y [rows, d]. */
 static void run(int which, int rows, int d, const float *x, const float *vector /* [4, d] */,
@@ -50,6 +50,15 @@ static void run(int which, int rows, int d, const float *x, const float *vector 
     case 10:
         sdt_channel_layer_norm((size_t)rows, d, 1e-6f, x, a, b, rows % 2, y);
         break;
+    case 11:
+        sdt_gated_silu(n, y, x, y);
+        break;
+    case 12:
+        sdt_quick_gelu(n, y, y);
+        break;
+    case 13:
+        sdt_rotate_halves(rows, 3, d / 3, x, y);
+        break;
     }
 }
 
@@ -64,7 +73,10 @@ static void check(int rows, int d) {
                                                "gated gelu",
                                                "add",
                                                "sampler",
-                                               "channel layer norm"};
+                                               "channel layer norm",
+                                               "gated silu",
+                                               "quick gelu",
+                                               "halves, rotated"};
     size_t n = (size_t)rows * (size_t)d;
     float *x = numbers(n, 3.f), *vector = numbers(4 * (size_t)d, 1.f),
           *table = numbers(60 * 256, 1.f);
