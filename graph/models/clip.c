@@ -48,6 +48,12 @@ static enum sdt_status read_config(const struct sdt_config *json, struct clip *c
                           "%s: hidden_size is %d and num_attention_heads %d; heads share the width "
                           "evenly",
                           sdt_config_path(json), (int)d, (int)heads);
+    if (status == SDT_OK && end >= vocabulary)
+        status =
+            sdt_fail(err, SDT_ERROR_FORMAT,
+                     "%s: eos_token_id is %d and vocab_size %d; the end of text is an id below "
+                     "that",
+                     sdt_config_path(json), (int)end, (int)vocabulary);
     c->text = (struct sdt_text){.kind = &sdt__clip,
                                 .layers = (int)layers,
                                 .heads = (int)heads,

@@ -134,10 +134,10 @@ sed 's/"eos_token_id": 71/"eos_token_id": 2/' "$golden/clip/config.json" >"$tmp/
 "$tool" names "$golden/clip/model.safetensors" | sed 's/^text_model\.\(.*\)/& \1/' |
     "$tool" rename "$tmp/clip/model.safetensors" "$golden/clip/model.safetensors" || exit 99
 compares text_encoder "$tmp/clip" 3
-sed 's/"eos_token_id": 71/"eos_token_id": 5000/' "$golden/clip/config.json" >"$tmp/clip/config.json"
+sed 's/"eos_token_id": 71/"eos_token_id": 69/' "$golden/clip/config.json" >"$tmp/clip/config.json"
 refuses 2 "$eval" --component text_encoder --model "$tmp/clip" --input "$tmp/clip/io.safetensors" \
     --compare
-says "without an end of text (id 5000)"
+says "without an end of text (id 69)"
 
 # A checkpoint's component.
 passes "$eval" --component text_encoder --model "$demo" --input "$golden/demo/io-new.safetensors" \
