@@ -114,6 +114,83 @@ config 's/"scaling_factor": 0.476986/"scaling_factor": 0/' "config.json: scaling
 config '0,/UpBlock3D/s/UpBlock3D/UpBlock2D/' "config.json: up_block_types has HunyuanVideoUpBlock2D"
 config 's/AutoencoderKLHunyuanVideo"/AutoencoderKLHunyuanVideo15"/' "_class_name is AutoencoderKLHunyuanVideo15"
 
+# Text encoders. unread WORDS: expects the refusal of $bad, a copy of the golden folder $encoder.
+unread() {
+    refuses 1 "$eval" --component text_encoder --model "$bad" --input "$golden/$encoder/io.safetensors" \
+        --compare
+    says "$1"
+    encoder "$encoder"
+}
+encoder() {
+    encoder=$1
+    rm -rf "$bad"
+    cp -r "$golden/$encoder" "$bad" && chmod -R u+w "$bad"
+}
+# sized KEY NUMBER WORDS: with that number in config.json.
+sized() {
+    sed "s/\"$1\": [0-9]*/\"$1\": $2/" "$golden/$encoder/config.json" >"$bad/config.json"
+    unread "$3"
+}
+# transposed NAME ROWS COLUMNS: a matrix of that shape as if it were stored by columns.
+transposed() {
+    LC_ALL=C sed "s/\(\"$1\":{\"dtype\":\"F32\",\"shape\":\[\)$2,$3\]/\1$3,$2]/" \
+        "$golden/$encoder/$weights" >"$bad/$weights"
+    unread "tensor '$1' has shape \[$3, $2\], the model needs \[$2, $3\]"
+}
+# lost NAME: the second of two shards, which holds the tensor, is not there.
+lost() {
+    mv "$bad/$weights" "$bad/model-00001-of-00002.safetensors"
+    echo "{\"weight_map\": {\"$1\": \"model-00002-of-00002.safetensors\"}}" >"$bad/$weights.index.json"
+    unread "model-00002-of-00002.safetensors"
+}
+# spoiled NAME TENSOR: it holds NaN, and so would that tensor of the result.
+spoiled() {
+    "$tool" poison "$golden/$encoder/$weights" "$bad/$weights" "$1" nan
+    refuses 1 "$eval" --component text_encoder --model "$bad" --input "$golden/$encoder/io.safetensors" \
+        --output "$tmp/states.safetensors"
+    says "the result: tensor $2 holds NaN"
+    [ -e "$tmp/states.safetensors" ] && fail "states were written"
+    encoder "$encoder"
+}
+weights=model.safetensors
+encoder llama
+cp "$golden/umt5/$weights" "$bad"
+unread "'embed_tokens.weight' is missing"
+lost layers.4.mlp.up_proj.weight
+transposed layers.1.mlp.down_proj.weight 48 80
+sized num_attention_heads 5 "config.json: num_attention_heads is 5 and num_key_value_heads 2; a group"
+sized num_attention_heads 4 "layers.0.self_attn.k_proj.weight' has shape .16, 48., the model needs .24, 48."
+sized num_attention_heads 10 "layers.0.self_attn.q_proj.weight' has shape .48, 48., the model needs .40, 48."
+sized num_attention_heads 16 "config.json: head_dim is 3; halves are rotated"
+sized num_key_value_heads 4 "config.json: num_attention_heads is 6 and num_key_value_heads 4"
+sized num_key_value_heads 3 "layers.0.self_attn.k_proj.weight"
+sized num_key_value_heads 6 "layers.0.self_attn.k_proj.weight"
+sized num_hidden_layers 2 "config.json: num_hidden_layers is 2;.* 3 or more"
+sized num_hidden_layers 4 "layers.4"
+sized num_hidden_layers 6 "layers.5"
+sized intermediate_size 81 "mlp"
+sized vocab_size 71 "embed_tokens.weight"
+sed 's/"silu"/"gelu"/' "$golden/llama/config.json" >"$bad/config.json"
+unread "config.json: hidden_act"
+sed 's/"rope_scaling": null/"rope_scaling": {"rope_type": "llama3"}/' "$golden/llama/config.json" >"$bad/config.json"
+unread "config.json: rope_scaling"
+spoiled layers.2.self_attn.o_proj.weight out.y
+encoder clip
+cp "$golden/llama/$weights" "$bad"
+unread "'text_model.embeddings.token_embedding.weight' is missing"
+lost text_model.encoder.layers.2.mlp.fc1.weight
+transposed text_model.encoder.layers.1.mlp.fc1.weight 96 48
+sized num_attention_heads 5 "config.json: hidden_size is 48 and num_attention_heads 5"
+sized num_attention_heads 0 "config.json: .*num_attention_heads"
+sized eos_token_id 72 "config.json: eos_token_id is 72 and vocab_size 72"
+sized max_position_embeddings 41 "position_embedding.weight"
+sized num_hidden_layers 2 "text_model.encoder.layers.2"
+sized num_hidden_layers 4 "text_model.encoder.layers.3"
+sized intermediate_size 97 "mlp.fc1"
+sed 's/"quick_gelu"/"gelu"/' "$golden/clip/config.json" >"$bad/config.json"
+unread "config.json: hidden_act"
+spoiled text_model.encoder.layers.1.self_attn.v_proj.bias out.y
+
 # Not folders in diffusers layout at all.
 for file in model.gguf model.pth model.safetensors; do
     : >"$tmp/$file"
