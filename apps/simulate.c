@@ -49,7 +49,8 @@ static struct app_option options[] = {
     APP_INT_OPTION("forwards", "N", AT(forwards), 1, 2,
                    "of a step (default: the model's with guidance)"),
     APP_INT_OPTION("layers", "K", AT(layers), 2, 1000,
-                   "simulate K layers and K/2, extend to all (default 4)"),
+                   "simulate K layers and K/2, extend to all (default 4, or as many as "
+                   "have all kinds of the model's in their shares)"),
     APP_FLAG_OPTION("fast-forward", AT(fast_forward),
                     "with --prompts: simulate some steps, take the others to last as long"),
     APP_HEADING("How it runs in parallel"),
@@ -217,6 +218,10 @@ static enum sdt_status read_model(struct app_simulation *s, struct sdt_error *er
         goto out;
     take_sizes(s, pipeline);
     s->whole = sdt_pipeline_model(pipeline);
+    /* Both numbers of layers have all kinds of them in their shares. */
+    int part = 2 * (pipeline->dit->mixed > 1 ? pipeline->dit->mixed : 1);
+    if (part > 2)
+        s->layers = (s->layers + part - 1) / part * part;
     s->layers = s->layers > s->whole.layers ? s->whole.layers : s->layers;
     status = sdt__check_request(pipeline, request, err);
     snprintf(devices, sizeof devices, "cuda:0-%d", s->platform.devices - 1);

@@ -126,6 +126,8 @@ struct sdt_dit {
     struct sdt_tensor_count count;
     struct sdt_tensor_held held;        /* on CPUs; filled by sdt_dit_open */
     int layers, heads, head_dim, width; /* width d = heads * head_dim */
+    int mixed; /* a model shortened to a multiple of so many has its kinds of layers in their
+                * shares; 0: they are alike */
     int channels;                       /* of the latent, in and out */
     int patch[3];                       /* frames, height, width */
     int texts;                          /* encoders that it reads */

@@ -132,6 +132,8 @@ enum {
 
 static int modulations_of(const struct hunyuan *h) { return h->refiners + 2 * h->dual + h->single; }
 
+static int common_divisor(int a, int b) { return b ? common_divisor(b, a % b) : a; }
+
 static enum sdt_status read_config(const struct sdt_config *json, struct hunyuan *h, int wanted,
                                    struct sdt_error *err) {
     struct sizes s = {.refiners = 2,
@@ -150,6 +152,7 @@ static enum sdt_status read_config(const struct sdt_config *json, struct hunyuan
     if (status != SDT_OK)
         return status;
     int dual = (int)s.dual, single = (int)s.single, all = dual + single;
+    int mixed = all / common_divisor(dual, single);
     if (wanted > 0) {
         dual = (wanted * dual + all / 2) / all;
         single = wanted - dual;
@@ -164,6 +167,7 @@ static enum sdt_status read_config(const struct sdt_config *json, struct hunyuan
     h->dit =
         (struct sdt_dit){.kind = &sdt__hunyuan_dit,
                          .layers = dual + single,
+                         .mixed = mixed,
                          .heads = (int)s.heads,
                          .head_dim = (int)s.head_dim,
                          .width = d,

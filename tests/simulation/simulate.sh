@@ -77,17 +77,19 @@ done
 less "$pipesp" "$ulysses" || fail "pipesp exposes $pipesp s, ulysses $ulysses s"
 # The table of docs/gpu.md.
 rows=0
-grep '^| wan-' "$source/docs/gpu.md" | tr -d '|' >"$tmp/table"
+grep -e '^| wan-' -e '^| hunyuan-' "$source/docs/gpu.md" | tr -d '|' >"$tmp/table"
 while read -r model height width devices tile tasks received held step; do
     rows=$((rows + 1))
-    passes "$simulate" --model "$model" --height "$height" --width "$width" --num-frames 81 \
+    frames=81
+    [ "$model" != hunyuan-13b ] || frames=129
+    passes "$simulate" --model "$model" --height "$height" --width "$width" --num-frames $frames \
         --devices "$devices" --memory-gb 80 --strategy ulysses
     grep -q "tiles of $tile tokens" "$tmp/out" || fail "$model on $devices: tiles of other sizes than $tile"
     [ "$(value tasks 2) $(value received 2) $(value memory 2) $(value Step: 2)" = \
         "$tasks $received $held $step" ] ||
         fail "docs/gpu.md has $tasks tasks, $received and $held GB, $step s: $(cat "$tmp/out")"
 done <"$tmp/table"
-[ $rows -eq 12 ] || fail "docs/gpu.md: $rows rows"
+[ $rows -eq 18 ] || fail "docs/gpu.md: $rows rows"
 # Unequal GPUs: splits that follow speed come near the sum of the speeds, equal ones wait for the slow.
 for split in speed equal; do
     passes "$simulate" --model wan-1.3b --num-frames 17 --layers 2 --devices 3 --device-speed 1,1,0.5 \
