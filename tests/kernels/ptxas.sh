@@ -9,7 +9,7 @@ command -v c++filt >/dev/null || { echo "skipped: no c++filt"; exit 77; }
 # FILE KERNEL REGISTERS SPILLED SHARED: the most that any of its variants may have. Registers decide how
 # many blocks share a multiprocessor: 65536 / (registers * threads of a block).
 cat >"$tmp/limits" <<'LIST'
-attention        exact         216   40     0
+attention        exact         216   80     0
 attention        flash         248    0     0
 attention        flash_single  128    0     0
 attention        merge          48    0     0
