@@ -191,6 +191,32 @@ sed 's/"quick_gelu"/"gelu"/' "$golden/clip/config.json" >"$bad/config.json"
 unread "config.json: hidden_act"
 spoiled text_model.encoder.layers.1.self_attn.v_proj.bias out.y
 
+# HunyuanVideo's prompts, which take two byte-level BPE tokenizers.
+# unspoken WORDS: expects the refusal of a prompt, before anything else.
+unspoken() {
+    refuses 1 "$generate" --model "$bad" --prompt x --dry-run
+    says "$1"
+    hunyuan
+}
+hunyuan() {
+    rm -rf "$bad"
+    cp -r "$golden/hunyuan_text" "$bad" && chmod -R u+w "$bad"
+    cp -r "$golden/hunyuan_dit" "$bad/transformer"
+    cp -r "$golden/hunyuan_vae" "$bad/vae"
+}
+hunyuan
+if "$info" | grep -q "BPE (PCRE2) yes"; then
+    passes "$generate" --model "$bad" --prompt x --dry-run
+    head -c 100 "$golden/hunyuan_text/tokenizer/tokenizer.json" >"$bad/tokenizer/tokenizer.json"
+    unspoken "tokenizer/tokenizer.json"
+    rm "$bad/tokenizer_2/merges.txt"
+    unspoken "merges.txt"
+    rm -r "$bad/tokenizer_2"
+    unspoken "tokenizer_2"
+else
+    unspoken "built without PCRE2 .* give --token-ids or --prompt-embeds"
+fi
+
 # Not folders in diffusers layout at all.
 for file in model.gguf model.pth model.safetensors; do
     : >"$tmp/$file"

@@ -89,6 +89,7 @@ int main(void) {
                   SDT_ERROR_UNSUPPORTED &&
               !none,
           "a BPE tokenizer without PCRE2");
+    printf("built without PCRE2: no BPE tokenizer is read\n");
     return failures ? 1 : 77;
 #endif
     json_t *cases = load_cases("tests/golden/bpe/cases.json");
