@@ -189,7 +189,7 @@ static void check_size(void) {
     static const struct {
         int frames, height, width;
         double linear, attention;
-    } known[] = {{16, 40, 64, 143, 81}, {33, 68, 120, 918, 3367}, {33, 90, 160, 1618, 10450}};
+    } published[] = {{16, 40, 64, 143, 81}, {33, 68, 120, 918, 3367}, {33, 90, 160, 1618, 10450}};
     const struct sdt_family *family;
     const struct sdt_size *size;
     struct sdt_error err = {0};
@@ -208,18 +208,18 @@ static void check_size(void) {
     CHECK(all - big->count.all > given_back && all - big->count.all < 1.03 * given_back,
           "%.0f of its parameters are given back, about %.0f modulate", all - big->count.all,
           given_back);
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        struct sdt_geometry g = {known[i].frames, known[i].height, known[i].width};
+    for (size_t i = 0; i < sizeof published / sizeof published[0]; i++) {
+        struct sdt_geometry g = {published[i].frames, published[i].height, published[i].width};
         struct sdt_work work = big->kind->work(big, sdt_tokens(big, g), 256);
         double l = (double)sdt_tokens(big, g) + 256.0;
         CHECK(work.linear == 60.0 * 24.0 * d * d * l && work.attention == 60.0 * 4.0 * l * l * d,
               "%g and %g TFLOP for %g tokens", work.linear * 1e-12, work.attention * 1e-12, l);
-        CHECK(work.linear * 1e-12 > known[i].linear - 3 &&
-                  work.linear * 1e-12 < 1.01 * known[i].linear + 3 &&
-                  work.attention * 1e-12 > known[i].attention - 3 &&
-                  work.attention * 1e-12 < 1.01 * known[i].attention + 3,
+        CHECK(work.linear * 1e-12 > published[i].linear - 3 &&
+                  work.linear * 1e-12 < 1.01 * published[i].linear + 3 &&
+                  work.attention * 1e-12 > published[i].attention - 3 &&
+                  work.attention * 1e-12 < 1.01 * published[i].attention + 3,
               "%g and %g TFLOP, not about %g and %g", work.linear * 1e-12, work.attention * 1e-12,
-              known[i].linear, known[i].attention);
+              published[i].linear, published[i].attention);
     }
     sdt_dit_close(big);
 }
