@@ -24,8 +24,6 @@ enum sdt_status sdt_family_find(const char *pipeline_class, const char *path,
     names[0] = '\0';
     for (int f = 0; sdt_families[f]; f++) {
         const char *name = sdt_families[f]->pipeline_class;
-        if (!sdt_families[f]->vae) /* its transformer alone is there */
-            continue;
         if (!strcmp(name, pipeline_class)) {
             *family = sdt_families[f];
             return SDT_OK;
