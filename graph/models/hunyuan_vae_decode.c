@@ -2,30 +2,13 @@
  * device. Within a tile tasks are frames of layers, on CPUs cut into bands of rows. Seams are
  * blended in the order of diffusers: in space row by row of tiles, with neighbours that are blended
  * already, then in time. */
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "graph/models/hunyuan_vae.h"
+#include "graph/models/vae_tiles.h"
 #include "graph/run/parameters.h"
 
 static int at_most(int a, int b) { return a < b ? a : b; }
-
-/* ---- progress -------------------------------------------------------------------------------- */
-
-struct progress {
-    atomic_int done;
-    int total;
-    sdt_frame_done call;
-    void *arg;
-};
-
-static void frame_done(void *arg, int frame) {
-    struct progress *progress = arg;
-    (void)frame;
-    int done = atomic_fetch_add(&progress->done, 1) + 1;
-    if (progress->call)
-        progress->call(progress->arg, done, progress->total);
-}
 
 /* ---- one decoder and its buffers ------------------------------------------------------------- */
 
@@ -49,7 +32,7 @@ struct decoder {
     sdt_handle joined[2]; /* keys and values of all frames, [pixels, C] */
     /* On a GPU, frames become float32 here before they travel to the host; else NULL. */
     sdt_handle ready[2];
-    struct progress *progress;
+    struct vae_progress *progress;
 };
 
 static void fail_memory(struct sdt_flow *flow) {
@@ -250,7 +233,7 @@ static void insert_put(const struct decoder *d, const struct hunyuan_layer *l, i
         flow->place = d->put;
         sdt_insert_put_frame(flow, "put_frame", height, width, at, y0, rows_of(d, edge, b),
                              d->clamp, rows, d->out, at == 0 && b == 0 && !d->whole,
-                             last ? frame_done : NULL, last ? d->progress : NULL);
+                             last ? sdt__vae_frame_done : NULL, last ? d->progress : NULL);
         flow->place = &d->job->place[d->device];
     }
 }
@@ -352,7 +335,7 @@ struct decode {
     struct decoder *decoder;  /* [devices] */
     int *device;              /* [tiles] of the decoders */
     sdt_handle *tile;         /* [tiles] decoded frames; NULL: not yet, or not any more, or whole */
-    struct progress progress;
+    struct vae_progress progress;
 };
 
 static void decode_free(struct decode *c) {
@@ -379,7 +362,7 @@ static struct decode *decode_new(const struct hunyuan_vae *vae, struct sdt_machi
     c->tiling = sdt__hunyuan_tiling(&vae->vae, job);
     c->of_time = c->tiling.space.rows * c->tiling.space.cols;
     c->whole = c->tiling.tiles == 1;
-    c->progress = (struct progress){.call = job->frame_done, .arg = job->frame_done_arg};
+    c->progress = (struct vae_progress){.call = job->frame_done, .arg = job->frame_done_arg};
     for (int n = 0; n < c->tiling.tiles; n++) {
         struct hunyuan_tile tile = sdt__hunyuan_tile(&c->tiling, job, n);
         c->progress.total += sdt__hunyuan_tile_frames(&vae->vae, &tile);

@@ -55,3 +55,11 @@ enum sdt_status sdt__vae_check(const struct sdt_vae *vae, const struct sdt_vae_j
             t->size_rows, t->size_cols, t->stride_rows, t->stride_cols, ratio);
     return SDT_OK;
 }
+
+void sdt__vae_frame_done(void *arg, int frame) {
+    struct vae_progress *progress = arg;
+    (void)frame;
+    int done = atomic_fetch_add(&progress->done, 1) + 1;
+    if (progress->call)
+        progress->call(progress->arg, done, progress->total);
+}

@@ -1,6 +1,8 @@
-/* Spatial tiles of a decode: how a latent is cut, and which device takes which. */
+/* Spatial tiles of a decode: how a latent is cut, which device takes which, and how far it is. */
 #ifndef STARDIT_VAE_TILES_H
 #define STARDIT_VAE_TILES_H
+
+#include <stdatomic.h>
 
 #include "graph/models/family.h"
 
@@ -31,6 +33,16 @@ static inline double sdt__vae_speed(const struct sdt_place *place) {
 /* The device that would end one more tile first; counts it. */
 int sdt__vae_next_device(const struct sdt_place *place /* [devices] */, int devices,
                          int *tiles /* [devices] so far */);
+
+/* Frames of all tiles, which end on any worker. */
+struct vae_progress {
+    atomic_int done;
+    int total;
+    sdt_frame_done call; /* or NULL */
+    void *arg;
+};
+/* A frame has ended: for the tasks of a decode, arg a struct vae_progress. */
+void sdt__vae_frame_done(void *arg, int frame);
 
 /* Are the latent and the tiles of a size that can be decoded? */
 enum sdt_status sdt__vae_check(const struct sdt_vae *vae, const struct sdt_vae_job *job,

@@ -5,30 +5,13 @@
  * the length (with spatial tiles it does: a tile keeps its frames until its seams are blended).
  * Over several devices the layers are cut into contiguous stages of about equal work; with spatial
  * tiles, whole tiles go to the devices in turn instead. */
-#include <stdatomic.h>
 #include <stdlib.h>
 
+#include "graph/models/vae_tiles.h"
 #include "graph/models/wavefront.h"
 #include "graph/run/parameters.h"
 
 static int at_most(int a, int b) { return a < b ? a : b; }
-
-/* ---- progress -------------------------------------------------------------------------------- */
-
-struct progress {
-    atomic_int done;
-    int total;
-    sdt_frame_done call;
-    void *arg;
-};
-
-static void frame_done(void *arg, int frame) {
-    struct progress *progress = arg;
-    (void)frame;
-    int done = atomic_fetch_add(&progress->done, 1) + 1;
-    if (progress->call)
-        progress->call(progress->arg, done, progress->total);
-}
 
 /* ---- one decoder and its buffers ------------------------------------------------------------- */
 
@@ -47,7 +30,7 @@ struct decoder {
     /* On a GPU, frames become float32 here before they travel to the host; else NULL. */
     sdt_handle ready[2];
     bool clamp, whole; /* whole: out is the video itself */
-    struct progress *progress;
+    struct vae_progress *progress;
 };
 
 /* The band's rows on an edge, in pixels. */
@@ -317,8 +300,8 @@ static void insert_put(struct sdt_flow *flow, const struct decoder *d, const str
         }
         flow->place = d->put;
         sdt_insert_put_frame(flow, "put_frame", height, width, t, y0, rows_of(d, edge, b), d->clamp,
-                             rows, d->out, t == 0 && b == 0 && !d->whole, last ? frame_done : NULL,
-                             last ? d->progress : NULL);
+                             rows, d->out, t == 0 && b == 0 && !d->whole,
+                             last ? sdt__vae_frame_done : NULL, last ? d->progress : NULL);
     }
 }
 
@@ -388,7 +371,7 @@ struct decode {
     struct decoder *decoder; /* [decoders] */
     int *device;             /* [tiles] of the decoders */
     sdt_handle *tile;        /* [tiles] decoded frames; NULL: not yet, or not any more, or whole */
-    struct progress progress;
+    struct vae_progress progress;
 };
 
 static void decode_free(struct decode *c) {
@@ -417,7 +400,7 @@ static struct decode *decode_new(const struct wavefront_vae *vae, struct sdt_mac
     c->frames = vae->vae.time_ratio * (job->frames - 1) + 1;
     c->whole = c->tiles == 1;
     c->decoders = c->whole ? 1 : job->devices;
-    c->progress = (struct progress){
+    c->progress = (struct vae_progress){
         .total = c->frames * c->tiles, .call = job->frame_done, .arg = job->frame_done_arg};
     c->decoder = calloc((size_t)c->decoders, sizeof *c->decoder);
     c->tile = calloc((size_t)c->tiles, sizeof *c->tile);
