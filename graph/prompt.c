@@ -71,10 +71,13 @@ enum sdt_status sdt__text_ids(const struct sdt_pipeline *pipeline, int encoder, 
                               const char *prompt, int capacity, int32_t *ids, int *count,
                               int *total, struct sdt_error *err) {
     char *text = NULL;
-    if (pipeline->imagined && !pipeline->tokenizer[encoder]) { /* nobody reads the ids */
+    const struct sdt_text *encodes = pipeline->text[encoder];
+    if (pipeline->imagined && !pipeline->tokenizer[encoder]) { /* nobody reads the ids but an end */
         int about = sdt__text_dropped(pipeline, encoder) + (int)(strlen(prompt) / 4) + 2;
         *count = about < capacity ? about : capacity;
         memset(ids, 0, (size_t)*count * sizeof *ids);
+        if (encodes && *count > 0)
+            ids[*count - 1] = encodes->end;
         if (total)
             *total = about;
         return SDT_OK;

@@ -17,7 +17,7 @@ enum { LARGEST = 2 };
 
 struct clip {
     struct sdt_text text; /* width d */
-    int e, ff, end;       /* end: its id */
+    int e, ff;
     float eps;
 };
 
@@ -62,7 +62,7 @@ static enum sdt_status read_config(const struct sdt_config *json, struct clip *c
                                 .positions = (int)positions};
     c->e = (int)(d / heads);
     c->ff = (int)ff;
-    c->end = (int)end;
+    c->text.end = (int)end;
     c->eps = (float)eps;
     return status;
 }
@@ -234,9 +234,9 @@ static void insert_layer(void *arg, struct sdt_flow *flow, struct sdt_tensor_vis
 
 /* The place of the first end of text; -1: there is none. */
 static int find_end(const struct clip *c, const int32_t *ids, int tokens) {
-    int end = c->end == LARGEST ? 0 : -1;
-    for (int t = 0; t < tokens && (c->end == LARGEST || end < 0); t++)
-        if (c->end == LARGEST ? ids[t] > ids[end] : ids[t] == c->end)
+    int end = c->text.end == LARGEST ? 0 : -1;
+    for (int t = 0; t < tokens && (c->text.end == LARGEST || end < 0); t++)
+        if (c->text.end == LARGEST ? ids[t] > ids[end] : ids[t] == c->text.end)
             end = t;
     return end;
 }
@@ -252,7 +252,7 @@ static enum sdt_status clip_encode(struct sdt_flow *flow, struct sdt_text *text,
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "%d text tokens without an end of text (id %d), whose state stands for "
                           "them all",
-                          tokens, clip_of(text)->end);
+                          tokens, text->end);
     if (status != SDT_OK)
         return status;
     struct sdt_parameters *parameters = sdt_parameters_new(text->weights, machine);

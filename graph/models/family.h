@@ -275,6 +275,7 @@ struct sdt_text {
     int layers, heads, width;
     int vocabulary; /* ids are 0..vocabulary-1 */
     int positions;  /* most tokens that it takes; 0: any number */
+    int end;        /* id whose state stands for the whole text; 0: all states are kept */
 };
 /* Rows of the states of so many tokens, from the `first` on. */
 static inline int sdt_text_rows(const struct sdt_text *text, int tokens, int first) {
