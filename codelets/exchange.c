@@ -27,9 +27,9 @@ static void gather_cpu(void *buffers[], void *cl_arg) {
     for (int t = 0; t < a->tiles; t++) {
         const float *x = sdt__floats(buffers, t); /* [heads, block] */
         size_t at = sdt_gather_at(&a->to, t), count = sdt_gather_count(&a->to, t);
+        size_t piece = sdt_gather_piece(&a->to, t);
         for (int h = 0; count && h < a->heads; h++)
-            memcpy(y + (size_t)h * a->to.stride + at, x + (size_t)h * a->to.block,
-                   count * sizeof *y);
+            memcpy(y + (size_t)h * a->to.stride + at, x + (size_t)h * piece, count * sizeof *y);
     }
 }
 

@@ -558,16 +558,17 @@ static void embed(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, 
         struct sdt_patch rows = {1, 1, prompt->rows, d, {1, 1, d}};
         if (at.tile == layout->video_tiles)
             refine(flow, run, prompt);
-        sdt_insert_patchify(
-            flow, "text_rows", &rows, sdt_tile_first(layout, at.tile) - layout->video, layout->rows,
-            prompt->handle[prompt->handle[REFINED] ? REFINED : TOKENS], at.stream->x[at.tile]);
+        sdt_insert_patchify(flow, "text_rows", &rows,
+                            sdt_tile_first(layout, at.tile) - layout->video, sdt_rows(run, at),
+                            prompt->handle[prompt->handle[REFINED] ? REFINED : TOKENS],
+                            at.stream->x[at.tile]);
         return;
     }
     if (layout->dtype != SDT_F32) {
         x = sdt_run_hidden(run, at);
-        sdt_insert_convert(flow, "latent", (size_t)layout->rows * (size_t)values, latent, x);
+        sdt_insert_convert(flow, "latent", (size_t)sdt_rows(run, at) * (size_t)values, latent, x);
     }
-    sdt_insert_linear(flow, "patch_embedding", layout->rows, d, values, x, b->patch.weight,
+    sdt_insert_linear(flow, "patch_embedding", sdt_rows(run, at), d, values, x, b->patch.weight,
                       b->patch.bias, SDT_EPILOGUE_NONE, at.stream->x[at.tile]);
 }
 
@@ -597,7 +598,7 @@ static struct sdt_row_sum row(const struct here *here, int part) {
 /* y = mod(LN(x)), shift and scale from part `first` on */
 static void norm(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
                  const struct here *here, int first, sdt_handle y) {
-    sdt_insert_layer_norm(flow, "norm", run->layout.rows, run->dit->width, EPS,
+    sdt_insert_layer_norm(flow, "norm", sdt_rows(run, at), run->dit->width, EPS,
                           at.stream->x[at.tile], NULL, NULL, row(here, first + 1), row(here, first),
                           y);
 }
@@ -621,13 +622,13 @@ static void project(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at
     sdt_handle raw = weight[which] ? sdt_run_hidden(run, at) : normed;
     bool rotate = which != SDT_PROJECT_V && at.tile < layout->video_tiles;
 
-    sdt_insert_linear(flow, name[which], layout->rows, dit->width, dit->width,
+    sdt_insert_linear(flow, name[which], sdt_rows(run, at), dit->width, dit->width,
                       at.stream->z[at.tile], linear[which]->weight, linear[which]->bias,
                       SDT_EPILOGUE_NONE, raw);
     if (weight[which])
-        sdt_insert_rms_norm(flow, "norm_heads", layout->rows * dit->heads, dit->head_dim, EPS, raw,
-                            weight[which], normed);
-    struct sdt_split_heads split = {.rows = layout->rows,
+        sdt_insert_rms_norm(flow, "norm_heads", sdt_rows(run, at) * dit->heads, dit->head_dim, EPS,
+                            raw, weight[which], normed);
+    struct sdt_split_heads split = {.rows = sdt_rows(run, at),
                                     .valid_rows = sdt_tile_valid(layout, at.tile),
                                     .heads = dit->heads,
                                     .e = dit->head_dim,
@@ -644,7 +645,7 @@ static void project(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at
 static void join(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at) {
     struct here here = here_of(run, at);
     const struct stream *s = here.stream;
-    int rows = run->layout.rows, d = run->dit->width, mlp = hunyuan_of(run->dit)->mlp;
+    int rows = sdt_rows(run, at), d = run->dit->width, mlp = hunyuan_of(run->dit)->mlp;
     sdt_handle x = at.stream->x[at.tile], hidden = NULL;
 
     if (here.single) {
@@ -665,7 +666,7 @@ static void join(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at) {
 static void finish(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at) {
     struct here here = here_of(run, at);
     const struct stream *s = here.stream;
-    int rows = run->layout.rows, d = run->dit->width, mlp = hunyuan_of(run->dit)->mlp;
+    int rows = sdt_rows(run, at), d = run->dit->width, mlp = hunyuan_of(run->dit)->mlp;
 
     if (here.single)
         return;
@@ -688,14 +689,15 @@ static void head(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
 
     if (layout->dtype != SDT_F32)
         y = sdt_run_hidden(run, at);
-    sdt_insert_layer_norm(flow, "norm_out", layout->rows, run->dit->width, EPS,
+    sdt_insert_layer_norm(flow, "norm_out", sdt_rows(run, at), run->dit->width, EPS,
                           at.stream->x[at.tile], NULL, NULL,
                           (struct sdt_row_sum){m, NULL, 2 * run->step, 0},
                           (struct sdt_row_sum){m, NULL, 2 * run->step + 1, 0}, z);
-    sdt_insert_linear(flow, "proj_out", layout->rows, values, run->dit->width, z,
+    sdt_insert_linear(flow, "proj_out", sdt_rows(run, at), values, run->dit->width, z,
                       b->proj_out.weight, b->proj_out.bias, SDT_EPILOGUE_NONE, y);
     if (y != velocity)
-        sdt_insert_convert(flow, "velocity", (size_t)layout->rows * (size_t)values, y, velocity);
+        sdt_insert_convert(flow, "velocity", (size_t)sdt_rows(run, at) * (size_t)values, y,
+                           velocity);
 }
 
 /* ---- predictions ----------------------------------------------------------------------------- */

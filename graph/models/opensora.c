@@ -326,9 +326,9 @@ static void embed(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, 
 
     if (layout->dtype != SDT_F32) {
         x = sdt_run_hidden(run, at);
-        sdt_insert_convert(flow, "latent", (size_t)layout->rows * (size_t)values, latent, x);
+        sdt_insert_convert(flow, "latent", (size_t)sdt_rows(run, at) * (size_t)values, latent, x);
     }
-    sdt_insert_linear(flow, "pos_embed", layout->rows, run->dit->width, values, x,
+    sdt_insert_linear(flow, "pos_embed", sdt_rows(run, at), run->dit->width, values, x,
                       bound->patch_weight, bound->patch_bias, SDT_EPILOGUE_NONE,
                       at.stream->x[at.tile]);
 }
@@ -339,8 +339,8 @@ static void begin(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at) 
     const struct block *block = &bound->block[at.layer];
     sdt_handle m = at.stream->vector[MODULATION];
 
-    sdt_insert_layer_norm(flow, "norm1", run->layout.rows, run->dit->width, model_of(run->dit)->eps,
-                          at.stream->x[at.tile], NULL, NULL,
+    sdt_insert_layer_norm(flow, "norm1", sdt_rows(run, at), run->dit->width,
+                          model_of(run->dit)->eps, at.stream->x[at.tile], NULL, NULL,
                           (struct sdt_row_sum){block->table, m, 1, 1},
                           (struct sdt_row_sum){block->table, m, 0, 0}, at.stream->z[at.tile]);
 }
@@ -355,10 +355,10 @@ static void project(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at
     const struct sdt_linear_handles *linear[] = {&self->q, &self->k, &self->v};
     sdt_handle raw = sdt_run_raw(run, at);
 
-    sdt_insert_linear(flow, name[which], layout->rows, dit->width, dit->width,
+    sdt_insert_linear(flow, name[which], sdt_rows(run, at), dit->width, dit->width,
                       at.stream->z[at.tile], linear[which]->weight, linear[which]->bias,
                       SDT_EPILOGUE_NONE, raw);
-    struct sdt_split_heads split = {.rows = layout->rows,
+    struct sdt_split_heads split = {.rows = sdt_rows(run, at),
                                     .valid_rows = sdt_tile_valid(layout, at.tile),
                                     .heads = dit->heads,
                                     .e = dit->head_dim,
@@ -376,7 +376,7 @@ static void join(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at) {
     int d = run->dit->width;
 
     sdt_insert_linear_residual(
-        flow, "to_out", run->layout.rows, d, d, at.stream->z[at.tile], block->self.out.weight,
+        flow, "to_out", sdt_rows(run, at), d, d, at.stream->z[at.tile], block->self.out.weight,
         block->self.out.bias,
         (struct sdt_row_sum){block->table, at.stream->vector[MODULATION], 2, 2},
         at.stream->x[at.tile]);
@@ -388,7 +388,7 @@ static void cross_attention(struct sdt_flow *flow, struct sdt_run *run, struct s
                             const struct attention *cross) {
     const struct sdt_dit *dit = run->dit;
     const struct sdt_prompt *prompt = run->branch[at.branch].prompt;
-    int rows = run->layout.rows, d = dit->width;
+    int rows = sdt_rows(run, at), d = dit->width;
     struct sdt_row_sum none = {0};
     sdt_handle x = at.stream->x[at.tile], q = sdt_run_raw(run, at), o = at.stream->z[at.tile];
 
@@ -404,7 +404,7 @@ static void cross_attention(struct sdt_flow *flow, struct sdt_run *run, struct s
 /* x += gate ff(mod(LN(x))) */
 static void feed_forward(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
                          const struct block *block) {
-    int rows = run->layout.rows, d = run->dit->width;
+    int rows = sdt_rows(run, at), d = run->dit->width;
     sdt_handle m = at.stream->vector[MODULATION], hidden = sdt_run_hidden(run, at);
 
     sdt_insert_layer_norm(flow, "norm2", rows, d, model_of(run->dit)->eps, at.stream->x[at.tile],
@@ -428,7 +428,7 @@ static void head(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
                  sdt_handle velocity) {
     const struct bound *bound = run->bound;
     const struct sdt_dit *dit = run->dit;
-    int rows = run->layout.rows, d = dit->width, values = (int)sdt_patch_values(dit);
+    int rows = sdt_rows(run, at), d = dit->width, values = (int)sdt_patch_values(dit);
     sdt_handle raw = sdt_run_hidden(run, at), e = at.stream->vector[EMBEDDING];
 
     sdt_insert_layer_norm(flow, "norm_out", rows, d, head_eps, at.stream->x[at.tile], NULL, NULL,

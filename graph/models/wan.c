@@ -333,9 +333,9 @@ static void embed(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, 
 
     if (layout->dtype != SDT_F32) {
         x = sdt_run_hidden(run, at);
-        sdt_insert_convert(flow, "latent", (size_t)layout->rows * (size_t)values, latent, x);
+        sdt_insert_convert(flow, "latent", (size_t)sdt_rows(run, at) * (size_t)values, latent, x);
     }
-    sdt_insert_linear(flow, "patch_embedding", layout->rows, run->dit->width, values, x,
+    sdt_insert_linear(flow, "patch_embedding", sdt_rows(run, at), run->dit->width, values, x,
                       bound->patch_weight, bound->patch_bias, SDT_EPILOGUE_NONE,
                       at.stream->x[at.tile]);
 }
@@ -346,7 +346,7 @@ static void begin(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at) 
     const struct block *block = &bound->block[at.layer];
     sdt_handle m = at.stream->vector[MODULATION];
 
-    sdt_insert_layer_norm(flow, "norm1", run->layout.rows, run->dit->width, wan_of(run->dit)->eps,
+    sdt_insert_layer_norm(flow, "norm1", sdt_rows(run, at), run->dit->width, wan_of(run->dit)->eps,
                           at.stream->x[at.tile], NULL, NULL,
                           (struct sdt_row_sum){block->table, m, 1, 1},
                           (struct sdt_row_sum){block->table, m, 0, 0}, at.stream->z[at.tile]);
@@ -363,10 +363,10 @@ static void project(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at
     sdt_handle norm[] = {self->norm_q, self->norm_k, NULL};
     sdt_handle raw = sdt_run_raw(run, at);
 
-    sdt_insert_linear(flow, name[which], layout->rows, dit->width, dit->width,
+    sdt_insert_linear(flow, name[which], sdt_rows(run, at), dit->width, dit->width,
                       at.stream->z[at.tile], linear[which]->weight, linear[which]->bias,
                       SDT_EPILOGUE_NONE, raw);
-    struct sdt_split_heads split = {.rows = layout->rows,
+    struct sdt_split_heads split = {.rows = sdt_rows(run, at),
                                     .valid_rows = sdt_tile_valid(layout, at.tile),
                                     .heads = dit->heads,
                                     .e = dit->head_dim,
@@ -385,7 +385,7 @@ static void join(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at) {
     int d = run->dit->width;
 
     sdt_insert_linear_residual(
-        flow, "to_out", run->layout.rows, d, d, at.stream->z[at.tile], block->self.out.weight,
+        flow, "to_out", sdt_rows(run, at), d, d, at.stream->z[at.tile], block->self.out.weight,
         block->self.out.bias,
         (struct sdt_row_sum){block->table, at.stream->vector[MODULATION], 2, 2},
         at.stream->x[at.tile]);
@@ -398,7 +398,7 @@ static void cross_attention(struct sdt_flow *flow, struct sdt_run *run, struct s
     const struct wan *wan = wan_of(run->dit);
     const struct sdt_dit *dit = run->dit;
     const struct sdt_prompt *prompt = run->branch[at.branch].prompt;
-    int rows = run->layout.rows, d = dit->width;
+    int rows = sdt_rows(run, at), d = dit->width;
     struct sdt_row_sum none = {0};
     sdt_handle x = at.stream->x[at.tile], z = at.stream->z[at.tile], normed = x;
 
@@ -424,7 +424,7 @@ static void cross_attention(struct sdt_flow *flow, struct sdt_run *run, struct s
 static void feed_forward(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
                          const struct block *block) {
     const struct wan *wan = wan_of(run->dit);
-    int rows = run->layout.rows, d = run->dit->width;
+    int rows = sdt_rows(run, at), d = run->dit->width;
     sdt_handle m = at.stream->vector[MODULATION], hidden = sdt_run_hidden(run, at);
 
     sdt_insert_layer_norm(flow, "norm3", rows, d, wan->eps, at.stream->x[at.tile], NULL, NULL,
@@ -448,7 +448,7 @@ static void head(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
                  sdt_handle velocity) {
     const struct bound *bound = run->bound;
     const struct sdt_dit *dit = run->dit;
-    int rows = run->layout.rows, d = dit->width, values = (int)sdt_patch_values(dit);
+    int rows = sdt_rows(run, at), d = dit->width, values = (int)sdt_patch_values(dit);
     sdt_handle raw = sdt_run_hidden(run, at), e = at.stream->vector[EMBEDDING];
 
     sdt_insert_layer_norm(flow, "norm_out", rows, d, wan_of(dit)->eps, at.stream->x[at.tile], NULL,

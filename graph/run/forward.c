@@ -27,7 +27,7 @@ static void insert(struct sdt_flow *flow, const struct sdt_forward *f, struct sd
     flow->tag.role = SDT_ROLE_IO;
     for (int i = 0; i < layout->video_tiles; i++)
         sdt_insert_unpatchify(flow, "gather_velocity", &latent->patch, (int64_t)i * layout->rows,
-                              layout->rows, run->branch[0].velocity[i], handle[3]);
+                              sdt_tile_size(layout, i), run->branch[0].velocity[i], handle[3]);
 }
 
 enum sdt_status sdt_forward_once(const struct sdt_forward *f, float *velocity,

@@ -3,9 +3,15 @@
 
 #include <stdlib.h>
 
-static size_t tile_size(const struct sdt_latent *latent) {
+/* The last tile may have fewer rows. */
+static int rows_of(const struct sdt_latent *latent, int tile) {
+    return tile == latent->tiles - 1 ? latent->last_rows : latent->rows;
+}
+
+static size_t tile_size(const struct sdt_latent *latent, int tile) {
     const struct sdt_patch *p = &latent->patch;
-    return (size_t)latent->rows * (size_t)(p->channels * p->size[0] * p->size[1] * p->size[2]);
+    return (size_t)rows_of(latent, tile) *
+           (size_t)(p->channels * p->size[0] * p->size[1] * p->size[2]);
 }
 
 void sdt_latent_init(struct sdt_flow *flow, struct sdt_latent *latent,
@@ -14,6 +20,7 @@ void sdt_latent_init(struct sdt_flow *flow, struct sdt_latent *latent,
     static const char *const names[] = {"latent", "x_last", "m0", "m1"};
     *latent = (struct sdt_latent){.patch = patch,
                                   .rows = layout->rows,
+                                  .last_rows = sdt_tile_size(layout, layout->video_tiles - 1),
                                   .tiles = layout->video_tiles,
                                   .steps = steps,
                                   .step_done = step_done,
@@ -26,7 +33,7 @@ void sdt_latent_init(struct sdt_flow *flow, struct sdt_latent *latent,
         sdt_handle *tile = calloc((size_t)latent->tiles, sizeof *tile);
         failed |= !tile;
         for (int t = 0; tile && t < latent->tiles; t++)
-            tile[t] = sdt__vector(flow, tile_size(latent), names[a / 2]);
+            tile[t] = sdt__vector(flow, tile_size(latent, t), names[a / 2]);
         latent->state[a % 2][a / 2] = tile;
     }
     if (failed && flow->error.status == SDT_OK)
@@ -46,7 +53,8 @@ void sdt_latent_clear(struct sdt_latent *latent) {
 }
 
 bool sdt_latent_fits(const struct sdt_latent *latent, const struct sdt_layout *layout) {
-    return latent->rows == layout->rows && latent->tiles == layout->video_tiles;
+    return latent->rows == layout->rows && latent->tiles == layout->video_tiles &&
+           latent->last_rows == sdt_tile_size(layout, layout->video_tiles - 1);
 }
 
 void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent, int step,
@@ -56,7 +64,7 @@ void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent, int st
     for (int t = 0; t < latent->tiles && flow->error.status == SDT_OK; t++) {
         flow->tag.tile = t;
         sdt_insert_patchify(flow, "scatter_latent", &latent->patch, (int64_t)t * latent->rows,
-                            latent->rows, whole, latent->state[step % 2][part][t]);
+                            rows_of(latent, t), whole, latent->state[step % 2][part][t]);
     }
     flow->tag.tile = -1;
 }
@@ -68,7 +76,7 @@ void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent, int ste
     for (int t = 0; t < latent->tiles; t++) {
         flow->tag.tile = t;
         sdt_insert_unpatchify(flow, "gather_latent", &latent->patch, (int64_t)t * latent->rows,
-                              latent->rows, latent->state[step % 2][part][t], whole);
+                              rows_of(latent, t), latent->state[step % 2][part][t], whole);
     }
     flow->tag.tile = -1;
 }
@@ -139,7 +147,7 @@ void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sd
         flow->tag.tile = i;
         flow->place = &layout->place[layout->home[i]];
         sdt_insert_sampler_step(
-            flow, "sampler_step", &step, tile_size(latent), run->branch[0].velocity[i],
+            flow, "sampler_step", &step, tile_size(latent, i), run->branch[0].velocity[i],
             branches > 1 ? run->branch[1].velocity[i] : NULL, solver_tile(latent, s, i),
             solver_tile(latent, s + 1, i), s == 0, sdt_latent_tile_done, latent);
     }

@@ -32,7 +32,7 @@ void sdt_noise_clear(struct sdt_noise *noise); /* submitted tasks may still be r
  * home is where the next step's task runs. */
 struct sdt_latent {
     struct sdt_patch patch;
-    int rows, tiles;
+    int rows, tiles, last_rows;             /* of a tile, and of the last one */
     sdt_handle *state[2][SDT_SOLVER_PARTS]; /* [tiles] -> [rows, C*patch]; step s reads s % 2 */
     int steps;
     atomic_int *tiles_done;  /* [steps] */

@@ -18,7 +18,7 @@ int sdt_tile_rows(int64_t tokens, int workers) {
 }
 
 int sdt_cuda_tile_rows(int64_t tokens, int devices, bool alike) {
-    enum { LEAST = 256, MOST = 8192, UNIT = 128, PARTS = 8 };
+    enum { LEAST = 256, MOST = 8192, UNIT = SDT_CUDA_ROWS, PARTS = 8 };
     int64_t share = (tokens + devices - 1) / devices;
     int64_t parts = (int64_t)devices * (alike ? (share + MOST - 1) / MOST : PARTS);
     int64_t part = parts > 0 ? (tokens + parts - 1) / parts : 0;
@@ -35,6 +35,25 @@ void sdt_split(int total, int parts, const double *speed, int *bounds) {
         before += speed ? speed[p] : 1.0;
     }
     bounds[parts] = total;
+}
+
+/* Each device's tiles end where its share of all rows does, or at the tile nearest to that. */
+static void split_tiles(struct sdt_layout *layout, const double *speed) {
+    double rows = (double)sdt_tiles_size(layout, 0, layout->tiles), all = 0.0, before = 0.0;
+    int64_t at = 0;
+    int tile = 0;
+    for (int d = 0; d < layout->devices; d++)
+        all += speed ? speed[d] : 1.0;
+    for (int d = 0; d < layout->devices; d++) {
+        double begin = before / all * rows;
+        while (tile < layout->tiles && (double)at + 0.5 * sdt_tile_size(layout, tile) <= begin) {
+            at += sdt_tile_size(layout, tile);
+            tile++;
+        }
+        layout->first_tile[d] = tile;
+        before += speed ? speed[d] : 1.0;
+    }
+    layout->first_tile[layout->devices] = layout->tiles;
 }
 
 /* Marks where parts of the heads begin. */
@@ -63,13 +82,14 @@ enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layo
     if (o->streams > 1)
         workers /= o->streams;
     if (rows <= 0)
-        rows = sdt_tile_rows(o->tokens, workers > o->devices ? workers : o->devices);
+        rows = sdt_tile_rows(o->tokens + o->text, workers > o->devices ? workers : o->devices);
     *layout = (struct sdt_layout){.devices = o->devices,
                                   .helpers = o->helpers,
                                   .place = o->place,
                                   .video = o->tokens,
                                   .tokens = o->tokens + o->text,
                                   .rows = rows,
+                                  .unit = o->unit > 0 ? o->unit : 4,
                                   .video_tiles = (int)((o->tokens + rows - 1) / rows),
                                   .heads = o->heads,
                                   .e = o->e,
@@ -95,7 +115,7 @@ enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layo
                           (long long)o->tokens);
         goto out;
     }
-    sdt_split(layout->tiles, o->devices, o->speed, layout->first_tile);
+    split_tiles(layout, o->speed);
     for (int d = 0; d < o->devices; d++)
         for (int t = layout->first_tile[d]; t < layout->first_tile[d + 1]; t++)
             layout->home[t] = d;

@@ -1,7 +1,8 @@
 /* Who holds which tokens and which heads: the distribution that every strategy starts from.
  *
  * Tokens are cut into tiles whose size depends on their number and on the workers (on GPUs, on the
- * number of devices); each device holds a contiguous run of whole tiles (its shard, perhaps empty).
+ * number of devices); each device holds a contiguous run of whole tiles (its shard, perhaps empty),
+ * as near to its share of the rows as whole tiles come.
  * Heads are cut into chunks, each owned by one device. Both splits follow the devices' speeds;
  * neither needs to come out even. */
 #ifndef STARDIT_LAYOUT_H
@@ -18,7 +19,8 @@ struct sdt_layout {
     const struct sdt_place *place; /* [devices + helpers], owned by the group */
     int64_t video;                 /* tokens of the video */
     int64_t tokens;  /* with those of the text that joins self attention behind them */
-    int rows;        /* tokens of a tile; the last tile of the video, and of the text, is padded */
+    int rows;        /* tokens of a tile; the last one of the video, and of the text, has fewer */
+    int unit;        /* rows come in multiples of this; those beyond a tile's tokens are padding */
     int video_tiles; /* the first ones */
     int tiles;
     int *first_tile; /* [devices + 1]: device d holds first_tile[d]..first_tile[d+1]-1 */
@@ -43,9 +45,12 @@ struct sdt_layout_options {
     int ulysses;     /* divides devices; 0: devices */
     int chunk_heads; /* most heads of one chunk; 0: all of a device in one */
     int tile_rows;   /* 0: sdt_tile_rows(); else for tests and simulations */
+    int unit;        /* of rows; 0: 4 */
     int streams;     /* that share the workers; 0: one */
 };
 
+/* What rows come in multiples of on GPUs: a block of a product. */
+enum { SDT_CUDA_ROWS = 128 };
 /* Rows of a tile for a sequence on so many workers of CPUs, a multiple of 4. Workers get the same
  * number of tiles: of at most 128 rows, or 256 of long sequences, and two or more of them unless
  * that makes less than 64 rows. A result's bits do not depend on it (but with the strategies that
@@ -53,7 +58,7 @@ struct sdt_layout_options {
 int sdt_tile_rows(int64_t tokens, int workers);
 /* The same on GPUs, which need more rows at a time, and few tasks: a device's share, in equal parts
  * of 8192 at most; of GPUs with unequal speeds an eighth of a share, so that tiles can follow them.
- * A multiple of 128, at least 256. */
+ * A multiple of SDT_CUDA_ROWS, at least 256. */
 int sdt_cuda_tile_rows(int64_t tokens, int devices, bool alike);
 
 /* bounds[d]..bounds[d+1]-1 of `total` things for part d, in proportion to speed (NULL: equal
@@ -90,5 +95,19 @@ static inline int sdt_tile_valid(const struct sdt_layout *layout, int tile) {
     int64_t end = tile < layout->video_tiles ? layout->video : layout->tokens;
     int64_t left = end - sdt_tile_first(layout, tile);
     return left < layout->rows ? (int)left : layout->rows;
+}
+
+/* Rows of a tile: what is stored, computed and sent of it. */
+static inline int sdt_tile_size(const struct sdt_layout *layout, int tile) {
+    int rows = (sdt_tile_valid(layout, tile) + layout->unit - 1) / layout->unit * layout->unit;
+    return rows < layout->rows ? rows : layout->rows;
+}
+
+/* Rows of the tiles from `first` up to `end`. */
+static inline int64_t sdt_tiles_size(const struct sdt_layout *layout, int first, int end) {
+    int64_t rows = 0;
+    for (int t = first; t < end; t++)
+        rows += sdt_tile_size(layout, t);
+    return rows;
 }
 #endif

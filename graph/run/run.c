@@ -5,13 +5,27 @@
 
 /* ---- buffers --------------------------------------------------------------------------------- */
 
-static sdt_handle *new_handles(struct sdt_flow *flow, enum sdt_dtype dtype, int count, size_t size,
-                               const char *name) {
+static sdt_handle *room_for(struct sdt_flow *flow, int count) {
     sdt_handle *handle = calloc((size_t)count + 1, sizeof *handle);
     if (!handle && flow->error.status == SDT_OK)
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for %d handles", count);
+    return handle;
+}
+
+static sdt_handle *new_handles(struct sdt_flow *flow, enum sdt_dtype dtype, int count, size_t size,
+                               const char *name) {
+    sdt_handle *handle = room_for(flow, count);
     for (int i = 0; handle && i < count; i++)
         handle[i] = sdt__tensor(flow, dtype, size, name);
+    return handle;
+}
+
+/* Of the first `count` tiles, so many elements a row. */
+static sdt_handle *new_tiles(struct sdt_flow *flow, const struct sdt_layout *layout,
+                             enum sdt_dtype dtype, int count, size_t row, const char *name) {
+    sdt_handle *handle = room_for(flow, count);
+    for (int t = 0; handle && t < count; t++)
+        handle[t] = sdt__tensor(flow, dtype, (size_t)sdt_tile_size(layout, t) * row, name);
     return handle;
 }
 
@@ -75,8 +89,8 @@ static void stream_init(struct sdt_flow *flow, struct sdt_run *run, struct sdt_s
     const struct sdt_layout *layout = &run->layout;
     size_t rows = (size_t)layout->rows, d = (size_t)dit->width;
 
-    stream->x = new_handles(flow, layout->dtype, layout->tiles, rows * d, "x");
-    stream->z = new_handles(flow, layout->dtype, layout->tiles, rows * d, "z");
+    stream->x = new_tiles(flow, layout, layout->dtype, layout->tiles, d, "x");
+    stream->z = new_tiles(flow, layout, layout->dtype, layout->tiles, d, "z");
     stream->raw = new_turns(flow, run, rows * d, "raw");
     stream->hidden = new_turns(flow, run, rows * (size_t)dit->hidden, "hidden");
     sdt_attention_buffers_init(flow, &stream->attention, run->parallel.strategy, layout,
@@ -199,9 +213,8 @@ struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct s
         stream_init(flow, run, &run->stream[s]);
     for (int b = 0; b < branches; b++) {
         run->branch[b].stream = &run->stream[b % run->streams];
-        run->branch[b].velocity =
-            new_handles(flow, SDT_F32, run->layout.video_tiles,
-                        (size_t)run->layout.rows * sdt_patch_values(dit), "velocity");
+        run->branch[b].velocity = new_tiles(flow, &run->layout, SDT_F32, run->layout.video_tiles,
+                                            sdt_patch_values(dit), "velocity");
     }
     if (flow->error.status == SDT_OK)
         return run;
@@ -492,8 +505,8 @@ static double vector_bytes(const struct sdt_dit *dit) {
 static double landing_bytes(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
                             const struct sdt_layout *layout) {
     bool alone = parallel->transport == SDT_TRANSPORT_NCCL && layout->devices == 1;
-    return alone ? 4.0 * (double)sdt_dtype_size(layout->dtype) * layout->tiles * layout->rows *
-                       dit->width
+    return alone ? 4.0 * (double)sdt_dtype_size(layout->dtype) *
+                       (double)sdt_tiles_size(layout, 0, layout->tiles) * dit->width
                  : 0.0;
 }
 
@@ -502,19 +515,19 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_paralle
                              int text_rows, int steps) {
     const struct sdt_strategy *strategy = parallel->strategy;
     double d = dit->width, size = (double)sdt_dtype_size(layout->dtype);
-    int video = 0; /* tiles that have a latent */
+    int first = strategy->device ? 0 : layout->first_tile[device];
+    int end = strategy->device ? layout->tiles : layout->first_tile[device + 1];
+    double worked = (double)sdt_tiles_size(layout, first, end), video = 0.0;
     for (int t = layout->first_tile[device]; t < layout->first_tile[device + 1]; t++)
-        video += t < layout->video_tiles;
-    double worked = tiles_of(layout, strategy, device);
+        video += t < layout->video_tiles ? sdt_tile_size(layout, t) : 0; /* those have a latent */
     double turns = turns_of(layout, strategy, device);
     double patch = (double)sdt_patch_values(dit);
-    double stream = size * layout->rows * (worked * 2.0 * d + turns * (d + dit->hidden)) +
+    double stream = size * (worked * 2.0 * d + turns * layout->rows * (d + dit->hidden)) +
                     strategy->buffer_bytes(layout, device) + vector_bytes(dit) +
                     landing_bytes(dit, parallel, layout);
-    double branch = 4.0 * layout->rows * video * patch +
-                    size * (double)dit->prompt_elements_per_row * text_rows +
+    double branch = 4.0 * video * patch + size * (double)dit->prompt_elements_per_row * text_rows +
                     sizeof(float) * (double)dit->prompt_floats_per_step * steps;
-    double latents = 4.0 * layout->rows * video * patch * 8.0; /* x, x_last, m0, m1, all twice */
+    double latents = 4.0 * video * patch * 8.0; /* x, x_last, m0, m1, all twice */
     double share = layer_share(dit, strategy, layout, device);
     struct sdt_tensor_count count = dit->count;
     count.all -= (1.0 - share) * count.layers;
@@ -535,7 +548,7 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_paralle
 /* Rows of x that go from device to device, where the strategy puts layers of a tile on several. */
 static double handed_on(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
                         const struct sdt_layout *layout) {
-    double tiles = 0.0;
+    double rows = 0.0;
     if (!strategy->device)
         return 0.0;
     for (int t = 0; t < layout->tiles; t++) {
@@ -543,11 +556,11 @@ static double handed_on(const struct sdt_dit *dit, const struct sdt_strategy *st
         int at = strategy->device(layout, dit->layers, -1, t);
         for (int l = 0; l <= end; l++) {
             int next = strategy->device(layout, dit->layers, l < dit->layers ? l : -1, t);
-            tiles += next != at;
+            rows += next != at ? sdt_tile_size(layout, t) : 0;
             at = next;
         }
     }
-    return tiles * layout->rows;
+    return rows;
 }
 
 /* Does any task of a forward run there? */

@@ -97,6 +97,10 @@ void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch);
 /* The flow's next tasks run where the strategy puts this tile and layer. */
 void sdt_run_at(struct sdt_flow *flow, const struct sdt_run *run, struct sdt_at at,
                 enum sdt_role role);
+/* Rows of the tile. */
+static inline int sdt_rows(const struct sdt_run *run, struct sdt_at at) {
+    return sdt_tile_size(&run->layout, at.tile);
+}
 /* The next work buffer of the tile's device. */
 sdt_handle sdt_run_raw(struct sdt_run *run, struct sdt_at at);
 sdt_handle sdt_run_hidden(struct sdt_run *run, struct sdt_at at);

@@ -10,27 +10,32 @@ int sdt_chunk_heads(const struct sdt_layout *layout, int chunk) {
     return layout->head[chunk + 1] - layout->head[chunk];
 }
 
-size_t sdt_block_size(const struct sdt_layout *layout) {
-    return (size_t)layout->rows * (size_t)layout->e;
+size_t sdt_block_size(const struct sdt_layout *layout, int tile) {
+    return (size_t)sdt_tile_size(layout, tile) * (size_t)layout->e;
 }
 
-size_t sdt_piece_size(const struct sdt_layout *layout, int chunk) {
-    return (size_t)sdt_chunk_heads(layout, chunk) * sdt_block_size(layout);
+size_t sdt_piece_size(const struct sdt_layout *layout, int tile, int chunk) {
+    return (size_t)sdt_chunk_heads(layout, chunk) * sdt_block_size(layout, tile);
 }
 
 size_t sdt_gathered_size(const struct sdt_layout *layout, int chunk, int tiles) {
-    return sdt_piece_size(layout, chunk) * (size_t)tiles;
+    return (size_t)sdt_chunk_heads(layout, chunk) * (size_t)layout->rows * (size_t)layout->e *
+           (size_t)tiles;
 }
 
 struct sdt_gather sdt_gather_of(const struct sdt_layout *layout, int first, int64_t keys) {
-    size_t block = sdt_block_size(layout), e = (size_t)layout->e;
+    size_t e = (size_t)layout->e, block = (size_t)layout->rows * e;
+    int video = layout->video_tiles - 1, last = layout->tiles - 1;
     int64_t padded = (int64_t)layout->video_tiles * layout->rows - layout->video;
     int64_t tiles = (keys + layout->rows - 1) / layout->rows;
     int split = layout->tiles > layout->video_tiles ? layout->video_tiles - first : 0;
     return (struct sdt_gather){.block = block,
                                .stride = (size_t)tiles * block,
                                .split = split,
-                               .skip = split > 0 ? (size_t)padded * e : 0};
+                               .skip = split > 0 ? (size_t)padded * e : 0,
+                               .before = split > 0 ? sdt_block_size(layout, video) : 0,
+                               .last = last - first,
+                               .end = sdt_block_size(layout, last)};
 }
 
 struct sdt_parallel sdt_parallel_of(const struct sdt_strategy *strategy,
@@ -75,7 +80,9 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
     if (parallel->strategy->split)
         parallel->strategy->split(parallel, &options);
     if (!options.tile_rows && parallel->place[0].kind == SDT_DEVICE_CUDA)
-        options.tile_rows = sdt_cuda_tile_rows(tokens, options.devices, alike);
+        options.tile_rows = sdt_cuda_tile_rows(tokens + text, options.devices, alike);
+    if (parallel->place[0].kind == SDT_DEVICE_CUDA)
+        options.unit = SDT_CUDA_ROWS;
     return sdt_layout_init(layout, &options, err);
 }
 
@@ -117,7 +124,7 @@ sdt_handle *sdt_new_pieces(struct sdt_flow *flow, const struct sdt_layout *layou
     if (!piece)
         no_memory(flow, layout);
     for (int i = 0; piece && i < count; i++) {
-        size_t size = sdt_piece_size(layout, i % layout->chunks);
+        size_t size = sdt_piece_size(layout, i / layout->chunks, i % layout->chunks);
         piece[i] = per_row ? sdt__vector(flow, size / (size_t)layout->e, name)
                            : sdt__tensor(flow, layout->dtype, size, name);
     }
@@ -137,10 +144,10 @@ static sdt_handle *new_landings(struct sdt_flow *flow, const struct sdt_layout *
     if (!landed)
         no_memory(flow, layout);
     for (int i = 0; landed && piece && i < count; i++) {
-        int chunk = i % layout->chunks;
-        landed[i] = travels(layout, chunk, i / layout->chunks)
-                        ? sdt__tensor(flow, layout->dtype, sdt_piece_size(layout, chunk), name)
-                        : piece[i];
+        int chunk = i % layout->chunks, tile = i / layout->chunks;
+        size_t size = sdt_piece_size(layout, tile, chunk);
+        landed[i] =
+            travels(layout, chunk, tile) ? sdt__tensor(flow, layout->dtype, size, name) : piece[i];
     }
     return landed;
 }
@@ -209,17 +216,19 @@ void sdt_attention_buffers_clear(struct sdt_attention_buffers *buffers) {
 
 double sdt_bytes_by_chunk(const struct sdt_layout *layout, int device) {
     bool several = layout->devices > 1;
-    double tile = (double)sdt_dtype_size(layout->dtype) * layout->rows * layout->e, heads = 0.0;
+    double row = (double)sdt_dtype_size(layout->dtype) * layout->e, heads = 0.0, shard = 0.0;
+    double all = (double)sdt_tiles_size(layout, 0, layout->tiles);
+    double gathered = (double)layout->tiles * layout->rows;
     for (int c = 0; c < layout->chunks; c++)
         if (layout->owner[c] == device % layout->ulysses)
             heads += sdt_chunk_heads(layout, c);
     /* as owner of tokens: its q, k, v, o pieces of all heads */
-    double shard = 0.0;
     if (device < layout->devices)
-        shard = layout->first_tile[device + 1] - layout->first_tile[device];
+        shard = (double)sdt_tiles_size(layout, layout->first_tile[device],
+                                       layout->first_tile[device + 1]);
     /* as owner of heads: received q, k, v pieces, computed o, gathered keys and values */
-    return tile *
-           (4.0 * shard * layout->heads + ((several ? 4.0 : 0.0) + 2.0) * layout->tiles * heads);
+    return row *
+           (4.0 * shard * layout->heads + ((several ? 4.0 * all : 0.0) + 2.0 * gathered) * heads);
 }
 
 /* ---- exchanges ------------------------------------------------------------------------------- */
@@ -294,7 +303,7 @@ static void insert_round(struct sdt_flow *flow, const struct sdt_self_attention 
                                                           .to = back ? home : owner,
                                                           .source = piece[i],
                                                           .landing = landed[i],
-                                                          .count = sdt_piece_size(layout, c)};
+                                                          .count = sdt_piece_size(layout, t, c)};
         }
     flow->tag.role = SDT_ROLE_ROUND;
     flow->tag.tile = -1;
@@ -352,8 +361,8 @@ void sdt_attend_to(struct sdt_flow *flow, const struct sdt_self_attention *atten
     groups.first_key = first_key;
     sdt_insert_group_attention(
         flow, merge ? "attention_merge" : "attention", &groups, sdt_chunk_heads(layout, chunk),
-        layout->rows, layout->e, layout->rows, keys, 1.0f / sqrtf((float)layout->e), q, k, v,
-        attention->buffers->output[tile * layout->chunks + chunk], lse, merge);
+        sdt_tile_size(layout, tile), layout->e, layout->rows, keys, 1.0f / sqrtf((float)layout->e),
+        q, k, v, attention->buffers->output[tile * layout->chunks + chunk], lse, merge);
 }
 
 void sdt_attend(struct sdt_flow *flow, const struct sdt_self_attention *attention, int chunk,
@@ -391,9 +400,9 @@ void sdt_exchange_out(struct sdt_flow *flow, const struct sdt_self_attention *at
     const sdt_handle *output = buffers->collective ? buffers->landed_output : buffers->output;
 
     at_home(flow, layout, -1, tile);
-    sdt_insert_merge_heads(flow, "exchange_o", layout->rows, layout->heads, layout->e,
-                           layout->chunks, layout->head, output + tile * layout->chunks, false,
-                           attention->z[tile]);
+    sdt_insert_merge_heads(flow, "exchange_o", sdt_tile_size(layout, tile), layout->heads,
+                           layout->e, layout->chunks, layout->head, output + tile * layout->chunks,
+                           false, attention->z[tile]);
     flow->priority = 0;
     flow->tag.tile = -1;
 }
@@ -443,7 +452,7 @@ static double exchanged(const struct sdt_layout *layout, bool helped) {
         for (int c = 0; c < layout->chunks; c++) {
             int owner = helped ? layout->helped_owner[c] : sdt_layout_owner(layout, c, t);
             if (layout->home[t] != owner)
-                elements += 4.0 * (double)sdt_piece_size(layout, c); /* q, k, v, o */
+                elements += 4.0 * (double)sdt_piece_size(layout, t, c); /* q, k, v, o */
         }
     return (double)sdt_dtype_size(layout->dtype) * elements;
 }

@@ -4,15 +4,21 @@
 
 #include <math.h>
 
-/* Tiles that device d computes in a layer. */
+/* Tiles of all rows that have as many as these. */
+static double full_tiles(const struct sdt_layout *layout, int first, int end) {
+    return (double)sdt_tiles_size(layout, first, end) / layout->rows;
+}
+
+/* The same of those that device d computes in a layer. */
 static double tiles_of(const struct sdt_step_load *load, int layer, int d) {
     const struct sdt_layout *layout = load->layout;
-    int tiles = 0;
+    double rows = 0.0;
     if (!load->strategy->device)
-        return layout->first_tile[d + 1] - layout->first_tile[d];
+        return full_tiles(layout, layout->first_tile[d], layout->first_tile[d + 1]);
     for (int t = 0; t < layout->tiles; t++)
-        tiles += load->strategy->device(layout, load->layers, layer, t) == d;
-    return tiles;
+        if (load->strategy->device(layout, load->layers, layer, t) == d)
+            rows += sdt_tile_size(layout, t);
+    return rows / layout->rows;
 }
 
 /* The share of a layer's attention that device d computes: its heads, where all tiles meet; else
@@ -22,7 +28,7 @@ static double attention_share(const struct sdt_step_load *load, bool helped, dou
     const int *owner = helped ? layout->helped_owner : layout->owner;
     int heads = 0;
     if (load->strategy->device || (!helped && layout->ulysses != layout->devices))
-        return tiles / layout->tiles;
+        return tiles / full_tiles(layout, 0, layout->tiles);
     for (int c = 0; c < layout->chunks; c++)
         heads += owner[c] == d ? sdt_chunk_heads(layout, c) : 0;
     return (double)heads / layout->heads;
@@ -70,8 +76,9 @@ static struct layer layer_of(const struct sdt_step_load *load, int number) {
     double exchange_tasks = strategy->exchange_tasks ? strategy->exchange_tasks(layout)
                                                      : 3.0 * layout->chunks + layout->tiles;
     double rounds = (double)devices / layout->ulysses;
-    double attention = layout->tiles * (layout->heads * load->attention[number] +
-                                        layout->chunks * rounds * load->task);
+    double tiles = full_tiles(layout, 0, layout->tiles);
+    double attention = tiles * layout->heads * load->attention[number] +
+                       layout->tiles * layout->chunks * rounds * load->task;
     struct sdt_layer_times t = {.latency = load->latency,
                                 .chunks = fmax(chunks, 1.0),
                                 .layout = layout,
@@ -81,16 +88,16 @@ static struct layer layer_of(const struct sdt_step_load *load, int number) {
     t.linear += exchange_tasks * load->task / workers_of(load);
     t.projection = most_turns(load, number) * load->projection;
     for (int d = 0; d < all; d++) {
-        double tiles = d < devices ? tiles_of(load, number, d) : 0.0;
-        double seconds = attention * attention_share(load, helped, tiles, d) * slower(load, d);
+        double own = d < devices ? tiles_of(load, number, d) : 0.0;
+        double seconds = attention * attention_share(load, helped, own, d) * slower(load, d);
         t.attention = fmax(t.attention, seconds / layout->place[d].workers);
     }
     double bytes = strategy->exchanged(layout);
-    double piece = (double)sdt_dtype_size(layout->dtype) * (double)sdt_block_size(layout) *
-                   layout->heads / layout->chunks;
+    double row = (double)sdt_dtype_size(layout->dtype) * layout->e * layout->heads;
+    double piece = row * layout->rows / layout->chunks;
     if (helped) /* the helpers' pieces travel to them and back */
-        bytes += 4.0 * (double)sdt_dtype_size(layout->dtype) * (double)layout->tiles *
-                 (double)sdt_block_size(layout) * layout->heads * layout->helpers / all;
+        bytes +=
+            4.0 * row * (double)sdt_tiles_size(layout, 0, layout->tiles) * layout->helpers / all;
     if (devices > 1 || helped)
         t.exchange = bytes / devices / load->link + bytes / piece / devices * load->transfer;
     struct layer layer = {t.linear + t.attention, 0.0, t.exchange};
@@ -119,16 +126,16 @@ struct sdt_cost sdt_cost_by_layers(const struct sdt_step_load *load) {
     }
     double ends = load->condition + most_turns(load, -1) * load->ends;
     double layers = (double)load->forwards * load->layers,
-           piece = (double)sdt_block_size(layout) * layout->heads / layout->chunks;
+           piece = (double)layout->rows * layout->e * layout->heads / layout->chunks;
+    double tiles = full_tiles(layout, 0, layout->tiles);
     struct sdt_cost cost = {
         .computing = load->forwards * (one + ends),
         .bytes = layers * bytes,
         .pieces = layers * bytes / ((double)sdt_dtype_size(layout->dtype) * piece),
         .tasks = layers * (layout->tiles * layout->chunks * rounds + exchange_tasks)};
-    cost.worker_seconds = layers * layout->tiles * load->tile +
-                          load->forwards * layout->tiles * layout->heads * attention +
-                          load->forwards * (layout->tiles * load->ends + load->condition) +
-                          cost.tasks * load->task;
+    cost.worker_seconds =
+        layers * tiles * load->tile + load->forwards * tiles * layout->heads * attention +
+        load->forwards * (tiles * load->ends + load->condition) + cost.tasks * load->task;
     /* Forwards that share buffers follow one another. With buffers of their own, two of them hide
      * each other's exchanges, as far as the links can carry them meanwhile and one alone is not
      * longer. */

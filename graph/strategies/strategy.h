@@ -214,9 +214,9 @@ double sdt_exchanged_by_heads(const struct sdt_layout *layout);
 /* The same while helpers take their static share of the heads. */
 double sdt_exchanged_with_helpers(const struct sdt_layout *layout);
 int sdt_chunk_heads(const struct sdt_layout *layout, int chunk);
-/* Elements of one head of a piece (t, c), and of the piece; the same for every t. */
-size_t sdt_block_size(const struct sdt_layout *layout);
-size_t sdt_piece_size(const struct sdt_layout *layout, int chunk);
+/* Elements of one head of a piece (t, c), and of the piece. */
+size_t sdt_block_size(const struct sdt_layout *layout, int tile);
+size_t sdt_piece_size(const struct sdt_layout *layout, int tile, int chunk);
 /* Gathered keys and values per chunk, and what they and the pieces take: `buffers` and
  * `buffer_bytes` of strategies that exchange heads. */
 void sdt_buffers_by_chunk(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,

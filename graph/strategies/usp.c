@@ -166,7 +166,7 @@ static double exchanged(const struct sdt_layout *layout) {
                 continue;
             for (int c = 0; c < layout->chunks; c++)
                 bytes += 2.0 * (double)sdt_dtype_size(layout->dtype) *
-                         (double)sdt_piece_size(layout, c) * longest(layout);
+                         (double)sdt_gathered_size(layout, c, longest(layout));
         }
     return bytes;
 }
@@ -233,14 +233,19 @@ static void blocks(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
 }
 
 static double buffer_bytes(const struct sdt_layout *layout, int device) {
-    double tile = (double)sdt_dtype_size(layout->dtype) * layout->rows * layout->e, heads = 0.0;
-    int tiles = layout->first_tile[device + 1] - layout->first_tile[device];
+    double row = (double)sdt_dtype_size(layout->dtype) * layout->e, heads = 0.0;
+    int position = device / layout->ulysses;
+    double shard =
+        (double)sdt_tiles_size(layout, layout->first_tile[device], layout->first_tile[device + 1]);
+    double here = (double)sdt_tiles_size(layout, sdt_ring_first_tile(layout, position),
+                                         sdt_ring_first_tile(layout, position + 1));
     for (int c = 0; c < layout->chunks; c++)
         if (layout->owner[c] == device % layout->ulysses)
             heads += sdt_chunk_heads(layout, c);
     /* the shard's pieces; received q, k, v and computed o; two blocks of keys and of values */
-    return tile * (4.0 * tiles * layout->heads +
-                   ((layout->devices > 1 ? 4.0 : 0.0) + 4.0) * longest(layout) * heads);
+    return row * (4.0 * shard * layout->heads + ((layout->devices > 1 ? 4.0 * here : 0.0) +
+                                                 4.0 * longest(layout) * layout->rows) *
+                                                    heads);
 }
 
 /* A round's blocks hide behind the attention of the round before. */

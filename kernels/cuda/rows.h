@@ -455,7 +455,8 @@ struct body_gather {
 /* Do packs of elements fall on the same places in pieces and result? */
 SDT_BODY bool body_gather_whole(const struct sdt_gather *to, int pack) {
     return to->block % (size_t)pack == 0 && to->stride % (size_t)pack == 0 &&
-           to->skip % (size_t)pack == 0;
+           to->skip % (size_t)pack == 0 && to->before % (size_t)pack == 0 &&
+           to->end % (size_t)pack == 0;
 }
 
 /* The pack at element i of a block */
@@ -464,9 +465,14 @@ SDT_BODY void body_gather_pack(const struct body_gather *a, enum sdt_dtype dtype
     const struct sdt_gather *to = &a->to;
     int tile = a->first + t;
     size_t at = (size_t)tile * to->block - (tile >= to->split ? to->skip : 0);
-    size_t count = tile == to->split - 1 ? to->block - to->skip : to->block;
+    size_t piece = tile == to->last && to->end ? to->end : to->block;
+    size_t count = piece;
+    if (tile == to->split - 1) {
+        piece = to->before ? to->before : to->block;
+        count = to->block - to->skip;
+    }
     if (i < count && at + i < to->stride)
-        body_copy(dtype, pack, a->x[t], (size_t)h * to->block + i, a->y,
+        body_copy(dtype, pack, a->x[t], (size_t)h * piece + i, a->y,
                   (size_t)h * to->stride + at + i);
 }
 #endif

@@ -41,6 +41,25 @@ static void check_tiles(const struct sdt_layout *l, int64_t text) {
     CHECK(l->first_tile[0] == 0 && l->first_tile[l->devices] == l->tiles, "tiles without a home");
 }
 
+/* Rows of what a tile holds, and of what each device does: its share, as near as tiles come. */
+static void check_rows(const struct sdt_layout *l, const double *speed) {
+    double all = 0.0, share = 0.0, rows = (double)sdt_tiles_size(l, 0, l->tiles);
+    for (int t = 0; t < l->tiles; t++) {
+        int size = sdt_tile_size(l, t), valid = sdt_tile_valid(l, t);
+        CHECK(size >= valid && size < valid + l->unit && size <= l->rows,
+              "tile %d of %d tokens has %d rows", t, valid, size);
+    }
+    for (int d = 0; d < l->devices; d++)
+        all += speed ? speed[d] : 1.0;
+    for (int d = 0; d < l->devices; d++) {
+        double before = (double)sdt_tiles_size(l, 0, l->first_tile[d]);
+        CHECK(fabs(before - share / all * rows) <= 0.5 * l->rows,
+              "device %d begins at row %g of %g, its share at %g", d, before, rows,
+              share / all * rows);
+        share += speed ? speed[d] : 1.0;
+    }
+}
+
 static void check_heads(const struct sdt_layout *l, int chunk_heads) {
     CHECK(l->head[0] == 0 && l->head[l->chunks] == l->heads, "heads without a chunk");
     for (int c = 0; c < l->chunks; c++) {
@@ -69,6 +88,7 @@ static void check_layout(const struct sdt_layout_options *options) {
     } else {
         CHECK(status == SDT_OK, "%s", err.message);
         check_tiles(&layout, options->text);
+        check_rows(&layout, options->speed);
         check_heads(&layout, options->chunk_heads);
         for (int i = 0; i < layout.devices / layout.ulysses; i++)
             CHECK(sdt_ring_first_tile(&layout, i) == layout.first_tile[i * layout.ulysses],

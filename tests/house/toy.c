@@ -385,7 +385,7 @@ static enum sdt_status step(struct sdt_machine *machine, struct sdt_dit *dit,
     for (int b = 0; b < branches; b++)
         for (int i = 0; i < run->layout.video_tiles; i++)
             sdt_insert_unpatchify(&flow, "gather_velocity", &latent.patch,
-                                  (int64_t)i * run->layout.rows, run->layout.rows,
+                                  (int64_t)i * run->layout.rows, sdt_tile_size(&run->layout, i),
                                   run->branch[b].velocity[i], out[b]);
     enum sdt_status status = sdt__flow_wait(&flow, &err);
     if (status != SDT_OK && !(c->words[0] > c->layout_words))

@@ -164,19 +164,19 @@ static void embed(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, 
         x = sdt_run_hidden(run, at);
     if (!latent)
         sdt_insert_patchify(flow, "text_rows", &states,
-                            sdt_tile_first(layout, at.tile) - layout->video, layout->rows,
+                            sdt_tile_first(layout, at.tile) - layout->video, sdt_rows(run, at),
                             prompt->handle[0], x);
     else if (x != latent)
-        sdt_insert_convert(flow, "latent", (size_t)layout->rows * (size_t)in, latent, x);
-    sdt_insert_linear(flow, "embed", layout->rows, run->dit->width, in, x, linear->weight, bias,
-                      SDT_EPILOGUE_NONE, at.stream->x[at.tile]);
+        sdt_insert_convert(flow, "latent", (size_t)sdt_rows(run, at) * (size_t)in, latent, x);
+    sdt_insert_linear(flow, "embed", sdt_rows(run, at), run->dit->width, in, x, linear->weight,
+                      bias, SDT_EPILOGUE_NONE, at.stream->x[at.tile]);
 }
 
 /* z = LN(x) [* weight + bias] + m */
 static void norm(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
                  struct sdt_linear_handles affine) {
     struct sdt_row_sum m = {at.stream->vector[MODULATION], NULL, 0, 0};
-    sdt_insert_layer_norm(flow, "norm", run->layout.rows, run->dit->width, EPS,
+    sdt_insert_layer_norm(flow, "norm", sdt_rows(run, at), run->dit->width, EPS,
                           at.stream->x[at.tile], affine.weight, affine.bias, none, m,
                           at.stream->z[at.tile]);
 }
@@ -197,10 +197,10 @@ static void project(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at
     const struct sdt_layout *layout = &run->layout;
     bool rotate = which != SDT_PROJECT_V && at.tile < layout->video_tiles;
     sdt_handle raw = sdt_run_raw(run, at);
-    sdt_insert_linear(flow, "project", layout->rows, run->dit->width, run->dit->width,
+    sdt_insert_linear(flow, "project", sdt_rows(run, at), run->dit->width, run->dit->width,
                       at.stream->z[at.tile], linear[which]->weight, linear[which]->bias,
                       SDT_EPILOGUE_NONE, raw);
-    struct sdt_split_heads split = {.rows = layout->rows,
+    struct sdt_split_heads split = {.rows = sdt_rows(run, at),
                                     .valid_rows = sdt_tile_valid(layout, at.tile),
                                     .heads = layout->heads,
                                     .e = layout->e,
@@ -214,14 +214,14 @@ static void project(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at
 
 static void join(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at) {
     const struct block *block = block_of(run, at);
-    sdt_insert_linear_residual(flow, "out", run->layout.rows, run->dit->width, run->dit->width,
+    sdt_insert_linear_residual(flow, "out", sdt_rows(run, at), run->dit->width, run->dit->width,
                                at.stream->z[at.tile], block->out.weight, block->out.bias, none,
                                at.stream->x[at.tile]);
 }
 
 static void finish(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at) {
     const struct block *block = block_of(run, at);
-    int rows = run->layout.rows, d = run->dit->width, m = mlp_of(run->dit);
+    int rows = sdt_rows(run, at), d = run->dit->width, m = mlp_of(run->dit);
     sdt_handle hidden = sdt_run_hidden(run, at);
     norm(flow, run, at, (struct sdt_linear_handles){NULL, NULL});
     sdt_insert_linear(flow, "up", rows, m, d, at.stream->z[at.tile], block->up.weight,
@@ -233,7 +233,7 @@ static void finish(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at)
 static void head(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at,
                  sdt_handle velocity) {
     const struct bound *b = run->bound;
-    int rows = run->layout.rows, values = (int)sdt_patch_values(run->dit);
+    int rows = sdt_rows(run, at), values = (int)sdt_patch_values(run->dit);
     sdt_handle raw = sdt_run_hidden(run, at);
     norm(flow, run, at, (struct sdt_linear_handles){NULL, NULL});
     sdt_insert_linear(flow, "proj", rows, values, run->dit->width, at.stream->z[at.tile],

@@ -54,7 +54,7 @@ static void attention(struct sdt_flow *flow, const struct sdt_self_attention *a)
     }
     for (int t = 0; t < layout->tiles; t++) {
         flow->place = here;
-        sdt_insert_merge_heads(flow, "merge", layout->rows, layout->heads, layout->e,
+        sdt_insert_merge_heads(flow, "merge", sdt_tile_size(layout, t), layout->heads, layout->e,
                                layout->chunks, layout->head, b->output + t * layout->chunks, false,
                                a->z[t]);
         a->join(flow, a->model, t);

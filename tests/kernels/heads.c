@@ -198,13 +198,17 @@ static void merge_plain(struct call *c) { split_run(c, merge_plain_run); }
 static void merge_cpu(struct call *c) { split_run(c, merge_cpu_run); }
 static void merge_cuda(struct call *c) { split_run(c, merge_cuda_run); }
 
-/* ---- gather: tiles, heads, block, split, skip, stride (0: all of it) ------------------------- */
+/* ---- gather: tiles, heads, block, split, skip, stride (0: all), before, end (0: block) --------- */
 
 static void gather_grid(const struct operation *operation) {
     TRY(1, 1, 1);
     TRY(3, 2, 35);
     TRY(5, 3, 40);
     TRY(5, 3, 40, 3, 24, 160);
+    TRY(5, 3, 40, 3, 24, 160, 24);
+    TRY(5, 3, 40, 3, 24, 0, 16, 8);
+    TRY(4, 2, 40, 0, 0, 0, 0, 8);
+    TRY(2, 3, 37, 1, 30, 0, 9, 5);
     TRY(3, 2, 37);
     TRY(3, 2, 37, 1, 30, 74);
     TRY(5, 3, 128);
@@ -214,15 +218,22 @@ static void gather_grid(const struct operation *operation) {
 }
 static struct sdt_gather gather_of(const struct call *c) {
     const int *s = c->size;
-    size_t block = (size_t)s[2], skip = (size_t)s[4];
-    return (struct sdt_gather){block, s[5] ? (size_t)s[5] : (size_t)s[0] * block - skip, s[3],
-                               skip};
+    size_t block = (size_t)s[2], skip = (size_t)s[4], end = (size_t)s[7];
+    size_t all = (size_t)s[0] * block - skip - (end ? block - end : 0);
+    return (struct sdt_gather){.block = block,
+                               .stride = s[5] ? (size_t)s[5] : all,
+                               .split = s[3],
+                               .skip = skip,
+                               .before = (size_t)s[6],
+                               .last = s[0] - 1,
+                               .end = end};
 }
 static void gather_make(struct call *c) {
     const int *s = c->size;
-    out(c, (size_t)s[1] * gather_of(c).stride);
+    struct sdt_gather to = gather_of(c);
+    out(c, (size_t)s[1] * to.stride);
     for (int t = 0; t < s[0]; t++)
-        in(c, (size_t)(s[1] * s[2]), 1.f);
+        in(c, (size_t)s[1] * sdt_gather_piece(&to, t), 1.f);
 }
 static void gather_plain(struct call *c) {
     const int *s = c->size;
@@ -231,7 +242,7 @@ static void gather_plain(struct call *c) {
     for (int t = 0; t < s[0]; t++)
         for (int h = 0; h < s[1]; h++)
             memcpy(y + (size_t)h * to.stride + sdt_gather_at(&to, t),
-                   (const float *)at(c, 1 + t) + (size_t)h * to.block,
+                   (const float *)at(c, 1 + t) + (size_t)h * sdt_gather_piece(&to, t),
                    sdt_gather_count(&to, t) * sizeof *y);
 }
 static void gather_cuda(struct call *c) {

@@ -109,7 +109,7 @@ static void run_steps(struct sdt_machine *machine, const struct test_case *c, co
     for (int b = 0; b < prompts; b++)
         for (int i = 0; i < run->layout.video_tiles; i++)
             sdt_insert_unpatchify(&flow, "gather_velocity", &latent.patch,
-                                  (int64_t)i * run->layout.rows, run->layout.rows,
+                                  (int64_t)i * run->layout.rows, sdt_tile_size(&run->layout, i),
                                   run->branch[b].velocity[i], out[b]);
     if (sdt__flow_wait(&flow, &err) != SDT_OK)
         leave(err.message);
