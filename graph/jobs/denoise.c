@@ -202,11 +202,16 @@ static enum sdt_status make_latent(struct sdt_job *job, struct sdt_error *err) {
     return SDT_OK;
 }
 
+/* The devices that denoise wait for it, those that decode the last video do not. */
+#define TEXT_PRIORITY 6
+
 /* The text encoder's states of all branches' prompts. */
 static enum sdt_status make_states(struct sdt_job *job, struct sdt_flow *flow, int branches,
                                    struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
+    sdt__text_keep(job);
     sdt__tell(job->teller, "text", 0, branches);
+    flow->priority = TEXT_PRIORITY;
     for (int b = 0; status == SDT_OK && b < branches; b++) {
         status = sdt__text_states(job, flow, b, err);
         if (status == SDT_OK)
@@ -214,6 +219,7 @@ static enum sdt_status make_states(struct sdt_job *job, struct sdt_flow *flow, i
         int rows = job->states[b][0].rows;
         job->text_rows = rows > job->text_rows ? rows : job->text_rows;
     }
+    flow->priority = 0;
     job->result.prompt_tokens = job->states[0][0].rows;
     return status;
 }

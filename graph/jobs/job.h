@@ -171,6 +171,11 @@ enum sdt_status sdt__team_find(struct sdt_service *service, const int *devices, 
 enum sdt_status sdt__text_states(struct sdt_job *job, struct sdt_flow *flow, int branch,
                                  struct sdt_error *err);
 
+/* Before the prompt's text: do the encoders' weights stay for the next prompt? */
+void sdt__text_keep(struct sdt_job *job);
+/* Drops them. */
+void sdt__text_unload(struct sdt_service *service);
+
 /* ---- decode.c -------------------------------------------------------------------------------- */
 
 enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *decoder,

@@ -521,8 +521,10 @@ enum sdt_status sdt_service_close(struct sdt_service *service, struct sdt_error 
     enum sdt_status status = service->status;
     if (status != SDT_OK && err)
         *err = service->error;
-    if (!service->given_up)
+    if (!service->given_up) {
         sdt__denoise_unload(service);
+        sdt__text_unload(service);
+    }
     atomic_store(&service->machine->serving, false);
     if (!service->given_up) /* else tasks may still look at the groups */
         service_free(service);

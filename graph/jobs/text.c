@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include <starpu.h>
+
 #include "graph/checkpoint/finite.h"
 
 /* Given embeddings: all-zero rows at the end are padding. */
@@ -90,4 +92,53 @@ enum sdt_status sdt__text_states(struct sdt_job *job, struct sdt_flow *flow, int
             status = tokenize_and_encode(job, flow, branch, i, input.text, states, err);
     }
     return status;
+}
+
+/* ---- weights --------------------------------------------------------------------------------- */
+
+/* What else the encoders' device comes to hold, bytes. */
+static double beside_encoders(const struct sdt_job *job) {
+    const struct sdt_service *service = job->service;
+    const struct sdt_pipeline *pipeline = service->pipeline;
+    const struct sdt_request *request = &job->request;
+    const struct sdt_place *place = service->text_place;
+    double bytes = 0.0;
+    for (int v = 0; v < service->vae.devices; v++)
+        if (service->vae.place[v].device == place->device)
+            bytes += sdt__decode_bytes(service, request, &service->vae.place[v], 1, 0);
+    if (!service->placement.text_with_vae || service->shared)
+        bytes += (double)sdt_dtype_size(service->kinds.dit_dtype) *
+                 (double)sdt_weights_parameters(pipeline->dit->weights);
+    return bytes;
+}
+
+/* Prompts whose text is still to come. */
+static int to_come(struct sdt_service *service, const struct sdt_job *but) {
+    int count = 0;
+    starpu_pthread_mutex_lock(&service->mutex);
+    for (struct sdt_job *job = service->first; job; job = job->next)
+        count += job != but && job->phase == SDT_JOB_TEXT;
+    starpu_pthread_mutex_unlock(&service->mutex);
+    return count;
+}
+
+/* On GPUs, where bringing them takes longer than using them, and of two groups: one group takes
+ * turns. A quarter of the memory is left to buffers. */
+void sdt__text_keep(struct sdt_job *job) {
+    struct sdt_service *service = job->service;
+    const struct sdt_pipeline *pipeline = service->pipeline;
+    double room = (double)starpu_memory_get_total(service->text_place->node), bytes = 0.0;
+    for (int i = 0; i < 2 && pipeline->text[i]; i++)
+        bytes += (double)sdt_dtype_size(service->text_dtype) *
+                 (double)sdt_weights_parameters(pipeline->text[i]->weights);
+    bool keep = service->two && service->text_place->kind == SDT_DEVICE_CUDA &&
+                to_come(service, job) > 0 &&
+                (room <= 0.0 || bytes + beside_encoders(job) < 0.75 * room);
+    for (int i = 0; i < 2 && pipeline->text[i]; i++)
+        pipeline->text[i]->keep = keep;
+}
+
+void sdt__text_unload(struct sdt_service *service) {
+    for (int i = 0; i < 2; i++)
+        sdt_text_let_go(service->pipeline->text[i]);
 }

@@ -276,6 +276,8 @@ struct sdt_text {
     int vocabulary; /* ids are 0..vocabulary-1 */
     int positions;  /* most tokens that it takes; 0: any number */
     int end;        /* id whose state stands for the whole text; 0: all states are kept */
+    bool keep;      /* weights stay on the device when a prompt has been encoded */
+    struct sdt_parameters *kept; /* those; NULL: none */
 };
 /* Rows of the states of so many tokens, from the `first` on. */
 static inline int sdt_text_rows(const struct sdt_text *text, int tokens, int first) {
@@ -284,6 +286,8 @@ static inline int sdt_text_rows(const struct sdt_text *text, int tokens, int fir
 enum sdt_status sdt_text_open(const char *path, const struct sdt_opening *how,
                               struct sdt_text **text, struct sdt_error *err);
 enum sdt_status sdt_text_imagine(const char *config, struct sdt_text **text, struct sdt_error *err);
+/* Drops weights that were kept: before the machine closes. NULL is fine. */
+void sdt_text_let_go(struct sdt_text *text);
 void sdt_text_close(struct sdt_text *text); /* NULL is fine */
 
 /* ---- families -------------------------------------------------------------------------------- */

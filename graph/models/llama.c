@@ -304,7 +304,7 @@ static enum sdt_status llama_encode(struct sdt_flow *flow, struct sdt_text *text
                           first);
     if (status != SDT_OK)
         return status;
-    struct sdt_parameters *parameters = sdt_parameters_new(text->weights, machine);
+    struct sdt_parameters *parameters = sdt_text_parameters(text, machine);
     if (!parameters)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
     struct encoding b;
@@ -312,6 +312,7 @@ static enum sdt_status llama_encode(struct sdt_flow *flow, struct sdt_text *text
     sdt_text_embed(flow, machine, text, sdt_weights_find(text->weights, TABLE), NULL, &b.cuts.model,
                    tokens, ids, b.x);
     const struct sdt_text_layers layers = {.parameters = parameters,
+                                           .keep = text->keep,
                                            .dtype = dtype,
                                            .layers = text->layers,
                                            .prefix = LAYERS,
@@ -323,8 +324,7 @@ static enum sdt_status llama_encode(struct sdt_flow *flow, struct sdt_text *text
     if (status == SDT_ERROR_STALLED)
         return status; /* nothing can be freed any more */
     encoding_clear(&b);
-    sdt_parameters_free(parameters);
-    sdt_text_release(text);
+    sdt_text_done(text, parameters);
     return status;
 }
 

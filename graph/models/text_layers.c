@@ -127,7 +127,7 @@ void sdt_text_layers_run(struct sdt_flow *flow, const struct sdt_place *place,
         if (!sdt__flow_reach(flow, end_of_layer))
             break;
         end_of_layer = sdt__flow_mark(flow);
-        if (l > 0) {
+        if (l > 0 && !layers->keep) {
             snprintf(finished, sizeof finished, "%s%d.", layers->prefix, l - 1);
             sdt_parameters_drop(layers->parameters, finished);
         }
@@ -145,7 +145,30 @@ enum sdt_status sdt_text_describe(const struct sdt_recognised *file, const struc
                            sdt_weights_folder(file->weights));
 }
 
-void sdt_text_release(const struct sdt_text *text) {
+struct sdt_parameters *sdt_text_parameters(struct sdt_text *text, struct sdt_machine *machine) {
+    struct sdt_parameters *kept = text->kept;
+    text->kept = NULL;
+    return kept ? kept : sdt_parameters_new(text->weights, machine);
+}
+
+static void release(const struct sdt_text *text) {
     for (size_t i = 0; i < sdt_weights_count(text->weights); i++)
         sdt_stored_release(sdt_weights_at(text->weights, i));
+}
+
+void sdt_text_done(struct sdt_text *text, struct sdt_parameters *parameters) {
+    if (text->keep) {
+        text->kept = parameters;
+        return;
+    }
+    sdt_parameters_free(parameters);
+    release(text);
+}
+
+void sdt_text_let_go(struct sdt_text *text) {
+    if (!text || !text->kept)
+        return;
+    sdt_parameters_free(text->kept);
+    text->kept = NULL;
+    release(text);
 }

@@ -52,9 +52,10 @@ void sdt_text_embed(struct sdt_flow *flow, const struct sdt_machine *machine,
                     const int32_t *ids /* [tokens] */, const sdt_handle *x /* [parts] */);
 /* Layers 0..layers-1 one after the other: `insert` names layer l's tensors to the visit, which
  * makes handles, and inserts its tasks. Waits for the layer before the last one inserted, and drops
- * its weights: those whose names begin with PREFIX, its number and a dot. */
+ * its weights, unless they are kept: those whose names begin with PREFIX, its number and a dot. */
 struct sdt_text_layers {
     struct sdt_parameters *parameters;
+    bool keep;
     enum sdt_dtype dtype;
     int layers;
     const char *prefix;
@@ -67,6 +68,8 @@ void sdt_text_layers_run(struct sdt_flow *flow, const struct sdt_place *place,
  * configuration has to say them. */
 enum sdt_status sdt_text_describe(const struct sdt_recognised *file, const struct sdt_config *like,
                                   char text[SDT_CONFIG_ROOM], struct sdt_error *err);
-/* All tasks have ended: gives the pages of the encoder's files back. */
-void sdt_text_release(const struct sdt_text *text);
+/* The encoder's weights: those that were kept, or new handles; NULL: out of memory. */
+struct sdt_parameters *sdt_text_parameters(struct sdt_text *text, struct sdt_machine *machine);
+/* All tasks have ended: keeps them, or frees them and gives the pages of the files back. */
+void sdt_text_done(struct sdt_text *text, struct sdt_parameters *parameters);
 #endif
