@@ -53,6 +53,33 @@ static struct app_option options[] = {
                    "have all kinds of the model's in their shares)"),
     APP_FLAG_OPTION("fast-forward", AT(fast_forward),
                     "with --prompts: simulate some steps, take the others to last as long"),
+    APP_HEADING("Beside PipeDiT (arXiv 2511.12056), with --prompts"),
+    APP_STRING_OPTION(
+        "compare", "STEPS", AT(compare),
+        "numbers of denoising steps, as 10,50: its plans and ours, each with so many"),
+    APP_STRING_OPTION("their-strategy", "NAME", AT(theirs.strategy),
+                      "of its devices that denoise, without aco (default ulysses)"),
+    APP_DOUBLE_OPTION("their-attention", "X", AT(theirs.attention), 0.001, 1.0,
+                      "the share of the peak that its attention reaches (default: as ours)"),
+    APP_DOUBLE_OPTION("their-step", "X", AT(theirs.step), 0.01, 100.0,
+                      "its steps take so many times as long (default 1)"),
+    APP_DOUBLE_OPTION("their-group-step", "X", AT(theirs.group_step), 0.01, 100.0,
+                      "the same of two groups (default: as --their-step)"),
+    APP_DOUBLE_OPTION("their-overhead", "S", AT(theirs.overhead), 0.0, 100.0,
+                      "seconds that its framework adds to a step (default 0)"),
+    APP_DOUBLE_OPTION("their-group-overhead", "S", AT(theirs.group_overhead), 0.0, 100.0,
+                      "the same of two groups (default: as --their-overhead)"),
+    APP_DOUBLE_OPTION("their-decode", "X", AT(theirs.decode), 0.01, 100.0,
+                      "its decode takes so many times as long (default 1)"),
+    APP_DOUBLE_OPTION("their-offload", "X", AT(theirs.offload), 0.01, 100.0,
+                      "bringing its weights takes so many times as long (default 1)"),
+    APP_FLAG_OPTION("padded-frames", AT(theirs.padded_frames),
+                    "its devices get equal parts of the frames, each padded to whole latents"),
+    APP_FLAG_OPTION("ablation", AT(theirs.ablation), "its groups without chunks, too"),
+    APP_STRING_OPTION("table", "NAME|PATH", AT(table),
+                      "such comparisons beside published times: a file of tables/ here, as "
+                      "pipedit6, or any"),
+    APP_STRING_OPTION("csv", "FILE", AT(csv), "with --table: write it as CSV, too"),
     APP_HEADING("How it runs in parallel"),
     APP_STRING_OPTION("strategy", "NAME", AT(place.strategy), strategy_help),
     APP_STRING_OPTION("chunk-heads", "K|auto", AT(place.chunk_heads),
@@ -226,6 +253,8 @@ static enum sdt_status read_model(struct app_simulation *s, struct sdt_error *er
     status = sdt__check_request(pipeline, request, err);
     snprintf(devices, sizeof devices, "cuda:0-%d", s->platform.devices - 1);
     s->place.devices = devices;
+    if (status == SDT_OK && s->compare)
+        goto out; /* each plan has its own */
     if (status == SDT_OK)
         status = app_place(&s->place, pipeline, request, s->prompts ? s->prompts : 1, false,
                            &s->placement, err);
@@ -243,7 +272,8 @@ out:
 /* Options of the other mode. */
 static int refuse_idle(const struct app_simulation *s) {
     static const char runs[] = "goes with --prompts", step[] = "goes with one step, not --prompts";
-    const bool one = !s->prompts;
+    const bool one = !s->prompts, alone = !s->compare;
+    static const char beside[] = "goes with --compare", own[] = "--compare has plans of its own";
     const struct app_idle idle[] = {
         {"split", !s->speed && s->platform.kinds < 2,
          "goes with --device-speed, or a platform of "
@@ -264,29 +294,70 @@ static int refuse_idle(const struct app_simulation *s) {
         {"enable-tiling", one, runs},
         {"stats", one, runs},
         {"gantt", one, runs},
+        {"compare", one, runs},
+        {"their-strategy", alone, beside},
+        {"their-attention", alone, beside},
+        {"their-step", alone, beside},
+        {"their-group-step", alone, beside},
+        {"their-overhead", alone, beside},
+        {"ablation", alone, beside},
+        {"their-group-overhead", alone, beside},
+        {"their-decode", alone, beside},
+        {"their-offload", alone, beside},
+        {"padded-frames", alone, beside},
+        {"strategy", !alone, own},
+        {"dit-devices", !alone, own},
+        {"vae-devices", !alone, own},
+        {"aco", !alone, own},
+        {"streams", !alone, own},
+        {"plan", !alone, own},
+        {"fast-forward", !alone, own},
+        {"num-inference-steps", !alone, own},
+        {"trace", !alone, own},
+        {"gantt", !alone, own},
     };
     return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
 }
 
+/* All else stands in the table. */
+static int table(const struct app_simulation *s, struct sdt_error *err) {
+    for (size_t i = 0; i < program.count; i++) {
+        const char *name = options[i].name;
+        if (name && strcmp(name, "table") != 0 && strcmp(name, "csv") != 0 &&
+            app_given(&program, name))
+            return app_usage(name_of_program,
+                             "--%s does not go with --table, whose systems have options of their "
+                             "own",
+                             name);
+    }
+    return app_simulate_table(name_of_program, s, err);
+}
+
 static int parse(struct app_simulation *s, int argc, char **argv, struct sdt_error *err) {
-    *s = (struct app_simulation){.model = "wan-1.3b",
-                                 .layers = 4,
-                                 .platform = {.kinds = 1,
-                                              .kind = {{.gflops = 400e3,
-                                                        .attention_gflops = 400e3,
-                                                        .memory_gbps = 2500.0,
-                                                        .memory_gb = 80.0,
-                                                        .launch_us = 4.0}},
-                                              .devices = 8,
-                                              .link_gbps = 400.0,
-                                              .link_latency_us = 5.0,
-                                              .host_gbps = 50.0}};
+    *s = (struct app_simulation){
+        .model = "wan-1.3b",
+        .layers = 4,
+        .theirs = {.strategy = "ulysses", .step = 1.0, .decode = 1.0, .offload = 1.0},
+        .platform = {.kinds = 1,
+                     .kind = {{.gflops = 400e3,
+                               .attention_gflops = 400e3,
+                               .memory_gbps = 2500.0,
+                               .memory_gb = 80.0,
+                               .launch_us = 4.0}},
+                     .devices = 8,
+                     .link_gbps = 400.0,
+                     .link_latency_us = 5.0,
+                     .host_gbps = 50.0}};
     program.settings = s;
     app_strategy_help(strategy_help, sizeof strategy_help);
     int code = app_parse(&program, argc, argv);
     if (code >= 0)
         return code;
     err->status = SDT_OK;
+    if (s->table)
+        return table(s, err);
+    if (s->csv)
+        return app_usage(name_of_program, "--csv goes with --table");
     code = read_platform(s, err);
     if (code < 0)
         code = refuse_idle(s);
@@ -332,7 +403,10 @@ int main(int argc, char **argv) {
     sdt_simulation_rates(machine);
     for (int d = 0; s.split && !strcmp(s.split, "equal") && d < machine->devices; d++)
         machine->device[d].speed = 1.0;
-    status = (s.prompts ? app_simulate_run : app_simulate_step)(&s, machine, &err);
+    if (s.compare)
+        status = app_simulate_compare(&s, machine, &err);
+    else
+        status = (s.prompts ? app_simulate_run : app_simulate_step)(&s, machine, &err);
     if (status == SDT_OK && s.trace)
         status = sdt__recorder_write_trace(machine->recorder, s.trace, &err);
     sdt_machine_close(machine);

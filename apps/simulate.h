@@ -4,10 +4,18 @@
 
 #include "apps/placement.h"
 #include "runtime/platform.h"
+#include "runtime/recorder.h"
 #include "stardit/stardit.h"
 
 struct app_simulation {
     const char *platform_path, *model, *scheduler, *trace, *stats, *gantt, *split, *speed;
+    const char *compare; /* PipeDiT's plans and ours */
+    const char *table, *csv;
+    struct app_theirs {  /* how the frameworks that its paper measured differ */
+        const char *strategy;
+        double attention, step, group_step, overhead, group_overhead, decode, offload;
+        bool padded_frames, ablation;
+    } theirs;
     struct app_placement place;
     int height, width, num_frames, text_keys, forwards, steps; /* 0: the model's */
     int prompts;                                               /* of a whole run; 0: one step */
@@ -29,6 +37,17 @@ enum sdt_status app_simulate_step(struct app_simulation *s, struct sdt_machine *
                                   struct sdt_error *err);
 enum sdt_status app_simulate_run(struct app_simulation *s, struct sdt_machine *machine,
                                  struct sdt_error *err);
+/* A step of the placement's group by itself, its helpers taking part or not: from a few layers, as
+ * the above. */
+enum sdt_status app_simulate_part(const struct app_simulation *s, struct sdt_machine *machine,
+                                  bool helped, struct sdt_step_record *step, struct sdt_error *err);
+/* PipeDiT's plans and ours, side by side. */
+enum sdt_status app_simulate_compare(const struct app_simulation *s, struct sdt_machine *machine,
+                                     struct sdt_error *err);
+/* A table of published times, each row's comparison in a process of its own; the exit status. */
+int app_simulate_table(const char *program, const struct app_simulation *s, struct sdt_error *err);
+/* A prompt of about so many tokens, malloc'ed; NULL: out of memory. */
+char *app_simulate_prompt(int tokens);
 /* Devices as rows, roles as colours. */
 enum sdt_status app_gantt_write(const struct sdt_machine *machine, double begin, double end,
                                 const char *path, struct sdt_error *err);

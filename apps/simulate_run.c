@@ -64,7 +64,7 @@ static void deliver(void *arg, int request, enum sdt_status status, const struct
 }
 
 /* As many bytes as so many tokens have, about. */
-static char *make_prompt(int tokens) {
+char *app_simulate_prompt(int tokens) {
     size_t bytes = 4 * (size_t)(tokens > 2 ? tokens - 2 : 0);
     char *prompt = malloc(bytes + 1);
     if (prompt) {
@@ -274,7 +274,7 @@ enum sdt_status app_simulate_run(struct app_simulation *s, struct sdt_machine *m
     struct sdt_request defaults, request = s->request;
     struct sdt_plan plan = {0};
     struct sdt_machine_options options = {0};
-    char *prompt = make_prompt(request.max_sequence_length);
+    char *prompt = app_simulate_prompt(request.max_sequence_length);
 
     run.video = calloc((size_t)s->prompts, sizeof *run.video);
     enum sdt_status status = prompt && run.video

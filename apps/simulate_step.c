@@ -23,6 +23,13 @@ struct measured {
     double held, needed;      /* bytes of the GPU that holds most: at any time, and predicted */
     unsigned long tasks;
     int tile_rows, chunks;
+    struct sdt_step_record record; /* for fast-forward */
+};
+
+/* Who takes part, and whether the helpers do. */
+struct part {
+    struct sdt_parallel parallel;
+    bool helped;
 };
 
 /* Both forwards side by side, unless told otherwise. */
@@ -95,12 +102,26 @@ static void count(struct sdt_machine *machine, double each[2][SDT_MAX_DEVICES],
     }
 }
 
+/* What the step did, between two looks at the totals. */
+static void take_record(const struct sdt_step_record *before, const struct sdt_step_record *after,
+                        struct sdt_bounds bounds, struct measured *measured,
+                        struct sdt_bounds now) {
+    struct sdt_step_record *record = &measured->record;
+    *record = *after;
+    record->us = 1e3 * measured->ms;
+    record->path_us = now.path_us - bounds.path_us;
+    record->work_us = now.work_us - bounds.work_us;
+    sdt__step_record_add(record, before, -1.0);
+}
+
 /* A step, and once more: the first brings the weights to the devices, the second is like all
  * others. */
 static void two_steps(struct sdt_flow *flow, const struct app_simulation *s, struct sdt_run *run,
                       struct sdt_latent *latent, struct sdt_prompt *prompt,
                       const struct inputs *inputs, struct measured *measured) {
     double each[2][SDT_MAX_DEVICES] = {{0}};
+    struct sdt_step_record before, after;
+    struct sdt_bounds bounds = {0};
     const struct sdt_text_states text[2] = {{inputs->text, s->request.max_sequence_length, 0},
                                             {inputs->pooled, 1, 0}};
     const float t = 500.0f;
@@ -114,14 +135,18 @@ static void two_steps(struct sdt_flow *flow, const struct app_simulation *s, str
     }
     *measured = (struct measured){0};
     for (int i = 0; i < 2; i++) {
+        count(run->machine, each, measured);
+        measured->tasks = sdt__recorder_tasks(run->machine->recorder);
+        measured->ms = 1e3 * sdt__now();
+        sdt__recorder_steps(run->machine->recorder, &before);
+        bounds = sdt__recorder_bounds(run->machine->recorder);
         sdt_run_step(flow, run, s->forwards, t, sdt_latent_tiles(latent, 0));
         if (sdt__flow_wait(flow, NULL) != SDT_OK)
             return;
         count(run->machine, each, measured);
-        if (i == 0) {
-            measured->tasks = sdt__recorder_tasks(run->machine->recorder);
-            measured->ms = 1e3 * sdt__now();
-        }
+        sdt__recorder_steps(run->machine->recorder, &after);
+        take_record(&before, &after, bounds, measured,
+                    sdt__recorder_bounds(run->machine->recorder));
     }
     for (int d = 0; d < run->layout.devices; d++) {
         struct sdt_need need = sdt_run_need(run->dit, &run->parallel, &run->layout, d, s->forwards,
@@ -161,21 +186,14 @@ static enum sdt_status check_memory(const struct app_simulation *s, const struct
 }
 
 static enum sdt_status simulate(const struct app_simulation *s, struct sdt_machine *machine,
-                                int layers, struct measured *measured, struct sdt_error *err) {
+                                const struct part *part, int layers, struct measured *measured,
+                                struct sdt_error *err) {
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_run *run = NULL;
     struct sdt_latent latent = {0};
     struct sdt_prompt prompt[2] = {{0}};
     struct inputs inputs = {0};
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
-    struct sdt_parallel parallel = {.strategy = s->request.strategy,
-                                    .place = machine->device,
-                                    .devices = machine->devices,
-                                    .ulysses_degree = s->placement.ulysses_degree,
-                                    .chunk_heads = s->placement.chunk_heads,
-                                    .streams = streams_of(s),
-                                    .dtype = SDT_BF16,
-                                    .tile_rows = s->tile_rows};
 
     enum sdt_status status = sdt__pipeline_imagine(s->model, layers, &pipeline, err);
     if (status != SDT_OK)
@@ -185,11 +203,13 @@ static enum sdt_status simulate(const struct app_simulation *s, struct sdt_machi
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the latent");
         goto out;
     }
-    status = check_memory(s, pipeline->dit, &parallel, g, err);
+    status = check_memory(s, pipeline->dit, &part->parallel, g, err);
     if (status != SDT_OK)
         goto out;
-    run = sdt_run_new(&flow, pipeline->dit, machine, NULL, &parallel, g, s->forwards,
+    run = sdt_run_new(&flow, pipeline->dit, machine, NULL, &part->parallel, g, s->forwards,
                       s->request.max_sequence_length);
+    if (run)
+        run->helpers_free = part->helped;
     if (run)
         two_steps(&flow, s, run, &latent, prompt, &inputs, measured);
     status = sdt__flow_wait(&flow, err);
@@ -259,10 +279,50 @@ static void print(const struct app_simulation *s, const struct measured *few,
 enum sdt_status app_simulate_step(struct app_simulation *s, struct sdt_machine *machine,
                                   struct sdt_error *err) {
     struct measured few, many;
-    enum sdt_status status = simulate(s, machine, s->layers / 2, &few, err);
+    const struct part all = {{.strategy = s->request.strategy,
+                              .place = machine->device,
+                              .devices = machine->devices,
+                              .ulysses_degree = s->placement.ulysses_degree,
+                              .chunk_heads = s->placement.chunk_heads,
+                              .streams = streams_of(s),
+                              .dtype = SDT_BF16,
+                              .tile_rows = s->tile_rows},
+                             false};
+    enum sdt_status status = simulate(s, machine, &all, s->layers / 2, &few, err);
     if (status == SDT_OK)
-        status = simulate(s, machine, s->layers, &many, err);
+        status = simulate(s, machine, &all, s->layers, &many, err);
     if (status == SDT_OK)
         print(s, &few, &many);
+    return status;
+}
+
+enum sdt_status app_simulate_part(const struct app_simulation *s, struct sdt_machine *machine,
+                                  bool helped, struct sdt_step_record *step,
+                                  struct sdt_error *err) {
+    const struct sdt_placement *p = &s->placement;
+    struct sdt_group group;
+    struct measured *few = calloc(2, sizeof *few), *many = few ? few + 1 : NULL;
+    double layers = (double)(s->whole.layers - s->layers) / (s->layers - s->layers / 2);
+    enum sdt_status status =
+        sdt_group_init(&group, machine, p->dit_devices, p->dit,
+                       p->aco == SDT_ACO_OFF ? 0 : p->vae_devices, p->vae, err);
+    if (status == SDT_OK && !few)
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a step");
+    if (status != SDT_OK)
+        goto out;
+    struct part part = {sdt_parallel_of(s->request.strategy, p, group.devices, group.helpers),
+                        helped};
+    part.parallel.place = group.place;
+    part.parallel.anywhere = group.anywhere;
+    part.parallel.dtype = SDT_BF16;
+    status = simulate(s, machine, &part, s->layers / 2, few, err);
+    if (status == SDT_OK)
+        status = simulate(s, machine, &part, s->layers, many, err);
+    *step = many->record;
+    sdt__step_record_add(step, &many->record, layers);
+    sdt__step_record_add(step, &few->record, -layers);
+out:
+    sdt_group_clear(&group);
+    free(few);
     return status;
 }

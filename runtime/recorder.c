@@ -160,8 +160,8 @@ struct sdt_bounds sdt__recorder_bounds(const struct sdt_recorder *recorder) {
     return recorder->bounds;
 }
 
-static bool is_given(const struct starpu_task *task) {
-    return task->cl->model == &sdt__cost_models[SDT_CLASS_GIVEN];
+static bool is_given(const struct starpu_task *task, const struct sdt_tag *tag) {
+    return task->cl->model == &sdt__cost_models[SDT_CLASS_GIVEN] && tag->role == SDT_ROLE_DENOISE;
 }
 
 /* The chain that ends with this task: behind all that it waits for, which StarPU derives from the
@@ -170,7 +170,7 @@ static void add_bounds(struct sdt_recorder *recorder, const struct starpu_task *
                        const struct sdt_tag *tag, struct sdt_least least) {
     double *home = &recorder->home_us[tag->request >= 0 ? tag->request % REQUESTS : 0];
     double chain = tag->role == SDT_ROLE_VAE ? *home : 0.0;
-    if (is_given(task)) { /* of what it stands for */
+    if (is_given(task, tag)) { /* of what it stands for */
         least.us *= recorder->given.path_us / recorder->given.us;
         least.work_us *= recorder->given.work_us / recorder->given.us;
     }
@@ -268,6 +268,30 @@ void sdt__recorder_steps(struct sdt_recorder *recorder, struct sdt_step_record *
     pthread_mutex_unlock(&recorder->mutex);
 }
 
+static void add_count(unsigned long *count, unsigned long other, double factor) {
+    *count = (unsigned long)((double)*count + factor * (double)other + 0.5);
+}
+
+void sdt__step_record_add(struct sdt_step_record *record, const struct sdt_step_record *other,
+                          double factor) {
+    for (int d = 0; d < MAX_DEVICES; d++)
+        for (int r = 0; r < SDT_ROLES; r++) {
+            struct sdt_role_totals *t = &record->totals[d][r];
+            const struct sdt_role_totals *o = &other->totals[d][r];
+            add_count(&t->tasks, o->tasks, factor);
+            add_count(&t->visiting, o->visiting, factor);
+            t->busy_us += factor * o->busy_us;
+            t->travel_us += factor * o->travel_us;
+            t->wait_us += factor * o->wait_us;
+            t->flops += factor * o->flops;
+            t->bytes += factor * o->bytes;
+        }
+    add_count(&record->tasks, other->tasks, factor);
+    record->us += factor * other->us;
+    record->path_us += factor * other->path_us;
+    record->work_us += factor * other->work_us;
+}
+
 void sdt__recorder_give(struct sdt_recorder *recorder, const struct sdt_step_record *step) {
     pthread_mutex_lock(&recorder->mutex);
     recorder->given = *step;
@@ -298,7 +322,7 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
     int device = starpu_memory_nodes_get_count() > 1 ? (int)node - 1 : tag->device;
 
     pthread_mutex_lock(&recorder->mutex);
-    if (task && is_given(task)) {
+    if (task && is_given(task, tag)) {
         if (tag->tile == 0) /* one of the step's tasks counts it */
             add_given(recorder);
     } else {

@@ -46,6 +46,9 @@ struct sdt_step_record {
 };
 /* Totals so far, but for decoding, text, input and output, which steps have no part in. */
 void sdt__recorder_steps(struct sdt_recorder *recorder, struct sdt_step_record *record);
+/* record += factor * other, in all that steps are told by. */
+void sdt__step_record_add(struct sdt_step_record *record, const struct sdt_step_record *other,
+                          double factor);
 /* Tasks of that class that are inserted from now on stand for such a step. */
 void sdt__recorder_give(struct sdt_recorder *recorder, const struct sdt_step_record *step);
 

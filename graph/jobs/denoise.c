@@ -398,6 +398,9 @@ static void insert_step(struct sdt_job *job, struct sdt_flow *flow, struct sdt_r
     bool given = sdt__fast_knows(service->fast, job->step, helped);
 
     run->helpers_free = helped;
+    struct sdt_fast_phases *phases = sdt__fast_phases(service->fast);
+    if (given && job->step == 0 && phases && phases->loads)
+        sdt_run_load(flow, run);
     if (given)
         sdt__fast_insert(service->fast, flow, &run->layout, job->latent, job->step, helped);
     else

@@ -29,7 +29,8 @@ struct sdt_fast {
     struct sdt_recorder *recorder;
     struct flying flying[FLYING];
     int next;
-    bool known[KINDS];
+    bool known[KINDS], rehearsed; /* the latter: first steps are like others */
+    struct sdt_fast_phases *phases;
     struct sdt_step_record step[KINDS];
     /* The one that ended last. */
     struct flying last;
@@ -50,7 +51,7 @@ struct sdt_fast *sdt__fast_new(struct sdt_recorder *recorder) {
 void sdt__fast_free(struct sdt_fast *fast) { free(fast); }
 
 bool sdt__fast_knows(const struct sdt_fast *fast, int step, bool helped) {
-    return fast && step >= 1 && fast->known[helped];
+    return fast && (step >= 1 || fast->rehearsed) && fast->known[helped];
 }
 
 void sdt__fast_inserted(struct sdt_fast *fast, int request, int step, bool helped, bool given,
@@ -71,19 +72,7 @@ static void measure(struct sdt_fast *fast, const struct flying *f, double second
                     const struct sdt_step_record *now) {
     struct sdt_step_record *step = &fast->step[f->kind];
     *step = *now;
-    for (int d = 0; d <= STARPU_MAXNODES; d++)
-        for (int r = 0; r < SDT_ROLES; r++) {
-            const struct sdt_role_totals *before = &fast->last_totals.totals[d][r];
-            struct sdt_role_totals *t = &step->totals[d][r];
-            t->tasks -= before->tasks;
-            t->visiting -= before->visiting;
-            t->busy_us -= before->busy_us;
-            t->travel_us -= before->travel_us;
-            t->wait_us -= before->wait_us;
-            t->flops -= before->flops;
-            t->bytes -= before->bytes;
-        }
-    step->tasks -= fast->last_totals.tasks;
+    sdt__step_record_add(step, &fast->last_totals, -1.0);
     step->us = 1e6 * seconds;
     step->path_us = f->bounds.path_us;
     step->work_us = f->bounds.work_us;
@@ -109,6 +98,11 @@ void sdt__fast_ended(struct sdt_fast *fast, int request, int step) {
     fast->last = *f;
     fast->last_at = at;
     fast->last_totals = now;
+}
+
+void sdt__fast_give(struct sdt_fast *fast, bool helped, const struct sdt_step_record *step) {
+    fast->step[helped] = *step;
+    fast->known[helped] = fast->rehearsed = true;
 }
 
 /* ---- a step's tasks -------------------------------------------------------------------------- */
@@ -159,4 +153,41 @@ void sdt__fast_insert(struct sdt_fast *fast, struct sdt_flow *flow, const struct
                          each->us / tiles_at(layout, latent->tiles, home), 0.0, NULL, 0);
     }
     flow->tag.tile = flow->tag.step = -1;
+}
+
+/* ---- text and decodes ------------------------------------------------------------------------ */
+
+void sdt__fast_remember(struct sdt_fast *fast, struct sdt_fast_phases *phases) {
+    fast->phases = phases;
+}
+
+struct sdt_fast_phases *sdt__fast_phases(struct sdt_fast *fast) {
+    return fast ? fast->phases : NULL;
+}
+
+/* A decode in slices: more urgent tasks come between. */
+static void stand_in(struct sdt_flow *flow, const char *name, double seconds, sdt_handle from,
+                     sdt_handle to) {
+    const int slices = flow->tag.role == SDT_ROLE_VAE ? 48 : 1;
+    for (int i = 0; i < slices; i++) {
+        struct sdt_task task;
+        sdt__task_begin(&task, flow);
+        if (from && i == 0)
+            sdt__task_read(&task, from);
+        sdt__task_write(&task, to);
+        sdt__task_submit(&task, &given_codelet, name, 1e6 * seconds / slices, 0.0, NULL, 0);
+    }
+}
+
+void sdt__fast_stand_in(struct sdt_flow *flow, enum sdt_role role, const char *name,
+                        const struct sdt_place *place, int places, double seconds, sdt_handle from,
+                        sdt_handle to) {
+    flow->tag.role = role;
+    for (int i = 0; i < places; i++) {
+        sdt_handle result = i == places - 1 ? to : sdt__vector(flow, 1, name);
+        flow->place = &place[i];
+        stand_in(flow, name, seconds, from, result);
+        if (result != to)
+            sdt__unregister_submit(result);
+    }
 }

@@ -1,4 +1,5 @@
-/* Fast-forward: steps that are taken to last as long as those before them. */
+/* Fast-forward: steps, decodes and prompts' text that are taken to last as long as those before
+ * them. */
 #ifndef STARDIT_FAST_H
 #define STARDIT_FAST_H
 
@@ -15,9 +16,28 @@ bool sdt__fast_knows(const struct sdt_fast *fast, int step, bool helped);
 /* In place of the step's own tasks. */
 void sdt__fast_insert(struct sdt_fast *fast, struct sdt_flow *flow, const struct sdt_layout *layout,
                       struct sdt_latent *latent, int step, bool helped);
+/* What a step does is known from elsewhere: none is simulated, not the first ones either. */
+void sdt__fast_give(struct sdt_fast *fast, bool helped, const struct sdt_step_record *step);
 /* A step has been inserted, simulated in full or `given`. before: the bounds without it. */
 void sdt__fast_inserted(struct sdt_fast *fast, int request, int step, bool helped, bool given,
                         struct sdt_bounds before);
 /* A step (from 0) has ended, told by a worker's thread. */
 void sdt__fast_ended(struct sdt_fast *fast, int request, int step);
+
+/* How long a prompt's text takes by each of two encoders whose weights are there, and a decode on
+ * as many devices of so many frames; 0: not known yet. */
+struct sdt_fast_phases {
+    double text[2], decode;
+    int decoders, frames;
+    bool loads; /* weights are brought before a first step that is not simulated */
+};
+/* Borrows them: what is known is used, what is not is learned. */
+void sdt__fast_remember(struct sdt_fast *fast, struct sdt_fast_phases *phases);
+/* NULL: text and decodes are simulated. */
+struct sdt_fast_phases *sdt__fast_phases(struct sdt_fast *fast);
+/* A task of so many seconds at each of the places, on the way from one vector (NULL: none) to
+ * another, in place of tasks of this role. */
+void sdt__fast_stand_in(struct sdt_flow *flow, enum sdt_role role, const char *name,
+                        const struct sdt_place *place, int places, double seconds, sdt_handle from,
+                        sdt_handle to);
 #endif

@@ -325,6 +325,16 @@ static void fetch_next(struct sdt_flow *flow, const struct sdt_run *run, int bra
     }
 }
 
+void sdt_run_load(struct sdt_flow *flow, struct sdt_run *run) {
+    for (int d = 0; d < run->layout.devices; d++) {
+        flow->place = &run->layout.place[d];
+        flow->tag.role = SDT_ROLE_DENOISE;
+        for (int l = 0; l < run->dit->layers; l++)
+            sdt_insert_receive(flow, "weights", run->layer[l].count, run->layer[l].handle, 1);
+    }
+    sdt__lane_drain(flow->lane, &flow->error);
+}
+
 /* Tokens that a branch's attention sees: all of the video, and its own text. */
 static int64_t keys_of(const struct sdt_run *run, int branch) {
     const struct sdt_layout *layout = &run->layout;

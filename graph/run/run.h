@@ -101,6 +101,8 @@ void sdt_run_at(struct sdt_flow *flow, const struct sdt_run *run, struct sdt_at 
 static inline int sdt_rows(const struct sdt_run *run, struct sdt_at at) {
     return sdt_tile_size(&run->layout, at.tile);
 }
+/* Brings all layers' weights to the devices that read them, and waits for them. */
+void sdt_run_load(struct sdt_flow *flow, struct sdt_run *run);
 /* The next work buffer of the tile's device. */
 sdt_handle sdt_run_raw(struct sdt_run *run, struct sdt_at at);
 sdt_handle sdt_run_hidden(struct sdt_run *run, struct sdt_at at);

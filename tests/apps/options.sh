@@ -417,6 +417,23 @@ enable-tiling||+|--height 512 --width 512|plan:^cuda
 stats||s.json||file:s.json
 gantt||g.svg||file:g.svg
 END
+    printf 'system X Y --model %s --devices 3\nrow X Y 64 64 5 1 1 -\n' "$demo" >"$in/table.txt"
+    table stardit-simulate "$simulate" --model "$demo" --num-frames 5 --height 64 --width 64 --prompts 2 \
+        --devices 3 <<END
+compare|1|2||plan:^offload
+their-strategy||ring|--compare 1|plan:^dedivae
+their-attention||0.001|--compare 8 --height 256 --width 256|plan:^dedivae
+their-step||2|--compare 1|plan:^dedivae
+their-group-step||2|--compare 1|plan:^dedivae
+their-overhead||1|--compare 1|plan:^dedivae
+their-group-overhead||1|--compare 1|plan:^dedivae
+their-decode||50|--compare 1|plan:^offload
+their-offload||50|--compare 1|plan:^offload
+padded-frames||+|--compare 1|plan:^offload
+ablation||+|--compare 1|plan:^dedivae
+table||$in/table.txt||refused:--table
+csv||t.csv||refused:--table
+END
 fi
 
 # ---- variables ------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ apps/simulate.c wan: default of --model
 apps/simulate.c ulysses: --ulysses-degree
 apps/simulate.c usp: help of --ulysses-degree
 apps/simulate_step.c ulysses: the degree of a placement
+apps/simulate_compare.c ulysses: the plans of a paper, by its names
+apps/simulate_compare.c pipesp: the plans of a paper, by its names
 apps/eval.c pipesp: help of --chunk-heads
 apps/eval.c ulysses: --ulysses-degree
 apps/eval.c usp: help of --ulysses-degree
@@ -74,7 +76,10 @@ apps/info_gpus.h runtime/gpus: links and versions of GPUs
 apps/gantt.c runtime/machine: when each task ran
 apps/simulate.c graph/pipeline graph/strategies/strategy: checks before a machine is simulated
 apps/simulate.c runtime/recorder runtime/simulation: simulated time, its trace
-apps/simulate.h runtime/platform: the machine that is simulated
+apps/simulate.h runtime/platform runtime/recorder: the machine that is simulated, what a step did
+apps/simulate_compare.c graph/jobs/job graph/pipeline: the service, and fast-forward
+apps/simulate_compare.c runtime/clock runtime/simulation: simulated time, another rate of attention
+apps/simulate_table.c runtime/allowance: how many rows at a time
 apps/simulate_run.c graph/jobs/job graph/pipeline: the service, and fast-forward
 apps/simulate_run.c runtime/clock runtime/recorder: simulated time, bounds
 apps/simulate_step.c graph/pipeline graph/run/latent: a graph of so many layers, without a request

@@ -198,7 +198,7 @@ static void merge_plain(struct call *c) { split_run(c, merge_plain_run); }
 static void merge_cpu(struct call *c) { split_run(c, merge_cpu_run); }
 static void merge_cuda(struct call *c) { split_run(c, merge_cuda_run); }
 
-/* ---- gather: tiles, heads, block, split, skip, stride (0: all), before, end (0: block) --------- */
+/* ---- gather: tiles, heads, block, split, skip, stride (0: all), before, end (0: block) ------- */
 
 static void gather_grid(const struct operation *operation) {
     TRY(1, 1, 1);

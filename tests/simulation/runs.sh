@@ -51,7 +51,9 @@ compare() { # OPTIONS...
         fail "$*: fast-forward is more than 1% away"
     awk -v a="$busy" -v b="$(json device 0 busy_seconds)" 'BEGIN { exit !(b > 0.99 * a && b < 1.01 * a) }' ||
         fail "$*: device 0 is busy for $(json device 0 busy_seconds) s, in full for $busy s"
-    [ "$(json tasks total)" = "$tasks" ] || fail "$*: $(json tasks total) tasks, in full $tasks"
+    case $* in *--aco*) most=0.005 ;; *) most=0 ;; esac # a decode may end a step sooner or later
+    awk -v a="$tasks" -v b="$(json tasks total)" -v most=$most 'BEGIN { exit !((a > b ? a - b : b - a) <= most * a) }' ||
+        fail "$*: $(json tasks total) tasks, in full $tasks"
     cells=$((cells + 1))
 }
 compare --prompts 1 --num-inference-steps 12 --devices 2 --strategy ulysses

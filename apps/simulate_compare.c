@@ -1,0 +1,364 @@
+/* The plans of PipeDiT's paper (arXiv 2511.12056) beside ours, for the same videos on the same
+ * machine.
+ *
+ * A step of each plan is simulated from a few layers, text and a decode in full, the first time;
+ * then the prompts go through the jobs with each of these taken to last as long. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "apps/simulate.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/options.h"
+#include "apps/stats.h"
+#include "graph/jobs/job.h"
+#include "graph/pipeline.h"
+#include "runtime/clock.h"
+#include "runtime/simulation.h"
+
+enum { MOST_COUNTS = 16, MOST_PLANS = 8 };
+
+/* One way of running. */
+struct plan {
+    const char *name, *strategy, *aco;
+    enum { SERIAL, APART, SHARED } groups; /* serial: weights come again for each video */
+    bool theirs;                           /* by the frameworks that the paper measured */
+};
+
+/* The paper's: its baseline, and what it optimises one by one. NULL: --group-strategy. */
+static const struct plan theirs[] = {
+    {"offload", "ulysses", "off", SERIAL, true},
+    {"dedivae, pipesp", NULL, "off", APART, true},
+    {"dedivae, pipesp, aco", "pipesp", "static", APART, true},
+    {"dedivae", "ulysses", "off", APART, true}, /* --ablation */
+};
+static const struct plan ours[] = {
+    {"pipesp, decode everywhere", "pipesp", "off", SHARED, false},
+};
+
+struct compare {
+    struct app_simulation s; /* of the plan at hand */
+    struct sdt_machine *machine;
+    struct sdt_pipeline *pipeline;
+    int counts, steps[MOST_COUNTS];
+    double attention[SDT_PLATFORM_KINDS]; /* GFLOP/s as the platform says */
+    struct sdt_fast_phases phases;
+    struct sdt_step_record *step; /* [2]: helped or not */
+    struct sdt_step_record alone; /* of the plan before, not helped */
+    const struct plan *before;
+    double first_text;      /* when the first prompt's text was there */
+    enum sdt_status status; /* of the prompts */
+    struct sdt_error error;
+};
+
+/* What a plan comes to, for each number of steps. */
+struct outcome {
+    const struct plan *plan;
+    double seconds[MOST_COUNTS], bound[MOST_COUNTS];
+};
+
+/* ---- settings of a plan ---------------------------------------------------------------------- */
+
+/* The frames that the devices of a group get, each its whole latents: their padding is computed. */
+static int padded_frames(int frames, int devices, int ratio) {
+    int each = (frames + devices - 1) / devices;
+    int latents = ((each - 1) / ratio + 1) * devices;
+    return (latents - 1) * ratio + 1;
+}
+
+/* The rate of attention, as a share of the peak; 0: as the platform says. */
+static void set_attention(struct compare *c, double share) {
+    for (int k = 0; k < c->s.platform.kinds; k++) {
+        struct sdt_platform_kind *kind = &c->s.platform.kind[k];
+        double peak = kind->gflops > 0.0 ? kind->gflops / sdt__reached(SDT_CLASS_LINEAR)
+                                         : kind->bfloat16_tflops * 1e3;
+        kind->attention_gflops = share > 0.0 ? share * peak : c->attention[k];
+    }
+    sdt_simulation_use(&c->s.platform);
+    sdt_simulation_rates(c->machine);
+}
+
+static const char *strategy_of(const struct compare *c, const struct plan *plan) {
+    return plan->strategy ? plan->strategy : c->s.theirs.strategy;
+}
+
+/* The first n - 1 devices and the last one, or all of them in both roles. */
+static enum sdt_status place(struct compare *c, const struct plan *plan, struct sdt_error *err) {
+    static char dit[24], vae[24];
+    struct app_placement *place = &c->s.place;
+    int last = c->s.platform.devices - 1;
+    bool group = plan->groups == APART;
+    snprintf(dit, sizeof dit, "0-%d", group ? last - 1 : last);
+    snprintf(vae, sizeof vae, plan->groups == SHARED ? "0-%d" : "%d",
+             plan->groups == SERIAL ? 0 : last);
+    place->dit_devices = dit;
+    place->vae_devices = vae;
+    place->aco = plan->aco;
+    place->strategy = strategy_of(c, plan);
+    place->streams = plan->theirs ? "1" : "2";
+    if (c->s.forwards == 1)
+        place->streams = NULL;
+    c->s.request.num_frames = c->s.num_frames;
+    if (plan->theirs && c->s.theirs.padded_frames)
+        c->s.request.num_frames =
+            padded_frames(c->s.num_frames, group ? last : last + 1, c->pipeline->vae->time_ratio);
+    set_attention(c, plan->theirs ? c->s.theirs.attention : 0.0);
+    return app_place(place, c->pipeline, &c->s.request, c->s.prompts, false, &c->s.placement, err);
+}
+
+/* ---- prompts through the jobs ---------------------------------------------------------------- */
+
+static void progress(void *arg, int number, const char *phase, int done, int total) {
+    struct compare *c = arg;
+    if (number == 0 && done == total && !strcmp(phase, "text"))
+        c->first_text = sdt__now();
+}
+
+static void deliver(void *arg, int number, enum sdt_status status, const struct sdt_error *err,
+                    struct sdt_result *result) {
+    struct compare *c = arg;
+    (void)number, (void)result;
+    if (status != SDT_OK && c->status == SDT_OK) {
+        c->status = status;
+        c->error = *err;
+    }
+}
+
+/* Seconds of so many prompts: all of them, or from when the first one's text is there. */
+static enum sdt_status serve(struct compare *c, int prompts, int steps, bool all, double *seconds,
+                             struct sdt_error *err) {
+    const struct sdt_service_options options = {.placement = c->s.placement};
+    struct sdt_service *service = NULL;
+    double begin = sdt__now();
+    c->s.request.steps = steps;
+    c->status = SDT_OK;
+    enum sdt_status status = sdt_service_open(c->pipeline, c->machine, &options, &service, err);
+    if (status != SDT_OK)
+        return status;
+    status = sdt__service_fast(service, err);
+    for (int helped = 0; status == SDT_OK && helped < 2; helped++)
+        if (c->step[helped].us > 0.0)
+            sdt__fast_give(service->fast, helped, &c->step[helped]);
+    if (status == SDT_OK)
+        sdt__fast_remember(service->fast, &c->phases);
+    for (int r = 0; r < prompts && status == SDT_OK; r++) {
+        struct sdt_job_options job = {.number = r,
+                                      .progress = progress,
+                                      .progress_arg = c,
+                                      .deliver = deliver,
+                                      .deliver_arg = c};
+        status = sdt_service_submit(service, &c->s.request, &job, NULL, err);
+    }
+    enum sdt_status closed = sdt_service_close(service, status == SDT_OK ? err : NULL);
+    *seconds = sdt__now() - (all ? begin : c->first_text);
+    if (status == SDT_OK && c->status != SDT_OK) {
+        *err = c->error;
+        return c->status;
+    }
+    return status == SDT_OK ? closed : status;
+}
+
+/* ---- a plan ---------------------------------------------------------------------------------- */
+
+/* Neither more than all work over all devices, nor than one prompt's longest chain. */
+static double bound_of(const struct compare *c, int steps) {
+    const struct sdt_step_record *step = &c->step[c->step[1].us > 0.0];
+    double decode = c->phases.decode * c->phases.decoders;
+    double work = 1e-6 * steps * step->work_us + decode / c->s.platform.devices;
+    double chain = 1e-6 * steps * step->path_us;
+    return fmax(c->s.prompts * work, chain);
+}
+
+/* A video after another: each is the first one again, and brings its weights. */
+static enum sdt_status run_serial(struct compare *c, struct outcome *o, struct sdt_error *err) {
+    double step = 1e-6 * c->step[0].us, one;
+    c->phases.loads = true;
+    enum sdt_status status = serve(c, 1, 1, true, &one, err);
+    double loads = one - step - c->phases.decode;
+    one += (c->s.theirs.decode - 1.0) * c->phases.decode + (c->s.theirs.offload - 1.0) * loads;
+    for (int i = 0; i < c->counts; i++)
+        o->seconds[i] = c->s.prompts * (one + step * (c->steps[i] - 1));
+    return status;
+}
+
+static bool knows_decode(const struct compare *c) {
+    const struct sdt_request *request = &c->s.request;
+    int decoders = sdt__decodes_tiles(c->pipeline, request) ? c->s.placement.vae_devices : 1;
+    return c->phases.decode > 0.0 && c->phases.decoders == decoders &&
+           c->phases.frames == sdt__vae_job(c->pipeline, request).frames;
+}
+
+/* What is not known yet, by itself: a decode, and text by weights that are there. */
+static enum sdt_status learn(struct compare *c, struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    double seconds;
+    if (!knows_decode(c)) {
+        c->phases.decode = 0.0;
+        status = serve(c, 1, 1, true, &seconds, err);
+    }
+    if (status == SDT_OK && c->phases.text[0] == 0.0) {
+        double decode = c->phases.decode;
+        c->phases.decode = 1e-6; /* text comes behind the one before */
+        status = serve(c, 2, 1, true, &seconds, err);
+        c->phases.decode = decode;
+    }
+    return status;
+}
+
+/* Weights are there already, and so is the first prompt's text. */
+static enum sdt_status run_groups(struct compare *c, const struct plan *plan, struct outcome *o,
+                                  struct sdt_error *err) {
+    double text, slower = plan->theirs ? c->s.theirs.decode : 1.0;
+    c->phases.loads = false;
+    enum sdt_status status = learn(c, err);
+    text = c->s.forwards * c->phases.text[0] + c->phases.text[1];
+    c->phases.decode *= slower;
+    for (int i = 0; i < c->counts && status == SDT_OK; i++) {
+        status = serve(c, c->s.prompts, c->steps[i], false, &o->seconds[i], err);
+        o->seconds[i] += text;
+    }
+    c->phases.decode /= slower;
+    return status;
+}
+
+static void add_overhead(struct compare *c, const struct plan *plan) {
+    const struct app_theirs *t = &c->s.theirs;
+    bool groups = plan->groups != SERIAL;
+    double factor = groups && t->group_step > 0.0 ? t->group_step : t->step;
+    double seconds = groups && t->group_overhead > 0.0 ? t->group_overhead : t->overhead;
+    for (int helped = 0; plan->theirs && helped < 2; helped++)
+        if (c->step[helped].us > 0.0)
+            c->step[helped].us = factor * c->step[helped].us + 1e6 * seconds;
+}
+
+static enum sdt_status simulate(struct compare *c, const struct plan *plan, struct outcome *o,
+                                struct sdt_error *err) {
+    *o = (struct outcome){.plan = plan};
+    memset(&c->step[1], 0, sizeof c->step[1]);
+    enum sdt_status status = place(c, plan, err);
+    bool helps = c->s.placement.aco != SDT_ACO_OFF;
+    /* Without help it is as the same strategy without aco, where that came before. */
+    bool again = helps && c->before && c->before->groups == plan->groups &&
+                 c->before->theirs == plan->theirs &&
+                 !strcmp(strategy_of(c, c->before), strategy_of(c, plan));
+    c->step[0] = again ? c->alone : (struct sdt_step_record){0};
+    for (int helped = again; helped < 1 + helps && status == SDT_OK; helped++)
+        status = app_simulate_part(&c->s, c->machine, helped, &c->step[helped], err);
+    c->alone = c->step[0];
+    c->before = plan;
+    add_overhead(c, plan);
+    if (status == SDT_OK)
+        status = plan->groups == SERIAL ? run_serial(c, o, err) : run_groups(c, plan, o, err);
+    for (int i = 0; i < c->counts; i++)
+        o->bound[i] = bound_of(c, c->steps[i]);
+    return status;
+}
+
+/* ---- reporting ------------------------------------------------------------------------------- */
+
+static void print(const struct compare *c, const struct outcome *list, int count) {
+    printf("%-28s", "seconds of all videos, steps");
+    for (int i = 0; i < c->counts; i++)
+        printf(" %9d", c->steps[i]);
+    printf("\n");
+    for (int p = 0; p < count; p++) {
+        printf("%-28s", list[p].plan->name);
+        for (int i = 0; i < c->counts; i++)
+            printf(" %9.4f", list[p].seconds[i]);
+        printf("\n");
+    }
+}
+
+static json_t *numbers(const double *value, int count) {
+    json_t *array = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(array, json_real(value[i]));
+    return array;
+}
+
+static enum sdt_status write_stats(const struct compare *c, const struct outcome *list, int count,
+                                   struct sdt_error *err) {
+    json_t *stats = app_stats_begin("stardit-simulate"), *plans = json_array();
+    if (!stats || !plans)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for statistics");
+    for (int p = 0; p < count; p++)
+        json_array_append_new(plans, json_pack("{s:s, s:b, s:o, s:o}", "plan", list[p].plan->name,
+                                               "theirs", list[p].plan->theirs, "seconds",
+                                               numbers(list[p].seconds, c->counts), "bound_seconds",
+                                               numbers(list[p].bound, c->counts)));
+    json_object_set_new(stats, "plans", plans);
+    return app_stats_write(stats, c->s.stats, err);
+}
+
+/* "10,20": to the numbers. */
+static enum sdt_status read_counts(struct compare *c, struct sdt_error *err) {
+    const char *at = c->s.compare;
+    for (c->counts = 0; c->counts < MOST_COUNTS; c->counts++) {
+        char *end;
+        long steps = strtol(at, &end, 10);
+        if (end == at || steps < 1 || steps > 1000 || (*end && *end != ','))
+            break;
+        c->steps[c->counts] = (int)steps;
+        at = *end ? end + 1 : end;
+        if (!*end) {
+            c->counts++;
+            return SDT_OK;
+        }
+    }
+    return sdt_fail(err, SDT_ERROR_USAGE,
+                    "--compare %s: up to %d numbers of steps, each 1 to 1000, as 10,50 work",
+                    c->s.compare, MOST_COUNTS);
+}
+
+static enum sdt_status set_up(struct compare *c, struct sdt_error *err) {
+    struct sdt_request defaults;
+    enum sdt_status status = read_counts(c, err);
+    if (status == SDT_OK)
+        status = sdt_pipeline_imagine(c->s.model, &c->pipeline, err);
+    if (status == SDT_OK)
+        status = sdt_pipeline_defaults(c->pipeline, &defaults, err);
+    if (status != SDT_OK)
+        return status;
+    c->s.request.negative_prompt = defaults.negative_prompt;
+    c->s.num_frames = c->s.request.num_frames;
+    for (int k = 0; k < c->s.platform.kinds; k++)
+        c->attention[k] = c->s.platform.kind[k].attention_gflops;
+    sdt__recorder_keep_bounds(c->machine->recorder);
+    return SDT_OK;
+}
+
+enum sdt_status app_simulate_compare(const struct app_simulation *s, struct sdt_machine *machine,
+                                     struct sdt_error *err) {
+    struct sdt_step_record *step = calloc(2, sizeof *step);
+    struct outcome list[MOST_PLANS];
+    struct compare c = {.s = *s, .machine = machine, .step = step};
+    char *prompt = app_simulate_prompt(s->request.max_sequence_length);
+    int count = 0;
+    enum sdt_status status =
+        step && prompt ? set_up(&c, err)
+                       : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a comparison");
+    c.s.request.prompt = prompt;
+    const size_t plans = sizeof theirs / sizeof theirs[0] - !s->theirs.ablation;
+    for (size_t i = 0; i < plans && status == SDT_OK; i++)
+        status = simulate(&c, &theirs[i], &list[count++], err);
+    c.phases.decode = 0.0; /* padded frames are no part of ours */
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0] && status == SDT_OK; i++) {
+        status = simulate(&c, &ours[i], &list[count], err);
+        if (status == SDT_OK)
+            count++;
+        else if (status == SDT_ERROR_LIMIT) /* it does not fit there */
+            status = SDT_OK;
+    }
+    if (status == SDT_OK && (!s->stats || strcmp(s->stats, "-") != 0))
+        print(&c, list, count);
+    if (status == SDT_OK && s->stats)
+        status = write_stats(&c, list, count, err);
+    sdt_pipeline_close(c.pipeline);
+    free(prompt);
+    free(step);
+    return status;
+}

@@ -1,0 +1,76 @@
+#!/bin/sh
+# PipeDiT's plans beside ours: what is taken to last as long as it did once lasts as long in full, and a table of
+# published times.
+. "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
+simulate=$build/stardit-simulate
+if [ ! -x "$simulate" ]; then
+    echo "built without StarPU over SimGrid (configure --with-starpu-simgrid)"
+    exit 77
+fi
+unset STARPU_SCHED STARPU_SCHED_LIB
+size="--model $demo --height 128 --width 128 --num-frames 9 --devices 3 --platform $source/platforms/h100x8"
+
+# plan NUMBER FIELD INDEX: of the last comparison.
+plan() { "$tool" json "$tmp/compare.json" plans "$1" "$2" "$3"; }
+# near WHAT A B PERCENT
+near() {
+    echo "$1: $2 s, in full $3 s"
+    awk -v a="$2" -v b="$3" -v p="$4" 'BEGIN { exit !(a > (1 - p / 100) * b && a < (1 + p / 100) * b) }' ||
+        fail "$1: $2 s, in full $3 s"
+}
+# full OPTIONS...: seconds of all videos, in full.
+full() {
+    # shellcheck disable=SC2086
+    passes "$simulate" $size --prompts 4 --num-inference-steps 24 --streams 1 --stats "$tmp/full.json" "$@" || return
+    "$tool" json "$tmp/full.json" total_seconds
+}
+
+# shellcheck disable=SC2086
+passes "$simulate" $size --prompts 4 --compare 12,24 --ablation --stats "$tmp/compare.json"
+grep -o '"plan": *"[^"]*"' "$tmp/compare.json" | cut -d'"' -f4 | tr '\n' ';' | grep -q "^offload;dedivae, pipesp;dedivae, pipesp, aco;dedivae;" ||
+    fail "plans in another order: $(cat "$tmp/compare.json")"
+near "dedivae, 24 steps" "$(plan 3 seconds 1)" \
+    "$(full --strategy ulysses --dit-devices 0-1 --vae-devices 2)" 1
+near "dedivae and aco, 24 steps" "$(plan 2 seconds 1)" \
+    "$(full --strategy pipesp --dit-devices 0-1 --vae-devices 2 --aco static)" 1
+for p in 1 2 3 4; do
+    awk -v few="$(plan $p seconds 0)" -v many="$(plan $p seconds 1)" -v bound="$(plan $p bound_seconds 1)" \
+        'BEGIN { exit !(few < many && many >= bound) }' || fail "plan $p: $(cat "$tmp/compare.json")"
+done
+# Their framework's ways show in their plans alone.
+ours=$(plan 4 seconds 1) theirs=$(plan 3 seconds 1)
+# shellcheck disable=SC2086
+passes "$simulate" $size --prompts 4 --compare 12,24 --ablation --their-step 2 --stats "$tmp/compare.json"
+awk -v a="$theirs" -v b="$(plan 3 seconds 1)" 'BEGIN { exit !(b > 1.5 * a) }' ||
+    fail "steps of twice the time: $theirs s, then $(plan 3 seconds 1) s"
+near "ours, whatever theirs are" "$(plan 4 seconds 1)" "$ours" 0.1
+
+# A table.
+cat >"$tmp/table.txt" <<END
+# a comment
+system X Y --model $demo --platform $source/platforms/h100x8 --devices 3
+row X Y 128 128 9 2 1.5 0.5
+row X Y 128 128 9 4 2.5 -
+END
+passes "$simulate" --table "$tmp/table.txt" --csv "$tmp/table.csv"
+grep -q "^3 published numbers: median error" "$tmp/out" || fail "no errors: $(cat "$tmp/out")"
+[ "$(wc -l <"$tmp/table.csv")" = 3 ] && grep -q '^X,Y,128,128,9,4,2.5,[0-9.]*,,[0-9.]*,[0-9.]*,"' "$tmp/table.csv" ||
+    fail "table.csv: $(cat "$tmp/table.csv")"
+cp "$tmp/table.csv" "$tmp/once.csv"
+passes "$simulate" --table "$tmp/table.txt" --csv "$tmp/table.csv"
+cmp "$tmp/once.csv" "$tmp/table.csv" || fail "another table the second time"
+for table in "$source"/tables/*.txt; do # whole, by its form
+    grep -v -e '^#' -e '^system' "$table" | awk 'NF != 9 { exit 1 }' || fail "$table: a row of another form"
+done
+echo 'row X Y 1 1 1 1 1 1' >"$tmp/table.txt"
+refuses 1 "$simulate" --table "$tmp/table.txt"
+says "table.txt:1: 'system MODEL GPU OPTIONS'"
+refuses 1 "$simulate" --table "$tmp/none.txt"
+says "No such file"
+refuses 2 "$simulate" --prompts 1 --compare 10,x
+says "numbers of steps"
+refuses 2 "$simulate" --prompts 1 --compare 10 --strategy ring
+says "plans of its own"
+refuses 2 "$simulate" --prompts 1 --their-step 2
+says "goes with --compare"
+finish
