@@ -123,22 +123,22 @@ struct sdt_dit_kind {
 struct sdt_dit {
     const struct sdt_dit_kind *kind;
     struct sdt_weights *weights;
-    struct sdt_tensor_count count;
-    struct sdt_tensor_held held;        /* on CPUs; filled by sdt_dit_open */
-    int layers, heads, head_dim, width; /* width d = heads * head_dim */
-    int mixed; /* a model shortened to a multiple of so many has its kinds of layers in their
+    struct sdt_tensor_count count[SDT_READERS];
+    struct sdt_tensor_held held[SDT_READERS]; /* on CPUs; filled by sdt_dit_open */
+    int layers, heads, head_dim, width;       /* width d = heads * head_dim */
+    int mixed;       /* a model shortened to a multiple of so many has its kinds of layers in their
                 * shares; 0: they are alike */
-    int channels;                       /* of the latent, in and out */
-    int patch[3];                       /* frames, height, width */
-    int texts;                          /* encoders that it reads */
-    int text_dim;                       /* width of the first one's states */
-    int pooled_dim;                     /* of the second one's, which are one row; 0: none */
+    int channels;    /* of the latent, in and out */
+    int patch[3];    /* frames, height, width */
+    int texts;       /* encoders that it reads */
+    int text_dim;    /* width of the first one's states */
+    int pooled_dim;  /* of the second one's, which are one row; 0: none */
     int passes;      /* forwards of a guided step: 2, or 1 where guidance is an input */
     bool text_joins; /* text tokens stand behind the video's in self attention */
     int hidden;      /* widest row of work: feed-forward, or a patch */
     int prompt_handles;
-    size_t prompt_elements_per_row;    /* that a prompt keeps */
-    size_t prompt_floats_per_step;     /* and for each step of its schedule */
+    size_t prompt_row[SDT_READERS];    /* elements that a prompt keeps for each of its rows */
+    size_t prompt_step[SDT_READERS];   /* floats, for each step of its schedule */
     size_t vector[SDT_STREAM_VECTORS]; /* floats of each vector of a step; 0: none */
     double shared_floats; /* of these, what each device with tokens reads in a forward */
     double shared_text;   /* floats a row that are made at the first tile of text in a forward, and
@@ -165,9 +165,7 @@ static inline struct sdt_token_groups sdt_dit_groups(const struct sdt_dit *dit, 
 struct sdt_guidance {
     float input, mix;
 };
-static inline int sdt_forwards(struct sdt_guidance guidance) {
-    return guidance.mix > 1.0f ? 2 : 1;
-}
+static inline int sdt_forwards(struct sdt_guidance guidance) { return guidance.mix > 1.0f ? 2 : 1; }
 
 /* By the _class_name in the folder's config.json; of no known one: SDT_ERROR_UNSUPPORTED. `path`
  * may be a file, which is described as sdt_files_config() says. layers: above 0, only where

@@ -180,9 +180,11 @@ static enum sdt_status read_config(const struct sdt_config *json, struct hunyuan
                          .text_joins = true,
                          .hidden = hidden > d ? hidden : d, /* q and k before their norm, too */
                          .prompt_handles = MODULATIONS + modulations_of(h),
-                         .prompt_elements_per_row = ELEMENTS_PER_ROW * (size_t)d,
-                         .prompt_floats_per_step =
-                             (size_t)d * (size_t)(2 + 2 * h->refiners + 12 * dual + 3 * single),
+                         .prompt_row = {[SDT_READ_BY_MAKER] = ELEMENTS_PER_ROW * (size_t)d},
+                         .prompt_step = {[SDT_READ_BY_TILES] = (size_t)(d * 3 * single),
+                                         [SDT_READ_BY_VIDEO] = (size_t)(d * (2 + 6 * dual)),
+                                         [SDT_READ_BY_TEXT] = (size_t)(d * 6 * dual),
+                                         [SDT_READ_BY_MAKER] = (size_t)(d * 2 * h->refiners)},
                          .shared_text = d,
                          .rope_pairs = {(int)s.axes[0] / 2, (int)s.axes[1] / 2, (int)s.axes[2] / 2},
                          .rope_theta = s.theta};
@@ -336,7 +338,9 @@ static void tensors(const struct sdt_dit *dit, struct sdt_tensor_visit *v, void 
         b->block = (struct block *)(b + 1);
         b->refiner = (struct refiner *)(b->block + dit->layers);
     }
+    v->reader = SDT_READ_BY_VIDEO;
     visit_ends(v, b, h);
+    v->reader = SDT_READ_BY_MAKER;
     for (int r = 0; r < h->refiners; r++)
         visit_refiner(v, bound ? &b->refiner[r] : &no_refiner, dit->width, r);
     for (int l = 0; l < dit->layers; l++) {
@@ -344,14 +348,18 @@ static void tensors(const struct sdt_dit *dit, struct sdt_tensor_visit *v, void 
         v->layer = l;
         if (l < h->dual) {
             snprintf(prefix, sizeof prefix, "transformer_blocks.%d.", l);
+            v->reader = SDT_READ_BY_VIDEO;
             visit_dual(v, &block->video, h, prefix, &of_video);
+            v->reader = SDT_READ_BY_TEXT;
             visit_dual(v, &block->text, h, prefix, &of_text);
         } else {
+            v->reader = SDT_READ_BY_TILES;
             snprintf(prefix, sizeof prefix, "single_transformer_blocks.%d.", l - h->dual);
             visit_single(v, &block->video, h, prefix);
         }
     }
     v->layer = -1;
+    v->reader = SDT_READ_BY_TILES;
 }
 
 static void hunyuan_close(struct sdt_dit *dit) {
@@ -370,7 +378,7 @@ static enum sdt_status hunyuan_open(const struct sdt_config *config, const char 
     enum sdt_status status = read_config(config, h, layers, err);
     if (status == SDT_OK) {
         struct sdt_tensor_visit visit = {
-            .layer = -1, .table = sdt_tensor_table_new(), .count = &h->dit.count};
+            .layer = -1, .table = sdt_tensor_table_new(), .count = h->dit.count};
         if (visit.table)
             tensors(&h->dit, &visit, NULL);
         status = sdt_tensors_open(visit.table, folder, how, &h->dit.weights, err);

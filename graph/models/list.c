@@ -144,7 +144,7 @@ static enum sdt_status open_dit(const char *path, const char *text, const struct
     }
     if (status == SDT_OK) {
         struct sdt_tensor_visit visit = {
-            .layer = -1, .weights = (*dit)->weights, .held = &(*dit)->held};
+            .layer = -1, .weights = (*dit)->weights, .held = (*dit)->held};
         kind->tensors(*dit, &visit, NULL);
     }
     sdt_config_close(config);

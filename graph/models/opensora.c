@@ -123,7 +123,7 @@ static enum sdt_status read_config(const struct sdt_config *json, struct opensor
          * reordered */
         .hidden = WIDENING * d > values ? WIDENING * d : values,
         .prompt_handles = 2 * (int)layers,
-        .prompt_elements_per_row = 2 * (size_t)layers * (size_t)d,
+        .prompt_row = {[SDT_READ_BY_TILES] = 2 * (size_t)layers * (size_t)d},
         .vector = {[SINUSOID] = FREQUENCIES,
                    [TIME_1] = (size_t)d,
                    [EMBEDDING] = (size_t)d,
@@ -247,7 +247,7 @@ static enum sdt_status opensora_open(const struct sdt_config *config, const char
     enum sdt_status status = read_config(config, model, layers, err);
     if (status == SDT_OK) {
         struct sdt_tensor_visit visit = {
-            .layer = -1, .table = sdt_tensor_table_new(), .count = &model->dit.count};
+            .layer = -1, .table = sdt_tensor_table_new(), .count = model->dit.count};
         if (visit.table)
             tensors(&model->dit, &visit, NULL);
         status = sdt_tensors_open(visit.table, folder, how, &model->dit.weights, err);

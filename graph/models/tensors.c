@@ -24,14 +24,20 @@ static void add_handle(struct sdt_tensor_visit *visit, sdt_handle handle) {
     list->handle[list->count++] = handle;
 }
 
+static enum sdt_reader reader_of(const struct sdt_tensor_visit *visit, enum sdt_tensor_type type) {
+    bool made = type == SDT_TENSOR_PROMPT_MATRIX || type == SDT_TENSOR_FLOAT_MATRIX;
+    return made ? SDT_READ_BY_MAKER : visit->reader;
+}
+
 static void add_count(struct sdt_tensor_visit *visit, enum sdt_tensor_type type, int rank,
                       const int64_t *shape) {
+    struct sdt_tensor_count *count = &visit->count[reader_of(visit, type)];
     double elements = 1.0;
     for (int i = 0; i < rank; i++)
         elements *= (double)shape[i];
-    visit->count->all += elements;
-    visit->count->floats += sdt_tensor_is_float(type) ? elements : 0.0;
-    visit->count->layers += visit->layer >= 0 ? elements : 0.0;
+    count->all += elements;
+    count->floats += sdt_tensor_is_float(type) ? elements : 0.0;
+    count->layers += visit->layer >= 0 ? elements : 0.0;
 }
 
 static void add_held(struct sdt_tensor_visit *visit, enum sdt_tensor_type type,
@@ -40,8 +46,9 @@ static void add_held(struct sdt_tensor_visit *visit, enum sdt_tensor_type type,
     double bytes = sdt_tensor_is_matrix(type)
                        ? (double)sdt_weight_size(stored, SDT_DEVICE_CPU, SDT_F32, often, columns)
                        : (double)stored->count * sizeof(float);
-    visit->held->all += bytes;
-    visit->held->layers += visit->layer >= 0 ? bytes : 0.0;
+    struct sdt_tensor_held *held = &visit->held[reader_of(visit, type)];
+    held->all += bytes;
+    held->layers += visit->layer >= 0 ? bytes : 0.0;
 }
 
 static void make_handle(struct sdt_tensor_visit *visit, enum sdt_tensor_type type,

@@ -41,6 +41,16 @@ static inline enum sdt_tensor_type sdt_tensor_bias(enum sdt_tensor_type type) {
                                        : SDT_TENSOR_RUN;
 }
 
+/* Which devices read a tensor, or a part of a prompt: so much is held there. */
+enum sdt_reader {
+    SDT_READ_BY_TILES, /* those with tiles */
+    SDT_READ_BY_VIDEO, /* with tiles of video */
+    SDT_READ_BY_TEXT,  /* with tiles of text */
+    SDT_READ_BY_MAKER, /* that which makes prompts and a step's vectors: with the first tile of
+                         * text, where text has tiles, else the group's first */
+    SDT_READERS
+};
+
 /* Elements of a model's tensors, but for those that only the host reads. */
 struct sdt_tensor_count {
     double all;    /* of the whole */
@@ -66,12 +76,13 @@ struct sdt_tensor_handles {
 struct sdt_tensor_visit {
     /* set by the model before it names tensors; -1: of no layer */
     int layer;
+    enum sdt_reader reader; /* the same; matrices of prompts and vectors are their maker's anyway */
     /* either a table, or weights and what is added up of them, or parameters with what follows
      * them; `count` is filled where there is one */
     struct sdt_tensor_table *table;
-    struct sdt_tensor_count *count;
+    struct sdt_tensor_count *count; /* [SDT_READERS] */
     const struct sdt_weights *weights;
-    struct sdt_tensor_held *held;
+    struct sdt_tensor_held *held; /* [SDT_READERS] */
     struct sdt_flow *flow;
     struct sdt_parameters *parameters;
     enum sdt_device_kind kind; /* of the devices that compute */

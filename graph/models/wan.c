@@ -111,7 +111,7 @@ static enum sdt_status read_config(const struct sdt_config *json, struct wan *wa
          * reordered */
         .hidden = (int)ffn > values ? (int)ffn : values,
         .prompt_handles = 2 * (int)layers,
-        .prompt_elements_per_row = 2 * (size_t)layers * (size_t)d,
+        .prompt_row = {[SDT_READ_BY_TILES] = 2 * (size_t)layers * (size_t)d},
         .vector = {[SINUSOID] = (size_t)freq,
                    [TIME_1] = (size_t)d,
                    [EMBEDDING] = (size_t)d,
@@ -242,7 +242,7 @@ static enum sdt_status wan_open(const struct sdt_config *config, const char *fol
     enum sdt_status status = read_config(config, wan, layers, err);
     if (status == SDT_OK) {
         struct sdt_tensor_visit visit = {
-            .layer = -1, .table = sdt_tensor_table_new(), .count = &wan->dit.count};
+            .layer = -1, .table = sdt_tensor_table_new(), .count = wan->dit.count};
         if (visit.table) {
             visit.table->namings = &files.namings;
             tensors(&wan->dit, &visit, NULL);

@@ -117,7 +117,11 @@ double sdt_device_peak(const struct sdt_draft *d, const struct sdt_device_need *
 /* Of several stand-ins on CPUs: what the host has brought into the kernels' order, from which it is
  * copied to each. A single device is the host. */
 static double packed_bytes(const struct sdt_draft *d) {
-    double dit = d->pipeline->dit->held.all;
+    const struct sdt_dit *model = d->pipeline->dit;
+    double dit = 0.0;
+    for (int r = 0; r < SDT_READERS; r++)
+        dit += model->held[r].all +
+               sizeof(float) * (double)model->prompt_step[r] * d->request->steps * d->forwards;
     double vae = sizeof(float) * (double)sdt_weights_parameters(d->pipeline->vae->weights);
     return d->placement->dit_devices > 0 ? dit + vae : fmax(dit, vae);
 }

@@ -503,9 +503,37 @@ static uint64_t scratch_of(const struct sdt_dit *dit, const struct sdt_layout *l
            sdt__scratch_size(sizeof(float) * residual);
 }
 
-/* The step's vectors, of each stream. */
-static double vector_bytes(const struct sdt_dit *dit) {
+/* What a device reads, of [SDT_READERS]. Where a strategy places layers, that may be all. */
+struct reading {
+    bool by[SDT_READERS];
+};
+
+static struct reading reading_of(const struct sdt_layout *layout,
+                                 const struct sdt_strategy *strategy, int device) {
+    struct reading reading = {{false}};
+    int first = layout->first_tile[device], end = layout->first_tile[device + 1];
+    int texts = layout->tiles - layout->video_tiles;
+    bool any = strategy->device;
+    reading.by[SDT_READ_BY_TILES] = any || end > first;
+    reading.by[SDT_READ_BY_VIDEO] = any || (end > first && first < layout->video_tiles);
+    reading.by[SDT_READ_BY_TEXT] = any || end > layout->video_tiles;
+    reading.by[SDT_READ_BY_MAKER] =
+        any || (texts ? layout->home[layout->video_tiles] == device : device == 0);
+    return reading;
+}
+
+static double read_of(const struct reading *reading, const size_t *size /* [SDT_READERS] */) {
+    double sum = 0.0;
+    for (int r = 0; r < SDT_READERS; r++)
+        sum += reading->by[r] ? (double)size[r] : 0.0;
+    return sum;
+}
+
+/* The step's vectors, of each stream: all of them where they are made. */
+static double vector_bytes(const struct sdt_dit *dit, const struct reading *reading) {
     double floats = 0.0;
+    if (!reading->by[SDT_READ_BY_MAKER])
+        return reading->by[SDT_READ_BY_TILES] ? sizeof(float) * dit->shared_floats : 0.0;
     for (int v = 0; v < SDT_STREAM_VECTORS; v++)
         floats += (double)dit->vector[v];
     return sizeof(float) * floats;
@@ -520,10 +548,44 @@ static double landing_bytes(const struct sdt_dit *dit, const struct sdt_parallel
                  : 0.0;
 }
 
+/* What a device holds of a branch's prompt. */
+static double prompt_bytes(const struct sdt_dit *dit, const struct sdt_layout *layout,
+                           const struct reading *reading, int text_rows, int steps) {
+    double rows = text_rows * read_of(reading, dit->prompt_row);
+    double bytes = (double)sdt_dtype_size(layout->dtype) * rows +
+                   sizeof(float) * steps * read_of(reading, dit->prompt_step);
+    /* Text that joins, in float32: for its maker the same but in another type. */
+    if (reading->by[SDT_READ_BY_TEXT] &&
+        (layout->dtype != SDT_F32 || !reading->by[SDT_READ_BY_MAKER]))
+        bytes += sizeof(float) * dit->shared_text * text_rows;
+    return bytes;
+}
+
+/* Weights that a device reads, and those of layers among them. share: of the layers. */
+static struct sdt_tensor_held weight_bytes(const struct sdt_dit *dit,
+                                           const struct sdt_layout *layout,
+                                           const struct reading *reading, int device,
+                                           double share) {
+    struct sdt_tensor_held bytes = {0.0, 0.0};
+    for (int r = 0; r < SDT_READERS; r++) {
+        struct sdt_tensor_held held = dit->held[r];
+        if (!reading->by[r])
+            continue;
+        if (layout->place[device].kind != SDT_DEVICE_CPU) {
+            held.all = sdt_tensor_bytes(dit->count[r], layout->dtype);
+            held.layers = (double)sdt_dtype_size(layout->dtype) * dit->count[r].layers;
+        }
+        bytes.all += held.all - (1.0 - share) * held.layers;
+        bytes.layers += share * held.layers;
+    }
+    return bytes;
+}
+
 struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
                              const struct sdt_layout *layout, int device, int branches,
                              int text_rows, int steps) {
     const struct sdt_strategy *strategy = parallel->strategy;
+    struct reading reading = reading_of(layout, strategy, device);
     double d = dit->width, size = (double)sdt_dtype_size(layout->dtype);
     int first = strategy->device ? 0 : layout->first_tile[device];
     int end = strategy->device ? layout->tiles : layout->first_tile[device + 1];
@@ -533,25 +595,19 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_paralle
     double turns = turns_of(layout, strategy, device);
     double patch = (double)sdt_patch_values(dit);
     double stream = size * (worked * 2.0 * d + turns * layout->rows * (d + dit->hidden)) +
-                    strategy->buffer_bytes(layout, device) + vector_bytes(dit) +
+                    strategy->buffer_bytes(layout, device) + vector_bytes(dit, &reading) +
                     landing_bytes(dit, parallel, layout);
-    double branch = 4.0 * video * patch + size * (double)dit->prompt_elements_per_row * text_rows +
-                    sizeof(float) * (double)dit->prompt_floats_per_step * steps;
+    double branch = 4.0 * video * patch + prompt_bytes(dit, layout, &reading, text_rows, steps);
     double latents = 4.0 * video * patch * 8.0; /* x, x_last, m0, m1, all twice */
     double share = layer_share(dit, strategy, layout, device);
-    struct sdt_tensor_count count = dit->count;
-    count.all -= (1.0 - share) * count.layers;
-    double weights = layout->place[device].kind == SDT_DEVICE_CPU
-                         ? dit->held.all - (1.0 - share) * dit->held.layers
-                         : sdt_tensor_bytes(count, layout->dtype);
+    struct sdt_tensor_held weights = weight_bytes(dit, layout, &reading, device, share);
     double scratch =
         (double)scratch_of(dit, layout, device, text_rows) * layout->place[device].workers;
-    struct sdt_need need = {.all = weights + branches * branch +
+    struct sdt_need need = {.all = weights.all + branches * branch +
                                    sdt_streams(parallel->streams, branches) * stream + latents +
                                    scratch};
     double layers = share * dit->layers;
-    need.least =
-        need.all - (layers > 2.0 ? size * share * count.layers * (layers - 2.0) / layers : 0.0);
+    need.least = need.all - (layers > 2.0 ? weights.layers * (layers - 2.0) / layers : 0.0);
     return need;
 }
 

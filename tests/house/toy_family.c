@@ -98,13 +98,13 @@ static enum sdt_status toy_open(const struct sdt_config *config, const char *fol
                             .text_joins = true,
                             .hidden = hidden < (int)text ? (int)text : hidden,
                             .prompt_handles = pooled ? 2 : 1,
-                            .prompt_elements_per_row = (size_t)text,
+                            .prompt_row = {[SDT_READ_BY_TILES] = (size_t)text},
                             .vector = {(size_t)d, (size_t)d, (size_t)d},
                             .shared_floats = d, /* modulation */
                             .rope_pairs = {2, 2, 2},
                             .rope_theta = 100.0};
     struct sdt_tensor_visit visit = {
-        .layer = -1, .table = sdt_tensor_table_new(), .count = &dit->count};
+        .layer = -1, .table = sdt_tensor_table_new(), .count = dit->count};
     if (visit.table)
         tensors(dit, &visit, NULL);
     if (status == SDT_OK)

@@ -40,7 +40,7 @@ static void compare_video(const struct sdt_stored *golden, const struct sdt_resu
     float *want = NULL;
     double worst = 0.0;
     if (golden->count != 3 * pixels || sdt_stored_floats(golden, &want, &err) != SDT_OK)
-        hunyuan_leave(golden->name);
+        linked_leave(golden->name);
     for (size_t i = 0; i < 3 * pixels; i++) {
         double pixel = (double)r->video[3 * (i % pixels) + i / pixels] / 2.0 + 0.5;
         double off = fabs(pixel - (double)want[i]);
@@ -65,7 +65,7 @@ static void run_case(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
     int forwards = sdt_pipeline_forwards(pipeline, request);
     CHECK(forwards == (request->true_cfg_scale > 1.0 ? 2 : 1), "%s: %d forwards", name, forwards);
     if (sdt_pipeline_run(pipeline, machine, request, NULL, NULL, NULL, result, &err) != SDT_OK)
-        hunyuan_leave(err.message);
+        linked_leave(err.message);
     compare_latent(sdt_safetensors_find(io, name), result);
     snprintf(video, sizeof video, "%.*s.video", (int)(strrchr(name, '.') - name), name);
     if (sdt_safetensors_find(io, video))
@@ -78,7 +78,7 @@ static void run_given(struct sdt_pipeline *pipeline, struct sdt_machine *machine
     struct sdt_result result = {0};
     if (sscanf(name, "n%d_g%lf_c%lf_f%d_h%d_w%d", &request.steps, &request.guidance_scale,
                &request.true_cfg_scale, &request.num_frames, &request.height, &request.width) != 6)
-        hunyuan_leave(name);
+        linked_leave(name);
     request.strategy = sdt_strategy_find(strategy);
     run_case(pipeline, machine, &request, io, name, &result);
     sdt_result_clear(&result);
@@ -91,11 +91,11 @@ static char prompts[PROMPTS][2048];
 
 static void read_prompts(void) {
     char path[4200];
-    snprintf(path, sizeof path, "%s/tests/golden/hunyuan_text/prompts.txt", hunyuan_source());
+    snprintf(path, sizeof path, "%s/tests/golden/hunyuan_text/prompts.txt", linked_source());
     FILE *file = fopen(path, "r");
     for (int i = 0; i < PROMPTS; i++) {
         if (!file || !fgets(prompts[i], sizeof prompts[i], file))
-            hunyuan_leave(path);
+            linked_leave(path);
         prompts[i][strcspn(prompts[i], "\n")] = '\0';
     }
     fclose(file);
@@ -107,10 +107,10 @@ static struct sdt_pipeline *open_with_encoders(void) {
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_error err = {0};
     for (int i = 0; i < 3; i++)
-        snprintf(path[i], sizeof path[i], "%s/tests/golden/%s", hunyuan_source(), part[i]);
+        snprintf(path[i], sizeof path[i], "%s/tests/golden/%s", linked_source(), part[i]);
     struct sdt_model_files files = {.model = path[0], .transformer = path[1], .vae = path[2]};
     if (sdt_pipeline_open_files(&files, &pipeline, &err) != SDT_OK)
-        hunyuan_leave(err.message);
+        linked_leave(err.message);
     return pipeline;
 }
 
@@ -120,7 +120,7 @@ static const int32_t *ids_of(const struct sdt_safetensors *io, int prompt, const
     snprintf(name, sizeof name, "ids%d%s", prompt, suffix);
     const struct sdt_stored *ids = sdt_safetensors_find(io, name);
     if (!ids)
-        hunyuan_leave(name);
+        linked_leave(name);
     *count = (int)ids->count;
     return ids->data;
 }
@@ -135,7 +135,7 @@ static void run_ids(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
     request.token_ids = ids_of(io, prompt, "", &request.token_count);
     request.token_ids_2 = ids_of(io, prompt, "_2", &request.token_count_2);
     if (sdt_pipeline_run(pipeline, machine, &request, NULL, NULL, NULL, &result, &err) != SDT_OK)
-        hunyuan_leave(err.message);
+        linked_leave(err.message);
     size_t count = (size_t)wanted->channels * (size_t)wanted->latent_frames *
                    (size_t)wanted->latent_height * (size_t)wanted->latent_width;
     CHECK(!memcmp(result.latent, wanted->latent, count * sizeof *result.latent),
@@ -152,12 +152,12 @@ static void run_prompt(struct sdt_pipeline *pipeline, struct sdt_machine *machin
     struct sdt_error err = {0};
     int prompt, negative;
     if (sdt_pipeline_defaults(pipeline, &request, &err) != SDT_OK)
-        hunyuan_leave(err.message);
+        linked_leave(err.message);
     if (sscanf(name, "p%d_q%d_n%d_c%lf_f%d_h%d_w%d", &prompt, &negative, &request.steps,
                &request.true_cfg_scale, &request.num_frames, &request.height,
                &request.width) != 7 ||
         prompt < 0 || prompt >= PROMPTS || negative < 0 || negative >= PROMPTS)
-        hunyuan_leave(name);
+        linked_leave(name);
     request.prompt = prompts[prompt];
     request.negative_prompt = request.true_cfg_scale > 1.0 ? prompts[negative] : NULL;
     request.strategy = sdt_strategy_find(strategy);
@@ -172,9 +172,9 @@ static const struct sdt_safetensors *open_text(void) {
     struct sdt_safetensors *file = NULL;
     struct sdt_error err = {0};
     char path[4200];
-    snprintf(path, sizeof path, "%s/tests/golden/hunyuan_text/io.safetensors", hunyuan_source());
+    snprintf(path, sizeof path, "%s/tests/golden/hunyuan_text/io.safetensors", linked_source());
     if (sdt_safetensors_open(path, &file, &err) != SDT_OK)
-        hunyuan_leave(err.message);
+        linked_leave(err.message);
     return file;
 }
 
@@ -202,7 +202,7 @@ int main(void) {
         struct sdt_machine *machine = NULL;
         const char *strategy = devices > 1 ? "ulysses" : "single";
         if (sdt_machine_open(&options, &machine, &err) != SDT_OK)
-            hunyuan_leave(err.message);
+            linked_leave(err.message);
         run_all(given, machine, io, strategy, run_given);
 #ifdef HAVE_PCRE2
         run_all(encoders, machine, text, strategy, run_prompt);
