@@ -295,6 +295,7 @@ static int make_sparse(char **argv) {
     static char header[ROOM];
     char line[1000], name[400], dtype[40];
     unsigned long long end = 0;
+    uint64_t length;
     size_t at = 0;
 
     header[at++] = '{';
@@ -314,7 +315,9 @@ static int make_sparse(char **argv) {
         end += bytes;
     }
     at += (size_t)snprintf(header + at, ROOM - at, "}");
-    uint64_t length = at;
+    while (at % sizeof length) /* as writers of real files do, so that tensors are aligned */
+        header[at++] = ' ';
+    length = at;
     FILE *out = fopen(argv[0], "wb");
     if (!out || fwrite(&length, sizeof length, 1, out) != 1 || fwrite(header, 1, at, out) != at ||
         fclose(out) || truncate(argv[0], (off_t)(sizeof length + at + end)))
