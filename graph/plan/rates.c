@@ -278,6 +278,28 @@ static bool same(const struct sdt_operation *a, const struct sdt_operation *b) {
            p->upsample == q->upsample;
 }
 
+/* The same kernel with the same weights, of another size. */
+static bool alike(const struct sdt_operation *a, const struct sdt_operation *b) {
+    struct sdt_operation c = *b;
+    c.rows = a->rows;
+    c.keys = a->keys;
+    c.conv.height = a->conv.height;
+    c.conv.width = a->conv.width;
+    return same(a, &c);
+}
+
+/* The largest measured one that is alike; count: there is none. */
+static int largest_alike(const struct sdt_kernel_times *times, const struct sdt_operation *o) {
+    int best = times->count;
+    for (int i = 0; i < times->count; i++)
+        if (alike(&times->time[i].operation, o) &&
+            (best == times->count || sdt_operation_elements(&times->time[i].operation) >
+                                         sdt_operation_elements(&times->time[best].operation)))
+            best = i;
+    return best;
+}
+
+/* 0: it cannot be measured, or so much has been that this would take long. */
 static double measured(struct sdt_kernel_times *times, const struct sdt_operation *operation) {
     struct sdt_operation o = reduced(*operation);
     double seconds = 0.0;
@@ -285,11 +307,13 @@ static double measured(struct sdt_kernel_times *times, const struct sdt_operatio
     int i = 0;
     while (i < times->count && !same(&times->time[i].operation, &o))
         i++;
-    if (i == times->count) {
+    if (i == MOST_TIMES && (i = largest_alike(times, &o)) < MOST_TIMES)
+        o = times->time[i].operation;
+    if (i == times->count && i < MOST_TIMES) {
         seconds = measure(&o);
-        if (seconds > 0.0 && i < MOST_TIMES)
+        if (seconds > 0.0)
             times->time[times->count++] = (struct kernel_time){o, seconds};
-    } else {
+    } else if (i < MOST_TIMES) {
         seconds = times->time[i].seconds;
     }
     pthread_mutex_unlock(&times->mutex);
