@@ -157,17 +157,22 @@ struct work {
 };
 
 static json_t *plan_object(const struct sdt_plan *plan) {
-    json_t *bytes = json_array();
-    for (int d = 0; d < plan->devices; d++)
+    json_t *bytes = json_array(), *phases = json_array();
+    for (int d = 0; d < plan->devices; d++) {
         json_array_append_new(bytes, json_integer((json_int_t)plan->device_bytes[d]));
-    return json_pack("{s:I, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}",
+        json_array_append_new(phases, json_pack("{s:I, s:I, s:I}", "text",
+                                                (json_int_t)plan->device_text_bytes[d], "denoise",
+                                                (json_int_t)plan->device_denoise_bytes[d], "decode",
+                                                (json_int_t)plan->device_decode_bytes[d]));
+    }
+    return json_pack("{s:I, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}",
                      "tokens", (json_int_t)plan->tokens, "tile_rows", plan->tile_rows, "tiles",
                      plan->tiles, "heads", plan->heads, "forwards_per_step", plan->forwards,
                      "text_flops", plan->text_flops, "step_flops", plan->step_flops, "vae_flops",
                      plan->vae_flops, "total_flops", plan->total_flops, "exchanged_bytes_per_step",
                      plan->exchanged_per_step, "weight_bytes", plan->weight_bytes, "seconds",
                      plan->seconds, "flops_per_second", plan->flops_per_second, "device_peak_bytes",
-                     bytes);
+                     bytes, "device_phase_bytes", phases);
 }
 
 /* JSON integers end at 2^63 - 1 here; larger seeds are text. */
@@ -434,9 +439,8 @@ static void tell_idle(const struct app_settings *s, const struct sdt_request *re
                       const struct sdt_placement *placement) {
     const bool groups = placement->dit_devices > 0;
     const int dit = groups ? placement->dit_devices : s->place.machine.count;
-    const bool text =
-        request->steps > 0 && (!request->prompt_embeds ||
-                               (forwards > 1 && !request->negative_prompt_embeds));
+    const bool text = request->steps > 0 && (!request->prompt_embeds ||
+                                             (forwards > 1 && !request->negative_prompt_embeds));
     const struct {
         bool idle;
         const char *text;

@@ -117,6 +117,18 @@ static void print_device(const struct sdt_plan *plan, const struct sdt_device *d
     printf("%s\n", plan->device_offloads[d]
                        ? ": weights stay in the host's memory and come layer by layer"
                        : "");
+    const double phase[] = {plan->device_text_bytes[d], plan->device_denoise_bytes[d],
+                            plan->device_decode_bytes[d]};
+    static const char *const name_of[] = {"text", "denoise", "decode"};
+    const char *before = "                 ";
+    for (int i = 0; i < 3; i++)
+        if (phase[i] > 0.0) {
+            printf("%s%s ", before, name_of[i]);
+            print_bytes(phase[i]);
+            before = ", ";
+        }
+    if (*before == ',')
+        printf("\n");
 }
 
 /* "3 with 1 worker each", "3 with 2,1,1 workers" */
@@ -153,7 +165,8 @@ static void print_memory(const struct sdt_plan *plan, const struct sdt_device *d
     print_bytes(cpus);
     printf(" %s, ", count ? "in the host's" : "on all devices");
     print_bytes(plan->host_available);
-    printf(" available here%s\n", plan->devices > 1 && !count ? " (the devices share it)" : "");
+    printf(" available here%s%s\n", plan->devices > 1 && !count ? " (the devices share it)" : "",
+           cpus > plan->host_available ? ", which is less" : "");
 }
 
 /* With guidance: how its two forwards run, and what the other way would give. */

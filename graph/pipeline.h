@@ -67,6 +67,10 @@ enum sdt_status sdt__text_ids(const struct sdt_pipeline *pipeline, int encoder, 
 /* FLOPs of encoding one branch's text where the first encoder's states have so many rows. */
 double sdt__text_flops(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
                        int encoder, int rows);
+/* Peak bytes of encoding a request's text, by the encoder that needs most, at a place of so many
+ * workers; 0: all of it is given. */
+double sdt__text_bytes(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                       enum sdt_device_kind kind, enum sdt_dtype dtype, int workers);
 /* Given embeddings and token ids: SDT_ERROR_USAGE. */
 enum sdt_status sdt__check_prompt(const struct sdt_pipeline *pipeline,
                                   const struct sdt_request *request, struct sdt_error *err);

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "graph/pipeline.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -43,6 +44,21 @@ double sdt__text_flops(const struct sdt_pipeline *pipeline, const struct sdt_req
     int capacity = sdt__text_capacity(pipeline, request, encoder);
     int tokens = rows + sdt__text_dropped(pipeline, encoder);
     return text ? text->kind->flops(text, tokens < capacity ? tokens : capacity) : 0.0;
+}
+
+double sdt__text_bytes(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                       enum sdt_device_kind kind, enum sdt_dtype dtype, int workers) {
+    double most = 0.0;
+    for (int i = 0; i < 2 && pipeline->text[i]; i++) {
+        const struct sdt_text *text = pipeline->text[i];
+        int capacity = sdt__text_capacity(pipeline, request, i);
+        bool read = !sdt__text_input(request, 0, i).embeds ||
+                    (sdt_pipeline_forwards(pipeline, request) > 1 &&
+                     !sdt__text_input(request, 1, i).embeds);
+        if (read && text->kind->bytes)
+            most = fmax(most, text->kind->bytes(text, kind, dtype, workers, capacity));
+    }
+    return most;
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */

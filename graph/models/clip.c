@@ -147,6 +147,20 @@ static double clip_flops(const struct sdt_text *text, int tokens) {
     return text->layers * (m * (8.0 * d * d + 4.0 * d * c->ff) + 4.0 * m * m * d);
 }
 
+static void name_layer(const struct sdt_text *text, struct sdt_tensor_visit *visit, int layer) {
+    struct block block;
+    visit_block(visit, clip_of(text), &block, layer);
+}
+
+static double clip_bytes(const struct sdt_text *text, enum sdt_device_kind kind,
+                         enum sdt_dtype dtype, int workers, int tokens) {
+    const struct clip *c = clip_of(text);
+    const struct sdt_text_work work = {.name = name_layer,
+                                       .columns = 6.0 * text->width + c->ff,
+                                       .attention = sdt_causal_attention_scratch(tokens, c->e)};
+    return sdt_text_bytes(text, &work, kind, dtype, workers, tokens);
+}
+
 /* Parts of widths d, the same in whole heads, and ff, and d in one. */
 struct cuts {
     struct sdt_parts model, inner, ff, whole;
@@ -309,6 +323,7 @@ const struct sdt_text_kind sdt__clip = {
     .close = clip_close,
     .encode = clip_encode,
     .flops = clip_flops,
+    .bytes = clip_bytes,
     .workers = clip_workers,
     .pooled = true,
 };

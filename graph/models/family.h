@@ -261,6 +261,10 @@ struct sdt_text_kind {
                               sdt_handle states /* [sdt_text_rows, width] float32, written */,
                               struct sdt_error *err);
     double (*flops)(const struct sdt_text *text, int tokens);
+    /* Predicted peak bytes of a prompt's tokens at a place of that many workers, in that type: two
+     * layers' weights, activations, work space and states. NULL: too few to count. */
+    double (*bytes)(const struct sdt_text *text, enum sdt_device_kind kind, enum sdt_dtype dtype,
+                    int workers, int tokens);
     /* How many of a place's workers encode a prompt side by side. NULL: 1. */
     int (*workers)(const struct sdt_text *text, const struct sdt_place *place);
     bool pooled; /* one row of states stands for the whole prompt */

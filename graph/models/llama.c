@@ -167,6 +167,23 @@ static double llama_flops(const struct sdt_text *text, int tokens) {
            (m * (4.0 * d * inner + 4.0 * d * shared + 6.0 * d * c->ff) + 4.0 * m * m * inner);
 }
 
+static void name_layer(const struct sdt_text *text, struct sdt_tensor_visit *visit, int layer) {
+    struct block block;
+    visit_block(visit, llama_of(text), &block, layer);
+}
+
+static double llama_bytes(const struct sdt_text *text, enum sdt_device_kind kind,
+                          enum sdt_dtype dtype, int workers, int tokens) {
+    const struct llama *c = llama_of(text);
+    double inner = (double)text->heads * c->e, shared = (double)c->kv_heads * c->e;
+    const struct sdt_text_work work = {
+        .name = name_layer,
+        .columns = 2.0 * text->width + 2.0 * inner + 2.0 * shared + 2.0 * c->ff,
+        .floats = text->width + c->e, /* the states; turns of positions */
+        .attention = sdt_causal_attention_scratch(tokens, c->e)};
+    return sdt_text_bytes(text, &work, kind, dtype, workers, tokens);
+}
+
 /* Parts of widths d, heads * e, kv_heads * e and ff, and d in one. A part of k and v belongs to one
  * of q: the heads that read it. */
 struct cuts {
@@ -353,5 +370,6 @@ const struct sdt_text_kind sdt__llama = {
     .close = llama_close,
     .encode = llama_encode,
     .flops = llama_flops,
+    .bytes = llama_bytes,
     .workers = llama_workers,
 };

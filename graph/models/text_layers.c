@@ -1,6 +1,7 @@
 /* Columns and layers of text encoders; see text_layers.h. */
 #include "graph/models/text_layers.h"
 
+#include <math.h>
 #include <stdio.h>
 
 int sdt_text_cuts(const struct sdt_place *place) {
@@ -133,6 +134,29 @@ void sdt_text_layers_run(struct sdt_flow *flow, const struct sdt_place *place,
         }
     }
     flow->tag.layer = -1;
+}
+
+double sdt_text_bytes(const struct sdt_text *text, const struct sdt_text_work *work,
+                      enum sdt_device_kind kind, enum sdt_dtype dtype, int workers, int tokens) {
+    double before = 0.0, most = 0.0;
+    uint64_t scratch = 0;
+    for (int l = 0; l < text->layers; l++) {
+        struct sdt_tensor_count count[SDT_READERS] = {{0}};
+        struct sdt_tensor_held held[SDT_READERS] = {{0}};
+        struct sdt_tensor_visit visit = {
+            .layer = -1, .count = count, .weights = text->weights, .held = held};
+        double bytes = 0.0;
+        work->name(text, &visit, l);
+        for (int r = 0; r < SDT_READERS; r++)
+            bytes += kind == SDT_DEVICE_CPU ? held[r].all : sdt_tensor_bytes(count[r], dtype);
+        most = fmax(most, before + bytes);
+        before = bytes;
+    }
+    if (kind == SDT_DEVICE_CPU)
+        scratch = sdt__scratch_size(sizeof(float) * work->attention) |
+                  sdt__scratch_size(sizeof(float) * sdt_linear_residual_scratch(tokens));
+    return most + (double)scratch * workers +
+           tokens * ((double)sdt_dtype_size(dtype) * work->columns + sizeof(float) * work->floats);
 }
 
 enum sdt_status sdt_text_describe(const struct sdt_recognised *file, const struct sdt_config *like,

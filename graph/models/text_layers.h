@@ -64,6 +64,17 @@ struct sdt_text_layers {
 };
 void sdt_text_layers_run(struct sdt_flow *flow, const struct sdt_place *place,
                          const struct sdt_text_layers *layers);
+/* What a layer needs beside its weights. */
+struct sdt_text_work {
+    void (*name)(const struct sdt_text *text, struct sdt_tensor_visit *visit, int layer);
+    double columns;   /* values of a token in all activations */
+    double floats;    /* of a token, float32 whatever the type */
+    size_t attention; /* floats of work space of its attention, CPUs */
+};
+/* bytes() of struct sdt_text_kind: of two layers one after the other, since the first one's weights
+ * are there until its tasks have ended. */
+double sdt_text_bytes(const struct sdt_text *text, const struct sdt_text_work *work,
+                      enum sdt_device_kind kind, enum sdt_dtype dtype, int workers, int tokens);
 /* describe() of struct sdt_files for encoders whose heads do not follow from shapes: a
  * configuration has to say them. */
 enum sdt_status sdt_text_describe(const struct sdt_recognised *file, const struct sdt_config *like,

@@ -182,6 +182,22 @@ static double umt5_flops(const struct sdt_text *text, int tokens) {
            (m * (8.0 * d * inner + 6.0 * d * encoder->ff) + 4.0 * m * m * inner);
 }
 
+static void name_layer(const struct sdt_text *text, struct sdt_tensor_visit *visit, int layer) {
+    struct block block;
+    visit_block(visit, umt5_of(text), &block, layer);
+}
+
+static double umt5_bytes(const struct sdt_text *text, enum sdt_device_kind kind,
+                         enum sdt_dtype dtype, int workers, int tokens) {
+    const struct umt5 *encoder = umt5_of(text);
+    const struct sdt_text_work work = {
+        .name = name_layer,
+        .columns = 2.0 * text->width + 4.0 * text->heads * encoder->e + 2.0 * encoder->ff,
+        .floats = text->width, /* the states */
+        .attention = sdt_text_attention_scratch(tokens, encoder->e)};
+    return sdt_text_bytes(text, &work, kind, dtype, workers, tokens);
+}
+
 /* Parts of widths d, heads * e and ff, and d in one. */
 struct cuts {
     struct sdt_parts model, inner, ff, whole;
@@ -408,7 +424,8 @@ static const struct sdt_files files = {
 #define KIND(name, its_files, cleaning)                                                            \
     {                                                                                              \
         .model_type = name, .files = its_files, .open = umt5_open, .close = umt5_close,            \
-        .clean = cleaning, .encode = umt5_encode, .flops = umt5_flops, .workers = umt5_workers,    \
+        .clean = cleaning, .encode = umt5_encode, .flops = umt5_flops, .bytes = umt5_bytes,        \
+        .workers = umt5_workers,                                                                   \
     }
 /* clang-format off */
 const struct sdt_text_kind sdt__umt5 = KIND("umt5", &files, sdt_prompt_clean);

@@ -39,7 +39,7 @@ enum sdt_status sdt__predict(const struct sdt_pipeline *pipeline, const struct s
         host += gpu ? 0.0 : peak;
         /* Weights of the transformer may come and go, the decoder's may not. */
         if (gpu && rates->room[d] > 0.0)
-            candidate->fits &= fmax(least, need[d].decode) <= rates->room[d];
+            candidate->fits &= fmax(need[d].text, fmax(least, need[d].decode)) <= rates->room[d];
     }
     candidate->fits &= !(rates->memory_bytes > 0.0) || host <= rates->memory_bytes;
 out:

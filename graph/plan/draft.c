@@ -88,12 +88,25 @@ void sdt_draft_clear(struct sdt_draft *d) { sdt_layout_clear(&d->layout); }
 /* ---- memory ------------------------------------------------------------------------------------
  */
 
+/* That which encodes prompts: the first of its group. */
+static int text_device(const struct sdt_draft *d) {
+    return d->placement->text_with_vae ? sdt_draft_vae(d, 0) : sdt_draft_dit(d, 0);
+}
+
+static double text_bytes(const struct sdt_draft *d) {
+    bool vae = d->placement->text_with_vae;
+    const struct sdt_place *place = vae ? &d->decoder[0] : &d->place[0];
+    return sdt__text_bytes(d->pipeline, d->request, place->kind,
+                           vae ? d->kinds.vae_dtype : d->kinds.dit_dtype, place->workers);
+}
+
 void sdt_draft_needs(const struct sdt_draft *d, struct sdt_device_need *need) {
     const struct sdt_vae *vae = d->pipeline->vae;
     struct sdt_vae_job job = d->job;
     int decoders = sdt_draft_decoders(d);
     for (int i = 0; i < d->devices; i++)
         need[i] = (struct sdt_device_need){0};
+    need[text_device(d)].text = text_bytes(d);
     for (int i = 0; i < d->layout.devices; i++)
         need[sdt_draft_dit(d, i)].denoise =
             sdt_run_need(d->pipeline->dit, &d->parallel, &d->layout, i, d->forwards, d->text_rows,
@@ -110,8 +123,9 @@ bool sdt_device_does_both(const struct sdt_draft *d, const struct sdt_device_nee
 }
 
 double sdt_device_peak(const struct sdt_draft *d, const struct sdt_device_need *need) {
-    return sdt_device_does_both(d, need) ? need->denoise.all + need->decode
-                                         : fmax(need->denoise.all, need->decode);
+    double run = sdt_device_does_both(d, need) ? need->denoise.all + need->decode
+                                               : fmax(need->denoise.all, need->decode);
+    return fmax(need->text, run);
 }
 
 /* Of several stand-ins on CPUs: what the host has brought into the kernels' order, from which it is
@@ -123,7 +137,7 @@ static double packed_bytes(const struct sdt_draft *d) {
         dit += model->held[r].all +
                sizeof(float) * (double)model->prompt_step[r] * d->request->steps * d->forwards;
     double vae = sizeof(float) * (double)sdt_weights_parameters(d->pipeline->vae->weights);
-    return d->placement->dit_devices > 0 ? dit + vae : fmax(dit, vae);
+    return fmax(text_bytes(d), d->placement->dit_devices > 0 ? dit + vae : fmax(dit, vae));
 }
 
 double sdt_draft_host_bytes(const struct sdt_draft *d) {

@@ -50,6 +50,7 @@ static inline int sdt_draft_decoders(const struct sdt_draft *d) { return d->shar
 
 /* What one device has to hold: each phase, and both at once where the groups share it. */
 struct sdt_device_need {
+    double text;
     struct sdt_need denoise; /* 0: it does not */
     double decode;
 };

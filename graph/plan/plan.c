@@ -29,6 +29,11 @@ static enum sdt_status check_device(const struct sdt_request *request, const str
                         "smaller size, or more GPUs, would need less",
                         request->num_frames, request->height, request->width,
                         together ? " beside decoding" : "", least / 1e9, name, room / 1e9);
+    if (need.text > room)
+        return sdt_fail(err, SDT_ERROR_LIMIT,
+                        "encoding the prompt needs about %.1f GB on %s, and StarPU may use %.1f GB "
+                        "there; a smaller --max-sequence-length would need less",
+                        need.text / 1e9, name, room / 1e9);
     if (need.decode > room)
         return sdt_fail(err, SDT_ERROR_LIMIT,
                         "decoding %d frames of %dx%d (height x width) needs about %.1f GB on %s, "
@@ -52,6 +57,9 @@ static enum sdt_status check_memory(const struct sdt_draft *d,
     for (int i = 0; i < plan->devices && status == SDT_OK; i++) {
         struct sdt_device device = sdt__device_at(rates->device, i);
         plan->device_bytes[i] = sdt_device_peak(d, &need[i]);
+        plan->device_text_bytes[i] = need[i].text;
+        plan->device_denoise_bytes[i] = need[i].denoise.all;
+        plan->device_decode_bytes[i] = need[i].decode;
         if (device.kind == SDT_DEVICE_CUDA) {
             plan->device_room[i] = rates->room[i];
             plan->device_offloads[i] = plan->device_bytes[i] > plan->device_room[i];
@@ -80,7 +88,9 @@ static enum sdt_status check_memory(const struct sdt_draft *d,
                           "about %.2f GB are needed of the host's memory, of the %.2f GB that the "
                           "platform has",
                           total / 1e9, rates->memory_bytes / 1e9);
-    if (status == SDT_OK && !rates->simulated && total > allowance.memory)
+    /* What is imagined cannot be run here anyway. */
+    bool real = !rates->simulated && !d->pipeline->imagined;
+    if (status == SDT_OK && real && total > allowance.memory)
         status = sdt_fail(
             err, SDT_ERROR_LIMIT,
             "about %.2f GB are needed for %d device%s and the video, of the %.2f GB %s that this "
@@ -132,10 +142,14 @@ static enum sdt_status describe(const struct sdt_draft *d, struct sdt_plan *plan
     plan->device_tiles = calloc(devices, sizeof *plan->device_tiles);
     plan->device_heads = calloc(devices, sizeof *plan->device_heads);
     plan->device_bytes = calloc(devices, sizeof *plan->device_bytes);
+    plan->device_text_bytes = calloc(devices, sizeof *plan->device_text_bytes);
+    plan->device_denoise_bytes = calloc(devices, sizeof *plan->device_denoise_bytes);
+    plan->device_decode_bytes = calloc(devices, sizeof *plan->device_decode_bytes);
     plan->device_room = calloc(devices, sizeof *plan->device_room);
     plan->device_offloads = calloc(devices, sizeof *plan->device_offloads);
     if (!plan->device_workers || !plan->device_tiles || !plan->device_heads ||
-        !plan->device_bytes || !plan->device_room || !plan->device_offloads)
+        !plan->device_bytes || !plan->device_text_bytes || !plan->device_denoise_bytes ||
+        !plan->device_decode_bytes || !plan->device_room || !plan->device_offloads)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while planning");
     memcpy(plan->device_workers, d->rates->workers, devices * sizeof *plan->device_workers);
     for (int i = 0; i < layout->devices; i++) {
@@ -221,6 +235,9 @@ void sdt_plan_clear(struct sdt_plan *plan) {
     free(plan->device_tiles);
     free(plan->device_heads);
     free(plan->device_bytes);
+    free(plan->device_text_bytes);
+    free(plan->device_denoise_bytes);
+    free(plan->device_decode_bytes);
     free(plan->device_room);
     free(plan->device_offloads);
     *plan = (struct sdt_plan){0};

@@ -339,10 +339,10 @@ struct sdt_request {
     /* Above 1, with a negative prompt (not NULL) and where guidance is an input: two forwards a
      * step, put together by this scale. */
     double true_cfg_scale;
-    double flow_shift;             /* of the noise schedule */
-    double fps;                    /* frames per second, for whoever writes the video */
-    int max_sequence_length;       /* tokens that a prompt is cut to, 1 to 4096 */
-    uint64_t seed;                 /* of the noise: torch's on a CPU */
+    double flow_shift;       /* of the noise schedule */
+    double fps;              /* frames per second, for whoever writes the video */
+    int max_sequence_length; /* tokens that a prompt is cut to, 1 to 4096 */
+    uint64_t seed;           /* of the noise: torch's on a CPU */
     enum sdt_sampler_kind sampler;
     enum sdt_sampler_schedule schedule;
     const float *latents; /* [C, T, H, W] starting noise; NULL: from the seed */
@@ -412,6 +412,9 @@ struct sdt_plan {
     int *device_workers;              /* [devices] CPU workers; GPUs: 0 */
     int *device_tiles, *device_heads; /* [devices] of those that denoise */
     double *device_bytes;             /* [devices] predicted peak */
+    /* [devices] Predicted peak of each phase of one request; 0 where the device has no part in it.
+     * A group's device that denoises one request and decodes another needs the sum of both. */
+    double *device_text_bytes, *device_denoise_bytes, *device_decode_bytes;
     double *device_room;   /* [devices] GPUs: bytes that StarPU may use there; CPUs: 0, not known */
     bool *device_offloads; /* [devices] weights do not all fit: kept in the host's memory, they come
                             * layer by layer */

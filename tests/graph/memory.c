@@ -14,6 +14,9 @@
  * tables of rotations. More: copies of pieces that were not all there at a time. */
 #define LEAST 0.95
 #define MOST 1.25
+/* Of text encoders: a layer's weights come when its tasks can run, and most of those of the one
+ * before have gone by then. */
+#define TEXT_MOST 1.6
 
 struct memory_case {
     const char *strategy;
@@ -156,6 +159,64 @@ static int check_opensora(void) {
     return wrong;
 }
 
+/* Encoders of all kinds, large enough that small buffers do not count: a prompt on the second of
+ * two devices. */
+static int check_text(void) {
+    static const struct {
+        const char *config;
+        int tokens, workers;
+    } encoder[] = {
+        {"{\"model_type\": \"umt5\", \"num_layers\": 4, \"d_model\": 256, \"num_heads\": 4, "
+         "\"d_kv\": 64, "
+         "\"d_ff\": 1024, \"vocab_size\": 100, \"feed_forward_proj\": \"gated-gelu\"}",
+         40, 1},
+        {"{\"model_type\": \"mt5\", \"num_layers\": 3, \"d_model\": 256, \"num_heads\": 4, "
+         "\"d_kv\": 64, "
+         "\"d_ff\": 1024, \"vocab_size\": 100, \"feed_forward_proj\": \"gated-gelu\"}",
+         512, 2},
+        {"{\"model_type\": \"llama\", \"hidden_size\": 512, \"num_hidden_layers\": 5, "
+         "\"num_attention_heads\": 8, \"num_key_value_heads\": 2, \"intermediate_size\": 1408, "
+         "\"vocab_size\": 100}",
+         300, 2},
+        {"{\"model_type\": \"clip_text_model\", \"hidden_size\": 384, \"num_hidden_layers\": 3, "
+         "\"num_attention_heads\": 6, \"intermediate_size\": 1536, \"vocab_size\": 100, "
+         "\"eos_token_id\": 2, \"hidden_act\": \"quick_gelu\"}",
+         77, 1},
+    };
+    int wrong = 0;
+    for (size_t i = 0; i < sizeof encoder / sizeof encoder[0]; i++) {
+        struct sdt_machine_options options = {.devices = 2,
+                                              .workers_per_device = encoder[i].workers};
+        struct sdt_machine *machine = NULL;
+        struct sdt_text *text = NULL;
+        struct sdt_error err = {0};
+        int tokens = encoder[i].tokens;
+        int32_t ids[512] = {0};
+        ids[tokens - 1] = 99; /* an end of text */
+        if (sdt_text_imagine(encoder[i].config, &text, &err) != SDT_OK ||
+            sdt_weights_randomize(text->weights, &err) != SDT_OK ||
+            sdt_machine_open(&options, &machine, &err) != SDT_OK)
+            linked_leave(err.message);
+        struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+        sdt_handle states = sdt__vector(
+            &flow, (size_t)sdt_text_rows(text, tokens, 0) * (size_t)text->width, "states");
+        if (text->kind->encode(&flow, text, machine, &machine->device[1], SDT_F32, ids, tokens, 0,
+                               states, &err) != SDT_OK)
+            linked_leave(err.message);
+        sdt__unregister(states);
+        double peak = (double)sdt__recorder_peak(machine->recorder, machine->device[1].node);
+        double planned =
+            text->kind->bytes(text, SDT_DEVICE_CPU, SDT_F32, encoder[i].workers, tokens);
+        bool fine = planned / peak >= LEAST && planned / peak <= TEXT_MOST;
+        printf("%s, %d tokens: %.2f of %.2f MB%s\n", text->kind->model_type, tokens, peak * 1e-6,
+               planned * 1e-6, fine ? "" : " (FAIL)");
+        wrong += !fine;
+        sdt_machine_close(machine);
+        sdt_text_close(text);
+    }
+    return wrong;
+}
+
 int main(void) {
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_request request;
@@ -177,6 +238,7 @@ int main(void) {
     sdt_pipeline_close(pipeline);
     wrong += check_joint();
     wrong += check_opensora();
+    wrong += check_text();
     printf("%d device%s predicted wrongly\n", wrong, wrong == 1 ? "" : "s");
     return wrong > 0;
 }
