@@ -170,6 +170,19 @@ rm "$bad/transformer/$weights"
 printf '{"weight_map": {"x_embedder.proj.weight": "diffusion_pytorch_model-00001-of-00002.safetensors"}}' \
     >"$bad/transformer/$weights.index.json"
 damaged "diffusion_pytorch_model-00001-of-00002.safetensors"
+mv "$bad/transformer/$weights" "$bad/transformer/part.safetensors"
+printf '{"weight_map": {"x_embedder.proj.weight": "part.safetensors", "proj_out.weight": "part2.safetensors"}}' \
+    >"$bad/transformer/$weights.index.json"
+damaged "transformer/part2.safetensors"
+# transposed NAME ROWS COLUMNS: a matrix of that shape as if it were stored by columns.
+transposed() {
+    LC_ALL=C sed "s/\(\"$1\":{\"dtype\":\"F32\",\"shape\":\[\)$2,$3]/\1$3,$2]/" \
+        "$golden/hunyuan_dit/$weights" >"$bad/transformer/$weights"
+    damaged "tensor '$1' has shape \[$3, $2\], the model needs \[$2, $3\]"
+}
+transposed single_transformer_blocks.1.proj_mlp.weight 192 48
+transposed transformer_blocks.0.ff_context.net.2.weight 48 192
+transposed context_embedder.proj_in.weight 48 24
 "$tool" poison "$golden/hunyuan_dit/$weights" "$bad/transformer/$weights" \
     single_transformer_blocks.1.norm.linear.weight nan
 damaged "single_transformer_blocks.1.norm.linear.weight holds NaN"

@@ -148,8 +148,24 @@ sed 's/"attention_bias": true/"attention_bias": false/' "$tmp/m/transformer/conf
 damaged "transformer_blocks.0.attn1.to_[kq].bias"
 sed 's/gelu-approximate/geglu/' "$tmp/m/transformer/config.json" >"$tmp/bad/transformer/config.json"
 damaged "activation_fn"
+sed 's/"in_channels": 3/"in_channels": 8/' "$tmp/m/transformer/config.json" >"$tmp/bad/transformer/config.json"
+damaged "needs .*equal in_channels and out_channels"
+sed 's/"caption_channels": 24/"caption_channels": 25/' "$tmp/m/transformer/config.json" \
+    >"$tmp/bad/transformer/config.json"
+damaged "caption_projection.linear_1.weight. has shape"
 cp "$demo/$t" "$tmp/bad/$t"
-damaged "transformer"
+damaged "tensor 'pos_embed.proj.weight' is missing .*it holds 'blocks.0.attn1.norm_k.weight'"
+mv "$tmp/bad/$t" "$tmp/bad/transformer/part.safetensors"
+printf '{"weight_map": {"scale_shift_table": "part.safetensors", "proj_out.weight": "part2.safetensors"}}' \
+    >"$tmp/bad/$t.index.json"
+damaged "transformer/part2.safetensors"
+# transposed NAME ROWS COLUMNS: a matrix of that shape as if it were stored by columns.
+transposed() {
+    LC_ALL=C sed "s/\(\"$1\":{\"dtype\":\"F32\",\"shape\":\[\)$2,$3]/\1$3,$2]/" "$tmp/m/$t" >"$tmp/bad/$t"
+    damaged "tensor '$1' has shape \[$3, $2\], the model needs \[$2, $3\]"
+}
+transposed transformer_blocks.3.ff.net.0.proj.weight 144 36
+transposed adaln_single.linear.weight 216 36
 cp "$demo/text_encoder/model.safetensors" "$tmp/bad/text_encoder"
 damaged "text_encoder"
 cp -r "$demo/vae/." "$tmp/bad/vae"
