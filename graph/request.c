@@ -63,7 +63,14 @@ static enum sdt_status check_sampler(const struct sdt_pipeline *pipeline,
     if (diffusion && request->flow_shift != family->flow_shift)
         return sdt_fail(err, SDT_ERROR_USAGE, "flow shift %g: sampler %s has none; leave it out",
                         request->flow_shift, sdt_sampler_kind_name(request->sampler));
-    return SDT_OK;
+    if (request->steps == 0)
+        return SDT_OK;
+    struct sdt_sampler sampler; /* noise levels that cannot be told apart, steps that it refuses */
+    enum sdt_status status = sdt_sampler_init(&sampler, request->sampler, request->schedule,
+                                              request->steps, request->flow_shift, err);
+    if (status == SDT_OK)
+        sdt_sampler_clear(&sampler);
+    return status;
 }
 
 enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,

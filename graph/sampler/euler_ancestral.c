@@ -62,9 +62,28 @@ static double timestep_of(const struct sdt__betas *betas, int i, int n) {
     return nearbyint(count + i * delta) - 1.0;
 }
 
+/* numpy.arange rounds the number of its elements up. */
+static int timesteps_of(const struct sdt__betas *betas, int n) {
+    const double count = betas->count, ratio = count / n;
+    return betas->trailing ? (int)ceil((0.0 - count) / -ratio) : n;
+}
+
+/* The nearest number of steps in that direction for which there is a timestep each. */
+static int other_steps(const struct sdt__betas *betas, int n, int direction) {
+    while (n > 1 && timesteps_of(betas, n) != n)
+        n += direction;
+    return n;
+}
+
 enum sdt_status sdt__schedule_ancestral(struct sdt_sampler *sampler, const struct sdt__betas *betas,
                                         struct sdt_error *err) {
     const int n = sampler->steps, count = betas->count;
+    if (timesteps_of(betas, n) != n)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%d inference steps: for so many the model's own scheduler runs %d, by a "
+                        "rounding; %d and %d work",
+                        n, timesteps_of(betas, n), other_steps(betas, n, -1),
+                        other_steps(betas, n, 1));
     float *alpha = malloc(2 * (size_t)count * sizeof *alpha), *level = alpha + count;
     if (!alpha)
         return sdt_fail(err, SDT_ERROR_MEMORY, "no memory for the schedule of %d steps", n);

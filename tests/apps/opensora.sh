@@ -115,6 +115,8 @@ cmp -s "$tmp/v.safetensors" "$tmp/seed5.safetensors" && fail "the seed changes n
 # A flow's solvers and shifts are not this model's, and the other way round.
 refuses 2 "$generate" --model "$tmp/m" --token-ids 1 --sampler unipc --dry-run
 says "predicts v of a diffusion; euler-ancestral works"
+refuses 2 "$generate" --model "$tmp/m" --token-ids 1 --num-inference-steps 122 --dry-run
+says "122 inference steps: .* runs 123.*; 120 and 123 work"
 refuses 2 "$generate" --model "$tmp/m" --token-ids 1 --flow-shift 3 --dry-run
 says "flow shift 3: sampler euler-ancestral has none"
 refuses 2 "$generate" --model "$demo" --token-ids 1 --sampler euler-ancestral --dry-run

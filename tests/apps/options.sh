@@ -215,6 +215,7 @@ guidance-scale||2|$ids|bytes:v.y4m
 true-cfg-scale||2|$ids|refused:by two forwards already
 flow-shift||5|$ids --num-inference-steps 2|bytes:v.y4m
 sampler||euler|$ids --num-inference-steps 2|bytes:v.y4m
+sampler||euler-ancestral|$ids|refused:unipc and euler work
 sampler-schedule||old|$ids --num-inference-steps 2|bytes:v.y4m
 max-sequence-length||64|$ids|bytes:v.y4m
 seed||1|$ids|bytes:v.y4m
