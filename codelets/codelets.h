@@ -12,6 +12,13 @@ size_t sdt__conv_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype,
 /* The same of attention of a wide head. */
 size_t sdt__wide_attention_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype, int rows,
                                    int keys, int e);
+/* The same of upsampling in time, of interpolation, and of attention over a frame's pixels. */
+size_t sdt__time_upsample_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype, int height,
+                                  int width, int channels);
+size_t sdt__linear_upsample_scratch(enum sdt_device_kind kind,
+                                    const struct sdt_linear_upsample *up);
+size_t sdt__frame_attention_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype, int pixels,
+                                    int channels);
 /* The same of the moments of a whole frame. */
 size_t sdt__frame_moments_scratch(enum sdt_device_kind kind, int height, int channels);
 

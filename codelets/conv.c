@@ -9,6 +9,18 @@ size_t sdt__conv_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype,
     return SDT_SCRATCH(kind, sdt_conv_scratch(conv), sdt_cuda_conv_frame_scratch(dtype, conv));
 }
 
+size_t sdt__time_upsample_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype, int height,
+                                  int width, int channels) {
+    return SDT_SCRATCH(kind, sdt_time_upsample_scratch((size_t)height * (size_t)width),
+                       sdt_cuda_time_upsample_scratch(dtype, height, width, channels));
+}
+
+size_t sdt__frame_attention_scratch(enum sdt_device_kind kind, enum sdt_dtype dtype, int pixels,
+                                    int channels) {
+    return SDT_SCRATCH(kind, sdt_frame_attention_scratch(pixels, channels),
+                       sdt_cuda_frame_attention_scratch(dtype, pixels, channels));
+}
+
 /* ---- sdt_insert_conv ------------------------------------------------------------------------ */
 
 enum { MOST_BANDS = 3 * SDT_MOST_CONV_BANDS };
@@ -148,11 +160,9 @@ void sdt_insert_time_upsample(struct sdt_flow *flow, const char *name, int heigh
     a.bias = sdt__task_read(&task, bias);
     a.first = sdt__task_write(&task, first);
     a.second = sdt__task_write(&task, second);
-    a.scratch = sdt__task_scratch(
-        &task,
-        SDT_SCRATCH(
-            flow->place->kind, sdt_time_upsample_scratch((size_t)height * (size_t)width),
-            sdt_cuda_time_upsample_scratch(sdt__handle_dtype(first), height, width, channels)));
+    a.scratch = sdt__task_scratch(&task, sdt__time_upsample_scratch(flow->place->kind,
+                                                                    sdt__handle_dtype(first),
+                                                                    height, width, channels));
     double pixels = (double)height * width;
     sdt__task_submit(&task, &sdt__time_upsample_codelet, name, 12.0 * pixels * channels * channels,
                      5.0 * sdt__element(first) * pixels * channels, &a, sizeof a);
@@ -336,10 +346,8 @@ void sdt_insert_frame_attention(struct sdt_flow *flow, const char *name, int pix
         sdt__task_read(&task, k),
         sdt__task_read(&task, v),
         sdt__task_write(&task, o),
-        sdt__task_scratch(
-            &task,
-            SDT_SCRATCH(flow->place->kind, sdt_frame_attention_scratch(pixels, channels),
-                        sdt_cuda_frame_attention_scratch(sdt__handle_dtype(q), pixels, channels)))};
+        sdt__task_scratch(&task, sdt__frame_attention_scratch(
+                                     flow->place->kind, sdt__handle_dtype(q), pixels, channels))};
     double p = (double)pixels;
     sdt__task_submit(&task, &sdt__frame_attention_codelet, name, 4.0 * rows * p * channels,
                      sdt__element(q) * (2.0 * p + 2.0 * rows) * channels, &a, sizeof a);

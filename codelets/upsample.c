@@ -6,6 +6,11 @@
 
 enum { MOST_BANDS = 2 * SDT_MOST_CONV_BANDS };
 
+size_t sdt__linear_upsample_scratch(enum sdt_device_kind kind,
+                                    const struct sdt_linear_upsample *up) {
+    return SDT_SCRATCH(kind, sdt_linear_upsample_scratch(up), 0);
+}
+
 struct linear_upsample {
     struct sdt_linear_upsample up;
     struct sdt_conv_part part;
@@ -64,7 +69,7 @@ void sdt_insert_linear_upsample(struct sdt_flow *flow, const char *name,
     for (int i = 0; i < MOST_BANDS; i++)
         a.x[i] = i < a.frames * part->bands ? sdt__task_read(&task, x[i]) : -1;
     a.y = sdt__task_write(&task, y);
-    size_t scratch = SDT_SCRATCH(flow->place->kind, sdt_linear_upsample_scratch(up), 0);
+    size_t scratch = sdt__linear_upsample_scratch(flow->place->kind, up);
     a.scratch = scratch ? sdt__task_scratch(&task, scratch) : -1;
     double out = 2.0 * part->rows * up->width * up->channels;
     sdt__task_submit(&task, &sdt__linear_upsample_codelet, name, 7.0 * out,

@@ -224,7 +224,9 @@ int sdt__hunyuan_tile_frames(const struct sdt_vae *vae, const struct hunyuan_til
 enum { LEAST_BAND = 2, UNKNOWN_WORKERS = 4 };
 
 static int workers_of(const struct sdt_vae_job *job, int device) {
-    return job->place ? job->place[device].workers : UNKNOWN_WORKERS;
+    if (job->place)
+        return job->place[device].workers;
+    return job->dtype == SDT_F32 ? UNKNOWN_WORKERS : 1;
 }
 
 int sdt__hunyuan_band_rows(const struct sdt_vae_job *job, int device, int rows) {

@@ -213,8 +213,9 @@ static double tile_bytes(const struct sdt_vae *vae, const struct hunyuan_tiling 
     int ratio = vae->space_ratio;
     double of_time = t->space.rows * t->space.cols;
     double held = t->space.cols + 1.0 + (t->times > 1 ? of_time : 0.0);
-    double copies = devices == 1 ? 0.0 : of_time > 1.0 ? 2.0 : 1.0;
-    double tiles = ceil(held / devices) + 1.0 + copies;
+    double beside = of_time > 1.0 ? ceil((double)t->space.cols / devices) + 1.0 : 0.0;
+    double copies = devices > 1 ? beside + (t->times > 1 ? 1.0 : 0.0) : 0.0;
+    double tiles = ceil(held / devices) + 2.0 + copies; /* a new one, one whose seams wait */
     if (t->tiles == 1)
         return 0.0;
     return sizeof(float) * fmin(tiles, t->tiles) *
@@ -267,5 +268,7 @@ double sdt__hunyuan_vae_bytes(const struct sdt_vae *opened, const struct sdt_vae
         bytes += frame_bytes(&all, job, &tile, device);
     double load = kind == SDT_DEVICE_CPU && devices == 1 && !all.failed ? load_bytes(&all) : 0.0;
     sdt__hunyuan_layers_clear(&all);
+    bytes +=
+        sdt__vae_ends_bytes(opened, job, kind, t.tiles == 1, tile.space.rows, tile.space.cols, 4);
     return bytes + workers * ((double)scratch + load) + tile_bytes(opened, &t, &tile, devices);
 }

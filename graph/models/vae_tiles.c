@@ -32,6 +32,19 @@ int sdt__vae_next_device(const struct sdt_place *place, int devices, int *tiles)
     return best;
 }
 
+/* STARPU_SUBALLOCATOR: arrays of up to an eighth of a block share it. */
+#define STARPU_BLOCK 33554432.0
+
+double sdt__vae_ends_bytes(const struct sdt_vae *vae, const struct sdt_vae_job *job,
+                           enum sdt_device_kind kind, bool puts, int rows, int cols, int blocks) {
+    double latents = (double)job->frames * job->height * job->width;
+    double pixels = (double)rows * cols * vae->space_ratio * vae->space_ratio;
+    if (kind == SDT_DEVICE_CPU)
+        return 0.0;
+    return blocks * STARPU_BLOCK +
+           sizeof(float) * (latents * vae->channels + (puts ? 2.0 * 3.0 * pixels : 0.0));
+}
+
 enum sdt_status sdt__vae_check(const struct sdt_vae *vae, const struct sdt_vae_job *job,
                                struct sdt_error *err) {
     const struct sdt_vae_tiling *t = &job->tiling;

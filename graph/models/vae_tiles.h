@@ -44,6 +44,14 @@ struct vae_progress {
 /* A frame has ended: for the tasks of a decode, arg a struct vae_progress. */
 void sdt__vae_frame_done(void *arg, int frame);
 
+/* What a GPU that decodes tiles of up to rows x cols latents holds beside weights, frames between
+ * layers and work space: the latent, frames that become float32 before they travel to the host
+ * (`puts`: it writes the video itself), and blocks in which StarPU has arrays that are small, of
+ * which more than one has room left where they come and go. 0 on CPUs, which use the host's latent
+ * and video where they are. */
+double sdt__vae_ends_bytes(const struct sdt_vae *vae, const struct sdt_vae_job *job,
+                           enum sdt_device_kind kind, bool puts, int rows, int cols, int blocks);
+
 /* Are the latent and the tiles of a size that can be decoded? */
 enum sdt_status sdt__vae_check(const struct sdt_vae *vae, const struct sdt_vae_job *job,
                                struct sdt_error *err);

@@ -265,7 +265,9 @@ void sdt__wavefront_place(struct wavefront *all, const struct sdt_place *place, 
 enum { LEAST_BAND = 2, UNKNOWN_WORKERS = 4 };
 
 static int workers_of(const struct sdt_vae_job *job) {
-    return job->place ? job->place->workers : UNKNOWN_WORKERS;
+    if (job->place)
+        return job->place->workers;
+    return job->dtype == SDT_F32 ? UNKNOWN_WORKERS : 1;
 }
 
 int sdt__wavefront_band_rows(const struct sdt_vae_job *job, int rows) {

@@ -168,24 +168,26 @@ static double weight_bytes(const struct wavefront *all, const struct frame_layer
 /* Work space of a layer's tasks. */
 static size_t scratch_bytes(const struct wavefront *all, const struct frame_layer *l,
                             enum sdt_device_kind kind, enum sdt_dtype dtype, int rows, int cols) {
+    if (l->in[0] < 0)
+        return 0;
     const struct frame_edge *in = &all->edge[l->in[0]];
     struct sdt_conv conv = l->conv;
-    size_t pixels = (size_t)rows * (size_t)cols * (size_t)in->space * (size_t)in->space;
     conv.height = rows * in->space;
     conv.width = cols * in->space;
-    if (l->kind == FRAME_CONV)
+    switch (l->kind) {
+    case FRAME_CONV:
         return sdt__conv_scratch(kind, dtype, &conv);
-    if (kind != SDT_DEVICE_CPU)
+    case FRAME_TIME:
+        return sdt__time_upsample_scratch(kind, dtype, conv.height, conv.width, in->channels);
+    case FRAME_LINEAR:
+        return sdt__linear_upsample_scratch(
+            kind, &(struct sdt_linear_upsample){.channels = in->channels, .width = conv.width});
+    case FRAME_ATTEND:
+        return sdt__frame_attention_scratch(kind, dtype, conv.height * conv.width,
+                                            all->edge[l->out].channels);
+    default:
         return 0;
-    if (l->kind == FRAME_TIME)
-        return sizeof(float) * sdt_time_upsample_scratch(pixels);
-    struct sdt_linear_upsample up = {.channels = in->channels, .width = conv.width};
-    if (l->kind == FRAME_LINEAR)
-        return sizeof(float) * sdt_linear_upsample_scratch(&up);
-    return l->kind == FRAME_ATTEND
-               ? sizeof(float) *
-                     sdt_frame_attention_scratch((int)pixels, all->edge[l->out].channels)
-               : 0;
+    }
 }
 
 /* Bytes that a layer's task reads and writes: what a device must hold at once. */
@@ -201,13 +203,15 @@ static double task_bytes(const struct wavefront *all, const struct frame_layer *
 }
 
 /* What a device holds of decoded tiles until those below and beside them have been blended with
- * them: its share of a row of tiles and of those under way, and copies of two neighbours. */
+ * them: its share of a row of tiles and of those under way, and copies of their neighbours to the
+ * left and of one above. */
 static double seam_bytes(const struct wavefront_vae *vae, const struct sdt_vae_job *job,
                          int devices) {
     struct vae_tiling t = sdt__vae_tiling(&vae->vae, job);
     int ratio = vae->vae.space_ratio, frames = vae->vae.time_ratio * (job->frames - 1) + 1;
     int rows = at_most(t.size_rows, job->height), cols = at_most(t.size_cols, job->width);
-    double tiles = ceil((t.cols + 1.0) / devices) + 1.0 + (devices > 1 ? 2.0 : 0.0);
+    double copies = devices > 1 ? ceil((double)t.cols / devices) + 1.0 : 0.0;
+    double tiles = ceil((t.cols + 1.0) / devices) + 1.0 + copies;
     if (t.rows * t.cols == 1)
         return 0.0;
     return sizeof(float) * fmin(tiles, t.rows * t.cols) *
@@ -224,13 +228,14 @@ double sdt__wavefront_bytes(const struct sdt_vae *opened, const struct sdt_vae_j
     int rows = at_most(t.size_rows, job->height), cols = at_most(t.size_cols, job->width);
     enum sdt_device_kind kind = kind_of(job, device);
     int workers = job->place ? place[device].workers : 1;
+    bool whole = t.rows * t.cols == 1, puts = false;
     double bytes = 0.0, largest = 0.0, size = (double)sdt_dtype_size(job->dtype);
     uint64_t scratch = 0;
 
     /* After as many frames as an edge may hold, a decode needs no more memory. */
     sdt__wavefront_init(&all, vae, at_most(job->frames, 2 * WAVEFRONT_FRAMES));
     if (!all.failed)
-        sdt__wavefront_place(&all, place, devices, t.rows * t.cols == 1 ? -1 : device);
+        sdt__wavefront_place(&all, place, devices, whole ? -1 : device);
     if (!all.failed)
         sdt__wavefront_pools_init(&all, job, rows, 0);
     if (!all.failed)
@@ -249,11 +254,12 @@ double sdt__wavefront_bytes(const struct sdt_vae *opened, const struct sdt_vae_j
                     here[all.edge[edge[e]].alias] = true;
             }
         double weights = weight_bytes(&all, l, kind, job->dtype);
-        double work = l->in[0] < 0 ? 0.0 : scratch_bytes(&all, l, kind, job->dtype, rows, cols);
+        uint64_t work = sdt__scratch_size(scratch_bytes(&all, l, kind, job->dtype, rows, cols));
         bytes += weights;
-        if (work > 0.0 && fmod(scratch, 2.0 * work) < work)
-            scratch += work;
-        largest = fmax(largest, task_bytes(&all, l, job->dtype, rows, cols) + weights + work);
+        puts |= l->kind == FRAME_PUT;
+        scratch |= work; /* a handle for each power of two */
+        largest =
+            fmax(largest, task_bytes(&all, l, job->dtype, rows, cols) + weights + (double)work);
     }
     for (int e = 0; here && e < all.edges; e++) {
         struct frame_pool *pool = here[e] ? &all.pool[all.edge[e].pool] : NULL;
@@ -264,5 +270,6 @@ double sdt__wavefront_bytes(const struct sdt_vae *opened, const struct sdt_vae_j
     }
     free(here);
     sdt__wavefront_clear(&all);
+    bytes += sdt__vae_ends_bytes(opened, job, kind, whole && puts, rows, cols, 1);
     return fmax(bytes + workers * (double)scratch + seam_bytes(vae, job, devices), largest);
 }

@@ -199,7 +199,7 @@ static void check_gpus(struct sdt_pipeline *pipeline, const struct sdt_request *
     struct sdt_machine_rates rates = {
         .devices = 2, .device = device, .link_bytes_per_second = 1e11, .link_seconds = 1e-5};
     struct sdt_request large = *request;
-    large.height = large.width = 256;
+    large.height = large.width = 512; /* StarPU's blocks of memory are little beside it */
     for (int d = 0; d < 2; d++)
         rates.gpu[d] =
             (struct sdt_worker_rates){.flops_per_second = 1e14, .bytes_per_second = 1e12};
@@ -216,8 +216,9 @@ static void check_gpus(struct sdt_pipeline *pipeline, const struct sdt_request *
         }
         printf("2 GPUs in %s: %.1f MB, step %.3g s\n", pass ? "float32" : "bfloat16",
                c.memory_bytes * 1e-6, c.step_seconds);
-        if (pass) /* more than half: in bfloat16 alone convolutions copy frames, for cuDNN */
-            check(half.memory_bytes < 0.65 * c.memory_bytes, "bfloat16 needs as much", 2, 1e11);
+        if (pass) /* more than half: in bfloat16 alone convolutions copy frames, for cuDNN, and
+                   * attention has weights beside its scores */
+            check(half.memory_bytes < 0.85 * c.memory_bytes, "bfloat16 needs as much", 2, 1e11);
         else
             half = c;
         check(c.fits, "no limit, and does not fit", 2, 1e11);

@@ -1,0 +1,100 @@
+/* A decode of a published size on simulated GPUs, for its memory.
+ *
+ *   decode SIZE HEIGHT WIDTH FRAMES TILE DEVICES MEMORY
+ *
+ * HEIGHT and WIDTH of the video; TILE pixels of a spatial tile, 0: whole frames; MEMORY of a GPU in
+ * GB. Prints for each device the most that StarPU has allocated there, what is predicted, and what
+ * it has sent to the host, in GB. What a GPU has no room for goes to the host, and comes back. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/models/family.h"
+#include "runtime/clock.h"
+#include "runtime/machine.h"
+#include "runtime/simulation.h"
+
+static struct sdt_platform platform_of(char **argv) {
+    return (struct sdt_platform){.kinds = 1,
+                                 .kind = {{.memory_gb = atof(argv[7])}},
+                                 .devices = atoi(argv[6]),
+                                 .link_gbps = 300.0,
+                                 .host_gbps = 50.0};
+}
+
+/* Before libstarpu's main: see runtime/simulation.h. */
+__attribute__((constructor)) static void launch(int argc, char **argv) {
+    struct sdt_error err;
+    int code = 1;
+    if (sdt_simulation_launched())
+        return;
+    if (argc != 8) {
+        fprintf(stderr, "usage: %s SIZE HEIGHT WIDTH FRAMES TILE DEVICES MEMORY\n", argv[0]);
+        exit(2);
+    }
+    struct sdt_platform platform = platform_of(argv);
+    if (sdt_simulation_launch(&platform, argv, &code, &err) != SDT_OK)
+        fprintf(stderr, "%s\n", err.message);
+    exit(code);
+}
+
+static enum sdt_status decode(struct sdt_machine *machine, struct sdt_vae *vae,
+                              const struct sdt_vae_job *job, struct sdt_error *err) {
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+    size_t latents =
+        (size_t)vae->channels * (size_t)job->frames * (size_t)job->height * (size_t)job->width;
+    size_t pixels = 3 * (size_t)(vae->time_ratio * (job->frames - 1) + 1) *
+                    (size_t)(job->height * vae->space_ratio) *
+                    (size_t)(job->width * vae->space_ratio);
+    /* Nobody touches these: they take no memory. */
+    float *latent = calloc(latents, sizeof *latent), *video = calloc(pixels, sizeof *video);
+    if (!latent || !video)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a video");
+    return vae->kind->decode(&flow, vae, machine, job,
+                             sdt__host_vector(&flow, latent, latents, "latent"),
+                             sdt__host_vector(&flow, video, pixels, "video"), err);
+}
+
+int main(int argc, char **argv) {
+    (void)argc; /* launch() has looked */
+    struct sdt_error err = {0};
+    const struct sdt_family *family;
+    const struct sdt_size *size;
+    struct sdt_machine *machine = NULL;
+    struct sdt_vae *vae = NULL;
+
+    if (!sdt_size_find(argv[1], &family, &size)) {
+        fprintf(stderr, "%s: no such size\n", argv[1]);
+        return 2;
+    }
+    const int devices = atoi(argv[6]), tile = atoi(argv[5]);
+    const struct sdt_machine_options options = {.devices = devices, .workers_per_device = 1};
+    struct sdt_platform platform = platform_of(argv);
+    sdt_simulation_use(&platform);
+    if (sdt_machine_open(&options, &machine, &err) != SDT_OK ||
+        sdt_vae_imagine(size->vae, &vae, &err) != SDT_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
+    sdt_simulation_rates(machine);
+    struct sdt_vae_job job = {.frames = (atoi(argv[4]) - 1) / vae->time_ratio + 1,
+                              .height = atoi(argv[2]) / vae->space_ratio,
+                              .width = atoi(argv[3]) / vae->space_ratio,
+                              .scale = true,
+                              .tiling = {tile, tile, tile * 3 / 4, tile * 3 / 4},
+                              .dtype = SDT_BF16,
+                              .place = machine->device,
+                              .devices = devices};
+    enum sdt_status status = decode(machine, vae, &job, &err);
+    double traffic[(SDT_MAX_DEVICES + 1) * (SDT_MAX_DEVICES + 1)] = {0};
+    sdt_machine_traffic(machine, traffic);
+    for (int d = 0; status == SDT_OK && d < devices; d++)
+        printf("%d %.6f %.6f %.6f\n", d, 1e-9 * sdt_machine_peak_bytes(machine, d),
+               1e-9 * vae->kind->bytes(vae, &job, devices, d),
+               1e-9 * traffic[(d + 1) * (devices + 1)]);
+    if (status != SDT_OK)
+        fprintf(stderr, "%s\n", err.message);
+    fflush(stdout);
+    sdt_simulation_finish();
+    _Exit(status == SDT_OK ? 0 : 1); /* its data need no way home */
+}
