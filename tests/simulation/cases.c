@@ -2,7 +2,8 @@
  *
  *   cases NAME
  *
- * Prints the name, the simulated and the expected time, ms. */
+ * Prints the name, the simulated and the expected time, ms: to the end, or until a worker took the
+ * exchange of the case. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,15 +34,21 @@ static void at(struct sdt_flow *flow, const struct sdt_machine *machine, int gpu
     flow->tag.role = SDT_ROLE_DENOISE;
 }
 
-/* A task of a millisecond on a GPU: reads `in`, writes `out` (NULL: none). */
-static void insert(struct sdt_flow *flow, const struct sdt_machine *machine, int gpu, sdt_handle in,
-                   sdt_handle out) {
+/* A task of some milliseconds on a GPU: reads `in`, writes `out` (NULL: none). */
+static void insert_long(struct sdt_flow *flow, const struct sdt_machine *machine, int gpu,
+                        double ms, sdt_handle in, sdt_handle out) {
     struct sdt_task task;
     at(flow, machine, gpu);
     sdt__task_begin(&task, flow);
     sdt__task_read(&task, in);
     sdt__task_write(&task, out);
-    sdt__task_submit(&task, &work, "work", MS, 0.0, NULL, 0);
+    sdt__task_submit(&task, &work, "work", ms * MS, 0.0, NULL, 0);
+}
+
+/* The same of one. */
+static void insert(struct sdt_flow *flow, const struct sdt_machine *machine, int gpu, sdt_handle in,
+                   sdt_handle out) {
+    insert_long(flow, machine, gpu, 1.0, in, out);
 }
 
 /* 1000 tasks without dependencies, shared out evenly. */
@@ -138,11 +145,70 @@ static double eviction(struct sdt_flow *flow, const struct sdt_machine *machine)
     return 4.0 + 3.0 * 40.0;
 }
 
+/* ---- when a worker takes an exchange --------------------------------------------------------- */
+
+static struct starpu_codelet exchange = {
+    .name = "exchange",
+    SDT_ON_BOTH(never, never),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_models[SDT_CLASS_GIVEN],
+};
+
+extern struct starpu_sched_policy sdt_policy_pipedit;
+static double taken; /* s; 0: no exchange was */
+static struct starpu_task *(*pop)(unsigned context);
+
+static struct starpu_task *watched_pop(unsigned context) {
+    struct starpu_task *task = pop(context);
+    if (task && task->cl == &exchange)
+        taken = sdt__now();
+    return task;
+}
+
+/* On GPU 0, which has been busy for 2 of 20 ms: an exchange that reads x, and has precedence. */
+static void insert_exchange(struct sdt_flow *flow, const struct sdt_machine *machine,
+                            sdt_handle x) {
+    struct sdt_task task;
+    for (int i = 0; i < 4; i++)
+        insert_long(flow, machine, 0, 5.0, NULL, NULL);
+    starpu_sleep(2e-3f);
+    at(flow, machine, 0);
+    flow->tag.role = SDT_ROLE_EXCHANGE;
+    flow->priority = 3;
+    sdt__task_begin(&task, flow);
+    sdt__task_read(&task, x);
+    sdt__task_submit(&task, &exchange, "exchange", MS, 0.0, NULL, 0);
+    flow->priority = 0;
+    sdt__flow_wait(flow, NULL);
+    sdt__unregister(x);
+}
+
+/* What it reads is there: it is queued behind the running task, at the first moment when the worker
+ * has room for a second one. */
+static double exchange_here(struct sdt_flow *flow, const struct sdt_machine *machine) {
+    sdt_handle x = sdt__vector(flow, GB, "x");
+    insert(flow, machine, 0, NULL, x);
+    sdt__flow_wait(flow, NULL);
+    insert_exchange(flow, machine, x);
+    return 1.0 + 5.0;
+}
+
+/* What it reads comes for 10 ms from 3 ms on: nothing waits for it meanwhile. */
+static double exchange_away(struct sdt_flow *flow, const struct sdt_machine *machine) {
+    sdt_handle x = sdt__vector(flow, GB, "x");
+    insert(flow, machine, 1, NULL, x);
+    sdt__flow_wait(flow, NULL);
+    insert_exchange(flow, machine, x);
+    return 1.0 + 15.0;
+}
+
 static const struct {
     const char *name;
     double (*insert)(struct sdt_flow *flow, const struct sdt_machine *machine);
-} cases[] = {{"independent", independent}, {"chain", chain},           {"switches", switches},
-             {"contention", contention},   {"all-to-all", all_to_all}, {"eviction", eviction}};
+} cases[] = {{"independent", independent},     {"chain", chain},
+             {"switches", switches},           {"contention", contention},
+             {"all-to-all", all_to_all},       {"eviction", eviction},
+             {"exchange-here", exchange_here}, {"exchange-away", exchange_away}};
 
 static struct sdt_platform platform_of(const char *name) {
     struct sdt_platform p = {.kinds = 1,
@@ -189,6 +255,8 @@ int main(int argc, char **argv) {
     }
     struct sdt_platform platform = platform_of(argv[1]);
     sdt_simulation_use(&platform);
+    pop = sdt_policy_pipedit.pop_task;
+    sdt_policy_pipedit.pop_task = watched_pop;
     if (sdt_machine_open(&options, &machine, &err) != SDT_OK) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
@@ -198,7 +266,8 @@ int main(int argc, char **argv) {
     double begin = sdt__now();
     double expected = cases[i].insert(&flow, machine);
     sdt__flow_wait(&flow, &err);
-    printf("%-12s %10.3f %10.3f\n", argv[1], 1e3 * (sdt__now() - begin), expected);
+    double end = taken > 0.0 ? taken : sdt__now();
+    printf("%-13s %10.3f %10.3f\n", argv[1], 1e3 * (end - begin), expected);
     fflush(stdout);
     sdt_simulation_finish();
     _Exit(flow.error.status == SDT_OK ? 0 : 1); /* its data need no way home */
