@@ -2,7 +2,7 @@
  * GPUs of compute capability 8.0, 8.6, 8.9 and 9.0 that need not be here: since 9.8 it plans, and
  * compiles, for a GPU by its description. What the plans compute is for tests/kernels/cuda, on a
  * GPU. And that a planner's plans, made in its thread or in an earlier process, spare others making
- * them. */
+ * them; and that want of memory is an error, never another kernel with other bits. */
 #include "config.h"
 
 #include <dlfcn.h>
@@ -91,8 +91,6 @@ static void check_conv(struct sdt_cuda *cuda, const struct gpu *gpu, struct sdt_
     check(cuda, gpu, sdt__cudnn_convolution_of(cuda, &conv, residual), wanted, what);
 }
 
-/* ---- plans made ahead ------------------------------------------------------------------------ */
-
 static struct sdt__cudnn *open_absent(int, char *why, size_t size) {
     char text[1024];
     describe(&gpus[3], text, sizeof text);
@@ -104,6 +102,107 @@ static void expect(bool fine, const char *what) {
     failures += !fine;
     printf("%s %s\n", fine ? "ok  " : "FAIL", what);
 }
+
+/* ---- want of memory -------------------------------------------------------------------------- */
+
+/* What cuDNN answers where a plan is finished, and started, in place of what it would. */
+static struct {
+    decltype(&::cudnnBackendCreateDescriptor) create;
+    decltype(&::cudnnBackendFinalize) finalize;
+    cudnnBackendDescriptor_t plan;
+    cudnnStatus_t finished, started;
+} answers;
+
+static cudnnStatus_t CUDNNWINAPI create_part(cudnnBackendDescriptorType_t kind,
+                                             cudnnBackendDescriptor_t *part) {
+    cudnnStatus_t status = answers.create(kind, part);
+    if (kind == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)
+        answers.plan = *part;
+    return status;
+}
+
+static cudnnStatus_t CUDNNWINAPI finish_part(cudnnBackendDescriptor_t part) {
+    bool refused = part == answers.plan && answers.finished != CUDNN_STATUS_SUCCESS;
+    return refused ? answers.finished : answers.finalize(part);
+}
+
+static cudnnStatus_t CUDNNWINAPI start_plan(cudnnHandle_t, cudnnBackendDescriptor_t,
+                                            cudnnBackendDescriptor_t) {
+    return answers.started;
+}
+
+static struct sdt__cudnn *open_answering(char *why, size_t size) {
+    struct sdt__cudnn *cudnn = open_absent(0, why, size);
+    if (!cudnn)
+        return NULL;
+    answers.create = cudnn->call.create_part;
+    answers.finalize = cudnn->call.finalize;
+    answers.plan = NULL;
+    cudnn->call.create_part = create_part;
+    cudnn->call.finalize = finish_part;
+    cudnn->call.execute = start_plan;
+    return cudnn;
+}
+
+/* As a task calls it; *done: cuDNN has computed, else an own kernel takes its place. */
+static enum sdt_status attend(struct sdt_cuda *cuda, bool *done) {
+    static char memory[16] __attribute__((aligned(16)));
+    struct attention_call call = by_heads(2, 256, 64, memory, 256, 700, memory, memory, memory);
+    call.scale = 0.125f;
+    return sdt__cudnn_attend(cuda, &call, done);
+}
+static enum sdt_status convolve(struct sdt_cuda *cuda, bool *done) {
+    static char memory[16] __attribute__((aligned(16)));
+    const struct sdt_conv conv = {64, 32, 1, 1, 30, 20, 0, 0}; /* its frame is read where it lies */
+    const void *x[3] = {memory};
+    const struct conv_call call = {&conv, 1, x, memory, (float *)memory, NULL, {memory}, NULL};
+    return sdt__cudnn_convolve(cuda, &call, done);
+}
+
+static void check_short(const char *what,
+                        enum sdt_status (*call)(struct sdt_cuda *cuda, bool *done)) {
+    static const struct {
+        const char *name;
+        cudnnStatus_t finished, started;
+        enum sdt_status status;
+        bool done;
+        int none; /* shapes that are given up for good */
+    } cases[] = {
+        {"the host has no memory for a plan", CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED,
+         CUDNN_STATUS_SUCCESS, SDT_ERROR_DEVICE, false, 0},
+        {"the GPU has no memory for a plan", CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED,
+         CUDNN_STATUS_SUCCESS, SDT_ERROR_DEVICE, false, 0},
+        {"the GPU fails", CUDNN_STATUS_EXECUTION_FAILED, CUDNN_STATUS_SUCCESS, SDT_ERROR_DEVICE,
+         false, 0},
+        {"there is memory again", CUDNN_STATUS_SUCCESS, CUDNN_STATUS_SUCCESS, SDT_OK, true, 0},
+        {"the GPU has no memory at the start", CUDNN_STATUS_SUCCESS,
+         CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED, SDT_ERROR_DEVICE, false, 0},
+        {"a plan is refused at the start", CUDNN_STATUS_SUCCESS, CUDNN_STATUS_NOT_SUPPORTED, SDT_OK,
+         false, 1},
+    };
+    struct sdt_planner *planner = sdt__planner_new(NULL, open_absent);
+    struct sdt_cuda cuda = {};
+    char why[256], text[800];
+    cuda.cudnn = open_answering(why, sizeof why);
+    sdt_cuda_share(&cuda, planner);
+    for (const auto &c : cases) {
+        bool done = false;
+        answers.finished = c.finished;
+        answers.started = c.started;
+        cuda.error = {};
+        enum sdt_status status = call(&cuda, &done);
+        int none = sdt_planner_count(planner).none;
+        snprintf(text, sizeof text, "%s, %s: %s%s", what, c.name,
+                 status == SDT_OK ? (done ? "computed" : "an own kernel") : "an error: ",
+                 status == SDT_OK ? "" : cuda.error.message);
+        expect(status == c.status && done == c.done && none == c.none, text);
+        answers.started = CUDNN_STATUS_SUCCESS;
+    }
+    sdt__cudnn_free(cuda.cudnn);
+    sdt_planner_free(planner);
+}
+
+/* ---- plans made ahead ------------------------------------------------------------------------ */
 
 static const struct sdt_conv demo_conv = {64, 32, 3, 3, 30, 20, 0, 0};
 
@@ -209,6 +308,8 @@ int main(void) {
         check_conv(&cuda, &gpu, {128, 128, 3, 3, 256, 256, 0, 1}, true, true);
         sdt__cudnn_free(cuda.cudnn);
     }
+    check_short("attention", attend);
+    check_short("convolution", convolve);
     check_planner();
     printf("cuDNN's plans: %d checks, %d failed\n", checks, failures);
     return failures > 0;
