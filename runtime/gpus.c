@@ -128,7 +128,7 @@ const char *sdt__cudnn_version(char *text, size_t size, const char **why) {
     size_t (*get_version)(void) = NULL;
     void *library = dlopen("libcudnn.so.9", RTLD_LAZY | RTLD_LOCAL);
     void *symbol = library ? dlsym(library, "cudnnGetVersion") : NULL;
-    *why = "libcudnn.so.9 is not found";
+    *why = library ? "libcudnn.so.9 lacks cudnnGetVersion" : "libcudnn.so.9 is not found";
     memcpy(&get_version, &symbol, sizeof get_version);
     if (!get_version)
         return NULL;
@@ -140,9 +140,11 @@ const char *sdt__cudnn_version(char *text, size_t size, const char **why) {
 
 const char *sdt__nccl_version(char *text, size_t size, const char **why) {
 #ifdef HAVE_NCCL
+    static struct sdt_error error;
     struct sdt__nccl nccl;
-    *why = "libnccl.so.2 is not found";
-    if (sdt__nccl_load(&nccl, NULL) != SDT_OK)
+    enum sdt_status status = sdt__nccl_load(&nccl, &error);
+    *why = nccl.found ? error.message : "libnccl.so.2 is not found";
+    if (status != SDT_OK)
         return NULL;
     snprintf(text, size, "%d.%d.%d", nccl.version / 10000, nccl.version / 100 % 100,
              nccl.version % 100);

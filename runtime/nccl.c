@@ -18,13 +18,13 @@ enum sdt_status sdt__nccl_load(struct sdt__nccl *nccl, struct sdt_error *err) {
     const char *missing = NULL, *name = NAME_OF(NCCL_MAJOR);
     void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL), *symbol;
 
-    *nccl = (struct sdt__nccl){0};
+    *nccl = (struct sdt__nccl){.found = library};
     if (!library)
         return sdt_fail(err, SDT_ERROR_DEVICE, "NCCL cannot be loaded: %.200s", dlerror());
 #define FIND(field, function)                                                                      \
     symbol = dlsym(library, #function);                                                            \
     memcpy(&nccl->field, &symbol, sizeof symbol);                                                  \
-    if (!symbol)                                                                                   \
+    if (!symbol && !missing)                                                                       \
         missing = #function;
     SDT__NCCL_FUNCTIONS(FIND)
     if (missing)

@@ -30,6 +30,7 @@
 /* The library stays loaded: its threads may outlive the communicators. */
 struct sdt__nccl {
     int version; /* 22809 for 2.28.9 */
+    bool found;  /* the library, even where it lacks a function */
 #define SDT__NCCL_FIELD(field, function) __typeof__(function) *field;
     SDT__NCCL_FUNCTIONS(SDT__NCCL_FIELD)
 #undef SDT__NCCL_FIELD
