@@ -77,14 +77,17 @@ done
 less "$pipesp" "$ulysses" || fail "pipesp exposes $pipesp s, ulysses $ulysses s"
 # The table of docs/gpu.md.
 rows=0
+rate=$(sed -n 's/.*at 6 handles \([0-9]*\) on two cores, by which.*/\1/p' "$source/docs/gpu.md")
 grep -e '^| wan-' -e '^| hunyuan-' "$source/docs/gpu.md" | tr -d '|' >"$tmp/table"
-while read -r model height width devices tile tasks received held step; do
+while read -r model height width devices tile tasks inserted received held step; do
     rows=$((rows + 1))
     frames=81
     [ "$model" != hunyuan-13b ] || frames=129
     passes "$simulate" --model "$model" --height "$height" --width "$width" --num-frames $frames \
         --devices "$devices" --memory-gb 80 --strategy ulysses
     grep -q "tiles of $tile tokens" "$tmp/out" || fail "$model on $devices: tiles of other sizes than $tile"
+    awk -v t="$tasks" -v s="$inserted" -v r="$rate" 'BEGIN { exit !(sprintf("%.3f", t / r) == s) }' ||
+        fail "docs/gpu.md: $tasks tasks are not inserted in $inserted s, at $rate a second"
     [ "$(value tasks 2) $(value received 2) $(value memory 2) $(value Step: 2)" = \
         "$tasks $received $held $step" ] ||
         fail "docs/gpu.md has $tasks tasks, $received and $held GB, $step s: $(cat "$tmp/out")"
