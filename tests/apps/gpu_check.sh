@@ -11,6 +11,7 @@ mkdir -p "$tmp/stage/build/tests/kernels" "$tmp/stage/build/tests/cuda" "$tmp/st
 cat >"$tmp/program" <<END
 #!/bin/sh
 echo "\$(basename "\$0") \$*" >>"$tmp/calls"
+echo "\$(basename "\$0") \$STARDIT_STALL_SECONDS \$LD_LIBRARY_PATH" >>"$tmp/surroundings"
 echo "first words of \$(basename "\$0")"
 case "\$(cat "$tmp/behave" 2>/dev/null)" in
 "\$(basename "\$0") fails") echo "wrong by 3" >&2; exit 1 ;;
@@ -55,6 +56,22 @@ grep -q '^kernels-own: failed, .* exit 1: wrong by 3$' "$tmp/out" || fail "not s
     "['failed', 'passed', 'passed'] Not A GPU" ] || fail "$(cat "$tmp/one/gpu-check.json")"
 refuses 1 "$check" run "$tmp/pack" --out "$tmp/one"
 says "has another run's output"
+
+# What hangs names its tasks within a step's time; PyTorch gets the libraries that it would have without us.
+python=$(command -v python3)
+cat >"$tmp/bin/python3" <<END
+#!/bin/sh
+case "\$*" in
+*pytorch_block*) echo "pytorch \$LD_LIBRARY_PATH" >>"$tmp/surroundings" ;;
+*) exec "$python" "\$@" ;;
+esac
+END
+chmod +x "$tmp/bin/python3"
+rm -f "$tmp/behave" "$tmp/surroundings"
+PATH=$tmp/bin:$PATH LD_LIBRARY_PATH=/usr/lib/mine passes "$check" run "$tmp/pack" --out "$tmp/around" \
+    --only stardit-block-11k,pytorch-block-11k
+grep -q '^stardit-bench 60 .*/lib:.*/usr/lib/mine$' "$tmp/surroundings" || fail "ours: $(cat "$tmp/surroundings")"
+grep -qx 'pytorch /usr/lib/mine' "$tmp/surroundings" || fail "PyTorch's libraries: $(cat "$tmp/surroundings")"
 
 # Where cuDNN refuses a shape, the kernel that took its place has not reached what cuDNN was to reach.
 mkdir "$tmp/refused"

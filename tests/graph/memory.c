@@ -26,6 +26,7 @@ struct memory_case {
     int tile; /* pixels of a decode tile; 0: whole */
     int chunk_heads;
     bool text_with_vae;
+    enum sdt_transport transport;
 };
 
 static const struct memory_case cases[] = {
@@ -39,6 +40,8 @@ static const struct memory_case cases[] = {
     {.strategy = "pipesp", .devices = 3, .vae = 1, .workers = 1, .aco = SDT_ACO_STATIC},
     {.strategy = "ulysses", .devices = 2, .workers = 1, .tile = 32},
     {.strategy = "single", .devices = 2, .vae = 1, .workers = 1, .text_with_vae = true},
+    /* Rounds of one device land beside what it sends to itself. */
+    {.strategy = "ulysses", .devices = 2, .vae = 1, .workers = 1, .transport = SDT_TRANSPORT_NCCL},
 };
 
 static void deliver(void *arg, int request, enum sdt_status status, const struct sdt_error *err,
@@ -56,6 +59,7 @@ static int check(const struct memory_case *c, struct sdt_pipeline *pipeline,
     char message[600] = "";
     struct sdt_run_options run = {.placement = {.aco = c->aco,
                                                 .chunk_heads = c->chunk_heads,
+                                                .transport = c->transport,
                                                 .text_with_vae = c->text_with_vae},
                                   .deliver = deliver,
                                   .deliver_arg = message};
@@ -84,7 +88,9 @@ static int check(const struct memory_case *c, struct sdt_pipeline *pipeline,
     }
     printf("%-8s %d + %d devices, %d worker%s, %s%s:", c->strategy, c->devices - c->vae, c->vae,
            c->workers, c->workers == 1 ? "" : "s", sdt_aco_name(c->aco),
-           c->tile ? ", decode in tiles" : "");
+           c->tile                              ? ", decode in tiles"
+           : c->transport == SDT_TRANSPORT_NCCL ? ", in rounds"
+                                                : "");
     for (int d = 0; d < c->devices; d++) {
         double peak = (double)sdt__recorder_peak(machine->recorder, machine->device[d].node);
         double over = plan.device_bytes[d] / peak;
