@@ -463,7 +463,7 @@ static enum sdt_status put_pieces(const struct bpe_tokenizer *t, const char *tex
         at = bounds[1];
     }
     pcre2_match_data_free(match);
-    if (!good)
+    if (!good || found == PCRE2_ERROR_NOMEMORY)
         return no_memory(err);
     if (found < 0 && found != PCRE2_ERROR_NOMATCH)
         return sdt_fail(err, SDT_ERROR_USAGE,
@@ -480,49 +480,61 @@ static int lower_of(utf8proc_int32_t code, utf8proc_int32_t out[2]) {
     return code == 0x130 ? 2 : 1;
 }
 
-/* text [size] normalised, malloc'ed, with a NUL behind it; NULL: no memory, or no UTF-8. */
-static char *normalise(const struct bpe_tokenizer *t, const char *text, size_t size,
-                       size_t *length) {
-    utf8proc_uint8_t *composed = NULL;
+static enum sdt_status no_utf8(struct sdt_error *err) {
+    return sdt_fail(err, SDT_ERROR_USAGE, "a prompt that is no UTF-8");
+}
+
+/* text [size] with white space and letters as this tokenizer wants them, *out malloc'ed, with a NUL
+ * behind it. */
+static enum sdt_status write_normal(const struct bpe_tokenizer *t, const char *text, size_t size,
+                                    char **out, size_t *length, struct sdt_error *err) {
+    char *to = malloc(3 * size + 1); /* two code points for two bytes take no more */
+    *out = to;
     *length = 0;
-    if (t->compose) {
-        utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size,
-                                          &composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-        if (n < 0)
-            return NULL;
-        text = (const char *)composed;
-        size = (size_t)n;
-    }
-    char *out = malloc(3 * size + 1); /* two code points for two bytes take no more */
-    for (size_t at = 0; out && at < size;) {
+    if (!to)
+        return no_memory(err);
+    for (size_t at = 0; at < size;) {
         size_t space = t->spaces ? sdt__space_at(text + at, size - at) : 0;
         /* Python's white space has four more, separators of ASCII. */
         if (space && (unsigned char)text[at] >= 0x1c && (unsigned char)text[at] < 0x20)
             space = 0;
         if (space) {
-            if (at == 0 || out[*length - 1] != ' ')
-                out[(*length)++] = ' ';
+            if (at == 0 || to[*length - 1] != ' ')
+                to[(*length)++] = ' ';
             at += space;
             continue;
         }
         utf8proc_int32_t code, lower[2];
         utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + at,
                                               (utf8proc_ssize_t)(size - at), &code);
-        if (n < 1) {
-            free(out);
-            out = NULL;
-            break;
-        }
+        if (n < 1)
+            return no_utf8(err);
         int count = t->lower ? lower_of(code, lower) : 1;
         for (int i = 0; i < count; i++)
             *length += (size_t)utf8proc_encode_char(t->lower ? lower[i] : code,
-                                                    (utf8proc_uint8_t *)out + *length);
+                                                    (utf8proc_uint8_t *)to + *length);
         at += (size_t)n;
     }
-    if (out)
-        out[*length] = '\0';
+    to[*length] = '\0';
+    return SDT_OK;
+}
+
+/* The same, composed before where it wants that. *out: also after a failure, or NULL. */
+static enum sdt_status normalise(const struct bpe_tokenizer *t, const char *text, size_t size,
+                                 char **out, size_t *length, struct sdt_error *err) {
+    utf8proc_uint8_t *composed = NULL;
+    *out = NULL;
+    if (t->compose) {
+        utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size,
+                                          &composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+        if (n < 0)
+            return n == UTF8PROC_ERROR_NOMEM ? no_memory(err) : no_utf8(err);
+        text = (const char *)composed;
+        size = (size_t)n;
+    }
+    enum sdt_status status = write_normal(t, text, size, out, length, err);
     free(composed);
-    return out;
+    return status;
 }
 
 static enum sdt_status put_text(const struct bpe_tokenizer *t, const char *text, size_t size,
@@ -531,14 +543,13 @@ static enum sdt_status put_text(const struct bpe_tokenizer *t, const char *text,
 /* What lies between two added tokens that are looked for in the text as it is. */
 static enum sdt_status put_between(const struct bpe_tokenizer *t, const char *text, size_t size,
                                    struct sdt__ids *out, struct sdt_error *err) {
-    size_t length;
+    char *normal;
+    size_t length = 0;
     if (size == 0)
         return SDT_OK;
-    char *normal = normalise(t, text, size, &length);
-    if (!normal)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "a prompt that is no UTF-8, or no memory for %zu bytes of it", size);
-    enum sdt_status status = put_text(t, normal, length, true, out, err);
+    enum sdt_status status = normalise(t, text, size, &normal, &length, err);
+    if (status == SDT_OK)
+        status = put_text(t, normal, length, true, out, err);
     free(normal);
     return status;
 }

@@ -5,12 +5,15 @@
  *
  *   faults [SECONDS|all [CASE [PART PARTS]]]
  *
- * About as long for each case, default 8, which takes a sample of the calls; all: every one. Only
+ * About as long for each case, default 6, which takes a sample of the calls; all: every one. Only
  * one case, from 0 on, the last one starts machines; of its calls only part PART, from 0 on, of
  * PARTS equal ones. tests/long/faults.sh takes all parts of all cases.
  *
  * graph/, codelets/ and the rest of stardit are linked into this program (tests/faults.h); StarPU
  * is not, so that it is our calls that fail. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -19,8 +22,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#ifdef HAVE_PCRE2
+#include <utf8proc.h>
+#endif
 
 #include "base/clock.h"
 #include "graph/pipeline.h"
@@ -51,6 +58,22 @@ int __wrap_starpu_task_submit(struct starpu_task *task) {
     return faults_refuse(&submissions) ? -ENODEV : __real_starpu_task_submit(task);
 }
 
+#ifdef HAVE_PCRE2
+/* utf8proc's, too. */
+utf8proc_ssize_t __real_utf8proc_map(const utf8proc_uint8_t *text, utf8proc_ssize_t size,
+                                     utf8proc_uint8_t **out, utf8proc_option_t options);
+utf8proc_ssize_t __wrap_utf8proc_map(const utf8proc_uint8_t *text, utf8proc_ssize_t size,
+                                     utf8proc_uint8_t **out, utf8proc_option_t options);
+utf8proc_ssize_t __wrap_utf8proc_map(const utf8proc_uint8_t *text, utf8proc_ssize_t size,
+                                     utf8proc_uint8_t **out, utf8proc_option_t options) {
+    if (faults_refuse(&faults))
+        return UTF8PROC_ERROR_NOMEM;
+    utf8proc_ssize_t length = __real_utf8proc_map(text, size, out, options);
+    atomic_fetch_add(&faults.blocks, length >= 0);
+    return length;
+}
+#endif
+
 /* jansson's blocks, which stardit frees, are counted; they do not fail, because jansson 2.14 ends
  * the program when it has no memory for a string with an escape in it. Its other failures:
  * tests/checkpoint/memory.c. */
@@ -63,12 +86,94 @@ static void *json_block(size_t size) {
 
 /* ---- what is tried --------------------------------------------------------------------------- */
 
+/* Checkpoints: folders of links into the sources; the demo is one as it is. */
+enum { DEMO, HUNYUAN, OPENSORA, MODELS };
+static const struct model {
+    const char *name;
+    const char *link[8][2]; /* from, to */
+} models[MODELS] = {
+    {"checkpoints/stardit-demo", {{NULL, NULL}}},
+    {"hunyuan",
+     {{"tests/golden/hunyuan_text/model_index.json", "model_index.json"},
+      {"tests/golden/hunyuan_text/scheduler", "scheduler"},
+      {"tests/golden/hunyuan_text/text_encoder", "text_encoder"},
+      {"tests/golden/hunyuan_text/text_encoder_2", "text_encoder_2"},
+      {"tests/golden/hunyuan_text/tokenizer", "tokenizer"},
+      {"tests/golden/hunyuan_text/tokenizer_2", "tokenizer_2"},
+      {"tests/golden/hunyuan_dit", "transformer"},
+      {"tests/golden/hunyuan_vae", "vae"}}},
+    {"opensora",
+     {{"tests/golden/opensora/model_index.json", "model_index.json"},
+      {"tests/golden/opensora/scheduler", "scheduler"},
+      {"tests/golden/opensora/text_encoder", "text_encoder"},
+      {"checkpoints/stardit-demo/tokenizer", "tokenizer"},
+      {"tests/golden/opensora/transformer", "transformer"},
+      {"tests/golden/wfvae", "vae"}}},
+};
+
 struct test {
+    int model;
     int dit, vae; /* devices; 0 VAE devices: one group */
     const char *strategy;
     enum sdt_aco aco;
     int streams, tile;
 };
+
+static char folder[4096]; /* of the links */
+static pid_t maker;
+
+static void remove_links(void) {
+    char path[5000];
+    if (getpid() != maker)
+        return;
+    for (int m = 0; m < MODELS; m++) {
+        for (int i = 0; i < 8 && models[m].link[i][0]; i++) {
+            snprintf(path, sizeof path, "%s/%s/%s", folder, models[m].name, models[m].link[i][1]);
+            unlink(path);
+        }
+        snprintf(path, sizeof path, "%s/%s", folder, models[m].name);
+        if (m != DEMO)
+            rmdir(path);
+    }
+    rmdir(folder);
+}
+
+static void make_links(void) {
+    const char *source = getenv("STARDIT_SOURCE_DIR"), *tmp = getenv("TMPDIR");
+    char here[4096], from[5000], to[5000];
+    snprintf(folder, sizeof folder, "%s/faults-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!realpath(source ? source : ".", here) || !mkdtemp(folder))
+        exit(99);
+    maker = getpid();
+    atexit(remove_links);
+    for (int m = DEMO + 1; m < MODELS; m++) {
+        snprintf(to, sizeof to, "%s/%s", folder, models[m].name);
+        if (mkdir(to, 0700) != 0)
+            exit(99);
+        for (int i = 0; i < 8 && models[m].link[i][0]; i++) {
+            snprintf(from, sizeof from, "%s/%s", here, models[m].link[i][0]);
+            snprintf(to, sizeof to, "%s/%s/%s", folder, models[m].name, models[m].link[i][1]);
+            if (symlink(from, to) != 0)
+                exit(99);
+        }
+    }
+}
+
+static void model_path(int model, char *path, size_t size) {
+    const char *source = getenv("STARDIT_SOURCE_DIR");
+    snprintf(path, size, "%s/%s", model == DEMO ? (source ? source : ".") : folder,
+             models[model].name);
+}
+
+/* HunyuanVideo's tokenizers take PCRE2. */
+static bool is_built(int model) {
+#ifdef HAVE_PCRE2
+    (void)model;
+    return true;
+#else
+    return model != HUNYUAN;
+#endif
+}
 
 /* Which calls fail. */
 struct share {
@@ -205,7 +310,7 @@ static int run(const struct test *test, const struct share *share) {
     struct delivered *want = malloc(sizeof *want);
     char path[4096];
 
-    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+    model_path(test->model, path, sizeof path);
     const long before = faults.blocks;
     if (!want || sdt_pipeline_open(path, &pipeline, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK ||
@@ -226,16 +331,21 @@ static int run(const struct test *test, const struct share *share) {
 static int run_opening(void) {
     struct sdt_machine_options options = {.devices = 2, .workers_per_device = 1};
     static const char *const names[] = {"opening the checkpoint", "starting a machine",
-                                        "opening files"};
-    char path[4096], transformer[5000], text[5000];
-    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
+                                        "opening files", "opening HunyuanVideo",
+                                        "opening Open-Sora-Plan"};
+    char path[4096], transformer[5000], text[5000], other[MODELS][5000];
+    for (int m = 0; m < MODELS; m++)
+        model_path(m, other[m], sizeof other[m]);
+    model_path(DEMO, path, sizeof path);
     snprintf(transformer, sizeof transformer, "%s/transformer/diffusion_pytorch_model.safetensors",
              path);
     snprintf(text, sizeof text, "%s/text_encoder/model.safetensors", path);
     const struct sdt_model_files files = {
         .model = path, .transformer = transformer, .text_encoder = text, .tokenizer = path};
-    for (int what = 0; what < 3; what++) {
+    for (int what = 0; what < 5; what++) {
         const char *name = names[what];
+        if (what > 2 && !is_built(what - 2))
+            continue;
         const long blocks = faults.blocks;
         bool failed = true;
         long n = 0;
@@ -246,7 +356,9 @@ static int run_opening(void) {
             faults_arm(&faults, n, false);
             enum sdt_status status = what == 0   ? sdt_pipeline_open(path, &pipeline, &err)
                                      : what == 1 ? sdt_machine_open(&options, &machine, &err)
-                                                 : sdt_pipeline_open_files(&files, &pipeline, &err);
+                                     : what == 2
+                                         ? sdt_pipeline_open_files(&files, &pipeline, &err)
+                                         : sdt_pipeline_open(other[what - 2], &pipeline, &err);
             faults_disarm(&faults);
             failed = faults.failed;
             if (failed && status != SDT_OK)
@@ -266,15 +378,19 @@ static int run_opening(void) {
 
 int main(int argc, char **argv) {
     static const struct test tests[] = {
-        {1, 0, "single", SDT_ACO_OFF, 2, 0},      {3, 0, "pipesp", SDT_ACO_OFF, 1, 0},
-        {2, 0, "ring", SDT_ACO_OFF, 2, 24},       {2, 1, "pipesp", SDT_ACO_DYNAMIC, 2, 0},
-        {1, 2, "ulysses", SDT_ACO_STATIC, 2, 24},
+        {DEMO, 1, 0, "single", SDT_ACO_OFF, 2, 0},
+        {DEMO, 3, 0, "pipesp", SDT_ACO_OFF, 1, 0},
+        {DEMO, 2, 0, "ring", SDT_ACO_OFF, 2, 24},
+        {DEMO, 2, 1, "pipesp", SDT_ACO_DYNAMIC, 2, 0},
+        {DEMO, 1, 2, "ulysses", SDT_ACO_STATIC, 2, 24},
+        {HUNYUAN, 1, 1, "pipesp", SDT_ACO_STATIC, 1, 24},
+        {OPENSORA, 2, 0, "ulysses", SDT_ACO_OFF, 2, 0},
     };
     const bool all = argc > 1 && !strcmp(argv[1], "all");
     const struct share share = {.seconds = all            ? 0.0
                                            : argc > 1     ? atof(argv[1])
                                            : test_light() ? 2.0
-                                                          : 8.0,
+                                                          : 6.0,
                                 .part = argc > 4 ? atol(argv[3]) : 0,
                                 .parts = argc > 4 ? atol(argv[4]) : 1};
     int only = argc > 2 ? atoi(argv[2]) : -1;
@@ -286,15 +402,16 @@ int main(int argc, char **argv) {
         return 2;
     }
     json_set_alloc_funcs(json_block, __wrap_free);
+    make_links();
     /* Each in a process of its own, because StarPU is started anew with other devices. */
     for (int t = 0; t <= count; t++) {
         int status = 1;
-        if (only >= 0 && t != only)
+        if ((only >= 0 && t != only) || (t < count && !is_built(tests[t].model)))
             continue;
         if (t < count)
-            printf("%d+%d devices, %s, aco %s, %d streams%s\n", tests[t].dit, tests[t].vae,
-                   tests[t].strategy, sdt_aco_name(tests[t].aco), tests[t].streams,
-                   tests[t].tile ? ", tiles" : "");
+            printf("%s, %d+%d devices, %s, aco %s, %d streams%s\n", models[tests[t].model].name,
+                   tests[t].dit, tests[t].vae, tests[t].strategy, sdt_aco_name(tests[t].aco),
+                   tests[t].streams, tests[t].tile ? ", tiles" : "");
         fflush(stdout);
         pid_t child = fork();
         if (child == 0)

@@ -27,10 +27,10 @@ if [ "${1-}" = take ]; then
     exit 0
 fi
 
-[ $# -gt 0 ] || set -- 0 1 2 3 4 5
+[ $# -gt 0 ] || set -- 0 1 2 3 4 5 6 7
 for case; do
     count=$parts
-    [ "$case" -lt 5 ] || count=1 # starting machines, which has no parts
+    [ "$case" -lt 7 ] || count=1 # opening, which has no parts
     for part in $(seq 0 $((count - 1))); do
         echo "$case $part"
     done
