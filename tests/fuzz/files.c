@@ -2,7 +2,7 @@
  * D1...", BYTES of an element, become a safetensors file with a hole in place of numbers. The first
  * byte says whether it is opened as a transformer, a VAE, a text encoder or all in one, with or
  * without a configuration that may describe it.
- * Covers: graph/models/files.c graph/checkpoint/naming.c */
+ * Covers: graph/models/files.c graph/models/list.c graph/checkpoint/naming.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -19,20 +19,31 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/plan.h"
 
-static const char *const parts[SDT_PARTS] = {"transformer", "vae", "text_encoder"};
 enum { AS_MODEL = SDT_PARTS }; /* how it is opened: as a part, or as --model */
-/* Beside the file: nothing, or that part's config.json of the demo; and --model is it, or none. */
-enum { DESCRIBED = 4, WITH_MODEL = 8 };
+/* Beside the file: nothing, or that part's config.json of a checkpoint; --model is the demo, or
+ * none. */
+enum { DESCRIBED = 4, WITH_MODEL = 8, CHECKPOINT = 16 };
+/* The checkpoints, by the bits from CHECKPOINT on. */
+static const char *const configs[4][SDT_PARTS] = {
+    {"checkpoints/stardit-demo/transformer", "checkpoints/stardit-demo/vae",
+     "checkpoints/stardit-demo/text_encoder"},
+    {"tests/golden/hunyuan_dit", "tests/golden/hunyuan_vae", "tests/golden/llama"},
+    {"tests/golden/opensora/transformer", "tests/golden/wfvae",
+     "tests/golden/opensora/text_encoder"},
+    {"tests/golden/osp13_dit", "tests/golden/hunyuan_vae2", "tests/golden/clip"},
+};
 #define FILE_NAME "files/w.safetensors"
 #define LARGEST (INT64_C(1) << 38) /* the published models are a fourth */
 
-static char demo[4096];
+static char demo[4200], source[4096];
 static char *header; /* [8 + HEADER_ROOM] */
 enum { HEADER_ROOM = 1 << 17 };
 
 static void make_files(void) {
-    const char *source = getenv("STARDIT_SOURCE_DIR");
-    snprintf(demo, sizeof demo, "%.3000s/checkpoints/stardit-demo", source ? source : ".");
+    const char *given = getenv("STARDIT_SOURCE_DIR");
+    if (!realpath(given ? given : ".", source))
+        exit(99);
+    snprintf(demo, sizeof demo, "%s/checkpoints/stardit-demo", source);
     make_subfolder("files");
     header = malloc(8 + HEADER_ROOM);
     if (!header)
@@ -78,10 +89,11 @@ static bool write_file(const char *text, size_t size) {
     return truncate(path_of(FILE_NAME), 8 + (off_t)used + at) == 0;
 }
 
-/* <demo>/PART/config.json beside the file, or none. */
-static void describe(int part, bool described) {
+/* A config.json of the part beside the file, or none. */
+static void describe(int part, int way) {
     char path[5000];
-    snprintf(path, sizeof path, "%s/%s/config.json", demo, parts[part]);
+    bool described = way & DESCRIBED;
+    snprintf(path, sizeof path, "%s/%s/config.json", source, configs[way / CHECKPOINT % 4][part]);
     unlink(path_of("files/config.json"));
     if (described && symlink(path, path_of("files/config.json")) != 0)
         exit(99);
@@ -138,7 +150,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     const char *path = path_of(FILE_NAME);
     const int way = data[0] % 4;
-    describe(way % SDT_PARTS, data[0] & DESCRIBED);
+    describe(way % SDT_PARTS, data[0]);
     if (way != AS_MODEL && !(data[0] & WITH_MODEL))
         open_part(way, path);
     open_model(way, data[0] & WITH_MODEL, path);

@@ -53,30 +53,45 @@ for test in checkpoint/malformed checkpoint/valid text/malformed; do
 done
 unset STARDIT_SEEDS
 
-# The demo checkpoint's files behind the byte that says which one, as in tests/fuzz/checkpoint.c.
+# Files of checkpoints behind the byte that says which one, as in tests/fuzz/checkpoint.c.
 mkdir -p seeds/checkpoint seeds/command seeds/files seeds/format seeds/platform seeds/prompt \
     seeds/state seeds/tokenizer
 demo=$source/checkpoints/stardit-demo
-byte=7 # its remainder by 7 is the file's number
-for file in model_index.json scheduler/scheduler_config.json transformer/config.json \
-    vae/config.json text_encoder/config.json tokenizer/tokenizer_config.json stardit.json; do
-    { printf "\\$(printf %o $byte)" && cat "$demo/$file"; } >"seeds/checkpoint/$byte"
+golden=$source/tests/golden
+rm -f seeds/checkpoint/*
+byte=36 # its remainder by 18 is the file's number
+for file in "$demo"/model_index.json "$demo"/scheduler/scheduler_config.json "$demo"/transformer/config.json \
+    "$demo"/vae/config.json "$demo"/text_encoder/config.json "$demo"/tokenizer/tokenizer_config.json \
+    "$demo"/stardit.json "$golden"/hunyuan_text/model_index.json \
+    "$golden"/hunyuan_text/scheduler/scheduler_config.json "$golden"/hunyuan_dit/config.json \
+    "$golden"/hunyuan_vae/config.json "$golden"/hunyuan_text/text_encoder/config.json \
+    "$golden"/hunyuan_text/text_encoder_2/config.json "$golden"/opensora/model_index.json \
+    "$golden"/opensora/scheduler/scheduler_config.json "$golden"/opensora/transformer/config.json \
+    "$golden"/wfvae/config.json "$golden"/opensora/text_encoder/config.json; do
+    { printf "\\$(printf %o $byte)" && cat "$file"; } >"seeds/checkpoint/$byte"
     byte=$((byte + 1))
 done
+# Others of their kinds in their places.
+{ printf "\\$(printf %o 46)" && cat "$golden/hunyuan_vae2/config.json"; } >seeds/checkpoint/vae
+{ printf "\\$(printf %o 52)" && cat "$golden/wfvae13/config.json"; } >seeds/checkpoint/wfvae
+{ printf "\\$(printf %o 51)" && cat "$golden/osp13_dit/config.json"; } >seeds/checkpoint/opensora
+{ printf "\\$(printf %o 47)" && cat "$golden/llama/config.json"; } >seeds/checkpoint/llama
+{ printf "\\$(printf %o 48)" && cat "$golden/clip/config.json"; } >seeds/checkpoint/clip
+{ printf "\\$(printf %o 53)" && cat "$golden/umt5/config.json"; } >seeds/checkpoint/umt5
 
 # Lists of tensors behind the byte that says how to open them, as in tests/fuzz/files.c: the published
-# layouts in small, with ComfyUI's prefixes as well, and the demo's files with diffusers' names.
+# layouts in small, with ComfyUI's prefixes as well, and files of the demo and of other families.
 . "$source/tests/apps/layouts.sh"
 make -C "$build" tests/apps/tool >>seeds.log 2>&1 || { tail -n 5 seeds.log >&2; exit 99; }
 tensors() {
-    "$build/tests/apps/tool" shapes "$demo/$1"
+    "$build/tests/apps/tool" shapes "$1"
 }
 transformer 1 128 256 BF16 2 >layout-0
 vae >layout-1
 text 1 >layout-2
-tensors transformer/diffusion_pytorch_model.safetensors >layout-4
-tensors vae/diffusion_pytorch_model.safetensors >layout-5
-tensors text_encoder/model.safetensors >layout-6
+tensors "$demo"/transformer/diffusion_pytorch_model.safetensors >layout-4
+tensors "$demo"/vae/diffusion_pytorch_model.safetensors >layout-5
+tensors "$demo"/text_encoder/model.safetensors >layout-6
 {
     sed 's/^/model.diffusion_model./' layout-0
     sed 's/^/vae./' layout-1
@@ -89,6 +104,23 @@ for layout in 0 1 2 3 4 5 6; do
             >"seeds/files/$layout-$way"
     done
 done
+# file PART CHECKPOINT FILE: of another family, alone and beside its configuration.
+file() {
+    tensors "$golden/$3" >"layout-$(echo "$3" | tr / -)"
+    for way in 0 4 12; do
+        { printf "\\$(printf %o $(($1 + way + 16 * $2)))" && tensors "$golden/$3"; } \
+            >"seeds/files/$1-$2-$way"
+    done
+}
+file 0 1 hunyuan_dit/diffusion_pytorch_model.safetensors
+file 1 1 hunyuan_vae/diffusion_pytorch_model.safetensors
+file 2 1 llama/model.safetensors
+file 0 2 opensora/transformer/diffusion_pytorch_model.safetensors
+file 1 2 wfvae/diffusion_pytorch_model.safetensors
+file 2 2 opensora/text_encoder/model.safetensors
+file 0 3 osp13_dit/diffusion_pytorch_model.safetensors
+file 1 3 hunyuan_vae2/diffusion_pytorch_model.safetensors
+file 2 3 clip/model.safetensors
 sed 's/^/"/; s/$/"/' layout-* | tr ' ' '\n' | grep '^"[a-z]' | sed 's/"*$/"/' | sort -u >files.dict
 
 printf '1\200\002}q.' >seeds/format/pickle
