@@ -27,7 +27,8 @@ static const float head_eps = 1e-6f;
 
 struct opensora {
     struct sdt_dit dit;
-    int sparse; /* groups of a layer that skips tokens; 1: no layer does */
+    int sparse;                     /* groups of a layer that skips tokens; 1: no layer does */
+    int first_sparse, after_sparse; /* layers that do */
     float eps;
     bool bias; /* of the attentions' projections to q, k and v */
 };
@@ -74,6 +75,24 @@ static enum sdt_status check_variants(const struct sdt_config *json, struct sdt_
     return status;
 }
 
+static int common_divisor(int a, int b) { return b ? common_divisor(b, a % b) : a; }
+
+/* Which layers attend in groups of k, of all, or of so many as `wanted` says: then as many of each
+ * kind as fits, in the same order. Of all layers, those that do not. */
+static int share_layers(struct opensora *model, int k, int all, int wanted) {
+    int before = all < FIRST_SPARSE ? all : FIRST_SPARSE;
+    int behind = all > AFTER_SPARSE ? all - AFTER_SPARSE : 0, dense = before + behind;
+    model->sparse = k;
+    model->first_sparse = before;
+    model->after_sparse = all - behind;
+    if (wanted > 0 && wanted != all) {
+        int fits = (wanted * dense + all / 2) / all;
+        model->first_sparse = (fits * before + dense - 1) / dense;
+        model->after_sparse = wanted - (fits - model->first_sparse);
+    }
+    return dense;
+}
+
 static enum sdt_status read_config(const struct sdt_config *json, struct opensora *model,
                                    int layers_wanted, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
@@ -106,11 +125,14 @@ static enum sdt_status read_config(const struct sdt_config *json, struct opensor
                         "out_channels, a cross_attention_dim of num_attention_heads times "
                         "attention_head_dim, norm_eps above 0 and a width of at most 65536",
                         sdt_config_path(json));
+    int dense = share_layers(model, sparse ? (int)sparse_n : 1, (int)layers, layers_wanted);
+    int mixed = sparse ? (int)layers / common_divisor(dense, (int)layers) : 0;
     layers = layers_wanted > 0 ? layers_wanted : layers;
     int d = (int)(heads * head_dim), values = (int)(patch * patch * in), axis = (int)head_dim / 6;
     model->dit = (struct sdt_dit){
         .kind = &sdt__opensora_dit,
         .layers = (int)layers,
+        .mixed = mixed,
         .heads = (int)heads,
         .head_dim = (int)head_dim,
         .width = d,
@@ -133,14 +155,14 @@ static enum sdt_status read_config(const struct sdt_config *json, struct opensor
         .rope_pairs = {axis, axis, axis},
         .rope_theta = 10000.0,
         .rope_halves = true};
-    model->sparse = sparse ? (int)sparse_n : 1;
     model->eps = (float)eps;
     return SDT_OK;
 }
 
 /* Even layers attend among every k-th token, odd ones among every k-th run of k tokens. */
 static struct sdt_token_groups groups(const struct sdt_dit *dit, int layer) {
-    int k = layer >= FIRST_SPARSE && layer < AFTER_SPARSE ? model_of(dit)->sparse : 1;
+    const struct opensora *model = model_of(dit);
+    int k = layer >= model->first_sparse && layer < model->after_sparse ? model->sparse : 1;
     return (struct sdt_token_groups){.count = k, .run = layer % 2 ? k : 1};
 }
 

@@ -91,8 +91,21 @@ while read -r model height width devices tile tasks inserted received held step;
     [ "$(value tasks 2) $(value received 2) $(value memory 2) $(value Step: 2)" = \
         "$tasks $received $held $step" ] ||
         fail "docs/gpu.md has $tasks tasks, $received and $held GB, $step s: $(cat "$tmp/out")"
+    # Between few tokens of text all over the devices, what modulates them is counted on each.
+    awk -v p="$(value memory 10)" -v h="$held" 'BEGIN { exit !(p > 0.95 * h && p < 1.35 * h) }' ||
+        fail "$model on $devices: $held GB held, $(value memory 10) GB predicted"
 done <"$tmp/table"
 [ $rows -eq 18 ] || fail "docs/gpu.md: $rows rows"
+# Of a model with two kinds of layers, some layers say what all of them take.
+for layers in 16 32; do
+    passes "$simulate" --model open-sora-plan-1.3 --height 480 --width 640 --num-frames 93 --devices 1 \
+        --memory-gb 80 --layers $layers
+    echo "open-sora-plan-1.3 by $layers of its layers: $(value Step: 2) s, $(value memory 2) GB"
+    eval "step_$layers=$(value Step: 2) held_$layers=$(value memory 2)"
+done
+awk -v a="$step_16" -v b="$step_32" -v c="$held_16" -v d="$held_32" \
+    'BEGIN { exit !(a > 0.99 * b && a < 1.01 * b && c > 0.97 * d && c < 1.03 * d) }' ||
+    fail "open-sora-plan-1.3: another time or memory by half of its layers"
 # Unequal GPUs: splits that follow speed come near the sum of the speeds, equal ones wait for the slow.
 for split in speed equal; do
     passes "$simulate" --model wan-1.3b --num-frames 17 --layers 2 --devices 3 --device-speed 1,1,0.5 \
