@@ -1,5 +1,6 @@
 /* Bytes as a prompt file, its lines as prompts, lists of ids, tile sizes and devices.
- * Covers: graph/text/prompt.c graph/text/text.c apps/read.c apps/devices.c */
+ * Covers: graph/text/prompt.c graph/text/text.c graph/text/bpe.c graph/text/bpe_tokenizer.c
+ * apps/read.c apps/devices.c */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,24 +14,43 @@
 
 enum { VOCABULARY = 1000, CAPACITY = 64 };
 
-static struct sdt_tokenizer *tokenizer;
+/* T5's, and those of byte-level BPE, which are given prompts as they are. */
+static const char *const folders[] = {"tokenizer", "bpe/llama", "bpe/clip/vocab"};
+enum { TOKENIZERS = sizeof folders / sizeof folders[0] };
+static struct sdt_tokenizer *tokenizer[TOKENIZERS];
 
-static void open_tokenizer(void) {
+static void open_tokenizers(void) {
     char path[4096];
     struct sdt_error err;
     const char *source = getenv("STARDIT_SOURCE_DIR");
 
-    snprintf(path, sizeof path, "%.3000s/tests/golden/tokenizer", source ? source : ".");
-    if (sdt_tokenizer_open(path, &tokenizer, &err) != SDT_OK)
-        exit(99);
+    for (int i = 0; i < TOKENIZERS; i++) {
+        snprintf(path, sizeof path, "%.3000s/tests/golden/%s", source ? source : ".", folders[i]);
+        if (sdt_tokenizer_open(path, &tokenizer[i], &err) != SDT_OK &&
+            err.status != SDT_ERROR_UNSUPPORTED) /* without PCRE2 */
+            exit(99);
+    }
+}
+
+static void tokenize(const struct sdt_tokenizer *with, const char *text) {
+    struct sdt_error err = {0};
+    int32_t ids[CAPACITY];
+    int count = 0, total = 0;
+
+    if (!with)
+        return;
+    if (sdt_tokenize(with, text, CAPACITY, ids, &count, &total, &err) != SDT_OK)
+        check_message(&err);
+    else
+        CHECK(count > 0 && count <= CAPACITY && total >= count, "%d of %d ids", count, total);
 }
 
 static void read_prompt(const char *line) {
     struct sdt_error err = {0};
-    int32_t ids[CAPACITY];
-    int count = 0, total = 0;
     char *cleaned = NULL;
 
+    for (int i = 1; i < TOKENIZERS; i++)
+        tokenize(tokenizer[i], line);
     if (sdt_prompt_clean(line, &cleaned, &err) != SDT_OK) {
         check_message(&err);
         return;
@@ -38,10 +58,7 @@ static void read_prompt(const char *line) {
     const size_t length = strlen(cleaned);
     CHECK(!sdt__space_at(cleaned, length) && !sdt__space_before(cleaned, length),
           "space at an end of '%s'", cleaned);
-    if (sdt_tokenize(tokenizer, cleaned, CAPACITY, ids, &count, &total, &err) != SDT_OK)
-        check_message(&err);
-    else
-        CHECK(count > 0 && count <= CAPACITY && total >= count, "%d of %d ids", count, total);
+    tokenize(tokenizer[0], cleaned);
     free(cleaned);
 }
 
@@ -78,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int count = 0;
 
     if (fuzz_begin("fuzz-prompt"))
-        open_tokenizer();
+        open_tokenizers();
     write_bytes("prompts.txt", data, size);
     if (app_read_lines("prompt-file", path_of("prompts.txt"), APP_MOST_STRINGS, &text, lines,
                        &count, &err) != SDT_OK)

@@ -152,6 +152,11 @@ printf '%s\n' 'a red &lt;circle&gt; moving  right' '' ' @ &amp;amp;#x41; ' 1,2,3
 printf '0-6\r\n2,1,1\n1,1,0.5\n&#0;&#x110000;&nbsp;&notit;\n\343\200\200x\302\240\n</s>\n' \
     >seeds/prompt/more
 
+# Of byte-level BPE: strings whose ids are known, as prompts.
+sed -n 's/^{"text":"\(.*\)","llama":.*/\1/p' "$golden/bpe/cases.json" |
+    while read -r line; do printf '%b\n' "$line"; done >bpe.lines
+split -l 20 bpe.lines seeds/prompt/bpe-
+
 # Every option by its name with some value, and the commands of the documents.
 make -C "$build" stardit-generate >>seeds.log 2>&1 || { tail -n 5 seeds.log >&2; exit 99; }
 "$build/stardit-generate" --help >help || exit 99
