@@ -18,6 +18,7 @@ enum { COLUMNS = 1000, ROW = 26, GAP = 8, LEFT = 80, TOP = 20, MOST_ROWS = SDT_M
 struct picture {
     double begin, column; /* seconds */
     int devices;
+    const struct sdt_machine *machine;
     float (*share)[COLUMNS][SDT_ROLES]; /* [devices] */
 };
 
@@ -36,8 +37,9 @@ static void add(void *arg, const struct sdt_record_view *record) {
     double to = (1e-6 * record->end_us - picture->begin) / picture->column;
     for (int c = from > 0.0 ? (int)from : 0; c < COLUMNS && c < to; c++) {
         double part = fmin(to, c + 1.0) - fmax(from, c);
-        if (part > 0.0)
-            picture->share[record->device][c][record->tag->role] += (float)part;
+        if (part > 0.0) /* all workers of a CPU device are one row */
+            picture->share[record->device][c][record->tag->role] +=
+                (float)(part / picture->machine->device[record->device].workers);
     }
 }
 
@@ -139,8 +141,10 @@ static enum sdt_status write(const struct picture *picture, double seconds, cons
 
 enum sdt_status app_gantt_write(const struct sdt_machine *machine, double begin, double end,
                                 const char *path, struct sdt_error *err) {
-    struct picture picture = {
-        .begin = begin, .column = (end - begin) / COLUMNS, .devices = machine->devices};
+    struct picture picture = {.begin = begin,
+                              .column = (end - begin) / COLUMNS,
+                              .devices = machine->devices,
+                              .machine = machine};
     picture.share = calloc((size_t)machine->devices, sizeof *picture.share);
     if (!picture.share)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a picture");

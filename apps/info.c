@@ -12,6 +12,7 @@
 #include "apps/devices.h"
 #include "apps/info_file.h"
 #include "apps/info_gpus.h"
+#include "apps/info_platform.h"
 #include "apps/model.h"
 #include "apps/options.h"
 #include "codelets/codelets.h"
@@ -212,7 +213,8 @@ static void print_groups(const struct sdt_pipeline *pipeline, const struct sdt_r
 struct settings {
     bool codelets;
     struct sdt_model_files files;
-    const char *file; /* to describe */
+    const char *file;     /* to describe */
+    const char *platform; /* to write */
     int height, width, num_frames;
     const char *devices_text, *workers, *speed;
     struct app_devices devices;
@@ -228,8 +230,12 @@ static struct app_option options[] = {
     APP_FLAG_OPTION("codelets", AT(codelets), "every codelet and where it has an implementation"),
     APP_STRING_OPTION("model", "PATH", AT(files.model),
                       "a checkpoint's parameters, bytes and work, as of stardit-generate"),
+    APP_STRING_OPTION("platform", "FILE", AT(platform),
+                      "measure this machine (some seconds) and write it as a platform of "
+                      "stardit-simulate, CPUs with the sizes of --model DIR|NAME (default "
+                      "wan-1.3b)"),
     APP_MODEL_FILES(FILES_AT),
-    APP_HEADING("With --model"),
+    APP_HEADING("With --model or --platform"),
     APP_INT_OPTION("height", "N", AT(height), 1, 65536,
                    "of the video, pixels (default: the checkpoint's)"),
     APP_INT_OPTION("width", "N", AT(width), 1, 65536,
@@ -245,7 +251,7 @@ static struct app_option options[] = {
 
 static struct app_program program = {
     .name = name_of_program,
-    .usage = "[--codelets] [--model PATH] [FILE]",
+    .usage = "[--codelets] [--model PATH] [--platform FILE] [FILE]",
     .summary = "Prints what stardit can run on here, what a checkpoint holds, or what a FILE is.",
     .options = options,
     .count = sizeof options / sizeof options[0],
@@ -306,13 +312,19 @@ out:
 /* ---- program --------------------------------------------------------------------------------- */
 
 /* What the command line says wrongly, by itself. -1: nothing, else the exit code. */
-static int check_settings(bool model, bool machine) {
-    static const char no_model[] = "goes with --model";
+static int check_settings(const struct settings *s, bool model, bool machine) {
+    static const char no_model[] = "goes with --model or --platform";
+    static const char no_platform[] = "goes without --platform, which reads configurations alone";
     static const char no_machine[] = "goes without --model, --codelets and a file";
     const struct app_idle idle[] = {
-        {"height", !model, no_model},
-        {"width", !model, no_model},
-        {"num-frames", !model, no_model},
+        {"platform", s->codelets || s->file, "goes without --codelets and a file"},
+        {"transformer", s->platform, no_platform},
+        {"vae", s->platform, no_platform},
+        {"text-encoder", s->platform, no_platform},
+        {"text-encoder-2", s->platform, no_platform},
+        {"height", !model && !s->platform, no_model},
+        {"width", !model && !s->platform, no_model},
+        {"num-frames", !model && !s->platform, no_model},
         {"devices", !machine, no_machine},
         {"workers-per-device", !machine, no_machine},
         {"device-speed", !machine, no_machine},
@@ -320,8 +332,19 @@ static int check_settings(bool model, bool machine) {
     return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
 }
 
+/* All GPUs that are here. */
+static void take_gpus(struct app_devices *devices) {
+    struct sdt_gpus gpus;
+    sdt__gpus_find(&gpus);
+    devices->count = gpus.count;
+    for (int d = 0; d < gpus.count; d++)
+        devices->device[d] = (struct sdt_device){SDT_DEVICE_CUDA, d};
+}
+
 static enum sdt_status read_devices(struct settings *s, struct sdt_error *err) {
     enum sdt_status status = app_devices_read(s->devices_text, &s->devices, err);
+    if (status == SDT_OK && s->platform && !s->devices_text)
+        take_gpus(&s->devices);
     if (status == SDT_OK && s->devices.count == 0)
         app_devices_stand_ins(&s->devices, 1);
     if (status == SDT_OK)
@@ -348,18 +371,22 @@ int main(int argc, char **argv) {
         s.file = NULL;
         model = true;
     }
-    const bool machine = !model && !s.codelets && !s.file;
-    code = check_settings(model, machine);
+    const bool machine = s.platform || (!model && !s.codelets && !s.file);
+    code = check_settings(&s, model, machine);
     if (code >= 0)
         return code;
     if (read_devices(&s, &err) != SDT_OK)
         return app_report(name_of_program, &err);
     if (s.codelets)
         print_codelets();
-    enum sdt_status status = model ? print_model(&s, &err) : SDT_OK;
+    enum sdt_status status = model && !s.platform ? print_model(&s, &err) : SDT_OK;
     if (status == SDT_OK && s.file)
         status = app_info_file(s.file, &err);
-    if (machine)
+    const struct sdt_measured_size size = {s.files.model ? s.files.model : "wan-1.3b", s.height,
+                                           s.width, s.num_frames};
+    if (s.platform)
+        status = app_info_platform(&size, &s.devices, s.platform, &err);
+    else if (machine)
         status = print_machine(s.devices_text, &s.devices, &err);
     if (status != SDT_OK)
         return app_report(name_of_program, &err);

@@ -207,8 +207,10 @@ static int read_platform(struct app_simulation *s, struct sdt_error *err) {
     if (s->given.devices)
         sdt_platform_resize(p, s->given.devices);
     if (p->devices < 1 || p->devices > STARPU_MAXCUDADEVS)
-        return app_usage(name_of_program, "%d devices; 1 to %d are supported", p->devices,
-                         STARPU_MAXCUDADEVS);
+        return app_usage(name_of_program,
+                         "%d devices; 1 to %d are simulated, which is what this StarPU was built "
+                         "for (--enable-maxcudadev)",
+                         p->devices, STARPU_MAXCUDADEVS);
     if (sdt_platform_check(p, s->platform_path ? path : "the platform", err) != SDT_OK ||
         scale_devices(s, err) != SDT_OK)
         return app_report(name_of_program, err);
@@ -235,7 +237,8 @@ static void take_sizes(struct app_simulation *s, const struct sdt_pipeline *pipe
 }
 
 static enum sdt_status read_model(struct app_simulation *s, struct sdt_error *err) {
-    static char devices[24];
+    static char devices[24], workers[12];
+    int cpus = sdt_platform_cpus(&s->platform);
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_request *request = &s->request;
     enum sdt_status status = sdt_pipeline_imagine(s->model, &pipeline, err);
@@ -251,8 +254,10 @@ static enum sdt_status read_model(struct app_simulation *s, struct sdt_error *er
         s->layers = (s->layers + part - 1) / part * part;
     s->layers = s->layers > s->whole.layers ? s->whole.layers : s->layers;
     status = sdt__check_request(pipeline, request, err);
-    snprintf(devices, sizeof devices, "cuda:0-%d", s->platform.devices - 1);
+    snprintf(devices, sizeof devices, "%s:0-%d", cpus ? "cpu" : "cuda", s->platform.devices - 1);
     s->place.devices = devices;
+    snprintf(workers, sizeof workers, "%d", cpus);
+    s->place.workers = cpus ? workers : NULL;
     if (status == SDT_OK && s->compare)
         goto out; /* each plan has its own */
     if (status == SDT_OK)
@@ -394,7 +399,7 @@ int main(int argc, char **argv) {
     if (code >= 0)
         return code;
     struct sdt_machine_options wanted = {.devices = s.platform.devices,
-                                         .workers_per_device = 1,
+                                         .workers_per_device = 0, /* the platform's */
                                          .scheduler = s.scheduler,
                                          .keep_records = s.trace || s.gantt};
     enum sdt_status status = sdt_machine_open(&wanted, &machine, &err);

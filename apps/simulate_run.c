@@ -74,6 +74,42 @@ char *app_simulate_prompt(int tokens) {
     return prompt;
 }
 
+/* Embeddings of a text encoder that is not there. */
+struct states {
+    float *values;
+    struct sdt_stored embeds, pooled;
+};
+
+static bool give_states(const struct sdt_pipeline *pipeline, struct sdt_request *request,
+                        struct states *states) {
+    const struct sdt_dit *dit = pipeline->dit;
+    size_t rows = (size_t)request->max_sequence_length, words = rows * (size_t)dit->text_dim;
+    size_t pooled = (size_t)dit->pooled_dim;
+    if (pipeline->text[0])
+        return true;
+    states->values = calloc(words > pooled ? words : pooled, sizeof *states->values);
+    if (!states->values)
+        return false;
+    states->embeds = (struct sdt_stored){.name = "text",
+                                         .dtype = SDT_F32,
+                                         .rank = 2,
+                                         .shape = {(int64_t)rows, dit->text_dim},
+                                         .count = words,
+                                         .bytes = words * sizeof(float),
+                                         .data = states->values};
+    states->pooled = (struct sdt_stored){.name = "pooled text",
+                                         .dtype = SDT_F32,
+                                         .rank = 1,
+                                         .shape = {dit->pooled_dim},
+                                         .count = pooled,
+                                         .bytes = pooled * sizeof(float),
+                                         .data = states->values};
+    request->prompt_embeds = request->negative_prompt_embeds = &states->embeds;
+    if (pooled)
+        request->pooled_prompt_embeds = request->negative_pooled_prompt_embeds = &states->pooled;
+    return true;
+}
+
 static enum sdt_status serve(struct run *run, const struct sdt_request *request,
                              struct sdt_error *err) {
     const struct app_simulation *s = run->s;
@@ -156,15 +192,17 @@ static void print_plan(const struct run *run, const struct sdt_plan *plan) {
     const struct sdt_platform *p = &s->platform;
     const struct sdt_placement *place = &s->placement;
     int chunk = place->chunk_heads;
-    printf("Machine:      %d GPUs:", p->devices);
+    printf("Machine:      %d %s%s:", p->devices, sdt_platform_cpus(p) ? "CPU device" : "GPU",
+           sdt_platform_cpus(p) && p->devices == 1 ? "" : "s");
     for (int d = 0, count = 0; d < p->devices; d++) {
         count++;
         if (d + 1 < p->devices && p->kind_of[d + 1] == p->kind_of[d])
             continue;
         const struct sdt_platform_kind *kind = sdt_platform_kind(p, d);
+        int cpus = kind->cpu_workers ? kind->cpu_workers : 1;
         printf("%s %d %s of %.4g TFLOP/s, %.4g GB", d + 1 == count ? "" : ",", count,
-               *kind->name ? kind->name : "GPU", 1e-12 * sdt_platform_flops(p, d, SDT_CLASS_LINEAR),
-               kind->memory_gb);
+               *kind->name ? kind->name : "GPU",
+               1e-12 * cpus * sdt_platform_flops(p, d, SDT_CLASS_LINEAR), kind->memory_gb);
         count = 0;
     }
     printf("\nModel:        %s, %d layers of %d heads x %d, %d frame%s of %dx%d (width x height), "
@@ -199,7 +237,7 @@ static void print_devices(const struct run *run) {
         double busy = busy_of(machine, d);
         char name[SDT_DEVICE_NAME];
         printf("%-8s %9.3f %9.3f", sdt_device_name(machine->what[d], name), busy,
-               run->total - busy);
+               run->total * machine->device[d].workers - busy);
         for (int i = 0; i < SHOWN; i++)
             printf(" %9.3f", 1e-6 * sdt_machine_totals(machine, d, shown[i]).busy_us);
         printf(" %10.3f %8.4g\n", 1e-9 * sdt_machine_peak_bytes(machine, d),
@@ -274,6 +312,7 @@ enum sdt_status app_simulate_run(struct app_simulation *s, struct sdt_machine *m
     struct sdt_request defaults, request = s->request;
     struct sdt_plan plan = {0};
     struct sdt_machine_options options = {0};
+    struct states states = {0};
     char *prompt = app_simulate_prompt(request.max_sequence_length);
 
     run.video = calloc((size_t)s->prompts, sizeof *run.video);
@@ -286,6 +325,10 @@ enum sdt_status app_simulate_run(struct app_simulation *s, struct sdt_machine *m
         goto out;
     request.prompt = prompt;
     request.negative_prompt = defaults.negative_prompt;
+    if (!give_states(run.pipeline, &request, &states)) {
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for prompts");
+        goto out;
+    }
     app_devices_options(&s->place.machine, &options);
     status = sdt_plan_make(run.pipeline, &request, &s->placement, &options, &plan, err);
     if (status != SDT_OK)
@@ -307,6 +350,7 @@ out:
     sdt_plan_clear(&plan);
     sdt_pipeline_close(run.pipeline);
     free(run.video);
+    free(states.values);
     free(prompt);
     return status;
 }

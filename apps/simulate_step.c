@@ -46,7 +46,8 @@ static double busiest_ms(const struct sdt_machine *machine, bool exchanges, doub
         double ms = 0.0;
         for (int role = 0; role < SDT_ROLES; role++)
             if ((role == SDT_ROLE_EXCHANGE) == exchanges)
-                ms += 1e-3 * sdt__recorder_totals(machine->recorder, d, role).busy_us;
+                ms += 1e-3 * sdt__recorder_totals(machine->recorder, d, role).busy_us /
+                      machine->device[d].workers;
         most = ms - each[d] > most ? ms - each[d] : most;
         each[d] = ms;
     }
@@ -243,9 +244,9 @@ static void print(const struct app_simulation *s, const struct measured *few,
     bool alike = true;
     for (int d = 1; d < p->devices; d++)
         alike &= p->kind_of[d] == p->kind_of[0];
-    printf("Machine:      %d GPU%s of %.4g GFLOP/s (attention %.4g), %.4g GB/s memory%s; links of "
+    printf("Machine:      %d %s%s of %.4g GFLOP/s (attention %.4g), %.4g GB/s memory%s; links of "
            "%.4g GB/s, %.4g us\n",
-           p->devices, p->devices == 1 ? "" : "s",
+           p->devices, sdt_platform_cpus(p) ? "CPU device" : "GPU", p->devices == 1 ? "" : "s",
            1e-9 * sdt_platform_flops(p, 0, SDT_CLASS_LINEAR),
            1e-9 * sdt_platform_flops(p, 0, SDT_CLASS_ATTENTION), 1e-9 * sdt_platform_bytes(p, 0),
            alike ? "" : ", the first", p->link_gbps, p->link_latency_us);
@@ -285,7 +286,7 @@ enum sdt_status app_simulate_step(struct app_simulation *s, struct sdt_machine *
                               .ulysses_degree = s->placement.ulysses_degree,
                               .chunk_heads = s->placement.chunk_heads,
                               .streams = streams_of(s),
-                              .dtype = SDT_BF16,
+                              .dtype = sdt_platform_cpus(&s->platform) ? SDT_F32 : SDT_BF16,
                               .tile_rows = s->tile_rows},
                              false};
     enum sdt_status status = simulate(s, machine, &all, s->layers / 2, &few, err);
@@ -314,7 +315,7 @@ enum sdt_status app_simulate_part(const struct app_simulation *s, struct sdt_mac
                         helped};
     part.parallel.place = group.place;
     part.parallel.anywhere = group.anywhere;
-    part.parallel.dtype = SDT_BF16;
+    part.parallel.dtype = sdt_platform_cpus(&s->platform) ? SDT_F32 : SDT_BF16;
     status = simulate(s, machine, &part, s->layers / 2, few, err);
     if (status == SDT_OK)
         status = simulate(s, machine, &part, s->layers, many, err);

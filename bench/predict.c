@@ -17,6 +17,7 @@
 #include "apps/options.h"
 #include "base/clock.h"
 #include "bench/child.h"
+#include "bench/simulated.h"
 #include "graph/plan/cost.h"
 
 static const char name_of_program[] = "stardit-bench predict";
@@ -59,19 +60,22 @@ static const struct predict_case cases[] = {
     {"vae", "Wan's, 240x416x5", "single", 1, 0, false, DIT("1", "128"), VAE("96"), 240, 416, 5, 0,
      0},
 };
-enum { CASES = sizeof cases / sizeof cases[0], MOST_REPEATS = 101, MOST_STEPS = 1000, WORDS = 64 };
-
-struct times {
-    double step, decode, run;
-    double cores; /* of the run, in all threads */
+enum {
+    CASES = sizeof cases / sizeof cases[0],
+    MOST_REPEATS = 101,
+    MOST_STEPS = 1000,
+    WORDS = 64,
+    DEMO_WORDS = 5
 };
+
 struct sample {
-    struct times predicted, measured;
+    struct app_times predicted, measured;
 };
 
 struct asked {
     const struct predict_case *c;
     const char *model;
+    bool simulate;         /* in place of the plan's prediction */
     struct sample *sample; /* in memory that the process shares */
 };
 
@@ -93,7 +97,7 @@ static void progress(void *arg, int request, const char *phase, int done, int to
 
 static void deliver(void *arg, int request, enum sdt_status status, const struct sdt_error *err,
                     struct sdt_result *result) {
-    struct times *t = arg;
+    struct app_times *t = arg;
     (void)request;
     (void)status;
     (void)err;
@@ -141,7 +145,7 @@ static enum sdt_status imagine(const struct predict_case *c, struct sdt_pipeline
 
 static enum sdt_status predict(const struct predict_case *c, const struct sdt_pipeline *pipeline,
                                const struct sdt_request *request,
-                               const struct sdt_placement *placement, struct times *predicted,
+                               const struct sdt_placement *placement, struct app_times *predicted,
                                struct sdt_error *err) {
     struct sdt_machine_options machine = {.devices = c->devices, .workers_per_device = c->workers};
     struct sdt_machine_rates rates;
@@ -155,10 +159,25 @@ static enum sdt_status predict(const struct predict_case *c, const struct sdt_pi
     if (status == SDT_OK)
         status = sdt_draft_times(&draft, 1, &t, err);
     if (status == SDT_OK)
-        *predicted = (struct times){t.step, t.decode, t.total,
-                                    t.text_core + request->steps * t.step_core + t.decode_core};
+        *predicted = (struct app_times){t.step, t.decode, t.total,
+                                        t.text_core + request->steps * t.step_core + t.decode_core};
     sdt_draft_clear(&draft);
     return status;
+}
+
+static enum sdt_status simulate(const struct asked *asked, const struct sdt_request *request,
+                                struct app_times *simulated, struct sdt_error *err) {
+    const struct predict_case *c = asked->c;
+    const struct app_simulated_case what = {.model = c->demo ? asked->model : NULL,
+                                            .dit = c->dit,
+                                            .vae = c->vae,
+                                            .strategy = c->strategy,
+                                            .devices = c->devices,
+                                            .workers = c->workers,
+                                            .chunk_heads = c->chunk_heads,
+                                            .request = request,
+                                            .words = c->demo ? DEMO_WORDS : WORDS};
+    return app_simulated(&what, simulated, err);
 }
 
 static void run(const void *arg, struct app_measured *measured) {
@@ -211,7 +230,10 @@ static void run(const void *arg, struct app_measured *measured) {
         request.latents = latents;
     }
     request.strategy = sdt_strategy_find(c->strategy);
-    status = predict(c, pipeline, &request, &run.placement, &asked->sample->predicted, &err);
+    if (asked->simulate)
+        status = simulate(asked, &request, &asked->sample->predicted, &err);
+    else
+        status = predict(c, pipeline, &request, &run.placement, &asked->sample->predicted, &err);
     if (status != SDT_OK)
         goto out;
     status = sdt_machine_open(&options, &machine, &err);
@@ -247,6 +269,7 @@ static void print_pair(const struct sample *samples, int count, size_t field) {
 int app_bench_predict(int argc, char **argv) {
     const char *chosen = NULL, *model = NULL;
     int repeats = 3;
+    bool simulate = false;
     struct app_option options[] = {
         APP_STRING_OPTION("model", "DIR", &model,
                           "the demo checkpoint, for the cases that are called demo"),
@@ -254,6 +277,9 @@ int app_bench_predict(int argc, char **argv) {
             "case", "demo|block|vae", &chosen,
             "only these cases (default: all that --model allows; vae takes a minute)"),
         APP_INT_OPTION("repeats", "N", &repeats, 1, MOST_REPEATS, "runs of each case (default 3)"),
+        APP_FLAG_OPTION("simulate", &simulate,
+                        "in place of a plan: stardit-simulate on the platform that stardit-info "
+                        "--platform writes of this machine"),
     };
     struct app_program program = {
         .name = name_of_program,
@@ -283,24 +309,25 @@ int app_bench_predict(int argc, char **argv) {
         sdt_fail(&err, SDT_ERROR_MEMORY, "out of memory");
         return app_report(program.name, &err);
     }
-    printf("seconds predicted / measured, medians of %d\n", repeats);
+    printf("seconds %s / measured, medians of %d\n", simulate ? "simulated" : "predicted", repeats);
     printf("%-6s %-24s  %-26s  %-26s  %-26s  %-26s  %s\n", "case", "", "step", "decode", "run",
            "run, CPU time", "load");
     for (int i = 0; i < CASES; i++) {
-        if ((chosen && strcmp(chosen, cases[i].name)) || (cases[i].demo && !model))
+        if ((chosen && strcmp(chosen, cases[i].name)) || (cases[i].demo && !model) ||
+            (simulate && !cases[i].steps && !cases[i].demo)) /* a decode alone */
             continue;
         for (int r = 0; r < repeats; r++) {
-            struct asked asked = {&cases[i], model, &samples[r]};
+            struct asked asked = {&cases[i], model, simulate, &samples[r]};
             struct app_measured measured;
             if (app_in_child(run, &asked, &measured, &err) != SDT_OK)
                 return app_report(program.name, &err);
         }
         getloadavg(load, 1);
         printf("%-6s %-24s", cases[i].name, cases[i].what);
-        print_pair(samples, repeats, offsetof(struct times, step));
-        print_pair(samples, repeats, offsetof(struct times, decode));
-        print_pair(samples, repeats, offsetof(struct times, run));
-        print_pair(samples, repeats, offsetof(struct times, cores));
+        print_pair(samples, repeats, offsetof(struct app_times, step));
+        print_pair(samples, repeats, offsetof(struct app_times, decode));
+        print_pair(samples, repeats, offsetof(struct app_times, run));
+        print_pair(samples, repeats, offsetof(struct app_times, cores));
         printf("  %4.1f\n", load[0]);
         fflush(stdout);
     }

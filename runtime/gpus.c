@@ -220,3 +220,8 @@ static double per_clock(const struct sdt_gpu *gpu, enum sdt_dtype dtype) {
 double sdt__gpu_guess(const struct sdt_gpu *gpu, enum sdt_dtype dtype) {
     return 0.5 * per_clock(gpu, dtype) * gpu->multiprocessors * gpu->clock_hz;
 }
+
+bool sdt__simulated_cpu(struct sdt_gpu *worker, double *host_bytes) {
+    (void)worker, (void)host_bytes;
+    return false;
+}

@@ -38,6 +38,9 @@ size_t sdt__gpu_free(int gpu);
 bool sdt__gpu_reaches(int from, int to);
 /* Bytes/s from one to another where that is known, as in simulated time; else 0. */
 double sdt__gpu_link(int from, int to);
+/* In simulated time, with a platform of CPU devices: what one of its workers achieves, in the
+ * fields for simulated GPUs, and the host's memory. False: there is none. */
+bool sdt__simulated_cpu(struct sdt_gpu *worker, double *host_bytes);
 /* "13.0"; NULL: built without CUDA. The toolkit's runtime, and what the driver can do (NULL: no
  * driver). */
 const char *sdt__cuda_runtime(char *text, size_t size);

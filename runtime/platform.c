@@ -153,10 +153,11 @@ static enum sdt_status read_fabric(struct reader *r, const char *name) {
     return SDT_OK;
 }
 
-static enum sdt_status read_cores(struct reader *r, double value) {
+static enum sdt_status read_count(const struct reader *r, const char *name, double value,
+                                  int *count) {
     if (value != floor(value) || value < 1.0 || value > 32.0)
-        return WRONG(r, "host-cores must be a whole number from 1 to 32", "");
-    r->platform->host_cores = (int)value;
+        return WRONG(r, name, " must be a whole number from 1 to 32");
+    *count = (int)value;
     return SDT_OK;
 }
 
@@ -175,6 +176,8 @@ static enum sdt_status read_number(struct reader *r, const char *name, double va
                  {"memory-gbps", &k->memory_gbps},
                  {"memory-gb", &k->memory_gb},
                  {"launch-us", &k->launch_us},
+                 {"cross-attention-gflops", &k->cross_attention_gflops},
+                 {"conv-gflops", &k->conv_gflops},
                  {"link-gbps", &p->link_gbps},
                  {"link-latency-us", &p->link_latency_us},
                  {"host-gbps", &p->host_gbps},
@@ -214,7 +217,9 @@ static enum sdt_status read_line(struct reader *r, const char *line) {
     if (!strcmp(name, "pair"))
         return read_pair(r, value, third);
     if (!strcmp(name, "host-cores"))
-        return read_cores(r, value);
+        return read_count(r, name, value, &r->platform->host_cores);
+    if (!strcmp(name, "cpu-workers"))
+        return read_count(r, name, value, &r->platform->kind[r->kind].cpu_workers);
     return read_number(r, name, value);
 }
 
@@ -238,6 +243,24 @@ enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platfor
     return status;
 }
 
+/* A simulated memory beside the host's has one worker. */
+static enum sdt_status check_cpus(const struct sdt_platform *p, const char *name,
+                                  struct sdt_error *err) {
+    int workers = sdt_platform_cpus(p);
+    for (int d = 1; d < p->devices; d++)
+        if (sdt_platform_kind(p, d)->cpu_workers != workers)
+            return sdt_fail(err, SDT_ERROR_FORMAT,
+                            "%s: device %d is of another kind than device 0: all are GPUs, or all "
+                            "CPUs with as many workers",
+                            name, d);
+    if (workers > 1 && p->devices > 1)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: %d CPU devices of %d workers: one device may have several, of several "
+                        "devices each has one",
+                        name, p->devices, workers);
+    return SDT_OK;
+}
+
 enum sdt_status sdt_platform_check(const struct sdt_platform *p, const char *name,
                                    struct sdt_error *err) {
     uint64_t all = p->devices >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << p->devices) - 1;
@@ -254,7 +277,7 @@ enum sdt_status sdt_platform_check(const struct sdt_platform *p, const char *nam
     for (int i = 0; i < p->pairs; i++)
         if (!(p->pair[i].gbps > 0.0))
             return sdt_fail(err, SDT_ERROR_FORMAT, "%s: a pair has no speed", name);
-    return SDT_OK;
+    return check_cpus(p, name, err);
 }
 
 void sdt_platform_resize(struct sdt_platform *p, int devices) {
@@ -283,8 +306,9 @@ enum sdt_status sdt_platform_scale(struct sdt_platform *p, int device, double sp
                         SDT_PLATFORM_KINDS);
     struct sdt_platform_kind *k = &p->kind[p->kinds];
     *k = *sdt_platform_kind(p, device);
-    double *const rate[] = {&k->bfloat16_tflops,  &k->float32_tflops,   &k->gflops,
-                            &k->attention_gflops, &k->memory_peak_gbps, &k->memory_gbps};
+    double *const rate[] = {&k->bfloat16_tflops,        &k->float32_tflops,   &k->gflops,
+                            &k->attention_gflops,       &k->memory_peak_gbps, &k->memory_gbps,
+                            &k->cross_attention_gflops, &k->conv_gflops};
     for (size_t i = 0; i < sizeof rate / sizeof rate[0]; i++)
         *rate[i] *= speed;
     p->kind_of[device] = p->kinds++;
@@ -297,9 +321,11 @@ double sdt_platform_flops(const struct sdt_platform *p, int device, enum sdt_cla
     const struct sdt_platform_kind *k = sdt_platform_kind(p, device);
     double peak = k->gflops > 0.0 ? k->gflops * 1e9 / sdt__reached(SDT_CLASS_LINEAR)
                                   : k->bfloat16_tflops * 1e12;
-    if (class == SDT_CLASS_ATTENTION && k->attention_gflops > 0.0)
-        return k->attention_gflops * 1e9;
-    return peak * sdt__reached(class);
+    double said = class == SDT_CLASS_ATTENTION         ? k->attention_gflops
+                  : class == SDT_CLASS_CROSS_ATTENTION ? k->cross_attention_gflops
+                  : class == SDT_CLASS_CONV            ? k->conv_gflops
+                                                       : 0.0;
+    return said > 0.0 ? said * 1e9 : peak * sdt__reached(class);
 }
 
 double sdt_platform_bytes(const struct sdt_platform *p, int device) {
@@ -379,7 +405,7 @@ static void write_link(FILE *file, const char *format, int number, double gbps, 
 
 static void write_links(const struct sdt_platform *p, FILE *file) {
     double port_us = p->link_latency_us / 2.0; /* a way has two ports */
-    for (int d = 0; d < p->devices; d++) {
+    for (int d = 0; d < sdt_platform_memories(p); d++) {
         double host_us = p->pcie ? port_us : p->link_latency_us;
         write_link(file, "CUDA%d from host", d, p->host_gbps, host_us);
         write_link(file, "CUDA%d to host", d, p->host_gbps, host_us);
@@ -438,7 +464,7 @@ void sdt_platform_write(const struct sdt_platform *p, FILE *file) {
                   "  <host id=\"MAIN\" speed=\"1f\"/>\n  <host id=\"RAM\" speed=\"1f\"/>\n");
     for (int c = 0; c < sdt_platform_cores(p); c++)
         fprintf(file, "  <host id=\"CPU%d\" speed=\"2000000000f\"/>\n", c);
-    for (int d = 0; d < p->devices; d++)
+    for (int d = 0; d < sdt_platform_memories(p); d++)
         fprintf(file,
                 "  <host id=\"CUDA%d\" speed=\"2000000000f\">\n"
                 "   <prop id=\"model\" value=\"simulated\"/>\n"
@@ -446,10 +472,10 @@ void sdt_platform_write(const struct sdt_platform *p, FILE *file) {
                 "   <prop id=\"memcpy_peer\" value=\"1\"/>\n  </host>\n",
                 d, sdt_platform_kind(p, d)->memory_gb * 1e9);
     write_links(p, file);
-    for (int d = 0; d < p->devices; d++) {
+    for (int d = 0; d < sdt_platform_memories(p); d++) {
         write_way(p, -1, d, file);
         write_way(p, d, -1, file);
-        for (int to = 0; to < p->devices; to++)
+        for (int to = 0; to < sdt_platform_memories(p); to++)
             if (to != d)
                 write_way(p, d, to, file);
     }

@@ -17,7 +17,8 @@ enum {
     SDT_PLATFORM_NAME = 24
 };
 
-/* A kind of GPU. What is 0 is not said, and follows from the rest. */
+/* A kind of device: a GPU, or a memory with CPU workers. What is 0 is not said, and follows from
+ * the rest. */
 struct sdt_platform_kind {
     char name[SDT_PLATFORM_NAME];
     double bfloat16_tflops, float32_tflops; /* the data sheet's, of dense products */
@@ -27,6 +28,10 @@ struct sdt_platform_kind {
     double memory_gbps;                     /* achieved */
     double memory_gb;                       /* size of its memory */
     double launch_us;                       /* of each kernel; where a file names the kind, 4 */
+    /* CPUs: how many workers such a device has, which compute in float32; the rates are of one of
+     * them, and launch_us is what a task costs beside its kernel. 0: a GPU. */
+    int cpu_workers;
+    double cross_attention_gflops, conv_gflops; /* achieved; 0: by the table in cost.h */
 };
 
 /* Devices with a port each: to a switch, or to the host bridge where they stand below none. */
@@ -78,11 +83,20 @@ double sdt_platform_flops(const struct sdt_platform *platform, int device, enum 
 double sdt_platform_bytes(const struct sdt_platform *platform, int device);
 /* Bytes/s of the narrowest link between two devices; -1 stands for the host. */
 double sdt_platform_link(const struct sdt_platform *platform, int from, int to);
-static inline int sdt_platform_cores(const struct sdt_platform *platform) {
-    return platform->host_cores > 0 ? platform->host_cores : 1;
-}
 static inline const struct sdt_platform_kind *sdt_platform_kind(const struct sdt_platform *p,
                                                                 int device) {
     return &p->kind[p->kind_of[device]];
+}
+/* Workers of each device where they are CPUs; 0: they are GPUs. */
+static inline int sdt_platform_cpus(const struct sdt_platform *p) {
+    return p->devices > 0 ? sdt_platform_kind(p, 0)->cpu_workers : 0;
+}
+/* Memories beside the host's: a CPU device that is alone is the host. */
+static inline int sdt_platform_memories(const struct sdt_platform *p) {
+    return p->devices == 1 && sdt_platform_cpus(p) ? 0 : p->devices;
+}
+/* Workers of the host's memory. */
+static inline int sdt_platform_cores(const struct sdt_platform *p) {
+    return sdt_platform_cpus(p) ? sdt_platform_cpus(p) : p->host_cores > 0 ? p->host_cores : 1;
 }
 #endif

@@ -37,7 +37,7 @@ static enum sdt_status make_folder(const struct sdt_platform *p, char **folder,
                                    struct sdt_error *err) {
     const struct sdt_bus bus = {.cpus = sdt_platform_cores(p),
                                 .numa_nodes = 1,
-                                .gpus = p->devices,
+                                .gpus = sdt_platform_memories(p),
                                 .each_mb_per_s = mb_per_s,
                                 .latency_us = p->link_latency_us,
                                 .platform = write_platform,
@@ -75,9 +75,9 @@ static void set_environment(const struct sdt_platform *p, const char *folder) {
     setenv("STARPU_CUDA_PIPELINE", "2", 1); /* 0 gives times below the work */
     snprintf(text, sizeof text, "%d", sdt_platform_cores(p));
     setenv("STARPU_NCPU", text, 1);
-    snprintf(text, sizeof text, "%d", p->devices);
+    snprintf(text, sizeof text, "%d", sdt_platform_memories(p));
     setenv("STARPU_NCUDA", text, 1);
-    for (int d = 0; d < p->devices; d++) {
+    for (int d = 0; d < sdt_platform_memories(p); d++) {
         char name[40];
         snprintf(name, sizeof name, "STARPU_LIMIT_CUDA_%d_MEM", d);
         snprintf(text, sizeof text, "%.0f", sdt_platform_kind(p, d)->memory_gb * 1e9 / (1 << 20));
@@ -142,16 +142,30 @@ static struct sdt_platform in_use;
 
 void sdt_simulation_use(const struct sdt_platform *platform) { in_use = *platform; }
 
-void sdt_simulation_rates(struct sdt_machine *machine) {
-    struct sdt_costs *costs = &machine->costs;
-    for (int d = 0; d < machine->devices && d < in_use.devices; d++) {
-        int worker = machine->device[d].first_worker;
+/* Of CPUs each class is measured by itself: what products take of the memory is in their rate. */
+static struct sdt_rates rates_of(int device, enum sdt_class class) {
+    const bool cpu = sdt_platform_cpus(&in_use) > 0, memory = class == SDT_CLASS_OTHER;
+    return (struct sdt_rates){cpu && memory ? 0.0
+                                            : 1e-6 * sdt_platform_flops(&in_use, device, class),
+                              cpu && !memory ? 0.0 : 1e-6 * sdt_platform_bytes(&in_use, device)};
+}
+
+/* The workers of a place are as fast as those of a device. */
+static void set_rates(struct sdt_costs *costs, const struct sdt_place *place, int device) {
+    for (int w = 0; w < STARPU_NMAXWORKERS; w++) {
+        if (!(place->mask[w / 32] >> (w % 32) & 1))
+            continue;
         for (int class = 0; class < SDT_CLASSES; class ++)
-            costs->rate[worker][class] =
-                (struct sdt_rates){1e-6 * sdt_platform_flops(&in_use, d, (enum sdt_class) class),
-                                   1e-6 * sdt_platform_bytes(&in_use, d)};
-        costs->launch_us[worker] = sdt_platform_kind(&in_use, d)->launch_us;
+            costs->rate[w][class] = rates_of(device, (enum sdt_class) class);
+        costs->launch_us[w] = sdt_platform_kind(&in_use, device)->launch_us;
     }
+}
+
+void sdt_simulation_rates(struct sdt_machine *machine) {
+    for (int d = 0; d < machine->devices && d < in_use.devices; d++)
+        set_rates(&machine->costs, &machine->device[d], d);
+    if (sdt_platform_cpus(&in_use))
+        set_rates(&machine->costs, &machine->host, 0);
 }
 
 void sdt_simulation_finish(void) {
@@ -172,14 +186,18 @@ enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *m
     if (options->devices < 1 || options->devices > SDT_MAX_DEVICES)
         return sdt_fail(err, SDT_ERROR_USAGE, "%d simulated GPUs; 1 to %d are supported",
                         options->devices, SDT_MAX_DEVICES);
-    machine->devices = machine->gpus = options->devices;
-    machine->workers_per_device = 1;
+    int cpus = sdt_platform_cpus(&in_use);
+    enum sdt_device_kind kind = cpus ? SDT_DEVICE_CPU : SDT_DEVICE_CUDA;
+    machine->devices = options->devices;
+    machine->gpus = cpus ? 0 : options->devices;
+    machine->workers_per_device = cpus ? cpus : 1;
     for (int d = 0; d < machine->devices; d++) {
-        machine->what[d] = (struct sdt_device){SDT_DEVICE_CUDA, d};
-        if (options->device &&
-            (options->device[d].kind != SDT_DEVICE_CUDA || options->device[d].index != d))
+        machine->what[d] = (struct sdt_device){kind, d};
+        machine->workers[d] = cpus;
+        if (options->device && (options->device[d].kind != kind || options->device[d].index != d))
             return sdt_fail(err, SDT_ERROR_USAGE,
-                            "%s as device %d: in simulated time devices are GPUs in their order",
+                            "%s as device %d: in simulated time devices are the platform's in "
+                            "their order",
                             sdt_device_name(options->device[d], name), d);
     }
     double host =
@@ -208,23 +226,34 @@ void sdt__start_links(const struct sdt_machine *machine) {
 
 /* ---- its GPUs (runtime/gpus.h) --------------------------------------------------------------- */
 
+static void describe(const struct sdt_platform *p, int device, struct sdt_gpu *gpu) {
+    const struct sdt_platform_kind *kind = sdt_platform_kind(p, device);
+    snprintf(gpu->name, sizeof gpu->name, "%s", *kind->name ? kind->name : "simulated");
+    gpu->major = 9; /* no kernel is asked for its architecture */
+    gpu->total_bytes = (size_t)(kind->memory_gb * 1e9);
+    gpu->bytes_per_second = sdt_platform_bytes(p, device);
+    gpu->launch_seconds = 1e-6 * kind->launch_us;
+    for (int class = 0; class < SDT_CLASSES; class ++)
+        gpu->flops[class] = sdt_platform_flops(p, device, (enum sdt_class) class);
+}
+
 void sdt__gpus_find(struct sdt_gpus *gpus) {
     const struct sdt_platform *p = &in_use;
+    int count = sdt_platform_cpus(p) ? 0 : p->devices;
     *gpus = (struct sdt_gpus){.simulated = true, .host_bytes = p->host_memory_gb * 1e9};
-    gpus->all = p->devices;
-    gpus->count = p->devices < SDT_MAX_GPUS ? p->devices : SDT_MAX_GPUS;
-    for (int d = 0; d < gpus->count; d++) {
-        struct sdt_gpu *gpu = &gpus->gpu[d];
-        const struct sdt_platform_kind *kind = sdt_platform_kind(p, d);
-        snprintf(gpu->name, sizeof gpu->name, "%s", *kind->name ? kind->name : "simulated");
-        gpu->major = 9; /* no kernel is asked for its architecture */
-        gpu->total_bytes = (size_t)(kind->memory_gb * 1e9);
-        gpu->bytes_per_second = sdt_platform_bytes(p, d);
-        gpu->launch_seconds = 1e-6 * kind->launch_us;
-        for (int class = 0; class < SDT_CLASSES; class ++)
-            gpu->flops[class] = sdt_platform_flops(p, d, (enum sdt_class) class);
-    }
-    snprintf(gpus->why, sizeof gpus->why, "no platform is simulated");
+    gpus->all = count;
+    gpus->count = count < SDT_MAX_GPUS ? count : SDT_MAX_GPUS;
+    for (int d = 0; d < gpus->count; d++)
+        describe(p, d, &gpus->gpu[d]);
+    snprintf(gpus->why, sizeof gpus->why, "the platform that is simulated has none");
+}
+
+bool sdt__simulated_cpu(struct sdt_gpu *worker, double *host_bytes) {
+    *worker = (struct sdt_gpu){0};
+    *host_bytes = in_use.host_memory_gb * 1e9;
+    if (sdt_platform_cpus(&in_use))
+        describe(&in_use, 0, worker);
+    return sdt_platform_cpus(&in_use) > 0;
 }
 
 double sdt__gpu_guess(const struct sdt_gpu *gpu, enum sdt_dtype dtype) {

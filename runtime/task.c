@@ -198,19 +198,21 @@ static void tell_order(struct starpu_task *task) { (void)task; }
 static struct sdt_least least_of(struct starpu_task *task, const struct sdt_flow *flow) {
     struct sdt_least least = {INFINITY, 0.0};
     const struct sdt_costs *costs = flow->costs;
+    const struct sdt_place *place = flow->place;
     int workers = (int)starpu_worker_get_count();
+    bool apart = starpu_worker_get_count_by_type(STARPU_CUDA_WORKER) > 0;
     double speeds = 0.0, share = INFINITY;
     for (int w = 0; w < workers; w++) {
-        const struct sdt_place *place = flow->place;
-        bool gpu = starpu_worker_get_type(w) == STARPU_CUDA_WORKER;
-        double us = gpu || place->kind == SDT_DEVICE_CPU ? cost_us(task, (unsigned)w, 0) : INFINITY;
+        bool device = !apart || starpu_worker_get_type(w) == STARPU_CUDA_WORKER;
+        double us =
+            device || place->kind == SDT_DEVICE_CPU ? cost_us(task, (unsigned)w, 0) : INFINITY;
         double speed = costs->rate[w][SDT_CLASS_LINEAR].flops_per_us;
         bool may = place->mask[w / 32] >> (w % 32) & 1;
         least.us = may && us < least.us ? us : least.us;
-        speeds += gpu ? speed : 0.0;
-        share = gpu && us * speed < share ? us * speed : share;
+        speeds += device ? speed : 0.0;
+        share = device && us * speed < share ? us * speed : share;
     }
-    if (flow->place->kind != SDT_DEVICE_CPU && speeds > 0.0)
+    if ((place->device >= 0 || !apart) && speeds > 0.0)
         least.work_us = share / speeds;
     return least;
 }

@@ -161,7 +161,14 @@ extern struct starpu_perfmodel sdt__cost_models[SDT_CLASSES];
 #define sdt__cost_model sdt__cost_models[SDT_CLASS_OTHER]
 
 /* In a codelet, for an operation that only CPUs have; SDT_ON_BOTH is in runtime/cuda.h. */
+#ifdef STARPU_SIMGRID
+/* A simulated CPU device beside the host has a simulated GPU's memory and worker; places say which
+ * tasks go there. */
+#define SDT_ON_CPU(wrapper)                                                                        \
+    .cpu_funcs = {wrapper}, .cuda_funcs = {wrapper}, .cuda_flags = {STARPU_CUDA_ASYNC}
+#else
 #define SDT_ON_CPU(wrapper) .cpu_funcs = {wrapper}
+#endif
 
 /* What schedulers are told, and what tasks take in simulated time: at least 1 ns. Of one
  * machine. */

@@ -62,7 +62,7 @@ static void encoder_times(const struct sdt_draft *d, int encoder, struct sdt_tim
  */
 
 /* The families' lists, or what their FLOPs say of such lists. */
-static void operations_of(const struct sdt_draft *d, struct sdt_operations *list) {
+void sdt_draft_operations(const struct sdt_draft *d, struct sdt_operations *list) {
     const struct sdt_dit *dit = d->pipeline->dit;
     int64_t tokens = d->layout.video;
     if (dit->kind->operations) {
@@ -167,7 +167,7 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
     struct sdt_operation solver = {
         .kind = SDT_OPERATION_ELEMENTS, .rows = layout->rows, .n = 10 * (int)sdt_patch_values(dit)};
 
-    operations_of(d, &list);
+    sdt_draft_operations(d, &list);
     for (int i = 0; i < layout->devices + layout->helpers; i++)
         slow[i] = slower(d, &worker, &layout->place[i]);
     struct sums s = sum_of(&list, &worker, layout->dtype);

@@ -22,6 +22,9 @@ struct sdt_times {
     double total;   /* all requests */
 };
 
+/* A step's operations but self attention and the projections before it; list->failed: out of
+ * memory. */
+void sdt_draft_operations(const struct sdt_draft *draft, struct sdt_operations *list);
 /* SDT_ERROR_MEMORY. */
 enum sdt_status sdt_draft_times(const struct sdt_draft *draft, int requests,
                                 struct sdt_times *times, struct sdt_error *err);

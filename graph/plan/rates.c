@@ -320,12 +320,14 @@ static double measured(struct sdt_kernel_times *times, const struct sdt_operatio
     return seconds * ratio(operation, &o);
 }
 
+enum sdt_class sdt_operation_class(enum sdt_operation_kind kind) { return class_of[kind]; }
+
 double sdt_operation_seconds(const struct sdt_worker_rates *rates, enum sdt_dtype dtype,
                              const struct sdt_operation *o) {
     double seconds = rates->times ? measured(rates->times, o) : 0.0;
     if (seconds > 0.0)
         return seconds;
-    enum sdt_class class = class_of[o->kind];
+    enum sdt_class class = sdt_operation_class(o->kind);
     double flops = rates->class_flops[class];
     if (flops == 0.0)
         flops = rates->flops_per_second * sdt__reached(class) / sdt__reached(SDT_CLASS_LINEAR);
@@ -451,6 +453,17 @@ static void take_platform(struct sdt_machine_rates *rates, const struct sdt_gpus
         rates->link_bytes_per_second = sdt__gpu_link(-1, rates->device[0].index);
 }
 
+/* The same of CPU devices, which run tasks as slowly as it says. */
+static void take_cpu_platform(struct sdt_machine_rates *rates, const struct sdt_gpu *worker) {
+    rates->cpu = (struct sdt_worker_rates){.flops_per_second = worker->flops[SDT_CLASS_LINEAR],
+                                           .bytes_per_second = worker->bytes_per_second};
+    memcpy(rates->cpu.class_flops, worker->flops, sizeof worker->flops);
+    rates->overheads = (struct sdt_overheads){.run = worker->launch_seconds};
+    rates->simulated = true;
+    rates->cores = 0.0;
+    rates->link_bytes_per_second = sdt__gpu_link(-1, 0);
+}
+
 enum sdt_status sdt_measure_rates(const struct sdt_pipeline *pipeline,
                                   const struct sdt_machine_options *o, enum sdt_precision precision,
                                   struct sdt_machine_rates *rates, struct sdt_error *err) {
@@ -478,6 +491,13 @@ enum sdt_status sdt_measure_rates(const struct sdt_pipeline *pipeline,
         return status;
     if (has_gpus && gpus.simulated) {
         take_platform(rates, &gpus);
+        return SDT_OK;
+    }
+    struct sdt_gpu worker;
+    double host_bytes;
+    if (!has_gpus && sdt__simulated_cpu(&worker, &host_bytes)) {
+        take_cpu_platform(rates, &worker);
+        rates->memory_bytes = host_bytes;
         return SDT_OK;
     }
     measure_machine(pipeline->times, rates);

@@ -14,7 +14,7 @@ struct sdt_worker_rates {
     double flops_per_second;         /* in large products */
     double bytes_per_second;         /* of its memory; 0: not counted */
     double launch_seconds;           /* of each kernel, GPUs */
-    double class_flops[SDT_CLASSES]; /* GPUs, where they are known; 0: by the table in cost.c */
+    double class_flops[SDT_CLASSES]; /* where they are known; 0: by the table in cost.c */
     /* CPUs: times of operations, measured when first asked for and kept by the pipeline. NULL: by
      * the three rates above and the table in rates.c. */
     struct sdt_kernel_times *times;
@@ -52,6 +52,8 @@ enum sdt_status sdt_measure_rates(const struct sdt_pipeline *pipeline,
                                   enum sdt_precision precision, struct sdt_machine_rates *rates,
                                   struct sdt_error *err);
 
+/* What kind of arithmetic it is. */
+enum sdt_class sdt_operation_class(enum sdt_operation_kind kind);
 /* Seconds of one task of the operation on a worker, its overheads not counted. */
 double sdt_operation_seconds(const struct sdt_worker_rates *rates, enum sdt_dtype dtype,
                              const struct sdt_operation *operation);

@@ -291,6 +291,7 @@ help||+||out:^Usage
 version||+||out:StarPU
 codelets||+||out:^codelet
 model||$demo||out:^Checkpoint
+platform||p.txt|--model $demo|file:p.txt
 transformer||/nowhere|--model $demo|refused:nowhere
 vae||/nowhere|--model $demo|refused:nowhere
 text-encoder||/nowhere|--model $demo|refused:nowhere
@@ -340,12 +341,15 @@ repeats|1|2|--tasks 100 --workers 2 --brief|plan:^empty
 workers|2|8|--tasks 100 --repeats 1 --brief|out:^8
 brief||+|--tasks 100 $few|omits:dmda
 END
+simulated="refused:with-starpu-simgrid"
+[ ! -x "$simulate" ] || simulated="plan:^seconds"
 table "stardit-bench predict" "$bench" predict <<END
 help||+||out:^Usage
 version||+||out:StarPU
 model|/nowhere|$demo|--case demo --repeats 1|out:^demo
 case|demo|block|--repeats 1 --model $demo|refused:goes with --case demo
 repeats|1|2|--model $demo --case demo|plan:^seconds
+simulate||+|--model $demo --case demo --repeats 1|$simulated
 END
 score="--model $demo --prompt-file $in/caption --num-inference-steps 1 --seeds 1"
 table "stardit-bench quality" "$bench" quality <<END

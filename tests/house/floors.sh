@@ -46,6 +46,7 @@ apps/settings.c pipesp: help of --chunk-heads, whose default differs
 apps/settings.c ulysses: --ulysses-degree
 apps/settings.c usp: help of --ulysses-degree
 apps/simulate.c wan: default of --model
+apps/info.c wan: whose sizes --platform measures
 apps/simulate.c ulysses: --ulysses-degree
 apps/simulate.c usp: help of --ulysses-degree
 apps/simulate_step.c ulysses: the degree of a placement
@@ -73,6 +74,9 @@ apps/info.c codelets/codelets runtime/allowance runtime/machine: codelets, limit
 apps/info_file.c graph/checkpoint/format graph/checkpoint/untrusted: what kinds of files there are
 apps/info_file.c graph/checkpoint/weights graph/models/family: what component a single file holds
 apps/info_gpus.h runtime/gpus: links and versions of GPUs
+apps/info_platform.c codelets/codelets: tasks that are measured
+apps/info_platform.c runtime/allowance runtime/gpus runtime/machine: this machine, measured
+apps/info_platform.h graph/plan/reached: rates of kernels by class
 apps/gantt.c runtime/machine: when each task ran
 apps/simulate.c graph/pipeline graph/strategies/strategy: checks before a machine is simulated
 apps/simulate.c runtime/recorder runtime/simulation: simulated time, its trace

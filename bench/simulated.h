@@ -1,0 +1,24 @@
+/* A run in simulated time on this machine's own platform, for `stardit-bench predict`. */
+#ifndef STARDIT_BENCH_SIMULATED_H
+#define STARDIT_BENCH_SIMULATED_H
+
+#include "stardit/stardit.h"
+
+/* Seconds; of a step, a decode, a run without the loading of files, and of all threads in it. */
+struct app_times {
+    double step, decode, run, cores;
+};
+
+struct app_simulated_case {
+    const char *model;     /* a checkpoint's folder; NULL: these two configurations */
+    const char *dit, *vae; /* JSON */
+    const char *strategy;
+    int devices, workers, chunk_heads, words; /* workers of each device, 0: all cores */
+    const struct sdt_request *request;
+};
+
+/* Measures this machine's CPUs as stardit-info --platform does and runs the stardit-simulate that
+ * lies beside this program. SDT_ERROR_MISSING where none does. */
+enum sdt_status app_simulated(const struct app_simulated_case *what, struct app_times *simulated,
+                              struct sdt_error *err);
+#endif
