@@ -130,8 +130,8 @@ static const struct sdt_pending *oldest_after(const struct sdt_lane *lane, unsig
     return oldest;
 }
 
-/* The names of the oldest pending tasks. None has ended for long, so their tags are there. */
-static void name_waiting(const struct sdt_lane *lane, char *text, size_t size) {
+/* None has ended for long, so their tags are there. */
+void sdt__lane_waiting(const struct sdt_lane *lane, char *text, size_t size) {
     const struct sdt_pending *task = oldest_after(lane, 0);
     size_t length = 0;
     text[0] = '\0';
@@ -173,7 +173,7 @@ static bool wait_for(struct sdt_lane *lane, int pending, unsigned long mark,
     atomic_store(&lane->waits, true);
     while (!stalled && !arrived(lane, pending, mark)) {
 #ifdef STARPU_SIMGRID
-        /* Virtual time stands still when nothing can end: SimGrid itself reports a deadlock. */
+        /* A watch of its own ends a simulation in which nothing can end (simulation.c). */
         starpu_pthread_cond_wait(&lane->changed, &lane->mutex);
 #else
         struct timespec until;
@@ -192,7 +192,7 @@ static bool wait_for(struct sdt_lane *lane, int pending, unsigned long mark,
     if (stalled) {
         char names[400];
         atomic_store(&lane->watch->stalled, true);
-        name_waiting(lane, names, sizeof names);
+        sdt__lane_waiting(lane, names, sizeof names);
         sdt_fail(err, SDT_ERROR_STALLED, "no task has ended for %.0f s; %d wait, the oldest: %s",
                  waited, atomic_load(&lane->pending), names);
     }

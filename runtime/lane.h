@@ -65,6 +65,8 @@ void sdt__lane_leave(struct sdt_lane *lane, struct sdt_pending *task);
 bool sdt__lane_make_room(struct sdt_lane *lane, struct sdt_error *err);
 /* Until every task before the mark (lane->entered at some time) has ended. */
 bool sdt__lane_reach(struct sdt_lane *lane, unsigned long mark, struct sdt_error *err);
+/* Names, devices and requests of the oldest tasks on their way, while none of them ends. */
+void sdt__lane_waiting(const struct sdt_lane *lane, char *text, size_t size);
 /* Until none is left. */
 bool sdt__lane_drain(struct sdt_lane *lane, struct sdt_error *err);
 #endif

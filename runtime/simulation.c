@@ -88,9 +88,42 @@ static void set_environment(const struct sdt_platform *p, const char *folder) {
     setenv("STARPU_SILENT", "1", 0);
 }
 
+/* The first line that SimGrid wrote, without where in its source it stands. */
+static void first_line(const char *folder, char *line, size_t size) {
+    char path[4200], text[600] = "";
+    snprintf(path, sizeof path, "%s/log", folder);
+    FILE *file = fopen(path, "r");
+    if (file) {
+        if (!fgets(text, sizeof text, file))
+            text[0] = '\0';
+        fclose(file);
+    }
+    text[strcspn(text, "\n")] = '\0';
+    const char *from = strrchr(text, ']');
+    snprintf(line, size, "%s", from ? from + 1 : text);
+}
+
+/* The exit code of the process that simulated. It says itself why it failed, unless it was ended
+ * from outside. */
+static int judge(int state, const char *folder) {
+    const char *program = program_invocation_short_name;
+    char path[4200], line[300];
+    snprintf(path, sizeof path, "%s/finished", folder);
+    if (WIFEXITED(state) && (WEXITSTATUS(state) != 0 || access(path, F_OK) == 0))
+        return WEXITSTATUS(state);
+    first_line(folder, line, sizeof line);
+    if (WIFSIGNALED(state))
+        fprintf(stderr, "%s: the simulation was ended by signal %d (%s)%s%s\n", program,
+                WTERMSIG(state), strsignal(WTERMSIG(state)), *line ? ":" : "", line);
+    else
+        fprintf(stderr, "%s: the simulation did not come to its end%s%s\n", program,
+                *line ? ":" : "", line);
+    return 1;
+}
+
 enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char **argv, int *code,
                                       struct sdt_error *err) {
-    char *folder = NULL, path[4200];
+    char *folder = NULL, log[4300];
     int state = 0, count = 0;
     char **quiet = NULL;
     pid_t child;
@@ -104,13 +137,15 @@ enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char 
     /* SimGrid takes its own arguments out before the program sees them. */
     while (argv[count])
         count++;
-    quiet = calloc((size_t)count + 2, sizeof *quiet);
+    quiet = calloc((size_t)count + 3, sizeof *quiet);
     if (!quiet) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting the simulation");
         goto out;
     }
     memcpy(quiet, argv, (size_t)count * sizeof *quiet);
     quiet[count] = "--log=xbt_cfg.thresh:warning";
+    snprintf(log, sizeof log, "--log=root.app:file:%s/log", folder);
+    quiet[count + 1] = log;
     fflush(NULL);
     child = fork();
     if (child == 0) {
@@ -125,12 +160,7 @@ enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char 
     }
     while (waitpid(child, &state, 0) < 0 && errno == EINTR)
         ;
-    *code = WIFEXITED(state) ? WEXITSTATUS(state) : 1;
-    snprintf(path, sizeof path, "%s/finished", folder);
-    if (*code == 0 && access(path, F_OK)) {
-        fprintf(stderr, "%s: the simulation did not come to its end\n", argv[0]);
-        *code = 1;
-    }
+    *code = judge(state, folder);
 out:
     free(quiet);
     sdt__folder_remove(folder);
@@ -161,7 +191,54 @@ static void set_rates(struct sdt_costs *costs, const struct sdt_place *place, in
     }
 }
 
+/* ---- deadlocks ------------------------------------------------------------------------------- */
+
+/* Where nothing else can happen, simulated time leaps to the next look of the watch. No task lasts
+ * as long as two looks are apart, and StarPU waits for its threads three times as long. (Without a
+ * watch SimGrid would print where each thread stands, and StarPU exit with 0; and in SimGrid 3.32
+ * waits with a time limit lose their mutex.) */
+#define LOOK_SECONDS 3e5f
+
+/* The machine that is simulated, until it has ended. */
+static struct sdt_machine *running;
+
+static _Noreturn void give_up(const struct sdt_machine *machine) {
+    char names[400] = "";
+    int waiting = 0;
+    for (int l = 0; l < SDT_LANES; l++) {
+        int pending = atomic_load(&machine->lane[l].pending);
+        if (pending > 0 && !*names)
+            sdt__lane_waiting(&machine->lane[l], names, sizeof names);
+        waiting += pending;
+    }
+    fprintf(stderr,
+            "%s: the simulation came to a deadlock: nothing can go on under the scheduler %s",
+            program_invocation_short_name, machine->scheduler);
+    if (waiting)
+        fprintf(stderr, "; %d task%s wait%s, the oldest: %s", waiting, waiting == 1 ? "" : "s",
+                waiting == 1 ? "s" : "", names);
+    fprintf(stderr, "\n");
+    _exit(1);
+}
+
+static void *watch(void *arg) {
+    (void)arg;
+    unsigned long seen = 0, ended = 0;
+    for (bool first = true; running; first = false) {
+        ended = atomic_load(&running->watch.ended);
+        if (!first && ended == seen)
+            give_up(running);
+        seen = ended;
+        starpu_sleep(LOOK_SECONDS);
+    }
+    return NULL;
+}
+
 void sdt_simulation_rates(struct sdt_machine *machine) {
+    starpu_pthread_t thread;
+    if (!running && starpu_pthread_create(&thread, NULL, watch, NULL))
+        fprintf(stderr, "%s: no thread to watch for deadlocks\n", program_invocation_short_name);
+    running = machine;
     for (int d = 0; d < machine->devices && d < in_use.devices; d++)
         set_rates(&machine->costs, &machine->device[d], d);
     if (sdt_platform_cpus(&in_use))
@@ -170,6 +247,7 @@ void sdt_simulation_rates(struct sdt_machine *machine) {
 
 void sdt_simulation_finish(void) {
     char path[4200];
+    running = NULL; /* the watch ends at its next look */
     snprintf(path, sizeof path, "%s/finished", getenv(FOLDER_VARIABLE));
     FILE *file = fopen(path, "w");
     if (file)

@@ -22,15 +22,17 @@
 /* True in the process that simulates: the platform is in place. */
 bool sdt_simulation_launched(void);
 /* Runs this program again on the platform, with the same arguments, and returns its exit code; 1
- * with a message on stderr if it did not come to sdt_simulation_finish() (StarPU's exit code does
- * not tell: a deadlock of the simulation exits with 0). SDT_ERROR_IO, SDT_ERROR_MEMORY before it
- * could be run. */
+ * with a message on stderr, the signal or what SimGrid said, if it neither came to
+ * sdt_simulation_finish() nor failed by itself. (StarPU's exit code does not tell: a deadlock of
+ * the simulation exits with 0.) SDT_ERROR_IO, SDT_ERROR_MEMORY before it could be run. */
 enum sdt_status sdt_simulation_launch(const struct sdt_platform *platform, char **argv, int *code,
                                       struct sdt_error *err);
 /* The platform's GPUs are what this process finds in place of real ones: plans, predictions and
  * machines are of them. In both processes, before any of these. */
 void sdt_simulation_use(const struct sdt_platform *platform);
-/* In the process that simulates: sets what its GPUs achieve, before the first task. */
+/* In the process that simulates: sets what its devices achieve, before the first task. From then on
+ * a simulation in which nothing can go on ends the process, with exit code 1 and a line that names
+ * the tasks that wait. */
 void sdt_simulation_rates(struct sdt_machine *machine);
 /* In the process that simulates, at the very end. */
 void sdt_simulation_finish(void);
