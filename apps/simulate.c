@@ -50,9 +50,12 @@ static struct app_option options[] = {
                    "of a step (default: the model's with guidance)"),
     APP_INT_OPTION("layers", "K", AT(layers), 2, 1000,
                    "simulate K layers and K/2, extend to all (default 4, or as many as "
-                   "have all kinds of the model's in their shares)"),
+                   "have all kinds of the model's in their shares); with --prompts: as if the "
+                   "model had K layers (default: its own)"),
     APP_FLAG_OPTION("fast-forward", AT(fast_forward),
                     "with --prompts: simulate some steps, take the others to last as long"),
+    APP_FLAG_OPTION("prompt-embeds", AT(embeds),
+                    "with --prompts: they come as embeddings, and no text encoder runs"),
     APP_HEADING("Beside PipeDiT (arXiv 2511.12056), with --prompts"),
     APP_STRING_OPTION(
         "compare", "STEPS", AT(compare),
@@ -109,7 +112,8 @@ static struct app_option options[] = {
                       "time, within what is given (default given)"),
     APP_FLAG_OPTION("enable-tiling", AT(tiling), "decode in overlapping spatial tiles"),
     APP_STRING_OPTION("scheduler", "NAME", AT(scheduler),
-                      "scheduling policy (default STARPU_SCHED, else pipedit)"),
+                      "scheduling policy, or mine.so: the policy \"mine\" of that module (default "
+                      "STARPU_SCHED, else pipedit)"),
     APP_HEADING("The machine: a platform, and what differs from it"),
     APP_STRING_OPTION("platform", "NAME|PATH", AT(platform_path),
                       "a folder of platforms/ here, a platform.txt or its folder (default: that of "
@@ -253,6 +257,8 @@ static enum sdt_status read_model(struct app_simulation *s, struct sdt_error *er
     if (part > 2)
         s->layers = (s->layers + part - 1) / part * part;
     s->layers = s->layers > s->whole.layers ? s->whole.layers : s->layers;
+    if (s->prompts && app_given(&program, "layers"))
+        s->whole.layers = s->layers;
     status = sdt__check_request(pipeline, request, err);
     snprintf(devices, sizeof devices, "%s:0-%d", cpus ? "cpu" : "cuda", s->platform.devices - 1);
     s->place.devices = devices;
@@ -285,10 +291,10 @@ static int refuse_idle(const struct app_simulation *s) {
          "several kinds"},
         {"streams", s->forwards == 1 && s->place.streams && !strcmp(s->place.streams, "2"),
          "--forwards 1 has one forward a step, which is one stream"},
-        {"layers", !one, step},
         {"tile-rows", !one, step},
         {"num-inference-steps", one, runs},
         {"fast-forward", one, runs},
+        {"prompt-embeds", one, runs},
         {"dit-devices", one, runs},
         {"vae-devices", one, runs},
         {"text-encoder-group", one, runs},

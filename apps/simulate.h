@@ -20,7 +20,7 @@ struct app_simulation {
     int height, width, num_frames, text_keys, forwards, steps; /* 0: the model's */
     int prompts;                                               /* of a whole run; 0: one step */
     int tile_rows, layers;                                     /* one step */
-    bool fast_forward, tiling;
+    bool fast_forward, tiling, embeds;
     struct sdt_platform platform; /* the file's, but for what options say */
     struct {
         int devices;

@@ -74,18 +74,18 @@ char *app_simulate_prompt(int tokens) {
     return prompt;
 }
 
-/* Embeddings of a text encoder that is not there. */
+/* Embeddings, of a text encoder that is not there. */
 struct states {
     float *values;
     struct sdt_stored embeds, pooled;
 };
 
-static bool give_states(const struct sdt_pipeline *pipeline, struct sdt_request *request,
-                        struct states *states) {
+static bool give_states(const struct sdt_pipeline *pipeline, bool embeds,
+                        struct sdt_request *request, struct states *states) {
     const struct sdt_dit *dit = pipeline->dit;
     size_t rows = (size_t)request->max_sequence_length, words = rows * (size_t)dit->text_dim;
     size_t pooled = (size_t)dit->pooled_dim;
-    if (pipeline->text[0])
+    if (pipeline->text[0] && !embeds)
         return true;
     states->values = calloc(words > pooled ? words : pooled, sizeof *states->values);
     if (!states->values)
@@ -316,16 +316,16 @@ enum sdt_status app_simulate_run(struct app_simulation *s, struct sdt_machine *m
     char *prompt = app_simulate_prompt(request.max_sequence_length);
 
     run.video = calloc((size_t)s->prompts, sizeof *run.video);
-    enum sdt_status status = prompt && run.video
-                                 ? sdt_pipeline_imagine(s->model, &run.pipeline, err)
-                                 : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for prompts");
+    enum sdt_status status =
+        prompt && run.video ? sdt__pipeline_imagine(s->model, s->whole.layers, &run.pipeline, err)
+                            : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for prompts");
     if (status == SDT_OK)
         status = sdt_pipeline_defaults(run.pipeline, &defaults, err);
     if (status != SDT_OK)
         goto out;
     request.prompt = prompt;
     request.negative_prompt = defaults.negative_prompt;
-    if (!give_states(run.pipeline, &request, &states)) {
+    if (!give_states(run.pipeline, s->embeds, &request, &states)) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for prompts");
         goto out;
     }

@@ -4,6 +4,7 @@
 
 #include "apps/options.h"
 #include "bench/kernels.h"
+#include "bench/policies.h"
 #include "bench/predict.h"
 #include "bench/quality.h"
 #include "bench/runtime.h"
@@ -15,12 +16,13 @@ int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     struct app_program program = {
         .name = "stardit-bench",
-        .usage = "kernels|runtime|sched|predict|quality [options] [NAME...]",
+        .usage = "kernels|runtime|sched|policies|predict|quality [options] [NAME...]",
         .summary =
             "Measures this machine: 'kernels' prints rate and error of every kernel (or of "
             "those named), 'runtime' the gain from a second worker and device and the time of "
-            "models of real size, 'sched' what a scheduling policy costs, 'predict' how near plans "
-            "are to runs, 'quality' whether the "
+            "models of real size, 'sched' what a scheduling policy costs, 'policies' how far "
+            "each is from the best, in simulated time, 'predict' how near plans are to runs, "
+            "'quality' whether the "
             "demo's videos show what their captions say. 'stardit-bench COMMAND --help' lists a "
             "command's options.",
     };
@@ -29,6 +31,8 @@ int main(int argc, char **argv) {
         return app_bench_runtime(argc - 1, argv + 1);
     if (!strcmp(command, "sched"))
         return app_bench_sched(argc - 1, argv + 1);
+    if (!strcmp(command, "policies"))
+        return app_bench_policies(argc - 1, argv + 1);
     if (!strcmp(command, "predict"))
         return app_bench_predict(argc - 1, argv + 1);
     if (!strcmp(command, "quality"))

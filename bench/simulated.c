@@ -1,4 +1,4 @@
-/* stardit-simulate as a process of its own: StarPU over SimGrid cannot share one with StarPU. */
+/* Starting stardit-simulate and reading its --stats; a run on this machine's own platform. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,23 +71,58 @@ static enum sdt_status find_program(char path[PATH_LENGTH], struct sdt_error *er
                     path, strerror(errno));
 }
 
-/* Its standard output goes nowhere. */
-static enum sdt_status run(char **argv, struct sdt_error *err) {
-    int state = 0;
+static enum sdt_status start(char **argv, const char *errors,
+                             struct app_simulation_process *process, struct sdt_error *err) {
     fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
+    *process = (struct app_simulation_process){.child = fork()};
+    if (process->child == 0) {
         int none = open("/dev/null", O_WRONLY);
+        int messages = open(errors, O_WRONLY | O_CREAT | O_TRUNC, 0600);
         if (none >= 0)
             dup2(none, 1);
+        if (messages >= 0)
+            dup2(messages, 2);
         execv(argv[0], argv);
         _exit(127);
     }
-    while (child > 0 && waitpid(child, &state, 0) < 0 && errno == EINTR)
+    if (process->child < 0)
+        return sdt_fail(err, SDT_ERROR_IO, "no process for a simulation: %s", strerror(errno));
+    return SDT_OK;
+}
+
+enum sdt_status app_simulation_start(const char *const *arguments, const char *errors,
+                                     struct app_simulation_process *process,
+                                     struct sdt_error *err) {
+    char program[PATH_LENGTH], *argv[MOST_ARGUMENTS] = {program};
+    int count = 1;
+    enum sdt_status status = find_program(program, err);
+    while (*arguments && count < MOST_ARGUMENTS - 1)
+        argv[count++] = (char *)*arguments++;
+    return status == SDT_OK ? start(argv, errors, process, err) : status;
+}
+
+void app_simulation_wait(struct app_simulation_process *process) {
+    while (waitpid(process->child, &process->state, 0) < 0 && errno == EINTR)
         ;
-    if (child > 0 && WIFEXITED(state) && WEXITSTATUS(state) == 0)
-        return SDT_OK;
-    return sdt_fail(err, SDT_ERROR_DEVICE, "%s did not end well", argv[0]);
+}
+
+/* The first line of its messages, without its name. */
+static enum sdt_status fail_as(const char *errors, struct sdt_error *err) {
+    char line[600] = "", *text = line;
+    static const char name[] = "stardit-simulate: ";
+    FILE *file = fopen(errors, "r");
+    if (!file || !fgets(line, sizeof line, file))
+        snprintf(line, sizeof line, "it did not end well");
+    if (file)
+        fclose(file);
+    line[strcspn(line, "\n")] = '\0';
+    if (!strncmp(line, name, sizeof name - 1))
+        text += sizeof name - 1;
+    return sdt_fail(err, SDT_ERROR_DEVICE, "%s", text);
+}
+
+static bool ended_well(const struct app_simulation_process *process) {
+    return WIFEXITED(process->state) && WEXITSTATUS(process->state) == 0;
 }
 
 static double number(const json_t *object, const char *key) {
@@ -115,6 +151,18 @@ static enum sdt_status read_stats(const char *path, struct app_times *simulated,
     return SDT_OK;
 }
 
+enum sdt_status app_simulation_result(const char *path, const char *errors,
+                                      const struct app_simulation_process *process,
+                                      struct app_simulation_result *result, struct sdt_error *err) {
+    json_t *stats = ended_well(process) ? json_load_file(path, 0, NULL) : NULL;
+    if (!stats)
+        return fail_as(errors, err);
+    *result = (struct app_simulation_result){number(stats, "total_seconds"),
+                                             number(json_object_get(stats, "bounds"), "ratio")};
+    json_decref(stats);
+    return SDT_OK;
+}
+
 /* ---- one case -------------------------------------------------------------------------------- */
 
 static enum sdt_status measure(const struct app_simulated_case *what, const char *model,
@@ -126,8 +174,8 @@ static enum sdt_status measure(const struct app_simulated_case *what, const char
     return app_info_platform(&size, &devices, path, err);
 }
 
-static enum sdt_status simulate(const struct app_simulated_case *what, const char *program,
-                                const char *model, const char *folder, struct app_times *simulated,
+static enum sdt_status simulate(const struct app_simulated_case *what, const char *model,
+                                const char *folder, struct app_times *simulated,
                                 struct sdt_error *err) {
     const struct sdt_request *r = what->request;
     char platform[PATH_LENGTH], stats[PATH_LENGTH], number[8][16];
@@ -137,38 +185,42 @@ static enum sdt_status simulate(const struct app_simulated_case *what, const cha
                             "--chunk-heads", "--forwards"};
     const int value[] = {r->height, r->width,    r->num_frames,     r->steps,
                          1,         what->words, what->chunk_heads, r->guidance_scale == 1.0};
-    char *argv[MOST_ARGUMENTS] = {(char *)program};
-    int count = 1;
+    char errors[PATH_LENGTH];
+    const char *argument[MOST_ARGUMENTS];
+    struct app_simulation_process process;
+    int count = 0;
+    snprintf(errors, sizeof errors, "%s/errors", folder);
     snprintf(platform, sizeof platform, "%s/platform.txt", folder);
     snprintf(stats, sizeof stats, "%s/stats.json", folder);
     const char *given[] = {"--model", model, "--platform", platform,
                            "--stats", stats, "--strategy", what->strategy};
     for (size_t i = 0; i < sizeof given / sizeof given[0]; i++)
-        argv[count++] = (char *)given[i];
+        argument[count++] = given[i];
     for (int i = 0; i < 8; i++) {
         if (!value[i])
             continue;
         snprintf(number[i], sizeof number[i], "%d", value[i]);
-        argv[count++] = (char *)option[i];
-        argv[count++] = number[i];
+        argument[count++] = option[i];
+        argument[count++] = number[i];
     }
+    argument[count] = NULL;
     enum sdt_status status = measure(what, model, platform, err);
     if (status == SDT_OK)
-        status = run(argv, err);
-    return status == SDT_OK ? read_stats(stats, simulated, err) : status;
+        status = app_simulation_start(argument, errors, &process, err);
+    if (status != SDT_OK)
+        return status;
+    app_simulation_wait(&process);
+    return ended_well(&process) ? read_stats(stats, simulated, err) : fail_as(errors, err);
 }
 
 enum sdt_status app_simulated(const struct app_simulated_case *what, struct app_times *simulated,
                               struct sdt_error *err) {
-    char program[PATH_LENGTH], *folder = NULL;
-    enum sdt_status status = find_program(program, err);
-    if (status == SDT_OK)
-        status = sdt__folder_make(&folder, err);
+    char *folder = NULL;
+    enum sdt_status status = sdt__folder_make(&folder, err);
     if (status == SDT_OK && !what->model)
         status = write_model(folder, what, err);
     if (status == SDT_OK)
-        status =
-            simulate(what, program, what->model ? what->model : folder, folder, simulated, err);
+        status = simulate(what, what->model ? what->model : folder, folder, simulated, err);
     sdt__folder_remove(folder);
     return status;
 }

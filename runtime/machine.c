@@ -17,11 +17,30 @@
 #include "runtime/start.h"
 #include "schedulers/policies.h"
 
+/* "path/mine.so": the policy "mine" of that module, which StarPU loads itself. */
+static enum sdt_status set_module(struct sdt_machine *machine, const char *path,
+                                  struct sdt_error *err) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char *whole = realpath(path, NULL);
+    int letters = (int)(strlen(name) - strlen(".so"));
+    if (!whole)
+        return sdt_fail(err, SDT_ERROR_USAGE, "scheduler %s: %s", path, strerror(errno));
+    snprintf(machine->scheduler, sizeof machine->scheduler, "%.*s", letters, name);
+    setenv("STARPU_SCHED_LIB", whole, 1);
+    setenv("STARPU_SCHED", machine->scheduler, 1);
+    machine->module = true;
+    free(whole);
+    return SDT_OK;
+}
+
 /* Chooses the policy: ours by name or by default, stock ones wrapped so that idle workers sleep. */
 static enum sdt_status set_policy(struct sdt_machine *machine, const char *wanted, bool as_shipped,
                                   struct starpu_conf *conf, struct sdt_error *err) {
     const char *name = wanted;
     const char *library = getenv("STARPU_SCHED_LIB"), *named = getenv("STARPU_SCHED");
+    const char *ending = name ? strrchr(name, '.') : NULL;
+    if (ending && !strcmp(ending, ".so"))
+        return set_module(machine, name, err);
     if (!name && library && (!named || !*named))
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "STARPU_SCHED_LIB=%s: STARPU_SCHED must name the scheduler in there",
@@ -130,6 +149,10 @@ static void open_lanes(struct sdt_machine *machine, int max_pending) {
 static void clear_environment(struct sdt_machine *machine) {
     if (machine->unbound)
         unsetenv("STARPU_WORKERS_NOBIND");
+    if (machine->module) {
+        unsetenv("STARPU_SCHED_LIB");
+        unsetenv("STARPU_SCHED");
+    }
     if (machine->bus_folder)
         sdt__bus_folder_forget();
     sdt__folder_remove(machine->bus_folder);

@@ -54,6 +54,7 @@ struct sdt_machine {
     atomic_bool serving;  /* a service has its lanes */
     char scheduler[64];
     bool unbound;       /* StarPU has been told to bind no worker */
+    bool module;        /* and which module has the policy */
     char replaced[256]; /* variables of the environment that had other values than StarPU needs */
     char models[160];   /* that GPUs are of different models: sdt__models_differ(); "" else */
     char *bus_folder;   /* temporary, removed at close; NULL: none, or StarPU's own */

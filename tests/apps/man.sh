@@ -11,7 +11,7 @@ programs="generate eval info bench"
 for program in $programs; do
     page=$source/man/stardit-$program.1
     case $program in
-    bench) for c in kernels runtime sched predict quality; do "$bench" $c --help; done ;;
+    bench) for c in kernels runtime sched policies predict quality; do "$bench" $c --help; done ;;
     *) "$build/stardit-$program" --help ;;
     esac | grep -o -e '^  --[a-z0-9-]*' | options >"$tmp/help"
     # Only what is set bold or italic at the start of a paragraph or request names an option.

@@ -341,6 +341,18 @@ repeats|1|2|--tasks 100 --workers 2 --brief|plan:^empty
 workers|2|8|--tasks 100 --repeats 1 --brief|out:^8
 brief||+|--tasks 100 $few|omits:dmda
 END
+if [ -x "$simulate" ]; then
+    one="--scenario tiny --layers 2"
+    table "stardit-bench policies" "$bench" policies --platforms "$source/platforms" <<END
+help||+||out:^Usage
+version||+||out:StarPU
+scheduler|static|lws|$one|out:lws
+scenario|tiny|paper|--scheduler static --layers 2|out:^paper
+layers|2|4|--scenario tiny --scheduler static|plan:^tiny
+platforms||/nowhere|$one --scheduler static|refused:nowhere
+gantt||pictures|$one --scheduler static|file:pictures/tiny-static.svg
+END
+fi
 simulated="refused:with-starpu-simgrid"
 [ ! -x "$simulate" ] || simulated="plan:^seconds"
 table "stardit-bench predict" "$bench" predict <<END
@@ -390,6 +402,7 @@ streams||1||plan:^Strategy
 tile-rows||64||plan:^Strategy
 scheduler||eager||plan:^Step
 scheduler||rings||refused:rings
+scheduler||none.so||refused:none.so
 platform||$in/platform.txt||plan:^Machine
 platform||$tmp/none||refused:none
 devices||3||plan:^Machine
@@ -410,6 +423,8 @@ END
         --num-inference-steps 1 --devices 2 <<END
 prompts||2||plan:^Total
 num-inference-steps||2||plan:^Plan
+layers||2||plan:^Model
+prompt-embeds||+||plan:^  text
 fast-forward||+|--num-inference-steps 8|plan:^  tasks
 dit-devices|0|0-1|--devices 3 --vae-devices 2|plan:^Plan
 vae-devices|1|2|--devices 3 --dit-devices 0|plan:^Plan
@@ -492,6 +507,7 @@ options() {
 {
     for program in "$generate" "$eval" "$info"; do options "$program"; done
     for command in kernels runtime sched predict quality; do options "$bench" $command; done
+    [ ! -x "$simulate" ] || options "$bench" policies
     [ ! -x "$simulate" ] || options "$simulate"
 } | sort -u >"$tmp/all"
 sort -u "$tmp/rows" -o "$tmp/rows"

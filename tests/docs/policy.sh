@@ -28,3 +28,19 @@ cat "$work/messages"
 [ ! -s "$work/messages" ]
 grep '"scheduler": "mine"' "$work/mine.json"
 cmp "$work/pipedit.safetensors" "$work/mine.safetensors"
+
+# "See what a policy does", as it stands there; StarPU is the one that this was configured with.
+[ -x "$STARDIT_BUILD_DIR/stardit-simulate" ] || exit 0
+mkdir "$work/here" "$work/bin"
+for name in schedulers platforms starpu; do ln -s "$(realpath "$STARDIT_SOURCE_DIR")/$name" "$work/here/"; done
+for name in bench simulate; do ln -s "$(realpath "$STARDIT_BUILD_DIR")/stardit-$name" "$work/bin/"; done
+export PATH="$work/bin:$PATH"
+sed -n '/^## See what a policy does/,/^## Choosing/s/^    //p' "$STARDIT_SOURCE_DIR/docs/schedulers.md" |
+    sed "s,^export PKG_CONFIG_PATH=.*,export PKG_CONFIG_PATH=$(setting STARPU_SIMGRID_LIBDIR)/pkgconfig," >"$work/commands"
+grep -c . "$work/commands"
+(cd "$work/here" && sh -eux "$work/commands") >"$work/printed" 2>"$work/messages" ||
+    { cat "$work/printed" "$work/messages" >&2; exit 1; }
+cat "$work/printed"
+grep -q '^ *pipedit  *lws  *mine.so$' "$work/printed"
+grep -q '</svg>' "$work/here/pictures/tiny-mine.so.svg"
+grep -q '</svg>' "$work/here/static.svg"

@@ -64,8 +64,10 @@ compare --prompts 3 --num-inference-steps 10 --devices 3 --dit-devices 0-1 --vae
 
 refuses 1 "$simulate" --model wan-14b --prompts 1 --num-inference-steps 1 --devices 2 --memory-gb 2
 says "may use 2.0 GB there"
-refuses 2 "$simulate" --prompts 1 --layers 2
+refuses 2 "$simulate" --prompts 1 --tile-rows 64
 says "not --prompts"
+refuses 2 "$simulate" --prompt-embeds
+says "goes with --prompts"
 refuses 2 "$simulate" --num-inference-steps 2
 says "goes with --prompts"
 refuses 2 "$simulate" --prompts 1 --devices 2 --dit-devices 0-2 --vae-devices 3
