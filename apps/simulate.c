@@ -82,7 +82,6 @@ static struct app_option options[] = {
     APP_STRING_OPTION("table", "NAME|PATH", AT(table),
                       "such comparisons beside published times: a file of tables/ here, as "
                       "pipedit6, or any"),
-    APP_STRING_OPTION("csv", "FILE", AT(csv), "with --table: write it as CSV, too"),
     APP_HEADING("How it runs in parallel"),
     APP_STRING_OPTION("strategy", "NAME", AT(place.strategy), strategy_help),
     APP_STRING_OPTION("chunk-heads", "K|auto", AT(place.chunk_heads),
@@ -137,12 +136,19 @@ static struct app_option options[] = {
                       "tokens and heads in proportion to the speeds, or equally (default speed)"),
     APP_HEADING("Output"),
     APP_STRING_OPTION("stats", "FILE", AT(stats),
-                      "with --prompts: write what the run did as JSON; - prints it"),
+                      "write what the run or step did as JSON; - prints it"),
     APP_STRING_OPTION("trace", "FILE", AT(trace),
                       "Chrome trace of all that was simulated: of one step, both numbers of "
                       "layers, each with its first forward"),
     APP_STRING_OPTION("gantt", "FILE", AT(gantt),
                       "with --prompts: a picture of the devices over time (.svg)"),
+    APP_HEADING("Many of them"),
+    APP_STRING_OPTION("sweep", "NAME=VALUES", AT(sweep),
+                      "once for each value of the option NAME, as devices=1..8, "
+                      "scheduler=pipedit,lws,mine.so or link-gbps=10,50,100: a table; values that "
+                      "hold commas are set apart by semicolons"),
+    APP_STRING_OPTION("csv", "FILE", AT(csv), "with --sweep or --table: the table, numbers between commas"),
+    APP_STRING_OPTION("svg", "FILE", AT(svg), "with --sweep: a plot of the times"),
 };
 
 static struct app_program program = {
@@ -303,7 +309,6 @@ static int refuse_idle(const struct app_simulation *s) {
         {"vae-spill", one, runs},
         {"plan", one, runs},
         {"enable-tiling", one, runs},
-        {"stats", one, runs},
         {"gantt", one, runs},
         {"compare", one, runs},
         {"their-strategy", alone, beside},
@@ -344,6 +349,18 @@ static int table(const struct app_simulation *s, struct sdt_error *err) {
     return app_simulate_table(name_of_program, s, err);
 }
 
+/* What goes with --sweep, and what each of its runs would write anew. */
+static int refuse_sweep(const struct app_simulation *s) {
+    const struct app_idle idle[] = {
+        {"csv", !s->sweep, "goes with --sweep, or --table"},
+        {"svg", !s->sweep, "goes with --sweep"},
+        {"stats", s->sweep, "goes with one run, not --sweep"},
+        {"trace", s->sweep, "goes with one run, not --sweep"},
+        {"gantt", s->sweep, "goes with one run, not --sweep"},
+    };
+    return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
+}
+
 static int parse(struct app_simulation *s, int argc, char **argv, struct sdt_error *err) {
     *s = (struct app_simulation){
         .model = "wan-1.3b",
@@ -367,9 +384,11 @@ static int parse(struct app_simulation *s, int argc, char **argv, struct sdt_err
     err->status = SDT_OK;
     if (s->table)
         return table(s, err);
-    if (s->csv)
-        return app_usage(name_of_program, "--csv goes with --table");
-    code = read_platform(s, err);
+    code = refuse_sweep(s);
+    if (code < 0 && s->sweep)
+        code = app_simulate_sweep(s, &program, argv);
+    if (code < 0)
+        code = read_platform(s, err);
     if (code < 0)
         code = refuse_idle(s);
     if (code >= 0)

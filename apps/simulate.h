@@ -10,12 +10,13 @@
 struct app_simulation {
     const char *platform_path, *model, *scheduler, *trace, *stats, *gantt, *split, *speed;
     const char *compare; /* PipeDiT's plans and ours */
-    const char *table, *csv;
-    struct app_theirs {  /* how the frameworks that its paper measured differ */
+    const char *table;
+    struct app_theirs { /* how the frameworks that its paper measured differ */
         const char *strategy;
         double attention, step, group_step, overhead, group_overhead, decode, offload;
         bool padded_frames, ablation;
     } theirs;
+    const char *sweep, *csv, *svg;
     struct app_placement place;
     int height, width, num_frames, text_keys, forwards, steps; /* 0: the model's */
     int prompts;                                               /* of a whole run; 0: one step */
@@ -32,6 +33,11 @@ struct app_simulation {
     struct sdt_placement placement;
 };
 
+/* Runs the program once for each value of --sweep, prints the table and writes the files; the exit
+ * code. */
+struct app_program;
+int app_simulate_sweep(const struct app_simulation *s, const struct app_program *program,
+                       char **argv);
 /* In the process that simulates. */
 enum sdt_status app_simulate_step(struct app_simulation *s, struct sdt_machine *machine,
                                   struct sdt_error *err);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/stats.h"
 #include "graph/pipeline.h"
 #include "graph/run/latent.h"
 #include "runtime/clock.h"
@@ -277,6 +278,22 @@ static void print(const struct app_simulation *s, const struct measured *few,
            extend(s, (double)few->tasks, (double)many->tasks));
 }
 
+static enum sdt_status write_stats(const struct app_simulation *s, const struct measured *few,
+                                   const struct measured *many, struct sdt_error *err) {
+    double ms = extend(s, few->ms, many->ms), busy = extend(s, few->busy_ms, many->busy_ms);
+    json_t *stats = app_stats_begin("stardit-simulate");
+    if (!stats)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for statistics");
+    json_object_set_new(stats, "step",
+                        json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "seconds", ms * 1e-3,
+                                  "computing_seconds", busy * 1e-3, "exposed_seconds",
+                                  (ms - busy) * 1e-3, "received_bytes",
+                                  extend(s, few->received, many->received), "peak_bytes",
+                                  extend(s, few->held, many->held), "tasks",
+                                  extend(s, (double)few->tasks, (double)many->tasks)));
+    return app_stats_write(stats, s->stats, err);
+}
+
 enum sdt_status app_simulate_step(struct app_simulation *s, struct sdt_machine *machine,
                                   struct sdt_error *err) {
     struct measured few, many;
@@ -292,9 +309,9 @@ enum sdt_status app_simulate_step(struct app_simulation *s, struct sdt_machine *
     enum sdt_status status = simulate(s, machine, &all, s->layers / 2, &few, err);
     if (status == SDT_OK)
         status = simulate(s, machine, &all, s->layers, &many, err);
-    if (status == SDT_OK)
+    if (status == SDT_OK && (!s->stats || strcmp(s->stats, "-") != 0))
         print(s, &few, &many);
-    return status;
+    return status == SDT_OK && s->stats ? write_stats(s, &few, &many, err) : status;
 }
 
 enum sdt_status app_simulate_part(const struct app_simulation *s, struct sdt_machine *machine,

@@ -167,18 +167,21 @@ static enum sdt_status start(const struct settings *s, struct run *run, struct s
         argument[count++] = run->gantt;
     }
     argument[count] = NULL;
-    return app_simulation_start(argument, run->errors, &run->process, err);
+    return app_simulation_beside(argument, run->errors, &run->process, err);
 }
 
 static void finish(struct run *run) {
-    struct app_simulation_result result;
     struct sdt_error err;
-    run->failed = app_simulation_result(run->stats, run->errors, &run->process, &result, &err);
-    if (run->failed)
+    json_t *stats = app_simulation_stats(run->stats, run->errors, &run->process, &err);
+    run->failed = !stats;
+    if (!stats) {
         snprintf(run->why, sizeof run->why, "%s", err.message);
-    else
-        run->ratio = result.ratio;
-    run->seconds = run->failed ? 0.0 : result.total;
+        return;
+    }
+    const json_t *bounds = json_object_get(stats, "bounds");
+    run->ratio = json_number_value(json_object_get(bounds, "ratio"));
+    run->seconds = json_number_value(json_object_get(stats, "total_seconds"));
+    json_decref(stats);
 }
 
 static enum sdt_status run_all(struct settings *s, struct sdt_error *err) {

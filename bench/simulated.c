@@ -1,17 +1,13 @@
-/* Starting stardit-simulate and reading its --stats; a run on this machine's own platform. */
+/* The stardit-simulate beside this program, and a run on this machine's own platform. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "bench/simulated.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -71,70 +67,25 @@ static enum sdt_status find_program(char path[PATH_LENGTH], struct sdt_error *er
                     path, strerror(errno));
 }
 
-static enum sdt_status start(char **argv, const char *errors,
-                             struct app_simulation_process *process, struct sdt_error *err) {
-    fflush(NULL);
-    *process = (struct app_simulation_process){.child = fork()};
-    if (process->child == 0) {
-        int none = open("/dev/null", O_WRONLY);
-        int messages = open(errors, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        if (none >= 0)
-            dup2(none, 1);
-        if (messages >= 0)
-            dup2(messages, 2);
-        execv(argv[0], argv);
-        _exit(127);
-    }
-    if (process->child < 0)
-        return sdt_fail(err, SDT_ERROR_IO, "no process for a simulation: %s", strerror(errno));
-    return SDT_OK;
-}
-
-enum sdt_status app_simulation_start(const char *const *arguments, const char *errors,
-                                     struct app_simulation_process *process,
-                                     struct sdt_error *err) {
-    char program[PATH_LENGTH], *argv[MOST_ARGUMENTS] = {program};
+enum sdt_status app_simulation_beside(const char *const *arguments, const char *errors,
+                                      struct app_simulation_process *process,
+                                      struct sdt_error *err) {
+    char program[PATH_LENGTH];
+    const char *argv[MOST_ARGUMENTS] = {program};
     int count = 1;
     enum sdt_status status = find_program(program, err);
     while (*arguments && count < MOST_ARGUMENTS - 1)
-        argv[count++] = (char *)*arguments++;
-    return status == SDT_OK ? start(argv, errors, process, err) : status;
-}
-
-void app_simulation_wait(struct app_simulation_process *process) {
-    while (waitpid(process->child, &process->state, 0) < 0 && errno == EINTR)
-        ;
-}
-
-/* The first line of its messages, without its name. */
-static enum sdt_status fail_as(const char *errors, struct sdt_error *err) {
-    char line[600] = "", *text = line;
-    static const char name[] = "stardit-simulate: ";
-    FILE *file = fopen(errors, "r");
-    if (!file || !fgets(line, sizeof line, file))
-        snprintf(line, sizeof line, "it did not end well");
-    if (file)
-        fclose(file);
-    line[strcspn(line, "\n")] = '\0';
-    if (!strncmp(line, name, sizeof name - 1))
-        text += sizeof name - 1;
-    return sdt_fail(err, SDT_ERROR_DEVICE, "%s", text);
-}
-
-static bool ended_well(const struct app_simulation_process *process) {
-    return WIFEXITED(process->state) && WEXITSTATUS(process->state) == 0;
+        argv[count++] = *arguments++;
+    return status == SDT_OK ? app_simulation_start(program, argv, errors, process, err) : status;
 }
 
 static double number(const json_t *object, const char *key) {
     return json_number_value(json_object_get(object, key));
 }
 
-static enum sdt_status read_stats(const char *path, struct app_times *simulated,
-                                  struct sdt_error *err) {
-    json_t *stats = json_load_file(path, 0, NULL), *device;
+static void read_stats(const json_t *stats, struct app_times *simulated) {
+    const json_t *device;
     size_t index;
-    if (!stats)
-        return sdt_fail(err, SDT_ERROR_FORMAT, "%s: no statistics", path);
     const json_t *video = json_array_get(json_object_get(stats, "videos"), 0);
     *simulated =
         (struct app_times){.step = number(stats, "step_seconds"),
@@ -147,20 +98,6 @@ static enum sdt_status read_stats(const char *path, struct app_times *simulated,
             simulated->cores = 0.0; /* host and device are one */
         simulated->cores += number(device, "busy_seconds");
     }
-    json_decref(stats);
-    return SDT_OK;
-}
-
-enum sdt_status app_simulation_result(const char *path, const char *errors,
-                                      const struct app_simulation_process *process,
-                                      struct app_simulation_result *result, struct sdt_error *err) {
-    json_t *stats = ended_well(process) ? json_load_file(path, 0, NULL) : NULL;
-    if (!stats)
-        return fail_as(errors, err);
-    *result = (struct app_simulation_result){number(stats, "total_seconds"),
-                                             number(json_object_get(stats, "bounds"), "ratio")};
-    json_decref(stats);
-    return SDT_OK;
 }
 
 /* ---- one case -------------------------------------------------------------------------------- */
@@ -206,11 +143,16 @@ static enum sdt_status simulate(const struct app_simulated_case *what, const cha
     argument[count] = NULL;
     enum sdt_status status = measure(what, model, platform, err);
     if (status == SDT_OK)
-        status = app_simulation_start(argument, errors, &process, err);
+        status = app_simulation_beside(argument, errors, &process, err);
     if (status != SDT_OK)
         return status;
     app_simulation_wait(&process);
-    return ended_well(&process) ? read_stats(stats, simulated, err) : fail_as(errors, err);
+    json_t *object = app_simulation_stats(stats, errors, &process, err);
+    if (!object)
+        return err->status;
+    read_stats(object, simulated);
+    json_decref(object);
+    return SDT_OK;
 }
 
 enum sdt_status app_simulated(const struct app_simulated_case *what, struct app_times *simulated,

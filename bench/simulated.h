@@ -1,32 +1,15 @@
-/* Runs of stardit-simulate as processes of their own: StarPU over SimGrid cannot share one with
- * StarPU, and its state is a process's. */
+/* The stardit-simulate beside this program, and runs on this machine's own platform. */
 #ifndef STARDIT_BENCH_SIMULATED_H
 #define STARDIT_BENCH_SIMULATED_H
 
-#include <sys/types.h>
-
+#include "apps/simulated.h"
 #include "stardit/stardit.h"
 
-/* ---- any run --------------------------------------------------------------------------------- */
-
-struct app_simulation_process {
-    pid_t child;
-    int state; /* as waitpid() has it */
-};
-/* Starts the stardit-simulate that lies beside this program. What it prints goes nowhere, its
- * messages into the file `errors`. arguments: behind its name, NULL at the end; with --stats.
- * SDT_ERROR_MISSING where there is no such program. */
-enum sdt_status app_simulation_start(const char *const *arguments, const char *errors,
-                                     struct app_simulation_process *process, struct sdt_error *err);
-void app_simulation_wait(struct app_simulation_process *process);
-
-struct app_simulation_result {
-    double total, ratio; /* seconds; over the larger lower bound */
-};
-/* Of one that was waited for. A failure is its own message. */
-enum sdt_status app_simulation_result(const char *stats, const char *errors,
-                                      const struct app_simulation_process *process,
-                                      struct app_simulation_result *result, struct sdt_error *err);
+/* app_simulation_start() of the stardit-simulate that lies beside this program. arguments: behind
+ * its name, NULL at the end. SDT_ERROR_MISSING where there is no such program. */
+enum sdt_status app_simulation_beside(const char *const *arguments, const char *errors,
+                                      struct app_simulation_process *process,
+                                      struct sdt_error *err);
 
 /* ---- this machine ---------------------------------------------------------------------------- */
 

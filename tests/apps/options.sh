@@ -417,6 +417,10 @@ host-gbps|50|5|--devices 1 --strategy single --layers 4 --memory-gb 0.45|plan:^S
 device-speed||1,0.5||plan:^Step
 split||equal|--device-speed 1,0.5|plan:^Step
 trace||t.json||file:t.json
+stats||s.json||file:s.json
+sweep||forwards=1,2||out:^forwards
+csv||t.csv|--sweep forwards=1|file:t.csv
+svg||t.svg|--sweep forwards=1|file:t.svg
 END
     groups="--dit-devices 0 --vae-devices 1"
     table stardit-simulate "$simulate" --model "$demo" --num-frames 5 --height 64 --width 64 --prompts 1 \
@@ -452,7 +456,6 @@ their-offload||50|--compare 1|plan:^offload
 padded-frames||+|--compare 1|plan:^offload
 ablation||+|--compare 1|plan:^dedivae
 table||$in/table.txt||refused:--table
-csv||t.csv||refused:--table
 END
 fi
 

@@ -86,6 +86,7 @@ apps/simulate_compare.c runtime/clock runtime/simulation: simulated time, anothe
 apps/simulate_table.c runtime/allowance: how many rows at a time
 apps/simulate_run.c graph/jobs/job graph/pipeline: the service, and fast-forward
 apps/simulate_run.c runtime/clock runtime/recorder: simulated time, bounds
+apps/simulate_sweep.c runtime/allowance: how many at once
 apps/simulate_step.c graph/pipeline graph/run/latent: a graph of so many layers, without a request
 apps/simulate_step.c runtime/clock runtime/simulation: simulated time
 '
