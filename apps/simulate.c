@@ -147,7 +147,8 @@ static struct app_option options[] = {
                       "once for each value of the option NAME, as devices=1..8, "
                       "scheduler=pipedit,lws,mine.so or link-gbps=10,50,100: a table; values that "
                       "hold commas are set apart by semicolons"),
-    APP_STRING_OPTION("csv", "FILE", AT(csv), "with --sweep or --table: the table, numbers between commas"),
+    APP_STRING_OPTION("csv", "FILE", AT(csv),
+                      "with --sweep or --table: the table, numbers between commas"),
     APP_STRING_OPTION("svg", "FILE", AT(svg), "with --sweep: a plot of the times"),
 };
 

@@ -72,21 +72,35 @@ static void free_runs(struct sdt_service *service) {
     }
 }
 
+/* Rows that tiles have: all but the last ones of the video and of the text are alike. */
+static int sizes_of(const struct sdt_layout *l, int size[3]) {
+    const int tile[3] = {0, l->video_tiles - 1, l->tiles - 1};
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        int rows = sdt_tile_size(l, tile[i]);
+        bool seen = false;
+        for (int s = 0; s < count; s++)
+            seen = seen || size[s] == rows;
+        if (!seen)
+            size[count++] = rows;
+    }
+    return count;
+}
+
 /* cuDNN's plans for its self attention, while weights are loaded. Of strategies that merge partial
  * results the shapes are many, and left to the tasks. */
 static void plan_ahead(const struct sdt_run *run) {
     const struct sdt_layout *l = &run->layout;
-    int before = 0;
+    int before = 0, size[3], sizes = sizes_of(l, size);
     if (l->dtype != SDT_BF16 || !sdt_strategy_exact(run->parallel.strategy))
         return;
     for (int c = 0; c < l->chunks; c++) {
-        struct sdt_cuda_shape shape = {.heads = l->head[c + 1] - l->head[c],
-                                       .rows = l->rows,
-                                       .e = l->e,
-                                       .tile = l->rows,
-                                       .keys = l->tokens};
-        if (shape.heads != before)
+        struct sdt_cuda_shape shape = {
+            .heads = l->head[c + 1] - l->head[c], .e = l->e, .tile = l->rows, .keys = l->tokens};
+        for (int s = 0; s < sizes && shape.heads != before; s++) {
+            shape.rows = size[s];
             sdt__cuda_plan_ahead(&l->place[0], &shape);
+        }
         before = shape.heads;
     }
 }
