@@ -20,6 +20,11 @@
 #include "base/folder.h"
 #include "runtime/allowance.h"
 
+/* Without chunks; with them; with aco, too. As the plans of simulate_compare.c, by part_of. */
+enum { PARTS = 3 };
+static const int part_of[] = {-1, 1, 2, 0};
+static const char *const part_name[PARTS] = {"dedivae", "pipesp", "aco"};
+
 enum { MOST_SYSTEMS = 16, MOST_ROWS = 4096, MOST_WORDS = 48, WORD = 24, MOST_STEPS = 16 };
 
 /* How a model ran on a machine: options for all of its rows. */
@@ -32,6 +37,8 @@ struct row {
     int width, height, frames, steps;
     double base, best; /* published, seconds; NAN: not */
     double simulated_base, simulated_best, ours, ours_bound;
+    bool ablation;
+    double part[PARTS], simulated_part[PARTS]; /* its optimisations, one more each time */
     char plan[40];
 };
 
@@ -71,9 +78,11 @@ static const struct system *system_of(const struct table *t, const struct row *r
 static bool read_row(struct table *t, const char *line) {
     struct row row = {.simulated_base = NAN, .simulated_best = NAN, .ours = NAN};
     char best[WORD];
-    if (t->rows == MOST_ROWS ||
-        sscanf(line, "row %23s %23s %d %d %d %d %lf %23s", row.model, row.gpu, &row.width,
-               &row.height, &row.frames, &row.steps, &row.base, best) != 8)
+    int count = sscanf(line, "row %23s %23s %d %d %d %d %lf %23s %lf %lf %lf", row.model, row.gpu,
+                       &row.width, &row.height, &row.frames, &row.steps, &row.base, best,
+                       &row.part[0], &row.part[1], &row.part[2]);
+    row.ablation = count == 8 + PARTS;
+    if (t->rows == MOST_ROWS || (count != 8 && !row.ablation))
         return false;
     row.best = strcmp(best, "-") != 0 ? atof(best) : NAN;
     if (!system_of(t, &row) || row.steps < 1 || !(row.base > 0.0))
@@ -81,8 +90,8 @@ static bool read_row(struct table *t, const char *line) {
     const struct row *last = t->rows ? &t->row[t->rows - 1] : NULL;
     struct cell *cell = t->cells ? &t->cell[t->cells - 1] : NULL;
     if (!last || strcmp(last->model, row.model) != 0 || strcmp(last->gpu, row.gpu) != 0 ||
-        last->width != row.width || last->height != row.height || last->frames != row.frames ||
-        cell->count == MOST_STEPS) {
+        last->ablation != row.ablation || last->width != row.width || last->height != row.height ||
+        last->frames != row.frames || cell->count == MOST_STEPS) {
         cell = &t->cell[t->cells++];
         *cell = (struct cell){.first = t->rows};
     }
@@ -120,7 +129,7 @@ static enum sdt_status read_table(struct table *t, const char *name, struct sdt_
             status =
                 sdt_fail(err, SDT_ERROR_FORMAT,
                          "%s:%d: 'system MODEL GPU OPTIONS', or of such a system 'row MODEL GPU "
-                         "WIDTH HEIGHT FRAMES STEPS SECONDS SECONDS|-'",
+                         "WIDTH HEIGHT FRAMES STEPS SECONDS SECONDS|- [SECONDS SECONDS SECONDS]'",
                          t->path, number);
     }
     fclose(file);
@@ -149,6 +158,8 @@ static void become(const struct table *t, const struct cell *cell, const char *p
                  row[i].steps);
     argv[count++] = "--compare";
     argv[count++] = steps;
+    if (row->ablation)
+        argv[count++] = "--ablation";
     argv[count++] = "--stats";
     argv[count++] = cell->stats;
     snprintf(options, sizeof options, "%s", system_of(t, row)->options);
@@ -188,7 +199,10 @@ static enum sdt_status take(struct table *t, const struct cell *cell, struct sdt
             if (p == 0) {
                 row->simulated_base = seconds;
             } else if (theirs) {
-                row->simulated_best = fmin(seconds, row->simulated_best);
+                if (strcmp(name, "dedivae") != 0)
+                    row->simulated_best = fmin(seconds, row->simulated_best);
+                if (p < sizeof part_of / sizeof part_of[0])
+                    row->simulated_part[part_of[p]] = seconds;
             } else if (!(seconds >= row->ours)) {
                 row->ours = seconds;
                 row->ours_bound = json_number_value(
@@ -219,13 +233,19 @@ static void print_row(const struct row *r) {
     printf(" %8.0f", r->simulated_best);
     print_number(stdout, " %+7.1f%%", 100 * (r->simulated_best / r->best - 1), "        -");
     printf(" %8.0f %6.3f  %s\n", r->ours, r->ours / r->ours_bound, r->plan);
+    for (int p = 0; r->ablation && p < PARTS; p++)
+        printf("      %-8s %8.0f %8.0f %+7.1f%%\n", part_name[p], r->part[p], r->simulated_part[p],
+               100 * (r->simulated_part[p] / r->part[p] - 1));
 }
 
 static void write_row(FILE *file, const struct row *r) {
     fprintf(file, "%s,%s,%d,%d,%d,%d,%g,%.3f,", r->model, r->gpu, r->width, r->height, r->frames,
             r->steps, r->base, r->simulated_base);
     print_number(file, "%g", r->best, "");
-    fprintf(file, ",%.3f,%.3f,\"%s\"\n", r->simulated_best, r->ours, r->plan);
+    fprintf(file, ",%.3f,%.3f,\"%s\"", r->simulated_best, r->ours, r->plan);
+    for (int p = 0; r->ablation && p < PARTS; p++)
+        fprintf(file, ",%g,%.3f", r->part[p], r->simulated_part[p]);
+    fputc('\n', file);
 }
 
 static int by_size(const void *a, const void *b) {
@@ -234,13 +254,15 @@ static int by_size(const void *a, const void *b) {
 }
 
 static void print_errors(const struct table *t) {
-    double *error = calloc(2 * (size_t)t->rows, sizeof *error), gain = 0.0;
+    double *error = calloc((2 + PARTS) * (size_t)t->rows, sizeof *error), gain = 0.0;
     int count = 0, near = 0, slower = 0;
     for (int i = 0; error && i < t->rows; i++) {
         const struct row *r = &t->row[i];
         error[count++] = fabs(r->simulated_base / r->base - 1.0);
         if (!isnan(r->best))
             error[count++] = fabs(r->simulated_best / r->best - 1.0);
+        for (int p = 0; r->ablation && p < PARTS; p++)
+            error[count++] = fabs(r->simulated_part[p] / r->part[p] - 1.0);
         gain += log(r->simulated_best / r->ours) / t->rows;
         near += r->ours <= 1.05 * r->ours_bound;
         slower += r->ours > r->simulated_base;
@@ -260,8 +282,12 @@ static enum sdt_status write_csv(const struct table *t, const char *path, struct
     FILE *file = fopen(path, "w");
     if (!file)
         return sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
-    fprintf(file, "model,gpu,width,height,frames,steps,paper_base_s,sim_base_s,paper_opt_s,"
-                  "sim_opt_s,sim_ours_s,ours_plan\n");
+    fprintf(file,
+            "model,gpu,width,height,frames,steps,paper_base_s,sim_base_s,paper_opt_s,"
+            "sim_opt_s,sim_ours_s,ours_plan%s\n",
+            t->row[0].ablation ? ",paper_dedivae_s,sim_dedivae_s,paper_pipesp_s,sim_pipesp_s,"
+                                 "paper_aco_s,sim_aco_s"
+                               : "");
     for (int i = 0; i < t->rows; i++)
         write_row(file, &t->row[i]);
     return ferror(file) | fclose(file) ? sdt_fail(err, SDT_ERROR_IO, "%s: cannot be written", path)

@@ -263,10 +263,12 @@ static enum sdt_status decode_times(const struct sdt_draft *d, struct sdt_times 
     sdt_operations_clear(&list);
     if (failed)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while planning");
-    /* A device's workers share its frames, in bands. */
+    /* A device's workers share its frames, in bands, and wait for one another where layers end. */
     double chain = 0.0;
     for (int i = 0; i < devices; i++) {
         double seconds = stage[i] * slower(d, &worker, &d->decoder[i]) / d->decoder[i].workers;
+        if (d->decoder[i].workers > 1 && rates->together > 0.0)
+            seconds /= rates->together;
         t->decode_alone += stage[i];
         chain += seconds;
         most = fmax(most, seconds);

@@ -34,6 +34,8 @@ static const enum sdt_class class_of[SDT_OPERATIONS] = {
  * Other machines: by the time of the probe below, which was PROBE_SECONDS there. */
 static const struct sdt_overheads fitted = {.insert = 4.3e-6, .run = 4.2e-6, .transfer = 8e-6};
 #define PROBE_SECONDS 1.3e-8
+/* Of two workers, by the demo's decode there. */
+#define TOGETHER 0.85
 
 /* ---- measuring ---------------------------------------------------------------------------------
  */
@@ -433,6 +435,7 @@ static void take_platform(struct sdt_machine_rates *rates, const struct sdt_gpus
     rates->cpu = (struct sdt_worker_rates){.flops_per_second = SDT_CPU_FLOPS,
                                            .bytes_per_second = SDT_CPU_BYTES_PER_US * 1e6};
     rates->simulated = true;
+    rates->together = 0.0;
     rates->memory_bytes = gpus->host_bytes;
     rates->cores = 0.0;
     guess_gpus(rates, gpus);
@@ -460,6 +463,7 @@ static void take_cpu_platform(struct sdt_machine_rates *rates, const struct sdt_
     memcpy(rates->cpu.class_flops, worker->flops, sizeof worker->flops);
     rates->overheads = (struct sdt_overheads){.run = worker->launch_seconds};
     rates->simulated = true;
+    rates->together = 0.0;
     rates->cores = 0.0;
     rates->link_bytes_per_second = sdt__gpu_link(-1, 0);
 }
@@ -480,6 +484,7 @@ enum sdt_status sdt_measure_rates(const struct sdt_pipeline *pipeline,
                                         .precision = precision,
                                         .cores = allowance.cpus,
                                         .link_seconds = LINK_SECONDS,
+                                        .together = TOGETHER,
                                         .memory_bytes = allowance.memory};
     int each = has_gpus && o->workers_per_device <= 0 ? allowance.workers : o->workers_per_device;
     status = sdt__device_workers(o->device, o->devices, each, o->workers, allowance.workers,

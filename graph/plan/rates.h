@@ -36,6 +36,7 @@ struct sdt_machine_rates {
     double cores; /* that CPU devices and inserting share; 0: each has its own */
     struct sdt_worker_rates cpu, gpu[SDT_MAX_DEVICES];
     struct sdt_overheads overheads;
+    double together; /* workers who share a frame spend so much of their time in tasks; 0: all */
     double link_bytes_per_second; /* of a device, each way */
     double link_seconds;          /* latency of a transfer */
     double memory_bytes;          /* the host's, which CPU devices share; 0: no limit */
