@@ -91,14 +91,14 @@ def make_clip(vocab_folder, json_folder, texts):
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    model = train(texts, pre, 800, [], "</w>", normalizer)
-    vocab = model["vocab"]
-    for letter in pre_tokenizers.ByteLevel.alphabet():  # as CLIP's has all of them
-        for symbol in (letter, letter + "</w>"):
-            vocab.setdefault(symbol, len(vocab))
-    for token in ("<|startoftext|>", "<|endoftext|>"):
-        vocab[token] = len(vocab)
+    # All letters, as CLIP's has them, and in an order: of those at an end, training makes another each
+    # time, by which it chooses between pairs that are as frequent.
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    ends = [letter + "</w>" for letter in letters]
+    model = train(texts, pre, 930, ends, "</w>", normalizer)
     merges = [m if isinstance(m, list) else m.split(" ") for m in model["merges"]]
+    words = letters + ends + [a + b for a, b in merges]
+    vocab = {word: number for number, word in enumerate(words + ["<|startoftext|>", "<|endoftext|>"])}
     with open(os.path.join(vocab_folder, "vocab.json"), "w", encoding="utf-8") as file:
         json.dump(vocab, file, ensure_ascii=False, separators=(",", ":"))
     with open(os.path.join(vocab_folder, "merges.txt"), "w", encoding="utf-8") as file:
