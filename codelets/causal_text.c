@@ -186,6 +186,46 @@ void sdt_insert_quick_gelu(struct sdt_flow *flow, const char *name, size_t n, sd
                      2.0 * sdt__element(x) * (double)n, &a, sizeof a);
 }
 
+/* ---- sdt_insert_gelu ------------------------------------------------------------------------ */
+
+struct gelu {
+    size_t n;
+    int x;
+};
+
+static void gelu_cpu(void *buffers[], void *cl_arg) {
+    const struct gelu *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    float *x = sdt__floats(buffers, a->x); /* [n] */
+    sdt_gelu(a->n, x, x);
+}
+
+#ifdef HAVE_CUDA
+static void gelu_cuda(void *buffers[], void *cl_arg) {
+    const struct gelu *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    void *x = sdt__pointer(buffers, a->x); /* [n] */
+    sdt__cuda_done(cl_arg, sdt_cuda_gelu(sdt__cuda(), sdt__dtype(buffers, a->x), a->n, x, x));
+}
+#endif
+
+struct starpu_codelet sdt__gelu_codelet = {
+    .name = "gelu",
+    SDT_ON_BOTH(gelu_cpu, gelu_cuda),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_gelu(struct sdt_flow *flow, const char *name, size_t n, sdt_handle x) {
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    struct gelu a = {n, sdt__task_update(&task, x)};
+    sdt__task_submit(&task, &sdt__gelu_codelet, name, 20.0 * (double)n,
+                     2.0 * sdt__element(x) * (double)n, &a, sizeof a);
+}
+
 /* ---- sdt_insert_take_rows ------------------------------------------------------------------- */
 
 struct take_rows {

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "graph/checkpoint/config.h"
 #include "graph/models/text_layers.h"
@@ -18,6 +19,7 @@ enum { LARGEST = 2 };
 struct clip {
     struct sdt_text text; /* width d */
     int e, ff;
+    bool quick; /* the quick approximation of gelu, not gelu itself */
     float eps;
 };
 
@@ -29,6 +31,7 @@ static enum sdt_status read_config(const struct sdt_config *json, struct clip *c
     int64_t layers = 12, d = 512, heads = 8, ff = 2048, vocabulary = 49408, positions = 77;
     int64_t end = 49407;
     double eps = 1e-5;
+    const char *activation = "quick_gelu";
 
 #define NEXT(call)                                                                                 \
     if (status == SDT_OK)                                                                          \
@@ -41,8 +44,13 @@ static enum sdt_status read_config(const struct sdt_config *json, struct clip *c
     NEXT(sdt_config_int(json, "max_position_embeddings", false, 1, 4096, &positions, err));
     NEXT(sdt_config_int(json, "eos_token_id", false, 0, 1 << 24, &end, err));
     NEXT(sdt_config_number(json, "layer_norm_eps", false, &eps, err));
-    NEXT(sdt_config_only(json, "hidden_act", "\"quick_gelu\"", err));
+    NEXT(sdt_config_string(json, "hidden_act", false, &activation, err));
 #undef NEXT
+    c->quick = !strcmp(activation, "quick_gelu");
+    if (status == SDT_OK && !c->quick && strcmp(activation, "gelu"))
+        status = sdt_fail(err, SDT_ERROR_UNSUPPORTED,
+                          "%s: hidden_act is %s; quick_gelu and gelu are supported",
+                          sdt_config_path(json), activation);
     if (status == SDT_OK && d % heads)
         status = sdt_fail(err, SDT_ERROR_FORMAT,
                           "%s: hidden_size is %d and num_attention_heads %d; heads share the width "
@@ -238,8 +246,11 @@ static void insert_layer(void *arg, struct sdt_flow *flow, struct sdt_tensor_vis
     insert_norm(flow, "text_norm2", b, w.norm_2);
     for (int p = 0; p < c->ff.count; p++) {
         sdt_text_linear(flow, "text_up", tokens, &c->whole, b->y, w.up, &c->ff, p, false, b->up[p]);
-        sdt_insert_quick_gelu(flow, "text_gelu",
-                              (size_t)tokens * (size_t)sdt_text_columns(&c->ff, p), b->up[p]);
+        size_t values = (size_t)tokens * (size_t)sdt_text_columns(&c->ff, p);
+        if (b->encoder->quick)
+            sdt_insert_quick_gelu(flow, "text_gelu", values, b->up[p]);
+        else
+            sdt_insert_gelu(flow, "text_gelu", values, b->up[p]);
     }
     for (int p = 0; p < c->model.count; p++)
         sdt_text_linear(flow, "text_down", tokens, &c->ff, b->up, w.down, &c->model, p, true,

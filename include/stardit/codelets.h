@@ -208,6 +208,8 @@ void sdt_insert_gated_silu(struct sdt_flow *flow, const char *name, size_t n,
                            sdt_handle a /* [n] updated: silu(a) * b */, sdt_handle b /* [n] */);
 void sdt_insert_quick_gelu(struct sdt_flow *flow, const char *name, size_t n,
                            sdt_handle x /* [n] updated */);
+void sdt_insert_gelu(struct sdt_flow *flow, const char *name, size_t n,
+                     sdt_handle x /* [n] updated: x (1 + erf(x / sqrt 2)) / 2 */);
 /* y = rows first.. of an x in parts, as float32; on GPUs in one part. */
 void sdt_insert_take_rows(struct sdt_flow *flow, const char *name, int first, int rows,
                           const struct sdt_parts *parts,
@@ -381,13 +383,13 @@ void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dt
 #define SDT_CODELETS(X)                                                                            \
     X(attention) X(blend) X(causal_attention) X(channel_layer_norm) X(channel_norm) X(conv)        \
     X(convert) X(cross_attention) X(embed) X(frame_attention) X(frame_moments) X(gated_gelu)       \
-    X(gated_silu) X(gather) X(group_moments) X(group_norm) X(inverse_haar) X(latent_window)        \
-    X(layer_norm) X(layer_norm_parts) X(linear) X(linear_part) X(linear_residual)                  \
-    X(linear_upsample) X(load) X(mean_rows) X(merge_heads) X(noise) X(pack_weight) X(pad_row)      \
-    X(patch_order) X(patchify) X(place_tile) X(prefetch) X(put_frame) X(quick_gelu) X(receive)     \
-    X(rms_norm) X(rms_norm_parts) X(rotate_halves) X(round) X(sampler) X(silu) X(sinusoid)         \
-    X(split_heads) X(take_rows) X(text_attention) X(time_upsample) X(unpatchify)                   \
-    X(wide_attention)
+    X(gated_silu) X(gather) X(gelu) X(group_moments) X(group_norm) X(inverse_haar)                 \
+    X(latent_window) X(layer_norm) X(layer_norm_parts) X(linear) X(linear_part)                    \
+    X(linear_residual) X(linear_upsample) X(load) X(mean_rows) X(merge_heads) X(noise)             \
+    X(pack_weight) X(pad_row) X(patch_order) X(patchify) X(place_tile) X(prefetch) X(put_frame)    \
+    X(quick_gelu) X(receive) X(rms_norm) X(rms_norm_parts) X(rotate_halves) X(round) X(sampler)    \
+    X(silu) X(sinusoid) X(split_heads) X(take_rows) X(text_attention) X(time_upsample)             \
+    X(unpatchify) X(wide_attention)
 /* clang-format on */
 
 #pragma GCC visibility pop

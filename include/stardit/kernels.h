@@ -133,6 +133,8 @@ void sdt_gated_silu(size_t n, const float *a /* [n] */, const float *b /* [n] */
                     float *y /* [n], may be a or b */);
 /* y = x / (1 + e^(-1.702 x)) (CLIP) */
 void sdt_quick_gelu(size_t n, const float *x /* [n] */, float *y /* [n], may be x */);
+/* y = x (1 + erf(x / sqrt 2)) / 2 */
+void sdt_gelu(size_t n, const float *x /* [n] */, float *y /* [n], may be x */);
 /* y = the mean of the rows of x, added up in their order */
 void sdt_mean_rows(int rows, int d, const float *x /* [rows, d] */, float *y /* [d] */);
 /* y += x */
@@ -491,6 +493,7 @@ void sdt_blend_columns(int frames, int rows, int extent, int a_width,
     X(gated_gelu)                                                                                  \
     X(gated_silu)                                                                                  \
     X(quick_gelu)                                                                                  \
+    X(gelu)                                                                                        \
     X(rotate_halves)                                                                               \
     X(mean_rows)                                                                                   \
     X(add)                                                                                         \

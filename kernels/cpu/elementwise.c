@@ -19,6 +19,8 @@ void sdt_quick_gelu(size_t n, const float *x, float *y) {
     sdt__vector_kernels()->quick_gelu(n, x, y);
 }
 
+void sdt_gelu(size_t n, const float *x, float *y) { sdt__vector_kernels()->gelu(n, x, y); }
+
 void sdt_add(size_t n, const float *x, float *y) { sdt__vector_kernels()->add(n, x, y); }
 
 void sdt_mean_rows(int rows, int d, const float *x, float *y) {

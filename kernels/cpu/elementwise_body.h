@@ -26,6 +26,12 @@ static void quick_gelu(size_t n, const float *x, float *y) {
 #undef BODY
 }
 
+static void gelu(size_t n, const float *x, float *y) {
+#define BODY(i, left) vec_store(y + (i), left, vec_gelu(vec_load(x + (i), left)))
+    EACH_VECTOR(n, BODY);
+#undef BODY
+}
+
 static void add(size_t n, const float *x, float *y) {
 #define BODY(i, left) vec_store(y + (i), left, vec_load(y + (i), left) + vec_load(x + (i), left))
     EACH_VECTOR(n, BODY);

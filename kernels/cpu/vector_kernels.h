@@ -24,6 +24,7 @@ struct sdt__vector_kernels {
     __typeof__(sdt_gated_gelu) *gated_gelu;
     __typeof__(sdt_gated_silu) *gated_silu;
     __typeof__(sdt_quick_gelu) *quick_gelu;
+    __typeof__(sdt_gelu) *gelu;
     __typeof__(sdt_rotate_halves) *rotate_halves;
     __typeof__(sdt_add) *add;
     __typeof__(sdt_sampler_step) *sampler_step;

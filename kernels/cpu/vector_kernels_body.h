@@ -27,6 +27,7 @@ const struct sdt__vector_kernels NAME = {
     .gated_gelu = gated_gelu,
     .gated_silu = gated_silu,
     .quick_gelu = quick_gelu,
+    .gelu = gelu,
     .rotate_halves = rotate_halves,
     .add = add,
     .sampler_step = sampler_step,

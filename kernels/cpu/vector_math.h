@@ -148,6 +148,20 @@ VEC_INLINE vec vec_gelu_tanh(vec x) {
 /* x / (1 + e^-1.702x) */
 VEC_INLINE vec vec_quick_gelu(vec x) { return x / (vec_set(1.f) + vec_exp(vec_set(-1.702f) * x)); }
 
+/* x (1 + erf(x / sqrt 2)) / 2. 1 - erf(z), z >= 0, as a polynomial of 1 / (1 + p z) times e^-zz
+ * (Abramowitz and Stegun 7.1.26: within 1.5e-7); x < 0 has the other half of it. */
+VEC_INLINE vec vec_gelu(vec x) {
+    vec size = vec_max(x, -x), z = size * vec_set(0.707106781f);
+    vec t = vec_set(1.f) / (vec_set(1.f) + vec_set(0.3275911f) * z);
+    vec p = vec_set(1.061405429f);
+    p = p * t + vec_set(-1.453152027f);
+    p = p * t + vec_set(1.421413741f);
+    p = p * t + vec_set(-0.284496736f);
+    p = p * t + vec_set(0.254829592f);
+    vec rest = p * t * vec_exp(-(z * z));
+    return vec_max(x, vec_set(0.f)) - vec_set(0.5f) * (size * rest);
+}
+
 /* ---- sums over a row --------------------------------------------------------------------------
  *
  * 32 partial sums, number i into sum i % 32: they are added in pairs, 16 apart, 8 apart, and so on,

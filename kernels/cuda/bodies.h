@@ -368,6 +368,16 @@ SDT_BODY void body_quick_gelu_pack(enum sdt_dtype dtype, int pack, size_t i, siz
     body_store_end(dtype, pack, y, i, n, v);
 }
 
+SDT_BODY void body_gelu_pack(enum sdt_dtype dtype, int pack, size_t i, size_t n, const void *x,
+                             void *y) {
+    float v[SDT_PACK];
+    body_load_end(dtype, pack, x, i, n, v);
+    SDT_UNROLL
+    for (int j = 0; j < pack; j++)
+        v[j] = 0.5f * v[j] * (1.0f + erff(0.70710678f * v[j]));
+    body_store_end(dtype, pack, y, i, n, v);
+}
+
 /* Pair i of [rows, heads, e/2] in x [rows, heads, e]; table: [rows, 2, e/2]. */
 SDT_BODY void body_rotate_halves(enum sdt_dtype dtype, size_t i, int heads, int e,
                                  const float *table, void *x) {

@@ -22,6 +22,11 @@ void sdt_quick_gelu_reference(size_t n, const float *x, float *y) {
         y[i] = (float)(x[i] / (1. + exp(-1.702 * x[i])));
 }
 
+void sdt_gelu_reference(size_t n, const float *x, float *y) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)(.5 * x[i] * (1. + erf(x[i] * M_SQRT1_2)));
+}
+
 void sdt_add_reference(size_t n, const float *x, float *y) {
     for (size_t i = 0; i < n; i++)
         y[i] = (float)((double)y[i] + x[i]);

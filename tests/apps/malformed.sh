@@ -187,8 +187,8 @@ sized max_position_embeddings 41 "position_embedding.weight"
 sized num_hidden_layers 2 "text_model.encoder.layers.2"
 sized num_hidden_layers 4 "text_model.encoder.layers.3"
 sized intermediate_size 97 "mlp.fc1"
-sed 's/"quick_gelu"/"gelu"/' "$golden/clip/config.json" >"$bad/config.json"
-unread "config.json: hidden_act"
+sed 's/"quick_gelu"/"gelu_new"/' "$golden/clip/config.json" >"$bad/config.json"
+unread "config.json: hidden_act is gelu_new; quick_gelu and gelu are supported"
 spoiled text_model.encoder.layers.1.self_attn.v_proj.bias out.y
 
 # HunyuanVideo's prompts, which take two byte-level BPE tokenizers.

@@ -8,7 +8,8 @@ Weights are seeded and of O(1) scale, with biases, norms and positions far from 
 forgotten one shows at once. For each `in.ids<suffix>` [1, M] (I64) there is `out.y<suffix>` [1, 1, width],
 pooler_output: the row of the first end of text, behind which there are more; `tap.layers.0<suffix>` is
 the states after the first layer. The end of text is also the largest id, which is what configurations
-with eos_token_id 2 look for. Weights have the names of published files, which begin with text_model.
+with eos_token_id 2 look for. gelu.safetensors holds what becomes of the same ids with hidden_act gelu, as
+CLIP models larger than L have it. Weights have the names of published files, which begin with text_model.
 """
 
 import json
@@ -56,7 +57,9 @@ def main():
                 x = x / np.sqrt(p.shape[-1])
             p.copy_(torch.from_numpy(np.asarray(x, dtype=np.float32)))
 
-    io = {}
+    exact = CLIPTextModel(CLIPTextConfig(**{**CONFIG, "hidden_act": "gelu"})).eval()
+    exact.load_state_dict(model.state_dict())
+    io, gelu = {}, {}
     for suffix, length, end in (("", 21, 20), ("_padded", 40, 11), ("_empty", 2, 1)):
         ids = random.integers(0, 70, (1, length))
         ids[0, 0] = 70
@@ -64,7 +67,8 @@ def main():
         ids = torch.from_numpy(ids)
         with torch.no_grad():
             out = model(input_ids=ids, output_hidden_states=True)
-        io["in.ids" + suffix] = ids
+            gelu["out.y" + suffix] = exact(input_ids=ids).pooler_output[:, None].contiguous()
+        io["in.ids" + suffix] = gelu["in.ids" + suffix] = ids
         io["out.y" + suffix] = out.pooler_output[:, None].contiguous()
         io["tap.layers.0" + suffix] = out.hidden_states[1].contiguous()
     weights = {
@@ -73,6 +77,7 @@ def main():
     }
     save_file(weights, os.path.join(folder, "model.safetensors"))
     save_file(io, os.path.join(folder, "io.safetensors"))
+    save_file(gelu, os.path.join(folder, "gelu.safetensors"))
     with open(os.path.join(folder, "config.json"), "w") as file:
         json.dump(CONFIG, file, indent=2, sort_keys=True)
         file.write("\n")

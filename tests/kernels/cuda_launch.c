@@ -57,6 +57,14 @@ enum sdt_status sdt_cuda_quick_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype,
     return SDT_OK;
 }
 
+enum sdt_status sdt_cuda_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n, const void *x,
+                              void *y) {
+    (void)cuda;
+    int pack = body_pack(dtype, dtype, body_aligned(x) && body_aligned(y));
+    FLAT(3, pack, n, i) { body_gelu_pack(dtype, pack, i, n, x, y); }
+    return SDT_OK;
+}
+
 enum sdt_status sdt_cuda_rotate_halves(struct sdt_cuda *cuda, enum sdt_dtype dtype, int rows,
                                        int heads, int e, const float *table, void *x) {
     (void)cuda;

@@ -104,6 +104,13 @@ static void quick_gelu_cpu(struct call *c) {
 static void quick_gelu_cuda(struct call *c) {
     done(c, sdt_cuda_quick_gelu(cuda, c->dtype, (size_t)c->size[0], at(c, 0), at(c, 1)));
 }
+static void gelu_plain(struct call *c) {
+    sdt_gelu_reference((size_t)c->size[0], at(c, 0), at(c, 1));
+}
+static void gelu_cpu(struct call *c) { sdt_gelu((size_t)c->size[0], at(c, 0), at(c, 1)); }
+static void gelu_cuda(struct call *c) {
+    done(c, sdt_cuda_gelu(cuda, c->dtype, (size_t)c->size[0], at(c, 0), at(c, 1)));
+}
 
 static void add_make(struct call *c) {
     in(c, (size_t)c->size[0], 1.f)->row = 1;
@@ -195,6 +202,16 @@ const struct operation elementwise_operations[] = {
      .plain = quick_gelu_plain,
      .cpu = quick_gelu_cpu,
      .cuda = quick_gelu_cuda,
+     .limits = {.f32 = 5e-7, .gpu = 1e-6},
+     .by_rows = true,
+     .in_place = {{1, 0}},
+     .pairs = 1},
+    {.name = "gelu",
+     .grid = activation_grid,
+     .make = silu_make,
+     .plain = gelu_plain,
+     .cpu = gelu_cpu,
+     .cuda = gelu_cuda,
      .limits = {.f32 = 5e-7, .gpu = 1e-6},
      .by_rows = true,
      .in_place = {{1, 0}},

@@ -20,6 +20,7 @@ elementwise      check_finite   32    0     0
 elementwise      convert        32    0     0
 elementwise      gated_gelu     48    0     0
 elementwise      gated_silu     48    0     0
+elementwise      gelu           40    0     0
 elementwise      mean_rows      40    0     0
 elementwise      quick_gelu     40    0     0
 elementwise      sampler_step   48    0     0

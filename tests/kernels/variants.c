@@ -2,7 +2,7 @@
 #include "kernels/cpu/micro_kernel.h"
 #include "tests/kernels/check.h"
 
-enum { KERNELS = 14 };
+enum { KERNELS = 15 };
 
 /* Kernel `which` over rows of d numbers (for heads: 3 of d / 3); y [rows, d]. */
 static void run(int which, int rows, int d, const float *x, const float *vector /* [4, d] */,
@@ -58,6 +58,9 @@ static void run(int which, int rows, int d, const float *x, const float *vector 
         break;
     case 13:
         sdt_rotate_halves(rows, 3, d / 3, x, y);
+        break;
+    case 14:
+        sdt_gelu(n, y, y);
         break;
     }
 }
