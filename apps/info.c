@@ -228,8 +228,10 @@ struct settings {
 static struct app_option options[] = {
     APP_HEADING("What to print (default: the machine, StarPU, policies and strategies)"),
     APP_FLAG_OPTION("codelets", AT(codelets), "every codelet and where it has an implementation"),
-    APP_STRING_OPTION("model", "PATH", AT(files.model),
-                      "a checkpoint's parameters, bytes and work, as of stardit-generate"),
+    APP_STRING_OPTION(
+        "model", "PATH", AT(files.model),
+        "a checkpoint's parameters, bytes and work, as of stardit-generate; also of a "
+        "published size, as hunyuan-13b"),
     APP_STRING_OPTION("platform", "FILE", AT(platform),
                       "measure this machine (some seconds) and write it as a platform of "
                       "stardit-simulate, CPUs with the sizes of --model DIR|NAME (default "
@@ -259,10 +261,21 @@ static struct app_program program = {
 
 /* ---- a model --------------------------------------------------------------------------------- */
 
+/* A published size by its name, without files in place of its parts. */
+static bool is_size(const struct sdt_model_files *f) {
+    bool alone = f->model && !f->transformer && !f->vae && !f->text_encoder && !f->text_encoder_2;
+    for (int i = 0; alone && sdt_size_name(i); i++)
+        if (!strcmp(sdt_size_name(i), f->model))
+            return true;
+    return false;
+}
+
 static enum sdt_status print_model(const struct settings *s, struct sdt_error *err) {
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_request request;
-    enum sdt_status status = sdt_pipeline_open_files(&s->files, &pipeline, err);
+    enum sdt_status status = is_size(&s->files)
+                                 ? sdt_pipeline_imagine(s->files.model, &pipeline, err)
+                                 : sdt_pipeline_open_files(&s->files, &pipeline, err);
 
     if (status != SDT_OK)
         return status;

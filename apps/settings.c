@@ -32,7 +32,7 @@ static struct app_option options[] = {
         "checkpoint: a folder in diffusers layout or of the original repository, a "
         ".safetensors file with all components, or org/name to look for in the "
         "Hugging Face cache; with --dry-run also a published size: wan-1.3b, wan-14b, "
-        "open-sora-plan-1.3"),
+        "hunyuan-13b, open-sora-plan-1.3"),
     APP_MODEL_FILES(FILES_AT),
     APP_STRING_OPTION("tokenizer", "PATH", AT(files.tokenizer),
                       "a folder, a spiece.model or a tokenizer.json in place of its tokenizer "

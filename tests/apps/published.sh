@@ -45,6 +45,18 @@ phases wan-14b 15 18 571 595 --token-ids 1
 phases open-sora-plan-1.3 15 18 110 119 --token-ids 1
 phases hunyuan-13b 17 20 373 381 --token-ids "$(seq -s , 96)" --token-ids-2 1
 
+# Sizes that are published, without a checkpoint.
+# size MODEL PARAMETERS WORDS: of the transformer.
+size() {
+    passes "$info" --model "$1"
+    grep -q "^transformer  *$2 parameters" "$tmp/out" && grep -q "^Transformer: *$3" "$tmp/out" ||
+        fail "$1: $(cat "$tmp/out")"
+}
+size wan-1.3b 1418996800 "Wan 2.1, 30 layers, 12 heads x 128"
+size wan-14b 14288491584 "Wan 2.1, 40 layers, 40 heads x 128"
+size open-sora-plan-1.3 2771981600 "Open-Sora-Plan 1.3, 32 layers, 24 heads x 96"
+size hunyuan-13b 12821012544 "HunyuanVideo, 60 layers, 24 heads x 128"
+
 # The larger one takes long to plan.
 for size in 1.3b:1.3B_bf16; do
     passes "$generate" --model "wan-${size%:*}" --token-ids 1 --dry-run
