@@ -2,6 +2,7 @@
 #include "graph/run/layout.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 int sdt_tile_rows(int64_t tokens, int workers) {
     enum { LEAST = 64 };
@@ -17,16 +18,17 @@ int sdt_tile_rows(int64_t tokens, int workers) {
     return (int)rows;
 }
 
-int sdt_cuda_tile_rows(int64_t tokens, int devices, bool alike) {
-    enum { LEAST = 256, MOST = 8192, UNIT = SDT_CUDA_ROWS, PARTS = 8 };
-    int64_t share = (tokens + devices - 1) / devices;
-    int64_t parts = (int64_t)devices * (alike ? (share + MOST - 1) / MOST : PARTS);
-    int64_t part = parts > 0 ? (tokens + parts - 1) / parts : 0;
-    int64_t rows = (part + UNIT - 1) / UNIT * UNIT;
-    return rows < LEAST ? LEAST : rows > MOST ? MOST : (int)rows;
+/* How long the slowest part takes, in things over speed. */
+static double longest(int parts, const double *speed, const int *bounds) {
+    double most = 0.0;
+    for (int p = 0; p < parts; p++) {
+        double time = (bounds[p + 1] - bounds[p]) / speed[p];
+        most = time > most ? time : most;
+    }
+    return most;
 }
 
-void sdt_split(int total, int parts, const double *speed, int *bounds) {
+static void split_evenly(int total, int parts, const double *speed, int *bounds) {
     double all = 0.0, before = 0.0;
     for (int p = 0; p < parts; p++)
         all += speed ? speed[p] : 1.0;
@@ -37,8 +39,66 @@ void sdt_split(int total, int parts, const double *speed, int *bounds) {
     bounds[parts] = total;
 }
 
+/* One after another to the part that ends first with it: no split ends earlier. bounds[p + 1] is
+ * what part p has, until all are given. */
+static void split_by_end(int total, int parts, const double *speed, int *bounds) {
+    for (int p = 0; p <= parts; p++)
+        bounds[p] = 0;
+    for (int i = 0; i < total; i++) {
+        int best = 0;
+        for (int p = 1; p < parts; p++)
+            if ((bounds[p + 1] + 1) / speed[p] < (bounds[best + 1] + 1) / speed[best])
+                best = p;
+        bounds[best + 1]++;
+    }
+    for (int p = 0; p < parts; p++)
+        bounds[p + 1] += bounds[p];
+}
+
+void sdt_split(int total, int parts, const double *speed, int *bounds) {
+    split_evenly(total, parts, speed, bounds);
+    if (!speed)
+        return;
+    double rounded = longest(parts, speed, bounds);
+    split_by_end(total, parts, speed, bounds);
+    if (longest(parts, speed, bounds) > rounded * (1.0 - 1e-9))
+        split_evenly(total, parts, speed, bounds);
+}
+
+/* Rows of tiles, multiples of a unit from an eighth of a share on, up or down by a factor of two:
+ * those with which the slowest device ends first, padding counted; the larger of equal ones. */
+static int follow_speeds(int64_t tokens, int devices, const double *speed, int part) {
+    enum { LEAST = 256, MOST = 8192, UNIT = SDT_CUDA_ROWS };
+    int bounds[2 * SDT_MAX_DEVICES + 1], best = part;
+    double least = 0.0;
+    for (int rows = part / 2 / UNIT * UNIT; rows <= 2 * part && rows <= MOST; rows += UNIT) {
+        if (rows < LEAST)
+            continue;
+        sdt_split((int)((tokens + rows - 1) / rows), devices, speed, bounds);
+        double time = rows * longest(devices, speed, bounds);
+        if (least == 0.0 || time < least * (1.0 + 1e-9)) {
+            least = time;
+            best = rows;
+        }
+    }
+    return best;
+}
+
+int sdt_cuda_tile_rows(int64_t tokens, int devices, const double *speed) {
+    enum { LEAST = 256, MOST = 8192, UNIT = SDT_CUDA_ROWS, PARTS = 8 };
+    bool alike = true;
+    for (int d = 1; speed && d < devices; d++)
+        alike = alike && speed[d] == speed[0];
+    int64_t share = (tokens + devices - 1) / devices;
+    int64_t parts = (int64_t)devices * (alike ? (share + MOST - 1) / MOST : PARTS);
+    int64_t part = parts > 0 ? (tokens + parts - 1) / parts : 0;
+    int64_t rows = (part + UNIT - 1) / UNIT * UNIT;
+    rows = rows < LEAST ? LEAST : rows > MOST ? MOST : rows;
+    return alike ? (int)rows : follow_speeds(tokens, devices, speed, (int)rows);
+}
+
 /* Each device's tiles end where its share of all rows does, or at the tile nearest to that. */
-static void split_tiles(struct sdt_layout *layout, const double *speed) {
+static void split_by_share(const struct sdt_layout *layout, const double *speed, int *first) {
     double rows = (double)sdt_tiles_size(layout, 0, layout->tiles), all = 0.0, before = 0.0;
     int64_t at = 0;
     int tile = 0;
@@ -50,10 +110,33 @@ static void split_tiles(struct sdt_layout *layout, const double *speed) {
             at += sdt_tile_size(layout, tile);
             tile++;
         }
-        layout->first_tile[d] = tile;
+        first[d] = tile;
         before += speed ? speed[d] : 1.0;
     }
-    layout->first_tile[layout->devices] = layout->tiles;
+    first[layout->devices] = layout->tiles;
+}
+
+/* How long the slowest device takes, in rows over speed. */
+static double slowest(const struct sdt_layout *layout, const double *speed, const int *first) {
+    double most = 0.0;
+    for (int d = 0; d < layout->devices; d++) {
+        double time = (double)sdt_tiles_size(layout, first[d], first[d + 1]) / speed[d];
+        most = time > most ? time : most;
+    }
+    return most;
+}
+
+/* By shares of rows, or of unequal devices by the number of tiles, if that ends earlier. */
+static void split_tiles(struct sdt_layout *layout, const double *speed) {
+    int by_number[2 * SDT_MAX_DEVICES + 1];
+    split_by_share(layout, speed, layout->first_tile);
+    if (!speed)
+        return;
+    sdt_split(layout->tiles, layout->devices, speed, by_number);
+    if (slowest(layout, speed, by_number) <
+        slowest(layout, speed, layout->first_tile) * (1.0 - 1e-9))
+        memcpy(layout->first_tile, by_number,
+               ((size_t)layout->devices + 1) * sizeof *layout->first_tile);
 }
 
 /* Marks where parts of the heads begin. */

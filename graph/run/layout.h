@@ -57,12 +57,13 @@ enum { SDT_CUDA_ROWS = 128 };
  * merge partial results: their blocks end where tiles do). */
 int sdt_tile_rows(int64_t tokens, int workers);
 /* The same on GPUs, which need more rows at a time, and few tasks: a device's share, in equal parts
- * of 8192 at most; of GPUs with unequal speeds an eighth of a share, so that tiles can follow them.
- * A multiple of SDT_CUDA_ROWS, at least 256. */
-int sdt_cuda_tile_rows(int64_t tokens, int devices, bool alike);
+ * of 8192 at most; of GPUs with unequal speeds between a sixteenth and a quarter of a share, so
+ * that whole tiles can follow them. A multiple of SDT_CUDA_ROWS, at least 256. */
+int sdt_cuda_tile_rows(int64_t tokens, int devices,
+                       const double *speed /* [devices]; NULL: equal */);
 
 /* bounds[d]..bounds[d+1]-1 of `total` things for part d, in proportion to speed (NULL: equal
- * parts). */
+ * parts); where that does not come out even, so that the slowest part ends as early as it can. */
 void sdt_split(int total, int parts, const double *speed /* [parts] or NULL */,
                int *bounds /* [parts + 1] written */);
 

@@ -56,11 +56,9 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
     double speed[2 * SDT_MAX_DEVICES];
     int places = parallel->devices + parallel->helpers;
     bool known = true; /* places without a machine may have none */
-    bool alike = true;
     for (int i = 0; i < places; i++) {
         speed[i] = parallel->place[i].speed;
         known = known && speed[i] > 0.0;
-        alike = alike && (i >= parallel->devices || speed[i] == speed[0]);
     }
     struct sdt_layout_options options = {.place = parallel->place,
                                          .speed = known ? speed : NULL,
@@ -80,7 +78,7 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
     if (parallel->strategy->split)
         parallel->strategy->split(parallel, &options);
     if (!options.tile_rows && parallel->place[0].kind == SDT_DEVICE_CUDA)
-        options.tile_rows = sdt_cuda_tile_rows(tokens + text, options.devices, alike);
+        options.tile_rows = sdt_cuda_tile_rows(tokens + text, options.devices, options.speed);
     if (parallel->place[0].kind == SDT_DEVICE_CUDA)
         options.unit = SDT_CUDA_ROWS;
     return sdt_layout_init(layout, &options, err);

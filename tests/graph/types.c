@@ -95,24 +95,25 @@ static void check_parameters(struct sdt_machine *machine, const struct sdt_weigh
 }
 
 static void check_tile_rows(void) {
+    static const double equal[8] = {2, 2, 2, 2, 2, 2, 2, 2}, twice[2] = {2, 1};
     static const struct {
         int64_t tokens;
         int devices;
-        bool alike;
+        const double *speed;
         int rows;
-    } want[] = {{1, 1, true, 256},       {1024, 1, true, 1024},  {1025, 1, true, 1152},
-                {11264, 1, true, 5632},  {11264, 8, true, 1408}, {32760, 1, true, 8192},
-                {32760, 8, true, 4096},  {32760, 2, true, 8192}, {75600, 1, true, 7680},
-                {75600, 7, true, 5504},  {75600, 2, true, 7680}, {1000000, 1, true, 8192},
-                {32760, 2, false, 2048}, {1000, 8, false, 256},  {75600, 1, false, 8192}};
+    } want[] = {{1, 1, NULL, 256},       {1024, 1, NULL, 1024},   {1025, 1, NULL, 1152},
+                {11264, 1, NULL, 5632},  {11264, 8, NULL, 1408},  {32760, 1, NULL, 8192},
+                {32760, 8, NULL, 4096},  {32760, 2, NULL, 8192},  {75600, 1, NULL, 7680},
+                {75600, 7, NULL, 5504},  {75600, 2, NULL, 7680},  {1000000, 1, NULL, 8192},
+                {32760, 8, equal, 4096}, {32760, 2, twice, 3712}, {1000, 2, twice, 384}};
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
-        int rows = sdt_cuda_tile_rows(want[i].tokens, want[i].devices, want[i].alike);
+        int rows = sdt_cuda_tile_rows(want[i].tokens, want[i].devices, want[i].speed);
         CHECK(rows == want[i].rows, "%lld tokens on %d GPUs: tiles of %d, not %d",
               (long long)want[i].tokens, want[i].devices, rows, want[i].rows);
     }
     /* Rows that no token has cost as much as others. */
     for (int64_t tokens = 8192; tokens < 200000; tokens += 777) {
-        int64_t rows = sdt_cuda_tile_rows(tokens, 1, true);
+        int64_t rows = sdt_cuda_tile_rows(tokens, 1, NULL);
         int64_t all = (tokens + rows - 1) / rows * rows;
         CHECK(all < 1.05 * (double)tokens, "%lld tokens in tiles of %lld: %lld rows",
               (long long)tokens, (long long)rows, (long long)all);
@@ -145,7 +146,7 @@ static void check_predictions(void) {
                       2.0 * sdt_strategies[s]->buffer_bytes(&narrow, 0),
                   "%s: bytes of buffers are not half", name);
             CHECK(wide.rows == 128 && narrow.rows == 128 &&
-                      gpus.rows == sdt_cuda_tile_rows(5000, wide.devices, true),
+                      gpus.rows == sdt_cuda_tile_rows(5000, wide.devices, NULL),
                   "%s: tiles of %d, %d and %d rows", name, wide.rows, narrow.rows, gpus.rows);
         }
         sdt_layout_clear(&wide);

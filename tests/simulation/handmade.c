@@ -147,7 +147,7 @@ static bool are_gpus(const struct sdt_machine *machine) {
     right &= sdt__settle_kinds(&placement, machine->what, GPUS, &kinds, &err) == SDT_OK &&
              kinds.dit == SDT_DEVICE_CUDA && kinds.dit_dtype == SDT_BF16;
     right &= sdt_parallel_layout(&parallel, tokens, 0, 1, HEADS, DIM, &layout, &err) == SDT_OK &&
-             layout.rows == sdt_cuda_tile_rows(tokens, GPUS, true);
+             layout.rows == sdt_cuda_tile_rows(tokens, GPUS, NULL);
     right &= SDT_SCRATCH(machine->device[0].kind, 1000, (size_t)7) == 7;
     sdt_layout_clear(&layout);
     if (!right)
