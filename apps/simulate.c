@@ -34,7 +34,7 @@ static struct app_option options[] = {
     APP_STRING_OPTION("model", "DIR|NAME", AT(model),
                       "a checkpoint, of which only the config.json files are read, or a published "
                       "size, as wan-14b or open-sora-plan-1.3 (default wan-1.3b)"),
-    APP_INT_OPTION("prompts", "N", AT(prompts), 1, 1000,
+    APP_INT_OPTION("prompts", "N", AT(prompts), 1, APP_MOST_RUNS,
                    "whole runs of N prompts: text, all steps, decode (default: one step alone)"),
     APP_INT_OPTION("height", "N", AT(height), 1, 65536,
                    "of the video, pixels (default: the model's)"),
@@ -110,6 +110,13 @@ static struct app_option options[] = {
                       "auto: the strategy, groups, aco and streams with the shortest predicted "
                       "time, within what is given (default given)"),
     APP_FLAG_OPTION("enable-tiling", AT(tiling), "decode in overlapping spatial tiles"),
+    APP_STRING_OPTION("queue", "NAME", AT(queue),
+                      "with --prompts: which goes on after each step: fcfs, priority or edf (the "
+                      "earliest deadline first) (default fcfs)"),
+    APP_STRING_OPTION("priorities", "LIST", AT(ranks),
+                      "with --queue priority: of each prompt, larger ones first, as 0,0,5"),
+    APP_STRING_OPTION("deadlines", "LIST", AT(deadlines),
+                      "with --queue edf: of each prompt, seconds from the start, as 60,30,30"),
     APP_STRING_OPTION("scheduler", "NAME", AT(scheduler),
                       "scheduling policy, or mine.so: the policy \"mine\" of that module (default "
                       "STARPU_SCHED, else pipedit)"),
@@ -301,6 +308,9 @@ static int refuse_idle(const struct app_simulation *s) {
         {"tile-rows", !one, step},
         {"num-inference-steps", one, runs},
         {"fast-forward", one, runs},
+        {"queue", one, runs},
+        {"priorities", !s->queue || strcmp(s->queue, "priority"), "goes with --queue priority"},
+        {"deadlines", !s->queue || strcmp(s->queue, "edf"), "goes with --queue edf"},
         {"prompt-embeds", one, runs},
         {"dit-devices", one, runs},
         {"vae-devices", one, runs},
@@ -332,6 +342,11 @@ static int refuse_idle(const struct app_simulation *s) {
         {"num-inference-steps", !alone, own},
         {"trace", !alone, own},
         {"gantt", !alone, own},
+        {"queue", !alone, own},
+        {"priorities", !alone, own},
+        {"deadlines", !alone, own},
+        {"prompt-embeds", !alone, own},
+        {"sweep", !alone, own},
     };
     return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
 }
@@ -348,6 +363,43 @@ static int table(const struct app_simulation *s, struct sdt_error *err) {
                              name);
     }
     return app_simulate_table(name_of_program, s, err);
+}
+
+/* One number for each prompt. */
+static int read_ranks(const struct app_simulation *s, const char *option, const char *text,
+                      double least, double *number) {
+    int count = 0;
+    for (const char *at = text; at;) {
+        char *end;
+        double value = strtod(at, &end);
+        if (end == at || (*end && *end != ',') || !(value >= least && value < 1e9) ||
+            count == s->prompts)
+            return app_usage(name_of_program,
+                             "--%s %s: must be %d number%s from %g on, one a prompt", option, text,
+                             s->prompts, s->prompts == 1 ? "" : "s", least);
+        number[count++] = value;
+        at = *end ? end + 1 : NULL;
+    }
+    if (count < s->prompts)
+        return app_usage(name_of_program, "--%s %s: %d number%s for %d prompts", option, text,
+                         count, count == 1 ? "" : "s", s->prompts);
+    return -1;
+}
+
+/* A queue that there is, with what it goes by. -1: go on, else the exit status. */
+static int read_queue(struct app_simulation *s) {
+    bool known = !s->queue;
+    for (int i = 0; s->queue && sdt_queue_name(i); i++)
+        known = known || !strcmp(s->queue, sdt_queue_name(i));
+    if (!known)
+        return app_usage(name_of_program, "--queue %s: fcfs, priority and edf are known", s->queue);
+    if (s->queue && !strcmp(s->queue, "priority") && !s->ranks)
+        return app_usage(name_of_program, "--queue priority needs --priorities");
+    if (s->queue && !strcmp(s->queue, "edf") && !s->deadlines)
+        return app_usage(name_of_program, "--queue edf needs --deadlines");
+    if (s->ranks)
+        return read_ranks(s, "priorities", s->ranks, -1e6, s->rank);
+    return s->deadlines ? read_ranks(s, "deadlines", s->deadlines, 0.0, s->deadline) : -1;
 }
 
 /* What goes with --sweep, and what each of its runs would write anew. */
@@ -392,6 +444,8 @@ static int parse(struct app_simulation *s, int argc, char **argv, struct sdt_err
         code = read_platform(s, err);
     if (code < 0)
         code = refuse_idle(s);
+    if (code < 0)
+        code = read_queue(s);
     if (code >= 0)
         return code;
     if (s->place.plan && !strcmp(s->place.plan, "given"))

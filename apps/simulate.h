@@ -7,6 +7,8 @@
 #include "runtime/recorder.h"
 #include "stardit/stardit.h"
 
+#define APP_MOST_RUNS 1000 /* prompts of a whole run */
+
 struct app_simulation {
     const char *platform_path, *model, *scheduler, *trace, *stats, *gantt, *split, *speed;
     const char *compare; /* PipeDiT's plans and ours */
@@ -17,6 +19,8 @@ struct app_simulation {
         bool padded_frames, ablation;
     } theirs;
     const char *sweep, *csv, *svg;
+    const char *queue, *ranks, *deadlines; /* ranks: --priorities */
+    double rank[APP_MOST_RUNS], deadline[APP_MOST_RUNS];
     struct app_placement place;
     int height, width, num_frames, text_keys, forwards, steps; /* 0: the model's */
     int prompts;                                               /* of a whole run; 0: one step */

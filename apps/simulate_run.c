@@ -113,7 +113,7 @@ static bool give_states(const struct sdt_pipeline *pipeline, bool embeds,
 static enum sdt_status serve(struct run *run, const struct sdt_request *request,
                              struct sdt_error *err) {
     const struct app_simulation *s = run->s;
-    const struct sdt_service_options options = {.placement = s->placement};
+    const struct sdt_service_options options = {.placement = s->placement, .queue = s->queue};
     struct sdt_service *service = NULL;
     enum sdt_status status = sdt_service_open(run->pipeline, run->machine, &options, &service, err);
     if (status != SDT_OK)
@@ -122,6 +122,8 @@ static enum sdt_status serve(struct run *run, const struct sdt_request *request,
         status = sdt__service_fast(service, err);
     for (int r = 0; r < s->prompts && status == SDT_OK; r++) {
         struct sdt_job_options job = {.number = r,
+                                      .priority = (int)s->rank[r],
+                                      .deadline = s->deadline[r],
                                       .progress = progress,
                                       .progress_arg = run,
                                       .deliver = deliver,
@@ -245,6 +247,30 @@ static void print_devices(const struct run *run) {
     }
 }
 
+/* Was video a there before video b? */
+static bool earlier(const struct run *run, int a, int b) {
+    double at = run->video[a].delivered, other = run->video[b].delivered;
+    return at < other || (at == other && a < b);
+}
+
+/* When each video was there, the first one first, and which were late. */
+static void print_deliveries(const struct run *run) {
+    const struct app_simulation *s = run->s;
+    int last = -1;
+    printf("  delivered   ");
+    for (int n = 0; n < s->prompts; n++) {
+        int next = -1;
+        for (int r = 0; r < s->prompts; r++)
+            if ((last < 0 || earlier(run, last, r)) && (next < 0 || earlier(run, r, next)))
+                next = r;
+        double at = run->video[next].delivered;
+        printf("%s%d at %.4f s%s", n ? ", " : "", next, at,
+               s->deadline[next] > 0.0 && at > s->deadline[next] ? " (late)" : "");
+        last = next;
+    }
+    printf("\n");
+}
+
 static void print(const struct run *run, const struct sdt_plan *plan) {
     struct video mean = mean_of(run);
     double bound = larger_bound(run);
@@ -254,6 +280,8 @@ static void print(const struct run *run, const struct sdt_plan *plan) {
            mean.denoise, mean.decode);
     if (run->s->request.steps > 1)
         printf("  step        %.4f s\n", step_seconds(run));
+    if (run->s->queue)
+        print_deliveries(run);
     printf("  exchanges   %.1f%% hidden behind computing\n", 100.0 * hidden(run->machine));
     printf("  bounds      %.4f s by the longest chain of tasks, %.4f s by all work on all "
            "devices\n",

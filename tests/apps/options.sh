@@ -429,6 +429,9 @@ prompts||2||plan:^Total
 num-inference-steps||2||plan:^Plan
 layers||2||plan:^Model
 prompt-embeds||+||plan:^  text
+queue||fcfs||out:^  delivered
+priorities|0,0,1|0,1,0|--prompts 3 --queue priority|plan:^  delivered
+deadlines|3,2,1|3,1,2|--prompts 3 --queue edf|plan:^  delivered
 fast-forward||+|--num-inference-steps 8|plan:^  tasks
 dit-devices|0|0-1|--devices 3 --vae-devices 2|plan:^Plan
 vae-devices|1|2|--devices 3 --dit-devices 0|plan:^Plan

@@ -64,6 +64,21 @@ compare --prompts 3 --num-inference-steps 10 --devices 3 --dit-devices 0-1 --vae
 
 refuses 1 "$simulate" --model wan-14b --prompts 1 --num-inference-steps 1 --devices 2 --memory-gb 2
 says "may use 2.0 GB there"
+# Queues: of three prompts that come at once, the last one is wanted first.
+order() {
+    # shellcheck disable=SC2086
+    passes "$simulate" $demo_size --prompts 3 --num-inference-steps 3 --devices 2 "$@"
+    awk '$1 == "delivered" { gsub(/ at [0-9.]* s( \(late\))?/, ""); $1 = ""; print }' "$tmp/out" | tr -d ' '
+}
+fcfs=$(order --queue fcfs) priority=$(order --queue priority --priorities 0,1,2)
+edf=$(order --queue edf --deadlines 900,800,700)
+echo "delivered: fcfs $fcfs, priority $priority, edf $edf"
+[ "$fcfs" = 0,1,2 ] && [ "$priority" = "$edf" ] && [ "${priority%%,*}" != 0 ] || fail "$fcfs, $priority, $edf"
+refuses 2 "$simulate" --prompts 2 --queue lifo
+refuses 2 "$simulate" --prompts 2 --queue edf
+refuses 2 "$simulate" --prompts 2 --queue priority --priorities 1
+refuses 2 "$simulate" --prompts 2 --queue fcfs --priorities 1,2
+
 refuses 2 "$simulate" --prompts 1 --tile-rows 64
 says "not --prompts"
 refuses 2 "$simulate" --prompt-embeds
