@@ -231,7 +231,7 @@ static struct app_option options[] = {
     APP_STRING_OPTION(
         "model", "PATH", AT(files.model),
         "a checkpoint's parameters, bytes and work, as of stardit-generate; also of a "
-        "published size, as hunyuan-13b"),
+        "published size, as --help of stardit-generate names them"),
     APP_STRING_OPTION("platform", "FILE", AT(platform),
                       "measure this machine (some seconds) and write it as a platform of "
                       "stardit-simulate, CPUs with the sizes of --model DIR|NAME (default "

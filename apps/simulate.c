@@ -346,7 +346,6 @@ static int refuse_idle(const struct app_simulation *s) {
         {"priorities", !alone, own},
         {"deadlines", !alone, own},
         {"prompt-embeds", !alone, own},
-        {"sweep", !alone, own},
     };
     return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
 }
@@ -407,6 +406,7 @@ static int refuse_sweep(const struct app_simulation *s) {
     const struct app_idle idle[] = {
         {"csv", !s->sweep, "goes with --sweep, or --table"},
         {"svg", !s->sweep, "goes with --sweep"},
+        {"compare", s->sweep, "goes with one run, not --sweep"},
         {"stats", s->sweep, "goes with one run, not --sweep"},
         {"trace", s->sweep, "goes with one run, not --sweep"},
         {"gantt", s->sweep, "goes with one run, not --sweep"},
@@ -450,6 +450,8 @@ static int parse(struct app_simulation *s, int argc, char **argv, struct sdt_err
         return code;
     if (s->place.plan && !strcmp(s->place.plan, "given"))
         s->place.plan = NULL;
+    if (s->compare && s->platform.devices < 2)
+        return app_usage(name_of_program, "--compare: one GPU; two groups need two at least");
     sdt_simulation_use(&s->platform);
     return read_model(s, err) == SDT_OK ? -1 : app_report(name_of_program, err);
 }

@@ -23,7 +23,7 @@
 /* Without chunks; with them; with aco, too. As the plans of simulate_compare.c, by part_of. */
 enum { PARTS = 3 };
 static const int part_of[] = {-1, 1, 2, 0};
-static const char *const part_name[PARTS] = {"dedivae", "pipesp", "aco"};
+static const char *const part_name[PARTS] = {"dedivae", "chunks", "aco"};
 
 enum { MOST_SYSTEMS = 16, MOST_ROWS = 4096, MOST_WORDS = 48, WORD = 24, MOST_STEPS = 16 };
 
@@ -285,7 +285,7 @@ static enum sdt_status write_csv(const struct table *t, const char *path, struct
     fprintf(file,
             "model,gpu,width,height,frames,steps,paper_base_s,sim_base_s,paper_opt_s,"
             "sim_opt_s,sim_ours_s,ours_plan%s\n",
-            t->row[0].ablation ? ",paper_dedivae_s,sim_dedivae_s,paper_pipesp_s,sim_pipesp_s,"
+            t->row[0].ablation ? ",paper_dedivae_s,sim_dedivae_s,paper_chunks_s,sim_chunks_s,"
                                  "paper_aco_s,sim_aco_s"
                                : "");
     for (int i = 0; i < t->rows; i++)

@@ -42,6 +42,7 @@ plain='single ring clip'
 # FILE NAME: why it may stand there.
 exceptions='
 apps/settings.c wan: help of --model, the published sizes
+apps/settings.c hunyuan: help of --model, the published sizes
 apps/settings.c pipesp: help of --chunk-heads, whose default differs
 apps/settings.c ulysses: --ulysses-degree
 apps/settings.c usp: help of --ulysses-degree

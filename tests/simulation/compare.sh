@@ -73,6 +73,10 @@ refuses 2 "$simulate" --prompts 1 --compare 10,x
 says "numbers of steps"
 refuses 2 "$simulate" --prompts 1 --compare 10 --strategy ring
 says "plans of its own"
+refuses 2 "$simulate" --prompts 1 --compare 10 --devices 1
+says "two groups need two at least"
+refuses 2 "$simulate" --prompts 1 --compare 10 --sweep devices=2,3
+says "not --sweep"
 refuses 2 "$simulate" --prompts 1 --their-step 2
 says "goes with --compare"
 finish
