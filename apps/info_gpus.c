@@ -90,7 +90,7 @@ static void print_version(const char *name, const char *version, const char *why
 }
 
 void app_info_libraries(void) {
-    char text[32];
+    char text[300];
     const char *why, *runtime = sdt__cuda_runtime(text, sizeof text);
     if (!runtime)
         return;

@@ -140,10 +140,14 @@ const char *sdt__cudnn_version(char *text, size_t size, const char **why) {
 
 const char *sdt__nccl_version(char *text, size_t size, const char **why) {
 #ifdef HAVE_NCCL
-    static struct sdt_error error;
+    struct sdt_error error;
     struct sdt__nccl nccl;
     enum sdt_status status = sdt__nccl_load(&nccl, &error);
-    *why = nccl.found ? error.message : "libnccl.so.2 is not found";
+    *why = "libnccl.so.2 is not found";
+    if (status != SDT_OK && nccl.found) {
+        snprintf(text, size, "%s", error.message);
+        *why = text;
+    }
     if (status != SDT_OK)
         return NULL;
     snprintf(text, size, "%d.%d.%d", nccl.version / 10000, nccl.version / 100 % 100,

@@ -45,7 +45,8 @@ bool sdt__simulated_cpu(struct sdt_gpu *worker, double *host_bytes);
  * driver). */
 const char *sdt__cuda_runtime(char *text, size_t size);
 const char *sdt__cuda_driver(char *text, size_t size);
-/* Their versions, "9.19.0"; NULL: not there, and *why says what was looked for. */
+/* Their versions, "9.19.0"; NULL: not there, and *why, perhaps in `text`, says what was looked
+ * for. */
 const char *sdt__cudnn_version(char *text, size_t size, const char **why);
 const char *sdt__nccl_version(char *text, size_t size, const char **why);
 

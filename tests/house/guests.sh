@@ -146,8 +146,10 @@ grep -q "1 forward a step" "$tmp/out" || fail "the plan has not one forward a st
 for model in "$toy" "$demo"; do
     passes "$generate" --model "$model" --devices 3 --plan auto "$@"
     grep -q "^ .*layers" "$tmp/out" || fail "$model: layers is not among the candidates"
-    grep -q "layers .*(exposed 0 s)" "$tmp/out" && fail "$model: nobody waits for other layers"
 done
+# Large enough that tasks' overheads on the cores that devices share are not what counts.
+passes "$generate" --model "$toy" --devices 3 --plan auto --num-frames 33 --height 256 --width 256 "$@"
+grep -q "layers .*(exposed 0\.[0-9]* s)" "$tmp/out" || fail "nobody waits for other layers: $(grep "layers " "$tmp/out")"
 refuses 2 "$generate" --model "$toy" --dit-devices 0-1 --vae-devices 2 --aco static \
     --strategy layers "$@"
 says "strategy layers exchanges no heads"
