@@ -2,7 +2,8 @@
 #include "runtime/cost.h"
 
 /* Shares of the data sheet's rate. Assumed: about what large products reach on Ampere and Hopper;
- * not compared with a run on a GPU yet. */
+ * that of attention is fitted to published times (docs/platforms.md). None was compared with a run
+ * of ours on a GPU yet. */
 static const double reached[SDT_CLASSES] = {
     [SDT_CLASS_OTHER] = 0.5, /* bound by memory, not by this */
     [SDT_CLASS_LINEAR] = 0.5, [SDT_CLASS_ATTENTION] = 0.55, [SDT_CLASS_CROSS_ATTENTION] = 0.25,

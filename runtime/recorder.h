@@ -37,7 +37,7 @@ struct sdt_bounds {
 };
 struct sdt_bounds sdt__recorder_bounds(const struct sdt_recorder *recorder);
 
-/* Steps that are not simulated in full (graph/jobs/forward.c): tasks of the class
+/* Steps that are not simulated in full (graph/jobs/fast.c): tasks of the class
  * SDT_CLASS_GIVEN take their place. What a step of the simulated ones did: */
 struct sdt_step_record {
     struct sdt_role_totals totals[STARPU_MAXNODES + 1][SDT_ROLES]; /* by device + 1 */
