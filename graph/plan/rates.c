@@ -32,7 +32,7 @@ static const enum sdt_class class_of[SDT_OPERATIONS] = {
  * steps and decode with one worker, whose time less its kernels' is what running tasks costs; with
  * two, where inserting them takes a share of the cores; and on two devices, whose pieces travel.
  * Other machines: by the time of the probe below, which was PROBE_SECONDS there. */
-static const struct sdt_overheads fitted = {.insert = 4.3e-6, .run = 4.2e-6, .transfer = 8e-6};
+static const struct sdt_overheads fitted = {.insert = 4.3e-6, .run = 4.2e-6, .transfer = 2.5e-6};
 #define PROBE_SECONDS 1.3e-8
 /* Of two workers, by the demo's decode there. */
 #define TOGETHER 0.85
