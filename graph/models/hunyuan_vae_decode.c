@@ -538,7 +538,7 @@ enum sdt_status sdt__hunyuan_vae_decode(struct sdt_flow *flow, struct sdt_vae *v
     c->video = video;
 
     flow->tag.role = SDT_ROLE_VAE;
-    flow->priority = 3; /* above attention that visits (Aco): decoding is what this group is for */
+    flow->priority = 3; /* above attention: decoding is what this group is for */
     for (int first = 0, count; first < c->tiling.tiles; first += count) {
         count = different(c->device + first, c->tiling.tiles - first);
         insert_tiles(flow, c, first, first + count);

@@ -3,7 +3,7 @@
  *   cases NAME
  *
  * Prints the name, the simulated and the expected time, ms: to the end, or until a worker took the
- * exchange of the case. */
+ * task of the case. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,22 +145,22 @@ static double eviction(struct sdt_flow *flow, const struct sdt_machine *machine)
     return 4.0 + 3.0 * 40.0;
 }
 
-/* ---- when a worker takes an exchange --------------------------------------------------------- */
+/* ---- when a worker takes a task -------------------------------------------------------------- */
 
-static struct starpu_codelet exchange = {
-    .name = "exchange",
+static struct starpu_codelet watched = {
+    .name = "watched",
     SDT_ON_BOTH(never, never),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
     .model = &sdt__cost_models[SDT_CLASS_GIVEN],
 };
 
 extern struct starpu_sched_policy sdt_policy_pipedit;
-static double taken; /* s; 0: no exchange was */
+static double taken; /* s; 0: no such task was */
 static struct starpu_task *(*pop)(unsigned context);
 
 static struct starpu_task *watched_pop(unsigned context) {
     struct starpu_task *task = pop(context);
-    if (task && task->cl == &exchange)
+    if (task && task->cl == &watched)
         taken = sdt__now();
     return task;
 }
@@ -177,7 +177,7 @@ static void insert_exchange(struct sdt_flow *flow, const struct sdt_machine *mac
     flow->priority = 3;
     sdt__task_begin(&task, flow);
     sdt__task_read(&task, x);
-    sdt__task_submit(&task, &exchange, "exchange", MS, 0.0, NULL, 0);
+    sdt__task_submit(&task, &watched, "exchange", MS, 0.0, NULL, 0);
     flow->priority = 0;
     sdt__flow_wait(flow, NULL);
     sdt__unregister(x);
@@ -202,13 +202,53 @@ static double exchange_away(struct sdt_flow *flow, const struct sdt_machine *mac
     return 1.0 + 15.0;
 }
 
+/* ---- a task away from home ------------------------------------------------------------------- */
+
+/* GPU 0 is busy for 40 ms. GPU 1 has three chains of more urgent tasks of 1 ms each, for 60 ms.
+ * What may run on both, and is at home on GPU 0, goes to GPU 1 after 2.5 ms, and before what is
+ * queued there. */
+static double visitor(struct sdt_flow *flow, const struct sdt_machine *machine) {
+    enum { CHAINS = 3, LINKS = 20 };
+    sdt_handle chain[CHAINS];
+    struct sdt_place both = machine->device[0];
+    struct sdt_task task;
+    insert_long(flow, machine, 0, 40.0, NULL, NULL);
+    flow->priority = 3;
+    for (int c = 0; c < CHAINS; c++)
+        chain[c] = sdt__vector(flow, 1, "chain");
+    for (int i = 0; i < LINKS * CHAINS; i++) {
+        at(flow, machine, 1);
+        sdt__task_begin(&task, flow);
+        sdt__task_access(&task, chain[i % CHAINS], i < CHAINS ? STARPU_W : STARPU_RW);
+        sdt__task_submit(&task, &work, "link", MS, 0.0, NULL, 0);
+    }
+    starpu_sleep(2.5e-3f);
+    for (unsigned i = 0; i < both.mask_length; i++)
+        both.mask[i] |= machine->device[1].mask[i];
+    flow->place = &both;
+    flow->tag.role = SDT_ROLE_ATTENTION;
+    flow->priority = 2;
+    sdt__task_begin(&task, flow);
+    sdt__task_submit(&task, &watched, "attention", MS, 0.0, NULL, 0);
+    flow->priority = 0;
+    sdt__flow_wait(flow, NULL);
+    for (int c = 0; c < CHAINS; c++)
+        sdt__unregister(chain[c]);
+    return 3.0;
+}
+
 static const struct {
     const char *name;
     double (*insert)(struct sdt_flow *flow, const struct sdt_machine *machine);
-} cases[] = {{"independent", independent},     {"chain", chain},
-             {"switches", switches},           {"contention", contention},
-             {"all-to-all", all_to_all},       {"eviction", eviction},
-             {"exchange-here", exchange_here}, {"exchange-away", exchange_away}};
+} cases[] = {{"independent", independent},
+             {"chain", chain},
+             {"switches", switches},
+             {"contention", contention},
+             {"all-to-all", all_to_all},
+             {"eviction", eviction},
+             {"exchange-here", exchange_here},
+             {"exchange-away", exchange_away},
+             {"visitor", visitor}};
 
 static struct sdt_platform platform_of(const char *name) {
     struct sdt_platform p = {.kinds = 1,
