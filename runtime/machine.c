@@ -14,8 +14,16 @@
 #include "kernels/kernels.h"
 #include "runtime/bus.h"
 #include "runtime/cuda.h"
+#include "runtime/module.h"
 #include "runtime/start.h"
 #include "schedulers/policies.h"
+
+static enum sdt_status check_module(const char *path, const char *what, const char *given,
+                                    struct sdt_error *err) {
+    char name[600];
+    snprintf(name, sizeof name, "%s%s", what, given);
+    return sdt__module_check(path, name, err);
+}
 
 /* "path/mine.so": the policy "mine" of that module, which StarPU loads itself. */
 static enum sdt_status set_module(struct sdt_machine *machine, const char *path,
@@ -25,6 +33,11 @@ static enum sdt_status set_module(struct sdt_machine *machine, const char *path,
     int letters = (int)(strlen(name) - strlen(".so"));
     if (!whole)
         return sdt_fail(err, SDT_ERROR_USAGE, "scheduler %s: %s", path, strerror(errno));
+    enum sdt_status status = check_module(whole, "scheduler ", path, err);
+    if (status != SDT_OK) {
+        free(whole);
+        return status;
+    }
     snprintf(machine->scheduler, sizeof machine->scheduler, "%.*s", letters, name);
     setenv("STARPU_SCHED_LIB", whole, 1);
     setenv("STARPU_SCHED", machine->scheduler, 1);
@@ -45,9 +58,10 @@ static enum sdt_status set_policy(struct sdt_machine *machine, const char *wante
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "STARPU_SCHED_LIB=%s: STARPU_SCHED must name the scheduler in there",
                         library);
-    if (!name && library && access(library, R_OK) != 0)
-        return sdt_fail(err, SDT_ERROR_USAGE, "STARPU_SCHED_LIB=%s: %s", library, strerror(errno));
     if (!name && library) {
+        enum sdt_status status = check_module(library, "STARPU_SCHED_LIB=", library, err);
+        if (status != SDT_OK)
+            return status;
         snprintf(machine->scheduler, sizeof machine->scheduler, "%s", named);
         return SDT_OK; /* StarPU loads it itself */
     }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What docs/schedulers.md says about modules: the example, renamed, compiles as one, loads, and gives
-# the same video as the default policy, without a warning of StarPU.
+# the same video as the default policy, without a warning of StarPU; one for real runs is refused in simulated time,
+# and the other way round, and so is what is no module.
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -29,8 +30,27 @@ cat "$work/messages"
 grep '"scheduler": "mine"' "$work/mine.json"
 cmp "$work/pipedit.safetensors" "$work/mine.safetensors"
 
+# refused WHAT COMMAND...: exit 2 and one line that says so.
+refused() {
+    what=$1 code=0
+    shift
+    "$@" 2>"$work/messages" || code=$?
+    cat "$work/messages"
+    [ $code -eq 2 ]
+    [ "$(grep -c . "$work/messages")" -eq 1 ]
+    grep -q "$what" "$work/messages"
+}
+cp "$work/mine.c" "$work/text.so"
+refused "scheduler $work/text.so: no module" generate --scheduler "$work/text.so" --output "$work/none.safetensors"
+
 # "See what a policy does", as it stands there; StarPU is the one that this was configured with.
 [ -x "$STARDIT_BUILD_DIR/stardit-simulate" ] || exit 0
+simulate() {
+    "$STARDIT_BUILD_DIR/stardit-simulate" --model "$STARDIT_SOURCE_DIR/checkpoints/stardit-demo" --num-frames 5 \
+        --height 32 --width 32 --prompts 1 --num-inference-steps 2 "$@"
+}
+refused "^stardit-simulate: scheduler $work/mine.so: compiled with a StarPU for real runs" simulate --scheduler "$work/mine.so"
+STARPU_SCHED_LIB=$work/mine.so STARPU_SCHED=mine refused "STARPU_SCHED_LIB=$work/mine.so: compiled with a StarPU for real" simulate
 mkdir "$work/here" "$work/bin"
 for name in schedulers platforms starpu; do ln -s "$(realpath "$STARDIT_SOURCE_DIR")/$name" "$work/here/"; done
 for name in bench simulate; do ln -s "$(realpath "$STARDIT_BUILD_DIR")/stardit-$name" "$work/bin/"; done
@@ -44,3 +64,5 @@ cat "$work/printed"
 grep -q '^ *pipedit  *lws  *mine.so$' "$work/printed"
 grep -q '</svg>' "$work/here/pictures/tiny-mine.so.svg"
 grep -q '</svg>' "$work/here/static.svg"
+refused "scheduler $work/here/mine.so: compiled with StarPU over SimGrid" \
+    generate --scheduler "$work/here/mine.so" --output "$work/none.safetensors"
