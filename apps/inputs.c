@@ -226,7 +226,7 @@ static enum sdt_status check_guidance(const struct app_settings *s,
                           request->guidance_scale);
 }
 
-enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeline *pipeline,
+enum sdt_status app_make_request(struct app_settings *s, struct sdt_pipeline *pipeline,
                                  struct sdt_request *request, struct app_inputs *inputs,
                                  struct sdt_error *err) {
     enum sdt_status status = sdt_pipeline_defaults(pipeline, request, err);
@@ -248,14 +248,18 @@ enum sdt_status app_make_request(const struct app_settings *s, struct sdt_pipeli
 #undef OVERRIDE
     request->seed = s->seed;
     if (s->sampler)
-        request->sampler = !strcmp(s->sampler, "euler")   ? SDT_SAMPLER_EULER
-                           : !strcmp(s->sampler, "unipc") ? SDT_SAMPLER_UNIPC
-                                                          : SDT_SAMPLER_EULER_ANCESTRAL;
+        request->sampler = !strcmp(s->sampler, "euler")     ? SDT_SAMPLER_EULER
+                           : !strcmp(s->sampler, "unipc")   ? SDT_SAMPLER_UNIPC
+                           : !strcmp(s->sampler, "renoise") ? SDT_SAMPLER_RENOISE
+                                                            : SDT_SAMPLER_EULER_ANCESTRAL;
     if (s->schedule)
         request->schedule = !strcmp(s->schedule, "old")      ? SDT_SCHEDULE_OLD
                             : !strcmp(s->schedule, "linear") ? SDT_SCHEDULE_LINEAR
                                                              : SDT_SCHEDULE_NEW;
-    status = make_tiling(s, &request->tiling, err);
+    status =
+        app_steps_take(&s->step_table, app_settings_given("num-inference-steps"), request, err);
+    if (status == SDT_OK)
+        status = make_tiling(s, &request->tiling, err);
     if (status == SDT_OK && s->latents)
         status = read_latents(s, pipeline, request, inputs, err);
     if (status == SDT_OK)

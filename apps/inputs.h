@@ -17,9 +17,10 @@ struct app_inputs {
     float *latents;
 };
 
-/* The checkpoint's defaults with everything that was given on the command line. *inputs, zeroed
- * before, is to be cleared after a failure too. Every outcome of the readers (apps/read.h). */
-enum sdt_status app_make_request(const struct app_settings *settings, struct sdt_pipeline *pipeline,
+/* The checkpoint's defaults with everything that was given on the command line, from which the
+ * request borrows. *inputs, zeroed before, is to be cleared after a failure too. Every outcome of
+ * the readers (apps/read.h). */
+enum sdt_status app_make_request(struct app_settings *settings, struct sdt_pipeline *pipeline,
                                  struct sdt_request *request, struct app_inputs *inputs,
                                  struct sdt_error *err);
 void app_inputs_clear(struct app_inputs *inputs);

@@ -209,8 +209,10 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
         snprintf(shift, sizeof shift, ", flow shift %g", request->flow_shift);
     printf("  steps          %d, %s%s%s, guidance %g (%d forward%s a step), seed %llu\n",
            request->steps, sdt_sampler_kind_name(request->sampler),
-           request->schedule == SDT_SCHEDULE_OLD ? " (old schedule)" : "", shift,
-           request->guidance_scale, plan->forwards, plan->forwards == 1 ? "" : "s",
+           request->sigmas                         ? " at given sigmas"
+           : request->schedule == SDT_SCHEDULE_OLD ? " (old schedule)"
+                                                   : "",
+           shift, request->guidance_scale, plan->forwards, plan->forwards == 1 ? "" : "s",
            (unsigned long long)request->seed);
     if (request->resume)
         printf("  resumed        after step %d of %d\n", request->resume->step, request->steps);

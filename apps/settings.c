@@ -21,6 +21,7 @@
 
 #define AT(field) APP_AT(struct app_settings, field)
 #define FILES_AT(field) AT(files.field)
+#define STEPS_AT(field) AT(step_table.field)
 
 /* Filled before the table is read. */
 static char strategy_help[300], output_help[400], no_rate[300];
@@ -79,12 +80,14 @@ static struct app_option options[] = {
     APP_DOUBLE_OPTION("flow-shift", "S", AT(flow_shift), 1e-3, 1000.0,
                       "shift of the noise schedule (default: the checkpoint's, else 3)"),
     APP_CHOICE_OPTION(
-        "sampler", "unipc|euler|euler-ancestral", AT(sampler),
-        "solver: unipc or euler of flows, euler-ancestral of models that predict v (default: "
-        "the checkpoint's, else the model's)"),
+        "sampler", "unipc|euler|renoise|euler-ancestral", AT(sampler),
+        "solver: unipc or euler of flows, renoise of flows distilled to a few steps that take "
+        "fresh noise each, euler-ancestral of models that predict v (default: the checkpoint's, "
+        "else the model's)"),
     APP_CHOICE_OPTION("sampler-schedule", "new|old|linear", AT(schedule),
                       "how sigmas are laid out: as in diffusers' pipeline (new), unipc as in "
                       "diffusers up to 0.36 (old), euler from 1 to 1/steps (linear); default new"),
+    APP_STEPS_OPTIONS(STEPS_AT),
     APP_INT_OPTION("max-sequence-length", "N", AT(max_sequence_length), 1, APP_MOST_TOKENS,
                    "tokens that a prompt is cut or padded to (default: the checkpoint's, else "
                    "512)"),
@@ -358,6 +361,8 @@ static int check_idle(const struct app_settings *s) {
         {"flow-shift", !steps, no_steps},
         {"sampler", !steps, no_steps},
         {"sampler-schedule", !steps, no_steps},
+        {"sigmas", !steps, no_steps},
+        {"sampler-schedule", s->step_table.sigmas, "--sigmas takes the place of a schedule"},
         {"max-sequence-length", !steps, no_steps},
         {"checkpoint-every", !steps, no_steps},
         {"checkpoint-every", s->output && !strcmp(s->output, "-"),

@@ -6,6 +6,7 @@
 
 #include "apps/options.h"
 #include "apps/placement.h"
+#include "apps/steps.h"
 #include "stardit/safetensors.h"
 #include "stardit/stardit.h"
 
@@ -17,6 +18,7 @@ struct app_settings {
         *prompt_embeds, *negative_embeds;
     int height, width, num_frames, steps, max_sequence_length;
     double guidance_scale, true_cfg_scale, flow_shift, fps;
+    struct app_steps step_table; /* which steps */
     const char *sampler, *schedule;
     uint64_t seed;
     const char *output, *latents, *save_latent, *sheet;

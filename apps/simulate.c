@@ -26,6 +26,7 @@ static const char name_of_program[] = "stardit-simulate";
 /* ---- options --------------------------------------------------------------------------------- */
 
 #define AT(field) APP_AT(struct app_simulation, field)
+#define STEPS_AT(field) AT(step_table.field)
 
 static char strategy_help[300]; /* filled before the table is read */
 
@@ -44,6 +45,7 @@ static struct app_option options[] = {
                    "of the video (default: the model's)"),
     APP_INT_OPTION("num-inference-steps", "N", AT(steps), 1, 1000,
                    "denoising steps, with --prompts (default: the model's)"),
+    APP_STEPS_OPTIONS(STEPS_AT),
     APP_INT_OPTION("max-sequence-length", "N", AT(text_keys), 1, 4096,
                    "tokens of the prompt (default: the model's)"),
     APP_INT_OPTION("forwards", "N", AT(forwards), 1, 2,
@@ -265,6 +267,9 @@ static enum sdt_status read_model(struct app_simulation *s, struct sdt_error *er
     if (status != SDT_OK)
         goto out;
     take_sizes(s, pipeline);
+    status = app_steps_take(&s->step_table, s->steps > 0, request, err);
+    if (status != SDT_OK)
+        goto out;
     s->whole = sdt_pipeline_model(pipeline);
     /* Both numbers of layers have all kinds of them in their shares. */
     int part = 2 * (pipeline->dit->mixed > 1 ? pipeline->dit->mixed : 1);
@@ -307,6 +312,7 @@ static int refuse_idle(const struct app_simulation *s) {
          "--forwards 1 has one forward a step, which is one stream"},
         {"tile-rows", !one, step},
         {"num-inference-steps", one, runs},
+        {"sigmas", one, runs},
         {"fast-forward", one, runs},
         {"queue", one, runs},
         {"priorities", !s->queue || strcmp(s->queue, "priority"), "goes with --queue priority"},
@@ -340,6 +346,7 @@ static int refuse_idle(const struct app_simulation *s) {
         {"plan", !alone, own},
         {"fast-forward", !alone, own},
         {"num-inference-steps", !alone, own},
+        {"sigmas", !alone, own},
         {"trace", !alone, own},
         {"gantt", !alone, own},
         {"queue", !alone, own},

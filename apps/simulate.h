@@ -3,6 +3,7 @@
 #define STARDIT_APPS_SIMULATE_H
 
 #include "apps/placement.h"
+#include "apps/steps.h"
 #include "runtime/platform.h"
 #include "runtime/recorder.h"
 #include "stardit/stardit.h"
@@ -25,6 +26,7 @@ struct app_simulation {
     int height, width, num_frames, text_keys, forwards, steps; /* 0: the model's */
     int prompts;                                               /* of a whole run; 0: one step */
     int tile_rows, layers;                                     /* one step */
+    struct app_steps step_table;                               /* a whole run's */
     bool fast_forward, tiling, embeds;
     struct sdt_platform platform; /* the file's, but for what options say */
     struct {

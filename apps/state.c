@@ -92,6 +92,14 @@ static void add_token_ids(struct app_recipe *recipe, const char *option,
     add_text(recipe, option, text);
 }
 
+static void add_sigmas(struct app_recipe *recipe, const double *sigmas /* [count] */, int count) {
+    char *text = malloc((size_t)count * 32 + 1);
+    size_t length = 0;
+    for (int i = 0; text && i < count; i++)
+        length += (size_t)sprintf(text + length, "%s%.17g", i ? "," : "", sigmas[i]);
+    add_text(recipe, "sigmas", text);
+}
+
 /* The order of sums in attention: free, or that of a strategy on so many tiles a device. */
 static void add_order(struct app_recipe *recipe, const struct sdt_request *request,
                       const struct sdt_placement *placement, const struct sdt_plan *plan) {
@@ -159,7 +167,10 @@ enum sdt_status app_recipe_make(const struct app_settings *s, uint64_t checkpoin
         add(recipe, "true-cfg-scale", "%.17g", r->true_cfg_scale);
     add(recipe, "flow-shift", "%.17g", r->flow_shift);
     add(recipe, "sampler", "%s", sdt_sampler_kind_name(r->sampler));
-    add(recipe, "sampler-schedule", "%s", schedule[r->schedule]);
+    if (r->sigmas)
+        add_sigmas(recipe, r->sigmas, r->steps);
+    else
+        add(recipe, "sampler-schedule", "%s", schedule[r->schedule]);
     add(recipe, "max-sequence-length", "%d", r->max_sequence_length);
     add(recipe, "seed", "%llu", (unsigned long long)r->seed);
     add(recipe, "fps", "%.17g", r->fps);
@@ -222,7 +233,8 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
         {"true-cfg-scale", {"true-cfg-scale"}},
         {"flow-shift", {"flow-shift"}},
         {"sampler", {"sampler"}},
-        {"sampler-schedule", {"sampler-schedule"}},
+        {"sampler-schedule", {"sampler-schedule", "sigmas"}},
+        {"sigmas", {"sigmas", "sampler-schedule"}},
         {"max-sequence-length", {"max-sequence-length"}},
         {"seed", {"seed"}},
         {"tile-size", {"tile-size"}},
@@ -281,6 +293,7 @@ enum sdt_status app_state_check(const struct sdt_safetensors *file, const struct
         {"flow-shift", "--flow-shift", leave_out},
         {"sampler", "--sampler", leave_out},
         {"sampler-schedule", "--sampler-schedule", leave_out},
+        {"sigmas", "--sigmas", leave_out},
         {"max-sequence-length", "--max-sequence-length", leave_out},
         {"seed", "--seed", leave_out},
         {"tile-size", "--tile-size", leave_out},

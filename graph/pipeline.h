@@ -36,6 +36,10 @@ struct sdt_guidance sdt__guidance(const struct sdt_pipeline *pipeline,
                                   const struct sdt_request *request);
 struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,
                                 const struct sdt_request *request);
+struct sdt_sampler;
+/* Its noise levels and what each step multiplies. Errors as sdt_sampler_init_levels. */
+enum sdt_status sdt__sampler_of(const struct sdt_request *request, struct sdt_sampler *sampler,
+                                struct sdt_error *err);
 /* Is the latent decoded in tiles, by all devices that decode, or as a whole? */
 bool sdt__decodes_tiles(const struct sdt_pipeline *pipeline, const struct sdt_request *request);
 /* Sizes, text, tiling: SDT_ERROR_USAGE with what would work. */

@@ -48,6 +48,13 @@ bool sdt__decodes_tiles(const struct sdt_pipeline *pipeline, const struct sdt_re
     return request->tiling.size_rows > 0 || (vae->kind->tiles && vae->kind->tiles(vae, &job) > 1);
 }
 
+enum sdt_status sdt__sampler_of(const struct sdt_request *request, struct sdt_sampler *sampler,
+                                struct sdt_error *err) {
+    const struct sdt_noise_levels levels = {request->schedule, request->steps, request->flow_shift,
+                                            request->sigmas};
+    return sdt_sampler_init_levels(sampler, request->sampler, &levels, err);
+}
+
 /* What a transformer predicts is the family's: velocities of a flow, or v of a diffusion, which has
  * no shift. */
 static enum sdt_status check_sampler(const struct sdt_pipeline *pipeline,
@@ -59,15 +66,14 @@ static enum sdt_status check_sampler(const struct sdt_pipeline *pipeline,
                         "sampler %s is not one of %s's, which predicts %s; %s",
                         sdt_sampler_kind_name(request->sampler), pipeline->family->name,
                         diffusion ? "v of a diffusion" : "velocities of a flow",
-                        diffusion ? "euler-ancestral works" : "unipc and euler work");
+                        diffusion ? "euler-ancestral works" : "unipc, euler and renoise work");
     if (diffusion && request->flow_shift != family->flow_shift)
         return sdt_fail(err, SDT_ERROR_USAGE, "flow shift %g: sampler %s has none; leave it out",
                         request->flow_shift, sdt_sampler_kind_name(request->sampler));
     if (request->steps == 0)
         return SDT_OK;
     struct sdt_sampler sampler; /* noise levels that cannot be told apart, steps that it refuses */
-    enum sdt_status status = sdt_sampler_init(&sampler, request->sampler, request->schedule,
-                                              request->steps, request->flow_shift, err);
+    enum sdt_status status = sdt__sampler_of(request, &sampler, err);
     if (status == SDT_OK)
         sdt_sampler_clear(&sampler);
     return status;

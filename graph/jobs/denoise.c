@@ -265,8 +265,7 @@ static void scatter_state(struct sdt_job *job, struct sdt_flow *flow, const stru
 static enum sdt_status set_up(struct sdt_job *job, struct sdt_flow *flow, struct sdt_error *err) {
     const struct sdt_request *request = &job->request;
     bool offloads;
-    enum sdt_status status = sdt_sampler_init(&job->sampler, request->sampler, request->schedule,
-                                              request->steps, request->flow_shift, err);
+    enum sdt_status status = sdt__sampler_of(request, &job->sampler, err);
     if (status == SDT_OK)
         status = check_memory(job, &offloads, err);
     if (status != SDT_OK)

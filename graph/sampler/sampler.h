@@ -21,6 +21,15 @@ struct sdt_sampler {
     bool noisy;                    /* each step adds fresh noise, which m0 is to hold before it */
 };
 
+/* How the noise levels of a run are laid out: as a schedule of the solver's says, or as they are
+ * given. */
+struct sdt_noise_levels {
+    enum sdt_sampler_schedule schedule;
+    int steps;
+    double shift;
+    const double *sigmas; /* [steps], before the shift; NULL: the schedule's */
+};
+
 /* Does the solver know this schedule? SDT_ERROR_USAGE with those that it knows. */
 enum sdt_status sdt_sampler_check(enum sdt_sampler_kind kind, enum sdt_sampler_schedule schedule,
                                   struct sdt_error *err);
@@ -29,6 +38,10 @@ enum sdt_status sdt_sampler_check(enum sdt_sampler_kind kind, enum sdt_sampler_s
 enum sdt_status sdt_sampler_init(struct sdt_sampler *sampler, enum sdt_sampler_kind kind,
                                  enum sdt_sampler_schedule schedule, int steps, double shift,
                                  struct sdt_error *err);
+/* The same where the levels may be given: falling, from 1 at most to above 0. */
+enum sdt_status sdt_sampler_init_levels(struct sdt_sampler *sampler, enum sdt_sampler_kind kind,
+                                        const struct sdt_noise_levels *levels,
+                                        struct sdt_error *err);
 void sdt_sampler_clear(struct sdt_sampler *sampler); /* after a failed init too */
 
 /* Reads a diffusers scheduler folder (scheduler_config.json): UniPCMultistepScheduler (solver_order

@@ -9,6 +9,9 @@ void sdt__schedule_unipc(struct sdt_sampler *sampler, enum sdt_sampler_schedule 
                          double shift);
 void sdt__schedule_euler(struct sdt_sampler *sampler, enum sdt_sampler_schedule schedule,
                          double shift);
+/* The levels that are given, of either solver of flows. */
+void sdt__schedule_given(struct sdt_sampler *sampler, const double *sigmas /* [steps] */,
+                         double shift);
 /* A diffusion process that noise levels are laid on: betas evenly from first to last. */
 struct sdt__betas {
     int count;
@@ -24,4 +27,5 @@ enum sdt_status sdt__schedule_ancestral(struct sdt_sampler *sampler, const struc
 void sdt__coefficients_unipc(struct sdt_sampler *sampler);
 void sdt__coefficients_euler(struct sdt_sampler *sampler);
 void sdt__coefficients_ancestral(struct sdt_sampler *sampler);
+void sdt__coefficients_renoise(struct sdt_sampler *sampler);
 #endif

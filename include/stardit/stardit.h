@@ -289,11 +289,13 @@ struct sdt_stored {
 enum sdt_sampler_kind {
     SDT_SAMPLER_UNIPC,          /* of flow models */
     SDT_SAMPLER_EULER,          /* of flow models */
-    SDT_SAMPLER_EULER_ANCESTRAL /* of models that predict v; adds noise in each step, drawn from the
-                                 * seed's generator behind the starting noise, whether that is the
-                                 * seed's or given */
+    SDT_SAMPLER_EULER_ANCESTRAL, /* of models that predict v; adds noise in each step, drawn from
+                                  * the seed's generator behind the starting noise, whether that is
+                                  * the seed's or given */
+    SDT_SAMPLER_RENOISE /* of flow models distilled to a few steps by distribution matching: each
+                         * step but the last adds noise, drawn as above */
 };
-/* "unipc", "euler", "euler-ancestral". */
+/* "unipc", "euler", "euler-ancestral", "renoise". */
 const char *sdt_sampler_kind_name(enum sdt_sampler_kind kind);
 /* How the n sigmas of a run are laid out. */
 enum sdt_sampler_schedule {
@@ -345,6 +347,10 @@ struct sdt_request {
     uint64_t seed;           /* of the noise: torch's on a CPU */
     enum sdt_sampler_kind sampler;
     enum sdt_sampler_schedule schedule;
+    /* [steps] Noise levels in place of a schedule's: falling, from 1 at most to above 0, before the
+     * flow shift s, which makes s u / (1 + (s - 1) u) of u; behind the last one comes 0. Of
+     * samplers of flows. NULL: the schedule's. */
+    const double *sigmas;
     const float *latents; /* [C, T, H, W] starting noise; NULL: from the seed */
     const struct sdt_solver_state
         *resume; /* in its place: goes on from there; NULL: from the start */

@@ -120,7 +120,7 @@ says "122 inference steps: .* runs 123.*; 120 and 123 work"
 refuses 2 "$generate" --model "$tmp/m" --token-ids 1 --flow-shift 3 --dry-run
 says "flow shift 3: sampler euler-ancestral has none"
 refuses 2 "$generate" --model "$demo" --token-ids 1 --sampler euler-ancestral --dry-run
-says "unipc and euler work"
+says "unipc, euler and renoise work"
 
 # As published.
 passes "$generate" --model open-sora-plan-1.3 --token-ids 1 --dry-run

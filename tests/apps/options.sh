@@ -215,7 +215,9 @@ guidance-scale||2|$ids|bytes:v.y4m
 true-cfg-scale||2|$ids|refused:by two forwards already
 flow-shift||5|$ids --num-inference-steps 2|bytes:v.y4m
 sampler||euler|$ids --num-inference-steps 2|bytes:v.y4m
-sampler||euler-ancestral|$ids|refused:unipc and euler work
+sampler||renoise|$ids --num-inference-steps 2|bytes:v.y4m
+sampler||euler-ancestral|$ids|refused:unipc, euler and renoise work
+sigmas||0.9|$ids|bytes:v.y4m
 sampler-schedule||old|$ids --num-inference-steps 2|bytes:v.y4m
 max-sequence-length||64|$ids|bytes:v.y4m
 seed||1|$ids|bytes:v.y4m
@@ -427,6 +429,7 @@ END
         --num-inference-steps 1 --devices 2 <<END
 prompts||2||plan:^Total
 num-inference-steps||2||plan:^Plan
+sigmas||0.9,0.7||refused:alone says how many
 layers||2||plan:^Model
 prompt-embeds||+||plan:^  text
 queue||fcfs||out:^  delivered

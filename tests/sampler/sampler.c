@@ -204,6 +204,123 @@ static void schedules(void) {
     }
 }
 
+/* Levels that are given: the few steps of distilled checkpoints, whose sigmas and timesteps stand
+ * in LightX2V's and FastVideo's code. */
+static void given(void) {
+    static const struct {
+        enum sdt_sampler_kind kind;
+        int steps;
+        double shift, levels[4], sigmas[4];
+    } known[] = {
+        {SDT_SAMPLER_EULER, 4, 5.0, {1.0, .75, .5, .25}, {1.0, .9375, 5.0 / 6.0, .625}},
+        {SDT_SAMPLER_RENOISE, 3, 8.0, {1.0, .757, .522}, {1.0, .961422, .897293}},
+        {SDT_SAMPLER_UNIPC, 2, 1.0, {.8, .3}, {.8, .3}},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const struct sdt_noise_levels levels = {
+            .steps = known[i].steps, .shift = known[i].shift, .sigmas = known[i].levels};
+        struct sdt_sampler sampler;
+        struct sdt_error err = {.message = ""};
+        bool ok = sdt_sampler_init_levels(&sampler, known[i].kind, &levels, &err) == SDT_OK;
+        CHECK(ok, "list %zu: %s", i, err.message);
+        for (int j = 0; ok && j < known[i].steps; j++) {
+            double sigma = (double)sampler.sigmas[j], t = (double)sampler.timesteps[j];
+            double limit = known[i].kind == SDT_SAMPLER_UNIPC ? 1.0 : 1e-3;
+            CHECK(fabs(sigma - known[i].sigmas[j]) < 1e-6, "list %zu: sigma %d is %.9g", i, j,
+                  sigma);
+            CHECK(fabs(t - 1000.0 * sigma) < limit, "list %zu: timestep %d is %.9g", i, j, t);
+        }
+        CHECK(!ok || sampler.sigmas[known[i].steps] == 0.0f, "list %zu: the end is not 0", i);
+        sdt_sampler_clear(&sampler);
+    }
+}
+
+/* Euler along given levels has a closed form where the velocity is a x + b: x is multiplied by
+ * 1 + (s' - s) a and moved by (s' - s) b at each; renoising mixes the clean latent with noise. */
+static void few_steps(void) {
+    const double list[4] = {1.0, .75, .5, .25}, a = .3, b = -.7;
+    const struct sdt_noise_levels levels = {.steps = 4, .shift = 5.0, .sigmas = list};
+    struct sdt_sampler euler, renoise;
+    if (sdt_sampler_init_levels(&euler, SDT_SAMPLER_EULER, &levels, NULL) != SDT_OK ||
+        sdt_sampler_init_levels(&renoise, SDT_SAMPLER_RENOISE, &levels, NULL) != SDT_OK)
+        exit(99);
+    float x = 1.1f, y = 1.1f, last, m0 = 0.0f, m1 = 0.0f, v;
+    double want = (double)x, wanted = (double)y;
+    for (int i = 0; i < 4; i++) {
+        const double s = (double)euler.sigmas[i], next = (double)euler.sigmas[i + 1];
+        const float noise = .4f - .3f * (float)i;
+        v = (float)a * x + (float)b;
+        sdt_sampler_step(&euler.step[i], 1, &v, NULL, &x, &last, &m0, &m1);
+        want = want * (1.0 + (next - s) * a) + (next - s) * b;
+        v = (float)a * y + (float)b;
+        m0 = noise;
+        sdt_sampler_step(&renoise.step[i], 1, &v, NULL, &y, &last, &m0, &m1);
+        wanted = (1.0 - next) * (wanted - s * (a * wanted + b)) + next * (double)noise;
+        CHECK(fabs((double)x - want) < 1e-6, "euler: %g after step %d, not %g", (double)x, i, want);
+        CHECK(fabs((double)y - wanted) < 1e-6, "renoise: %g after step %d, not %g", (double)y, i,
+              wanted);
+    }
+    sdt_sampler_clear(&euler);
+    sdt_sampler_clear(&renoise);
+}
+
+/* The levels of a schedule, written down and given, are that schedule. */
+static void given_again(enum sdt_sampler_kind kind, int steps, double shift) {
+    double level[1000];
+    for (int i = 0; i < steps; i++)
+        level[i] = 1.0 + i * ((1.0 / 1000.0 - 1.0) / steps);
+    const struct sdt_noise_levels levels = {SDT_SCHEDULE_NEW, steps, shift, level};
+    struct sdt_sampler a = {0}, b = {0};
+    if (kind == SDT_SAMPLER_EULER) { /* floats of its own: as they are, without a shift */
+        const struct sdt_noise_levels again = {SDT_SCHEDULE_NEW, steps, 1.0, level};
+        if (sdt_sampler_init(&a, kind, SDT_SCHEDULE_NEW, steps, shift, NULL) != SDT_OK)
+            exit(99);
+        for (int i = 0; i < steps; i++)
+            level[i] = (double)a.sigmas[i];
+        if (sdt_sampler_init_levels(&b, kind, &again, NULL) != SDT_OK)
+            exit(99);
+    } else if (sdt_sampler_init(&a, kind, SDT_SCHEDULE_NEW, steps, shift, NULL) != SDT_OK ||
+               sdt_sampler_init_levels(&b, kind, &levels, NULL) != SDT_OK) {
+        exit(99);
+    }
+    CHECK(!memcmp(a.sigmas, b.sigmas, ((size_t)steps + 1) * sizeof *a.sigmas) &&
+              !memcmp(a.timesteps, b.timesteps, (size_t)steps * sizeof *a.timesteps) &&
+              !memcmp(a.step, b.step, (size_t)steps * sizeof *a.step),
+          "%s, %d steps, shift %g: other numbers from its own levels", sdt_sampler_kind_name(kind),
+          steps, shift);
+    sdt_sampler_clear(&a);
+    sdt_sampler_clear(&b);
+}
+
+static void given_refused(void) {
+    static const struct {
+        int steps;
+        double levels[3];
+        enum sdt_sampler_kind kind;
+    } lists[] = {
+        {3, {1.0, 1.0, .5}, SDT_SAMPLER_EULER},
+        {3, {.5, .75, .25}, SDT_SAMPLER_EULER},
+        {2, {1.0, .0}, SDT_SAMPLER_EULER},
+        {2, {1.0, -.5}, SDT_SAMPLER_EULER},
+        {1, {1.5}, SDT_SAMPLER_EULER},
+        {2, {(double)NAN, .5}, SDT_SAMPLER_EULER},
+        {2, {1.0, (double)NAN}, SDT_SAMPLER_EULER},
+        {2, {1.0, .5}, SDT_SAMPLER_EULER_ANCESTRAL},
+        {2, {.5, .5 - 1e-12}, SDT_SAMPLER_EULER},
+        {2, {.5, .5 - 1e-12}, SDT_SAMPLER_UNIPC},
+    };
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        const struct sdt_noise_levels levels = {
+            .steps = lists[i].steps, .shift = 3.0, .sigmas = lists[i].levels};
+        struct sdt_sampler sampler;
+        struct sdt_error err = {.message = ""};
+        CHECK(sdt_sampler_init_levels(&sampler, lists[i].kind, &levels, &err) == SDT_ERROR_USAGE &&
+                  err.message[0],
+              "list %zu is not refused", i);
+        sdt_sampler_clear(&sampler);
+    }
+}
+
 static void refusals(void) {
     static const struct {
         enum sdt_sampler_kind kind;
@@ -318,6 +435,13 @@ int main(void) {
     schedules();
     snprintf(path, sizeof path, "%s/tests/golden/pipelines/io.safetensors", source ? source : ".");
     pipelines(path);
+    given();
+    few_steps();
+    given_again(SDT_SAMPLER_UNIPC, 50, 3.0);
+    given_again(SDT_SAMPLER_UNIPC, 20, 3.0);
+    given_again(SDT_SAMPLER_EULER, 50, 7.0);
+    given_again(SDT_SAMPLER_EULER, 3, 1.0);
+    given_refused();
     refusals();
     CHECK(sdt_sampler_check(SDT_SAMPLER_EULER, SDT_SCHEDULE_OLD, NULL) == SDT_ERROR_USAGE &&
               sdt_sampler_check(SDT_SAMPLER_UNIPC, SDT_SCHEDULE_LINEAR, NULL) == SDT_ERROR_USAGE,
