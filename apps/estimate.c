@@ -12,7 +12,7 @@ void app_estimate_begin(struct app_estimate *e, const struct sdt_plan *plan, int
                         int requests, double time) {
     *e = (struct app_estimate){.requests = requests, .start = time};
     e->planned[APP_PHASE_TEXT] = steps ? plan->text_seconds : 0.0;
-    e->planned[APP_PHASE_DENOISE] = steps * plan->step_seconds;
+    e->planned[APP_PHASE_DENOISE] = steps ? plan->denoise_seconds - plan->text_seconds : 0.0;
     e->planned[APP_PHASE_DECODE] = plan->decode_seconds;
     e->before[APP_PHASE_DENOISE] = steps ? (double)step / steps : 0.0;
     for (int p = 0; p < APP_PHASES; p++)

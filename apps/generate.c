@@ -175,6 +175,18 @@ static json_t *plan_object(const struct sdt_plan *plan) {
                      bytes, "device_phase_bytes", phases);
 }
 
+/* What each step runs, and is predicted to take. */
+static json_t *steps_array(const struct sdt_plan *plan) {
+    json_t *array = json_array();
+    for (int s = 0; s < plan->steps; s++) {
+        const struct sdt_plan_step *step = &plan->step[s];
+        json_array_append_new(array, json_pack("{s:i, s:i, s:f, s:f}", "branches", step->branches,
+                                               "forwards", step->forwards, "seconds", step->seconds,
+                                               "exchanged_bytes", step->exchanged));
+    }
+    return array;
+}
+
 /* JSON integers end at 2^63 - 1 here; larger seeds are text. */
 static json_t *seed_value(uint64_t seed) {
     return seed <= INT64_MAX ? json_integer((json_int_t)seed)
@@ -243,7 +255,10 @@ static enum sdt_status write_stats(const struct work *w,
     json_object_set_new(stats, "strategy", json_string(sdt_strategy_name(request->strategy)));
     json_object_set_new(stats, "placement", placement_object(w->placement, plan->streams));
     json_object_set_new(stats, "requests", requests_array(outcome, w->count));
-    json_object_set_new(stats, "plan", plan_object(plan));
+    json_t *planned = plan_object(plan);
+    json_object_set_new(planned, "exchanged_bytes", json_real(plan->exchanged));
+    json_object_set_new(planned, "steps", steps_array(plan));
+    json_object_set_new(stats, "plan", planned);
     json_object_set_new(stats, "seconds",
                         json_pack("{s:f, s:f, s:f, s:f, s:f}", "text", sum.text_seconds, "denoise",
                                   sum.denoise_seconds, "decode", sum.decode_seconds, "write",
@@ -476,7 +491,7 @@ static void announce(void) {
     const struct sdt_request *request = &w->requests[0];
     char duration[32], several[32] = "";
     int before = request->resume ? request->resume->step : 0; /* of the only request */
-    app_duration(w->plan->seconds * w->count - before * w->plan->step_seconds, duration);
+    app_duration(w->plan->seconds * w->count - app_steps_seconds(w->plan, before), duration);
     if (w->count > 1)
         snprintf(several, sizeof several, "%d videos of ", w->count);
     fprintf(stderr, "%s: %s%d frame%s of %dx%d, %d step%s, seed %llu: about %s\n", name_of_program,

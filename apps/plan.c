@@ -9,6 +9,7 @@
 
 #include "apps/devices.h"
 #include "apps/progress.h"
+#include "apps/steps.h"
 
 #define LONG_SECONDS 3600.0
 #define SHORT_SECONDS 600.0
@@ -57,7 +58,8 @@ static void print_smaller(struct sdt_pipeline *pipeline, const struct sdt_reques
             if (sdt_plan_make(pipeline, &smaller, &together, machine, &other, NULL) == SDT_OK) {
                 double per_flop = other.seconds / other.total_flops;
                 for (size_t n = 0; n < sizeof step_counts / sizeof step_counts[0]; n++) {
-                    int steps = step_counts[n] < request->steps ? step_counts[n] : request->steps;
+                    bool fewer = step_counts[n] < request->steps && !request->sigmas;
+                    int steps = fewer ? step_counts[n] : request->steps;
                     double seconds =
                         per_flop * (other.text_flops + other.vae_flops + steps * other.step_flops);
                     if (seconds < SHORT_SECONDS && seconds > best_seconds) {
@@ -214,6 +216,7 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
                                                    : "",
            shift, request->guidance_scale, plan->forwards, plan->forwards == 1 ? "" : "s",
            (unsigned long long)request->seed);
+    app_steps_print(plan);
     if (request->resume)
         printf("  resumed        after step %d of %d\n", request->resume->step, request->steps);
     if (request->tiling.size_rows)
@@ -242,14 +245,21 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
     printf(" in the checkpoint\n");
     printf("  exchanged      ");
     print_bytes(plan->exchanged_per_step);
-    printf(" a step between devices\n");
+    printf(" a step between devices");
+    if (!app_steps_alike(plan)) {
+        printf(", ");
+        print_bytes(plan->exchanged);
+        printf(" in all steps");
+    }
+    printf("\n");
     const char *unit_name;
     double unit = flop_unit(plan->total_flops, &unit_name);
-    printf("  work           %.4g %s: text %.3g, %d step%s of %.3g, decode %.3g\n",
+    printf("  work           %.4g %s: text %.3g, %d step%s of %s%.3g, decode %.3g\n",
            plan->total_flops / unit, unit_name, plan->text_flops / unit, request->steps,
-           request->steps == 1 ? "" : "s", plan->step_flops / unit, plan->vae_flops / unit);
+           request->steps == 1 ? "" : "s", app_steps_alike(plan) ? "" : "up to ",
+           plan->step_flops / unit, plan->vae_flops / unit);
     const int before = request->resume ? request->resume->step : 0;
-    app_duration(plan->seconds - before * plan->step_seconds, duration);
+    app_duration(plan->seconds - app_steps_seconds(plan, before), duration);
     printf("  time           about %s%s at %.1f GFLOP/s a %s\n", duration,
            requests > 1 ? " a prompt"
            : before     ? " for what is left"

@@ -362,6 +362,7 @@ static int check_idle(const struct app_settings *s) {
         {"sampler", !steps, no_steps},
         {"sampler-schedule", !steps, no_steps},
         {"sigmas", !steps, no_steps},
+        {"cfg-gate", !steps, no_steps},
         {"sampler-schedule", s->step_table.sigmas, "--sigmas takes the place of a schedule"},
         {"max-sequence-length", !steps, no_steps},
         {"checkpoint-every", !steps, no_steps},

@@ -133,6 +133,7 @@ static enum sdt_status serve(struct compare *c, int prompts, int steps, bool all
                              struct sdt_error *err) {
     const struct sdt_service_options options = {.placement = c->s.placement};
     struct sdt_service *service = NULL;
+    const struct sdt_step whole = sdt_whole_step(sdt_pipeline_forwards(c->pipeline, &c->s.request));
     double begin = sdt__now();
     c->s.request.steps = steps;
     c->status = SDT_OK;
@@ -142,7 +143,7 @@ static enum sdt_status serve(struct compare *c, int prompts, int steps, bool all
     status = sdt__service_fast(service, err);
     for (int helped = 0; status == SDT_OK && helped < 2; helped++)
         if (c->step[helped].us > 0.0)
-            sdt__fast_give(service->fast, helped, &c->step[helped]);
+            sdt__fast_give(service->fast, sdt__fast_like(&whole, helped), &c->step[helped]);
     if (status == SDT_OK)
         sdt__fast_remember(service->fast, &c->phases);
     for (int r = 0; r < prompts && status == SDT_OK; r++) {

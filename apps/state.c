@@ -163,6 +163,8 @@ enum sdt_status app_recipe_make(const struct app_settings *s, uint64_t checkpoin
     add(recipe, "num-frames", "%d", r->num_frames);
     add(recipe, "num-inference-steps", "%d", r->steps);
     add(recipe, "guidance-scale", "%.17g", r->guidance_scale);
+    if (r->guided_to)
+        add(recipe, "cfg-gate", "%d-%d", r->guided_from, r->guided_to - 1);
     if (plan->forwards > 1 && r->true_cfg_scale > 1.0)
         add(recipe, "true-cfg-scale", "%.17g", r->true_cfg_scale);
     add(recipe, "flow-shift", "%.17g", r->flow_shift);
@@ -231,6 +233,7 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
         {"num-inference-steps", {"num-inference-steps"}},
         {"guidance-scale", {"guidance-scale"}},
         {"true-cfg-scale", {"true-cfg-scale"}},
+        {"cfg-gate", {"cfg-gate"}},
         {"flow-shift", {"flow-shift"}},
         {"sampler", {"sampler"}},
         {"sampler-schedule", {"sampler-schedule", "sigmas"}},
@@ -290,6 +293,7 @@ enum sdt_status app_state_check(const struct sdt_safetensors *file, const struct
         {"num-inference-steps", "--num-inference-steps", leave_out},
         {"guidance-scale", "--guidance-scale", leave_out},
         {"true-cfg-scale", "--true-cfg-scale", leave_out},
+        {"cfg-gate", "--cfg-gate", leave_out},
         {"flow-shift", "--flow-shift", leave_out},
         {"sampler", "--sampler", leave_out},
         {"sampler-schedule", "--sampler-schedule", leave_out},

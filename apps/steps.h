@@ -11,6 +11,7 @@
 struct app_steps {
     const char *sigmas;
     double level[APP_MOST_STEPS]; /* of --sigmas; a request borrows it */
+    const char *gate;             /* --cfg-gate */
 };
 
 /* Lines of a table; AT(field) is where a field of the struct lies. */
@@ -18,10 +19,20 @@ struct app_steps {
     APP_STRING_OPTION("sigmas", "LIST", AT(sigmas),                                                \
                       "noise levels of the steps, falling, before the flow shift, in place of a "  \
                       "schedule's: 1,0.75,0.5,0.25, or 1000,750,500,250 (default: the "            \
-                      "schedule's)")
+                      "schedule's)"),                                                              \
+        APP_STRING_OPTION("cfg-gate", "A-B", AT(gate),                                             \
+                          "guidance by two forwards in steps A to B alone, counted from 0; the "   \
+                          "others take one (default: in all)")
 
 /* Takes what was given into the request; steps_given: its number of steps was asked for.
  * SDT_ERROR_USAGE. */
 enum sdt_status app_steps_take(struct app_steps *steps, bool steps_given,
                                struct sdt_request *request, struct sdt_error *err);
+
+/* Predicted seconds of a plan's first `count` steps. */
+double app_steps_seconds(const struct sdt_plan *plan, int count);
+/* Do all of them run the same? */
+bool app_steps_alike(const struct sdt_plan *plan);
+/* Prints what steps run, where they are not alike: a line for each kind. */
+void app_steps_print(const struct sdt_plan *plan);
 #endif

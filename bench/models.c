@@ -171,7 +171,7 @@ static enum sdt_status run_steps(void *arg, int times, struct sdt_error *err) {
         s->has_prompt = true;
         for (int i = 0; i < times; i++)
             sdt_latent_step(&flow, s->run, &sampler,
-                            (struct sdt_guidance){5.0f, s->c->forwards > 1 ? 5.0f : 1.0f}, i,
+                            (struct sdt_guidance){5.0f, s->c->forwards > 1 ? 5.0f : 1.0f}, NULL, i,
                             &latent);
     }
     status = sdt__flow_wait(&flow, err);

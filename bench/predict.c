@@ -160,7 +160,7 @@ static enum sdt_status predict(const struct predict_case *c, const struct sdt_pi
         status = sdt_draft_times(&draft, 1, &t, err);
     if (status == SDT_OK)
         *predicted = (struct app_times){t.step, t.decode, t.total,
-                                        t.text_core + request->steps * t.step_core + t.decode_core};
+                                        t.text_core + t.steps_core + t.decode_core};
     sdt_draft_clear(&draft);
     return status;
 }

@@ -129,7 +129,7 @@ static void measure_step(const void *arg, struct app_measured *measured) {
             sdt_run_prompt(&flow, run, 0, &states, &prompt);
             run->branch[0].prompt = &prompt;
             for (int i = 0; i < STEPS; i++)
-                sdt_latent_step(&flow, run, &sampler, (struct sdt_guidance){1.0f, 1.0f}, i,
+                sdt_latent_step(&flow, run, &sampler, (struct sdt_guidance){1.0f, 1.0f}, NULL, i,
                                 &latent);
             sdt_latent_gather(&flow, &latent, STEPS, SDT_SOLVER_X, handle[2]);
         }

@@ -40,6 +40,12 @@ struct sdt_sampler;
 /* Its noise levels and what each step multiplies. Errors as sdt_sampler_init_levels. */
 enum sdt_status sdt__sampler_of(const struct sdt_request *request, struct sdt_sampler *sampler,
                                 struct sdt_error *err);
+struct sdt_step_table;
+/* What each of its steps runs: SDT_ERROR_USAGE for steps that it has not, SDT_ERROR_MEMORY. *table
+ * is to be cleared, but after a failure. */
+enum sdt_status sdt__step_table(const struct sdt_pipeline *pipeline,
+                                const struct sdt_request *request, struct sdt_step_table *table,
+                                struct sdt_error *err);
 /* Is the latent decoded in tiles, by all devices that decode, or as a whole? */
 bool sdt__decodes_tiles(const struct sdt_pipeline *pipeline, const struct sdt_request *request);
 /* Sizes, text, tiling: SDT_ERROR_USAGE with what would work. */

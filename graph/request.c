@@ -1,6 +1,7 @@
 /* What a request means for an opened checkpoint: the size of its latent, and whether it can be
  * run. */
 #include "graph/pipeline.h"
+#include "graph/run/steps.h"
 #include "graph/sampler/sampler.h"
 
 struct sdt_guidance sdt__guidance(const struct sdt_pipeline *pipeline,
@@ -74,8 +75,13 @@ static enum sdt_status check_sampler(const struct sdt_pipeline *pipeline,
         return SDT_OK;
     struct sdt_sampler sampler; /* noise levels that cannot be told apart, steps that it refuses */
     enum sdt_status status = sdt__sampler_of(request, &sampler, err);
+    if (status != SDT_OK)
+        return status;
+    sdt_sampler_clear(&sampler);
+    struct sdt_step_table table;
+    status = sdt__step_table(pipeline, request, &table, err);
     if (status == SDT_OK)
-        sdt_sampler_clear(&sampler);
+        sdt_step_table_clear(&table);
     return status;
 }
 

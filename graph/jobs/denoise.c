@@ -267,6 +267,8 @@ static enum sdt_status set_up(struct sdt_job *job, struct sdt_flow *flow, struct
     bool offloads;
     enum sdt_status status = sdt__sampler_of(request, &job->sampler, err);
     if (status == SDT_OK)
+        status = sdt__step_table(job->service->pipeline, request, &job->table, err);
+    if (status == SDT_OK)
         status = check_memory(job, &offloads, err);
     if (status != SDT_OK)
         return status;
@@ -408,18 +410,19 @@ static void insert_step(struct sdt_job *job, struct sdt_flow *flow, struct sdt_r
     struct sdt_service *service = job->service;
     struct sdt_bounds before = sdt__recorder_bounds(service->machine->recorder);
     bool helped = run->parallel.aco != SDT_ACO_OFF && nothing_to_decode(service);
-    bool given = sdt__fast_knows(service->fast, job->step, helped);
+    const int like = sdt__fast_like(&job->table.step[job->step], helped);
+    bool given = sdt__fast_knows(service->fast, job->step, like);
 
     run->helpers_free = helped;
     struct sdt_fast_phases *phases = sdt__fast_phases(service->fast);
     if (given && job->step == 0 && phases && phases->loads)
         sdt_run_load(flow, run);
     if (given)
-        sdt__fast_insert(service->fast, flow, &run->layout, job->latent, job->step, helped);
+        sdt__fast_insert(service->fast, flow, &run->layout, job->latent, job->step, like);
     else
         sdt_latent_step(flow, run, &job->sampler, sdt__guidance(service->pipeline, &job->request),
-                        job->step, job->latent);
-    sdt__fast_inserted(service->fast, job->options.number, job->step, helped, given, before);
+                        &job->table, job->step, job->latent);
+    sdt__fast_inserted(service->fast, job->options.number, job->step, like, given, before);
 }
 
 enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
@@ -479,6 +482,7 @@ static void free_state(struct sdt_job *job) {
     for (int b = 0; b < 2; b++)
         sdt_prompt_clear(&job->prompt[b]);
     sdt_sampler_clear(&job->sampler);
+    sdt_step_table_clear(&job->table);
 }
 
 enum sdt_status sdt__job_gather(struct sdt_job *job, enum sdt_status status,

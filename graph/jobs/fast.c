@@ -1,10 +1,11 @@
 /* Fast-forward, in simulated time: once a step has been simulated in full, others like it are taken
  * to last as long.
  *
- * Steps are alike where the same job's step before was one too and the same devices help (aco). One
- * is measured from that one's end to its own, so that what overlaps between steps counts once. A
- * job's first steps are simulated always: they may wait for weights. In a step's place stands one
- * task a tile, which all together keep each device busy for as long. */
+ * Steps are alike where as many forwards run (the step table), the same job's step before was one
+ * too and the same devices help (aco). One is measured from that one's end to its own, so that what
+ * overlaps between steps counts once. A job's first steps are simulated always: they may wait for
+ * weights. In a step's place stands one task a tile, which all together keep each device busy for
+ * as long. */
 #include "graph/jobs/fast.h"
 
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 #include "runtime/cuda.h"
 
 enum {
-    KINDS = 2,   /* helpers may help, or not */
+    KINDS = 18,  /* sdt__fast_like() */
     FLYING = 16, /* steps on their way, at most; two in fact */
     FIRST = 2,   /* a job's steps up to this one may differ from others */
 };
@@ -50,11 +51,11 @@ struct sdt_fast *sdt__fast_new(struct sdt_recorder *recorder) {
 
 void sdt__fast_free(struct sdt_fast *fast) { free(fast); }
 
-bool sdt__fast_knows(const struct sdt_fast *fast, int step, bool helped) {
-    return fast && (step >= 1 || fast->rehearsed) && fast->known[helped];
+bool sdt__fast_knows(const struct sdt_fast *fast, int step, int like) {
+    return fast && (step >= 1 || fast->rehearsed) && fast->known[like];
 }
 
-void sdt__fast_inserted(struct sdt_fast *fast, int request, int step, bool helped, bool given,
+void sdt__fast_inserted(struct sdt_fast *fast, int request, int step, int like, bool given,
                         struct sdt_bounds before) {
     if (!fast)
         return;
@@ -62,7 +63,7 @@ void sdt__fast_inserted(struct sdt_fast *fast, int request, int step, bool helpe
     fast->flying[fast->next++ % FLYING] =
         (struct flying){request,
                         step,
-                        helped,
+                        like,
                         given,
                         {after.path_us - before.path_us, after.work_us - before.work_us}};
 }
@@ -100,9 +101,9 @@ void sdt__fast_ended(struct sdt_fast *fast, int request, int step) {
     fast->last_totals = now;
 }
 
-void sdt__fast_give(struct sdt_fast *fast, bool helped, const struct sdt_step_record *step) {
-    fast->step[helped] = *step;
-    fast->known[helped] = fast->rehearsed = true;
+void sdt__fast_give(struct sdt_fast *fast, int like, const struct sdt_step_record *step) {
+    fast->step[like] = *step;
+    fast->known[like] = fast->rehearsed = true;
 }
 
 /* ---- a step's tasks -------------------------------------------------------------------------- */
@@ -128,11 +129,11 @@ static int tiles_at(const struct sdt_layout *layout, int tiles, int home) {
 }
 
 void sdt__fast_insert(struct sdt_fast *fast, struct sdt_flow *flow, const struct sdt_layout *layout,
-                      struct sdt_latent *latent, int step, bool helped) {
-    const struct sdt_step_record *each = &fast->step[helped];
-    if (fast->told != helped + 1) {
+                      struct sdt_latent *latent, int step, int like) {
+    const struct sdt_step_record *each = &fast->step[like];
+    if (fast->told != like + 1) {
         sdt__recorder_give(fast->recorder, each);
-        fast->told = helped + 1;
+        fast->told = like + 1;
     }
     flow->tag.step = step;
     flow->tag.role = SDT_ROLE_DENOISE;

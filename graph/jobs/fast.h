@@ -11,15 +11,20 @@ struct sdt_fast;
 struct sdt_fast *sdt__fast_new(struct sdt_recorder *recorder);
 void sdt__fast_free(struct sdt_fast *fast);
 
-/* Is a step known that the next one is like? helped: devices that decode may help. */
-bool sdt__fast_knows(const struct sdt_fast *fast, int step, bool helped);
+/* Steps are like one another where as many branches go through the layers and through the ends, and
+ * the same devices help: a number for each kind. helped: devices that decode may help. */
+static inline int sdt__fast_like(const struct sdt_step *step, bool helped) {
+    return 2 * (3 * step->branches + step->layered) + helped;
+}
+/* Is a step known that the next one is like? */
+bool sdt__fast_knows(const struct sdt_fast *fast, int step, int like);
 /* In place of the step's own tasks. */
 void sdt__fast_insert(struct sdt_fast *fast, struct sdt_flow *flow, const struct sdt_layout *layout,
-                      struct sdt_latent *latent, int step, bool helped);
+                      struct sdt_latent *latent, int step, int like);
 /* What a step does is known from elsewhere: none is simulated, not the first ones either. */
-void sdt__fast_give(struct sdt_fast *fast, bool helped, const struct sdt_step_record *step);
+void sdt__fast_give(struct sdt_fast *fast, int like, const struct sdt_step_record *step);
 /* A step has been inserted, simulated in full or `given`. before: the bounds without it. */
-void sdt__fast_inserted(struct sdt_fast *fast, int request, int step, bool helped, bool given,
+void sdt__fast_inserted(struct sdt_fast *fast, int request, int step, int like, bool given,
                         struct sdt_bounds before);
 /* A step (from 0) has ended, told by a worker's thread. */
 void sdt__fast_ended(struct sdt_fast *fast, int request, int step);

@@ -73,6 +73,7 @@ struct sdt_job {
     struct sdt_teller *teller;
     int step; /* the next one to insert */
     struct sdt_sampler sampler;
+    struct sdt_step_table table; /* what each step runs */
     struct sdt_noise noise;
     struct sdt_latent *latent; /* on the heap, as the teller; NULL: none yet */
     struct sdt_prompt prompt[2];

@@ -155,8 +155,9 @@ static double *attention_of(const struct sdt_draft *d, const struct sdt_worker_r
     return seconds;
 }
 
-static enum sdt_status step_times(const struct sdt_draft *d, int requests, struct sdt_times *t,
-                                  struct sdt_error *err) {
+/* A step with these branches, of which some end without having passed the layers. */
+static enum sdt_status step_times(const struct sdt_draft *d, int requests, struct sdt_step step,
+                                  struct sdt_times *t, struct sdt_error *err) {
     const struct sdt_machine_rates *rates = d->rates;
     const struct sdt_dit *dit = d->pipeline->dit;
     const struct sdt_layout *layout = &d->layout;
@@ -182,13 +183,13 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
         .strategy = d->strategy,
         .layout = layout,
         .layers = dit->layers,
-        .forwards = d->forwards,
-        .streams = d->streams,
+        .forwards = step.layered,
+        .streams = sdt_streams(d->placement->streams, step.layered),
         .slower = slow,
         .tile = s.seconds[SDT_EACH_LAYER] + s.tasks[SDT_EACH_LAYER] * task,
         .projection = projection_of(d, &worker, task),
         .ends = s.seconds[SDT_EACH_TILE] + s.tasks[SDT_EACH_TILE] * task +
-                sdt_operation_seconds(&worker, SDT_F32, &solver) / d->forwards + task / d->forwards,
+                (sdt_operation_seconds(&worker, SDT_F32, &solver) + task) / step.branches,
         .condition = s.seconds[SDT_EACH_FORWARD] + s.tasks[SDT_EACH_FORWARD] * task,
         .attention = attention,
         .task = task,
@@ -197,11 +198,10 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
         .transfer = rates->overheads.transfer};
     struct sdt_cost cost = cost_of(d, load, requests > 1 && d->groups ? t->decode : 0.0);
     free(attention);
-    double forwards = d->forwards, tiles = layout->tiles;
-    t->step_tasks =
-        cost.tasks + tiles +
-        forwards * (tiles * (dit->layers * s.tasks[SDT_EACH_LAYER] + s.tasks[SDT_EACH_TILE]) +
-                    s.tasks[SDT_EACH_FORWARD]);
+    double tiles = layout->tiles;
+    t->step_tasks = cost.tasks + tiles +
+                    step.layered * tiles * dit->layers * s.tasks[SDT_EACH_LAYER] +
+                    step.branches * (tiles * s.tasks[SDT_EACH_TILE] + s.tasks[SDT_EACH_FORWARD]);
     t->step_alone = cost.worker_seconds;
     t->kernels = cost.worker_seconds - t->step_tasks * task;
     /* Copies between the memories of stand-ins are made by their cores. */
@@ -215,8 +215,8 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
     return SDT_OK;
 }
 
-/* Weights that do not fit come again with every forward. */
-static void add_offloading(const struct sdt_draft *d, struct sdt_times *t) {
+/* Weights that do not fit come again with every forward through the layers. */
+static void add_offloading(const struct sdt_draft *d, struct sdt_step step, struct sdt_times *t) {
     const struct sdt_machine_rates *rates = d->rates;
     struct sdt_device_need need[SDT_MAX_DEVICES];
     double most = 0.0;
@@ -225,11 +225,41 @@ static void add_offloading(const struct sdt_draft *d, struct sdt_times *t) {
         if (rates->room[i] > 0.0 && need[i].denoise.all > 0.0)
             most = fmax(most, fmin(sdt_device_peak(d, &need[i]) - rates->room[i],
                                    need[i].denoise.all - need[i].denoise.least));
-    double seconds = (d->streams > 1 ? 1.0 : d->forwards) * most / SDT_HOST_LINK_BYTES_PER_SECOND;
+    double times = d->streams > 1 && step.layered > 1 ? 1.0 : step.layered;
+    double seconds = times * most / SDT_HOST_LINK_BYTES_PER_SECOND;
     if (most > 0.0 && seconds > t->step) {
         t->exposed += seconds - t->step;
         t->step = seconds;
     }
+}
+
+/* Steps of a kind take the same. */
+enum sdt_status sdt_draft_steps(const struct sdt_draft *d, int requests, double *seconds,
+                                struct sdt_times *t, struct sdt_error *err) {
+    enum { KINDS = 9 };
+    struct sdt_times of[KINDS];
+    bool known[KINDS] = {false};
+    const struct sdt_step whole = sdt_whole_step(d->forwards);
+    enum sdt_status status = step_times(d, requests, whole, t, err);
+    add_offloading(d, whole, t);
+    t->steps = t->steps_core = 0.0;
+    for (int s = 0; s < d->table.steps && status == SDT_OK; s++) {
+        struct sdt_step step = d->table.step[s];
+        int kind = 3 * step.branches + step.layered;
+        if (!known[kind]) {
+            of[kind] = *t;
+            status = step_times(d, requests, step, &of[kind], err);
+            if (status != SDT_OK)
+                break;
+            add_offloading(d, step, &of[kind]);
+            known[kind] = true;
+        }
+        t->steps += of[kind].step;
+        t->steps_core += of[kind].step_core;
+        if (seconds)
+            seconds[s] = of[kind].step;
+    }
+    return status;
 }
 
 /* ---- decoding ----------------------------------------------------------------------------------
@@ -300,13 +330,12 @@ enum sdt_status sdt_draft_times(const struct sdt_draft *d, int requests, struct 
     *t = (struct sdt_times){0};
     enum sdt_status status = decode_times(d, t, err);
     if (status == SDT_OK)
-        status = step_times(d, requests, t, err);
+        status = sdt_draft_steps(d, requests, NULL, t, err);
     if (status != SDT_OK)
         return status;
     for (int i = 0; i < 2; i++)
         encoder_times(d, i, t);
-    add_offloading(d, t);
-    double denoise = t->text + d->request->steps * t->step;
+    double denoise = t->text + t->steps;
     if (!d->groups) {
         /* One group: each phase's weights are loaded again for every request. */
         t->load = load_seconds(d);
@@ -315,7 +344,7 @@ enum sdt_status sdt_draft_times(const struct sdt_draft *d, int requests, struct 
     }
     double each = fmax(denoise, t->decode / (d->shared ? 1 : d->vae));
     t->total = (requests - 1) * each + denoise + t->decode;
-    double cores = t->text_core + d->request->steps * t->step_core + t->decode_core;
+    double cores = t->text_core + t->steps_core + t->decode_core;
     t->total = bounded(d->rates, t->total, requests * cores, 0.0);
     return SDT_OK;
 }

@@ -13,10 +13,12 @@
 
 struct sdt_times {
     double text;                     /* of one request */
-    double step, exposed;            /* of one request; exposed: of it, waiting for exchanges */
+    double step, exposed;            /* with all forwards; exposed: of it, waiting for exchanges */
+    double steps;                    /* all of one request, as its step table has them */
     double decode, load;             /* load: weights that come with each phase */
     double step_alone, decode_alone; /* worker seconds: as if one worker did it */
     double step_core, text_core, decode_core; /* seconds of all cores together */
+    double steps_core;                        /* of all steps */
     double step_tasks, decode_tasks;
     double kernels; /* of step_core, in kernels */
     double total;   /* all requests */
@@ -25,7 +27,11 @@ struct sdt_times {
 /* A step's operations but self attention and the projections before it; list->failed: out of
  * memory. */
 void sdt_draft_operations(const struct sdt_draft *draft, struct sdt_operations *list);
-/* SDT_ERROR_MEMORY. */
+/* seconds: of each step as the table has it; or NULL. SDT_ERROR_MEMORY. */
+enum sdt_status sdt_draft_steps(const struct sdt_draft *draft, int requests,
+                                double *seconds /* [table.steps] */, struct sdt_times *times,
+                                struct sdt_error *err);
+/* The same with everything else. SDT_ERROR_MEMORY. */
 enum sdt_status sdt_draft_times(const struct sdt_draft *draft, int requests,
                                 struct sdt_times *times, struct sdt_error *err);
 #endif

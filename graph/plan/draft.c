@@ -60,6 +60,8 @@ enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *p
                             .forwards = sdt_pipeline_forwards(pipeline, request),
                             .job = sdt__vae_job(pipeline, request)};
     enum sdt_status status = sdt__settle_kinds(placement, rates->device, devices, &d->kinds, err);
+    if (status == SDT_OK)
+        status = sdt__step_table(pipeline, request, &d->table, err);
     if (status != SDT_OK)
         return status;
     d->text_rows = most_rows(request, d->forwards);
@@ -83,7 +85,10 @@ enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *p
                           d->forwards, d->text_rows, &d->layout, err);
 }
 
-void sdt_draft_clear(struct sdt_draft *d) { sdt_layout_clear(&d->layout); }
+void sdt_draft_clear(struct sdt_draft *d) {
+    sdt_layout_clear(&d->layout);
+    sdt_step_table_clear(&d->table);
+}
 
 /* ---- memory ------------------------------------------------------------------------------------
  */

@@ -7,6 +7,7 @@
 #include "graph/pipeline.h"
 #include "graph/plan/rates.h"
 #include "graph/run/run.h"
+#include "graph/run/steps.h"
 
 struct sdt_draft {
     const struct sdt_pipeline *pipeline; /* these five are borrowed */
@@ -19,6 +20,7 @@ struct sdt_draft {
     int dit, vae; /* devices of the groups */
     bool shared;  /* all devices that decode share one decode, else each has its own */
     int forwards, streams;
+    struct sdt_step_table table;
     int text_rows; /* of a prompt, at most: what memory is needed for */
     int words;     /* about how many it will be: what times depend on */
     struct sdt_kinds kinds;

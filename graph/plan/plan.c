@@ -147,7 +147,9 @@ static enum sdt_status describe(const struct sdt_draft *d, struct sdt_plan *plan
     plan->device_decode_bytes = calloc(devices, sizeof *plan->device_decode_bytes);
     plan->device_room = calloc(devices, sizeof *plan->device_room);
     plan->device_offloads = calloc(devices, sizeof *plan->device_offloads);
-    if (!plan->device_workers || !plan->device_tiles || !plan->device_heads ||
+    plan->steps = d->table.steps;
+    plan->step = calloc((size_t)plan->steps + 1, sizeof *plan->step);
+    if (!plan->step || !plan->device_workers || !plan->device_tiles || !plan->device_heads ||
         !plan->device_bytes || !plan->device_text_bytes || !plan->device_denoise_bytes ||
         !plan->device_decode_bytes || !plan->device_room || !plan->device_offloads)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while planning");
@@ -179,23 +181,42 @@ static void count_work(const struct sdt_draft *d, struct sdt_plan *plan) {
     }
     plan->step_flops = d->forwards * (work.linear + work.attention);
     plan->vae_flops = pipeline->vae->kind->flops(pipeline->vae, &d->job);
-    plan->total_flops = plan->text_flops + d->request->steps * plan->step_flops + plan->vae_flops;
-    plan->exchanged_per_step = d->forwards * sdt_run_exchanged(dit, d->strategy, layout);
+    double exchanged = sdt_run_exchanged(dit, d->strategy, layout), forwards = 0.0;
     if (d->placement->aco == SDT_ACO_STATIC) /* while nothing is being decoded */
-        plan->exchanged_per_step +=
-            (double)d->forwards * dit->layers *
-            (sdt_exchanged_with_helpers(layout) - sdt_exchanged_by_heads(layout));
+        exchanged +=
+            dit->layers * (sdt_exchanged_with_helpers(layout) - sdt_exchanged_by_heads(layout));
+    plan->exchanged_per_step = d->forwards * exchanged;
+    for (int s = 0; s < plan->steps; s++) {
+        struct sdt_step step = d->table.step[s];
+        plan->step[s].branches = step.branches;
+        plan->step[s].forwards = step.layered;
+        plan->step[s].exchanged = step.layered * exchanged;
+        plan->exchanged += plan->step[s].exchanged;
+        forwards += step.layered;
+    }
+    plan->total_flops =
+        plan->text_flops + forwards * (work.linear + work.attention) + plan->vae_flops;
 }
 
 static enum sdt_status predict_times(const struct sdt_draft *d, struct sdt_plan *plan,
                                      struct sdt_error *err) {
-    struct sdt_times times;
+    struct sdt_times times, steps;
+    double *seconds = calloc((size_t)plan->steps + 1, sizeof *seconds);
+    if (!seconds)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while planning");
     enum sdt_status status = sdt_draft_times(d, 1, &times, err);
+    if (status == SDT_OK) {
+        steps = times;
+        status = sdt_draft_steps(d, 1, seconds, &steps, err);
+    }
+    for (int s = 0; s < plan->steps; s++)
+        plan->step[s].seconds = seconds[s];
+    free(seconds);
     if (status != SDT_OK)
         return status;
     plan->text_seconds = times.text;
     plan->step_seconds = times.step;
-    plan->denoise_seconds = times.text + d->request->steps * times.step;
+    plan->denoise_seconds = times.text + times.steps;
     plan->decode_seconds = times.decode;
     plan->seconds = times.total;
     plan->flops_per_second = plan->step_flops / times.kernels;
@@ -231,6 +252,7 @@ enum sdt_status sdt_plan_make(struct sdt_pipeline *pipeline, const struct sdt_re
 }
 
 void sdt_plan_clear(struct sdt_plan *plan) {
+    free(plan->step);
     free(plan->device_workers);
     free(plan->device_tiles);
     free(plan->device_heads);
@@ -261,7 +283,7 @@ void sdt_placement_balance(const struct sdt_pipeline *pipeline, const struct sdt
         status = sdt_draft_times(&draft, 1, &t, NULL);
     if (status == SDT_OK) {
         decode = t.decode_alone;
-        denoise = t.text + request->steps * t.step_alone;
+        denoise = t.text + (t.step > 0.0 ? t.steps / t.step * t.step_alone : 0.0);
     }
     sdt_draft_clear(&draft);
     int devices = machine->devices;

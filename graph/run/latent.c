@@ -129,9 +129,10 @@ static void add_noise(struct sdt_flow *flow, struct sdt_latent *latent, int s) {
 }
 
 void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
-                     struct sdt_guidance guidance, int s, struct sdt_latent *latent) {
+                     struct sdt_guidance guidance, const struct sdt_step_table *table, int s,
+                     struct sdt_latent *latent) {
     const struct sdt_layout *layout = &run->layout;
-    int branches = sdt_forwards(guidance);
+    int branches = table ? table->step[s].branches : sdt_forwards(guidance);
     struct sdt_sampler_step step = sampler->step[s];
 
     flow->tag.step = s;

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "graph/run/run.h"
+#include "graph/run/steps.h"
 #include "graph/sampler/sampler.h"
 
 /* Called on a worker's thread when all tiles of a step are done; step counts from 1. */
@@ -60,10 +61,11 @@ void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent, int ste
 static inline const sdt_handle *sdt_latent_tiles(const struct sdt_latent *latent, int s) {
     return latent->state[s % 2][SDT_SOLVER_X];
 }
-/* Inserts step s: forwards of the branches, then a solver step per tile. With two branches, 1 holds
- * the negative prompt and v = v_u + mix (v_c - v_u). */
+/* Inserts step s: what the step table says of it (NULL: all forwards), then a solver step per tile.
+ * With two branches, 1 holds the negative prompt and v = v_u + mix (v_c - v_u). */
 void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
-                     struct sdt_guidance guidance, int s, struct sdt_latent *latent);
+                     struct sdt_guidance guidance, const struct sdt_step_table *table, int s,
+                     struct sdt_latent *latent);
 /* A task of a step has ended with a tile of its new state: for sdt__task_done(), arg the latent. */
 void sdt_latent_tile_done(void *arg, int step);
 /* Whole steps done so far: what a stopped run can keep. */

@@ -287,8 +287,8 @@ struct sdt_stored {
 };
 
 enum sdt_sampler_kind {
-    SDT_SAMPLER_UNIPC,          /* of flow models */
-    SDT_SAMPLER_EULER,          /* of flow models */
+    SDT_SAMPLER_UNIPC,           /* of flow models */
+    SDT_SAMPLER_EULER,           /* of flow models */
     SDT_SAMPLER_EULER_ANCESTRAL, /* of models that predict v; adds noise in each step, drawn from
                                   * the seed's generator behind the starting noise, whether that is
                                   * the seed's or given */
@@ -338,6 +338,9 @@ struct sdt_request {
     int height, width, num_frames; /* pixels; multiples of 16, 4k + 1 */
     int steps;                     /* 0: only decodes `latents` */
     double guidance_scale; /* above 1: two forwards a step, but where it is an input of the model */
+    /* Guidance by two forwards in steps guided_from to guided_to - 1 alone, counted from 0: the
+     * others take the prompt's forward, and its velocity as it is. guided_to 0: in all. */
+    int guided_from, guided_to;
     /* Above 1, with a negative prompt (not NULL) and where guidance is an input: two forwards a
      * step, put together by this scale. */
     double true_cfg_scale;
@@ -406,6 +409,14 @@ struct sdt_placement {
     int most_latents;  /* of requests that are not decoded yet, denoising ones included; 0: 3 */
 };
 
+/* One step in a plan. */
+struct sdt_plan_step {
+    int branches;     /* whose velocities it reads: 1, or 2 with guidance */
+    int forwards;     /* of them, through all layers */
+    double seconds;   /* predicted */
+    double exchanged; /* bytes between devices */
+};
+
 /* The plan: what will happen and what it will need, before any weight is read. */
 struct sdt_plan {
     int frames, latent_height, latent_width, channels; /* of the latent */
@@ -429,9 +440,13 @@ struct sdt_plan {
     enum sdt_device_kind dit_kind, vae_kind;
     enum sdt_dtype dit_dtype, vae_dtype; /* float32 or bfloat16 */
     double text_flops, step_flops, vae_flops, total_flops;
-    double exchanged_per_step; /* bytes between devices */
-    double weight_bytes;       /* stored, all components */
-    /* Of one request. denoise: its text and all its steps; seconds: with weights that move. */
+    double exchanged_per_step;  /* bytes between devices, of a step with all forwards */
+    struct sdt_plan_step *step; /* [steps] as the request's options leave them */
+    int steps;
+    double exchanged;    /* bytes of all steps */
+    double weight_bytes; /* stored, all components */
+    /* Of one request. step: with all forwards; denoise: its text and all its steps; seconds: with
+     * weights that move. */
     double text_seconds, step_seconds, denoise_seconds, decode_seconds, seconds;
     /* Of a CPU worker, or of a GPU, in the kernels of a step. On CPUs kernels are measured; GPUs
      * are guessed from their kind. */

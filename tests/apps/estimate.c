@@ -12,7 +12,7 @@ static struct app_estimate e;
 static void begin(double text, double step, double decode, int steps, int step_before,
                   int requests) {
     const struct sdt_plan plan = {
-        .text_seconds = text, .step_seconds = step, .decode_seconds = decode};
+        .text_seconds = text, .denoise_seconds = text + steps * step, .decode_seconds = decode};
     app_estimate_begin(&e, &plan, steps, step_before, requests, 100.0);
 }
 

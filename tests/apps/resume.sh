@@ -267,6 +267,7 @@ there --num-frames is '9', here '5'|--num-frames 5
 there --num-inference-steps is '30', here '31'|--steps 31
 there --guidance-scale is '2', here '3'|--guidance-scale 3
 there --flow-shift is '3', here '4'|--flow-shift 4
+there --cfg-gate is not given, here '0-3'|--cfg-gate 0-3
 there --sampler is 'unipc', here 'euler'|--sampler euler
 there --num-inference-steps is '30', here '2'|--sigmas 1,0.5
 there --sampler-schedule is 'new', here 'old'|--sampler-schedule old

@@ -50,4 +50,54 @@ cmp -s "$tmp/renoise.safetensors" "$tmp/sigmas.safetensors" && fail "renoise add
 run default --num-inference-steps 4 --sampler euler --sampler-schedule linear --flow-shift 3
 run again --sigmas 1,0.75,0.5,0.25 --sampler euler --flow-shift 3
 same "$tmp/again.safetensors" "$tmp/default.safetensors"
+
+# ---- guidance in some steps -----------------------------------------------------------------------
+
+# moved NAME: bytes between devices, measured; planned NAME: as the plan has them.
+moved() { "$tool" json "$tmp/$1.json" moved between_devices_bytes; }
+planned() {
+    bytes=$("$tool" json "$tmp/$1.json" plan exchanged_bytes)
+    echo "${bytes%.*}"
+}
+
+# exactly FEW MANY: what weights and latents take once falls out of the difference.
+exactly() {
+    measured=$(($(moved "$2") - $(moved "$1"))) formula=$(($(planned "$2") - $(planned "$1")))
+    [ "$measured" -eq "$formula" ] && [ "$formula" -gt 0 ] ||
+        fail "$2 moves $measured bytes more than $1, the plan says $formula"
+    echo "$2 moves $measured bytes more than $1, as planned"
+}
+
+whole="--num-inference-steps 6 --guidance-scale 3"
+# shellcheck disable=SC2086
+{
+    run all $whole
+    run gated $whole --cfg-gate 0-5
+    same "$tmp/gated.safetensors" "$tmp/all.safetensors"
+    everywhere gate $whole --cfg-gate 1-3
+    run unguided $whole --cfg-gate 0-0
+    cmp -s "$tmp/gate.safetensors" "$tmp/all.safetensors" && fail "the gate changes nothing"
+    for strategy in ulysses pipesp ring; do
+        run few --devices 3 --strategy $strategy $whole --cfg-gate 0-0
+        run many --devices 3 --strategy $strategy $whole --cfg-gate 0-4
+        exactly few many
+    done
+}
+[ "$("$tool" json "$tmp/many.json" plan steps 4 forwards)" -eq 2 ] || fail "step 4 has not 2 forwards"
+[ "$("$tool" json "$tmp/many.json" plan steps 5 forwards)" -eq 1 ] || fail "step 5 has not 1 forward"
+# shellcheck disable=SC2086
+passes "$generate" --model "$demo" --prompt red $size $whole --cfg-gate 1-3 --dry-run
+grep -q "^  step table     3 with 1 forward, .* s each: 0,4-5$" "$tmp/out" &&
+    grep -q "^                 3 with 2 forwards, .* s each: 1-3$" "$tmp/out" || fail "$(cat "$tmp/out")"
+# Refusals: words that the message must have | options.
+while IFS='|' read -r words arguments; do
+    # shellcheck disable=SC2086
+    refuses 2 "$generate" --model "$demo" --prompt red $size --steps 6 --output "$tmp/never.y4m" $arguments
+    says "$words"
+done <<END
+must be the first and the last step|--cfg-gate 3
+must be the first and the last step|--cfg-gate 3-1
+there are steps 0 to 5|--cfg-gate 0-6
+one forward a step|--cfg-gate 0-3 --guidance-scale 1
+END
 finish

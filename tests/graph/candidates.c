@@ -140,7 +140,7 @@ static void check_plan(struct sdt_pipeline *pipeline, const struct sdt_request *
         check(plan.step_seconds == c.step_seconds && plan.decode_seconds == c.decode_seconds &&
                   plan.seconds == c.total_seconds,
               "plan and prediction differ in time", 4, 0);
-        double sum = t.text + asked.steps * t.step + t.decode + t.load;
+        double sum = t.text + t.steps + t.decode + t.load;
         check(fabs(sum - c.total_seconds) < 1e-9 * sum, "parts are not the whole", 4, 0);
         for (int d = 0; d < draft.dit; d++) {
             double need = sdt_run_need(pipeline->dit, &draft.parallel, &draft.layout, d,

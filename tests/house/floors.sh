@@ -21,9 +21,9 @@ graph/output:       base graph/checkpoint stardit
 graph/models:       TASKS
 graph/run:          TASKS
 graph/strategies:   TASKS
-graph/plan:         TASKS graph/pipeline graph/prompt graph/request
+graph/plan:         TASKS graph/pipeline graph/prompt graph/request graph/steps
 graph:              TASKS graph/plan
-graph/jobs:         TASKS graph/plan graph/pipeline graph/prompt graph/request graph/jobs/queues
+graph/jobs:         TASKS graph/plan graph/pipeline graph/prompt graph/request graph/steps graph/jobs/queues
 graph/jobs/queues:  stardit
 apps:               base kernels runtime schedulers codelets graph stardit starpu
 bench:              base kernels runtime schedulers codelets graph apps stardit starpu

@@ -1,0 +1,50 @@
+/* Which steps a request takes: its step table. */
+#include "graph/run/steps.h"
+
+#include <stdlib.h>
+
+#include "graph/pipeline.h"
+
+void sdt_step_table_clear(struct sdt_step_table *table) {
+    free(table->step);
+    *table = (struct sdt_step_table){0};
+}
+
+/* Steps without guidance have the prompt's branch alone. */
+static enum sdt_status gate(const struct sdt_request *request, int forwards,
+                            struct sdt_step_table *table, struct sdt_error *err) {
+    const int from = request->guided_from, to = request->guided_to;
+    if (from == 0 && to == 0)
+        return SDT_OK;
+    if (forwards < 2)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "guidance in steps %d to %d alone: the request has one forward a step, "
+                        "which no step can leave out",
+                        from, to - 1);
+    if (from < 0 || to <= from || to > request->steps)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "guidance in steps %d to %d alone: the request has steps 0 to %d", from,
+                        to - 1, request->steps - 1);
+    for (int s = 0; s < table->steps; s++)
+        if (s < from || s >= to)
+            table->step[s] = sdt_whole_step(1);
+    return SDT_OK;
+}
+
+enum sdt_status sdt__step_table(const struct sdt_pipeline *pipeline,
+                                const struct sdt_request *request, struct sdt_step_table *table,
+                                struct sdt_error *err) {
+    const int forwards = sdt_pipeline_forwards(pipeline, request);
+    *table = (struct sdt_step_table){.steps = request->steps};
+    if (request->steps == 0)
+        return SDT_OK;
+    table->step = calloc((size_t)request->steps, sizeof *table->step);
+    if (!table->step)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d steps", request->steps);
+    for (int s = 0; s < table->steps; s++)
+        table->step[s] = sdt_whole_step(forwards);
+    enum sdt_status status = gate(request, forwards, table, err);
+    if (status != SDT_OK)
+        sdt_step_table_clear(table);
+    return status;
+}
