@@ -149,6 +149,7 @@ static struct app_option options[] = {
     APP_STRING_OPTION("trace", "FILE", AT(trace),
                       "Chrome trace of all that was simulated: of one step, both numbers of "
                       "layers, each with its first forward"),
+    APP_STRING_OPTION("dot", "FILE", AT(dot), "write the task graph for Graphviz"),
     APP_STRING_OPTION("gantt", "FILE", AT(gantt),
                       "with --prompts: a picture of the devices over time (.svg)"),
     APP_HEADING("Many of them"),
@@ -350,6 +351,7 @@ static int refuse_idle(const struct app_simulation *s) {
         {"sigmas", !alone, own},
         {"cfg-gate", !alone, own},
         {"trace", !alone, own},
+        {"dot", !alone, own},
         {"gantt", !alone, own},
         {"queue", !alone, own},
         {"priorities", !alone, own},
@@ -418,6 +420,7 @@ static int refuse_sweep(const struct app_simulation *s) {
         {"compare", s->sweep, "goes with one run, not --sweep"},
         {"stats", s->sweep, "goes with one run, not --sweep"},
         {"trace", s->sweep, "goes with one run, not --sweep"},
+        {"dot", s->sweep, "goes with one run, not --sweep"},
         {"gantt", s->sweep, "goes with one run, not --sweep"},
     };
     return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
@@ -492,7 +495,8 @@ int main(int argc, char **argv) {
     struct sdt_machine_options wanted = {.devices = s.platform.devices,
                                          .workers_per_device = 0, /* the platform's */
                                          .scheduler = s.scheduler,
-                                         .keep_records = s.trace || s.gantt};
+                                         .keep_records = s.trace || s.gantt,
+                                         .keep_edges = s.dot};
     enum sdt_status status = sdt_machine_open(&wanted, &machine, &err);
     if (status != SDT_OK)
         return app_report(name_of_program, &err);
@@ -505,6 +509,8 @@ int main(int argc, char **argv) {
         status = (s.prompts ? app_simulate_run : app_simulate_step)(&s, machine, &err);
     if (status == SDT_OK && s.trace)
         status = sdt__recorder_write_trace(machine->recorder, s.trace, &err);
+    if (status == SDT_OK && s.dot)
+        status = sdt__recorder_write_dot(machine->recorder, s.dot, &err);
     sdt_machine_close(machine);
     if (status == SDT_OK && (fflush(stdout) || ferror(stdout)))
         status = sdt_fail(&err, SDT_ERROR_IO, "standard output cannot be written");

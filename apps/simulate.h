@@ -11,7 +11,7 @@
 #define APP_MOST_RUNS 1000 /* prompts of a whole run */
 
 struct app_simulation {
-    const char *platform_path, *model, *scheduler, *trace, *stats, *gantt, *split, *speed;
+    const char *platform_path, *model, *scheduler, *trace, *dot, *stats, *gantt, *split, *speed;
     const char *compare; /* PipeDiT's plans and ours */
     const char *table;
     struct app_theirs { /* how the frameworks that its paper measured differ */

@@ -118,7 +118,7 @@ static enum sdt_status read_values(struct sweep *sweep, const char *text, struct
 /* The option is there and takes a value that is not a file to be written. */
 static enum sdt_status read_name(struct sweep *sweep, const struct app_program *program,
                                  struct sdt_error *err) {
-    static const char *const not [] = {"sweep", "csv", "svg", "stats", "trace", "gantt"};
+    static const char *const not [] = {"sweep", "csv", "svg", "stats", "trace", "dot", "gantt"};
     const char *text = sweep->s->sweep, *equals = strchr(text, '=');
     size_t length = equals ? (size_t)(equals - text) : strlen(text);
     bool fine = equals && length < sizeof sweep->name;

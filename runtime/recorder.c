@@ -421,8 +421,11 @@ enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, c
 
 enum sdt_status sdt__recorder_write_dot(const struct sdt_recorder *recorder, const char *path,
                                         struct sdt_error *err) {
-    static const char *const colour[SDT_ROLES] = {"lightblue", "gold",   "salmon", "lightgrey",
-                                                  "palegreen", "orchid", "white"};
+    static const char *const colour[SDT_ROLES] = {
+        [SDT_ROLE_PROJECT] = "lightblue", [SDT_ROLE_ATTENTION] = "gold",
+        [SDT_ROLE_EXCHANGE] = "salmon",   [SDT_ROLE_ROUND] = "coral",
+        [SDT_ROLE_DENOISE] = "lightgrey", [SDT_ROLE_VAE] = "palegreen",
+        [SDT_ROLE_TEXT] = "orchid",       [SDT_ROLE_IO] = "white"};
     char *part = NULL;
     FILE *file = NULL;
     enum sdt_status status = open_part(path, &file, &part, err);
@@ -439,9 +442,11 @@ enum sdt_status sdt__recorder_write_dot(const struct sdt_recorder *recorder, con
         if (t->chunk >= 0)
             fprintf(file, " c%d", t->chunk);
         if (t->device < 0)
-            fprintf(file, "\\nhost\", fillcolor=%s];\n", colour[t->role]);
+            fprintf(file, "\\nhost\"");
         else
-            fprintf(file, "\\ndevice %d\", fillcolor=%s];\n", t->device, colour[t->role]);
+            fprintf(file, "\\ndevice %d\"", t->device);
+        fprintf(file, ", fillcolor=%s, tooltip=\"request %d, step %d, branch %d\"];\n",
+                colour[t->role], t->request, t->step, t->branch);
     }
     for (size_t i = 0; i < recorder->nedges; i++)
         fprintf(file, "  t%llu -> t%llu;\n", (unsigned long long)recorder->edges[i].from,

@@ -420,6 +420,7 @@ host-gbps|50|5|--devices 1 --strategy single --layers 4 --memory-gb 0.45|plan:^S
 device-speed||1,0.5||plan:^Step
 split||equal|--device-speed 1,0.5|plan:^Step
 trace||t.json||file:t.json
+dot||g.dot||file:g.dot
 stats||s.json||file:s.json
 sweep||forwards=1,2||out:^forwards
 csv||t.csv|--sweep forwards=1|file:t.csv

@@ -147,12 +147,13 @@ static int poison(int argc, char **argv) {
     return 0;
 }
 
-/* tool store IN OUT F16|BF16|F64: IN with all of its tensors in that type. */
+/* tool store IN OUT F16|BF16|F32|F64: IN with all of its tensors in that type. */
 static int store(char **argv) {
     struct sdt_safetensors *file = NULL;
     struct sdt_error err;
     const enum sdt_dtype type = !strcmp(argv[2], "F16")    ? SDT_F16
                                 : !strcmp(argv[2], "BF16") ? SDT_BF16
+                                : !strcmp(argv[2], "F32")  ? SDT_F32
                                                            : SDT_F64;
     json_t *header = json_object();
     json_int_t at = 0;
@@ -172,9 +173,10 @@ static int store(char **argv) {
     }
     char *text = json_dumps(header, JSON_COMPACT);
     FILE *out = fopen(argv[1], "wb");
-    uint64_t length = text ? strlen(text) : 0;
-    if (!text || !out || fwrite(&length, sizeof length, 1, out) != 1 ||
-        fwrite(text, 1, length, out) != length)
+    size_t length = text ? strlen(text) : 0;
+    uint64_t padded = (length + 7) / 8 * 8; /* values at addresses of their own multiples */
+    if (!text || !out || fwrite(&padded, sizeof padded, 1, out) != 1 ||
+        fprintf(out, "%-*s", (int)padded, text) != (int)padded)
         leave("cannot write");
     for (size_t i = 0; i < sdt_safetensors_count(file); i++) {
         const struct sdt_stored *t = sdt_safetensors_at(file, i);
@@ -188,6 +190,7 @@ static int store(char **argv) {
             if (type == SDT_BF16)
                 sdt_convert_to(SDT_F32, 1, &values[k], SDT_BF16, &bits);
             const void *value = type == SDT_F64   ? (const void *)&wide
+                                : type == SDT_F32 ? (const void *)&values[k]
                                 : type == SDT_F16 ? (const void *)&half
                                                   : (const void *)&bits;
             if (fwrite(value, sdt_dtype_size(type), 1, out) != 1)
