@@ -14,6 +14,7 @@
 
 #include "config.h"
 
+#include "apps/comment.h"
 #include "apps/inputs.h"
 #include "apps/plan.h"
 #include "apps/progress.h"
@@ -278,14 +279,8 @@ static enum sdt_status write_stats(const struct work *w,
 static enum sdt_status write_video(const struct app_settings *s, const char *output,
                                    const char *sheet, const struct sdt_request *request,
                                    const struct sdt_result *result, struct sdt_error *err) {
-    char comment[400];
-    int length = snprintf(comment, sizeof comment, "stardit %s", PACKAGE_VERSION);
-    if (request->steps > 0)
-        snprintf(comment + length, sizeof comment - (size_t)length,
-                 ", seed %llu, %d step%s, guidance %g, flow shift %g, %s",
-                 (unsigned long long)request->seed, request->steps, request->steps == 1 ? "" : "s",
-                 request->guidance_scale, request->flow_shift,
-                 sdt_sampler_kind_name(request->sampler));
+    char comment[APP_COMMENT];
+    app_comment(request, comment);
     struct sdt_video video = {.frames = result->frames,
                               .height = result->height,
                               .width = result->width,
