@@ -52,8 +52,11 @@ static struct sdt_job *job_new(struct sdt_service *service, const struct sdt_req
                             .priority = options->priority,
                             .teller = teller,
                             .arrived = sdt__now()};
-    job->deadline = options->deadline > 0.0 ? job->arrived + options->deadline : HUGE_VAL;
+    job->deadline = options->deadline != 0.0 ? job->arrived + options->deadline : HUGE_VAL;
     job->phase = SDT_JOB_TEXT;
+    job->kept = request->resume ? request->resume->step : 0;
+    if (sdt_pipeline_work(service->pipeline, request, &job->work, NULL) != SDT_OK)
+        job->work = (struct sdt_request_work){0}; /* its own phase says what is wrong */
     atomic_init(&job->references, 1);
     sdt__halt_init(&job->halt, &service->machine->halt.stop);
     sdt__halt_init(&job->finish, NULL);
@@ -125,7 +128,7 @@ void sdt_job_priority(struct sdt_job *job, int priority) {
 }
 
 void sdt_job_deadline(struct sdt_job *job, double deadline) {
-    double when = deadline > 0.0 ? sdt__now() + deadline : HUGE_VAL;
+    double when = deadline != 0.0 ? sdt__now() + deadline : HUGE_VAL;
     WITH_JOB(job, job->deadline = when);
 }
 

@@ -372,8 +372,7 @@ static enum sdt_status move_state(struct sdt_job *job, struct sdt_flow *flow,
     return status;
 }
 
-/* Every so many steps, and before a decode that may be long: hands the state out. */
-static enum sdt_status checkpoint(struct sdt_job *job, struct sdt_error *err) {
+enum sdt_status sdt__job_keep(struct sdt_job *job, struct sdt_error *err) {
     const struct sdt_job_options *o = &job->options;
     float *array[SDT_SOLVER_PARTS] = {NULL};
     struct sdt_flow flow = flow_of(job, &job->halt);
@@ -389,6 +388,7 @@ static enum sdt_status checkpoint(struct sdt_job *job, struct sdt_error *err) {
         struct sdt_solver_state state = {job->step, array[SDT_SOLVER_X], array[SDT_SOLVER_X_LAST],
                                          array[SDT_SOLVER_M0], array[SDT_SOLVER_M1]};
         o->checkpoint(o->checkpoint_arg, o->number, &state);
+        job->kept = job->step;
     }
     for (int p = 0; status != SDT_ERROR_STALLED && p < SDT_SOLVER_PARTS; p++)
         free(array[p]);
@@ -449,9 +449,10 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
     }
     job->mark = sdt__flow_mark(&flow);
     job->step += status == SDT_OK;
+    /* Also before a decode, which may be long. */
     if (status == SDT_OK && o->checkpoint_every > 0 &&
         (job->step % o->checkpoint_every == 0 || job->step == job->request.steps))
-        status = checkpoint(job, err);
+        status = sdt__job_keep(job, err);
     return status;
 }
 

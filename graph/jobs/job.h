@@ -52,6 +52,7 @@ struct sdt_job {
     atomic_int references;
     struct sdt_request request;
     struct sdt_job_options options;
+    struct sdt_request_work work;
     unsigned long arrival;
     double arrived;
 
@@ -72,6 +73,7 @@ struct sdt_job {
     struct sdt_team *team; /* where it denoises now */
     struct sdt_teller *teller;
     int step; /* the next one to insert */
+    int kept; /* steps done in the last state that was handed out */
     struct sdt_sampler sampler;
     struct sdt_step_table table; /* what each step runs */
     struct sdt_noise noise;
@@ -128,6 +130,7 @@ struct sdt_service {
     /* Of the denoising thread. */
     struct sdt_parameters *parameters; /* the transformer's weights, of all teams */
     unsigned long recent;              /* the lane's mark behind the piece before last */
+    struct sdt_job *stepped;           /* that it was at last; under the mutex. NULL: none */
     struct sdt_fast *fast;             /* simulated time; NULL: every step is simulated */
     starpu_pthread_t thread;
     bool denoising;              /* it was started */
@@ -155,6 +158,8 @@ void sdt__job_release(struct sdt_job *job);
 enum sdt_status sdt__job_begin(struct sdt_job *job, struct sdt_error *err);
 /* Inserts ONE step. */
 enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err);
+/* Hands the job's state out, as checkpoint_every does. */
+enum sdt_status sdt__job_keep(struct sdt_job *job, struct sdt_error *err);
 /* Waits for what was inserted, brings the latent home, and frees what the job has on the devices.
  * status, *err: how it went so far; returns how it ended. */
 enum sdt_status sdt__job_gather(struct sdt_job *job, enum sdt_status status, struct sdt_error *err);

@@ -93,6 +93,8 @@ static void forget(struct sdt_service *service, struct sdt_job *job) {
         link = &before->next;
     }
     *link = job->next;
+    if (service->stepped == job)
+        service->stepped = NULL;
     if (service->last == job)
         service->last = before;
     service->jobs--;
@@ -177,6 +179,23 @@ static void wait_a_while(struct sdt_service *service) {
 #endif
 }
 
+/* What the queue is told of it. */
+static struct sdt_waiting waiting_of(const struct sdt_service *service, const struct sdt_job *job) {
+    const int steps = job->request.steps - job->steps_done;
+    const double step =
+        job->work.forward_flops * sdt_pipeline_forwards(service->pipeline, &job->request);
+    return (struct sdt_waiting){.arrival = job->arrival,
+                                .phase = job->phase,
+                                .begun = job->begun,
+                                .priority = job->priority,
+                                .arrived = job->arrived,
+                                .deadline = job->deadline,
+                                .steps_left = steps,
+                                .flops_left =
+                                    (job->phase == SDT_JOB_TEXT ? job->work.text_flops : 0.0) +
+                                    steps * step + job->work.decode_flops};
+}
+
 /* Those that the thread could advance now, for the queue to choose from. One that has been ended
  * stands alone: there is nothing to choose. */
 static int collect(struct sdt_service *service, bool denoises, bool decodes) {
@@ -187,13 +206,7 @@ static int collect(struct sdt_service *service, bool denoises, bool decodes) {
         bool alone = ended(job);
         count = alone ? 0 : count;
         service->ready[count] = job;
-        service->waiting[count++] =
-            (struct sdt_waiting){.arrival = job->arrival,
-                                 .phase = job->phase,
-                                 .priority = job->priority,
-                                 .arrived = job->arrived,
-                                 .deadline = job->deadline,
-                                 .steps_left = job->request.steps - job->steps_done};
+        service->waiting[count++] = waiting_of(service, job);
         if (alone)
             break;
     }
@@ -246,11 +259,32 @@ static bool end_denoising(struct sdt_job *job, enum sdt_status status, struct sd
     return false;
 }
 
+/* Where the queue has let another job go on, the one before hands its state out: it may wait for
+ * long. */
+static void keep_preempted(struct sdt_service *service, struct sdt_job *job) {
+    struct sdt_error err;
+    starpu_pthread_mutex_lock(&service->mutex);
+    struct sdt_job *before = service->stepped;
+    service->stepped = job;
+    if (before == job || (before && (before->active || before->phase != SDT_JOB_STEP ||
+                                     !before->options.checkpoint_every || ended(before) ||
+                                     before->kept == before->step)))
+        before = NULL;
+    if (before)
+        before->active = true;
+    starpu_pthread_mutex_unlock(&service->mutex);
+    if (before) {
+        sdt__job_keep(before, &err); /* what is wrong with the job ends its next step */
+        put_back(before, SDT_JOB_STEP);
+    }
+}
+
 /* Text, or a step. Two pieces are on their way at a time: while one computes, the next is
  * inserted. */
 static void denoise(struct sdt_service *service, struct sdt_job *job) {
     struct sdt_lane *lane = &service->machine->lane[SDT_LANE_DENOISE];
     struct sdt_error err = {0};
+    keep_preempted(service, job);
     unsigned long before = lane->entered;
     enum sdt_status status = sdt__halt_status(&job->halt, &err);
 
@@ -490,8 +524,8 @@ enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machi
     starpu_pthread_cond_init(&service->changed, NULL);
     enum sdt_status status = check_placement(machine, p, &service->kinds, err);
     if (status == SDT_OK && !service->queue)
-        status =
-            sdt_fail(err, SDT_ERROR_USAGE, "unknown queue '%s'; known: fcfs, priority, edf", name);
+        status = sdt_fail(err, SDT_ERROR_USAGE,
+                          "unknown queue '%s'; known: fcfs, priority, edf, srtf", name);
     if (status == SDT_OK && atomic_exchange(&machine->serving, true))
         status = sdt_fail(err, SDT_ERROR_USAGE, "this machine has a service already");
     else

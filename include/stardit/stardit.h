@@ -591,11 +591,28 @@ struct sdt_job;
 struct sdt_service_options {
     struct sdt_placement placement; /* of all jobs, until one is moved */
     /* "fcfs": in the order of their coming (NULL); "priority": the highest first; "edf": the
-     * earliest deadline first. */
+     * earliest deadline first; "srtf": the least work left first. */
     const char *queue;
 };
 /* The queues' names by index; NULL: no more. */
 const char *sdt_queue_name(int index);
+
+enum sdt_job_phase { SDT_JOB_TEXT, SDT_JOB_STEP, SDT_JOB_DECODE, SDT_JOB_DONE };
+/* What a queue may know of a job. */
+struct sdt_waiting {
+    unsigned long arrival; /* order of submission */
+    enum sdt_job_phase phase;
+    bool begun;
+    int priority;
+    double arrived, deadline; /* on the clock of `now`; deadline: HUGE_VAL if it has none */
+    int steps_left;
+    double flops_left; /* of its text, steps and decode; 0: not known */
+};
+/* The index of the job that the queue of this name would let go on, of count >= 1 in the order of
+ * their arrival; -1: there is no such queue. For who keeps more jobs than a service shall hold.
+ * now: seconds, on a clock of the caller's. */
+int sdt_queue_choose(const char *queue, const struct sdt_waiting *job /* [count] */, int count,
+                     double now);
 
 /* SDT_ERROR_USAGE for a placement that sdt_plan_make refuses, an unknown queue, or a machine that
  * has a service; SDT_ERROR_MEMORY. The pipeline and the machine outlive the service. */
@@ -609,13 +626,14 @@ enum sdt_status sdt_service_close(struct sdt_service *service, struct sdt_error 
 struct sdt_job_options {
     int number;              /* what progress, deliver, traces and statistics call it */
     int priority;            /* larger ones first */
-    double deadline;         /* seconds from now; 0: none */
+    double deadline;         /* seconds from now, below 0: it has passed; 0: none */
     const char *save_latent; /* where the latent is written before decoding, or NULL */
     sdt_progress progress;   /* or NULL */
     void *progress_arg;
     sdt_deliver deliver; /* or NULL */
     void *deliver_arg;
-    /* Every so many steps, and after the last one: hands the state out. 0: never. */
+    /* Every so many steps, after the last one, and where the queue lets another job go on in its
+     * place: hands the state out. 0: never. */
     int checkpoint_every;
     sdt_checkpoint checkpoint;
     void *checkpoint_arg;
@@ -638,14 +656,13 @@ void sdt_job_resume(struct sdt_job *job);
  * the latent of the last whole step. */
 void sdt_job_cancel(struct sdt_job *job);
 void sdt_job_priority(struct sdt_job *job, int priority);
-void sdt_job_deadline(struct sdt_job *job, double deadline /* seconds from now; 0: none */);
+void sdt_job_deadline(struct sdt_job *job, double deadline /* as of its options */);
 /* From the next step on it denoises on these devices of the machine, of the kind of those before.
  * SDT_ERROR_USAGE for devices that are not there, stand twice, or do not go with the placement's
  * aco or transport. */
 enum sdt_status sdt_job_move(struct sdt_job *job, const int *devices /* [count] */, int count,
                              struct sdt_error *err);
 
-enum sdt_job_phase { SDT_JOB_TEXT, SDT_JOB_STEP, SDT_JOB_DECODE, SDT_JOB_DONE };
 struct sdt_job_state {
     enum sdt_job_phase phase; /* what it does next, or does now */
     bool paused, active;      /* active: a thread of the service is at it */

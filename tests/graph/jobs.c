@@ -4,6 +4,7 @@
  * What happens when is decided by the steps that are told, not by a clock: a job submits the other
  * one, pauses or cancels itself when it reaches a step. */
 #include <malloc.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -346,6 +347,79 @@ static void resumed(int wanted, int step) {
     scene_clear(&s);
 }
 
+/* A job that another takes the place of hands its state out, once, and goes on from it elsewhere
+ * with the same bits. */
+static void kept(int dit, int vae) {
+    struct sdt_job_options options = {
+        .checkpoint_every = 1000, .checkpoint = keep_state, .progress = progress};
+    struct sdt_error err;
+    struct scene s;
+    scene_init(&s, send_the_other);
+    open_service(&s, "priority", dit, vae);
+    options.deliver = deliver;
+    options.deliver_arg = options.checkpoint_arg = options.progress_arg = &s;
+    CHECK(sdt_service_submit(s.service, &s.request[0], &options, &s.job[0], &err) == SDT_OK, "%s",
+          err.message);
+    sdt_job_wait(s.job[0]);
+    close_service(&s, 2);
+    printf("%d + %d devices: a preempted job's state after step %d, %d states in all\n", dit, vae,
+           s.state.step, s.states);
+    CHECK(s.states == 2 && s.state.step >= 2 && s.state.step <= 4, /* and after the last step */
+          "%d states, the first after step %d", s.states, s.state.step);
+    same_bits(&s, 0, "preempted and kept");
+    s.request[0].resume = &s.state;
+    s.act = NULL;
+    s.delivered[0] = 0;
+    open_service(&s, NULL, 1, 1);
+    submit(&s, 0, 0);
+    sdt_job_wait(s.job[0]);
+    close_service(&s, 1);
+    same_bits(&s, 0, "gone on from where it was preempted");
+    scene_clear(&s);
+}
+
+/* Which of these goes on, by hand. */
+static void chosen(void) {
+    const struct sdt_waiting job[] = {
+        {.arrival = 0, .priority = 1, .deadline = HUGE_VAL, .flops_left = 30},
+        {.arrival = 1, .priority = 3, .deadline = 50, .flops_left = 20},
+        {.arrival = 2, .priority = 3, .deadline = 40, .flops_left = 10},
+        {.arrival = 3, .priority = 2, .deadline = 40, .flops_left = 10, .begun = true}};
+    static const struct {
+        const char *queue;
+        int of[4]; /* of the first 1, 2, 3, 4 */
+    } want[] = {{"fcfs", {0, 0, 0, 0}},
+                {"priority", {0, 1, 1, 1}},
+                {"edf", {0, 1, 2, 2}},
+                {"srtf", {0, 1, 2, 3}},
+                {"lifo", {-1, -1, -1, -1}}};
+    for (size_t q = 0; q < sizeof want / sizeof want[0]; q++)
+        for (int count = 1; count <= 4; count++) {
+            int best = sdt_queue_choose(want[q].queue, job, count, 45.0);
+            CHECK(best == want[q].of[count - 1], "%s of %d: %d goes on, not %d", want[q].queue,
+                  count, best, want[q].of[count - 1]);
+        }
+    for (int q = 0; sdt_queue_name(q); q++)
+        CHECK(!strcmp(sdt_queue_name(q), want[q].queue), "queue %d is %s", q, sdt_queue_name(q));
+}
+
+/* The job with the least to do goes first, whenever it came. */
+static void shortest(void) {
+    struct scene s;
+    scene_init(&s, NULL);
+    open_service(&s, "srtf", 0, 0);
+    for (int j = 0; j < 3; j++) /* of 8, 6 and 4 steps */
+        submit(&s, j, 0);
+    for (int j = 0; j < 3; j++)
+        sdt_job_wait(s.job[j]);
+    close_service(&s, 3);
+    CHECK(at(&s, 2, 'd', s.request[2].steps) < at(&s, 1, 'd', s.request[1].steps),
+          "the shortest job did not come first");
+    for (int j = 0; j < 3; j++)
+        same_bits(&s, j, "the shortest first");
+    scene_clear(&s);
+}
+
 /* After the first step there is no history, and a state holds nothing that was never written: it
  * has the same bytes whatever memory held before. */
 static void decided(void) {
@@ -389,7 +463,7 @@ static void refused(void) {
     submit(&s, 0, 0);
     submit(&s, 1, 0);
     submit(&s, 2, 0);
-    sdt_job_deadline(s.job[2], 1.0);
+    sdt_job_deadline(s.job[2], -1.0);
     for (int j = 0; j < 3; j++)
         sdt_job_wait(s.job[j]);
     close_service(&s, 3);
@@ -422,6 +496,10 @@ int main(void) {
     resumed(1, 4);
     resumed(3, STEPS);
     decided();
+    kept(2, 1);
+    kept(0, 0);
+    chosen();
+    shortest();
     refused();
     for (int j = 0; j < JOBS; j++)
         free(want[j]);

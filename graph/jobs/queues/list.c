@@ -6,7 +6,8 @@
 #define QUEUES(X)                                                                                  \
     X(fcfs)                                                                                        \
     X(priority)                                                                                    \
-    X(edf)
+    X(edf)                                                                                         \
+    X(srtf)
 
 #define DECLARE(name) extern const struct sdt_queue sdt__queue_##name;
 QUEUES(DECLARE)
@@ -26,4 +27,9 @@ const char *sdt_queue_name(int index) {
         if (i == index)
             return sdt_queues[i]->name;
     return NULL;
+}
+
+int sdt_queue_choose(const char *name, const struct sdt_waiting *job, int count, double now) {
+    const struct sdt_queue *queue = sdt_queue_find(name);
+    return queue ? queue->choose(job, count, now) : -1;
 }

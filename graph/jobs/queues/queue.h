@@ -2,25 +2,15 @@
  *
  * It is asked at every boundary, so choosing another job than last time is preemption: the one that
  * is not chosen waits with its state where it is. A queue is one file and one struct; list.c names
- * it. */
+ * it. What a queue may know of a job is struct sdt_waiting (stardit/stardit.h). */
 #ifndef STARDIT_QUEUE_H
 #define STARDIT_QUEUE_H
 
 #include "stardit/stardit.h"
 
-/* What a queue may know of a job. */
-struct sdt_waiting {
-    unsigned long arrival; /* order of submission */
-    enum sdt_job_phase phase;
-    int priority;
-    double arrived, deadline; /* on the clock of `now`; deadline: HUGE_VAL if it has none */
-    int steps_left;
-};
-
 struct sdt_queue {
     const char *name;
-    /* The index of the one that advances, of count >= 1, in the order of their arrival. now:
-     * seconds. */
+    /* As sdt_queue_choose, of count >= 1. */
     int (*choose)(const struct sdt_waiting *job, int count, double now);
 };
 
