@@ -388,19 +388,19 @@ static void chosen(void) {
     static const struct {
         const char *queue;
         int of[4]; /* of the first 1, 2, 3, 4 */
-    } want[] = {{"fcfs", {0, 0, 0, 0}},
-                {"priority", {0, 1, 1, 1}},
-                {"edf", {0, 1, 2, 2}},
-                {"srtf", {0, 1, 2, 3}},
-                {"lifo", {-1, -1, -1, -1}}};
-    for (size_t q = 0; q < sizeof want / sizeof want[0]; q++)
+    } row[] = {{"fcfs", {0, 0, 0, 0}},
+               {"priority", {0, 1, 1, 1}},
+               {"edf", {0, 1, 2, 2}},
+               {"srtf", {0, 1, 2, 3}},
+               {"lifo", {-1, -1, -1, -1}}};
+    for (size_t q = 0; q < sizeof row / sizeof row[0]; q++)
         for (int count = 1; count <= 4; count++) {
-            int best = sdt_queue_choose(want[q].queue, job, count, 45.0);
-            CHECK(best == want[q].of[count - 1], "%s of %d: %d goes on, not %d", want[q].queue,
-                  count, best, want[q].of[count - 1]);
+            int best = sdt_queue_choose(row[q].queue, job, count, 45.0);
+            CHECK(best == row[q].of[count - 1], "%s of %d: %d goes on, not %d", row[q].queue, count,
+                  best, row[q].of[count - 1]);
         }
     for (int q = 0; sdt_queue_name(q); q++)
-        CHECK(!strcmp(sdt_queue_name(q), want[q].queue), "queue %d is %s", q, sdt_queue_name(q));
+        CHECK(!strcmp(sdt_queue_name(q), row[q].queue), "queue %d is %s", q, sdt_queue_name(q));
 }
 
 /* The job with the least to do goes first, whenever it came. */
