@@ -165,9 +165,9 @@ enum sdt_status app_devices_read(const char *text, struct app_devices *devices,
         return SDT_OK;
     if (*text && strspn(text, "0123456789") == strlen(text)) {
         long count = strtol(text, NULL, 10);
-        if (count < 1 || count > SDT_MAX_DEVICES)
+        if (count < 1 || count > SDT_MAX_LOCAL_DEVICES)
             return sdt_fail(err, SDT_ERROR_USAGE, "--devices %s: out of range: 1 to %d", text,
-                            SDT_MAX_DEVICES);
+                            SDT_MAX_LOCAL_DEVICES);
         app_devices_stand_ins(devices, (int)count);
         return SDT_OK;
     }

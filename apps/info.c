@@ -158,7 +158,8 @@ static enum sdt_status print_machine(const char *text, const struct app_devices 
         return status;
     app_devices_tell(name_of_program, machine);
     printf("Devices:      %d with --devices %s, at most %d on CPUs and %d GPUs, policy %s\n",
-           machine->devices, text ? text : "1", SDT_MAX_DEVICES, SDT_MAX_GPUS, machine->scheduler);
+           machine->devices, text ? text : "1", SDT_MAX_LOCAL_DEVICES, SDT_MAX_GPUS,
+           machine->scheduler);
     for (int d = 0; d < machine->devices; d++) {
         char title[64], name[SDT_DEVICE_NAME], speed[24] = "";
         if (devices->has_speed)

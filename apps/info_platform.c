@@ -31,15 +31,15 @@ struct kind {
 
 struct found {
     int kinds, devices;
-    struct kind kind[SDT_MAX_DEVICES];
-    int kind_of[SDT_MAX_DEVICES];
+    struct kind kind[SDT_MAX_LOCAL_DEVICES];
+    int kind_of[SDT_MAX_LOCAL_DEVICES];
     bool own_ports; /* of GPUs, for one another */
     double link_gbps, latency_us, host_gbps, host_memory_gb;
     int pairs;
     struct {
         int a, b;
         double gbps;
-    } pair[SDT_MAX_DEVICES * SDT_MAX_DEVICES / 2];
+    } pair[SDT_MAX_LOCAL_DEVICES * SDT_MAX_LOCAL_DEVICES / 2];
 };
 
 /* ---- CPUs ------------------------------------------------------------------------------------ */

@@ -176,7 +176,7 @@ int app_bench_quality(int argc, char **argv) {
                        "denoising steps (default: the checkpoint's)"),
         APP_DOUBLE_OPTION("guidance-scale", "X", &q.guidance, 0.0, 100.0,
                           "classifier-free guidance, 1 or less: none (default: the checkpoint's)"),
-        APP_INT_OPTION("devices", "N", &q.devices, 1, SDT_MAX_DEVICES,
+        APP_INT_OPTION("devices", "N", &q.devices, 1, SDT_MAX_LOCAL_DEVICES,
                        "stand-in CPU devices (default 1)"),
         APP_INT_OPTION("workers-per-device", "N", &q.workers, 1, 4096,
                        "CPU workers of each (default: all cores on one device)"),

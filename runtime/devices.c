@@ -37,6 +37,12 @@ bool sdt__has_gpus(const struct sdt_device *device, int count) {
     return false;
 }
 
+#ifdef STARPU_SIMGRID
+#define MOST_DEVICES SDT_MAX_DEVICES
+#else
+#define MOST_DEVICES SDT_MAX_LOCAL_DEVICES
+#endif
+
 /* The GPU is there and has the kernels' architecture. */
 static enum sdt_status check_gpu(const struct sdt_gpus *gpus, struct sdt_device device,
                                  struct sdt_error *err) {
@@ -68,9 +74,9 @@ enum sdt_status sdt__devices_check(const struct sdt_device *device, int count,
     char name[SDT_DEVICE_NAME];
     int cpus = 0;
 
-    if (count < 1 || count > SDT_MAX_DEVICES)
+    if (count < 1 || count > MOST_DEVICES)
         return sdt_fail(err, SDT_ERROR_USAGE, "%d devices; 1 to %d are supported", count,
-                        SDT_MAX_DEVICES);
+                        MOST_DEVICES);
     if (!device)
         return SDT_OK;
     for (int d = 0; d < count; d++) {

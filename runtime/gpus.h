@@ -22,9 +22,9 @@ struct sdt_gpu {
 };
 
 struct sdt_gpus {
-    int count; /* that can be used: at most SDT_MAX_GPUS, numbered from 0 */
+    int count; /* that can be used: at most SDT_MAX_GPUS here, numbered from 0 */
     int all;   /* that CUDA shows */
-    struct sdt_gpu gpu[SDT_MAX_GPUS];
+    struct sdt_gpu gpu[SDT_MAX_DEVICES];
     char why[200]; /* count is 0: the reason, half a sentence */
     bool simulated;
     double host_bytes; /* simulated: the host's memory; 0: no limit */

@@ -320,7 +320,7 @@ void sdt__gpus_find(struct sdt_gpus *gpus) {
     int count = sdt_platform_cpus(p) ? 0 : p->devices;
     *gpus = (struct sdt_gpus){.simulated = true, .host_bytes = p->host_memory_gb * 1e9};
     gpus->all = count;
-    gpus->count = count < SDT_MAX_GPUS ? count : SDT_MAX_GPUS;
+    gpus->count = count;
     for (int d = 0; d < gpus->count; d++)
         describe(p, d, &gpus->gpu[d]);
     snprintf(gpus->why, sizeof gpus->why, "the platform that is simulated has none");

@@ -53,7 +53,9 @@ case $flavour in
             ac_cv_lib_cublasLt_cublasLtCreate=no"
         patches=$here/patches/native ;;
     simgrid)
-        options="$options --enable-simgrid --disable-cuda"
+        # Up to 64 GPUs and the host's memory; a handle's size grows with the square of the nodes.
+        options="$options --enable-simgrid --disable-cuda --enable-maxcudadev=64
+            --enable-maxnumanodes=1 --enable-maxnodes=65"
         patches=$here/patches/simgrid ;;
     *)
         usage >&2

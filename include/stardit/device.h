@@ -9,8 +9,9 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-#define SDT_MAX_DEVICES 15 /* plus the host: StarPU is built with 16 NUMA nodes */
-#define SDT_MAX_GPUS 8     /* of them: StarPU is built for 8 CUDA devices */
+#define SDT_MAX_DEVICES 64       /* of a machine, in simulated time */
+#define SDT_MAX_LOCAL_DEVICES 15 /* here, plus the host: StarPU is built with 16 NUMA nodes */
+#define SDT_MAX_GPUS 8           /* of them: StarPU is built for 8 CUDA devices */
 
 enum sdt_device_kind {
     SDT_DEVICE_CPU, /* CPU workers on a memory of their own, standing in for a GPU; beside GPUs, the

@@ -47,7 +47,7 @@ extern "C" {
 struct sdt_machine;
 
 struct sdt_machine_options {
-    int devices; /* 1..SDT_MAX_DEVICES */
+    int devices; /* 1..SDT_MAX_LOCAL_DEVICES */
     /* [devices] what they are, in the order of their numbers; NULL: CPU devices. At most
      * SDT_MAX_GPUS GPUs, and beside them cpu:0 at most: the host's memory, with the cores that
      * drive no GPU. */

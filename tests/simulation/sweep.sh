@@ -57,9 +57,13 @@ field() { awk -F, -v row="$2" -v column="$3" 'NR == row { print $column }' "$1";
     [ $? -eq 1 ] || fail "a value that failed, and exit 0"
     grep -q '^rings  *failed$' "$tmp/out" && [ "$(cell 2 2)" != failed ] || fail "$(cat "$tmp/out")"
     grep -q '^stardit-simulate: --strategy rings: unknown strategy' "$tmp/err" || fail "$(cat "$tmp/err")"
-    passes $step --sweep devices=2,64
-    [ "$(wc -l <"$tmp/out")" -ge 2 ] || fail "$(cat "$tmp/out")"
-    [ "$(wc -l <"$tmp/out")" -eq 3 ] || grep -q 'left out from 64 on' "$tmp/err" || fail "$(cat "$tmp/err")"
+    # as many GPUs as StarPU has room for
+    passes $step --sweep devices=2,16,33,64 --csv "$tmp/d.csv"
+    cat "$tmp/out"
+    rows=$(($(wc -l <"$tmp/out") - 1))
+    [ $rows -eq 4 ] || grep -q 'left out from [0-9]* on' "$tmp/err" || fail "$(cat "$tmp/err")"
+    [ $rows -ge 1 ] && awk -F, 'NR > 1 && !($2 > 0 && $5 > 0) { exit 1 }' "$tmp/d.csv" || fail "$(cat "$tmp/d.csv")"
+    refuses 2 $step --devices 65
 
     refuses 2 $step --sweep devices
     refuses 2 $step --sweep devices=
