@@ -2,7 +2,6 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,18 +108,8 @@ static void write_legend(const struct picture *picture, FILE *file) {
     }
 }
 
-static enum sdt_status write(const struct picture *picture, double seconds, const char *path,
-                             struct sdt_error *err) {
-    char *part = NULL;
-    enum sdt_status status = sdt__target_begin(path, SDT__TARGET_FILE, &part, err);
-    if (status != SDT_OK)
-        return status;
-    FILE *file = fopen(part, "w");
-    if (!file) {
-        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
-        sdt__target_abandon(part, SDT__TARGET_FILE);
-        return status;
-    }
+static void write_picture(FILE *file, const void *arg) {
+    const struct picture *picture = arg;
     fprintf(file,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
             "font-family=\"sans-serif\" font-size=\"12\">\n"
@@ -128,15 +117,9 @@ static enum sdt_status write(const struct picture *picture, double seconds, cons
             LEFT + COLUMNS + 30, TOP + picture->devices * (ROW + GAP) + 60);
     for (int d = 0; d < picture->devices; d++)
         write_device(picture, d, file);
-    write_axis(picture, seconds, file);
+    write_axis(picture, COLUMNS * picture->column, file);
     write_legend(picture, file);
     fprintf(file, "</svg>\n");
-    bool failed = ferror(file) != 0;
-    if (fclose(file) || failed) {
-        sdt__target_abandon(part, SDT__TARGET_FILE);
-        return sdt_fail(err, SDT_ERROR_IO, "%s: cannot be written", path);
-    }
-    return sdt__target_commit(part, path, SDT__TARGET_FILE, true, err);
 }
 
 enum sdt_status app_gantt_write(const struct sdt_machine *machine, double begin, double end,
@@ -149,7 +132,7 @@ enum sdt_status app_gantt_write(const struct sdt_machine *machine, double begin,
     if (!picture.share)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a picture");
     sdt__recorder_each(machine->recorder, add, &picture);
-    enum sdt_status status = write(&picture, end - begin, path, err);
+    enum sdt_status status = sdt__target_write(path, write_picture, &picture, err);
     free(picture.share);
     return status;
 }

@@ -6,7 +6,6 @@
 #include "apps/info_platform.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +29,7 @@ struct kind {
 };
 
 struct found {
+    const struct sdt_measured_size *size; /* that CPUs were measured with */
     int kinds, devices;
     struct kind kind[SDT_MAX_LOCAL_DEVICES];
     int kind_of[SDT_MAX_LOCAL_DEVICES];
@@ -275,7 +275,9 @@ static void write_kind(FILE *file, const struct kind *kind) {
             fprintf(file, "%s %.4g\n", line[i].name, line[i].value);
 }
 
-static void write_all(FILE *file, const struct found *found, const struct sdt_measured_size *size) {
+static void write_platform(FILE *file, const void *arg) {
+    const struct found *found = arg;
+    const struct sdt_measured_size *size = found->size;
     fprintf(file, "# Measured by stardit-info %s", PACKAGE_VERSION);
     if (found->kind[0].cpu_workers)
         fprintf(file, ", with the sizes of %s", size->model);
@@ -298,27 +300,6 @@ static void write_all(FILE *file, const struct found *found, const struct sdt_me
     fprintf(file, "host-gbps %.4g\nhost-memory-gb %.4g\n", found->host_gbps, found->host_memory_gb);
 }
 
-static enum sdt_status write_file(const struct found *found, const struct sdt_measured_size *size,
-                                  const char *path, struct sdt_error *err) {
-    char *part = NULL;
-    enum sdt_status status = sdt__target_begin(path, SDT__TARGET_FILE, &part, err);
-    if (status != SDT_OK)
-        return status;
-    FILE *file = fopen(part, "w");
-    if (!file) {
-        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
-        sdt__target_abandon(part, SDT__TARGET_FILE);
-        return status;
-    }
-    write_all(file, found, size);
-    bool failed = ferror(file) != 0;
-    if (fclose(file) || failed) {
-        sdt__target_abandon(part, SDT__TARGET_FILE);
-        return sdt_fail(err, SDT_ERROR_IO, "%s: cannot be written", path);
-    }
-    return sdt__target_commit(part, path, SDT__TARGET_FILE, true, err);
-}
-
 enum sdt_status app_info_platform(const struct sdt_measured_size *size,
                                   const struct app_devices *devices, const char *path,
                                   struct sdt_error *err) {
@@ -332,5 +313,6 @@ enum sdt_status app_info_platform(const struct sdt_measured_size *size,
     if (status == SDT_OK)
         status = gpus ? measure_gpus(devices, &options, &found, err)
                       : measure_cpus(size, &options, &found, err);
-    return status == SDT_OK ? write_file(&found, size, path, err) : status;
+    found.size = size;
+    return status == SDT_OK ? sdt__target_write(path, write_platform, &found, err) : status;
 }

@@ -273,7 +273,8 @@ static void print(const struct sweep *sweep) {
     }
 }
 
-static void write_csv(const struct sweep *sweep, FILE *file) {
+static void write_csv(FILE *file, const void *arg) {
+    const struct sweep *sweep = arg;
     fprintf(file, "%s", sweep->name);
     for (int c = 0; c < MOST_COLUMNS; c++)
         fprintf(file, ",%s", sweep->column[c].csv);
@@ -289,26 +290,6 @@ static void write_csv(const struct sweep *sweep, FILE *file) {
                 fprintf(file, ",%.9g", point->number[c]);
         fprintf(file, "\n");
     }
-}
-
-static enum sdt_status save_csv(const struct sweep *sweep, const char *path,
-                                struct sdt_error *err) {
-    char *part = NULL;
-    enum sdt_status status = sdt__target_begin(path, SDT__TARGET_FILE, &part, err);
-    if (status != SDT_OK)
-        return status;
-    FILE *file = fopen(part, "w");
-    bool failed = !file;
-    if (file) {
-        write_csv(sweep, file);
-        failed = ferror(file) != 0;
-        failed |= fclose(file) != 0;
-    }
-    if (failed) {
-        sdt__target_abandon(part, SDT__TARGET_FILE);
-        return sdt_fail(err, SDT_ERROR_IO, "%s: cannot be written", path);
-    }
-    return sdt__target_commit(part, path, SDT__TARGET_FILE, true, err);
 }
 
 static enum sdt_status save_plot(const struct sweep *sweep, const char *path,
@@ -361,7 +342,7 @@ int app_simulate_sweep(const struct app_simulation *s, const struct app_program 
     if (status == SDT_OK)
         print(&sweep);
     if (status == SDT_OK && s->csv)
-        status = save_csv(&sweep, s->csv, &err);
+        status = sdt__target_write(s->csv, write_csv, &sweep, &err);
     if (status == SDT_OK && s->svg)
         status = save_plot(&sweep, s->svg, &err);
     for (int i = 0; status == SDT_OK && i < sweep.count; i++)

@@ -4,7 +4,6 @@
 #endif
 #include "apps/sweep_plot.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -127,19 +126,9 @@ static void write_values(const struct scale *scale, const struct app_plot *plot,
     }
 }
 
-enum sdt_status app_plot_write(const struct app_plot *plot, const char *path,
-                               struct sdt_error *err) {
+static void write_plot(FILE *file, const void *arg) {
+    const struct app_plot *plot = arg;
     const struct scale scale = scale_of(plot);
-    char *part = NULL;
-    enum sdt_status status = sdt__target_begin(path, SDT__TARGET_FILE, &part, err);
-    if (status != SDT_OK)
-        return status;
-    FILE *file = fopen(part, "w");
-    if (!file) {
-        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
-        sdt__target_abandon(part, SDT__TARGET_FILE);
-        return status;
-    }
     fprintf(file,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
             "font-family=\"sans-serif\" font-size=\"12\">\n"
@@ -148,10 +137,9 @@ enum sdt_status app_plot_write(const struct app_plot *plot, const char *path,
     write_axes(&scale, plot, file);
     write_values(&scale, plot, file);
     fprintf(file, "</svg>\n");
-    bool failed = ferror(file) != 0;
-    if (fclose(file) || failed) {
-        sdt__target_abandon(part, SDT__TARGET_FILE);
-        return sdt_fail(err, SDT_ERROR_IO, "%s: cannot be written", path);
-    }
-    return sdt__target_commit(part, path, SDT__TARGET_FILE, true, err);
+}
+
+enum sdt_status app_plot_write(const struct app_plot *plot, const char *path,
+                               struct sdt_error *err) {
+    return sdt__target_write(path, write_plot, plot, err);
 }

@@ -351,3 +351,23 @@ void sdt__target_abandon(char *partial, enum sdt__target_kind kind) {
         unlink(partial);
     free(partial);
 }
+
+enum sdt_status sdt__target_write(const char *path, void (*write)(FILE *file, const void *arg),
+                                  const void *arg, struct sdt_error *err) {
+    char *partial = NULL;
+    enum sdt_status status = sdt__target_begin(path, SDT__TARGET_FILE, &partial, err);
+    if (status != SDT_OK)
+        return status;
+    FILE *file = fopen(partial, "w");
+    bool failed = !file;
+    if (file) {
+        write(file, arg);
+        failed = ferror(file) != 0;
+        failed |= fclose(file) != 0;
+    }
+    if (!failed)
+        return sdt__target_commit(partial, path, SDT__TARGET_FILE, true, err);
+    status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
+    sdt__target_abandon(partial, SDT__TARGET_FILE);
+    return status;
+}

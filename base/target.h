@@ -3,6 +3,7 @@
 #define STARDIT_TARGET_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "stardit/status.h"
 
@@ -21,6 +22,9 @@ enum sdt_status sdt__target_begin(const char *path, enum sdt__target_kind kind, 
 /* Gives it its name; removes it when that fails. */
 enum sdt_status sdt__target_commit(char *partial, const char *path, enum sdt__target_kind kind,
                                    bool force, struct sdt_error *err);
+/* A whole text file: `write` fills it, and what is at `path` is replaced. SDT_ERROR_IO. */
+enum sdt_status sdt__target_write(const char *path, void (*write)(FILE *file, const void *arg),
+                                  const void *arg, struct sdt_error *err);
 /* Removes it. NULL is fine. */
 void sdt__target_abandon(char *partial, enum sdt__target_kind kind);
 #endif

@@ -4,7 +4,6 @@
 #endif
 #include "runtime/recorder.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -350,42 +349,8 @@ size_t sdt__recorder_peak(const struct sdt_recorder *recorder, unsigned node) {
     return recorder->peak[node];
 }
 
-/* Opens "<path>.part"; the caller renames it. */
-static enum sdt_status open_part(const char *path, FILE **file, char **part,
-                                 struct sdt_error *err) {
-    enum sdt_status status = sdt__target_begin(path, SDT__TARGET_FILE, part, err);
-    if (status != SDT_OK)
-        return status;
-    *file = fopen(*part, "w");
-    if (!*file) {
-        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
-        sdt__target_abandon(*part, SDT__TARGET_FILE);
-    }
-    return status;
-}
-
-static enum sdt_status close_part(FILE *file, char *part, const char *path, bool lost,
-                                  struct sdt_error *err) {
-    enum sdt_status status = SDT_OK;
-    bool failed = ferror(file);
-    failed |= fclose(file) != 0;
-    if (lost)
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "%s: out of memory while recording tasks", path);
-    else if (failed)
-        status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
-    if (status == SDT_OK)
-        return sdt__target_commit(part, path, SDT__TARGET_FILE, true, err);
-    sdt__target_abandon(part, SDT__TARGET_FILE);
-    return status;
-}
-
-enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, const char *path,
-                                          struct sdt_error *err) {
-    char *part = NULL;
-    FILE *file = NULL;
-    enum sdt_status status = open_part(path, &file, &part, err);
-    if (status != SDT_OK)
-        return status;
+static void write_trace(FILE *file, const void *arg) {
+    const struct sdt_recorder *recorder = arg;
     fprintf(file, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n");
     for (int device = -1; device < MAX_DEVICES - 1; device++) {
         bool used = false;
@@ -416,23 +381,17 @@ enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, c
                 r->fetched_us, i + 1 < recorder->nrecords ? "," : "");
     }
     fprintf(file, "]}\n");
-    return close_part(file, part, path, recorder->lost, err);
 }
 
-enum sdt_status sdt__recorder_write_dot(const struct sdt_recorder *recorder, const char *path,
-                                        struct sdt_error *err) {
+static void write_dot(FILE *file, const void *arg) {
+    const struct sdt_recorder *recorder = arg;
     static const char *const colour[SDT_ROLES] = {
         [SDT_ROLE_PROJECT] = "lightblue", [SDT_ROLE_ATTENTION] = "gold",
         [SDT_ROLE_EXCHANGE] = "salmon",   [SDT_ROLE_ROUND] = "coral",
         [SDT_ROLE_DENOISE] = "lightgrey", [SDT_ROLE_VAE] = "palegreen",
         [SDT_ROLE_TEXT] = "orchid",       [SDT_ROLE_IO] = "white"};
-    char *part = NULL;
-    FILE *file = NULL;
-    enum sdt_status status = open_part(path, &file, &part, err);
-    if (status != SDT_OK)
-        return status;
     fprintf(file, "digraph stardit {\n  node [shape=box, style=filled];\n");
-    for (uint64_t id = 0; id < recorder->inserted && !recorder->lost; id++) {
+    for (uint64_t id = 0; id < recorder->inserted; id++) {
         const struct sdt_tag *t = &recorder->nodes[id];
         fprintf(file, "  t%llu [label=\"%s", (unsigned long long)id, t->name);
         if (t->layer >= 0)
@@ -452,5 +411,22 @@ enum sdt_status sdt__recorder_write_dot(const struct sdt_recorder *recorder, con
         fprintf(file, "  t%llu -> t%llu;\n", (unsigned long long)recorder->edges[i].from,
                 (unsigned long long)recorder->edges[i].to);
     fprintf(file, "}\n");
-    return close_part(file, part, path, recorder->lost, err);
+}
+
+static enum sdt_status write_as(const struct sdt_recorder *recorder,
+                                void (*write)(FILE *file, const void *arg), const char *path,
+                                struct sdt_error *err) {
+    if (recorder->lost)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: out of memory while recording tasks", path);
+    return sdt__target_write(path, write, recorder, err);
+}
+
+enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, const char *path,
+                                          struct sdt_error *err) {
+    return write_as(recorder, write_trace, path, err);
+}
+
+enum sdt_status sdt__recorder_write_dot(const struct sdt_recorder *recorder, const char *path,
+                                        struct sdt_error *err) {
+    return write_as(recorder, write_dot, path, err);
 }
