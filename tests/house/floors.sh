@@ -55,6 +55,8 @@ apps/simulate_compare.c ulysses: the plans of a paper, by its names
 apps/simulate_compare.c pipesp: the plans of a paper, by its names
 apps/eval.c pipesp: help of --chunk-heads
 apps/eval.c ulysses: --ulysses-degree
+apps/eval.h ulysses: --ulysses-degree
+apps/eval_transformer.c ulysses: the degree of a placement
 apps/eval.c usp: help of --ulysses-degree
 apps/placement.c ulysses: --ulysses-degree and messages about it
 apps/placement.c ring: --ring-degree in a message
@@ -70,7 +72,12 @@ graph/text/bpe_tokenizer.c single: a key of tokenizer.json
 
 # Programs use the public headers (and base). What else they include, and for what:
 programs='
-apps/eval.c graph/run/forward graph/sampler/sampler runtime/devices: runs one component alone
+apps/eval.h runtime/devices: kinds and types of devices
+apps/eval.c runtime/machine: statistics of the machine
+apps/eval_scheduler.c graph/sampler/sampler: runs one component alone
+apps/eval_text_encoder.c graph/models/family runtime/machine: likewise
+apps/eval_transformer.c graph/run/forward: likewise
+apps/eval_vae.c graph/models/family runtime/machine: likewise
 apps/info.c codelets/codelets runtime/allowance runtime/machine: codelets, limits, workers by name
 apps/info_file.c graph/checkpoint/format graph/checkpoint/untrusted: what kinds of files there are
 apps/info_file.c graph/checkpoint/weights graph/models/family: what component a single file holds
