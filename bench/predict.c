@@ -19,6 +19,7 @@
 #include "bench/child.h"
 #include "bench/simulated.h"
 #include "graph/plan/cost.h"
+#include "graph/plan/reached.h"
 
 static const char name_of_program[] = "stardit-bench predict";
 
@@ -159,15 +160,22 @@ static enum sdt_status predict(const struct predict_case *c, const struct sdt_pi
     if (status == SDT_OK)
         status = sdt_draft_times(&draft, 1, &t, err);
     if (status == SDT_OK)
-        *predicted = (struct app_times){t.step, t.decode, t.total,
-                                        t.text_core + t.steps_core + t.decode_core};
+        *predicted = (struct app_times){.step = t.step,
+                                        .decode = t.decode,
+                                        .run = t.total,
+                                        .cores = t.text_core + t.steps_core + t.decode_core};
     sdt_draft_clear(&draft);
     return status;
 }
 
-static enum sdt_status simulate(const struct asked *asked, const struct sdt_request *request,
-                                struct app_times *simulated, struct sdt_error *err) {
+/* Threads that insert are no part of a platform: what they take of cores that workers leave comes
+ * on top. */
+static enum sdt_status simulate(const struct asked *asked, const struct sdt_pipeline *pipeline,
+                                const struct sdt_request *request, struct app_times *simulated,
+                                struct sdt_error *err) {
     const struct predict_case *c = asked->c;
+    struct sdt_machine_options machine = {.devices = c->devices, .workers_per_device = c->workers};
+    struct sdt_machine_rates rates;
     const struct app_simulated_case what = {.model = c->demo ? asked->model : NULL,
                                             .dit = c->dit,
                                             .vae = c->vae,
@@ -177,7 +185,12 @@ static enum sdt_status simulate(const struct asked *asked, const struct sdt_requ
                                             .chunk_heads = c->chunk_heads,
                                             .request = request,
                                             .words = c->demo ? DEMO_WORDS : WORDS};
-    return app_simulated(&what, simulated, err);
+    enum sdt_status status = sdt_measure_rates(pipeline, &machine, SDT_PRECISION_AUTO, &rates, err);
+    if (status == SDT_OK)
+        status = app_simulated(&what, simulated, err);
+    if (status == SDT_OK)
+        simulated->cores += simulated->tasks * sdt_insert_seconds_apart(&rates);
+    return status;
 }
 
 static void run(const void *arg, struct app_measured *measured) {
@@ -231,7 +244,7 @@ static void run(const void *arg, struct app_measured *measured) {
     }
     request.strategy = sdt_strategy_find(c->strategy);
     if (asked->simulate)
-        status = simulate(asked, &request, &asked->sample->predicted, &err);
+        status = simulate(asked, pipeline, &request, &asked->sample->predicted, &err);
     else
         status = predict(c, pipeline, &request, &run.placement, &asked->sample->predicted, &err);
     if (status != SDT_OK)

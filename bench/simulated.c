@@ -83,6 +83,15 @@ static double number(const json_t *object, const char *key) {
     return json_number_value(json_object_get(object, key));
 }
 
+static double tasks_of(const json_t *device) {
+    const char *role;
+    json_t *totals;
+    double tasks = 0.0;
+    json_object_foreach(json_object_get(device, "roles"), role, totals) tasks +=
+        number(totals, "tasks");
+    return tasks;
+}
+
 static void read_stats(const json_t *stats, struct app_times *simulated) {
     const json_t *device;
     size_t index;
@@ -97,6 +106,7 @@ static void read_stats(const json_t *stats, struct app_times *simulated) {
         if (index == 0 && json_array_size(json_object_get(stats, "device")) == 1)
             simulated->cores = 0.0; /* host and device are one */
         simulated->cores += number(device, "busy_seconds");
+        simulated->tasks += tasks_of(device);
     }
 }
 

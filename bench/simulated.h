@@ -13,9 +13,10 @@ enum sdt_status app_simulation_beside(const char *const *arguments, const char *
 
 /* ---- this machine ---------------------------------------------------------------------------- */
 
-/* Seconds; of a step, a decode, a run without the loading of files, and of all threads in it. */
+/* Seconds; of a step, a decode, a run without the loading of files, and of all threads in it; and,
+ * simulated, how many tasks workers ran. */
 struct app_times {
-    double step, decode, run, cores;
+    double step, decode, run, cores, tasks;
 };
 
 struct app_simulated_case {

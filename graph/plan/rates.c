@@ -52,7 +52,7 @@ struct kernel_time {
     double seconds;
 };
 
-enum { MOST_TIMES = 128, SAMPLES = 3 };
+enum { MOST_TIMES = 128, SAMPLES = 3, MOST_TURNS = 1024 };
 /* A measured call has at most so many FLOPs; more take longer in proportion. */
 #define MOST_FLOPS 2e8
 #define SHORTEST_SAMPLE 100e-6
@@ -63,6 +63,7 @@ struct sdt_kernel_times {
     struct kernel_time time[MOST_TIMES];
     double copy_bytes_per_second; /* 0: not measured yet */
     double probe_seconds;
+    double spread; /* bytes */
 };
 
 struct sdt_kernel_times *sdt__kernel_times_new(void) {
@@ -70,6 +71,10 @@ struct sdt_kernel_times *sdt__kernel_times_new(void) {
     if (times)
         pthread_mutex_init(&times->mutex, NULL);
     return times;
+}
+
+void sdt__kernel_times_spread(struct sdt_kernel_times *times, double bytes) {
+    times->spread = fmin(bytes, SDT_SPREAD_BYTES);
 }
 
 void sdt__kernel_times_free(struct sdt_kernel_times *times) {
@@ -226,48 +231,79 @@ static void sizes(const struct sdt_operation *o, size_t size[5]) {
     }
 }
 
-/* Seconds of a call; 0: out of memory. */
-static double measure(const struct sdt_operation *o) {
-    size_t size[5], all = 0, at = 0;
-    double best = INFINITY;
-    struct vectors v;
-    void *packed = NULL;
+/* Calls by turns have memory of their own. */
+struct turns {
+    int count;
+    float *room;
+    char *packed;
+    struct vectors *vectors; /* [count] */
+};
+
+static void turns_clear(struct turns *turns) {
+    free(turns->room);
+    free(turns->packed);
+    free(turns->vectors);
+}
+
+/* As many as have so many bytes together. false: out of memory. */
+static bool turns_make(struct turns *turns, const struct sdt_operation *o, double bytes) {
+    size_t size[5], floats = 0, packed = 0;
     int n, k, run;
-    float **vector[5] = {&v.x, &v.w, &v.bias, &v.y, &v.scratch};
+    bool weights = weight_shape(o, &n, &k, &run);
     sizes(o, size);
-    for (int i = 0; i < 5; i++)
-        all += (size[i] + 31) / 16 * 16;
-    float *room = aligned_alloc(64, (all * sizeof(float) + 63) / 64 * 64);
-    if (!room)
-        return 0.0;
-    for (size_t i = 0; i < all; i++)
-        room[i] = 0.01f;
     for (int i = 0; i < 5; i++) {
-        *vector[i] = room + at;
-        at += (size[i] + 31) / 16 * 16;
+        size[i] = (size[i] + 31) / 16 * 16;
+        floats += size[i];
     }
-    if (weight_shape(o, &n, &k, &run)) {
-        packed = malloc(sdt_packed_size(SDT_F32, n, k));
-        if (!packed) {
-            free(room);
-            return 0.0;
-        }
-        sdt_pack_weight(SDT_F32, n, k, run, v.w, packed);
-        v.packed = (struct sdt_weight){packed, SDT_F32, 1};
+    if (weights)
+        packed = (sdt_packed_size(SDT_F32, n, k) + 63) / 64 * 64;
+    double each = (double)(floats * sizeof(float) + packed);
+    turns->count = bytes > each ? (int)fmin(MOST_TURNS, ceil(bytes / each)) : 1;
+    size_t count = (size_t)turns->count;
+    turns->room = aligned_alloc(64, count * floats * sizeof(float));
+    turns->packed = packed ? aligned_alloc(64, count * packed) : NULL;
+    turns->vectors = malloc(count * sizeof *turns->vectors);
+    if (!turns->room || (packed && !turns->packed) || !turns->vectors)
+        return false;
+    for (size_t i = 0; i < count * floats; i++)
+        turns->room[i] = 0.01f;
+    for (size_t t = 0; t < count; t++) {
+        struct vectors *v = &turns->vectors[t];
+        float **vector[5] = {&v->x, &v->w, &v->bias, &v->y, &v->scratch};
+        float *at = turns->room + t * floats;
+        for (int i = 0; i < 5; at += size[i++])
+            *vector[i] = at;
+        v->scratch = turns->vectors[0].scratch; /* a worker's own */
+        if (!weights)
+            continue;
+        char *own = turns->packed + t * packed;
+        sdt_pack_weight(SDT_F32, n, k, run, v->w, own);
+        v->packed = (struct sdt_weight){own, SDT_F32, 1};
     }
-    call(o, &v);
-    for (int sample = 0; sample < SAMPLES; sample++) {
+    return true;
+}
+
+/* Seconds of a call; 0: out of memory. */
+static double measure(const struct sdt_operation *o, double spread) {
+    double best = INFINITY;
+    struct turns turns = {0};
+    if (!turns_make(&turns, o, spread)) {
+        turns_clear(&turns);
+        return 0.0;
+    }
+    call(o, &turns.vectors[0]);
+    for (int sample = 0, turn = 0; sample < SAMPLES; sample++) {
         double start = now(), seconds = 0.0;
         int calls = 0;
         while (seconds < SHORTEST_SAMPLE) {
-            call(o, &v);
+            turn = (turn + 1) % turns.count;
+            call(o, &turns.vectors[turn]);
             calls++;
             seconds = now() - start;
         }
         best = fmin(best, seconds / calls);
     }
-    free(packed);
-    free(room);
+    turns_clear(&turns);
     return best;
 }
 
@@ -312,7 +348,7 @@ static double measured(struct sdt_kernel_times *times, const struct sdt_operatio
     if (i == MOST_TIMES && (i = largest_alike(times, &o)) < MOST_TIMES)
         o = times->time[i].operation;
     if (i == times->count && i < MOST_TIMES) {
-        seconds = measure(&o);
+        seconds = measure(&o, times->spread);
         if (seconds > 0.0)
             times->time[times->count++] = (struct kernel_time){o, seconds};
     } else if (i < MOST_TIMES) {

@@ -61,5 +61,10 @@ double sdt_operation_seconds(const struct sdt_worker_rates *rates, enum sdt_dtyp
 
 /* Measured times, by operation. Safe from several threads. NULL: out of memory. */
 struct sdt_kernel_times *sdt__kernel_times_new(void);
+/* What is measured from now on goes over so many bytes, call by call, as a run does between two
+ * uses of a weight: they come from the cache or the memory that holds as much. 0: over its own
+ * again and again. At most SDT_SPREAD_BYTES, which no cache holds. */
+void sdt__kernel_times_spread(struct sdt_kernel_times *times, double bytes);
+#define SDT_SPREAD_BYTES 64e6
 void sdt__kernel_times_free(struct sdt_kernel_times *times); /* NULL is fine */
 #endif

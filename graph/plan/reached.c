@@ -21,6 +21,13 @@ static void add(struct sums *sums, const struct sdt_draft *d, struct sdt_operati
     sums->seconds[class] += tasks * sdt_operation_seconds(&d->rates->cpu, SDT_F32, &o);
 }
 
+/* Every weight is read once between two uses of another, by each worker or one that shares its
+ * cache. */
+static void spread(const struct sdt_draft *d, const struct sdt_weights *weights) {
+    sdt__kernel_times_spread(d->rates->cpu.times,
+                             sizeof(float) * (double)sdt_weights_parameters(weights));
+}
+
 /* All of a run but its self attention. */
 static bool add_listed(struct sums *sums, const struct sdt_draft *d) {
     const struct sdt_vae *vae = d->pipeline->vae;
@@ -29,9 +36,11 @@ static bool add_listed(struct sums *sums, const struct sdt_draft *d) {
                             [SDT_EACH_TILE] = tiles,
                             [SDT_EACH_FORWARD] = d->forwards * (double)d->request->steps};
     struct sdt_operations step = {0}, decode = {0};
+    spread(d, d->pipeline->dit->weights);
     sdt_draft_operations(d, &step);
     for (int i = 0; i < step.count; i++)
         add(sums, d, step.item[i], step.item[i].tasks * often[step.item[i].when]);
+    spread(d, vae->weights);
     if (vae->kind->operations)
         vae->kind->operations(vae, &d->job, sdt_draft_decoders(d), &decode);
     for (int i = 0; i < decode.count; i++)
@@ -46,6 +55,7 @@ static bool add_listed(struct sums *sums, const struct sdt_draft *d) {
 static void add_attention(struct sums *sums, const struct sdt_draft *d) {
     const struct sdt_dit *dit = d->pipeline->dit;
     const struct sdt_layout *layout = &d->layout;
+    spread(d, dit->weights);
     double tiles = (double)layout->tiles * d->forwards * d->request->steps;
     struct sdt_operation product = {
         .kind = SDT_OPERATION_LINEAR, .rows = layout->rows, .n = dit->width, .k = dit->width};
@@ -93,12 +103,19 @@ static void *measure(void *arg) {
 }
 
 /* Inserting tasks takes a core's time too, which workers lack where there is one on each core. */
-static double task_seconds(const struct sdt_machine_rates *rates) {
+static bool inserts_apart(const struct sdt_machine_rates *rates) {
     int workers = 0;
     for (int d = 0; d < rates->devices; d++)
         workers += rates->workers[d] > 0 ? rates->workers[d] : 1;
-    double share = fmin(1.0, workers / fmax(1.0, rates->cores));
-    return rates->overheads.run + (share < 1.0 ? 0.0 : rates->overheads.insert);
+    return workers < rates->cores;
+}
+
+double sdt_insert_seconds_apart(const struct sdt_machine_rates *rates) {
+    return inserts_apart(rates) ? rates->overheads.insert : 0.0;
+}
+
+static double task_seconds(const struct sdt_machine_rates *rates) {
+    return rates->overheads.run + (inserts_apart(rates) ? 0.0 : rates->overheads.insert);
 }
 
 static void conclude(const struct measurement *m, int count, struct sdt_reached *reached) {

@@ -26,4 +26,7 @@ struct sdt_measured_size {
 enum sdt_status sdt_measure_reached(const struct sdt_measured_size *size,
                                     const struct sdt_machine_options *machine,
                                     struct sdt_reached *reached, struct sdt_error *err);
+/* Seconds of inserting a task on a core that no worker has; 0: task_seconds holds it. */
+struct sdt_machine_rates;
+double sdt_insert_seconds_apart(const struct sdt_machine_rates *rates);
 #endif
