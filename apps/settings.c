@@ -363,6 +363,8 @@ static int check_idle(const struct app_settings *s) {
         {"sampler-schedule", !steps, no_steps},
         {"sigmas", !steps, no_steps},
         {"cfg-gate", !steps, no_steps},
+        {"step-cache", !steps, no_steps},
+        {"refresh-steps", !s->step_table.cache, "goes with --step-cache"},
         {"sampler-schedule", s->step_table.sigmas, "--sigmas takes the place of a schedule"},
         {"max-sequence-length", !steps, no_steps},
         {"checkpoint-every", !steps, no_steps},

@@ -20,6 +20,7 @@
 #define NEGATIVE_EMBEDS "negative-prompt-embeds-values"
 #define ARITHMETIC "arithmetic"
 #define ORDER "order"
+#define TABLE "step-table"
 
 static const char *const part_name[] = {"latent", "x_last", "m0", "m1"};
 
@@ -100,6 +101,31 @@ static void add_sigmas(struct app_recipe *recipe, const double *sigmas /* [count
     add_text(recipe, "sigmas", text);
 }
 
+/* How many forwards go through the layers in each step, where a cache or a gate decides that. */
+static void add_table(struct app_recipe *recipe, const struct sdt_plan *plan) {
+    char *text = malloc((size_t)plan->steps + 1);
+    for (int s = 0; text && s < plan->steps; s++)
+        text[s] = (char)('0' + plan->step[s].forwards);
+    if (text)
+        text[plan->steps] = '\0';
+    add_text(recipe, TABLE, text);
+}
+
+/* Which steps run what. */
+static void add_steps(struct app_recipe *recipe, const struct sdt_request *r,
+                      const struct sdt_plan *plan) {
+    if (r->guided_to)
+        add(recipe, "cfg-gate", "%d-%d", r->guided_from, r->guided_to - 1);
+    if (r->cache.kind != SDT_CACHE_NONE) {
+        char cache[6000];
+        app_steps_cache_text(r, cache, sizeof cache);
+        add(recipe, "step-cache", "%s", cache);
+        if (r->cache.refresh)
+            add(recipe, "refresh-steps", "%d", r->cache.refresh);
+        add_table(recipe, plan);
+    }
+}
+
 /* The order of sums in attention: free, or that of a strategy on so many tiles a device. */
 static void add_order(struct app_recipe *recipe, const struct sdt_request *request,
                       const struct sdt_placement *placement, const struct sdt_plan *plan) {
@@ -163,8 +189,7 @@ enum sdt_status app_recipe_make(const struct app_settings *s, uint64_t checkpoin
     add(recipe, "num-frames", "%d", r->num_frames);
     add(recipe, "num-inference-steps", "%d", r->steps);
     add(recipe, "guidance-scale", "%.17g", r->guidance_scale);
-    if (r->guided_to)
-        add(recipe, "cfg-gate", "%d-%d", r->guided_from, r->guided_to - 1);
+    add_steps(recipe, r, plan);
     if (plan->forwards > 1 && r->true_cfg_scale > 1.0)
         add(recipe, "true-cfg-scale", "%.17g", r->true_cfg_scale);
     add(recipe, "flow-shift", "%.17g", r->flow_shift);
@@ -234,6 +259,8 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
         {"guidance-scale", {"guidance-scale"}},
         {"true-cfg-scale", {"true-cfg-scale"}},
         {"cfg-gate", {"cfg-gate"}},
+        {"step-cache", {"step-cache"}},
+        {"refresh-steps", {"refresh-steps"}},
         {"flow-shift", {"flow-shift"}},
         {"sampler", {"sampler"}},
         {"sampler-schedule", {"sampler-schedule", "sigmas"}},
@@ -294,6 +321,9 @@ enum sdt_status app_state_check(const struct sdt_safetensors *file, const struct
         {"guidance-scale", "--guidance-scale", leave_out},
         {"true-cfg-scale", "--true-cfg-scale", leave_out},
         {"cfg-gate", "--cfg-gate", leave_out},
+        {"step-cache", "--step-cache", leave_out},
+        {"refresh-steps", "--refresh-steps", leave_out},
+        {TABLE, "the step table", "the same calibration has it"},
         {"flow-shift", "--flow-shift", leave_out},
         {"sampler", "--sampler", leave_out},
         {"sampler-schedule", "--sampler-schedule", leave_out},

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Numbers with commas between them; the first above 1 says that all are of 1000. */
 static enum sdt_status read_sigmas(struct app_steps *steps, int *count, struct sdt_error *err) {
@@ -44,6 +45,75 @@ static enum sdt_status read_gate(const char *text, struct sdt_request *request,
     return SDT_OK;
 }
 
+/* "magcache", "magcache:0.12", "magcache:0.12,4" */
+static enum sdt_status read_magcache(const char *text, struct sdt_step_caching *cache,
+                                     struct sdt_error *err) {
+    char *end = (char *)text + strlen("magcache");
+    long most = 0;
+    cache->kind = SDT_CACHE_MAGNITUDE;
+    if (!*end)
+        return SDT_OK;
+    cache->threshold = strtod(end + 1, &end);
+    if (*end == ',') {
+        most = strtol(end + 1, &end, 10);
+        cache->most = most > 0 && most <= APP_MOST_STEPS ? (int)most : -1;
+    }
+    if (*end || !(cache->threshold > 0.0) || cache->most < 0)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--step-cache %.40s: must be an error above 0, and how many steps may skip "
+                        "in a row, as magcache:0.12,4",
+                        text);
+    return SDT_OK;
+}
+
+/* "10,12-14" */
+static enum sdt_status read_skipped(struct app_steps *steps, struct sdt_request *request,
+                                    struct sdt_error *err) {
+    const char *at = steps->cache;
+    request->cache.kind = SDT_CACHE_LIST;
+    request->cache.skipped = steps->skipped;
+    for (;;) {
+        char *end;
+        long first = strtol(at, &end, 10), last = first;
+        bool good = end > at && *at != '-';
+        if (good && *end == '-') {
+            at = end + 1;
+            last = strtol(at, &end, 10);
+            good = end > at;
+        }
+        if (!good || first > last || (*end && *end != ','))
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--step-cache %.40s: must be magcache, or steps with commas between "
+                            "them, as 10,12-14",
+                            steps->cache);
+        if (last >= request->steps)
+            return sdt_fail(err, SDT_ERROR_USAGE, "--step-cache %.40s: there are steps 0 to %d",
+                            steps->cache, request->steps - 1);
+        for (long s = first; s <= last; s++)
+            steps->skipped[s] = true;
+        if (!*end)
+            return SDT_OK;
+        at = end + 1;
+    }
+}
+
+void app_steps_cache_text(const struct sdt_request *request, char *text, size_t size) {
+    const struct sdt_step_caching *cache = &request->cache;
+    size_t length = 0;
+    if (cache->kind == SDT_CACHE_MAGNITUDE) {
+        length = (size_t)snprintf(text, size, "magcache");
+        if (cache->threshold > 0.0)
+            length += (size_t)snprintf(text + length, size - length, ":%.17g", cache->threshold);
+        if (cache->most > 0)
+            snprintf(text + length, size - length, ",%d", cache->most);
+        return;
+    }
+    text[0] = '\0';
+    for (int s = 0; s < request->steps && length < size; s++)
+        if (cache->skipped[s])
+            length += (size_t)snprintf(text + length, size - length, "%s%d", length ? "," : "", s);
+}
+
 enum sdt_status app_steps_take(struct app_steps *steps, bool steps_given,
                                struct sdt_request *request, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
@@ -60,6 +130,11 @@ enum sdt_status app_steps_take(struct app_steps *steps, bool steps_given,
     }
     if (status == SDT_OK && steps->gate)
         status = read_gate(steps->gate, request, err);
+    request->cache.refresh = steps->refresh;
+    if (status == SDT_OK && steps->cache)
+        status = !strcmp(steps->cache, "magcache") || !strncmp(steps->cache, "magcache:", 9)
+                     ? read_magcache(steps->cache, &request->cache, err)
+                     : read_skipped(steps, request, err);
     return status;
 }
 
@@ -104,15 +179,26 @@ void app_steps_print(const struct sdt_plan *plan) {
     for (int s = 0; s < plan->steps; s++) {
         const struct sdt_plan_step *step = &plan->step[s];
         int before = 0, count = 0;
+        double seconds = 0.0; /* those that keep something take a little longer */
         while (before < s && !alike(&plan->step[before], step))
             before++;
         if (before < s)
             continue;
         for (int i = s; i < plan->steps; i++)
-            count += alike(&plan->step[i], step);
-        printf("  %-13s  %d with %d forward%s, %.4g s each: ", s ? "" : "step table", count,
-               step->forwards, step->forwards == 1 ? "" : "s", step->seconds);
+            if (alike(&plan->step[i], step)) {
+                count++;
+                seconds += plan->step[i].seconds;
+            }
+        int skips = step->branches - step->forwards;
+        char skipped[40] = "";
+        if (skips)
+            snprintf(skipped, sizeof skipped, " and %d that skip%s the layers", skips,
+                     skips == 1 ? "s" : "");
+        printf("  %-13s  %d with %d forward%s%s, %.4g s each: ", s ? "" : "step table", count,
+               step->forwards, step->forwards == 1 ? "" : "s", skipped, seconds / count);
         print_like(plan, s);
         printf("\n");
     }
+    if (plan->cache[0])
+        printf("  step cache     %s\n", plan->cache);
 }

@@ -12,6 +12,9 @@ struct app_steps {
     const char *sigmas;
     double level[APP_MOST_STEPS]; /* of --sigmas; a request borrows it */
     const char *gate;             /* --cfg-gate */
+    const char *cache;            /* --step-cache */
+    int refresh;                  /* --refresh-steps */
+    bool skipped[APP_MOST_STEPS]; /* of --step-cache; a request borrows it */
 };
 
 /* Lines of a table; AT(field) is where a field of the struct lies. */
@@ -22,7 +25,18 @@ struct app_steps {
                       "schedule's)"),                                                              \
         APP_STRING_OPTION("cfg-gate", "A-B", AT(gate),                                             \
                           "guidance by two forwards in steps A to B alone, counted from 0; the "   \
-                          "others take one (default: in all)")
+                          "others take one (default: in all)"),                                    \
+        APP_STRING_OPTION(                                                                         \
+            "step-cache", "magcache[:E,K]|LIST", AT(cache),                                        \
+            "steps that skip the layers and add what these added before: those that "              \
+            "MagCache's ratios allow, with an error up to E and at most K in a row, "              \
+            "or a list, as 10,12-14 (default: none)"),                                             \
+        APP_INT_OPTION("refresh-steps", "N", AT(refresh), 1, APP_MOST_STEPS,                       \
+                       "with --step-cache: every N-th step runs all layers, and a state for "      \
+                       "--resume can be kept there (default: none for that reason)")
+
+/* What --step-cache says, as it is written: "magcache:0.12,4", "10,12-14". */
+void app_steps_cache_text(const struct sdt_request *request, char *text, size_t size);
 
 /* Takes what was given into the request; steps_given: its number of steps was asked for.
  * SDT_ERROR_USAGE. */

@@ -80,8 +80,14 @@ static enum sdt_status check_sampler(const struct sdt_pipeline *pipeline,
     sdt_sampler_clear(&sampler);
     struct sdt_step_table table;
     status = sdt__step_table(pipeline, request, &table, err);
-    if (status == SDT_OK)
-        sdt_step_table_clear(&table);
+    if (status != SDT_OK)
+        return status;
+    const struct sdt_solver_state *resume = request->resume;
+    if (resume && resume->step >= 0 && !sdt_step_table_whole(&table, resume->step))
+        status = sdt_fail(err, SDT_ERROR_USAGE,
+                          "a state after step %d: step %d reads what earlier ones kept beside it",
+                          resume->step, resume->step);
+    sdt_step_table_clear(&table);
     return status;
 }
 

@@ -3,11 +3,34 @@
 
 #include <stdlib.h>
 
+#include "graph/caches.h"
 #include "graph/pipeline.h"
 
 void sdt_step_table_clear(struct sdt_step_table *table) {
     free(table->step);
     *table = (struct sdt_step_table){0};
+}
+
+/* Does the branch read what it has kept before step s? */
+static bool reads_before(const struct sdt_step_table *table, int s, int branch) {
+    while (s < table->steps && branch >= table->step[s].branches)
+        s++;
+    return s < table->steps && table->step[s].skip[branch];
+}
+
+int sdt_step_table_kept(const struct sdt_step_table *table) {
+    int kept = 0;
+    for (int b = 0; b < 2; b++)
+        for (int s = 0; s < table->steps; s++)
+            if (table->step[s].keep[b]) {
+                kept++;
+                break;
+            }
+    return kept;
+}
+
+bool sdt_step_table_whole(const struct sdt_step_table *table, int s) {
+    return !table->step || (!reads_before(table, s, 0) && !reads_before(table, s, 1));
 }
 
 /* Steps without guidance have the prompt's branch alone. */
@@ -31,6 +54,18 @@ static enum sdt_status gate(const struct sdt_request *request, int forwards,
     return SDT_OK;
 }
 
+/* What is kept is what the next step of the branch reads. */
+static void keep(struct sdt_step_table *table) {
+    for (int s = 0; s < table->steps; s++) {
+        struct sdt_step *step = &table->step[s];
+        step->layered = step->branches;
+        for (int b = 0; b < step->branches; b++) {
+            step->layered -= step->skip[b];
+            step->keep[b] = !step->skip[b] && reads_before(table, s + 1, b);
+        }
+    }
+}
+
 enum sdt_status sdt__step_table(const struct sdt_pipeline *pipeline,
                                 const struct sdt_request *request, struct sdt_step_table *table,
                                 struct sdt_error *err) {
@@ -44,7 +79,11 @@ enum sdt_status sdt__step_table(const struct sdt_pipeline *pipeline,
     for (int s = 0; s < table->steps; s++)
         table->step[s] = sdt_whole_step(forwards);
     enum sdt_status status = gate(request, forwards, table, err);
-    if (status != SDT_OK)
+    if (status == SDT_OK)
+        status = sdt__cache_steps(pipeline, request, table, err);
+    if (status == SDT_OK)
+        keep(table);
+    else
         sdt_step_table_clear(table);
     return status;
 }

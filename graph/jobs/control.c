@@ -54,7 +54,7 @@ static struct sdt_job *job_new(struct sdt_service *service, const struct sdt_req
                             .arrived = sdt__now()};
     job->deadline = options->deadline != 0.0 ? job->arrived + options->deadline : HUGE_VAL;
     job->phase = SDT_JOB_TEXT;
-    job->kept = request->resume ? request->resume->step : 0;
+    job->handed = request->resume ? request->resume->step : 0;
     if (sdt_pipeline_work(service->pipeline, request, &job->work, NULL) != SDT_OK)
         job->work = (struct sdt_request_work){0}; /* its own phase says what is wrong */
     atomic_init(&job->references, 1);

@@ -170,9 +170,9 @@ static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
                        sdt_pipeline_forwards(pipeline, request), job->text_rows, &layout, err);
     for (int i = 0; status == SDT_OK && i < layout.devices; i++) {
         const struct sdt_place *place = &layout.place[i];
-        struct sdt_need need =
-            sdt_run_need(pipeline->dit, &parallel, &layout, i,
-                         sdt_pipeline_forwards(pipeline, request), job->text_rows, request->steps);
+        struct sdt_need need = sdt_run_need(
+            pipeline->dit, &parallel, &layout, i, sdt_pipeline_forwards(pipeline, request),
+            job->text_rows, request->steps, sdt_step_table_kept(&job->table));
         bool gpu = place->kind == SDT_DEVICE_CUDA;
         double room = (double)starpu_memory_get_total(place->node);
         double beside = beside_of(service, request, place);
@@ -182,6 +182,38 @@ static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
     }
     sdt_layout_clear(&layout);
     return status;
+}
+
+/* ---- what is kept between steps -------------------------------------------------------------- */
+
+static void free_kept(struct sdt_job *job) {
+    for (int b = 0; b < 2; b++) {
+        for (int t = 0; job->kept[b] && t < job->kept_tiles; t++)
+            sdt__unregister_submit(job->kept[b][t]);
+        free(job->kept[b]);
+        job->kept[b] = NULL;
+    }
+}
+
+/* Room for it, in the tiles of this run: of branches that keep something in any step. */
+static void make_kept(struct sdt_job *job, struct sdt_flow *flow, const struct sdt_run *run) {
+    const struct sdt_layout *layout = &run->layout;
+    free_kept(job);
+    job->kept_tiles = layout->video_tiles;
+    for (int b = 0; b < 2; b++) {
+        bool keeps = false;
+        for (int s = 0; s < job->table.steps; s++)
+            keeps = keeps || job->table.step[s].keep[b];
+        if (!keeps)
+            continue;
+        job->kept[b] = calloc((size_t)layout->video_tiles, sizeof *job->kept[b]);
+        if (!job->kept[b] && flow->error.status == SDT_OK)
+            sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a step cache");
+        for (int t = 0; job->kept[b] && t < layout->video_tiles; t++)
+            job->kept[b][t] =
+                sdt__tensor(flow, layout->dtype,
+                            (size_t)sdt_tile_size(layout, t) * (size_t)run->dit->width, "kept");
+    }
 }
 
 /* ---- the beginning --------------------------------------------------------------------------- */
@@ -278,6 +310,7 @@ static enum sdt_status set_up(struct sdt_job *job, struct sdt_flow *flow, struct
     struct sdt_run *run = prepare(job, flow);
     if (run) {
         scatter_state(job, flow, run);
+        make_kept(job, flow, run);
         run->schedule = (struct sdt_schedule){job->sampler.timesteps, request->steps,
                                               (float)request->guidance_scale};
         for (int b = 0; b < sdt_pipeline_forwards(job->service->pipeline, request); b++)
@@ -363,6 +396,7 @@ static enum sdt_status move_state(struct sdt_job *job, struct sdt_flow *flow,
         if (moved) {
             moved->noise = &job->noise;
             job->latent = moved;
+            make_kept(job, flow, run); /* jobs move where nothing kept is read */
             sdt_latent_clear(old);
             free(old);
         }
@@ -388,11 +422,22 @@ enum sdt_status sdt__job_keep(struct sdt_job *job, struct sdt_error *err) {
         struct sdt_solver_state state = {job->step, array[SDT_SOLVER_X], array[SDT_SOLVER_X_LAST],
                                          array[SDT_SOLVER_M0], array[SDT_SOLVER_M1]};
         o->checkpoint(o->checkpoint_arg, o->number, &state);
-        job->kept = job->step;
+        job->handed = job->step;
     }
     for (int p = 0; status != SDT_ERROR_STALLED && p < SDT_SOLVER_PARTS; p++)
         free(array[p]);
     return status;
+}
+
+/* A state alone goes on from where nothing kept is read: one that falls due elsewhere waits. */
+static enum sdt_status checkpoint_if_due(struct sdt_job *job, struct sdt_error *err) {
+    const int steps = job->request.steps;
+    if (job->step % job->options.checkpoint_every == 0)
+        job->due = true;
+    if (job->step != steps && !(job->due && sdt_step_table_whole(&job->table, job->step)))
+        return SDT_OK;
+    job->due = false;
+    return sdt__job_keep(job, err);
 }
 
 /* Aco, static: the helpers are free while no latent waits for decoding or is being decoded. */
@@ -437,8 +482,10 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
     if (run && !sdt_latent_fits(job->latent, &run->layout))
         status = move_state(job, &flow, run, err);
     if (status == SDT_OK && run) {
-        for (int b = 0; b < 2; b++)
+        for (int b = 0; b < 2; b++) {
             run->branch[b].prompt = &job->prompt[b];
+            run->branch[b].kept = job->kept[b];
+        }
         run->offloads = offloads;
         insert_step(job, &flow, run);
     }
@@ -449,10 +496,8 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
     }
     job->mark = sdt__flow_mark(&flow);
     job->step += status == SDT_OK;
-    /* Also before a decode, which may be long. */
-    if (status == SDT_OK && o->checkpoint_every > 0 &&
-        (job->step % o->checkpoint_every == 0 || job->step == job->request.steps))
-        status = sdt__job_keep(job, err);
+    if (status == SDT_OK && o->checkpoint_every > 0)
+        status = checkpoint_if_due(job, err);
     return status;
 }
 
@@ -479,6 +524,7 @@ static void free_state(struct sdt_job *job) {
         sdt_latent_clear(job->latent);
     free(job->latent);
     job->latent = NULL;
+    free_kept(job);
     sdt_noise_clear(&job->noise);
     for (int b = 0; b < 2; b++)
         sdt_prompt_clear(&job->prompt[b]);
@@ -507,7 +553,8 @@ enum sdt_status sdt__job_gather(struct sdt_job *job, enum sdt_status status,
     }
     result->steps_done = job->latent ? sdt_latent_steps_done(job->latent) : 0;
     if (result->steps_done > 0) {
-        bool early = result->steps_done < result->steps;
+        bool early = result->steps_done < result->steps &&
+                     sdt_step_table_whole(&job->table, result->steps_done);
         float *array[SDT_SOLVER_PARTS] = {result->latent};
         enum sdt_status gathered = gather_state(job, result->steps_done, early, array, &found);
         result->x_last = array[SDT_SOLVER_X_LAST];

@@ -73,12 +73,17 @@ struct sdt_job {
     struct sdt_team *team; /* where it denoises now */
     struct sdt_teller *teller;
     int step; /* the next one to insert */
-    int kept; /* steps done in the last state that was handed out */
+    int handed; /* steps done in the last state that was handed out */
+    bool due; /* its state is to be handed out */
     struct sdt_sampler sampler;
     struct sdt_step_table table; /* what each step runs */
     struct sdt_noise noise;
     struct sdt_latent *latent; /* on the heap, as the teller; NULL: none yet */
     struct sdt_prompt prompt[2];
+    /* What layers added in an earlier step, of each branch that the table keeps it of: [kept_tiles]
+     * -> [rows, width], in the type and tiles of the run that it began on; or NULL. */
+    sdt_handle *kept[2];
+    int kept_tiles;
     int text_rows;      /* of the longest branch */
     unsigned long mark; /* in the lane, behind its last piece */
     double begun_at;    /* denoising; on the service's clock */

@@ -230,7 +230,8 @@ static struct sdt_job *next_job(struct sdt_service *service, bool denoises, bool
         chosen->active = true;
         service->alive += !chosen->begun;
         chosen->begun = true;
-        chosen->team = chosen->wanted;
+        if (!chosen->team || sdt_step_table_whole(&chosen->table, chosen->step))
+            chosen->team = chosen->wanted;
     }
     starpu_pthread_mutex_unlock(&service->mutex);
     return chosen;
@@ -268,7 +269,8 @@ static void keep_preempted(struct sdt_service *service, struct sdt_job *job) {
     service->stepped = job;
     if (before == job || (before && (before->active || before->phase != SDT_JOB_STEP ||
                                      !before->options.checkpoint_every || ended(before) ||
-                                     before->kept == before->step)))
+                                     before->handed == before->step ||
+                                     !sdt_step_table_whole(&before->table, before->step))))
         before = NULL;
     if (before)
         before->active = true;

@@ -141,6 +141,7 @@ struct sdt_dit {
     size_t prompt_step[SDT_READERS];   /* floats, for each step of its schedule */
     size_t vector[SDT_STREAM_VECTORS]; /* floats of each vector of a step; 0: none */
     double shared_floats; /* of these, what each device with tokens reads in a forward */
+    double shared_ends;   /* of those, what is read before or after the layers */
     double shared_text;   /* floats a row that are made at the first tile of text in a forward, and
                              read where the others are */
     int rope_pairs[3];    /* rotated pairs of a head by axis; all 0: no rotation */
@@ -310,6 +311,19 @@ struct sdt_text_template {
     bool padding_counts; /* zero rows up to there are attended to */
 };
 
+/* What step caches know of a published checkpoint, as their authors measured it. */
+struct sdt_calibration {
+    const char *name;    /* "Wan2.1-T2V-1.3B" */
+    int layers, width;   /* by which it is known */
+    int steps, branches; /* that ratios were measured in */
+    const double
+        *ratios;      /* [steps, branches]: the mean magnitude of what the layers add, beside that
+                              of the step before */
+    double threshold; /* of the error, which is to stay below it */
+    int most;         /* steps skipped in a row */
+    bool up_to;       /* the error may also be as large as the threshold */
+};
+
 struct sdt_family {
     const char *pipeline_class; /* model_index.json's _class_name */
     const char *name;           /* for people: "Wan 2.1" */
@@ -323,6 +337,7 @@ struct sdt_family {
     /* The files of its own repository, beside the transformer's folder that has config.json; names
      * without an ending, and the tokenizer's folder. NULL: none is known. */
     const char *original_vae, *original_text, *original_tokenizer;
+    const struct sdt_calibration *calibrations; /* up to one without a name; NULL: none */
     struct sdt_request defaults; /* where neither the checkpoint nor the caller says */
 };
 /* All of them, then NULL. */

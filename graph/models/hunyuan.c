@@ -818,7 +818,10 @@ static const struct sdt_size sizes[] = {
     {NULL},
 };
 
+extern const struct sdt_calibration sdt__hunyuan_calibrations[];
+
 const struct sdt_family sdt__family_hunyuan = {
+    .calibrations = sdt__hunyuan_calibrations,
     .pipeline_class = "HunyuanVideoPipeline",
     .name = "HunyuanVideo",
     .dit = &sdt__hunyuan_dit,

@@ -152,6 +152,7 @@ static enum sdt_status read_config(const struct sdt_config *json, struct opensor
                    [SILU] = (size_t)d,
                    [MODULATION] = 6 * (size_t)d},
         .shared_floats = 7.0 * d, /* embedding and modulation */
+        .shared_ends = d,         /* embedding */
         .rope_pairs = {axis, axis, axis},
         .rope_theta = 10000.0,
         .rope_halves = true};

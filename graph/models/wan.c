@@ -118,6 +118,7 @@ static enum sdt_status read_config(const struct sdt_config *json, struct wan *wa
                    [SILU] = (size_t)d,
                    [MODULATION] = 6 * (size_t)d},
         .shared_floats = 7.0 * d, /* embedding and modulation */
+        .shared_ends = d,         /* embedding */
         .rope_pairs = {pairs - 2 * across, across, across},
         .rope_theta = 10000.0};
     wan->freq_dim = (int)freq;
@@ -693,6 +694,8 @@ static const struct sdt_files files = {
     .describe = describe,
 };
 
+extern const struct sdt_calibration sdt__wan_calibrations[];
+
 const struct sdt_family sdt__family_wan = {
     .pipeline_class = "WanPipeline",
     .name = "Wan 2.1",
@@ -705,6 +708,7 @@ const struct sdt_family sdt__family_wan = {
     .original_vae = "Wan2.1_VAE",
     .original_text = "models_t5_umt5-xxl-enc-bf16",
     .original_tokenizer = "google/umt5-xxl",
+    .calibrations = sdt__wan_calibrations,
     .defaults = {.negative_prompt = "",
                  .height = 480,
                  .width = 832,

@@ -155,6 +155,22 @@ static double *attention_of(const struct sdt_draft *d, const struct sdt_worker_r
     return seconds;
 }
 
+/* Forwards that end without having passed the layers, and what goes into and out of a step cache:
+ * seconds of each tile. */
+static void add_ends(const struct sdt_step_load *load, int forwards, double seconds,
+                     struct sdt_cost *cost) {
+    struct sdt_step_load ends = *load;
+    ends.layers = 0;
+    ends.forwards = forwards > 0 ? forwards : 1;
+    ends.streams = 1;
+    ends.ends = forwards > 0 ? load->ends + seconds / forwards : seconds;
+    ends.condition = forwards > 0 ? load->condition : 0.0;
+    struct sdt_cost more = sdt_cost_of_step(&ends);
+    cost->seconds += more.seconds;
+    cost->computing += more.computing;
+    cost->worker_seconds += more.worker_seconds;
+}
+
 /* A step with these branches, of which some end without having passed the layers. */
 static enum sdt_status step_times(const struct sdt_draft *d, int requests, struct sdt_step step,
                                   struct sdt_times *t, struct sdt_error *err) {
@@ -197,9 +213,16 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
         .latency = rates->link_seconds,
         .transfer = rates->overheads.transfer};
     struct sdt_cost cost = cost_of(d, load, requests > 1 && d->groups ? t->decode : 0.0);
+    int kept = sdt_step_moves(&step);
+    if (kept) {
+        struct sdt_operation sum = {
+            .kind = SDT_OPERATION_ELEMENTS, .rows = layout->rows, .n = 3 * dit->width};
+        double each = sdt_operation_seconds(&worker, layout->dtype, &sum) + task;
+        add_ends(&load, step.branches - step.layered, kept * each, &cost);
+    }
     free(attention);
     double tiles = layout->tiles;
-    t->step_tasks = cost.tasks + tiles +
+    t->step_tasks = cost.tasks + (1 + kept) * tiles +
                     step.layered * tiles * dit->layers * s.tasks[SDT_EACH_LAYER] +
                     step.branches * (tiles * s.tasks[SDT_EACH_TILE] + s.tasks[SDT_EACH_FORWARD]);
     t->step_alone = cost.worker_seconds;
@@ -236,7 +259,7 @@ static void add_offloading(const struct sdt_draft *d, struct sdt_step step, stru
 /* Steps of a kind take the same. */
 enum sdt_status sdt_draft_steps(const struct sdt_draft *d, int requests, double *seconds,
                                 struct sdt_times *t, struct sdt_error *err) {
-    enum { KINDS = 9 };
+    enum { KINDS = 9 * 5 };
     struct sdt_times of[KINDS];
     bool known[KINDS] = {false};
     const struct sdt_step whole = sdt_whole_step(d->forwards);
@@ -245,7 +268,7 @@ enum sdt_status sdt_draft_steps(const struct sdt_draft *d, int requests, double 
     t->steps = t->steps_core = 0.0;
     for (int s = 0; s < d->table.steps && status == SDT_OK; s++) {
         struct sdt_step step = d->table.step[s];
-        int kind = 3 * step.branches + step.layered;
+        int kind = 9 * sdt_step_moves(&step) + 3 * step.branches + step.layered;
         if (!known[kind]) {
             of[kind] = *t;
             status = step_times(d, requests, step, &of[kind], err);

@@ -115,7 +115,7 @@ void sdt_draft_needs(const struct sdt_draft *d, struct sdt_device_need *need) {
     for (int i = 0; i < d->layout.devices; i++)
         need[sdt_draft_dit(d, i)].denoise =
             sdt_run_need(d->pipeline->dit, &d->parallel, &d->layout, i, d->forwards, d->text_rows,
-                         d->request->steps);
+                         d->request->steps, sdt_step_table_kept(&d->table));
     for (int i = 0; i < d->vae; i++) {
         job.place = d->decoder + (decoders > 1 ? 0 : i);
         need[sdt_draft_vae(d, i)].decode =

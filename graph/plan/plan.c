@@ -148,6 +148,7 @@ static enum sdt_status describe(const struct sdt_draft *d, struct sdt_plan *plan
     plan->device_room = calloc(devices, sizeof *plan->device_room);
     plan->device_offloads = calloc(devices, sizeof *plan->device_offloads);
     plan->steps = d->table.steps;
+    memcpy(plan->cache, d->table.text, sizeof plan->cache);
     plan->step = calloc((size_t)plan->steps + 1, sizeof *plan->step);
     if (!plan->step || !plan->device_workers || !plan->device_tiles || !plan->device_heads ||
         !plan->device_bytes || !plan->device_text_bytes || !plan->device_denoise_bytes ||
@@ -185,12 +186,13 @@ static void count_work(const struct sdt_draft *d, struct sdt_plan *plan) {
     if (d->placement->aco == SDT_ACO_STATIC) /* while nothing is being decoded */
         exchanged +=
             dit->layers * (sdt_exchanged_with_helpers(layout) - sdt_exchanged_by_heads(layout));
+    double ends = sdt_run_exchanged_ends(dit, d->strategy, layout);
     plan->exchanged_per_step = d->forwards * exchanged;
     for (int s = 0; s < plan->steps; s++) {
         struct sdt_step step = d->table.step[s];
         plan->step[s].branches = step.branches;
         plan->step[s].forwards = step.layered;
-        plan->step[s].exchanged = step.layered * exchanged;
+        plan->step[s].exchanged = step.layered * exchanged + (step.branches - step.layered) * ends;
         plan->exchanged += plan->step[s].exchanged;
         forwards += step.layered;
     }

@@ -133,6 +133,10 @@ void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sd
                      struct sdt_latent *latent) {
     const struct sdt_layout *layout = &run->layout;
     int branches = table ? table->step[s].branches : sdt_forwards(guidance);
+    for (int b = 0; b < branches; b++) {
+        run->branch[b].skips = table && table->step[s].skip[b];
+        run->branch[b].keeps = table && table->step[s].keep[b];
+    }
     struct sdt_sampler_step step = sampler->step[s];
 
     flow->tag.step = s;

@@ -355,10 +355,16 @@ void sdt_run_begin(struct sdt_flow *flow, struct sdt_run *run, int branch, float
     flow->tag.role = SDT_ROLE_DENOISE;
     if (kind->condition)
         kind->condition(flow, run, run->branch[branch].stream, t, run->guidance);
-    for (int i = 0; i < layout->tiles; i++) {
+    const struct sdt_branch *b = &run->branch[branch];
+    for (int i = 0; i < (b->skips ? layout->video_tiles : layout->tiles); i++) {
         struct sdt_at at = at_tile(run, branch, -1, i);
+        size_t size = (size_t)sdt_rows(run, at) * (size_t)run->dit->width;
         sdt_run_at(flow, run, at, SDT_ROLE_DENOISE);
         kind->embed(flow, run, at, i < layout->video_tiles ? latent[i] : NULL);
+        if (b->skips)
+            sdt_insert_sum(flow, "add_kept", size, 1.0f, b->kept[i], b->stream->x[i]);
+        else if (b->keeps && i < layout->video_tiles)
+            sdt_insert_convert(flow, "keep_input", size, b->stream->x[i], b->kept[i]);
     }
 }
 
@@ -424,35 +430,50 @@ void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, int l
 
 void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch) {
     flow->tag.branch = branch;
+    const struct sdt_branch *b = &run->branch[branch];
     for (int i = 0; i < run->layout.video_tiles; i++) {
         struct sdt_at at = at_tile(run, branch, -1, i);
         sdt_run_at(flow, run, at, SDT_ROLE_DENOISE);
+        if (b->keeps)
+            sdt_insert_sum(flow, "keep", (size_t)sdt_rows(run, at) * (size_t)run->dit->width, -1.0f,
+                           b->stream->x[i], b->kept[i]);
         run->dit->kind->head(flow, run, at, run->branch[branch].velocity[i]);
     }
     flow->tag.tile = -1;
 }
 
-void sdt_run_layers(struct sdt_flow *flow, struct sdt_run *run, int branches, float t,
-                    const sdt_handle *latent) {
-    int together = run->streams < branches ? 1 : branches;
+void sdt_run_layers(struct sdt_flow *flow, struct sdt_run *run, struct sdt_branches branches,
+                    float t, const sdt_handle *latent) {
+    const int count = branches.count, *number = branches.number;
+    int together = run->streams < count ? 1 : count;
 
     /* Layer by layer in turn: the lane is bounded, so a branch that is inserted as a whole first
      * would have ended before the other's tasks are there to fill its gaps. */
-    for (int first = 0; first < branches; first += together) {
-        for (int b = first; b < first + together; b++)
-            sdt_run_begin(flow, run, b, t, latent);
+    for (int first = 0; first < count; first += together) {
+        for (int i = first; i < first + together; i++)
+            sdt_run_begin(flow, run, number[i], t, latent);
         for (int l = 0; l < run->dit->layers; l++)
-            for (int b = first; b < first + together; b++)
-                sdt_run_layer(flow, run, b, l);
-        for (int b = first; b < first + together; b++)
-            sdt_run_end(flow, run, b);
+            for (int i = first; i < first + together; i++)
+                sdt_run_layer(flow, run, number[i], l);
+        for (int i = first; i < first + together; i++)
+            sdt_run_end(flow, run, number[i]);
     }
 }
 
 void sdt_run_step(struct sdt_flow *flow, struct sdt_run *run, int branches, float t,
                   const sdt_handle *latent) {
     const struct sdt_strategy *strategy = run->parallel.strategy;
-    (strategy->step ? strategy->step : sdt_run_layers)(flow, run, branches, t, latent);
+    struct sdt_branches through = {0};
+    for (int b = 0; b < branches; b++) {
+        if (run->branch[b].skips) {
+            sdt_run_begin(flow, run, b, t, latent);
+            sdt_run_end(flow, run, b);
+        } else {
+            through.number[through.count++] = b;
+        }
+    }
+    if (through.count)
+        (strategy->step ? strategy->step : sdt_run_layers)(flow, run, through, t, latent);
 }
 
 /* ---- predictions ----------------------------------------------------------------------------- */
@@ -583,7 +604,7 @@ static struct sdt_tensor_held weight_bytes(const struct sdt_dit *dit,
 
 struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
                              const struct sdt_layout *layout, int device, int branches,
-                             int text_rows, int steps) {
+                             int text_rows, int steps, int kept) {
     const struct sdt_strategy *strategy = parallel->strategy;
     struct reading reading = reading_of(layout, strategy, device);
     double d = dit->width, size = (double)sdt_dtype_size(layout->dtype);
@@ -605,7 +626,7 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_paralle
         (double)scratch_of(dit, layout, device, text_rows) * layout->place[device].workers;
     struct sdt_need need = {.all = weights.all + branches * branch +
                                    sdt_streams(parallel->streams, branches) * stream + latents +
-                                   scratch};
+                                   kept * size * video * d + scratch};
     double layers = share * dit->layers;
     need.least = need.all - (layers > 2.0 ? weights.layers * (layers - 2.0) / layers : 0.0);
     return need;
@@ -653,6 +674,19 @@ static int other_homes_of_text(const struct sdt_dit *dit, const struct sdt_strat
         seen[device] = true;
     }
     return count > 0 ? count - 1 : 0;
+}
+
+double sdt_run_exchanged_ends(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                              const struct sdt_layout *layout) {
+    bool seen[SDT_MAX_DEVICES] = {true}; /* the first makes what the others read */
+    int others = 0;
+    for (int t = 0; t < layout->video_tiles; t++) {
+        int device =
+            strategy->device ? strategy->device(layout, dit->layers, -1, t) : layout->home[t];
+        others += !seen[device];
+        seen[device] = true;
+    }
+    return 4.0 * dit->shared_ends * others;
 }
 
 double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *strategy,

@@ -34,6 +34,10 @@ struct sdt_branch {
     struct sdt_stream *stream;
     sdt_handle *velocity;            /* [video tiles] -> [rows, C*patch] float32 */
     const struct sdt_prompt *prompt; /* borrowed from the job; set before a step */
+    /* What layers added, [video tiles] -> [rows, d], borrowed from the job; set before a step. A
+     * branch that skips adds it in the place of layers, one that keeps writes it; NULL: neither. */
+    const sdt_handle *kept;
+    bool skips, keeps;
 };
 
 struct sdt_run {
@@ -83,8 +87,8 @@ void sdt_run_prompts_done(struct sdt_flow *flow, struct sdt_run *run);
 void sdt_run_step(struct sdt_flow *flow, struct sdt_run *run, int branches, float t,
                   const sdt_handle *latent);
 /* The order of most strategies: layer by layer. */
-void sdt_run_layers(struct sdt_flow *flow, struct sdt_run *run, int branches, float t,
-                    const sdt_handle *latent);
+void sdt_run_layers(struct sdt_flow *flow, struct sdt_run *run, struct sdt_branches branches,
+                    float t, const sdt_handle *latent);
 
 /* The parts of sdt_run_layers, for strategies that order them otherwise. */
 void sdt_run_begin(struct sdt_flow *flow, struct sdt_run *run, int branch, float t,
@@ -119,16 +123,19 @@ enum sdt_status sdt_run_layout(const struct sdt_dit *dit, const struct sdt_paral
                                struct sdt_layout *layout, struct sdt_error *err);
 /* Bytes on device `device` of a group; text_rows: of a prompt, made for so many steps. `least`:
  * with weights that come and go layer by layer, two layers at a time, kept in the host's memory
- * meanwhile. */
+ * meanwhile. kept: branches that keep what layers add (the step table). */
 struct sdt_need {
     double all, least;
 };
 struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
                              const struct sdt_layout *layout, int device, int branches,
-                             int text_rows, int steps);
+                             int text_rows, int steps, int kept);
 /* Bytes that one forward of one branch moves between devices, exactly: the strategy's exchanges,
  * tiles between layers on different devices, and the step's vectors to every device that takes
  * part. For a branch that has all of the layout's text. */
 double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
                          const struct sdt_layout *layout);
+/* The same of one that skips the layers. */
+double sdt_run_exchanged_ends(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                              const struct sdt_layout *layout);
 #endif

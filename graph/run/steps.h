@@ -1,7 +1,7 @@
-/* The step table: for each step of a request, which branches of guidance run and what they read
- * that earlier steps left. It follows from the request and the checkpoint alone, before a task is
- * inserted; so what a step computes does not depend on where or when it runs, and what a request
- * takes is predicted step by step. */
+/* The step table: for each step of a request, which branches of guidance run, which of them skip
+ * the layers, and what is kept for that. It follows from the request and the checkpoint alone,
+ * before a task is inserted; so what a step computes does not depend on where or when it runs, and
+ * what a request takes is predicted step by step. */
 #ifndef STARDIT_STEPS_H
 #define STARDIT_STEPS_H
 
@@ -10,14 +10,29 @@
 struct sdt_step {
     int branches; /* whose velocities the solver reads: the first 1, or both */
     int layered;  /* of them, how many go through the layers */
+    /* A branch that skips them adds what it has kept to its embedded latent; one that keeps goes
+     * through them, and a later step skips by what they add. */
+    bool skip[2], keep[2];
 };
 
 struct sdt_step_table {
     int steps;
     struct sdt_step *step; /* [steps]; NULL where there are none */
+    char text[200];        /* of a cache, in words; "": none */
 };
 void sdt_step_table_clear(struct sdt_step_table *table);
+/* Branches that keep something. */
+int sdt_step_table_kept(const struct sdt_step_table *table);
+/* Does nothing from step `s` on read what was kept before it? */
+bool sdt_step_table_whole(const struct sdt_step_table *table, int s);
 
+/* Tasks of a tile that go into a step cache or out of it: 0 to 4. */
+static inline int sdt_step_moves(const struct sdt_step *step) {
+    int moves = 0;
+    for (int b = 0; b < step->branches; b++)
+        moves += step->skip[b] ? 1 : step->keep[b] ? 2 : 0;
+    return moves;
+}
 /* All steps alike, of so many branches. */
 static inline struct sdt_step sdt_whole_step(int branches) {
     return (struct sdt_step){.branches = branches, .layered = branches};

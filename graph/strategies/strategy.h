@@ -99,6 +99,11 @@ struct sdt_cost {
     double tasks;          /* of attention and its exchanges */
 };
 
+/* Branches of a step, by their numbers. */
+struct sdt_branches {
+    int count, number[2];
+};
+
 struct sdt_run;
 struct sdt_dit;
 struct sdt_parallel;
@@ -122,8 +127,9 @@ struct sdt_strategy {
                     const struct sdt_layout *layout);
     /* Bytes that all of this takes on one device of the group, predicted. */
     double (*buffer_bytes)(const struct sdt_layout *layout, int device);
-    /* One step of all branches; NULL: layer by layer (sdt_run_layers). */
-    void (*step)(struct sdt_flow *flow, struct sdt_run *run, int branches, float t,
+    /* One step of the branches that go through the layers; NULL: layer by layer
+     * (sdt_run_layers). */
+    void (*step)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_branches branches, float t,
                  const sdt_handle *latent /* [video tiles] */);
     void (*self_attention)(struct sdt_flow *flow, const struct sdt_self_attention *attention);
     /* Bytes that one layer of one forward moves between devices without helpers. */

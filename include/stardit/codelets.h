@@ -216,6 +216,12 @@ void sdt_insert_take_rows(struct sdt_flow *flow, const char *name, int first, in
                           const sdt_handle *x /* [parts] -> [first + rows, columns of the part] */,
                           sdt_handle y /* [rows, width] float32, written */);
 
+/* -- residual.c -- */
+
+/* y = x + sign y, sign 1 or -1; both of one type. */
+void sdt_insert_sum(struct sdt_flow *flow, const char *name, size_t n, float sign,
+                    sdt_handle x /* [n] */, sdt_handle y /* [n] updated */);
+
 /* -- convert.c -- */
 /* Of float32 and bfloat16, each may be either. */
 void sdt_insert_convert(struct sdt_flow *flow, const char *name, size_t n, sdt_handle x /* [n] */,
@@ -388,7 +394,7 @@ void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dt
     X(linear_residual) X(linear_upsample) X(load) X(mean_rows) X(merge_heads) X(noise)             \
     X(pack_weight) X(pad_row) X(patch_order) X(patchify) X(place_tile) X(prefetch) X(put_frame)    \
     X(quick_gelu) X(receive) X(rms_norm) X(rms_norm_parts) X(rotate_halves) X(round) X(sampler)    \
-    X(silu) X(sinusoid) X(split_heads) X(take_rows) X(text_attention) X(time_upsample)             \
+    X(silu) X(sinusoid) X(split_heads) X(sum) X(take_rows) X(text_attention) X(time_upsample)      \
     X(unpatchify) X(wide_attention)
 /* clang-format on */
 

@@ -139,6 +139,8 @@ void sdt_gelu(size_t n, const float *x /* [n] */, float *y /* [n], may be x */);
 void sdt_mean_rows(int rows, int d, const float *x /* [rows, d] */, float *y /* [d] */);
 /* y += x */
 void sdt_add(size_t n, const float *x /* [n] */, float *y /* [n] in place */);
+/* y = x + sign y, sign 1 or -1 */
+void sdt_sum(size_t n, float sign, const float *x /* [n] */, float *y /* [n] in place */);
 /* Timestep embedding: [cos a_0.., sin a_0..], a_i = t * exp(-ln(10000) i / (dim/2)); frequencies
  * rounded to float, product in float. dim even. */
 void sdt_sinusoid(float t, int dim, float *y /* [dim] */);
@@ -497,6 +499,7 @@ void sdt_blend_columns(int frames, int rows, int extent, int a_width,
     X(rotate_halves)                                                                               \
     X(mean_rows)                                                                                   \
     X(add)                                                                                         \
+    X(sum)                                                                                         \
     X(sinusoid)                                                                                    \
     X(split_heads)                                                                                 \
     X(merge_heads)                                                                                 \

@@ -312,13 +312,33 @@ struct sdt_vae_tiling {
 };
 
 /* What a solver keeps of a latent between two steps: enough to go on from there with the same
- * bits. */
+ * bits, before a step that reads nothing else from earlier ones. */
 struct sdt_solver_state {
     int step; /* steps that have been done, of how many the request says */
     /* [C, T, H, W] each: the latent, the one before, and the last two predictions; where all or no
      * steps are done, x alone is needed. */
     const float *x, *x_last, *m0, *m1;
 };
+
+/* Steps that skip the transformer's layers: what these added to the latent's tokens in an earlier
+ * step, kept for each branch of guidance, stands for what they would add now. Lossy, but which
+ * steps skip is known before the first one runs: the same bits wherever it runs. */
+enum sdt_step_cache {
+    SDT_CACHE_NONE,
+    /* MagCache (arXiv 2506.09045): as long as the ratios of these sums' magnitudes, calibrated for
+     * the checkpoint, say that the error stays below the threshold */
+    SDT_CACHE_MAGNITUDE,
+    SDT_CACHE_LIST, /* the steps that are given */
+};
+struct sdt_step_caching {
+    enum sdt_step_cache kind;
+    double threshold;    /* MAGNITUDE: of the error; 0: the calibration's */
+    int most;            /* MAGNITUDE: steps that are skipped in a row; 0: the calibration's */
+    const bool *skipped; /* LIST: [steps] */
+    int refresh;         /* every so many steps, all layers run; 0: never for that reason */
+};
+/* "none", "magcache", "list". */
+const char *sdt_step_cache_name(enum sdt_step_cache kind);
 
 /* What is wanted. Set to defaults by sdt_pipeline_defaults: the checkpoint's stardit.json, else the
  * family's; the prompt is NULL then. A prompt is needed: prompt_embeds count before token_ids,
@@ -341,6 +361,7 @@ struct sdt_request {
     /* Guidance by two forwards in steps guided_from to guided_to - 1 alone, counted from 0: the
      * others take the prompt's forward, and its velocity as it is. guided_to 0: in all. */
     int guided_from, guided_to;
+    struct sdt_step_caching cache;
     /* Above 1, with a negative prompt (not NULL) and where guidance is an input: two forwards a
      * step, put together by this scale. */
     double true_cfg_scale;
@@ -444,6 +465,7 @@ struct sdt_plan {
     struct sdt_plan_step *step; /* [steps] as the request's options leave them */
     int steps;
     double exchanged;    /* bytes of all steps */
+    char cache[200];     /* which steps skip layers and by whose numbers, in words; "": none */
     double weight_bytes; /* stored, all components */
     /* Of one request. step: with all forwards; denoise: its text and all its steps; seconds: with
      * weights that move. */
@@ -633,7 +655,8 @@ struct sdt_job_options {
     sdt_deliver deliver; /* or NULL */
     void *deliver_arg;
     /* Every so many steps, after the last one, and where the queue lets another job go on in its
-     * place: hands the state out. 0: never. */
+     * place: hands the state out; where the next step reads what a state does not hold (a step
+     * cache), as soon as one does not. 0: never. */
     int checkpoint_every;
     sdt_checkpoint checkpoint;
     void *checkpoint_arg;
@@ -657,7 +680,8 @@ void sdt_job_resume(struct sdt_job *job);
 void sdt_job_cancel(struct sdt_job *job);
 void sdt_job_priority(struct sdt_job *job, int priority);
 void sdt_job_deadline(struct sdt_job *job, double deadline /* as of its options */);
-/* From the next step on it denoises on these devices of the machine, of the kind of those before.
+/* From the next step on it denoises on these devices of the machine, of the kind of those before;
+ * where a step cache is in use, from the next step on that reads nothing from earlier ones.
  * SDT_ERROR_USAGE for devices that are not there, stand twice, or do not go with the placement's
  * aco or transport. */
 enum sdt_status sdt_job_move(struct sdt_job *job, const int *devices /* [count] */, int count,

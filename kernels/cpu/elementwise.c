@@ -23,6 +23,10 @@ void sdt_gelu(size_t n, const float *x, float *y) { sdt__vector_kernels()->gelu(
 
 void sdt_add(size_t n, const float *x, float *y) { sdt__vector_kernels()->add(n, x, y); }
 
+void sdt_sum(size_t n, float sign, const float *x, float *y) {
+    sdt__vector_kernels()->sum(n, sign, x, y);
+}
+
 void sdt_mean_rows(int rows, int d, const float *x, float *y) {
     memset(y, 0, (size_t)d * sizeof *y);
     for (int r = 0; r < rows; r++, x += d)

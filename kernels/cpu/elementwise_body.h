@@ -37,3 +37,11 @@ static void add(size_t n, const float *x, float *y) {
     EACH_VECTOR(n, BODY);
 #undef BODY
 }
+
+static void sum(size_t n, float sign, const float *x, float *y) {
+    const vec s = vec_set(sign);
+#define BODY(i, left)                                                                              \
+    vec_store(y + (i), left, vec_load(x + (i), left) + s * vec_load(y + (i), left))
+    EACH_VECTOR(n, BODY);
+#undef BODY
+}

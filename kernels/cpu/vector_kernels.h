@@ -27,6 +27,7 @@ struct sdt__vector_kernels {
     __typeof__(sdt_gelu) *gelu;
     __typeof__(sdt_rotate_halves) *rotate_halves;
     __typeof__(sdt_add) *add;
+    __typeof__(sdt_sum) *sum;
     __typeof__(sdt_sampler_step) *sampler_step;
     __typeof__(sdt_find_not_finite) *find_not_finite;
     __typeof__(sdt_clamp_frames) *clamp_frames;

@@ -30,6 +30,7 @@ const struct sdt__vector_kernels NAME = {
     .gelu = gelu,
     .rotate_halves = rotate_halves,
     .add = add,
+    .sum = sum,
     .sampler_step = sampler_step,
     .find_not_finite = find_not_finite,
     .clamp_frames = clamp_frames,

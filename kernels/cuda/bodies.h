@@ -378,6 +378,17 @@ SDT_BODY void body_gelu_pack(enum sdt_dtype dtype, int pack, size_t i, size_t n,
     body_store_end(dtype, pack, y, i, n, v);
 }
 
+SDT_BODY void body_sum_pack(enum sdt_dtype dtype, int pack, size_t i, size_t n, float sign,
+                            const void *x, void *y) {
+    float v[SDT_PACK], w[SDT_PACK];
+    body_load_end(dtype, pack, x, i, n, v);
+    body_load_end(dtype, pack, y, i, n, w);
+    SDT_UNROLL
+    for (int j = 0; j < pack; j++)
+        v[j] += sign * w[j];
+    body_store_end(dtype, pack, y, i, n, v);
+}
+
 /* Pair i of [rows, heads, e/2] in x [rows, heads, e]; table: [rows, 2, e/2]. */
 SDT_BODY void body_rotate_halves(enum sdt_dtype dtype, size_t i, int heads, int e,
                                  const float *table, void *x) {

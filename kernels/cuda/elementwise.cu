@@ -116,6 +116,23 @@ enum sdt_status sdt_cuda_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_
     return sdt__cuda_launched(cuda, "gelu");
 }
 
+template <enum sdt_dtype T, int PACK>
+__global__ static void sum(size_t n, float sign, const void *x, void *y) {
+    for (size_t i = flat_first(PACK); i < n; i += flat_stride(PACK))
+        body_sum_pack(T, PACK, i, n, sign, x, y);
+}
+
+enum sdt_status sdt_cuda_sum(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n, float sign,
+                             const void *x, void *y) {
+    if (n == 0)
+        return SDT_OK;
+    bool wide = body_aligned(x) && body_aligned(y);
+    auto kernel = SDT_PICK(sum, dtype, wide);
+    int pack = body_pack(dtype, dtype, wide);
+    kernel<<<flat_blocks(cuda, n, pack), SDT_FLAT_THREADS, 0, cuda->stream>>>(n, sign, x, y);
+    return sdt__cuda_launched(cuda, "sum");
+}
+
 __global__ static void mean_rows(int rows, int d, const float *x, float *y) {
     for (size_t i = flat_first(1); i < (size_t)d; i += flat_stride(1))
         body_mean_rows(rows, d, (int)i, x, y);

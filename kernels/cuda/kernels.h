@@ -98,6 +98,8 @@ enum sdt_status sdt_cuda_gated_silu(struct sdt_cuda *cuda, enum sdt_dtype dtype,
                                     void *y /* [n], may be a or b */);
 enum sdt_status sdt_cuda_quick_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
                                     const void *x /* [n] */, void *y /* [n], may be x */);
+enum sdt_status sdt_cuda_sum(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n, float sign,
+                             const void *x, void *y);
 enum sdt_status sdt_cuda_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n,
                               const void *x /* [n] */, void *y /* [n], may be x */);
 /* Sets *sdt_cuda_found(cuda) if a number of x is NaN or infinite. */

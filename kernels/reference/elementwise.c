@@ -32,6 +32,11 @@ void sdt_add_reference(size_t n, const float *x, float *y) {
         y[i] = (float)((double)y[i] + x[i]);
 }
 
+void sdt_sum_reference(size_t n, float sign, const float *x, float *y) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)((double)x[i] + (double)sign * y[i]);
+}
+
 void sdt_mean_rows_reference(int rows, int d, const float *x, float *y) {
     for (int i = 0; i < d; i++) {
         double sum = 0.;

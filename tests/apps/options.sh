@@ -219,6 +219,8 @@ sampler||renoise|$ids --num-inference-steps 2|bytes:v.y4m
 sampler||euler-ancestral|$ids|refused:unipc, euler and renoise work
 sigmas||0.9|$ids|bytes:v.y4m
 cfg-gate||0-0|$ids --num-inference-steps 2|bytes:v.y4m
+step-cache||4|$ids --num-inference-steps 8|bytes:v.y4m
+refresh-steps||4|$ids --num-inference-steps 9 --step-cache 3-8|bytes:v.y4m
 sampler-schedule||old|$ids --num-inference-steps 2|bytes:v.y4m
 max-sequence-length||64|$ids|bytes:v.y4m
 seed||1|$ids|bytes:v.y4m
@@ -433,6 +435,8 @@ prompts||2||plan:^Total
 num-inference-steps||2||plan:^Plan
 sigmas||0.9,0.7||refused:alone says how many
 cfg-gate||0-0|--num-inference-steps 4|plan:^Total
+step-cache||4|--num-inference-steps 8|plan:^Total
+refresh-steps||4|--num-inference-steps 9 --step-cache 3-8|plan:^Total
 layers||2||plan:^Model
 prompt-embeds||+||plan:^  text
 queue||fcfs||out:^  delivered

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Which steps a request takes: noise levels of one's own, given in any of their forms. Whatever it is, one request
-# has the same bytes on every number of devices and workers and under every policy, also where it was stopped and
-# went on; the settings that change nothing give the bytes of the default.
+# Which steps a request takes: noise levels of one's own, guidance in some steps, steps that skip the layers. One
+# request has the same bytes on every number of devices and workers and under every policy;
+# settings that change nothing give the bytes of the default; and what moves and is held is what the plan says.
 . "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
 
 size="--height 48 --width 80 --num-frames 9"
@@ -89,6 +89,47 @@ whole="--num-inference-steps 6 --guidance-scale 3"
 passes "$generate" --model "$demo" --prompt red $size $whole --cfg-gate 1-3 --dry-run
 grep -q "^  step table     3 with 1 forward, .* s each: 0,4-5$" "$tmp/out" &&
     grep -q "^                 3 with 2 forwards, .* s each: 1-3$" "$tmp/out" || fail "$(cat "$tmp/out")"
+
+# ---- steps that skip the layers -------------------------------------------------------------------
+
+whole="--num-inference-steps 10 --guidance-scale 3"
+# shellcheck disable=SC2086
+{
+    run all $whole
+    run fresh $whole --step-cache 4-8 --refresh-steps 1
+    same "$tmp/fresh.safetensors" "$tmp/all.safetensors"
+    everywhere cache $whole --step-cache 3-4,6,8
+    everywhere both $whole --step-cache 3-4,6,8 --cfg-gate 0-4
+    cmp -s "$tmp/cache.safetensors" "$tmp/all.safetensors" && fail "skipped steps change nothing"
+    cmp -s "$tmp/cache.safetensors" "$tmp/both.safetensors" && fail "a gate changes nothing"
+    for strategy in ulysses pipesp ring; do
+        run few --devices 3 --strategy $strategy $whole --step-cache 3-4,6,8
+        run many --devices 3 --strategy $strategy $whole --step-cache 4
+        exactly few many
+    done
+    # A device that only denoises holds what is kept, as planned.
+    for cache in 3 none; do
+        [ $cache = none ] || set -- --step-cache $cache
+        [ $cache != none ] || set --
+        run memory$cache --dit-parallel-size 2 --vae-parallel-size 1 --strategy ulysses $whole "$@"
+    done
+}
+planned=$(($("$tool" json "$tmp/memory3.json" plan device_phase_bytes 0 denoise) -
+    $("$tool" json "$tmp/memorynone.json" plan device_phase_bytes 0 denoise)))
+measured=$(($("$tool" json "$tmp/memory3.json" device 0 peak_bytes) -
+    $("$tool" json "$tmp/memorynone.json" device 0 peak_bytes)))
+echo "what two branches keep takes $measured bytes on device 0, planned $planned"
+[ "$measured" -eq "$planned" ] && [ "$planned" -gt 0 ] || fail "kept: $measured bytes, planned $planned"
+# A checkpoint's own ratios, of another number of steps.
+cp -r "$demo" "$tmp/demo"
+chmod -R u+w "$tmp/demo"
+printf '{ "num_inference_steps": 20, "magcache_ratios": [1, 1, 1, 1, 0.95, 0.95, 0.97, 0.97, 0.9, 0.9] }' \
+    >"$tmp/demo/stardit.json"
+# shellcheck disable=SC2086
+passes "$generate" --model "$tmp/demo" --prompt red $size --step-cache magcache:0.12,2 --dry-run
+grep -q "by ratios of the checkpoint's, threshold 0.12, at most 2 in a row; they are of 5 steps" "$tmp/out" &&
+    grep -q "that skip the layers" "$tmp/out" || fail "$(cat "$tmp/out")"
+
 # Refusals: words that the message must have | options.
 while IFS='|' read -r words arguments; do
     # shellcheck disable=SC2086
@@ -99,5 +140,15 @@ must be the first and the last step|--cfg-gate 3
 must be the first and the last step|--cfg-gate 3-1
 there are steps 0 to 5|--cfg-gate 0-6
 one forward a step|--cfg-gate 0-3 --guidance-scale 1
+beside 6 steps|--step-cache 3
+it is the first|--step-cache 0,4 --steps 9
+had a forward of the negative prompt|--step-cache 4 --steps 9 --cfg-gate 4-6
+there are steps 0 to 8|--step-cache 4,9 --steps 9
+must be magcache, or steps|--step-cache 4- --steps 9
+must be magcache, or steps|--step-cache teatime --steps 9
+must be an error above 0|--step-cache magcache:0 --steps 9
+must be an error above 0|--step-cache magcache:0.1,0 --steps 9
+no ratios are known for Wan 2.1 of 4 layers, 128 wide|--step-cache magcache --steps 9
+goes with --step-cache|--refresh-steps 2 --steps 9
 END
 finish

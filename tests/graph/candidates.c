@@ -144,7 +144,7 @@ static void check_plan(struct sdt_pipeline *pipeline, const struct sdt_request *
         check(fabs(sum - c.total_seconds) < 1e-9 * sum, "parts are not the whole", 4, 0);
         for (int d = 0; d < draft.dit; d++) {
             double need = sdt_run_need(pipeline->dit, &draft.parallel, &draft.layout, d,
-                                       draft.forwards, draft.text_rows, asked.steps)
+                                       draft.forwards, draft.text_rows, asked.steps, 0)
                               .all;
             double decode = pipeline->vae->kind->bytes(pipeline->vae, &draft.job,
                                                        sdt_draft_decoders(&draft), d);

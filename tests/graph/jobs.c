@@ -19,6 +19,7 @@ enum { DEVICES = 3, SIZE = 32, FRAMES = 5, STEPS = 8, LOG = 400, JOBS = 3 };
 #define VALUES (3 * FRAMES * SIZE * SIZE)
 
 static struct sdt_pipeline *pipeline;
+static const bool *skips; /* steps of the first job that skip the layers; NULL: none */
 static struct sdt_machine *machine;
 
 /* ---- what a job did -------------------------------------------------------------------------- */
@@ -92,6 +93,8 @@ static void scene_init(struct scene *s, act what) {
         s->request[j].seed = 10 + (uint64_t)j;
         s->request[j].strategy = sdt_strategy_find("pipesp");
     }
+    if (skips)
+        s->request[0].cache = (struct sdt_step_caching){.kind = SDT_CACHE_LIST, .skipped = skips};
 }
 
 static void scene_clear(struct scene *s) {
@@ -473,6 +476,29 @@ static void refused(void) {
     scene_clear(&s);
 }
 
+static void forget(void) {
+    for (int j = 0; j < JOBS; j++) {
+        free(want[j]);
+        want[j] = NULL;
+    }
+}
+
+/* The same of a job whose steps 3, 4 and 6 skip the layers: what it keeps for that is its own, goes
+ * with it to other devices, and is in no state, so that these come before other steps. */
+static void cached(void) {
+    static bool skipped[STEPS] = {[3] = true, [4] = true, [6] = true};
+    skips = skipped;
+    undisturbed();
+    preempted(2, 1);
+    preempted(0, 0);
+    paused();
+    cancelled('d', 2, 1);
+    moved();
+    resumed(1, 5);
+    resumed(2, 7);
+    resumed(3, STEPS);
+}
+
 int main(void) {
     struct sdt_machine_options options = {.devices = DEVICES, .workers_per_device = 1};
     struct sdt_error err = {0};
@@ -501,8 +527,9 @@ int main(void) {
     chosen();
     shortest();
     refused();
-    for (int j = 0; j < JOBS; j++)
-        free(want[j]);
+    forget();
+    cached();
+    forget();
     sdt_machine_close(machine);
     sdt_pipeline_close(pipeline);
     printf("%s\n", failures ? "FAIL" : "ok");

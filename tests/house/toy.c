@@ -20,6 +20,7 @@
 
 enum { CHANNELS = 8, TEXT_DIM = 96, HEADS = 4, E = 12, D = HEADS * E, VALUES = 4 * CHANNELS };
 #define LIMIT 1e-4
+#define LATER 310.0 /* timestep of a second step */
 
 /* ---- a checkpoint ---------------------------------------------------------------------------- */
 
@@ -165,29 +166,41 @@ static void attend(int rows, const double *q, const double *k, const double *v, 
     free(p);
 }
 
-/* latent, velocity: [C, T, H, W]; text: [words, TEXT_DIM]. */
-static void reference(struct sdt_geometry g, const float *latent, const float *text, int words,
-                      double t, double guidance, double *velocity) {
-    const int grid[3] = {g.frames, g.height / 2, g.width / 2};
-    int video = grid[0] * grid[1] * grid[2], rows = video + words;
-    double *x = calloc((size_t)(rows * D * 12), sizeof *x), *z = x + rows * D, *q = z + rows * D;
-    double *k = q + rows * D, *v = k + rows * D, *hidden = v + rows * D;
-    double *patch = calloc((size_t)(rows * TEXT_DIM), sizeof *patch), m[D], s[D];
 #define PLACE(n, c, dy, dx)                                                                        \
     ((((c)*g.frames + (n) / grid[2] / grid[1]) * g.height + (n) / grid[2] % grid[1] * 2 + (dy)) *  \
          g.width +                                                                                 \
      (n) % grid[2] * 2 + (dx))
 
+/* x [video, D] of a latent. */
+static void embed_again(struct sdt_geometry g, const float *latent, double *patch, double *x) {
+    const int grid[3] = {g.frames, g.height / 2, g.width / 2}, video = grid[0] * grid[1] * grid[2];
+    for (int n = 0; n < video; n++)
+        for (int i = 0; i < VALUES; i++)
+            patch[n * VALUES + i] = (double)latent[PLACE(n, i / 4, i / 2 % 2, i % 2)];
+    linear(video, D, VALUES, patch, "patch", 0, false, x);
+}
+
+static void condition(double t, double guidance, double *m /* [D] */) {
+    double s[D];
     sinusoid(t, s);
     linear(1, D, D, s, "time", 0, false, m);
     for (int i = 0; i < D; i++)
         m[i] /= 1.0 + exp(-m[i]);
     sinusoid(1000.0 * guidance, s);
     linear(1, D, D, s, "guide", 0, true, m);
-    for (int n = 0; n < video; n++)
-        for (int i = 0; i < VALUES; i++)
-            patch[n * VALUES + i] = (double)latent[PLACE(n, i / 4, i / 2 % 2, i % 2)];
-    linear(video, D, VALUES, patch, "patch", 0, false, x);
+}
+
+/* latent, later, velocity: [C, T, H, W]; text: [words, TEXT_DIM]. later: a latent of a second step,
+ * at LATER, that skips the layers by what they added in the first; or NULL. */
+static void reference(struct sdt_geometry g, const float *latent, const float *later,
+                      const float *text, int words, double t, double guidance, double *velocity) {
+    const int grid[3] = {g.frames, g.height / 2, g.width / 2};
+    int video = grid[0] * grid[1] * grid[2], rows = video + words;
+    double *x = calloc((size_t)(rows * D * 12), sizeof *x), *z = x + rows * D, *q = z + rows * D;
+    double *k = q + rows * D, *v = k + rows * D, *hidden = v + rows * D;
+    double *patch = calloc((size_t)(rows * TEXT_DIM), sizeof *patch), m[D];
+    condition(t, guidance, m);
+    embed_again(g, latent, patch, x);
     for (int i = 0; i < words * TEXT_DIM; i++)
         patch[i] = (double)text[i];
     linear(words, D, TEXT_DIM, patch, "text", 0, false, x + video * D);
@@ -209,6 +222,13 @@ static void reference(struct sdt_geometry g, const float *latent, const float *t
             hidden[i] = 0.5 * a * (1.0 + tanh(sqrt(2.0 / M_PI) * (a + 0.044715 * a * a * a)));
         }
         linear(rows, D, 4 * D, hidden, "layer.%d.down", l, true, x);
+    }
+    if (later) {
+        embed_again(g, latent, patch, q);
+        embed_again(g, later, patch, k);
+        for (int i = 0; i < video * D; i++)
+            x[i] = k[i] + (x[i] - q[i]);
+        condition(LATER, guidance, m);
     }
     norm(video, x, -1, m, z);
     linear(video, VALUES, D, z, "proj", 0, false, patch);
@@ -253,9 +273,9 @@ static const struct test_case cases[] = {
     {{1, 14, 38}, 19, {19, 8}, 700.0f, 4.0f} /* 133 in tiles of 8 */
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
-static float latents[MOST_VALUES], texts[2][MOST_WORDS * TEXT_DIM];
-static float first_bits[CASES][2][MOST_VALUES];
-static bool have_bits[CASES];
+static float latents[MOST_VALUES], laters[MOST_VALUES], texts[2][MOST_WORDS * TEXT_DIM];
+static float first_bits[2 * CASES][2][MOST_VALUES]; /* of second steps behind the first ones */
+static bool have_bits[2 * CASES];
 
 static size_t values_of(const struct sdt_dit *dit, const struct test_case *c) {
     return (size_t)dit->channels *
@@ -338,7 +358,29 @@ struct way {
     int degree, streams, helpers;
     enum sdt_aco aco;
     enum sdt_transport transport;
+    bool skips; /* a second step skips the layers by what they added in the first */
 };
+
+static sdt_handle *new_kept(struct sdt_flow *flow, const struct sdt_run *run) {
+    sdt_handle *kept = calloc((size_t)run->layout.video_tiles, sizeof *kept);
+    for (int i = 0; i < run->layout.video_tiles; i++)
+        kept[i] = sdt__tensor(flow, run->layout.dtype,
+                              (size_t)(sdt_tile_size(&run->layout, i) * run->dit->width), "kept");
+    return kept;
+}
+
+/* Of that latent, by what the first one kept. */
+static void second_step(struct sdt_flow *flow, struct sdt_run *run, int branches,
+                        struct sdt_latent *latent, sdt_handle later) {
+    sdt__flow_wait(flow, NULL);
+    poison_all(run);
+    sdt_latent_scatter(flow, latent, 1, SDT_SOLVER_X, later);
+    for (int b = 0; b < branches; b++) {
+        run->branch[b].keeps = false;
+        run->branch[b].skips = true;
+    }
+    sdt_run_step(flow, run, branches, (float)LATER, sdt_latent_tiles(latent, 1));
+}
 
 /* Velocities of the branches; the status of the flow. */
 static enum sdt_status step(struct sdt_machine *machine, struct sdt_dit *dit,
@@ -380,7 +422,16 @@ static enum sdt_status step(struct sdt_machine *machine, struct sdt_dit *dit,
     }
     run->guidance = c->guidance;
     poison_all(run);
+    sdt_handle *kept[2] = {NULL}, later = NULL;
+    for (int b = 0; b < branches && way->skips; b++) {
+        run->branch[b].kept = kept[b] = new_kept(&flow, run);
+        run->branch[b].keeps = true;
+    }
     sdt_run_step(&flow, run, branches, c->t, sdt_latent_tiles(&latent, 0));
+    if (way->skips) {
+        later = lend(laters, values_of(dit, c));
+        second_step(&flow, run, branches, &latent, later);
+    }
     flow.place = flow.host;
     for (int b = 0; b < branches; b++)
         for (int i = 0; i < run->layout.video_tiles; i++)
@@ -394,7 +445,12 @@ static enum sdt_status step(struct sdt_machine *machine, struct sdt_dit *dit,
         check_residence(run, parallel.strategy);
     sdt_latent_clear(&latent);
     starpu_data_unregister(whole);
+    if (later)
+        starpu_data_unregister(later);
     for (int b = 0; b < branches; b++) {
+        for (int i = 0; kept[b] && i < run->layout.video_tiles; i++)
+            sdt__unregister(kept[b][i]);
+        free(kept[b]);
         sdt_prompt_clear(&prompt[b]);
         starpu_data_unregister(text[b]);
         starpu_data_unregister(out[b]);
@@ -429,13 +485,13 @@ static void check_case(struct sdt_machine *machine, int number, const struct way
     int branches = c->words[1] ? 2 : 1, n = machine->devices;
     size_t count = values_of(toy, c), size = count * sizeof(float);
     static float y[2][MOST_VALUES];
-    static double want[CASES][2][MOST_VALUES];
-    static bool known[CASES];
+    static double want[2 * CASES][2][MOST_VALUES];
+    static bool known[2 * CASES];
 
-    if (!known[number])
-        for (int b = 0; b < branches; b++)
-            reference(c->geometry, latents, texts[b], c->words[b], (double)c->t,
-                      (double)c->guidance, want[number][b]);
+    number += way->skips ? CASES : 0;
+    for (int b = 0; b < branches && !known[number]; b++)
+        reference(c->geometry, latents, way->skips ? laters : NULL, texts[b], c->words[b],
+                  (double)c->t, (double)c->guidance, want[number][b]);
     known[number] = true;
     memset(y, 0, sizeof y);
     step(machine, toy, c, way, latents, (float *[]){texts[0], texts[1]}, (float *[]){y[0], y[1]});
@@ -526,6 +582,10 @@ static void check_machine(int devices, const char *policy) {
         {.strategy = "ulysses", .helpers = 1, .aco = SDT_ACO_STATIC},
         {.strategy = "pipesp", .helpers = 1, .aco = SDT_ACO_DYNAMIC},
         {.strategy = "pipesp", .helpers = 2, .aco = SDT_ACO_STATIC},
+        {.strategy = "single", .skips = true},
+        {.strategy = "ulysses", .skips = true},
+        {.strategy = "layers", .skips = true},
+        {.strategy = "pipesp", .streams = 1, .skips = true},
     };
     struct sdt_machine_options options = {.devices = devices,
                                           .workers_per_device = 1,
@@ -564,6 +624,8 @@ int main(int argc, char **argv) {
         leave(err.message);
     for (int i = 0; i < MOST_VALUES; i++)
         latents[i] = uniform(1.7f);
+    for (int i = 0; i < MOST_VALUES; i++)
+        laters[i] = uniform(1.7f);
     for (int i = 0; i < MOST_WORDS * TEXT_DIM; i++) {
         texts[0][i] = uniform(1.7f);
         texts[1][i] = uniform(1.7f);

@@ -57,6 +57,14 @@ enum sdt_status sdt_cuda_quick_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype,
     return SDT_OK;
 }
 
+enum sdt_status sdt_cuda_sum(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n, float sign,
+                             const void *x, void *y) {
+    (void)cuda;
+    int pack = body_pack(dtype, dtype, body_aligned(x) && body_aligned(y));
+    FLAT(2, pack, n, i) { body_sum_pack(dtype, pack, i, n, sign, x, y); }
+    return SDT_OK;
+}
+
 enum sdt_status sdt_cuda_gelu(struct sdt_cuda *cuda, enum sdt_dtype dtype, size_t n, const void *x,
                               void *y) {
     (void)cuda;

@@ -119,6 +119,20 @@ static void add_make(struct call *c) {
 static void add_plain(struct call *c) { sdt_add_reference((size_t)c->size[0], at(c, 0), at(c, 1)); }
 static void add_cpu(struct call *c) { sdt_add((size_t)c->size[0], at(c, 0), at(c, 1)); }
 
+static void sum_make(struct call *c) {
+    in(c, (size_t)c->size[0], 1.f)->row = 1;
+    in_out(c, (size_t)c->size[0], (float)c->size[1])->row = 1;
+}
+/* Differences of the odd ranges, sums of the even ones. */
+static float sign_of(const struct call *c) { return c->size[1] == 1 ? -1.f : 1.f; }
+static void sum_plain(struct call *c) {
+    sdt_sum_reference((size_t)c->size[0], sign_of(c), at(c, 0), at(c, 1));
+}
+static void sum_cpu(struct call *c) { sdt_sum((size_t)c->size[0], sign_of(c), at(c, 0), at(c, 1)); }
+static void sum_cuda(struct call *c) {
+    done(c, sdt_cuda_sum(cuda, c->dtype, (size_t)c->size[0], sign_of(c), at(c, 0), at(c, 1)));
+}
+
 /* ---- mean_rows: rows, d ---------------------------------------------------------------------- */
 
 static void mean_grid(const struct operation *operation) {
@@ -221,6 +235,14 @@ const struct operation elementwise_operations[] = {
      .make = add_make,
      .plain = add_plain,
      .cpu = add_cpu,
+     .limits = {.f32 = 1e-7},
+     .by_rows = true},
+    {.name = "sum",
+     .grid = activation_grid,
+     .make = sum_make,
+     .plain = sum_plain,
+     .cpu = sum_cpu,
+     .cuda = sum_cuda,
      .limits = {.f32 = 1e-7},
      .by_rows = true},
     {.name = "mean_rows",

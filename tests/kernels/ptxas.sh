@@ -26,6 +26,7 @@ elementwise      quick_gelu     40    0     0
 elementwise      sampler_step   48    0     0
 elementwise      silu           40    0     0
 elementwise      sinusoid       40    0     0
+elementwise      sum            40    0     0
 frame_attention  softmax_rows   40    0    32
 group_norm       group_moments  48    0     0
 group_norm       group_norm     48    0     0
