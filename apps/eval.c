@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "apps/eval.h"
+#include "apps/metrics.h"
 #include "apps/options.h"
 #include "apps/stats.h"
 #include "apps/strategy.h"
@@ -67,8 +68,8 @@ static enum sdt_status compare_tensor(const struct app_eval *eval,
         limit = eval->atol;
     else if (rounded)
         limit = BF16_RELATIVE;
-    app_eval_shape(reference, shape, sizeof shape);
-    if (!result || strcmp(shape, app_eval_shape(result, other, sizeof other))) {
+    app_shape_text(reference, shape, sizeof shape);
+    if (!result || strcmp(shape, app_shape_text(result, other, sizeof other))) {
         printf("%s [%s] %s%s FAIL\n", reference->name, shape,
                result ? "the result has the shape " : "is not something this component gives",
                result ? other : "");
@@ -233,6 +234,8 @@ static struct app_option options[] = {
                       "largest absolute error that --compare accepts (default 5e-5, out.y with "
                       "guidance as an input 5e-4; scheduler 5e-6, its noise 2e-6; in bfloat16 a "
                       "relative L2 of 2e-2)"),
+    APP_STRING_OPTION("metrics", "A B", AT(metrics),
+                      "PSNR and SSIM of two videos or latents, .safetensors files; nothing is run"),
     APP_FLAG_OPTION("force", AT(force), "replace files that are there"),
     APP_HEADING("Where to run"),
     APP_STRING_OPTION("devices", "N|LIST", AT(devices_text), APP_DEVICES_HELP),
@@ -282,14 +285,20 @@ static int check_settings(const struct app_eval *eval, const struct app_componen
 int main(int argc, char **argv) {
     struct app_eval eval = {.atol = -1.0};
     const struct app_component *component = NULL;
+    const char *second = NULL;
     struct sdt_error err;
     bool ok = true;
 
     program.settings = &eval;
     app_strategy_help(strategy_help, sizeof strategy_help);
+    program.argument = &second;
     int code = app_parse(&program, argc, argv);
     if (code >= 0)
         return code;
+    if (eval.metrics)
+        return app_metrics(&program, eval.metrics, second);
+    if (second)
+        return app_usage(program.name, "unexpected argument %s; --metrics A B takes two", second);
     if (!eval.component || !eval.input)
         return app_usage(program.name, "--%s is needed (usage: %s %s)",
                          eval.component ? "input" : "component", program.name, program.usage);

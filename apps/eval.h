@@ -13,7 +13,7 @@
 
 struct app_eval {
     const char *model, *component, *input, *output, *strategy_name, *scheduler, *stats;
-    const char *devices_text, *dtype_text;
+    const char *devices_text, *dtype_text, *metrics;
     struct app_devices list;
     struct sdt_kinds kinds;
     bool compare, force;
@@ -65,8 +65,6 @@ const struct sdt_stored *app_eval_result(const struct app_results *results, cons
 
 /* ---- inputs ---------------------------------------------------------------------------------- */
 
-/* "1,16,2,4,4"; returns text. */
-const char *app_eval_shape(const struct sdt_stored *tensor, char *text, size_t size);
 /* Element i of a tensor of I64 or I32. */
 int64_t app_eval_integer(const struct sdt_stored *tensor, size_t i);
 bool app_eval_is_integer(const struct sdt_stored *tensor);

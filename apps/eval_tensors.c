@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #endif
 #include "apps/eval.h"
+#include "apps/metrics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,15 +67,6 @@ const struct sdt_stored *app_eval_result(const struct app_results *results, cons
 
 /* ---- inputs ---------------------------------------------------------------------------------- */
 
-const char *app_eval_shape(const struct sdt_stored *tensor, char *text, size_t size) {
-    size_t at = 0;
-    text[0] = 0;
-    for (int i = 0; i < tensor->rank && at < size; i++)
-        at += (size_t)snprintf(text + at, size - at, "%s%lld", i ? "," : "",
-                               (long long)tensor->shape[i]);
-    return text;
-}
-
 int64_t app_eval_integer(const struct sdt_stored *tensor, size_t i) {
     if (tensor->dtype == SDT_I64) {
         int64_t value;
@@ -102,7 +94,7 @@ enum sdt_status app_eval_input(const struct app_eval *eval, const char *name, in
                         eval->path, name, eval->component, meaning);
     if ((*tensor)->rank != rank || (*tensor)->count == 0 || (*tensor)->shape[0] != 1)
         return sdt_fail(err, SDT_ERROR_FORMAT, "%s: %s has the shape [%s]; it must be %s",
-                        eval->path, name, app_eval_shape(*tensor, shape, sizeof shape), meaning);
+                        eval->path, name, app_shape_text(*tensor, shape, sizeof shape), meaning);
     if (!app_eval_is_integer(*tensor)) {
         enum sdt_status status = sdt_stored_check_finite(eval->path, *tensor, err);
         return status == SDT_OK ? sdt_stored_floats(*tensor, values, err) : status;

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #endif
 #include "apps/eval.h"
+#include "apps/metrics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,7 @@ static enum sdt_status encode(struct app_eval *eval, struct sdt_text *encoder,
         return sdt_fail(err, SDT_ERROR_FORMAT,
                         "%s: %s is %s [%s]; it must be I64 or I32 [1, tokens], 1 to 65536 tokens",
                         eval->path, tensor->name, sdt_dtype_name(tensor->dtype),
-                        app_eval_shape(tensor, shape, sizeof shape));
+                        app_shape_text(tensor, shape, sizeof shape));
     int tokens = (int)tensor->count;
     int first = 0;
     status = first_row(eval, suffix, tokens, &first, err);

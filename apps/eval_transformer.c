@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #endif
 #include "apps/eval.h"
+#include "apps/metrics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,15 +62,15 @@ static enum sdt_status check_shapes(const struct app_eval *eval, const struct sd
         return sdt_fail(err, SDT_ERROR_FORMAT,
                         "%s: in.x has the shape [%s]; this transformer takes [1, %d, frames, "
                         "height, width], in all at most 4294967295 numbers",
-                        eval->path, app_eval_shape(x, shape, sizeof shape), dit->channels);
+                        eval->path, app_shape_text(x, shape, sizeof shape), dit->channels);
     if (text->shape[2] != dit->text_dim || !app_eval_fits(text) || t->count != 1)
         return sdt_fail(err, SDT_ERROR_FORMAT,
                         "%s: in.txt has the shape [%s]; this transformer takes [1, rows, %d]",
-                        eval->path, app_eval_shape(text, shape, sizeof shape), dit->text_dim);
+                        eval->path, app_shape_text(text, shape, sizeof shape), dit->text_dim);
     if (pooled && pooled->shape[1] != dit->pooled_dim)
         return sdt_fail(err, SDT_ERROR_FORMAT,
                         "%s: in.pool has the shape [%s]; this transformer takes [1, %d]",
-                        eval->path, app_eval_shape(pooled, shape, sizeof shape), dit->pooled_dim);
+                        eval->path, app_shape_text(pooled, shape, sizeof shape), dit->pooled_dim);
     return SDT_OK;
 }
 

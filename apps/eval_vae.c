@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #endif
 #include "apps/eval.h"
+#include "apps/metrics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,7 +95,7 @@ static enum sdt_status get_latent(const struct app_eval *eval, const struct sdt_
         return sdt_fail(err, SDT_ERROR_FORMAT,
                         "%s: %s has the shape [%s]; this decoder takes [1, %d, frames, height, "
                         "width], in all at most 4294967295 numbers",
-                        eval->path, name, app_eval_shape(z, shape, sizeof shape), vae->channels);
+                        eval->path, name, app_shape_text(z, shape, sizeof shape), vae->channels);
     return SDT_OK;
 }
 

@@ -277,6 +277,7 @@ input|$golden/wan_vae/io.safetensors|$golden/wan_dit/io.safetensors|--component 
 output||y.safetensors|$dit --compare|file:y.safetensors
 compare||+|$dit --output y.safetensors|out:^out.y .* ok
 atol||1e-12|$dit --compare|plan:^out.y
+metrics||$in/embeds.safetensors $in/flat.safetensors||out:PSNR
 force||+|$dit --output there.safetensors|allows:exists already
 devices||2|$dit --stats s.json|stats:devices
 dtype||bfloat16|$dit --compare|refused:compute in float32
