@@ -8,6 +8,7 @@ options() {
 
 programs="generate eval info bench"
 [ ! -x "$build/stardit-simulate" ] || programs="$programs simulate"
+[ ! -x "$build/stardit-serve" ] || programs="$programs serve"
 for program in $programs; do
     page=$source/man/stardit-$program.1
     case $program in

@@ -12,6 +12,7 @@ cuda|a GPU
 --input io.safetensors|a file that the reader's Python writes
 --resume long|the state of a run that was killed; tests/apps/resume.sh has some
 mine.so|a module that the reader compiles; tests/docs/policy.sh does
+stardit-serve|a server, which does not end; tests/serve/docs.sh runs its page
 END
 
 mkdir "$tmp/here" "$tmp/bin"

@@ -1,0 +1,136 @@
+/* The checkpoints that are served. */
+#include "apps/serve/models.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/settings.h"
+
+/* The last part of a path, or of org/name. */
+static void name_of(const char *path, char *name, size_t size) {
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    snprintf(name, size, "%.*s", (int)(end - start), path + start);
+}
+
+int serve_models_find(const struct serve_models *models, const char *name) {
+    for (int m = 0; m < models->count; m++)
+        if (!strcmp(models->model[m].name, name))
+            return m;
+    return -1;
+}
+
+static enum sdt_status open_one(struct serve_models *models, const char *path,
+                                const struct app_placement *place, int most_latents,
+                                struct sdt_error *err) {
+    struct serve_model *model = &models->model[models->count];
+    struct app_placement given = *place; /* settled anew for each */
+    char name[sizeof model->name];
+
+    name_of(path, name, sizeof name);
+    if (serve_models_find(models, name) >= 0)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--model %s: another one is called %s already, and requests name models so",
+                        path, name);
+    *model = (struct serve_model){.path = path};
+    memcpy(model->name, name, sizeof name);
+    pthread_mutex_init(&model->mutex, NULL);
+    models->count++;
+    enum sdt_status status = sdt_pipeline_open(path, &model->pipeline, err);
+    if (status == SDT_OK)
+        status = sdt_pipeline_open(path, &model->planner, err);
+    if (status == SDT_OK)
+        status = sdt_pipeline_defaults(model->planner, &model->defaults, err);
+    model->defaults.prompt = "";
+    if (status == SDT_OK)
+        status =
+            app_place(&given, model->planner, &model->defaults, 1, false, &model->placement, err);
+    model->placement.most_latents = most_latents;
+    models->machine = given.machine;
+    if (status == SDT_OK)
+        model->sum = sdt_pipeline_sum(model->pipeline);
+    return status;
+}
+
+enum sdt_status serve_models_open(struct serve_models *models, const struct app_strings *paths,
+                                  const struct app_placement *place, int most_latents,
+                                  struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    if (paths->count > SERVE_MOST_MODELS)
+        return sdt_fail(err, SDT_ERROR_USAGE, "--model: %d are given; at most %d work",
+                        paths->count, SERVE_MOST_MODELS);
+    models->settings = calloc(1, sizeof *models->settings);
+    if (!models->settings)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for models");
+    models->settings->place = *place;
+    for (int m = 0; m < paths->count && status == SDT_OK; m++)
+        status = open_one(models, paths->item[m], place, most_latents, err);
+    return status;
+}
+
+void serve_models_close(struct serve_models *models) {
+    for (int m = 0; m < models->count; m++) {
+        sdt_pipeline_close(models->model[m].pipeline);
+        sdt_pipeline_close(models->model[m].planner);
+        pthread_mutex_destroy(&models->model[m].mutex);
+    }
+    free(models->settings);
+    *models = (struct serve_models){0};
+}
+
+/* Under the model's mutex. */
+static enum sdt_status make_plan(const struct serve_models *models, struct serve_model *model,
+                                 const struct sdt_request *request, struct sdt_plan *plan,
+                                 struct sdt_error *err) {
+    struct sdt_machine_options machine = {0};
+    app_devices_options(&models->machine, &machine);
+    return sdt_plan_make(model->planner, request, &model->placement, &machine, plan, err);
+}
+
+enum sdt_status serve_model_plan(struct serve_models *models, int index,
+                                 const struct sdt_request *request, struct serve_work *work,
+                                 struct sdt_error *err) {
+    struct serve_model *model = &models->model[index];
+    struct sdt_request_work flops = {0};
+    struct sdt_plan plan = {0};
+
+    *work = (struct serve_work){0};
+    pthread_mutex_lock(&model->mutex);
+    enum sdt_status status = make_plan(models, model, request, &plan, err);
+    if (status == SDT_OK)
+        status = sdt_pipeline_work(model->planner, request, &flops, err);
+    if (status == SDT_OK)
+        *work = (struct serve_work){plan.text_seconds,
+                                    plan.step_seconds,
+                                    plan.decode_seconds,
+                                    flops.text_flops,
+                                    plan.forwards * flops.forward_flops,
+                                    flops.decode_flops};
+    sdt_plan_clear(&plan);
+    pthread_mutex_unlock(&model->mutex);
+    return status;
+}
+
+enum sdt_status serve_model_recipe(struct serve_models *models, int index,
+                                   const struct sdt_request *request, struct app_recipe *recipe,
+                                   struct sdt_error *err) {
+    struct serve_model *model = &models->model[index];
+    struct app_settings settings = *models->settings;
+    struct sdt_plan plan = {0};
+
+    settings.files.model = model->path;
+    *recipe = (struct app_recipe){0};
+    pthread_mutex_lock(&model->mutex);
+    enum sdt_status status = make_plan(models, model, request, &plan, err);
+    if (status == SDT_OK)
+        status =
+            app_recipe_make(&settings, model->sum, request, &model->placement, &plan, recipe, err);
+    sdt_plan_clear(&plan);
+    pthread_mutex_unlock(&model->mutex);
+    return status;
+}

@@ -1,0 +1,55 @@
+/* The checkpoints that are served: each is opened twice, for the service that runs it and for plans
+ * of requests that come meanwhile, since a checkpoint is used by one thread at a time. */
+#ifndef STARDIT_APPS_SERVE_MODELS_H
+#define STARDIT_APPS_SERVE_MODELS_H
+
+#include <pthread.h>
+
+#include "apps/placement.h"
+#include "apps/state.h"
+#include "stardit/stardit.h"
+
+enum { SERVE_MOST_MODELS = 16 };
+
+struct serve_model {
+    const char *path;              /* as it was given */
+    char name[128];                /* its last part, by which requests name it */
+    struct sdt_pipeline *pipeline; /* of the service */
+    struct sdt_placement placement;
+    struct sdt_request defaults; /* with the strategy; its strings belong to the planner */
+    uint64_t sum;
+    pthread_mutex_t mutex; /* of what follows */
+    struct sdt_pipeline *planner;
+};
+
+struct serve_models {
+    int count;
+    struct serve_model model[SERVE_MOST_MODELS];
+    struct app_devices machine;    /* the same for all */
+    struct app_settings *settings; /* for recipes of states: what says the same of all requests */
+};
+
+/* What a request is predicted to take, of which its status and a queue speak. */
+struct serve_work {
+    double text_seconds, step_seconds, decode_seconds;
+    double text_flops, step_flops, decode_flops;
+};
+
+/* Opens and places them; place: what the command line says. Outcomes as sdt_pipeline_open and
+ * app_place. To be closed after a failure, too. */
+enum sdt_status serve_models_open(struct serve_models *models, const struct app_strings *paths,
+                                  const struct app_placement *place, int most_latents,
+                                  struct sdt_error *err);
+void serve_models_close(struct serve_models *models);
+/* -1: there is none of that name. */
+int serve_models_find(const struct serve_models *models, const char *name);
+
+/* May it run here, and how long will it take? As sdt_plan_make. From any thread. */
+enum sdt_status serve_model_plan(struct serve_models *models, int model,
+                                 const struct sdt_request *request, struct serve_work *work,
+                                 struct sdt_error *err);
+/* What a state of it says beside the state. *recipe is to be cleared, after a failure too. */
+enum sdt_status serve_model_recipe(struct serve_models *models, int model,
+                                   const struct sdt_request *request, struct app_recipe *recipe,
+                                   struct sdt_error *err);
+#endif
