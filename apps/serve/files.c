@@ -87,6 +87,8 @@ enum sdt_status serve_files_open(struct serve_files *files, const char *folder,
         status = path ? make_folder(path, err) : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory");
         free(path);
     }
+    if (status == SDT_OK && !sync_path(folder, O_DIRECTORY))
+        status = sdt_fail(err, SDT_ERROR_IO, "--state %s: %s", folder, strerror(errno));
     char *video = status == SDT_OK ? serve_files_name(files, SERVE_VIDEO, "try") : NULL;
     if (video)
         status = sdt_video_check_path(video, true, err);

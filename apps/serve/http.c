@@ -157,7 +157,7 @@ static void cut_slow(struct serve_server *server) {
 bool serve_hold(struct serve_call *call) {
     struct serve_server *server = call->server;
     pthread_mutex_lock(&server->mutex);
-    bool taken = 2 * server->holds < server->limits.connections;
+    bool taken = !server->closing && 2 * server->holds < server->limits.connections;
     if (taken) {
         call->waits = true;
         call->next = server->held;
@@ -431,6 +431,9 @@ enum sdt_status serve_http_start(struct serve_server *server, int fd, struct sdt
 void serve_http_stop(struct serve_server *server) {
     if (!server->daemon)
         return;
+    pthread_mutex_lock(&server->mutex);
+    server->closing = true;
+    pthread_mutex_unlock(&server->mutex);
     serve_http_changed(server, NULL);
     MHD_stop_daemon(server->daemon);
     server->daemon = NULL;

@@ -196,6 +196,7 @@ static void catch_signals(void) {
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a write fails then, and that is reported */
 }
 
 /* ---- the server ------------------------------------------------------------------------------ */
@@ -267,17 +268,17 @@ static enum sdt_status open_machine(struct parts *p, struct sdt_error *err) {
 static enum sdt_status open_engine(struct parts *p, struct sdt_error *err) {
     const struct settings *s = p->s;
     const struct serve_engine_options engine = {.shared = {.models = &p->models,
-                                                            .store = p->store,
-                                                            .files = &p->files,
-                                                            .metrics = p->metrics,
-                                                            .checkpoint_every = s->checkpoint_every,
-                                                            .keep_seconds = 3600.0 * s->keep_hours},
-                                                 .machine = p->machine,
-                                                 .queue = s->queue,
-                                                 .window = s->place.max_latents,
-                                                 .stop_seconds = s->stop_seconds,
-                                                 .changed = serve_http_changed,
-                                                 .changed_arg = &p->server};
+                                                           .store = p->store,
+                                                           .files = &p->files,
+                                                           .metrics = p->metrics,
+                                                           .checkpoint_every = s->checkpoint_every,
+                                                           .keep_seconds = 3600.0 * s->keep_hours},
+                                                .machine = p->machine,
+                                                .queue = s->queue,
+                                                .window = s->place.max_latents,
+                                                .stop_seconds = s->stop_seconds,
+                                                .changed = serve_http_changed,
+                                                .changed_arg = &p->server};
     enum sdt_status status = serve_engine_new(&engine, &p->engine, err);
     if (status != SDT_OK)
         return status;

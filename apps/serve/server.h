@@ -29,6 +29,7 @@ struct serve_server {
     struct serve_link *links;
     struct serve_call *held; /* calls that wait for a job */
     int holds;
+    bool closing; /* none may wait any more */
 };
 
 enum serve_method { SERVE_GET, SERVE_POST, SERVE_DELETE, SERVE_METHODS };

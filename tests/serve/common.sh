@@ -8,10 +8,14 @@ unset http_proxy https_proxy HTTP_PROXY ALL_PROXY all_proxy
 state=$tmp/state
 json="Content-Type: application/json"
 
-# start OPTIONS...: a server; $pid, $url. Its messages are in $tmp/log.
+# start OPTIONS...: a server; $pid, $url. Its messages are in $tmp/log. $blocks: no file of it may have more
+# than so many of 512 bytes.
 start() {
     : >"$tmp/log"
-    "$serve" --model "$demo" --state "$state" --listen 127.0.0.1:0 "$@" 2>"$tmp/log" </dev/null >/dev/null &
+    (
+        ulimit -f "${blocks:-unlimited}"
+        exec "$serve" --model "$demo" --state "$state" --listen 127.0.0.1:0 "$@" 2>"$tmp/log" </dev/null >/dev/null
+    ) &
     pid=$!
     await grep -q 'listens at' "$tmp/log" || { cat "$tmp/log" >&2; fail "no server: $*"; finish; }
     url=$(sed -n 's/.*listens at //p' "$tmp/log")

@@ -54,6 +54,33 @@ call 200 "/v1/videos/$second" -X DELETE
 call 200 "/v1/videos/$long" -X DELETE
 stop
 
+# Where the disk takes no more, a job that cannot be stored is not taken, and one that was taken is finished once
+# there is room.
+blocks=200
+start --repeat-seconds 0
+taken=
+for n in $(seq 200); do
+    code=$(curl -s --max-time 120 -o "$tmp/answer" -w '%{http_code}' "$url/v1/videos" -F prompt=third -F num_frames=5 \
+        -F num_inference_steps=30)
+    [ "$code" = 200 ] || break
+    taken="$taken $(of id)"
+done
+[ "$code" = 503 ] || fail "a full disk: $code after $n jobs"
+is not_stored error code
+call 200 /health
+kill -TERM "$pid"
+ended
+[ "$code" -eq 0 ] || fail "SIGTERM on a full disk: exit $code: $(tail -3 "$tmp/log")"
+blocks=
+start
+for id in $taken; do
+    video "$id" "$tmp/room.mp4"
+    same "$tmp/room.mp4" "$tmp/third.want.mp4"
+    call 200 "/v1/videos/$id" -X DELETE
+done
+echo "a full disk: $(echo $taken | wc -w) jobs were taken before, all are completed"
+stop
+
 # SIGTERM while a job waits, in its steps, at its last one: it goes on at the next start.
 for stage in queued:0 in_progress:3 in_progress:400; do
     start --checkpoint-every 1000
