@@ -100,7 +100,7 @@ static bool take_size(struct reading *r, const struct serve_form *form) {
         return serve_refuse(r->refusal, 400, "invalid_value", "size",
                             "size: excludes width and height");
     if (strlen(r->size) > 12 || sscanf(r->size, "%5dx%5d%n", &width, &height, &end) != 2 ||
-        end < 0 || r->size[end] || width < 1 || height < 1)
+        end < 0 || r->size[end] || width < 1 || height < 1 || width > 65536 || height > 65536)
         return serve_refuse(r->refusal, 400, "invalid_value", "size",
                             "size: '%.40s' is not WIDTHxHEIGHT in pixels, as %dx%d", r->size,
                             request->width, request->height);
@@ -124,7 +124,8 @@ static bool take_seconds(struct reading *r, const struct serve_form *form) {
         return serve_refuse(r->refusal, 400, "invalid_value", "seconds",
                             "seconds: '%.40s' is not a number above 0, to 86400", r->seconds);
     double tokens = round((seconds * request->fps - 1.0) / ratio);
-    request->num_frames = ratio * (int)(tokens < 0.0 ? 0.0 : fmin(tokens, 262143.0)) + 1;
+    tokens = fmin(tokens < 0.0 ? 0.0 : tokens, (1048576 - 1) / ratio);
+    request->num_frames = ratio * (int)tokens + 1;
     return true;
 }
 
@@ -177,6 +178,9 @@ static bool take_sampler(struct reading *r) {
                         "sampler_schedule: '%.40s' is not new, old or linear", r->schedule);
 }
 
+/* As --tile-size of stardit-generate has it: three quarters, in multiples of 8. */
+static int stride_of(int size) { return size < 16 ? size : size * 3 / 4 / 8 * 8; }
+
 static bool take_tiling(struct reading *r) {
     struct sdt_vae_tiling *t = &r->to->request.tiling;
     struct sdt_error err = {0};
@@ -187,14 +191,16 @@ static bool take_tiling(struct reading *r) {
     if (!r->tile_size)
         return true;
     status = app_read_tile("tile_size", r->tile_size, &t->size_rows, &t->size_cols, &err);
-    t->stride_rows = t->size_rows / 4 * 3; /* as --tile-size of stardit-generate */
-    t->stride_cols = t->size_cols / 4 * 3;
+    const bool fits = t->size_rows <= 65536 && t->size_cols <= 65536;
+    t->stride_rows = fits ? stride_of(t->size_rows) : 0;
+    t->stride_cols = fits ? stride_of(t->size_cols) : 0;
     if (status == SDT_OK && r->tile_stride)
         status =
             app_read_tile("tile_stride", r->tile_stride, &t->stride_rows, &t->stride_cols, &err);
-    return status == SDT_OK || serve_refuse(r->refusal, 400, "invalid_value", "tile_size",
-                                            "tile_size, tile_stride: must be one number of pixels, "
-                                            "or rows x columns as in 256x192");
+    return (status == SDT_OK && fits) ||
+           serve_refuse(r->refusal, 400, "invalid_value", "tile_size",
+                        "tile_size, tile_stride: must be one number of pixels, up to 65536, or "
+                        "rows x columns as in 256x192");
 }
 
 /* A negative prompt or a scale that would be ignored. */

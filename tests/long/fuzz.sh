@@ -54,7 +54,7 @@ done
 unset STARDIT_SEEDS
 
 # Files of checkpoints behind the byte that says which one, as in tests/fuzz/checkpoint.c.
-mkdir -p seeds/checkpoint seeds/command seeds/files seeds/format seeds/platform seeds/prompt \
+mkdir -p seeds/checkpoint seeds/command seeds/files seeds/form seeds/format seeds/platform seeds/prompt \
     seeds/state seeds/tokenizer
 demo=$source/checkpoints/stardit-demo
 golden=$source/tests/golden
@@ -230,6 +230,26 @@ done
 
 # ---- the runs ----------------------------------------------------------------------------------
 
+# What callers of stardit-serve send: every field, by JSON and by a form.
+cat >seeds/form/json <<'END'
+{"prompt": "snow \u00e9t\u00e9", "negative_prompt": "night", "width": 64, "height": 48, "num_frames": 9,
+"num_inference_steps": 4, "guidance_scale": 2.5, "flow_shift": 4, "fps": 12.5, "max_sequence_length": 64,
+"seed": "18446744073709551615", "sampler": "euler", "sampler_schedule": "linear", "tile_size": 32,
+"tile_stride": "24x16", "priority": 3, "deadline_seconds": 1000, "model": null, "metadata": {"a": [1, {}]}}
+END
+cat >seeds/form/form <<'END'
+5prompt=a red circle
+size=64x64
+seconds=2
+seed=-1
+request_id=abc
+model=b
+true_cfg_scale=2
+negative_prompt=
+END
+sed -n 's/^    {"\([a-z_]*\)", \(TEXT\|WHOLE\|REAL\).*/"\\"\1\\":"/p' "$source/apps/serve/request.c" >form.words
+cat json.dict form.words >form.dict
+
 # Where files cost nothing.
 scratch=$(mktemp -d /dev/shm/stardit-fuzz-XXXXXX 2>/dev/null || mktemp -d) || exit 99
 trap 'rm -rf "$scratch"' EXIT
@@ -258,6 +278,7 @@ for target; do
     case $target in
         command) dict=command.dict ;;
         files) dict=files.dict most=20000 ;;
+        form) dict=form.dict ;;
         state) most=65536 ;;
         tokenizer) most=32768 ;;
     esac

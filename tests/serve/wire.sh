@@ -44,6 +44,10 @@ passes "$generate" --model "$demo" --quiet --output "$tmp/full.want.mp4" --promp
     --flow-shift 4 --fps 12.5 --max-sequence-length 64 --seed 18446744073709551615 --sampler euler \
     --sampler-schedule linear --tile-size 32 --tile-stride 24x16
 same "$tmp/full.mp4" "$tmp/full.want.mp4"
+make '{"prompt": "tiles", "num_frames": 5, "num_inference_steps": 2, "tile_size": 40}'
+video "$id" "$tmp/tiles.mp4"
+alone "$tmp/tiles.want.mp4" --prompt tiles --num-inference-steps 2 --tile-size 40
+same "$tmp/tiles.mp4" "$tmp/tiles.want.mp4"
 call 200 "/v1/videos/$id/content?variant=thumbnail"
 [ "$(head -c 4 "$tmp/answer" | tail -c 3)" = PNG ] || fail "the thumbnail is no PNG"
 call 200 "/v1/videos/$id/content?variant=spritesheet"
