@@ -255,7 +255,7 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
         {"height", {"height"}},
         {"width", {"width"}},
         {"num-frames", {"num-frames"}},
-        {"num-inference-steps", {"num-inference-steps"}},
+        {"num-inference-steps", {"num-inference-steps", "sigmas"}},
         {"guidance-scale", {"guidance-scale"}},
         {"true-cfg-scale", {"true-cfg-scale"}},
         {"cfg-gate", {"cfg-gate"}},
