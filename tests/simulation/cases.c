@@ -5,7 +5,6 @@
  * Prints the name, the simulated and the expected time, ms: to the end, or until a worker took the
  * task of the case. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/clock.h"
@@ -13,6 +12,7 @@
 #include "runtime/devices.h"
 #include "runtime/machine.h"
 #include "runtime/simulation.h"
+#include "tests/simulation/program.h"
 
 enum { GPUS = 8, MS = 1000 };
 #define GB 250000000u /* floats */
@@ -165,6 +165,12 @@ static struct starpu_task *watched_pop(unsigned context) {
     return task;
 }
 
+/* Before the policy is read. */
+__attribute__((constructor)) static void watch(void) {
+    pop = sdt_policy_pipedit.pop_task;
+    sdt_policy_pipedit.pop_task = watched_pop;
+}
+
 /* On GPU 0, which has been busy for 2 of 20 ms: an exchange that reads x, and has precedence. */
 static void insert_exchange(struct sdt_flow *flow, const struct sdt_machine *machine,
                             sdt_handle x) {
@@ -250,7 +256,8 @@ static const struct {
              {"exchange-away", exchange_away},
              {"visitor", visitor}};
 
-static struct sdt_platform platform_of(const char *name) {
+static struct sdt_platform platform_of(char **argv) {
+    const char *name = argv[1];
     struct sdt_platform p = {.kinds = 1,
                              .kind = {{.memory_gb = 80.0}},
                              .devices = GPUS,
@@ -269,46 +276,23 @@ static struct sdt_platform platform_of(const char *name) {
     return p;
 }
 
-/* Before libstarpu's main: see runtime/simulation.h. */
-__attribute__((constructor)) static void launch(int argc, char **argv) {
-    struct sdt_error err;
-    struct sdt_platform platform;
-    int code = 1;
-    if (sdt_simulation_launched())
-        return;
-    platform = platform_of(argc == 2 ? argv[1] : "");
-    if (sdt_simulation_launch(&platform, argv, &code, &err) != SDT_OK)
-        fprintf(stderr, "%s\n", err.message);
-    exit(code);
-}
+static const char usage[] = "NAME";
+static const int arguments = 1;
 
-int main(int argc, char **argv) {
+static int run(struct sdt_machine *machine, char **argv) {
     struct sdt_error err = {0};
-    const struct sdt_machine_options options = {.devices = GPUS, .workers_per_device = 1};
-    struct sdt_machine *machine = NULL;
-    size_t i = 0;
-    while (argc == 2 && i < sizeof cases / sizeof cases[0] && strcmp(cases[i].name, argv[1]))
+    size_t i = 0, count = sizeof cases / sizeof cases[0];
+    while (i < count && strcmp(cases[i].name, argv[1]))
         i++;
-    if (argc != 2 || i == sizeof cases / sizeof cases[0]) {
-        fprintf(stderr, "usage: %s NAME\n", argv[0]);
+    if (i == count) {
+        fprintf(stderr, "%s: no such case\n", argv[1]);
         return 2;
     }
-    struct sdt_platform platform = platform_of(argv[1]);
-    sdt_simulation_use(&platform);
-    pop = sdt_policy_pipedit.pop_task;
-    sdt_policy_pipedit.pop_task = watched_pop;
-    if (sdt_machine_open(&options, &machine, &err) != SDT_OK) {
-        fprintf(stderr, "%s\n", err.message);
-        return 1;
-    }
-    sdt_simulation_rates(machine);
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     double begin = sdt__now();
     double expected = cases[i].insert(&flow, machine);
     sdt__flow_wait(&flow, &err);
     double end = taken > 0.0 ? taken : sdt__now();
     printf("%-13s %10.3f %10.3f\n", argv[1], 1e3 * (end - begin), expected);
-    fflush(stdout);
-    sdt_simulation_finish();
-    _Exit(flow.error.status == SDT_OK ? 0 : 1); /* its data need no way home */
+    return flow.error.status == SDT_OK ? 0 : 1;
 }

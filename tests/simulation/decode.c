@@ -10,9 +10,7 @@
 #include <string.h>
 
 #include "graph/models/family.h"
-#include "runtime/clock.h"
-#include "runtime/machine.h"
-#include "runtime/simulation.h"
+#include "tests/simulation/program.h"
 
 static struct sdt_platform platform_of(char **argv) {
     return (struct sdt_platform){.kinds = 1,
@@ -20,22 +18,6 @@ static struct sdt_platform platform_of(char **argv) {
                                  .devices = atoi(argv[6]),
                                  .link_gbps = 300.0,
                                  .host_gbps = 50.0};
-}
-
-/* Before libstarpu's main: see runtime/simulation.h. */
-__attribute__((constructor)) static void launch(int argc, char **argv) {
-    struct sdt_error err;
-    int code = 1;
-    if (sdt_simulation_launched())
-        return;
-    if (argc != 8) {
-        fprintf(stderr, "usage: %s SIZE HEIGHT WIDTH FRAMES TILE DEVICES MEMORY\n", argv[0]);
-        exit(2);
-    }
-    struct sdt_platform platform = platform_of(argv);
-    if (sdt_simulation_launch(&platform, argv, &code, &err) != SDT_OK)
-        fprintf(stderr, "%s\n", err.message);
-    exit(code);
 }
 
 static enum sdt_status decode(struct sdt_machine *machine, struct sdt_vae *vae,
@@ -55,28 +37,24 @@ static enum sdt_status decode(struct sdt_machine *machine, struct sdt_vae *vae,
                              sdt__host_vector(&flow, video, pixels, "video"), err);
 }
 
-int main(int argc, char **argv) {
-    (void)argc; /* launch() has looked */
+static const char usage[] = "SIZE HEIGHT WIDTH FRAMES TILE DEVICES MEMORY";
+static const int arguments = 7;
+
+static int run(struct sdt_machine *machine, char **argv) {
     struct sdt_error err = {0};
     const struct sdt_family *family;
     const struct sdt_size *size;
-    struct sdt_machine *machine = NULL;
     struct sdt_vae *vae = NULL;
+    const int devices = machine->devices, tile = atoi(argv[5]);
 
     if (!sdt_size_find(argv[1], &family, &size)) {
         fprintf(stderr, "%s: no such size\n", argv[1]);
         return 2;
     }
-    const int devices = atoi(argv[6]), tile = atoi(argv[5]);
-    const struct sdt_machine_options options = {.devices = devices, .workers_per_device = 1};
-    struct sdt_platform platform = platform_of(argv);
-    sdt_simulation_use(&platform);
-    if (sdt_machine_open(&options, &machine, &err) != SDT_OK ||
-        sdt_vae_imagine(size->vae, &vae, &err) != SDT_OK) {
+    if (sdt_vae_imagine(size->vae, &vae, &err) != SDT_OK) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
-    sdt_simulation_rates(machine);
     struct sdt_vae_job job = {.frames = (atoi(argv[4]) - 1) / vae->time_ratio + 1,
                               .height = atoi(argv[2]) / vae->space_ratio,
                               .width = atoi(argv[3]) / vae->space_ratio,
@@ -94,7 +72,5 @@ int main(int argc, char **argv) {
                1e-9 * traffic[(d + 1) * (devices + 1)]);
     if (status != SDT_OK)
         fprintf(stderr, "%s\n", err.message);
-    fflush(stdout);
-    sdt_simulation_finish();
-    _Exit(status == SDT_OK ? 0 : 1); /* its data need no way home */
+    return status == SDT_OK ? 0 : 1;
 }

@@ -15,7 +15,7 @@
 #include "graph/pipeline.h"
 #include "kernels/cuda/scratch.h"
 #include "runtime/cuda.h"
-#include "runtime/simulation.h"
+#include "tests/simulation/program.h"
 
 enum { MOST = 1000 };
 
@@ -132,23 +132,6 @@ static struct sdt_platform platform_of(char **argv) {
                                  .host_gbps = 50.0};
 }
 
-/* Before libstarpu's main: see runtime/simulation.h. */
-__attribute__((constructor)) static void launch(int argc, char **argv) {
-    struct sdt_error err;
-    int code = 1;
-    if (sdt_simulation_launched())
-        return;
-    if (argc != 9) {
-        fprintf(stderr, "usage: %s SIZE HEIGHT WIDTH FRAMES TILE STRATEGY DEVICES GROUPS\n",
-                argv[0]);
-        exit(2);
-    }
-    struct sdt_platform platform = platform_of(argv);
-    if (sdt_simulation_launch(&platform, argv, &code, &err) != SDT_OK)
-        fprintf(stderr, "%s\n", err.message);
-    exit(code);
-}
-
 static void deliver(void *arg, int request, enum sdt_status status, const struct sdt_error *err,
                     struct sdt_result *result) {
     (void)arg;
@@ -160,7 +143,7 @@ static void deliver(void *arg, int request, enum sdt_status status, const struct
     }
 }
 
-static enum sdt_status run(char **argv, struct sdt_machine *machine, struct sdt_error *err) {
+static enum sdt_status serve(char **argv, struct sdt_machine *machine, struct sdt_error *err) {
     int devices = atoi(argv[7]), tile = atoi(argv[5]), decoders = atoi(argv[8]) == 2 ? 1 : 0;
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_service *service = NULL;
@@ -196,21 +179,12 @@ static enum sdt_status run(char **argv, struct sdt_machine *machine, struct sdt_
     return status;
 }
 
-int main(int argc, char **argv) {
-    struct sdt_error err = {0};
-    struct sdt_machine *machine = NULL;
-    struct sdt_platform platform = platform_of(argv);
-    const struct sdt_machine_options options = {.devices = platform.devices,
-                                                .workers_per_device = 1};
-    (void)argc; /* launch() has looked */
+static const char usage[] = "SIZE HEIGHT WIDTH FRAMES TILE STRATEGY DEVICES GROUPS";
+static const int arguments = 8;
 
-    sdt_simulation_use(&platform);
-    if (sdt_machine_open(&options, &machine, &err) != SDT_OK) {
-        fprintf(stderr, "%s\n", err.message);
-        return 1;
-    }
-    sdt_simulation_rates(machine);
-    if (run(argv, machine, &err) != SDT_OK) {
+static int run(struct sdt_machine *machine, char **argv) {
+    struct sdt_error err = {0};
+    if (serve(argv, machine, &err) != SDT_OK) {
         fprintf(stderr, "%s\n", err.message);
         wrong++;
     }
@@ -223,7 +197,5 @@ int main(int argc, char **argv) {
     for (int i = 0; i < needed.count; i++)
         convs += needed.shape[i].is_conv;
     printf("%d convolutions and %d attentions: %d wrong\n", convs, needed.count - convs, wrong);
-    fflush(stdout);
-    sdt_simulation_finish();
-    _Exit(wrong > 0);
+    return wrong > 0;
 }
