@@ -66,6 +66,28 @@ static enum sdt_status read_magcache(const char *text, struct sdt_step_caching *
     return SDT_OK;
 }
 
+/* "teacache:0.1", "teacache:0.1,ret" */
+static enum sdt_status read_teacache(const char *text, struct sdt_step_caching *cache,
+                                     struct sdt_error *err) {
+    char *end = (char *)text + strlen("teacache");
+    cache->kind = SDT_CACHE_EMBEDDING;
+    if (*end)
+        cache->threshold = strtod(end + 1, &end);
+    cache->modulation = !strcmp(end, ",ret");
+    if ((*end && !cache->modulation) || !(cache->threshold > 0.0))
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--step-cache %.40s: must be an error above 0, as teacache:0.1 or "
+                        "teacache:0.1,ret",
+                        text);
+    return SDT_OK;
+}
+
+/* "magcache:0.12" begins with "magcache". */
+static bool is_kind(const char *text, const char *kind) {
+    size_t length = strlen(kind);
+    return !strncmp(text, kind, length) && (!text[length] || text[length] == ':');
+}
+
 /* "10,12-14" */
 static enum sdt_status read_skipped(struct app_steps *steps, struct sdt_request *request,
                                     struct sdt_error *err) {
@@ -83,8 +105,8 @@ static enum sdt_status read_skipped(struct app_steps *steps, struct sdt_request 
         }
         if (!good || first > last || (*end && *end != ','))
             return sdt_fail(err, SDT_ERROR_USAGE,
-                            "--step-cache %.40s: must be magcache, or steps with commas between "
-                            "them, as 10,12-14",
+                            "--step-cache %.40s: must be magcache, teacache, or steps with commas "
+                            "between them, as 10,12-14",
                             steps->cache);
         if (last >= request->steps)
             return sdt_fail(err, SDT_ERROR_USAGE, "--step-cache %.40s: there are steps 0 to %d",
@@ -106,6 +128,10 @@ void app_steps_cache_text(const struct sdt_request *request, char *text, size_t 
             length += (size_t)snprintf(text + length, size - length, ":%.17g", cache->threshold);
         if (cache->most > 0)
             snprintf(text + length, size - length, ",%d", cache->most);
+        return;
+    }
+    if (cache->kind == SDT_CACHE_EMBEDDING) {
+        snprintf(text, size, "teacache:%.17g%s", cache->threshold, cache->modulation ? ",ret" : "");
         return;
     }
     text[0] = '\0';
@@ -132,9 +158,10 @@ enum sdt_status app_steps_take(struct app_steps *steps, bool steps_given,
         status = read_gate(steps->gate, request, err);
     request->cache.refresh = steps->refresh;
     if (status == SDT_OK && steps->cache)
-        status = !strcmp(steps->cache, "magcache") || !strncmp(steps->cache, "magcache:", 9)
-                     ? read_magcache(steps->cache, &request->cache, err)
-                     : read_skipped(steps, request, err);
+        status =
+            is_kind(steps->cache, "magcache")   ? read_magcache(steps->cache, &request->cache, err)
+            : is_kind(steps->cache, "teacache") ? read_teacache(steps->cache, &request->cache, err)
+                                                : read_skipped(steps, request, err);
     return status;
 }
 

@@ -27,10 +27,11 @@ struct app_steps {
                           "guidance by two forwards in steps A to B alone, counted from 0; the "   \
                           "others take one (default: in all)"),                                    \
         APP_STRING_OPTION(                                                                         \
-            "step-cache", "magcache[:E,K]|LIST", AT(cache),                                        \
+            "step-cache", "magcache[:E,K]|teacache:E[,ret]|LIST", AT(cache),                       \
             "steps that skip the layers and add what these added before: those that "              \
-            "MagCache's ratios allow, with an error up to E and at most K in a row, "              \
-            "or a list, as 10,12-14 (default: none)"),                                             \
+            "MagCache's ratios allow, with an error up to E and at most K in a row, or "           \
+            "TeaCache's polynomial of the time embedding (ret: of what layers are modulated "      \
+            "by), or a list, as 10,12-14 (default: none)"),                                        \
         APP_INT_OPTION("refresh-steps", "N", AT(refresh), 1, APP_MOST_STEPS,                       \
                        "with --step-cache: every N-th step runs all layers, and a state for "      \
                        "--resume can be kept there (default: none for that reason)")

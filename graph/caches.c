@@ -2,18 +2,23 @@
 #include "graph/caches.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "graph/checkpoint/config.h"
+#include "graph/sampler/sampler.h"
 
 /* Below so many steps too much changes from one to the next. */
 #define FEWEST_STEPS 8
 #define MOST_RATIOS 2000
 
 const char *sdt_step_cache_name(enum sdt_step_cache kind) {
-    static const char *const name[] = {
-        [SDT_CACHE_NONE] = "none", [SDT_CACHE_MAGNITUDE] = "magcache", [SDT_CACHE_LIST] = "list"};
+    static const char *const name[] = {[SDT_CACHE_NONE] = "none",
+                                       [SDT_CACHE_MAGNITUDE] = "magcache",
+                                       [SDT_CACHE_EMBEDDING] = "teacache",
+                                       [SDT_CACHE_LIST] = "list"};
     return name[kind];
 }
 
@@ -139,6 +144,159 @@ static enum sdt_status magnitude(const struct sdt_pipeline *pipeline,
     return status;
 }
 
+/* ---- by changes of the conditioning ---------------------------------------------------------- */
+
+struct sdt_changes {
+    pthread_mutex_t mutex;
+    bool modulation;
+    int count;
+    float *t;       /* [count] */
+    double *change; /* [count] */
+};
+
+struct sdt_changes *sdt__changes_new(void) {
+    struct sdt_changes *changes = calloc(1, sizeof *changes);
+    if (changes)
+        pthread_mutex_init(&changes->mutex, NULL);
+    return changes;
+}
+
+void sdt__changes_free(struct sdt_changes *changes) {
+    if (!changes)
+        return;
+    pthread_mutex_destroy(&changes->mutex);
+    free(changes->t);
+    free(changes->change);
+    free(changes);
+}
+
+/* Of these timesteps: those that were found last, or found now and remembered. */
+static enum sdt_status changes_of(const struct sdt_pipeline *pipeline, bool modulation,
+                                  const struct sdt_sampler *sampler, double *change /* [steps] */,
+                                  struct sdt_error *err) {
+    struct sdt_changes *last = pipeline->changes;
+    const size_t count = (size_t)sampler->steps;
+    enum sdt_status status = SDT_OK;
+    pthread_mutex_lock(&last->mutex);
+    if (last->count != sampler->steps || last->modulation != modulation ||
+        memcmp(last->t, sampler->timesteps, count * sizeof *last->t) != 0) {
+        last->count = 0;
+        free(last->t);
+        free(last->change);
+        last->t = malloc(count * sizeof *last->t);
+        last->change = malloc(count * sizeof *last->change);
+        if (!last->t || !last->change)
+            status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a step cache");
+        else
+            status = pipeline->dit->kind->changes(pipeline->dit, modulation, sampler->steps,
+                                                  sampler->timesteps, last->change, err);
+        if (status == SDT_OK) {
+            memcpy(last->t, sampler->timesteps, count * sizeof *last->t);
+            last->count = sampler->steps;
+            last->modulation = modulation;
+        }
+    }
+    if (status == SDT_OK)
+        memcpy(change, last->change, count * sizeof *change);
+    pthread_mutex_unlock(&last->mutex);
+    return status;
+}
+
+static double value_of(const double *polynomial /* [5], the highest power first */, double x) {
+    double y = 0.0;
+    for (int i = 0; i < 5; i++)
+        y = y * x + polynomial[i];
+    return y;
+}
+
+/* By the modulation the first 5 steps run all layers, by the embedding the first and the last. */
+static void by_changes(const double *polynomial, const double *change /* [steps] */,
+                       const struct sdt_step_caching *cache, int branch,
+                       struct sdt_step_table *table) {
+    double sum = 0.0;
+    bool kept = false;
+    for (int s = 0; s < table->steps; s++) {
+        struct sdt_step *step = &table->step[s];
+        const bool forced = cache->modulation ? s < 5 : s == 0 || s == table->steps - 1;
+        if (branch >= step->branches) {
+            kept = false;
+            continue;
+        }
+        sum += value_of(polynomial, change[s]);
+        step->skip[branch] = !forced && kept && !is_refresh(cache, s) && sum < cache->threshold;
+        if (!step->skip[branch])
+            sum = 0.0;
+        kept = true;
+    }
+}
+
+/* The checkpoint's own polynomial, of its stardit.json, or a published one; 0: none is known. */
+static enum sdt_status find_polynomial(const struct sdt_pipeline *pipeline, bool modulation,
+                                       double polynomial[5], const char **name,
+                                       struct sdt_error *err) {
+    const char *key = modulation ? "teacache_modulation_polynomial" : "teacache_polynomial";
+    const struct sdt_calibration *c = find_calibration(pipeline);
+    int count = 0;
+    *name = NULL;
+    if (pipeline->defaults && sdt_config_has(pipeline->defaults, key)) {
+        enum sdt_status status =
+            sdt_config_numbers(pipeline->defaults, key, false, 5, polynomial, &count, err);
+        if (status == SDT_OK && count != 5)
+            status = sdt_fail(err, SDT_ERROR_FORMAT, "%s: %s must be 5 numbers",
+                              sdt_config_path(pipeline->defaults), key);
+        *name = "the checkpoint's";
+        return status;
+    }
+    if (c && c->polynomial[modulation]) {
+        memcpy(polynomial, c->polynomial[modulation], 5 * sizeof *polynomial);
+        *name = c->name;
+    }
+    return SDT_OK;
+}
+
+static enum sdt_status embedding(const struct sdt_pipeline *pipeline,
+                                 const struct sdt_request *request, struct sdt_step_table *table,
+                                 struct sdt_error *err) {
+    const struct sdt_step_caching *cache = &request->cache;
+    const int forwards = sdt_pipeline_forwards(pipeline, request);
+    double polynomial[5], *change = NULL;
+    struct sdt_sampler sampler;
+    const char *name;
+    enum sdt_status status = find_polynomial(pipeline, cache->modulation, polynomial, &name, err);
+    if (status != SDT_OK)
+        return status;
+    if (!name || !pipeline->dit->kind->changes)
+        return sdt_fail(
+            err, SDT_ERROR_USAGE,
+            "teacache: no polynomial is known for %s of %d layers, %d wide; magcache or "
+            "a list of steps may work",
+            pipeline->family->name, pipeline->dit->layers, pipeline->dit->width);
+    if (pipeline->imagined)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "teacache reads the checkpoint's time embedding, and of %s only sizes are "
+                        "there; magcache, or the list of steps that a plan of the checkpoint "
+                        "prints, would work",
+                        pipeline->folder);
+    if (!(cache->threshold > 0.0))
+        return sdt_fail(err, SDT_ERROR_USAGE, "teacache needs a threshold above 0, as 0.1");
+    status = sdt__sampler_of(request, &sampler, err);
+    if (status != SDT_OK)
+        return status;
+    change = malloc((size_t)sampler.steps * sizeof *change);
+    status = change ? changes_of(pipeline, cache->modulation, &sampler, change, err)
+                    : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a step cache");
+    for (int b = 0; b < forwards && status == SDT_OK; b++)
+        by_changes(polynomial, change, cache, b, table);
+    if (status == SDT_OK)
+        snprintf(table->text, sizeof table->text,
+                 "teacache by %s polynomial of %.60s, threshold %g",
+                 cache->modulation ? "the modulation's" : "the time embedding's", name,
+                 cache->threshold);
+    free(change);
+    sdt_sampler_clear(&sampler);
+    return status;
+}
+
 static enum sdt_status listed(const struct sdt_request *request, struct sdt_step_table *table,
                               struct sdt_error *err) {
     bool kept[2] = {false, false};
@@ -179,6 +337,7 @@ enum sdt_status sdt__cache_steps(const struct sdt_pipeline *pipeline,
                         "a step cache with a threshold of %g, at most %d steps in a row and a "
                         "refresh every %d: none may be negative",
                         cache->threshold, cache->most, cache->refresh);
-    return cache->kind == SDT_CACHE_LIST ? listed(request, table, err)
-                                         : magnitude(pipeline, request, table, err);
+    return cache->kind == SDT_CACHE_LIST        ? listed(request, table, err)
+           : cache->kind == SDT_CACHE_EMBEDDING ? embedding(pipeline, request, table, err)
+                                                : magnitude(pipeline, request, table, err);
 }

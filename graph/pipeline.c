@@ -1,4 +1,5 @@
 /* Opening a checkpoint: its components, checked against one another, and its defaults. */
+#include "graph/caches.h"
 #include "graph/pipeline.h"
 
 #include <limits.h>
@@ -285,8 +286,11 @@ static struct sdt_pipeline *new_pipeline(bool imagined) {
         return NULL;
     pipeline->imagined = imagined;
     pipeline->times = sdt__kernel_times_new();
-    if (pipeline->times)
+    pipeline->changes = sdt__changes_new();
+    if (pipeline->times && pipeline->changes)
         return pipeline;
+    sdt__kernel_times_free(pipeline->times);
+    sdt__changes_free(pipeline->changes);
     free(pipeline);
     return NULL;
 }
@@ -500,6 +504,7 @@ void sdt_pipeline_close(struct sdt_pipeline *pipeline) {
     sdt_dit_close(pipeline->dit);
     sdt_vae_close(pipeline->vae);
     sdt__kernel_times_free(pipeline->times);
+    sdt__changes_free(pipeline->changes);
     free(pipeline->folder);
     for (int i = 0; i < 2; i++) {
         sdt_text_close(pipeline->text[i]);

@@ -117,6 +117,12 @@ struct sdt_dit_kind {
      * first. NULL: predicted from `work`. */
     void (*operations)(const struct sdt_dit *dit, int rows, int text_rows,
                        struct sdt_operations *list);
+    /* How much steps are conditioned on beside the step before, from these timesteps alone:
+     * mean |e_t - e_{t-1}| / mean |e_{t-1}|, of the time embedding or of what layers are modulated
+     * by; the first one's is 0. Reads weights. SDT_ERROR_MEMORY. NULL: it depends on more. */
+    enum sdt_status (*changes)(const struct sdt_dit *dit, bool modulation, int count,
+                               const float *t /* [count] */, double *change /* [count] */,
+                               struct sdt_error *err);
 };
 
 /* An opened transformer. The first member of what a kind allocates. */
@@ -320,6 +326,9 @@ struct sdt_calibration {
         *ratios;      /* [steps, branches]: the mean magnitude of what the layers add, beside that
                               of the step before */
     double threshold; /* of the error, which is to stay below it */
+    /* TeaCache: by what a step's change counts, powers of 4 to 0; of the time embedding, and of
+     * what layers are modulated by. NULL: none is known. */
+    const double *polynomial[2];
     int most;         /* steps skipped in a row */
     bool up_to;       /* the error may also be as large as the threshold */
 };

@@ -14,6 +14,8 @@
 /* ---- configuration and weights -------------------------------------------------------------- */
 
 extern const struct sdt_dit_kind sdt__wan_dit;
+extern enum sdt_status sdt__wan_changes(const struct sdt_dit *dit, bool modulation, int count,
+                                        const float *t, double *change, struct sdt_error *err);
 
 struct wan {
     struct sdt_dit dit;
@@ -541,6 +543,7 @@ const struct sdt_dit_kind sdt__wan_dit = {
     .head = head,
     .work = work,
     .operations = operations,
+    .changes = sdt__wan_changes,
 };
 
 /* ---- the pipeline ---------------------------------------------------------------------------- */

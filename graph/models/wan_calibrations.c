@@ -27,6 +27,16 @@ static const double ratios_14b[50 * 2] = {
     0.97184, 0.97183, 0.96711, 0.96708, 0.96349, 0.96345, 0.95629, 0.95625, 0.94926, 0.94929,
     0.93964, 0.93961, 0.92511, 0.92504, 0.90693, 0.90678, 0.8796,  0.87945, 0.86111, 0.86189};
 
+/* What TeaCache's authors fitted (arXiv 2411.19108): of the time embedding, of its projection. */
+static const double embedding_1_3b[5] = {2.39676752e3, -1.31110545e3, 2.01331979e2, -8.29855975,
+                                         1.37887774e-1};
+static const double modulation_1_3b[5] = {-5.21862437e4, 9.23041404e3, -5.28275948e2, 1.36987616e1,
+                                          -4.99875664e-2};
+static const double embedding_14b[5] = {-5784.54975374, 5449.50911966, -1811.16591783,
+                                        256.27178429, -13.02252404};
+static const double modulation_14b[5] = {-3.03318725e5, 4.90537029e4, -2.65530556e3, 5.87365115e1,
+                                         -3.15583525e-1};
+
 extern const struct sdt_calibration sdt__wan_calibrations[];
 const struct sdt_calibration sdt__wan_calibrations[] = {
     {.name = "Wan2.1-T2V-1.3B",
@@ -36,7 +46,8 @@ const struct sdt_calibration sdt__wan_calibrations[] = {
      .branches = 2,
      .ratios = ratios_1_3b,
      .threshold = 0.12,
-     .most = 4},
+     .most = 4,
+     .polynomial = {embedding_1_3b, modulation_1_3b}},
     {.name = "Wan2.1-T2V-14B",
      .layers = 40,
      .width = 5120,
@@ -44,6 +55,7 @@ const struct sdt_calibration sdt__wan_calibrations[] = {
      .branches = 2,
      .ratios = ratios_14b,
      .threshold = 0.24,
-     .most = 6},
+     .most = 6,
+     .polynomial = {embedding_14b, modulation_14b}},
     {NULL},
 };

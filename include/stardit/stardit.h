@@ -328,16 +328,20 @@ enum sdt_step_cache {
     /* MagCache (arXiv 2506.09045): as long as the ratios of these sums' magnitudes, calibrated for
      * the checkpoint, say that the error stays below the threshold */
     SDT_CACHE_MAGNITUDE,
+    /* TeaCache (arXiv 2411.19108): as long as the changes of the time embedding, by a polynomial
+     * that is calibrated for the checkpoint, add up to less than the threshold */
+    SDT_CACHE_EMBEDDING,
     SDT_CACHE_LIST, /* the steps that are given */
 };
 struct sdt_step_caching {
     enum sdt_step_cache kind;
-    double threshold;    /* MAGNITUDE: of the error; 0: the calibration's */
+    double threshold;    /* of the error; MAGNITUDE: 0 is the calibration's */
+    bool modulation;     /* EMBEDDING: by what layers are modulated by; the first 5 steps run all */
     int most;            /* MAGNITUDE: steps that are skipped in a row; 0: the calibration's */
     const bool *skipped; /* LIST: [steps] */
     int refresh;         /* every so many steps, all layers run; 0: never for that reason */
 };
-/* "none", "magcache", "list". */
+/* "none", "magcache", "teacache", "list". */
 const char *sdt_step_cache_name(enum sdt_step_cache kind);
 
 /* What is wanted. Set to defaults by sdt_pipeline_defaults: the checkpoint's stardit.json, else the

@@ -130,6 +130,24 @@ passes "$generate" --model "$tmp/demo" --prompt red $size --step-cache magcache:
 grep -q "by ratios of the checkpoint's, threshold 0.12, at most 2 in a row; they are of 5 steps" "$tmp/out" &&
     grep -q "that skip the layers" "$tmp/out" || fail "$(cat "$tmp/out")"
 
+# Its own polynomial as well; of a size alone there is no time embedding.
+printf '{ "teacache_polynomial": [0, 0, 0, 1, 0], "teacache_modulation_polynomial": [0, 0, 0, 1, 0] }' \
+    >"$tmp/demo/stardit.json"
+for ret in "" ,ret; do
+    # shellcheck disable=SC2086
+    passes "$generate" --model "$tmp/demo" --prompt red $size $whole --step-cache teacache:0.7$ret --dry-run
+    grep -q "teacache by the .* polynomial of the checkpoint's, threshold 0.7" "$tmp/out" &&
+        grep -q "that skip the layers" "$tmp/out" || fail "$(cat "$tmp/out")"
+    # shellcheck disable=SC2086
+    run tea$ret --model "$tmp/demo" $whole --step-cache teacache:0.7$ret
+    # shellcheck disable=SC2086
+    run there --model "$tmp/demo" $whole --step-cache teacache:0.7$ret --devices 3 --strategy pipesp
+    same "$tmp/there.safetensors" "$tmp/tea$ret.safetensors"
+done
+# shellcheck disable=SC2086
+refuses 2 "$generate" --model wan-14b --prompt red --step-cache teacache:0.2 --dry-run
+says "reads the checkpoint's time embedding"
+
 # Refusals: words that the message must have | options.
 while IFS='|' read -r words arguments; do
     # shellcheck disable=SC2086
@@ -144,8 +162,11 @@ beside 6 steps|--step-cache 3
 it is the first|--step-cache 0,4 --steps 9
 had a forward of the negative prompt|--step-cache 4 --steps 9 --cfg-gate 4-6
 there are steps 0 to 8|--step-cache 4,9 --steps 9
-must be magcache, or steps|--step-cache 4- --steps 9
-must be magcache, or steps|--step-cache teatime --steps 9
+must be magcache, teacache, or steps|--step-cache 4- --steps 9
+must be magcache, teacache, or steps|--step-cache teatime --steps 9
+must be an error above 0|--step-cache teacache --steps 9
+must be an error above 0|--step-cache teacache:0.1,no --steps 9
+no polynomial is known for Wan 2.1 of 4 layers, 128 wide|--step-cache teacache:0.1 --steps 9
 must be an error above 0|--step-cache magcache:0 --steps 9
 must be an error above 0|--step-cache magcache:0.1,0 --steps 9
 no ratios are known for Wan 2.1 of 4 layers, 128 wide|--step-cache magcache --steps 9

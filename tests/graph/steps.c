@@ -2,7 +2,9 @@
  * the published numbers of steps and others; what is kept; before which steps a state is whole. */
 #include "graph/run/steps.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "graph/pipeline.h"
@@ -105,7 +107,35 @@ static void check_row(const struct row *row) {
     sdt_pipeline_close(pipeline);
 }
 
+/* Changes of the demo's conditioning, as the definition gives them in Python's doubles. */
+static void check_changes(void) {
+    static const float t[5] = {999.0f, 800.0f, 500.0f, 125.0f, 124.0f};
+    static const double want[2][4] = {
+        {0.6075186830002977, 0.46129178562104717, 0.6380290228963292, 0.015495553628264878},
+        {0.43676233764899147, 0.41418238215040254, 0.5164712306444091, 0.008153446065905274}};
+    struct sdt_pipeline *pipeline = NULL;
+    struct sdt_error err = {.message = ""};
+    double change[5], largest = 0.0;
+    char path[4200];
+    const char *source = getenv("STARDIT_SOURCE_DIR");
+    snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", source ? source : ".");
+    if (sdt_pipeline_open(path, &pipeline, &err) != SDT_OK) {
+        CHECK(0, "%s", err.message);
+        return;
+    }
+    for (int m = 0; m < 2; m++) {
+        enum sdt_status status = pipeline->dit->kind->changes(pipeline->dit, m, 5, t, change, &err);
+        CHECK(status == SDT_OK && change[0] == 0.0, "changes: %s", err.message);
+        for (int i = 0; i < 4; i++)
+            largest = fmax(largest, fabs(change[i + 1] / want[m][i] - 1.0));
+    }
+    printf("changes of the conditioning: off by %.3g of them at most (limit 1e-5)\n", largest);
+    CHECK(largest < 1e-5, "changes of the conditioning are off by %g", largest);
+    sdt_pipeline_close(pipeline);
+}
+
 int main(void) {
+    check_changes();
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         check_row(&rows[i]);
     if (failures)
