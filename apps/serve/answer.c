@@ -9,15 +9,22 @@
 
 #include "apps/serve/server.h"
 
+/* What a browser may do with an answer: nothing; the page may use its own files and calls. */
+static const char no_use[] = "default-src 'none'; frame-ancestors 'none'";
+static const char page_use[] =
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src blob:; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /* Takes the response over. */
-static enum MHD_Result send_response(struct serve_call *call, int http,
-                                     struct MHD_Response *response, const char *type) {
+static enum MHD_Result send_for(struct serve_call *call, int http, struct MHD_Response *response,
+                                const char *type, const char *use) {
     if (!response)
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type", type);
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(response, "Cache-Control", "no-store");
-    MHD_add_response_header(response, "Content-Security-Policy", "default-src 'none'");
+    MHD_add_response_header(response, "Content-Security-Policy", use);
+    MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
     if (http == 401)
         MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     serve_metrics_http(call->server->shared->metrics, call->route ? call->route->path : "other",
@@ -25,6 +32,18 @@ static enum MHD_Result send_response(struct serve_call *call, int http,
     enum MHD_Result result = MHD_queue_response(call->connection, (unsigned)http, response);
     MHD_destroy_response(response);
     return result;
+}
+
+static enum MHD_Result send_response(struct serve_call *call, int http,
+                                     struct MHD_Response *response, const char *type) {
+    return send_for(call, http, response, type, no_use);
+}
+
+enum MHD_Result serve_answer_page(struct serve_call *call, const char *type,
+                                  const unsigned char *bytes, size_t size) {
+    return send_for(call, 200,
+                    MHD_create_response_from_buffer(size, (void *)bytes, MHD_RESPMEM_PERSISTENT),
+                    type, page_use);
 }
 
 /* Takes the text over. */

@@ -51,6 +51,9 @@ static enum MHD_Result not_made(struct serve_call *call) {
 }
 
 static const struct serve_route routes[] = {
+    {"/", {serve_page_html}, true},
+    {"/page.css", {serve_page_css}, true},
+    {"/page.js", {serve_page_js}, true},
     {"/health", {health}, true},
     {"/health/ready", {ready}, true},
     {"/version", {version}, false},

@@ -71,6 +71,9 @@ enum MHD_Result serve_answer_text(struct serve_call *call, const char *type, cha
 /* A file, which is sent as the client takes it. */
 enum MHD_Result serve_answer_file(struct serve_call *call, const char *path, const char *type,
                                   const char *name);
+/* A file of the page, of bytes that stay. */
+enum MHD_Result serve_answer_page(struct serve_call *call, const char *type,
+                                  const unsigned char *bytes /* [size] */, size_t size);
 /* Not before a job has changed: the handler is called again then. False: too many wait already. */
 bool serve_hold(struct serve_call *call);
 
@@ -83,4 +86,10 @@ enum MHD_Result serve_videos_retrieve(struct serve_call *call);
 enum MHD_Result serve_videos_content(struct serve_call *call);
 enum MHD_Result serve_videos_cancel(struct serve_call *call);
 enum MHD_Result serve_videos_delete(struct serve_call *call);
+
+/* ---- the page, of page.c --------------------------------------------------------------------- */
+
+enum MHD_Result serve_page_html(struct serve_call *call);
+enum MHD_Result serve_page_css(struct serve_call *call);
+enum MHD_Result serve_page_js(struct serve_call *call);
 #endif

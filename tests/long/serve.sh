@@ -117,4 +117,7 @@ echo "serve: $kills kills, $(wc -l <"$tmp/all") jobs taken, $right right, $lost 
 client=0
 "$source/tests/long/serve_client.sh" || client=$?
 [ $client -eq 0 ] || [ $client -eq 77 ] || fail "the openai client"
+page=0
+"$source/tests/long/serve_page.sh" || page=$?
+[ $page -eq 0 ] || [ $page -eq 77 ] || fail "the page"
 finish

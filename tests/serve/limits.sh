@@ -31,9 +31,10 @@ refuses 2 "$serve" --model "$demo" --state "$state" --listen 127.0.0.1:0 --token
 says "chmod 600"
 chmod 600 "$tmp/token"
 
-# A token, for all but /health.
+# A token, for all but /health and the page, which has a place for it.
 start --token-file "$tmp/token" --allow-host video.example
 call 200 /health
+call 200 /
 call 401 /v1/videos
 is invalid_token error code
 grep -qi '^www-authenticate: bearer' "$tmp/headers" || fail "no WWW-Authenticate"

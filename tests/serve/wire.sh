@@ -171,6 +171,18 @@ done
 [ "$(tail -c 1 "$tmp/answer" | od -An -tx1 | tr -d ' ')" = 0a ] || fail "the metrics do not end with a line"
 curl -s --max-time 60 -I "$url/health" | grep -q '^HTTP/1.1 200' || fail "HEAD"
 
+# The page: its own files, nothing from elsewhere.
+for file in "" page.css page.js; do
+    call 200 "/$file"
+    cmp -s "$tmp/answer" "$source/apps/serve/page/${file:-page.html}" || fail "/$file is not the file"
+    grep -qi "^content-security-policy: default-src 'none'; script-src 'self';" "$tmp/headers" ||
+        fail "/$file: $(cat "$tmp/headers")"
+    ! grep -q 'http[s]*:\|//[a-z]*\.\|innerHTML\|eval(' "$tmp/answer" || fail "/$file takes something from elsewhere"
+done
+if command -v node >/dev/null; then
+    passes node --check "$source/apps/serve/page/page.js"
+fi
+
 # No prompt is in the log.
 ! grep -q 'red circle\|snow\|twice' "$tmp/log" || fail "the log has a prompt"
 stop
