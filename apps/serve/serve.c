@@ -142,6 +142,13 @@ static int parse(struct settings *s, int argc, char **argv) {
 
 enum { LEAST_TOKEN = 16, MOST_TOKEN = 512 };
 
+/* May others read it? Credentials of systemd belong to root, and their group's bits are the mask of
+ * an access list for this user alone. */
+static bool is_open_to_others(const struct stat *st) {
+    return S_ISREG(st->st_mode) &&
+           (st->st_mode & (st->st_uid == geteuid() ? S_IRWXG | S_IRWXO : S_IRWXO));
+}
+
 /* The first line of a file that nobody else may read. */
 static enum sdt_status read_token(const char *path, char token[MOST_TOKEN + 2],
                                   struct sdt_error *err) {
@@ -158,7 +165,7 @@ static enum sdt_status read_token(const char *path, char token[MOST_TOKEN + 2],
     close(fd);
     token[length] = '\0';
     token[strcspn(token, "\r\n")] = '\0';
-    if (S_ISREG(st.st_mode) && (st.st_mode & (S_IRWXG | S_IRWXO)))
+    if (is_open_to_others(&st))
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "--token-file %s: others may read it; chmod 600 would work", path);
     for (const char *c = token; *c; c++)

@@ -108,10 +108,8 @@ enum sdt_status serve_store_open(const char *path, struct serve_store **out,
     if (!store)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the table of jobs");
     pthread_mutex_init(&store->mutex, NULL);
-    int code = sqlite3_open_v2(path, &store->db,
-                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW |
-                                   SQLITE_OPEN_NOMUTEX,
-                               NULL);
+    int code = sqlite3_open_v2(
+        path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
     if (code == SQLITE_OK)
         code = sqlite3_exec(store->db,
                             "pragma journal_mode=wal; pragma synchronous=full;"

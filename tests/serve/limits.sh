@@ -134,6 +134,14 @@ expired
 [ -z "$(ls "$state/videos" | grep "$id")" ] || fail "files of an expired job"
 stop
 
+# A state folder behind a link, as systemd makes one.
+mkdir "$tmp/private"
+ln -s "$tmp/private" "$tmp/link"
+state=$tmp/link
+start
+stop
+[ -s "$tmp/private/jobs.sqlite" ] || fail "the folder behind the link has no table"
+
 # A server of two models: jobs of both, each by its name.
 ln -s "$demo" "$tmp/other"
 start --model "$tmp/other" --queue fcfs
