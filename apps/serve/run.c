@@ -150,6 +150,30 @@ static void tidy(struct serve_run *run) {
     serve_record_clear(&now);
 }
 
+static void leave(struct serve_run *run) {
+    tidy(run);
+    atomic_store(&run->left, true);
+    run->shared->left(run->shared->left_arg);
+}
+
+static void *write_video(void *arg) {
+    struct serve_run *run = arg;
+    finish(run, &run->result);
+    sdt_result_clear(&run->result);
+    leave(run);
+    return NULL;
+}
+
+/* By a thread of its own: the devices go on with other jobs meanwhile. */
+static void begin_to_write(struct serve_run *run, struct sdt_result *result) {
+    run->result = *result;
+    run->result.latent = run->result.x_last = run->result.m0 = run->result.m1 = NULL;
+    result->video = NULL;
+    run->writes = pthread_create(&run->writer, NULL, write_video, run) == 0;
+    if (!run->writes)
+        write_video(run);
+}
+
 /* An sdt_deliver. */
 static void deliver(void *arg, int number, enum sdt_status status, const struct sdt_error *err,
                     struct sdt_result *result) {
@@ -161,15 +185,15 @@ static void deliver(void *arg, int number, enum sdt_status status, const struct 
                   run->record.id, err->message);
         _Exit(1); /* StarPU cannot take tasks back */
     }
-    if (status == SDT_OK)
-        finish(run, result);
-    else if (status != SDT_ERROR_INTERRUPTED)
+    if (status == SDT_OK) {
+        begin_to_write(run, result);
+        return;
+    }
+    if (status != SDT_ERROR_INTERRUPTED)
         fail(run, err);
     else if (atomic_load(&run->end) == SERVE_EVICTED)
         put_back(run, result);
-    tidy(run);
-    atomic_store(&run->left, true);
-    run->shared->left(run->shared->left_arg);
+    leave(run);
 }
 
 /* An sdt_progress. */
@@ -271,6 +295,8 @@ bool serve_run_submit(struct serve_run *run, struct sdt_service *service, double
 void serve_run_free(struct serve_run *run) {
     if (run->job)
         sdt_job_wait(run->job); /* until its service looks at the request no more */
+    if (run->writes)
+        pthread_join(run->writer, NULL);
     sdt_job_free(run->job);
     app_state_free(&run->state);
     app_recipe_clear(&run->recipe);

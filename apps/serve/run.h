@@ -17,7 +17,7 @@ struct serve_shared {
     int checkpoint_every;
     double keep_seconds; /* of what has ended; 0: for ever */
     atomic_bool stopping;
-    /* Called when a job has left the service, from a thread of it. */
+    /* Called when a job has left the service and its video is written, from another thread. */
     void (*left)(void *arg);
     void *left_arg;
 };
@@ -35,7 +35,10 @@ struct serve_run {
     atomic_int end; /* enum serve_end: why it is ended early */
     atomic_int steps_done, frames_done;
     atomic_bool left;
-    int warned; /* of the denoising thread: a state could not be kept */
+    struct sdt_result result; /* of which the video is written */
+    pthread_t writer;
+    bool writes; /* there is a writer */
+    int warned;  /* of the denoising thread: a state could not be kept */
 };
 
 /* Reads the request and the state. NULL after a failure, of which the job has failed. Takes the
