@@ -59,8 +59,10 @@ static enum sdt_status own_calibration(const struct sdt_pipeline *pipeline,
 
 static const struct sdt_calibration *find_calibration(const struct sdt_pipeline *pipeline) {
     const struct sdt_calibration *c = pipeline->family->calibrations;
-    while (c && c->name && (c->layers != pipeline->dit->layers || c->width != pipeline->dit->width))
-        c++;
+    while (c && c->name &&
+           ((c->layers != pipeline->dit->layers && !pipeline->imagined) ||
+            c->width != pipeline->dit->width))
+        c++; /* an imagined one may be shortened */
     return c && c->name ? c : NULL;
 }
 

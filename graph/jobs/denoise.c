@@ -455,7 +455,10 @@ static void insert_step(struct sdt_job *job, struct sdt_flow *flow, struct sdt_r
     struct sdt_service *service = job->service;
     struct sdt_bounds before = sdt__recorder_bounds(service->machine->recorder);
     bool helped = run->parallel.aco != SDT_ACO_OFF && nothing_to_decode(service);
-    const int like = sdt__fast_like(&job->table.step[job->step], helped);
+    const struct sdt_step *what = &job->table.step[job->step];
+    sdt_handle *const kept[2] = {what->keep[0] ? job->kept[0] : NULL,
+                                 what->keep[1] ? job->kept[1] : NULL};
+    const int like = sdt__fast_like(what, helped);
     bool given = sdt__fast_knows(service->fast, job->step, like);
 
     run->helpers_free = helped;
@@ -463,7 +466,7 @@ static void insert_step(struct sdt_job *job, struct sdt_flow *flow, struct sdt_r
     if (given && job->step == 0 && phases && phases->loads)
         sdt_run_load(flow, run);
     if (given)
-        sdt__fast_insert(service->fast, flow, &run->layout, job->latent, job->step, like);
+        sdt__fast_insert(service->fast, flow, &run->layout, job->latent, kept, job->step, like);
     else
         sdt_latent_step(flow, run, &job->sampler, sdt__guidance(service->pipeline, &job->request),
                         &job->table, job->step, job->latent);

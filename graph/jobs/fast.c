@@ -129,7 +129,7 @@ static int tiles_at(const struct sdt_layout *layout, int tiles, int home) {
 }
 
 void sdt__fast_insert(struct sdt_fast *fast, struct sdt_flow *flow, const struct sdt_layout *layout,
-                      struct sdt_latent *latent, int step, int like) {
+                      struct sdt_latent *latent, sdt_handle *const kept[2], int step, int like) {
     const struct sdt_step_record *each = &fast->step[like];
     if (fast->told != like + 1) {
         sdt__recorder_give(fast->recorder, each);
@@ -149,6 +149,9 @@ void sdt__fast_insert(struct sdt_fast *fast, struct sdt_flow *flow, const struct
                 sdt__task_read(&task, latent->state[step % 2][part][t]);
             sdt__task_write(&task, latent->state[(step + 1) % 2][part][t]);
         }
+        for (int b = 0; b < 2; b++)
+            if (kept[b])
+                sdt__task_write(&task, kept[b][t]);
         sdt__task_done(&task, sdt_latent_tile_done, latent, step);
         sdt__task_submit(&task, &given_codelet, "steps",
                          each->us / tiles_at(layout, latent->tiles, home), 0.0, NULL, 0);

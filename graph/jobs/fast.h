@@ -18,9 +18,10 @@ static inline int sdt__fast_like(const struct sdt_step *step, bool helped) {
 }
 /* Is a step known that the next one is like? */
 bool sdt__fast_knows(const struct sdt_fast *fast, int step, int like);
-/* In place of the step's own tasks. */
+/* In place of the step's own tasks. kept: what the step keeps for later ones, [latent's tiles] of
+ * each branch; NULL: nothing. */
 void sdt__fast_insert(struct sdt_fast *fast, struct sdt_flow *flow, const struct sdt_layout *layout,
-                      struct sdt_latent *latent, int step, int like);
+                      struct sdt_latent *latent, sdt_handle *const kept[2], int step, int like);
 /* What a step does is known from elsewhere: none is simulated, not the first ones either. */
 void sdt__fast_give(struct sdt_fast *fast, int like, const struct sdt_step_record *step);
 /* A step has been inserted, simulated in full or `given`. before: the bounds without it. */

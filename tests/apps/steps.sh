@@ -148,6 +148,22 @@ done
 refuses 2 "$generate" --model wan-14b --prompt red --step-cache teacache:0.2 --dry-run
 says "reads the checkpoint's time embedding"
 
+# Simulated: what stands for steps that are like others leaves what later ones read. So few layers are the
+# published model's, shortened.
+simulate=$build/stardit-simulate
+for fast in "" --fast-forward; do
+    [ -x "$simulate" ] || continue
+    # shellcheck disable=SC2086
+    passes "$simulate" --model wan-1.3b --layers 2 --devices 2 --height 256 --width 256 --num-frames 17 --prompts 1 \
+        --prompt-embeds --num-inference-steps 20 --step-cache magcache:0.12,2 --cfg-gate 0-13 --stats "$tmp/fast$fast.json" $fast
+done
+if [ -x "$simulate" ]; then
+    full=$("$tool" json "$tmp/fast.json" total_seconds) fast=$("$tool" json "$tmp/fast--fast-forward.json" total_seconds)
+    echo "simulated: $full s, $fast s by fast-forward"
+    awk -v a="$full" -v b="$fast" 'BEGIN { exit !(a > 0 && b > 0.97 * a && b < 1.03 * a) }' ||
+        fail "fast-forward takes $fast s, the full simulation $full s"
+fi
+
 # Refusals: words that the message must have | options.
 while IFS='|' read -r words arguments; do
     # shellcheck disable=SC2086
