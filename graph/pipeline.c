@@ -1,6 +1,6 @@
 /* Opening a checkpoint: its components, checked against one another, and its defaults. */
-#include "graph/caches.h"
 #include "graph/pipeline.h"
+#include "graph/caches.h"
 
 #include <limits.h>
 #include <stdio.h>

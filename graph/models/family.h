@@ -329,8 +329,8 @@ struct sdt_calibration {
     /* TeaCache: by what a step's change counts, powers of 4 to 0; of the time embedding, and of
      * what layers are modulated by. NULL: none is known. */
     const double *polynomial[2];
-    int most;         /* steps skipped in a row */
-    bool up_to;       /* the error may also be as large as the threshold */
+    int most;   /* steps skipped in a row */
+    bool up_to; /* the error may also be as large as the threshold */
 };
 
 struct sdt_family {

@@ -69,8 +69,8 @@ enum sdt_status sdt__wan_changes(const struct sdt_dit *dit, bool modulation, int
     float *angles = malloc((dim + 1) * sizeof *angles);
     enum sdt_status status = SDT_OK;
     if (!x || !angles || dim == 0) {
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "no memory for the time embedding of %d steps",
-                          count);
+        status =
+            sdt_fail(err, SDT_ERROR_MEMORY, "no memory for the time embedding of %d steps", count);
         goto out;
     }
     double *hidden = x + steps * dim, *e = hidden + steps * d, *m = e + steps * d;
