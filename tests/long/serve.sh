@@ -114,10 +114,9 @@ videos=$(ls "$state/videos" | grep -c 'mp4$')
 stop
 echo "serve: $kills kills, $(wc -l <"$tmp/all") jobs taken, $right right, $lost lost, $wrong of other bits, $twice twice"
 [ "$kills" -lt 20 ] || [ "$right" -ge "$kills" ] || fail "too few jobs to say anything"
-client=0
-"$source/tests/long/serve_client.sh" || client=$?
-[ $client -eq 0 ] || [ $client -eq 77 ] || fail "the openai client"
-page=0
-"$source/tests/long/serve_page.sh" || page=$?
-[ $page -eq 0 ] || [ $page -eq 77 ] || fail "the page"
+for part in client page load; do
+    code=0
+    "$source/tests/long/serve_$part.sh" || code=$?
+    [ $code -eq 0 ] || [ $code -eq 77 ] || fail "serve_$part.sh"
+done
 finish
