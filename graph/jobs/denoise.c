@@ -155,16 +155,18 @@ static double beside_of(const struct sdt_service *service, const struct sdt_requ
     return bytes;
 }
 
-/* On GPUs weights may come and go, on CPU devices all is to stay. *offloads: they do on one. */
-static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
-                                    struct sdt_error *err) {
+/* On GPUs weights may come and go, on CPU devices all is to stay. Once for each team: what a decode
+ * beside it takes is long to predict. */
+static enum sdt_status check_memory(struct sdt_job *job, struct sdt_error *err) {
     const struct sdt_service *service = job->service;
     const struct sdt_pipeline *pipeline = service->pipeline;
     const struct sdt_request *request = &job->request;
     struct sdt_parallel parallel = parallel_of(service, job->team, request);
     struct sdt_layout layout = {0};
 
-    *offloads = false;
+    if (job->fits == job->team)
+        return SDT_OK;
+    job->offloads = false;
     enum sdt_status status =
         sdt_run_layout(pipeline->dit, &parallel, sdt__geometry(pipeline, request),
                        sdt_pipeline_forwards(pipeline, request), job->text_rows, &layout, err);
@@ -178,9 +180,11 @@ static enum sdt_status check_memory(const struct sdt_job *job, bool *offloads,
         double beside = beside_of(service, request, place);
         status = sdt__check_room(place, "denoising", (gpu ? need.least : need.all) + beside,
                                  request, err);
-        *offloads |= gpu && room > 0.0 && need.all + beside > room;
+        job->offloads |= gpu && room > 0.0 && need.all + beside > room;
     }
     sdt_layout_clear(&layout);
+    if (status == SDT_OK)
+        job->fits = job->team;
     return status;
 }
 
@@ -296,12 +300,11 @@ static void scatter_state(struct sdt_job *job, struct sdt_flow *flow, const stru
 
 static enum sdt_status set_up(struct sdt_job *job, struct sdt_flow *flow, struct sdt_error *err) {
     const struct sdt_request *request = &job->request;
-    bool offloads;
     enum sdt_status status = sdt__sampler_of(request, &job->sampler, err);
     if (status == SDT_OK)
         status = sdt__step_table(job->service->pipeline, request, &job->table, err);
     if (status == SDT_OK)
-        status = check_memory(job, &offloads, err);
+        status = check_memory(job, err);
     if (status != SDT_OK)
         return status;
     job->latent = calloc(1, sizeof *job->latent);
@@ -476,11 +479,10 @@ static void insert_step(struct sdt_job *job, struct sdt_flow *flow, struct sdt_r
 enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
     struct sdt_flow flow = flow_of(job, &job->halt);
     const struct sdt_job_options *o = &job->options;
-    bool offloads = false;
 
     enum sdt_status status = sdt__halt_status(&job->halt, err);
     if (status == SDT_OK)
-        status = check_memory(job, &offloads, err);
+        status = check_memory(job, err);
     struct sdt_run *run = status == SDT_OK ? prepare(job, &flow) : NULL;
     if (run && !sdt_latent_fits(job->latent, &run->layout))
         status = move_state(job, &flow, run, err);
@@ -489,7 +491,7 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
             run->branch[b].prompt = &job->prompt[b];
             run->branch[b].kept = job->kept[b];
         }
-        run->offloads = offloads;
+        run->offloads = job->offloads;
         insert_step(job, &flow, run);
     }
     if (status == SDT_OK && flow.error.status != SDT_OK) {

@@ -70,7 +70,9 @@ struct sdt_job {
     struct sdt_halt keep;   /* of what brings home a latent that has been stopped */
 
     /* Of the thread that is at it. */
-    struct sdt_team *team; /* where it denoises now */
+    struct sdt_team *team;       /* where it denoises now */
+    const struct sdt_team *fits; /* the one whose memory was found to do last, and whether */
+    bool offloads;               /* weights come and go there */
     struct sdt_teller *teller;
     int step; /* the next one to insert */
     int handed; /* steps done in the last state that was handed out */
