@@ -2,7 +2,8 @@
  * machine.
  *
  * A step of each plan is simulated from a few layers, text and a decode in full, the first time;
- * then the prompts go through the jobs with each of these taken to last as long. */
+ * then prompts go through the jobs with each of these taken to last as long: so many that videos
+ * come at equal intervals, and for so many numbers of steps that the others lie on a line. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -20,7 +21,14 @@
 #include "runtime/clock.h"
 #include "runtime/simulation.h"
 
-enum { MOST_COUNTS = 16, MOST_PLANS = 8 };
+enum {
+    MOST_COUNTS = 16,
+    MOST_PLANS = 8,
+    FEW_PROMPTS = 4, /* that are simulated of many, where intervals are equal */
+};
+/* Two times are taken to be, and the intervals that are so. */
+#define EQUAL 1e-3
+#define EQUAL_INTERVALS 5e-3
 
 /* One way of running. */
 struct plan {
@@ -50,8 +58,10 @@ struct compare {
     struct sdt_step_record *step; /* [2]: helped or not */
     struct sdt_step_record alone; /* of the plan before, not helped */
     const struct plan *before;
-    double first_text;      /* when the first prompt's text was there */
-    enum sdt_status status; /* of the prompts */
+    double first_text;             /* when the first prompt's text was there */
+    double delivered[FEW_PROMPTS]; /* when each of the first videos was there */
+    float *noise;                  /* zeros, of the request's size: nobody looks at them */
+    enum sdt_status status;        /* of the prompts */
     struct sdt_error error;
 };
 
@@ -59,6 +69,7 @@ struct compare {
 struct outcome {
     const struct plan *plan;
     double seconds[MOST_COUNTS], bound[MOST_COUNTS];
+    double step; /* seconds of one, helpers helping where they may */
 };
 
 /* ---- settings of a plan ---------------------------------------------------------------------- */
@@ -80,6 +91,16 @@ static void set_attention(struct compare *c, double share) {
     }
     sdt_simulation_use(&c->s.platform);
     sdt_simulation_rates(c->machine);
+}
+
+/* Random numbers would take longer to make than much of what is simulated. */
+static enum sdt_status give_noise(struct compare *c, struct sdt_error *err) {
+    int64_t shape[4];
+    sdt_pipeline_latent_shape(c->pipeline, &c->s.request, shape);
+    free(c->noise);
+    c->noise = calloc((size_t)(shape[0] * shape[1]) * (size_t)(shape[2] * shape[3]), sizeof(float));
+    c->s.request.latents = c->noise;
+    return c->noise ? SDT_OK : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a latent");
 }
 
 static const char *strategy_of(const struct compare *c, const struct plan *plan) {
@@ -107,7 +128,10 @@ static enum sdt_status place(struct compare *c, const struct plan *plan, struct 
         c->s.request.num_frames =
             padded_frames(c->s.num_frames, group ? last : last + 1, c->pipeline->vae->time_ratio);
     set_attention(c, plan->theirs ? c->s.theirs.attention : 0.0);
-    return app_place(place, c->pipeline, &c->s.request, c->s.prompts, false, &c->s.placement, err);
+    enum sdt_status status = give_noise(c, err);
+    return status != SDT_OK ? status
+                            : app_place(place, c->pipeline, &c->s.request, c->s.prompts, false,
+                                        &c->s.placement, err);
 }
 
 /* ---- prompts through the jobs ---------------------------------------------------------------- */
@@ -121,7 +145,9 @@ static void progress(void *arg, int number, const char *phase, int done, int tot
 static void deliver(void *arg, int number, enum sdt_status status, const struct sdt_error *err,
                     struct sdt_result *result) {
     struct compare *c = arg;
-    (void)number, (void)result;
+    (void)result;
+    if (number < FEW_PROMPTS)
+        c->delivered[number] = sdt__now();
     if (status != SDT_OK && c->status == SDT_OK) {
         c->status = status;
         c->error = *err;
@@ -161,6 +187,46 @@ static enum sdt_status serve(struct compare *c, int prompts, int steps, bool all
         return c->status;
     }
     return status == SDT_OK ? closed : status;
+}
+
+static bool equal(double a, double b, double part) { return fabs(a - b) <= part * fmax(a, b); }
+
+/* All of the prompts, from when the first one's text is there: by a few, where videos come at equal
+ * intervals. */
+static enum sdt_status serve_all(struct compare *c, int steps, double *seconds,
+                                 struct sdt_error *err) {
+    const double *at = c->delivered;
+    int prompts = c->s.prompts, last = FEW_PROMPTS - 1;
+    if (prompts <= FEW_PROMPTS)
+        return serve(c, prompts, steps, false, seconds, err);
+    enum sdt_status status = serve(c, FEW_PROMPTS, steps, false, seconds, err);
+    /* The last one has nothing behind it. */
+    double interval = at[last - 1] - at[last - 2], before = at[last - 2] - at[last - 3];
+    if (status != SDT_OK || !equal(interval, before, EQUAL_INTERVALS))
+        return status == SDT_OK ? serve(c, prompts, steps, false, seconds, err) : status;
+    *seconds += (prompts - FEW_PROMPTS) * 0.5 * (interval + before);
+    return SDT_OK;
+}
+
+/* For numbers of steps first..last: those between lie on a line where the middle one does. */
+static enum sdt_status serve_between(struct compare *c, int first, int last, double *seconds,
+                                     struct sdt_error *err) {
+    int middle = (first + last) / 2;
+    if (middle == first)
+        return SDT_OK;
+    enum sdt_status status = serve_all(c, c->steps[middle], &seconds[middle], err);
+    if (status != SDT_OK)
+        return status;
+    double slope = (seconds[last] - seconds[first]) / (c->steps[last] - c->steps[first]);
+    double line = seconds[first] + slope * (c->steps[middle] - c->steps[first]);
+    if (!equal(line, seconds[middle], EQUAL)) {
+        status = serve_between(c, first, middle, seconds, err);
+        return status == SDT_OK ? serve_between(c, middle, last, seconds, err) : status;
+    }
+    for (int i = first + 1; i < last; i++)
+        if (i != middle)
+            seconds[i] = seconds[first] + slope * (c->steps[i] - c->steps[first]);
+    return SDT_OK;
 }
 
 /* ---- a plan ---------------------------------------------------------------------------------- */
@@ -218,10 +284,15 @@ static enum sdt_status run_groups(struct compare *c, const struct plan *plan, st
     enum sdt_status status = learn(c, err);
     text = c->s.forwards * c->phases.text[0] + c->phases.text[1];
     c->phases.decode *= slower;
-    for (int i = 0; i < c->counts && status == SDT_OK; i++) {
-        status = serve(c, c->s.prompts, c->steps[i], false, &o->seconds[i], err);
+    int last = c->counts - 1;
+    if (status == SDT_OK)
+        status = serve_all(c, c->steps[0], &o->seconds[0], err);
+    if (status == SDT_OK && last > 0)
+        status = serve_all(c, c->steps[last], &o->seconds[last], err);
+    if (status == SDT_OK)
+        status = serve_between(c, 0, last, o->seconds, err);
+    for (int i = 0; i < c->counts; i++)
         o->seconds[i] += text;
-    }
     c->phases.decode /= slower;
     return status;
 }
@@ -251,6 +322,7 @@ static enum sdt_status simulate(struct compare *c, const struct plan *plan, stru
         status = app_simulate_part(&c->s, c->machine, helped, &c->step[helped], err);
     c->alone = c->step[0];
     c->before = plan;
+    o->step = 1e-6 * c->step[helps].us;
     add_overhead(c, plan);
     if (status == SDT_OK)
         status = plan->groups == SERIAL ? run_serial(c, o, err) : run_groups(c, plan, o, err);
@@ -287,8 +359,9 @@ static enum sdt_status write_stats(const struct compare *c, const struct outcome
     if (!stats || !plans)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for statistics");
     for (int p = 0; p < count; p++)
-        json_array_append_new(plans, json_pack("{s:s, s:b, s:o, s:o}", "plan", list[p].plan->name,
-                                               "theirs", list[p].plan->theirs, "seconds",
+        json_array_append_new(plans, json_pack("{s:s, s:b, s:f, s:o, s:o}", "plan",
+                                               list[p].plan->name, "theirs", list[p].plan->theirs,
+                                               "step_seconds", list[p].step, "seconds",
                                                numbers(list[p].seconds, c->counts), "bound_seconds",
                                                numbers(list[p].bound, c->counts)));
     json_object_set_new(stats, "plans", plans);
@@ -301,7 +374,8 @@ static enum sdt_status read_counts(struct compare *c, struct sdt_error *err) {
     for (c->counts = 0; c->counts < MOST_COUNTS; c->counts++) {
         char *end;
         long steps = strtol(at, &end, 10);
-        if (end == at || steps < 1 || steps > 1000 || (*end && *end != ','))
+        if (end == at || steps < 1 || steps > 1000 || (*end && *end != ',') ||
+            (c->counts > 0 && steps <= c->steps[c->counts - 1]))
             break;
         c->steps[c->counts] = (int)steps;
         at = *end ? end + 1 : end;
@@ -311,7 +385,7 @@ static enum sdt_status read_counts(struct compare *c, struct sdt_error *err) {
         }
     }
     return sdt_fail(err, SDT_ERROR_USAGE,
-                    "--compare %s: up to %d numbers of steps, each 1 to 1000, as 10,50 work",
+                    "--compare %s: up to %d rising numbers of steps, each 1 to 1000, as 10,50 work",
                     c->s.compare, MOST_COUNTS);
 }
 
@@ -319,7 +393,7 @@ static enum sdt_status set_up(struct compare *c, struct sdt_error *err) {
     struct sdt_request defaults;
     enum sdt_status status = read_counts(c, err);
     if (status == SDT_OK)
-        status = sdt_pipeline_imagine(c->s.model, &c->pipeline, err);
+        status = sdt__pipeline_imagine(c->s.model, c->s.whole.layers, &c->pipeline, err);
     if (status == SDT_OK)
         status = sdt_pipeline_defaults(c->pipeline, &defaults, err);
     if (status != SDT_OK)
@@ -359,6 +433,7 @@ enum sdt_status app_simulate_compare(const struct app_simulation *s, struct sdt_
     if (status == SDT_OK && s->stats)
         status = write_stats(&c, list, count, err);
     sdt_pipeline_close(c.pipeline);
+    free(c.noise);
     free(prompt);
     free(step);
     return status;

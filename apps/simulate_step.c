@@ -1,4 +1,4 @@
-/* One denoising step: a few layers are simulated, twice with different numbers of them, and the
+/* One denoising step: a few layers are simulated, with different numbers of them, and the
  * difference is extended to the whole model. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -116,40 +116,51 @@ static void take_record(const struct sdt_step_record *before, const struct sdt_s
     sdt__step_record_add(record, before, -1.0);
 }
 
-/* A step, and once more: the first brings the weights to the devices, the second is like all
- * others. */
-static void two_steps(struct sdt_flow *flow, const struct app_simulation *s, struct sdt_run *run,
-                      struct sdt_latent *latent, struct sdt_prompt *prompt,
-                      const struct inputs *inputs, struct measured *measured) {
-    double each[2][SDT_MAX_DEVICES] = {{0}};
-    struct sdt_step_record before, after;
-    struct sdt_bounds bounds = {0};
+static const float some_timestep = 500.0f;
+
+/* What steps read: the latent, and the prompts of so many branches. */
+static void begin(struct sdt_flow *flow, const struct app_simulation *s, struct sdt_run *run,
+                  struct sdt_latent *latent, struct sdt_prompt *prompt, int prompts,
+                  const struct inputs *inputs) {
     const struct sdt_text_states text[2] = {{inputs->text, s->request.max_sequence_length, 0},
                                             {inputs->pooled, 1, 0}};
-    const float t = 500.0f;
     sdt_latent_init(flow, latent, &run->layout, sdt_patch_of(run->dit, run->geometry), 0, 0, NULL,
                     NULL);
     sdt_latent_scatter(flow, latent, 0, SDT_SOLVER_X, inputs->latent);
     for (int i = 0; i < s->forwards; i++) {
-        run->schedule = (struct sdt_schedule){&t, 1, (float)s->request.guidance_scale};
-        sdt_run_prompt(flow, run, i, text, &prompt[i]);
-        run->branch[i].prompt = &prompt[i];
+        run->schedule = (struct sdt_schedule){&some_timestep, 1, (float)s->request.guidance_scale};
+        if (i < prompts)
+            sdt_run_prompt(flow, run, i, text, &prompt[i]);
+        run->branch[i].prompt = &prompt[i < prompts ? i : 0];
     }
+}
+
+static void steps(struct sdt_flow *flow, struct sdt_run *run, int number, int forwards,
+                  const struct sdt_latent *latent, double each[2][SDT_MAX_DEVICES],
+                  struct measured *measured) {
+    struct sdt_step_record before, after;
+    count(run->machine, each, measured);
+    measured->tasks = sdt__recorder_tasks(run->machine->recorder);
+    measured->ms = 1e3 * sdt__now();
+    sdt__recorder_steps(run->machine->recorder, &before);
+    struct sdt_bounds bounds = sdt__recorder_bounds(run->machine->recorder);
+    for (int i = 0; i < number; i++)
+        sdt_run_step(flow, run, forwards, some_timestep, sdt_latent_tiles(latent, 0));
+    if (sdt__flow_wait(flow, NULL) != SDT_OK)
+        return;
+    count(run->machine, each, measured);
+    sdt__recorder_steps(run->machine->recorder, &after);
+    take_record(&before, &after, bounds, measured, sdt__recorder_bounds(run->machine->recorder));
+}
+
+/* A step, and once more: the first brings the weights to the devices, the second is like all
+ * others. */
+static void two_steps(struct sdt_flow *flow, const struct app_simulation *s, struct sdt_run *run,
+                      const struct sdt_latent *latent, struct measured *measured) {
+    double each[2][SDT_MAX_DEVICES] = {{0}};
     *measured = (struct measured){0};
-    for (int i = 0; i < 2; i++) {
-        count(run->machine, each, measured);
-        measured->tasks = sdt__recorder_tasks(run->machine->recorder);
-        measured->ms = 1e3 * sdt__now();
-        sdt__recorder_steps(run->machine->recorder, &before);
-        bounds = sdt__recorder_bounds(run->machine->recorder);
-        sdt_run_step(flow, run, s->forwards, t, sdt_latent_tiles(latent, 0));
-        if (sdt__flow_wait(flow, NULL) != SDT_OK)
-            return;
-        count(run->machine, each, measured);
-        sdt__recorder_steps(run->machine->recorder, &after);
-        take_record(&before, &after, bounds, measured,
-                    sdt__recorder_bounds(run->machine->recorder));
-    }
+    for (int i = 0; i < 2; i++)
+        steps(flow, run, 1, s->forwards, latent, each, measured);
     for (int d = 0; d < run->layout.devices; d++) {
         struct sdt_need need = sdt_run_need(run->dit, &run->parallel, &run->layout, d, s->forwards,
                                             s->request.max_sequence_length, 1, 0);
@@ -187,9 +198,93 @@ static enum sdt_status check_memory(const struct app_simulation *s, const struct
     return status;
 }
 
+/* ---- a few layers ---------------------------------------------------------------------------- */
+
+enum { MOST_KINDS = 4, MOST_FEW = MOST_KINDS + 2 };
+
+/* A few layers that steps are simulated with, and then with one more of each kind. */
+struct probe {
+    /* Of each kind: layers of the model, one of them, and how often that one is in the few. */
+    int whole[MOST_KINDS], layer[MOST_KINDS], few[MOST_KINDS];
+};
+
+static int kind_of(const struct sdt_dit *dit, int layer) {
+    int kind = dit->kind->layer_kind ? dit->kind->layer_kind(dit, layer) : 0;
+    return kind < MOST_KINDS ? kind : MOST_KINDS - 1;
+}
+
+/* Two layers, of two kinds if there are some: the first one's tasks have none before them to wait
+ * for. */
+static void plan_probe(const struct sdt_dit *dit, struct probe *probe) {
+    int most = 0, next = -1;
+    *probe = (struct probe){.whole = {0}};
+    for (int l = 0; l < dit->layers; l++) {
+        int kind = kind_of(dit, l);
+        probe->layer[kind] = l;
+        probe->whole[kind]++;
+    }
+    for (int k = 0; k < MOST_KINDS; k++)
+        most = probe->whole[k] > probe->whole[most] ? k : most;
+    for (int k = 0; k < MOST_KINDS; k++)
+        if (k != most && probe->whole[k] > 0 && next < 0)
+            next = k;
+    probe->few[most] = 1;
+    if (dit->layers > 1)
+        probe->few[next < 0 ? most : next]++;
+}
+
+/* Steps of the few layers, and of one more of this kind; -1: none. */
+static void probe_once(struct sdt_flow *flow, struct sdt_run *run, const struct probe *probe,
+                       int more, int number, int together, const struct sdt_latent *latent,
+                       struct measured *measured) {
+    double each[2][SDT_MAX_DEVICES] = {{0}};
+    int layer[MOST_FEW], count = 0;
+    for (int k = 0; k < MOST_KINDS; k++)
+        for (int i = 0; i < probe->few[k] + (k == more); i++)
+            layer[count++] = probe->layer[k];
+    run->layers = layer;
+    run->layers_count = count;
+    steps(flow, run, number, together, latent, each, measured);
+    run->layers = NULL;
+}
+
+/* By one of the prompts: which one makes no difference to time. The first forward brings the
+ * weights of a layer of each kind. Forwards that follow one another are alike. A step of one turn
+ * lasts as long as a second one adds to it; between turns, what stands there in a whole run (the
+ * solver) is about as long as what they overlap. */
+static void probe_step(struct sdt_flow *flow, const struct app_simulation *s, struct sdt_run *run,
+                       const struct sdt_latent *latent, struct measured *measured,
+                       struct sdt_step_record *step) {
+    int together = run->streams < s->forwards ? 1 : s->forwards;
+    double turns = (double)s->forwards / together, base = 1.0;
+    struct probe probe, bring;
+    plan_probe(run->dit, &probe);
+    bring = probe;
+    for (int k = 0; k < MOST_KINDS; k++)
+        bring.few[k] = probe.whole[k] > 0;
+    probe_once(flow, run, &bring, -1, 1, 1, latent, measured);
+    *step = (struct sdt_step_record){0};
+    for (int k = 0; k < MOST_KINDS; k++) {
+        double more = probe.whole[k] - probe.few[k];
+        if (more == 0.0)
+            continue;
+        probe_once(flow, run, &probe, k, 1, together, latent, measured);
+        sdt__step_record_add(step, &measured->record, turns * more);
+        base -= more;
+    }
+    if (turns == 1.0) {
+        probe_once(flow, run, &probe, -1, 2, together, latent, measured);
+        sdt__step_record_add(step, &measured->record, 1.0);
+        base -= 2.0;
+    }
+    probe_once(flow, run, &probe, -1, 1, together, latent, measured);
+    sdt__step_record_add(step, &measured->record, turns * base);
+}
+
+/* layers: of a model that has so many, two steps; 0: of the whole model, into *step. */
 static enum sdt_status simulate(const struct app_simulation *s, struct sdt_machine *machine,
                                 const struct part *part, int layers, struct measured *measured,
-                                struct sdt_error *err) {
+                                struct sdt_step_record *step, struct sdt_error *err) {
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_run *run = NULL;
     struct sdt_latent latent = {0};
@@ -197,7 +292,8 @@ static enum sdt_status simulate(const struct app_simulation *s, struct sdt_machi
     struct inputs inputs = {0};
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
 
-    enum sdt_status status = sdt__pipeline_imagine(s->model, layers, &pipeline, err);
+    enum sdt_status status =
+        sdt__pipeline_imagine(s->model, step ? s->whole.layers : layers, &pipeline, err);
     if (status != SDT_OK)
         return status;
     struct sdt_geometry g = sdt__geometry(pipeline, &s->request);
@@ -210,10 +306,14 @@ static enum sdt_status simulate(const struct app_simulation *s, struct sdt_machi
         goto out;
     run = sdt_run_new(&flow, pipeline->dit, machine, NULL, &part->parallel, g, s->forwards,
                       s->request.max_sequence_length);
-    if (run)
+    if (run) {
         run->helpers_free = part->helped;
-    if (run)
-        two_steps(&flow, s, run, &latent, prompt, &inputs, measured);
+        begin(&flow, s, run, &latent, prompt, step ? 1 : s->forwards, &inputs);
+        if (step)
+            probe_step(&flow, s, run, &latent, measured, step);
+        else
+            two_steps(&flow, s, run, &latent, measured);
+    }
     status = sdt__flow_wait(&flow, err);
 out:
     if (latent.tiles_done)
@@ -306,9 +406,9 @@ enum sdt_status app_simulate_step(struct app_simulation *s, struct sdt_machine *
                               .dtype = sdt_platform_cpus(&s->platform) ? SDT_F32 : SDT_BF16,
                               .tile_rows = s->tile_rows},
                              false};
-    enum sdt_status status = simulate(s, machine, &all, s->layers / 2, &few, err);
+    enum sdt_status status = simulate(s, machine, &all, s->layers / 2, &few, NULL, err);
     if (status == SDT_OK)
-        status = simulate(s, machine, &all, s->layers, &many, err);
+        status = simulate(s, machine, &all, s->layers, &many, NULL, err);
     if (status == SDT_OK && (!s->stats || strcmp(s->stats, "-") != 0))
         print(s, &few, &many);
     return status == SDT_OK && s->stats ? write_stats(s, &few, &many, err) : status;
@@ -319,12 +419,11 @@ enum sdt_status app_simulate_part(const struct app_simulation *s, struct sdt_mac
                                   struct sdt_error *err) {
     const struct sdt_placement *p = &s->placement;
     struct sdt_group group;
-    struct measured *few = calloc(2, sizeof *few), *many = few ? few + 1 : NULL;
-    double layers = (double)(s->whole.layers - s->layers) / (s->layers - s->layers / 2);
+    struct measured *measured = calloc(1, sizeof *measured);
     enum sdt_status status =
         sdt_group_init(&group, machine, p->dit_devices, p->dit,
                        p->aco == SDT_ACO_OFF ? 0 : p->vae_devices, p->vae, err);
-    if (status == SDT_OK && !few)
+    if (status == SDT_OK && !measured)
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a step");
     if (status != SDT_OK)
         goto out;
@@ -333,14 +432,9 @@ enum sdt_status app_simulate_part(const struct app_simulation *s, struct sdt_mac
     part.parallel.place = group.place;
     part.parallel.anywhere = group.anywhere;
     part.parallel.dtype = sdt_platform_cpus(&s->platform) ? SDT_F32 : SDT_BF16;
-    status = simulate(s, machine, &part, s->layers / 2, few, err);
-    if (status == SDT_OK)
-        status = simulate(s, machine, &part, s->layers, many, err);
-    *step = many->record;
-    sdt__step_record_add(step, &many->record, layers);
-    sdt__step_record_add(step, &few->record, -layers);
+    status = simulate(s, machine, &part, 0, measured, step, err);
 out:
     sdt_group_clear(&group);
-    free(few);
+    free(measured);
     return status;
 }

@@ -91,7 +91,7 @@ static bool read_row(struct table *t, const char *line) {
     struct cell *cell = t->cells ? &t->cell[t->cells - 1] : NULL;
     if (!last || strcmp(last->model, row.model) != 0 || strcmp(last->gpu, row.gpu) != 0 ||
         last->ablation != row.ablation || last->width != row.width || last->height != row.height ||
-        last->frames != row.frames || cell->count == MOST_STEPS) {
+        last->frames != row.frames || last->steps >= row.steps || cell->count == MOST_STEPS) {
         cell = &t->cell[t->cells++];
         *cell = (struct cell){.first = t->rows};
     }

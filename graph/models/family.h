@@ -112,6 +112,9 @@ struct sdt_dit_kind {
     /* Which tokens attend among themselves in a layer: count and run. NULL: all. */
     struct sdt_token_groups (*groups)(const struct sdt_dit *dit, int layer);
 
+    /* Layers of a kind do the same work; kinds count from 0. NULL: all are alike. */
+    int (*layer_kind)(const struct sdt_dit *dit, int layer);
+
     struct sdt_work (*work)(const struct sdt_dit *dit, int64_t tokens, int text_rows);
     /* The tasks of a tile of `rows` tokens but for self attention and its exchanges, q, k and v
      * first. NULL: predicted from `work`. */

@@ -130,6 +130,10 @@ enum {
 };
 #define ELEMENTS_PER_ROW (6 + REFINER_RATIO) /* times d: [rows, ..] above but REFINED */
 
+static int layer_kind(const struct sdt_dit *dit, int layer) {
+    return layer >= hunyuan_of(dit)->dual;
+}
+
 static int modulations_of(const struct hunyuan *h) { return h->refiners + 2 * h->dual + h->single; }
 
 static int common_divisor(int a, int b) { return b ? common_divisor(b, a % b) : a; }
@@ -782,6 +786,7 @@ const struct sdt_dit_kind sdt__hunyuan_dit = {
     .join = join,
     .finish = finish,
     .head = head,
+    .layer_kind = layer_kind,
     .work = work,
     .operations = operations,
 };

@@ -167,6 +167,8 @@ static struct sdt_token_groups groups(const struct sdt_dit *dit, int layer) {
     return (struct sdt_token_groups){.count = k, .run = layer % 2 ? k : 1};
 }
 
+static int layer_kind(const struct sdt_dit *dit, int layer) { return groups(dit, layer).count > 1; }
+
 struct attention {
     struct sdt_linear_handles q, k, v, out;
 };
@@ -541,6 +543,7 @@ const struct sdt_dit_kind sdt__opensora_dit = {
     .finish = finish,
     .head = head,
     .groups = groups,
+    .layer_kind = layer_kind,
     .work = work,
     .operations = operations,
 };

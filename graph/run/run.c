@@ -452,9 +452,9 @@ void sdt_run_layers(struct sdt_flow *flow, struct sdt_run *run, struct sdt_branc
     for (int first = 0; first < count; first += together) {
         for (int i = first; i < first + together; i++)
             sdt_run_begin(flow, run, number[i], t, latent);
-        for (int l = 0; l < run->dit->layers; l++)
+        for (int l = 0; l < (run->layers ? run->layers_count : run->dit->layers); l++)
             for (int i = first; i < first + together; i++)
-                sdt_run_layer(flow, run, number[i], l);
+                sdt_run_layer(flow, run, number[i], run->layers ? run->layers[l] : l);
         for (int i = first; i < first + together; i++)
             sdt_run_end(flow, run, number[i]);
     }

@@ -63,6 +63,8 @@ struct sdt_run {
     float guidance;
     bool offloads;     /* weights do not all fit: the next layer's are fetched while one computes */
     bool helpers_free; /* aco static: nothing is being decoded */
+    const int *layers; /* [count], rising: a step of these alone, simulated; NULL: of all */
+    int layers_count;
 };
 
 /* parameters: weights that several runs share, and that outlive them; NULL: the run has its own.

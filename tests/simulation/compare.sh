@@ -45,6 +45,27 @@ awk -v a="$theirs" -v b="$(plan 3 seconds 1)" 'BEGIN { exit !(b > 1.5 * a) }' ||
     fail "steps of twice the time: $theirs s, then $(plan 3 seconds 1) s"
 near "ours, whatever theirs are" "$(plan 4 seconds 1)" "$ours" 0.1
 
+# A step from two layers and one more of each kind is the step of a whole run: of both kinds of a family's layers,
+# with help and without.
+# step MODEL PLAN RUN_OPTIONS: beside the last comparison's plan.
+cells=0
+step() {
+    # shellcheck disable=SC2086
+    passes "$simulate" $shape $1 --prompts 1 --num-inference-steps 4 --stats "$tmp/full.json" $3 || return
+    near "$1, plan $2, a step" "$("$tool" json "$tmp/compare.json" plans "$2" step_seconds)" \
+        "$("$tool" json "$tmp/full.json" step_seconds)" 1
+    cells=$((cells + 1))
+}
+shape="--height 576 --width 1024 --num-frames 5 --devices 3 --platform $source/platforms/a6000x8"
+for model in "--model open-sora-plan-1.3 --layers 16 --forwards 1" "--model hunyuan-13b --layers 6"; do
+    # shellcheck disable=SC2086
+    passes "$simulate" $shape $model --prompts 1 --compare 4 --stats "$tmp/compare.json"
+    step "$model" 1 "--strategy ulysses --dit-devices 0-1 --vae-devices 2"
+    step "$model" 2 "--strategy pipesp --dit-devices 0-1 --vae-devices 2 --aco static"
+    step "$model" 3 "--strategy pipesp"
+done
+[ $cells -eq 6 ] || fail "$cells steps were compared"
+
 # A table.
 cat >"$tmp/table.txt" <<END
 # a comment
