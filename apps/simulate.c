@@ -113,8 +113,8 @@ static struct app_option options[] = {
                       "time, within what is given (default given)"),
     APP_FLAG_OPTION("enable-tiling", AT(tiling), "decode in overlapping spatial tiles"),
     APP_STRING_OPTION("queue", "NAME", AT(queue),
-                      "with --prompts: which goes on after each step: fcfs, priority or edf (the "
-                      "earliest deadline first) (default fcfs)"),
+                      "with --prompts: which goes on after each step: fcfs, priority, edf (the "
+                      "earliest deadline first) or srtf (the least work left) (default fcfs)"),
     APP_STRING_OPTION("priorities", "LIST", AT(ranks),
                       "with --queue priority: of each prompt, larger ones first, as 0,0,5"),
     APP_STRING_OPTION("deadlines", "LIST", AT(deadlines),
@@ -405,7 +405,8 @@ static int read_queue(struct app_simulation *s) {
     for (int i = 0; s->queue && sdt_queue_name(i); i++)
         known = known || !strcmp(s->queue, sdt_queue_name(i));
     if (!known)
-        return app_usage(name_of_program, "--queue %s: fcfs, priority and edf are known", s->queue);
+        return app_usage(name_of_program, "--queue %s: fcfs, priority, edf and srtf are known",
+                         s->queue);
     if (s->queue && !strcmp(s->queue, "priority") && !s->ranks)
         return app_usage(name_of_program, "--queue priority needs --priorities");
     if (s->queue && !strcmp(s->queue, "edf") && !s->deadlines)
