@@ -129,18 +129,15 @@ static enum sdt_status magnitude(const struct sdt_pipeline *pipeline,
                           pipeline->family->name, pipeline->dit->layers, pipeline->dit->width);
     for (int b = 0; b < forwards && status == SDT_OK; b++)
         by_magnitude(c, cache, forwards, b, table);
-    if (status == SDT_OK)
+    if (status == SDT_OK) {
+        char nearest[80] = "";
+        if (c->steps != table->steps)
+            snprintf(nearest, sizeof nearest,
+                     "; they are of %d steps, of which the nearest are taken", c->steps);
         snprintf(table->text, sizeof table->text,
                  "magcache by ratios of %.60s, threshold %g, at most %d in a row%s", c->name,
                  cache->threshold > 0.0 ? cache->threshold : c->threshold,
-                 cache->most > 0 ? cache->most : c->most,
-                 c->steps == table->steps ? "" : "; they are of ");
-    if (status == SDT_OK && c->steps != table->steps) {
-        size_t length = 0;
-        while (table->text[length])
-            length++;
-        snprintf(table->text + length, sizeof table->text - length,
-                 "%d steps, of which the nearest are taken", c->steps);
+                 cache->most > 0 ? cache->most : c->most, nearest);
     }
     free((double *)own.ratios);
     return status;
