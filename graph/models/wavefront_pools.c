@@ -52,7 +52,7 @@ void sdt__wavefront_pools_init(struct wavefront *all, const struct sdt_vae_job *
     }
     for (int i = 0; i < all->pools; i++) {
         struct frame_pool *pool = &all->pool[i];
-        pool->spare = more ? more * pool->edges : 1;
+        pool->spare = more * pool->edges;
         size_t most = (size_t)(WAVEFRONT_FRAMES * pool->edges + pool->spare);
         pool->queue = calloc(most, sizeof *pool->queue);
         pool->handle = room ? calloc(most * (size_t)room, sizeof *pool->handle) : NULL;
