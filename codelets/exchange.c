@@ -53,9 +53,9 @@ struct starpu_codelet sdt__gather_codelet = {
     .model = &sdt__cost_model,
 };
 
-void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int heads,
-                       const struct sdt_gather *to, const sdt_handle *pieces, int stride,
-                       sdt_handle y) {
+static void insert_gather(struct sdt_flow *flow, const char *name, int tiles, int heads,
+                          const struct sdt_gather *to, const sdt_handle *pieces, int stride,
+                          sdt_handle y, bool whole) {
     struct sdt_task task;
     sdt__task_begin(&task, flow);
     if (flow->place->kind == SDT_DEVICE_CUDA && tiles > MAX_CUDA_TILES) {
@@ -66,10 +66,26 @@ void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int h
     }
     for (int t = 0; t < tiles; t++)
         sdt__task_read(&task, pieces[t * stride]);
-    sdt__task_write(&task, y);
+    if (whole)
+        sdt__task_write(&task, y);
+    else
+        sdt__task_update(&task, y);
     struct gather a = {tiles, heads, *to};
-    double bytes = 2.0 * sdt__element(y) * heads * (double)to->stride;
-    sdt__task_submit(&task, &sdt__gather_codelet, name, 0.0, bytes, &a, sizeof a);
+    size_t copied = whole ? to->stride : (size_t)tiles * to->block;
+    sdt__task_submit(&task, &sdt__gather_codelet, name, 0.0,
+                     2.0 * sdt__element(y) * heads * (double)copied, &a, sizeof a);
+}
+
+void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int heads,
+                       const struct sdt_gather *to, const sdt_handle *pieces, int stride,
+                       sdt_handle y) {
+    insert_gather(flow, name, tiles, heads, to, pieces, stride, y, true);
+}
+
+void sdt_insert_gather_part(struct sdt_flow *flow, const char *name, int tiles, int heads,
+                            const struct sdt_gather *to, const sdt_handle *pieces, int stride,
+                            sdt_handle y) {
+    insert_gather(flow, name, tiles, heads, to, pieces, stride, y, false);
 }
 
 /* ---- sdt_insert_receive ---------------------------------------------------------------------- */

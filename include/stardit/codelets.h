@@ -127,6 +127,11 @@ void sdt_insert_gather(struct sdt_flow *flow, const char *name, int tiles, int h
                        const struct sdt_gather *to /* copied */,
                        const sdt_handle *pieces /* [tiles, stride] -> [heads, block] */, int stride,
                        sdt_handle y /* [heads, to->stride] written */);
+/* The same of some tiles, from to->first on: what y holds of the others stays. */
+void sdt_insert_gather_part(struct sdt_flow *flow, const char *name, int tiles, int heads,
+                            const struct sdt_gather *to /* copied */,
+                            const sdt_handle *pieces /* [tiles, stride] -> [heads, block] */,
+                            int stride, sdt_handle y /* [heads, to->stride] updated */);
 
 /* Brings pieces to this device and leaves them as they are, for tasks here that will read them. */
 void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count,

@@ -162,7 +162,7 @@ void sdt_rope_table(const struct sdt_rope *rope, double theta,
 /* How pieces [heads, block] of several tiles are put together as y [heads, stride], a head's blocks
  * behind one another. Tiles from `split` on stand `skip` elements before their place, where the
  * tile in front of them is padded so much; what lies beyond the stride is left out. That tile and
- * the last one may have shorter pieces. */
+ * the last one may have shorter pieces. Piece p is that of tile first + p. */
 struct sdt_gather {
     size_t block;  /* elements of a head's piece: rows * e */
     size_t stride; /* elements of a head in y */
@@ -171,20 +171,23 @@ struct sdt_gather {
     size_t before; /* elements of a head's piece of tile split - 1; 0: block */
     int last;
     size_t end; /* the same of tile `last`; 0: block */
+    int first;
 };
-/* Elements of a head's piece of tile t. */
-static inline size_t sdt_gather_piece(const struct sdt_gather *g, int t) {
+/* Elements of a head's piece p. */
+static inline size_t sdt_gather_piece(const struct sdt_gather *g, int p) {
+    int t = g->first + p;
     if (g->before && t == g->split - 1)
         return g->before;
     return g->end && t == g->last ? g->end : g->block;
 }
-/* Where tile t's block begins in a head, and how many of its elements are copied there. */
-static inline size_t sdt_gather_at(const struct sdt_gather *g, int t) {
+/* Where its block begins in a head, and how many of its elements are copied there. */
+static inline size_t sdt_gather_at(const struct sdt_gather *g, int p) {
+    int t = g->first + p;
     return (size_t)t * g->block - (t >= g->split ? g->skip : 0);
 }
-static inline size_t sdt_gather_count(const struct sdt_gather *g, int t) {
-    size_t at = sdt_gather_at(g, t);
-    size_t count = t == g->split - 1 ? g->block - g->skip : sdt_gather_piece(g, t);
+static inline size_t sdt_gather_count(const struct sdt_gather *g, int p) {
+    size_t at = sdt_gather_at(g, p);
+    size_t count = g->first + p == g->split - 1 ? g->block - g->skip : sdt_gather_piece(g, p);
     return at >= g->stride ? 0 : count < g->stride - at ? count : g->stride - at;
 }
 

@@ -463,7 +463,7 @@ SDT_BODY bool body_gather_whole(const struct sdt_gather *to, int pack) {
 SDT_BODY void body_gather_pack(const struct body_gather *a, enum sdt_dtype dtype, int pack, int t,
                                int h, size_t i) {
     const struct sdt_gather *to = &a->to;
-    int tile = a->first + t;
+    int tile = to->first + a->first + t;
     size_t at = (size_t)tile * to->block - (tile >= to->split ? to->skip : 0);
     size_t piece = tile == to->last && to->end ? to->end : to->block;
     size_t count = piece;
