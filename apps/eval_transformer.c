@@ -22,8 +22,9 @@ static bool is_zero(const float *values, int count) {
 static void note_layout(const struct sdt_layout *layout, int *tiles /* [devices] */,
                         int *heads /* [devices] */) {
     for (int d = 0; d < layout->devices; d++) {
-        tiles[d] = layout->first_tile[d + 1] - layout->first_tile[d];
-        heads[d] = 0;
+        tiles[d] = heads[d] = 0;
+        for (int t = 0; t < layout->tiles; t++)
+            tiles[d] += layout->home[t] == d;
         for (int c = 0; c < layout->chunks; c++)
             if (layout->owner[c] == d % layout->ulysses)
                 heads[d] += layout->head[c + 1] - layout->head[c];

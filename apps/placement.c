@@ -388,6 +388,7 @@ static enum sdt_status take_given(const struct wanted *w, struct sdt_error *err)
         p->chunk_heads = given_chunk(o);
     if (o->ulysses_degree)
         p->ulysses_degree = o->ulysses_degree;
+    p->patches = o->patches;
     if (o->transport && !strcmp(o->transport, "nccl"))
         p->transport = SDT_TRANSPORT_NCCL;
     p->most_latents = o->max_latents;
@@ -415,6 +416,11 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
             return SDT_ERROR_USAGE;
     }
     enum sdt_status status = check_chunk(o->chunk_heads, err);
+    if (status == SDT_OK && o->patches && !sdt_strategy_stale(request->strategy))
+        status =
+            sdt_fail(err, SDT_ERROR_USAGE,
+                     "--patches does not go with --strategy %s, which takes all tokens at once",
+                     sdt_strategy_name(request->strategy));
     if (status == SDT_OK)
         status = settle_devices(&w, err);
     if (status == SDT_OK)

@@ -21,7 +21,7 @@ struct app_placement {
     const char *streams;                   /* "1", "2", "auto" */
     const char *strategy;
     const char *chunk_heads; /* "2", "auto" */
-    int ulysses_degree, ring_degree, max_latents;
+    int ulysses_degree, ring_degree, patches, max_latents;
     bool vae_spill;
 };
 

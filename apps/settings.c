@@ -123,8 +123,12 @@ static struct app_option options[] = {
     APP_STRING_OPTION("strategy", "NAME", AT(place.strategy), strategy_help),
     APP_STRING_OPTION("chunk-heads", "K|auto", AT(place.chunk_heads),
                       "most heads of one exchange (default: 1 for pipesp, else all of a device)"),
-    APP_INT_OPTION("ulysses-degree", "U", AT(place.ulysses_degree), 1, SDT_MAX_DEVICES,
-                   "usp: devices of one ring position (default: all)"),
+    APP_INT_OPTION("patches", "M", AT(place.patches), 1, 1 << 16,
+                   "pipefusion: parts of the tokens that go through the layers behind one another; "
+                   "the result depends on it (default 4)"),
+    APP_INT_OPTION(
+        "ulysses-degree", "U", AT(place.ulysses_degree), 1, SDT_MAX_DEVICES,
+        "usp: devices of one ring position (default: all); pipefusion: of one stage (default 1)"),
     APP_INT_OPTION("ring-degree", "R", AT(place.ring_degree), 1, SDT_MAX_DEVICES,
                    "usp: positions of the ring (default: devices / Ulysses degree)"),
     APP_STRING_OPTION("dit-devices", "LIST", AT(place.dit_devices),
@@ -336,6 +340,7 @@ enum sdt_status app_check_names(const struct app_settings *s, int count, int fra
 static int check_idle(const struct app_settings *s) {
     const bool timed = !s->output || sdt_video_is_timed(s->output);
     const bool steps = s->steps > 0 || !app_given(&program, "num-inference-steps");
+    const bool stale = app_strategy_stale(s->place.strategy);
     static const char no_sheet[] = "goes with --contact-sheet";
     static const char no_steps[] = "--num-inference-steps 0 takes no steps";
     const struct app_idle idle[] = {
@@ -364,7 +369,9 @@ static int check_idle(const struct app_settings *s) {
         {"sigmas", !steps, no_steps},
         {"cfg-gate", !steps, no_steps},
         {"step-cache", !steps, no_steps},
-        {"refresh-steps", !s->step_table.cache, "goes with --step-cache"},
+        {"warmup-steps", !steps, no_steps},
+        {"refresh-steps", !s->step_table.cache && !stale,
+         "goes with --step-cache and strategies with keys of the step before"},
         {"sampler-schedule", s->step_table.sigmas, "--sigmas takes the place of a schedule"},
         {"max-sequence-length", !steps, no_steps},
         {"checkpoint-every", !steps, no_steps},

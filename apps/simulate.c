@@ -88,8 +88,12 @@ static struct app_option options[] = {
     APP_STRING_OPTION("strategy", "NAME", AT(place.strategy), strategy_help),
     APP_STRING_OPTION("chunk-heads", "K|auto", AT(place.chunk_heads),
                       "most heads of a chunk (default: the strategy's)"),
-    APP_INT_OPTION("ulysses-degree", "U", AT(place.ulysses_degree), 1, SDT_MAX_DEVICES,
-                   "usp: devices that share heads (default: all)"),
+    APP_INT_OPTION("patches", "M", AT(place.patches), 1, 1 << 16,
+                   "pipefusion: parts of the tokens that go through the layers behind one another; "
+                   "the result depends on it (default 4)"),
+    APP_INT_OPTION(
+        "ulysses-degree", "U", AT(place.ulysses_degree), 1, SDT_MAX_DEVICES,
+        "usp: devices that share heads (default: all); pipefusion: devices of a stage (default 1)"),
     APP_CHOICE_OPTION("streams", "1|2|auto", AT(place.streams),
                       "2: both forwards side by side, 1: one after the other (default 2)"),
     APP_INT_OPTION("tile-rows", "N", AT(tile_rows), 1, 1 << 24,
@@ -304,6 +308,7 @@ out:
 static int refuse_idle(const struct app_simulation *s) {
     static const char runs[] = "goes with --prompts", step[] = "goes with one step, not --prompts";
     const bool one = !s->prompts, alone = !s->compare;
+    const bool stale = app_strategy_stale(s->place.strategy);
     static const char beside[] = "goes with --compare", own[] = "--compare has plans of its own";
     const struct app_idle idle[] = {
         {"split", !s->speed && s->platform.kinds < 2,
@@ -316,7 +321,9 @@ static int refuse_idle(const struct app_simulation *s) {
         {"sigmas", one, runs},
         {"cfg-gate", one, runs},
         {"step-cache", one, runs},
-        {"refresh-steps", !s->step_table.cache, "goes with --step-cache"},
+        {"warmup-steps", one, runs},
+        {"refresh-steps", !s->step_table.cache && !stale,
+         "goes with --step-cache and strategies with keys of the step before"},
         {"fast-forward", one, runs},
         {"queue", one, runs},
         {"priorities", !s->queue || strcmp(s->queue, "priority"), "goes with --queue priority"},

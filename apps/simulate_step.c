@@ -169,7 +169,8 @@ static void two_steps(struct sdt_flow *flow, const struct app_simulation *s, str
         measured->held = peak > measured->held ? peak : measured->held;
     }
     measured->formula =
-        s->forwards * sdt_run_exchanged(run->dit, s->request.strategy, &run->layout);
+        s->forwards * sdt_run_exchanged(run->dit, s->request.strategy, &run->layout) +
+        sdt_run_exchanged_latent(run->dit, s->request.strategy, &run->layout);
     measured->tile_rows = run->layout.rows;
     measured->chunks = run->layout.chunks;
 }

@@ -113,9 +113,17 @@ static void add_table(struct app_recipe *recipe, const struct sdt_plan *plan) {
 
 /* Which steps run what. */
 static void add_steps(struct app_recipe *recipe, const struct sdt_request *r,
-                      const struct sdt_plan *plan) {
+                      const struct sdt_placement *placement, const struct sdt_plan *plan) {
     if (r->guided_to)
         add(recipe, "cfg-gate", "%d-%d", r->guided_from, r->guided_to - 1);
+    if (sdt_strategy_stale(r->strategy)) {
+        if (r->warmup_steps)
+            add(recipe, "warmup-steps", "%d", r->warmup_steps);
+        if (placement->patches)
+            add(recipe, "patches", "%d", placement->patches);
+        if (r->cache.refresh && r->cache.kind == SDT_CACHE_NONE)
+            add(recipe, "refresh-steps", "%d", r->cache.refresh);
+    }
     if (r->cache.kind != SDT_CACHE_NONE) {
         char cache[6000];
         app_steps_cache_text(r, cache, sizeof cache);
@@ -131,7 +139,10 @@ static void add_order(struct app_recipe *recipe, const struct sdt_request *reque
                       const struct sdt_placement *placement, const struct sdt_plan *plan) {
     char tiles[12 * SDT_MAX_DEVICES + 1] = "";
     size_t length = 0;
-    if (sdt_strategy_exact(request->strategy) && plan->dit_kind == SDT_DEVICE_CPU) {
+    bool any = sdt_strategy_exact(request->strategy) || sdt_strategy_stale(request->strategy);
+    if (!sdt_strategy_exact(request->strategy))
+        add(recipe, "strategy", "%s", sdt_strategy_name(request->strategy));
+    if (any && plan->dit_kind == SDT_DEVICE_CPU) {
         add(recipe, ORDER, "one device's");
         return;
     }
@@ -140,8 +151,6 @@ static void add_order(struct app_recipe *recipe, const struct sdt_request *reque
                                    plan->device_tiles[d]);
     add(recipe, ORDER, "%s, %s tiles, Ulysses degree %d", sdt_strategy_name(request->strategy),
         tiles, placement->ulysses_degree);
-    if (!sdt_strategy_exact(request->strategy))
-        add(recipe, "strategy", "%s", sdt_strategy_name(request->strategy));
 }
 
 enum sdt_status app_recipe_make(const struct app_settings *s, uint64_t checkpoint,
@@ -189,7 +198,7 @@ enum sdt_status app_recipe_make(const struct app_settings *s, uint64_t checkpoin
     add(recipe, "num-frames", "%d", r->num_frames);
     add(recipe, "num-inference-steps", "%d", r->steps);
     add(recipe, "guidance-scale", "%.17g", r->guidance_scale);
-    add_steps(recipe, r, plan);
+    add_steps(recipe, r, placement, plan);
     if (plan->forwards > 1 && r->true_cfg_scale > 1.0)
         add(recipe, "true-cfg-scale", "%.17g", r->true_cfg_scale);
     add(recipe, "flow-shift", "%.17g", r->flow_shift);
@@ -260,7 +269,9 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
         {"true-cfg-scale", {"true-cfg-scale"}},
         {"cfg-gate", {"cfg-gate"}},
         {"step-cache", {"step-cache"}},
+        {"warmup-steps", {"warmup-steps"}},
         {"refresh-steps", {"refresh-steps"}},
+        {"patches", {"patches"}},
         {"flow-shift", {"flow-shift"}},
         {"sampler", {"sampler"}},
         {"sampler-schedule", {"sampler-schedule", "sigmas"}},
@@ -322,7 +333,9 @@ enum sdt_status app_state_check(const struct sdt_safetensors *file, const struct
         {"true-cfg-scale", "--true-cfg-scale", leave_out},
         {"cfg-gate", "--cfg-gate", leave_out},
         {"step-cache", "--step-cache", leave_out},
+        {"warmup-steps", "--warmup-steps", leave_out},
         {"refresh-steps", "--refresh-steps", leave_out},
+        {"patches", "--patches", leave_out},
         {TABLE, "the step table", "the same calibration has it"},
         {"flow-shift", "--flow-shift", leave_out},
         {"sampler", "--sampler", leave_out},

@@ -157,6 +157,7 @@ enum sdt_status app_steps_take(struct app_steps *steps, bool steps_given,
     if (status == SDT_OK && steps->gate)
         status = read_gate(steps->gate, request, err);
     request->cache.refresh = steps->refresh;
+    request->warmup_steps = steps->warmup;
     if (status == SDT_OK && steps->cache)
         status =
             is_kind(steps->cache, "magcache")   ? read_magcache(steps->cache, &request->cache, err)
@@ -175,7 +176,7 @@ double app_steps_seconds(const struct sdt_plan *plan, int count) {
 }
 
 static bool alike(const struct sdt_plan_step *a, const struct sdt_plan_step *b) {
-    return a->branches == b->branches && a->forwards == b->forwards;
+    return a->branches == b->branches && a->forwards == b->forwards && a->stale == b->stale;
 }
 
 /* "0-9,14,19" */
@@ -221,8 +222,9 @@ void app_steps_print(const struct sdt_plan *plan) {
         if (skips)
             snprintf(skipped, sizeof skipped, " and %d that skip%s the layers", skips,
                      skips == 1 ? "s" : "");
-        printf("  %-13s  %d with %d forward%s%s, %.4g s each: ", s ? "" : "step table", count,
-               step->forwards, step->forwards == 1 ? "" : "s", skipped, seconds / count);
+        printf("  %-13s  %d with %d forward%s%s%s, %.4g s each: ", s ? "" : "step table", count,
+               step->forwards, step->forwards == 1 ? "" : "s",
+               step->stale ? " on keys of the step before" : "", skipped, seconds / count);
         print_like(plan, s);
         printf("\n");
     }

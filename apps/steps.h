@@ -13,6 +13,7 @@ struct app_steps {
     double level[APP_MOST_STEPS]; /* of --sigmas; a request borrows it */
     const char *gate;             /* --cfg-gate */
     const char *cache;            /* --step-cache */
+    int warmup;                   /* --warmup-steps */
     int refresh;                  /* --refresh-steps */
     bool skipped[APP_MOST_STEPS]; /* of --step-cache; a request borrows it */
 };
@@ -32,9 +33,13 @@ struct app_steps {
             "MagCache's ratios allow, with an error up to E and at most K in a row, or "           \
             "TeaCache's polynomial of the time embedding (ret: of what layers are modulated "      \
             "by), or a list, as 10,12-14 (default: none)"),                                        \
+        APP_INT_OPTION("warmup-steps", "W", AT(warmup), 1, APP_MOST_STEPS,                         \
+                       "pipefusion: first steps that read no keys of the step before (default "    \
+                       "1)"),                                                                      \
         APP_INT_OPTION("refresh-steps", "N", AT(refresh), 1, APP_MOST_STEPS,                       \
-                       "with --step-cache: every N-th step runs all layers, and a state for "      \
-                       "--resume can be kept there (default: none for that reason)")
+                       "with --step-cache and pipefusion: every N-th step runs all layers on "     \
+                       "fresh keys, and a state for --resume can be kept there (default: none "    \
+                       "for that reason)")
 
 /* What --step-cache says, as it is written: "magcache:0.12,4", "10,12-14". */
 void app_steps_cache_text(const struct sdt_request *request, char *text, size_t size);

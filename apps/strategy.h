@@ -6,6 +6,8 @@
 
 /* name NULL: sdt_strategy_default(). NULL: unknown, err says which there are. */
 const struct sdt_strategy *app_strategy(const char *name, struct sdt_error *err);
+/* Is it the name (or NULL) of one that reads keys of the step before? */
+bool app_strategy_stale(const char *name);
 
 /* The first strategy that takes a Ulysses degree (usp is one). */
 const struct sdt_strategy *app_strategy_of_degrees(void);

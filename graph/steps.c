@@ -5,6 +5,7 @@
 
 #include "graph/caches.h"
 #include "graph/pipeline.h"
+#include "graph/strategies/strategy.h"
 
 void sdt_step_table_clear(struct sdt_step_table *table) {
     free(table->step);
@@ -30,7 +31,8 @@ int sdt_step_table_kept(const struct sdt_step_table *table) {
 }
 
 bool sdt_step_table_whole(const struct sdt_step_table *table, int s) {
-    return !table->step || (!reads_before(table, s, 0) && !reads_before(table, s, 1));
+    return !table->step || (!reads_before(table, s, 0) && !reads_before(table, s, 1) &&
+                            !(s < table->steps && table->step[s].stale));
 }
 
 /* Steps without guidance have the prompt's branch alone. */
@@ -66,6 +68,31 @@ static void keep(struct sdt_step_table *table) {
     }
 }
 
+/* Steps that read keys of the step before: neither the first ones nor those that refresh. */
+static enum sdt_status go_stale(const struct sdt_request *request, struct sdt_step_table *table,
+                                struct sdt_error *err) {
+    enum { LEAST_STEPS = 8 }; /* with less, a step changes too much (docs/performance.md) */
+    const int warmup = request->warmup_steps ? request->warmup_steps : 1;
+    const int refresh = request->cache.refresh;
+    bool stale = false;
+
+    if (!request->strategy->stale && request->warmup_steps)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "warm-up steps: strategy %s reads no keys of steps before",
+                        request->strategy->name);
+    if (warmup < 0)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d warm-up steps; 1 or more work", warmup);
+    for (int s = warmup; request->strategy->stale && s < table->steps; s++)
+        stale |= table->step[s].stale = !(refresh > 0 && s % refresh == 0);
+    if (stale && table->steps < LEAST_STEPS)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "strategy %s with %d steps: from one to the next too much changes for "
+                        "keys of the step before; %d steps or more work, and any number of which "
+                        "all are warm-up steps",
+                        request->strategy->name, table->steps, LEAST_STEPS);
+    return SDT_OK;
+}
+
 enum sdt_status sdt__step_table(const struct sdt_pipeline *pipeline,
                                 const struct sdt_request *request, struct sdt_step_table *table,
                                 struct sdt_error *err) {
@@ -81,6 +108,8 @@ enum sdt_status sdt__step_table(const struct sdt_pipeline *pipeline,
     enum sdt_status status = gate(request, forwards, table, err);
     if (status == SDT_OK)
         status = sdt__cache_steps(pipeline, request, table, err);
+    if (status == SDT_OK)
+        status = go_stale(request, table, err);
     if (status == SDT_OK)
         keep(table);
     else

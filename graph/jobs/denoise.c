@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "graph/checkpoint/finite.h"
+#include "graph/strategies/strategy.h"
 #include "runtime/cuda.h"
 
 static struct sdt_flow flow_of(struct sdt_job *job, struct sdt_halt *halt) {
@@ -196,6 +197,10 @@ static void free_kept(struct sdt_job *job) {
             sdt__unregister_submit(job->kept[b][t]);
         free(job->kept[b]);
         job->kept[b] = NULL;
+        for (int i = 0; job->stale[b] && i < job->stale_count; i++)
+            sdt__unregister_submit(job->stale[b][i]);
+        free(job->stale[b]);
+        job->stale[b] = NULL;
     }
 }
 
@@ -204,6 +209,9 @@ static void make_kept(struct sdt_job *job, struct sdt_flow *flow, const struct s
     const struct sdt_layout *layout = &run->layout;
     free_kept(job);
     job->kept_tiles = layout->video_tiles;
+    job->stale_count = sdt_run_stale_count(run);
+    for (int b = 0; run->parallel.strategy->stale && b < run->branches; b++)
+        job->stale[b] = sdt_run_stale(flow, run);
     for (int b = 0; b < 2; b++) {
         bool keeps = false;
         for (int s = 0; s < job->table.steps; s++)
@@ -490,6 +498,7 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
         for (int b = 0; b < 2; b++) {
             run->branch[b].prompt = &job->prompt[b];
             run->branch[b].kept = job->kept[b];
+            run->branch[b].stale = job->stale[b];
         }
         run->offloads = job->offloads;
         insert_step(job, &flow, run);

@@ -86,6 +86,8 @@ struct sdt_job {
      * -> [rows, width], in the type and tiles of the run that it began on; or NULL. */
     sdt_handle *kept[2];
     int kept_tiles;
+    sdt_handle *stale[2]; /* keys and values of each branch: struct sdt_branch; NULL: none */
+    int stale_count;
     int text_rows;      /* of the longest branch */
     unsigned long mark; /* in the lane, behind its last piece */
     double begun_at;    /* denoising; on the service's clock */

@@ -150,7 +150,7 @@ struct sdt_dit {
     size_t prompt_step[SDT_READERS];   /* floats, for each step of its schedule */
     size_t vector[SDT_STREAM_VECTORS]; /* floats of each vector of a step; 0: none */
     double shared_floats; /* of these, what each device with tokens reads in a forward */
-    double shared_ends;   /* of those, what is read before or after the layers */
+    double shared_ends;   /* of those, what is read after the layers alone */
     double shared_text;   /* floats a row that are made at the first tile of text in a forward, and
                              read where the others are */
     int rope_pairs[3];    /* rotated pairs of a head by axis; all 0: no rotation */

@@ -38,6 +38,8 @@ static void add_count(struct sdt_tensor_visit *visit, enum sdt_tensor_type type,
     count->all += elements;
     count->floats += sdt_tensor_is_float(type) ? elements : 0.0;
     count->layers += visit->layer >= 0 ? elements : 0.0;
+    if (visit->by_layer && visit->layer >= 0)
+        visit->by_layer[visit->layer] += elements;
 }
 
 static void add_held(struct sdt_tensor_visit *visit, enum sdt_tensor_type type,

@@ -81,6 +81,7 @@ struct sdt_tensor_visit {
      * them; `count` is filled where there is one */
     struct sdt_tensor_table *table;
     struct sdt_tensor_count *count; /* [SDT_READERS] */
+    double *by_layer;               /* [layers] beside it: elements of each; or NULL */
     const struct sdt_weights *weights;
     struct sdt_tensor_held *held; /* [SDT_READERS] */
     struct sdt_flow *flow;

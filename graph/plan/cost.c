@@ -201,6 +201,7 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
         .layers = dit->layers,
         .forwards = step.layered,
         .streams = sdt_streams(d->placement->streams, step.layered),
+        .stale = step.stale,
         .slower = slow,
         .tile = s.seconds[SDT_EACH_LAYER] + s.tasks[SDT_EACH_LAYER] * task,
         .projection = projection_of(d, &worker, task),
@@ -259,16 +260,18 @@ static void add_offloading(const struct sdt_draft *d, struct sdt_step step, stru
 /* Steps of a kind take the same. */
 enum sdt_status sdt_draft_steps(const struct sdt_draft *d, int requests, double *seconds,
                                 struct sdt_times *t, struct sdt_error *err) {
-    enum { KINDS = 9 * 5 };
+    enum { KINDS = 2 * 9 * 5 };
     struct sdt_times of[KINDS];
     bool known[KINDS] = {false};
-    const struct sdt_step whole = sdt_whole_step(d->forwards);
+    struct sdt_step whole = sdt_whole_step(d->forwards);
+    for (int s = 0; s < d->table.steps; s++)
+        whole.stale |= d->table.step[s].stale; /* most are */
     enum sdt_status status = step_times(d, requests, whole, t, err);
     add_offloading(d, whole, t);
     t->steps = t->steps_core = 0.0;
     for (int s = 0; s < d->table.steps && status == SDT_OK; s++) {
         struct sdt_step step = d->table.step[s];
-        int kind = 9 * sdt_step_moves(&step) + 3 * step.branches + step.layered;
+        int kind = 2 * (9 * sdt_step_moves(&step) + 3 * step.branches + step.layered) + step.stale;
         if (!known[kind]) {
             of[kind] = *t;
             status = step_times(d, requests, step, &of[kind], err);

@@ -157,7 +157,8 @@ static enum sdt_status describe(const struct sdt_draft *d, struct sdt_plan *plan
     memcpy(plan->device_workers, d->rates->workers, devices * sizeof *plan->device_workers);
     for (int i = 0; i < layout->devices; i++) {
         int device = sdt_draft_dit(d, i);
-        plan->device_tiles[device] = layout->first_tile[i + 1] - layout->first_tile[i];
+        for (int t = 0; t < layout->tiles; t++)
+            plan->device_tiles[device] += layout->home[t] == i;
         for (int k = 0; k < layout->chunks; k++)
             if (layout->owner[k] == i % layout->ulysses)
                 plan->device_heads[device] += layout->head[k + 1] - layout->head[k];
@@ -187,12 +188,15 @@ static void count_work(const struct sdt_draft *d, struct sdt_plan *plan) {
         exchanged +=
             dit->layers * (sdt_exchanged_with_helpers(layout) - sdt_exchanged_by_heads(layout));
     double ends = sdt_run_exchanged_ends(dit, d->strategy, layout);
-    plan->exchanged_per_step = d->forwards * exchanged;
+    double latent = sdt_run_exchanged_latent(dit, d->strategy, layout);
+    plan->exchanged_per_step = d->forwards * exchanged + latent;
     for (int s = 0; s < plan->steps; s++) {
         struct sdt_step step = d->table.step[s];
         plan->step[s].branches = step.branches;
         plan->step[s].forwards = step.layered;
-        plan->step[s].exchanged = step.layered * exchanged + (step.branches - step.layered) * ends;
+        plan->step[s].stale = step.stale;
+        plan->step[s].exchanged =
+            step.layered * exchanged + (step.branches - step.layered) * ends + latent;
         plan->exchanged += plan->step[s].exchanged;
         forwards += step.layered;
     }

@@ -1,6 +1,8 @@
 /* Scatter, prompt, forward, gather. */
 #include "graph/run/forward.h"
 
+#include <stdlib.h>
+
 #include "graph/run/latent.h"
 
 /* Inserts everything; what fails stays in the flow. */
@@ -9,6 +11,7 @@ static void insert(struct sdt_flow *flow, const struct sdt_forward *f, struct sd
                    const sdt_handle *handle /* latent, text, pooled text, velocity */) {
     const struct sdt_layout *layout = &run->layout;
     const struct sdt_text_states text[2] = {{handle[1], f->rows, f->pad_rows}, {handle[2], 1, 0}};
+    sdt_handle *stale = NULL;
 
     if (f->look)
         f->look(f->look_arg, layout);
@@ -22,12 +25,18 @@ static void insert(struct sdt_flow *flow, const struct sdt_forward *f, struct sd
     run->step = 0;
     run->guidance = f->guidance;
     run->offloads = f->offloads;
+    run->fresh = true;
+    if (f->parallel.strategy->stale)
+        run->branch[0].stale = stale = sdt_run_stale(flow, run);
     sdt_run_step(flow, run, 1, f->t, sdt_latent_tiles(latent, 0));
     flow->place = flow->host;
     flow->tag.role = SDT_ROLE_IO;
     for (int i = 0; i < layout->video_tiles; i++)
         sdt_insert_unpatchify(flow, "gather_velocity", &latent->patch, (int64_t)i * layout->rows,
                               sdt_tile_size(layout, i), run->branch[0].velocity[i], handle[3]);
+    for (int i = 0; stale && i < sdt_run_stale_count(run); i++)
+        sdt__unregister_submit(stale[i]);
+    free(stale);
 }
 
 enum sdt_status sdt_forward_once(const struct sdt_forward *f, float *velocity,

@@ -142,6 +142,7 @@ void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sd
     flow->tag.step = s;
     run->step = s;
     run->guidance = guidance.input;
+    run->fresh = !table || !table->step[s].stale;
     if (sampler->noisy && step.p_m0 != 0.0f)
         add_noise(flow, latent, s);
     sdt_run_step(flow, run, branches, sampler->timesteps[s], sdt_latent_tiles(latent, s));

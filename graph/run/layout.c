@@ -174,6 +174,7 @@ enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layo
                                   .rows = rows,
                                   .unit = o->unit > 0 ? o->unit : 4,
                                   .video_tiles = (int)((o->tokens + rows - 1) / rows),
+                                  .span_tiles = o->span_tiles,
                                   .heads = o->heads,
                                   .e = o->e,
                                   .dtype = o->dtype,

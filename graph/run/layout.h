@@ -23,8 +23,10 @@ struct sdt_layout {
     int unit;        /* rows come in multiples of this; those beyond a tile's tokens are padding */
     int video_tiles; /* the first ones */
     int tiles;
+    int span_tiles;  /* tiles of the video that go through the layers together; 0: all */
     int *first_tile; /* [devices + 1]: device d holds first_tile[d]..first_tile[d+1]-1 */
-    int *home;       /* [tiles]: the device of each tile */
+    int *home;       /* [tiles]: the device of each tile; of strategies that place layers, another
+                      * than that */
     int heads, e;
     enum sdt_dtype dtype; /* of activations over tokens */
     int ulysses;          /* parts of the heads; devices / ulysses is the length of a ring */
@@ -45,6 +47,7 @@ struct sdt_layout_options {
     int ulysses;     /* divides devices; 0: devices */
     int chunk_heads; /* most heads of one chunk; 0: all of a device in one */
     int tile_rows;   /* 0: sdt_tile_rows(); else for tests and simulations */
+    int span_tiles;  /* 0: all tiles go through the layers together */
     int unit;        /* of rows; 0: 4 */
     int streams;     /* that share the workers; 0: one */
 };
@@ -72,6 +75,32 @@ void sdt_split(int total, int parts, const double *speed /* [parts] or NULL */,
 enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layout_options *options,
                                 struct sdt_error *err);
 void sdt_layout_clear(struct sdt_layout *layout); /* after a failed init too */
+
+/* Tiles that go through the layers together: first..end-1 of the video, and those of the text. */
+struct sdt_span {
+    int first, end;
+    bool text;
+};
+static inline struct sdt_span sdt_whole_span(const struct sdt_layout *layout) {
+    return (struct sdt_span){0, layout->video_tiles, true};
+}
+/* How many spans the video is cut into, and which tiles span s has. The text goes with the first
+ * one. */
+static inline int sdt_spans(const struct sdt_layout *layout) {
+    int tiles = layout->span_tiles;
+    return tiles ? (layout->video_tiles + tiles - 1) / tiles : 1;
+}
+static inline struct sdt_span sdt_span_of(const struct sdt_layout *layout, int s) {
+    int tiles = layout->span_tiles ? layout->span_tiles : layout->video_tiles;
+    int end = (s + 1) * tiles;
+    return (struct sdt_span){s * tiles, end < layout->video_tiles ? end : layout->video_tiles,
+                             s == 0};
+}
+/* The tile after tile t in a span, layout->tiles behind the last one: for (int t = span.first; t <
+ * layout->tiles; t = sdt_span_next(layout, span, t)). */
+static inline int sdt_span_next(const struct sdt_layout *layout, struct sdt_span span, int t) {
+    return t + 1 != span.end ? t + 1 : span.text ? layout->video_tiles : layout->tiles;
+}
 
 /* The first tile of the tokens that ring position i holds (its `ulysses` devices together), i up to
  * devices / ulysses. */

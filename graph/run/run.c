@@ -47,8 +47,8 @@ static int tiles_of(const struct sdt_layout *layout, const struct sdt_strategy *
                             : layout->first_tile[device + 1] - layout->first_tile[device];
 }
 
-static int turns_of(const struct sdt_layout *layout, const struct sdt_strategy *strategy,
-                    int device) {
+int sdt__run_turns(const struct sdt_layout *layout, const struct sdt_strategy *strategy,
+                   int device) {
     int tiles = tiles_of(layout, strategy, device);
     int wanted = 4 * layout->place[device].workers + 4;
     return tiles < wanted ? tiles : wanted;
@@ -61,7 +61,7 @@ static struct sdt_turns *new_turns(struct sdt_flow *flow, const struct sdt_run *
     if (!turns && flow->error.status == SDT_OK)
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for work buffers");
     for (int d = 0; turns && d < layout->devices; d++) {
-        turns[d].count = turns_of(layout, run->parallel.strategy, d);
+        turns[d].count = sdt__run_turns(layout, run->parallel.strategy, d);
         if (turns[d].count)
             turns[d].handle = new_handles(flow, layout->dtype, turns[d].count, size, name);
     }
@@ -96,8 +96,11 @@ static void stream_init(struct sdt_flow *flow, struct sdt_run *run, struct sdt_s
     sdt_attention_buffers_init(flow, &stream->attention, run->parallel.strategy, layout,
                                run->collective);
     for (int v = 0; v < SDT_STREAM_VECTORS; v++)
-        if (dit->vector[v])
+        if (dit->vector[v]) {
             stream->vector[v] = sdt__vector(flow, dit->vector[v], names[v]);
+            if (run->parallel.strategy->stale)
+                stream->other[v] = sdt__vector(flow, dit->vector[v], names[v]);
+        }
 }
 
 static void stream_clear(struct sdt_run *run, struct sdt_stream *stream) {
@@ -108,8 +111,10 @@ static void stream_clear(struct sdt_run *run, struct sdt_stream *stream) {
     free_turns(stream->raw, layout->devices);
     free_turns(stream->hidden, layout->devices);
     sdt_attention_buffers_clear(&stream->attention);
-    for (int v = 0; v < SDT_STREAM_VECTORS; v++)
+    for (int v = 0; v < SDT_STREAM_VECTORS; v++) {
         sdt__unregister_submit(stream->vector[v]);
+        sdt__unregister_submit(stream->other[v]);
+    }
 }
 
 /* ---- a run ----------------------------------------------------------------------------------- */
@@ -117,6 +122,13 @@ static void stream_clear(struct sdt_run *run, struct sdt_stream *stream) {
 /* About how many tasks one layer of one forward has: per tile; per chunk; per piece. */
 static int layer_tasks(const struct sdt_layout *layout) {
     return 16 * layout->tiles + 3 * layout->chunks + 2 * layout->tiles * layout->chunks;
+}
+
+/* A step's tasks, as far as there is room for them. */
+static int overlapping_tasks(const struct sdt_run *run) {
+    enum { MOST = 50000 };
+    double tasks = 1.25 * run->branches * run->dit->layers * layer_tasks(&run->layout);
+    return tasks < MOST ? (int)tasks : MOST;
 }
 
 static void bind(struct sdt_flow *flow, struct sdt_run *run) {
@@ -207,6 +219,9 @@ struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct s
     /* Streams overlap only if the next layer's tasks of each can be inserted while one computes. */
     if (run->streams > 1)
         sdt__lane_allow(flow->lane, 2 * run->streams * layer_tasks(&run->layout));
+    /* Steps only if the next one's can. */
+    if (parallel->strategy->stale)
+        sdt__lane_allow(flow->lane, overlapping_tasks(run));
     rope_init(flow, run);
     bind(flow, run);
     for (int s = 0; s < run->streams; s++)
@@ -270,12 +285,22 @@ void sdt_run_prompts_done(struct sdt_flow *flow, struct sdt_run *run) {
         sdt_parameters_drop_host(run->parameters);
 }
 
+sdt_handle *sdt_run_stale(struct sdt_flow *flow, const struct sdt_run *run) {
+    const struct sdt_layout *layout = &run->layout;
+    int count = sdt_run_stale_count(run);
+    sdt_handle *stale = room_for(flow, count);
+    for (int i = 0; stale && i < count; i++) {
+        int chunk = i % layout->chunks, which = i / layout->chunks % 2;
+        stale[i] = sdt__tensor(flow, layout->dtype, sdt_gathered_size(layout, chunk, layout->tiles),
+                               which ? "stale values" : "stale keys");
+    }
+    return stale;
+}
+
 /* ---- where a task goes ----------------------------------------------------------------------- */
 
 static int device_of(const struct sdt_run *run, struct sdt_at at) {
-    const struct sdt_strategy *strategy = run->parallel.strategy;
-    return strategy->device ? strategy->device(&run->layout, run->dit->layers, at.layer, at.tile)
-                            : run->layout.home[at.tile];
+    return sdt__run_device(run->dit, run->parallel.strategy, &run->layout, at.layer, at.tile);
 }
 
 void sdt_run_at(struct sdt_flow *flow, const struct sdt_run *run, struct sdt_at at,
@@ -341,8 +366,16 @@ static int64_t keys_of(const struct sdt_run *run, int branch) {
     return run->dit->text_joins ? layout->video + run->branch[branch].prompt->rows : layout->tokens;
 }
 
-void sdt_run_begin(struct sdt_flow *flow, struct sdt_run *run, int branch, float t,
-                   const sdt_handle *latent) {
+/* Where steps overlap, layers still read what the step before was conditioned on. */
+static void turn_vectors(struct sdt_stream *stream) {
+    for (int v = 0; v < SDT_STREAM_VECTORS; v++) {
+        sdt_handle vector = stream->vector[v];
+        stream->vector[v] = stream->other[v];
+        stream->other[v] = vector;
+    }
+}
+
+void sdt_run_condition(struct sdt_flow *flow, struct sdt_run *run, int branch, float t) {
     const struct sdt_dit_kind *kind = run->dit->kind;
     const struct sdt_layout *layout = &run->layout;
 
@@ -353,10 +386,21 @@ void sdt_run_begin(struct sdt_flow *flow, struct sdt_run *run, int branch, float
     flow->tag.branch = branch;
     flow->place = &layout->place[0];
     flow->tag.role = SDT_ROLE_DENOISE;
+    if (run->parallel.strategy->stale)
+        turn_vectors(run->branch[branch].stream);
     if (kind->condition)
         kind->condition(flow, run, run->branch[branch].stream, t, run->guidance);
+}
+
+void sdt_run_embed(struct sdt_flow *flow, struct sdt_run *run, int branch, struct sdt_span span,
+                   const sdt_handle *latent) {
+    const struct sdt_dit_kind *kind = run->dit->kind;
+    const struct sdt_layout *layout = &run->layout;
     const struct sdt_branch *b = &run->branch[branch];
-    for (int i = 0; i < (b->skips ? layout->video_tiles : layout->tiles); i++) {
+
+    flow->tag.branch = branch;
+    span.text &= !b->skips;
+    for (int i = span.first; i < layout->tiles; i = sdt_span_next(layout, span, i)) {
         struct sdt_at at = at_tile(run, branch, -1, i);
         size_t size = (size_t)sdt_rows(run, at) * (size_t)run->dit->width;
         sdt_run_at(flow, run, at, SDT_ROLE_DENOISE);
@@ -389,11 +433,13 @@ static void join(struct sdt_flow *flow, void *model, int tile) {
     l->run->dit->kind->join(flow, l->run, at);
 }
 
-void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, int layer) {
+void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, struct sdt_span span,
+                   int layer) {
     const struct sdt_dit_kind *kind = run->dit->kind;
     const struct sdt_layout *layout = &run->layout;
     const struct sdt_parallel *parallel = &run->parallel;
     struct sdt_stream *stream = run->branch[branch].stream;
+    const sdt_handle *stale = run->branch[branch].stale;
     struct layer model = {run, branch, layer};
     struct sdt_self_attention attention = {.layout = layout,
                                            .buffers = &stream->attention,
@@ -404,23 +450,26 @@ void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, int l
                                            .z = stream->z,
                                            .layers = run->dit->layers,
                                            .layer = layer,
+                                           .span = span,
+                                           .stale =
+                                               stale ? stale + 2 * layer * layout->chunks : NULL,
                                            .model = &model,
                                            .project = project,
                                            .join = join};
 
     flow->tag.branch = branch;
     flow->tag.layer = layer;
-    for (int i = 0; i < layout->tiles; i++) {
+    for (int i = span.first; i < layout->tiles; i = sdt_span_next(layout, span, i)) {
         struct sdt_at at = at_tile(run, branch, layer, i);
         sdt_run_at(flow, run, at, SDT_ROLE_DENOISE);
         kind->begin(flow, run, at);
     }
-    if (run->offloads)
+    if (run->offloads && span.first == 0)
         fetch_next(flow, run, branch, layer);
     if (attention.aco == SDT_ACO_STATIC && !run->helpers_free)
         attention.aco = SDT_ACO_OFF;
     parallel->strategy->self_attention(flow, &attention);
-    for (int i = 0; i < layout->tiles; i++) {
+    for (int i = span.first; i < layout->tiles; i = sdt_span_next(layout, span, i)) {
         struct sdt_at at = at_tile(run, branch, layer, i);
         sdt_run_at(flow, run, at, SDT_ROLE_DENOISE);
         kind->finish(flow, run, at);
@@ -428,11 +477,11 @@ void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, int l
     flow->tag.layer = -1;
 }
 
-void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch) {
+void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch, struct sdt_span span) {
     flow->tag.branch = branch;
     const struct sdt_branch *b = &run->branch[branch];
-    for (int i = 0; i < run->layout.video_tiles; i++) {
-        struct sdt_at at = at_tile(run, branch, -1, i);
+    for (int i = span.first; i < span.end; i++) {
+        struct sdt_at at = at_tile(run, branch, run->dit->layers, i);
         sdt_run_at(flow, run, at, SDT_ROLE_DENOISE);
         if (b->keeps)
             sdt_insert_sum(flow, "keep", (size_t)sdt_rows(run, at) * (size_t)run->dit->width, -1.0f,
@@ -446,17 +495,20 @@ void sdt_run_layers(struct sdt_flow *flow, struct sdt_run *run, struct sdt_branc
                     float t, const sdt_handle *latent) {
     const int count = branches.count, *number = branches.number;
     int together = run->streams < count ? 1 : count;
+    struct sdt_span all = sdt_whole_span(&run->layout);
 
     /* Layer by layer in turn: the lane is bounded, so a branch that is inserted as a whole first
      * would have ended before the other's tasks are there to fill its gaps. */
     for (int first = 0; first < count; first += together) {
-        for (int i = first; i < first + together; i++)
-            sdt_run_begin(flow, run, number[i], t, latent);
+        for (int i = first; i < first + together; i++) {
+            sdt_run_condition(flow, run, number[i], t);
+            sdt_run_embed(flow, run, number[i], all, latent);
+        }
         for (int l = 0; l < (run->layers ? run->layers_count : run->dit->layers); l++)
             for (int i = first; i < first + together; i++)
-                sdt_run_layer(flow, run, number[i], run->layers ? run->layers[l] : l);
+                sdt_run_layer(flow, run, number[i], all, run->layers ? run->layers[l] : l);
         for (int i = first; i < first + together; i++)
-            sdt_run_end(flow, run, number[i]);
+            sdt_run_end(flow, run, number[i], all);
     }
 }
 
@@ -466,237 +518,14 @@ void sdt_run_step(struct sdt_flow *flow, struct sdt_run *run, int branches, floa
     struct sdt_branches through = {0};
     for (int b = 0; b < branches; b++) {
         if (run->branch[b].skips) {
-            sdt_run_begin(flow, run, b, t, latent);
-            sdt_run_end(flow, run, b);
+            struct sdt_span all = sdt_whole_span(&run->layout);
+            sdt_run_condition(flow, run, b, t);
+            sdt_run_embed(flow, run, b, all, latent);
+            sdt_run_end(flow, run, b, all);
         } else {
             through.number[through.count++] = b;
         }
     }
     if (through.count)
         (strategy->step ? strategy->step : sdt_run_layers)(flow, run, through, t, latent);
-}
-
-/* ---- predictions ----------------------------------------------------------------------------- */
-
-enum sdt_status sdt_run_layout(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
-                               struct sdt_geometry geometry, int branches, int text,
-                               struct sdt_layout *layout, struct sdt_error *err) {
-    return sdt_parallel_layout(parallel, sdt_tokens(dit, geometry), dit->text_joins ? text : 0,
-                               branches, dit->heads, dit->head_dim, layout, err);
-}
-
-/* The share of the layers whose weights a device reads. */
-static double layer_share(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
-                          const struct sdt_layout *layout, int device) {
-    int here = 0;
-    if (!strategy->device)
-        return 1.0;
-    for (int l = 0; l < dit->layers; l++) {
-        bool reads = false;
-        for (int t = 0; !reads && t < layout->tiles; t++)
-            reads = strategy->device(layout, dit->layers, l, t) == device;
-        here += reads;
-    }
-    return (double)here / dit->layers;
-}
-
-/* Work space of a worker's tasks; GPUs need none for these. */
-static uint64_t scratch_of(const struct sdt_dit *dit, const struct sdt_layout *layout, int device,
-                           int text_rows) {
-    int keys = text_rows + 1; /* one for all padding */
-    int rows = layout->rows;
-    if (dit->text_joins && rows < text_rows) /* of text, before it is cut into tiles */
-        rows = text_rows;
-    if (layout->place[device].kind != SDT_DEVICE_CPU)
-        return 0;
-    uint64_t attention = 0; /* a bit for each size */
-    for (int l = 0; l < dit->layers; l++) {
-        struct sdt_token_groups groups = sdt_dit_groups(dit, l);
-        size_t floats =
-            groups.count > 1
-                ? sdt_group_attention_scratch(&groups, layout->rows, layout->e, layout->tokens)
-                : sdt_attention_scratch(layout->rows, layout->e, layout->tokens);
-        attention |= sdt__scratch_size(sizeof(float) * floats);
-    }
-    size_t cross = sdt_cross_attention_scratch(rows, dit->heads, dit->head_dim, keys);
-    size_t residual = sdt_linear_residual_scratch(rows);
-    return attention | sdt__scratch_size(sizeof(float) * cross) |
-           sdt__scratch_size(sizeof(float) * residual);
-}
-
-/* What a device reads, of [SDT_READERS]. Where a strategy places layers, that may be all. */
-struct reading {
-    bool by[SDT_READERS];
-};
-
-static struct reading reading_of(const struct sdt_layout *layout,
-                                 const struct sdt_strategy *strategy, int device) {
-    struct reading reading = {{false}};
-    int first = layout->first_tile[device], end = layout->first_tile[device + 1];
-    int texts = layout->tiles - layout->video_tiles;
-    bool any = strategy->device;
-    reading.by[SDT_READ_BY_TILES] = any || end > first;
-    reading.by[SDT_READ_BY_VIDEO] = any || (end > first && first < layout->video_tiles);
-    reading.by[SDT_READ_BY_TEXT] = any || end > layout->video_tiles;
-    reading.by[SDT_READ_BY_MAKER] =
-        any || (texts ? layout->home[layout->video_tiles] == device : device == 0);
-    return reading;
-}
-
-static double read_of(const struct reading *reading, const size_t *size /* [SDT_READERS] */) {
-    double sum = 0.0;
-    for (int r = 0; r < SDT_READERS; r++)
-        sum += reading->by[r] ? (double)size[r] : 0.0;
-    return sum;
-}
-
-/* The step's vectors, of each stream: all of them where they are made. */
-static double vector_bytes(const struct sdt_dit *dit, const struct reading *reading) {
-    double floats = 0.0;
-    if (!reading->by[SDT_READ_BY_MAKER])
-        return reading->by[SDT_READ_BY_TILES] ? sizeof(float) * dit->shared_floats : 0.0;
-    for (int v = 0; v < SDT_STREAM_VECTORS; v++)
-        floats += (double)dit->vector[v];
-    return sizeof(float) * floats;
-}
-
-/* With collective transport, pieces land beside what one device sends to itself. */
-static double landing_bytes(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
-                            const struct sdt_layout *layout) {
-    bool alone = parallel->transport == SDT_TRANSPORT_NCCL && layout->devices == 1;
-    return alone ? 4.0 * (double)sdt_dtype_size(layout->dtype) *
-                       (double)sdt_tiles_size(layout, 0, layout->tiles) * dit->width
-                 : 0.0;
-}
-
-/* What a device holds of a branch's prompt. */
-static double prompt_bytes(const struct sdt_dit *dit, const struct sdt_layout *layout,
-                           const struct reading *reading, int text_rows, int steps) {
-    double rows = text_rows * read_of(reading, dit->prompt_row);
-    double bytes = (double)sdt_dtype_size(layout->dtype) * rows +
-                   sizeof(float) * steps * read_of(reading, dit->prompt_step);
-    /* Text that joins, in float32: for its maker the same but in another type. */
-    if (reading->by[SDT_READ_BY_TEXT] &&
-        (layout->dtype != SDT_F32 || !reading->by[SDT_READ_BY_MAKER]))
-        bytes += sizeof(float) * dit->shared_text * text_rows;
-    return bytes;
-}
-
-/* Weights that a device reads, and those of layers among them. share: of the layers. */
-static struct sdt_tensor_held weight_bytes(const struct sdt_dit *dit,
-                                           const struct sdt_layout *layout,
-                                           const struct reading *reading, int device,
-                                           double share) {
-    struct sdt_tensor_held bytes = {0.0, 0.0};
-    for (int r = 0; r < SDT_READERS; r++) {
-        struct sdt_tensor_held held = dit->held[r];
-        if (!reading->by[r])
-            continue;
-        if (layout->place[device].kind != SDT_DEVICE_CPU) {
-            held.all = sdt_tensor_bytes(dit->count[r], layout->dtype);
-            held.layers = (double)sdt_dtype_size(layout->dtype) * dit->count[r].layers;
-        }
-        bytes.all += held.all - (1.0 - share) * held.layers;
-        bytes.layers += share * held.layers;
-    }
-    return bytes;
-}
-
-struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
-                             const struct sdt_layout *layout, int device, int branches,
-                             int text_rows, int steps, int kept) {
-    const struct sdt_strategy *strategy = parallel->strategy;
-    struct reading reading = reading_of(layout, strategy, device);
-    double d = dit->width, size = (double)sdt_dtype_size(layout->dtype);
-    int first = strategy->device ? 0 : layout->first_tile[device];
-    int end = strategy->device ? layout->tiles : layout->first_tile[device + 1];
-    double worked = (double)sdt_tiles_size(layout, first, end), video = 0.0;
-    for (int t = layout->first_tile[device]; t < layout->first_tile[device + 1]; t++)
-        video += t < layout->video_tiles ? sdt_tile_size(layout, t) : 0; /* those have a latent */
-    double turns = turns_of(layout, strategy, device);
-    double patch = (double)sdt_patch_values(dit);
-    double stream = size * (worked * 2.0 * d + turns * layout->rows * (d + dit->hidden)) +
-                    strategy->buffer_bytes(layout, device) + vector_bytes(dit, &reading) +
-                    landing_bytes(dit, parallel, layout);
-    double branch = 4.0 * video * patch + prompt_bytes(dit, layout, &reading, text_rows, steps);
-    double latents = 4.0 * video * patch * 8.0; /* x, x_last, m0, m1, all twice */
-    double share = layer_share(dit, strategy, layout, device);
-    struct sdt_tensor_held weights = weight_bytes(dit, layout, &reading, device, share);
-    double scratch =
-        (double)scratch_of(dit, layout, device, text_rows) * layout->place[device].workers;
-    struct sdt_need need = {.all = weights.all + branches * branch +
-                                   sdt_streams(parallel->streams, branches) * stream + latents +
-                                   kept * size * video * d + scratch};
-    double layers = share * dit->layers;
-    need.least = need.all - (layers > 2.0 ? weights.layers * (layers - 2.0) / layers : 0.0);
-    return need;
-}
-
-/* Rows of x that go from device to device, where the strategy puts layers of a tile on several. */
-static double handed_on(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
-                        const struct sdt_layout *layout) {
-    double rows = 0.0;
-    if (!strategy->device)
-        return 0.0;
-    for (int t = 0; t < layout->tiles; t++) {
-        int end = t < layout->video_tiles ? dit->layers : dit->layers - 1; /* text has no head */
-        int at = strategy->device(layout, dit->layers, -1, t);
-        for (int l = 0; l <= end; l++) {
-            int next = strategy->device(layout, dit->layers, l < dit->layers ? l : -1, t);
-            rows += next != at ? sdt_tile_size(layout, t) : 0;
-            at = next;
-        }
-    }
-    return rows;
-}
-
-/* Does any task of a forward run there? */
-static bool takes_part(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
-                       const struct sdt_layout *layout, int device) {
-    if (!strategy->device)
-        return layout->first_tile[device + 1] > layout->first_tile[device];
-    for (int t = 0; t < layout->tiles; t++)
-        for (int l = -1; l < dit->layers; l++)
-            if (strategy->device(layout, dit->layers, l, t) == device)
-                return true;
-    return false;
-}
-
-/* Devices with tiles of text, but for that of the first. */
-static int other_homes_of_text(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
-                               const struct sdt_layout *layout) {
-    bool seen[SDT_MAX_DEVICES] = {false};
-    int count = 0;
-    for (int t = layout->video_tiles; t < layout->tiles; t++) {
-        int device =
-            strategy->device ? strategy->device(layout, dit->layers, -1, t) : layout->home[t];
-        count += !seen[device];
-        seen[device] = true;
-    }
-    return count > 0 ? count - 1 : 0;
-}
-
-double sdt_run_exchanged_ends(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
-                              const struct sdt_layout *layout) {
-    bool seen[SDT_MAX_DEVICES] = {true}; /* the first makes what the others read */
-    int others = 0;
-    for (int t = 0; t < layout->video_tiles; t++) {
-        int device =
-            strategy->device ? strategy->device(layout, dit->layers, -1, t) : layout->home[t];
-        others += !seen[device];
-        seen[device] = true;
-    }
-    return 4.0 * dit->shared_ends * others;
-}
-
-double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
-                         const struct sdt_layout *layout) {
-    int others = 0; /* devices that read the step's vectors and do not compute them */
-    for (int d = 1; d < layout->devices; d++)
-        others += takes_part(dit, strategy, layout, d);
-    return dit->layers * strategy->exchanged(layout) +
-           (double)sdt_dtype_size(layout->dtype) * dit->width * handed_on(dit, strategy, layout) +
-           4.0 * dit->shared_floats * others +
-           4.0 * dit->shared_text * (double)(layout->tokens - layout->video) *
-               other_homes_of_text(dit, strategy, layout);
 }

@@ -27,6 +27,7 @@ struct sdt_stream {
     struct sdt_turns *hidden; /* [devices] -> [rows, dit->hidden] */
     struct sdt_attention_buffers attention;
     sdt_handle vector[SDT_STREAM_VECTORS]; /* of the step: dit->vector */
+    sdt_handle other[SDT_STREAM_VECTORS];  /* of the step before, where steps overlap; else NULL */
 };
 
 /* What a branch of guidance has of its own, whether it has a stream of its own or not. */
@@ -38,6 +39,9 @@ struct sdt_branch {
      * branch that skips adds it in the place of layers, one that keeps writes it; NULL: neither. */
     const sdt_handle *kept;
     bool skips, keeps;
+    /* Keys and values that outlive a step, of strategies whose attention is stale: [layers, 2,
+     * chunks], borrowed from the job; set before a step. */
+    const sdt_handle *stale;
 };
 
 struct sdt_run {
@@ -63,6 +67,7 @@ struct sdt_run {
     float guidance;
     bool offloads;     /* weights do not all fit: the next layer's are fetched while one computes */
     bool helpers_free; /* aco static: nothing is being decoded */
+    bool fresh;        /* attention reads no keys of steps before */
     const int *layers; /* [count], rising: a step of these alone, simulated; NULL: of all */
     int layers_count;
 };
@@ -92,11 +97,20 @@ void sdt_run_step(struct sdt_flow *flow, struct sdt_run *run, int branches, floa
 void sdt_run_layers(struct sdt_flow *flow, struct sdt_run *run, struct sdt_branches branches,
                     float t, const sdt_handle *latent);
 
-/* The parts of sdt_run_layers, for strategies that order them otherwise. */
-void sdt_run_begin(struct sdt_flow *flow, struct sdt_run *run, int branch, float t,
+/* The pieces of sdt_run_layers, for strategies that order them otherwise: what a step is
+ * conditioned on, once; then a part of the tiles into the layers, through each, and out. */
+void sdt_run_condition(struct sdt_flow *flow, struct sdt_run *run, int branch, float t);
+void sdt_run_embed(struct sdt_flow *flow, struct sdt_run *run, int branch, struct sdt_span span,
                    const sdt_handle *latent);
-void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, int layer);
-void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch);
+void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, struct sdt_span span,
+                   int layer);
+void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch, struct sdt_span span);
+/* Keys and values of all layers of one branch, as struct sdt_branch has them; the caller frees the
+ * array and unregisters what it holds. NULL: out of memory, which the flow says. */
+sdt_handle *sdt_run_stale(struct sdt_flow *flow, const struct sdt_run *run);
+static inline int sdt_run_stale_count(const struct sdt_run *run) {
+    return 2 * run->dit->layers * run->layout.chunks;
+}
 
 /* ---- for models: where a task goes, and what it works in ------------------------------------- */
 
@@ -117,7 +131,18 @@ void sdt_run_at_prompt(struct sdt_flow *flow, const struct sdt_run *run, int lay
 /* The flow's next tasks run at the host, where weights are mapped. */
 void sdt_run_at_host(struct sdt_flow *flow);
 
-/* ---- predictions ----------------------------------------------------------------------------- */
+/* Where a layer of a tile is computed, an index of layout->place. Layer -1: before the layers;
+ * dit->layers: after them. */
+static inline int sdt__run_device(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                                  const struct sdt_layout *layout, int layer, int tile) {
+    return strategy->device ? strategy->device(layout, dit->layers, layer, tile)
+                            : layout->home[tile];
+}
+/* Work buffers that a device's tiles take turns with. */
+int sdt__run_turns(const struct sdt_layout *layout, const struct sdt_strategy *strategy,
+                   int device);
+
+/* ---- predictions (predict.c) ----------------------------------------------------------------- */
 
 /* The layout of a geometry. branches, text as in sdt_run_new. Errors as sdt_layout_init. */
 enum sdt_status sdt_run_layout(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
@@ -140,4 +165,8 @@ double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *s
 /* The same of one that skips the layers. */
 double sdt_run_exchanged_ends(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
                               const struct sdt_layout *layout);
+/* Bytes of a step beside those of its forwards: latents that are at home on another device than
+ * that on which they begin. */
+double sdt_run_exchanged_latent(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                                const struct sdt_layout *layout);
 #endif

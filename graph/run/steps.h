@@ -13,6 +13,7 @@ struct sdt_step {
     /* A branch that skips them adds what it has kept to its embedded latent; one that keeps goes
      * through them, and a later step skips by what they add. */
     bool skip[2], keep[2];
+    bool stale; /* layers read keys of the step before */
 };
 
 struct sdt_step_table {

@@ -45,6 +45,7 @@ struct sdt_parallel sdt_parallel_of(const struct sdt_strategy *strategy,
                                  .helpers = p->aco == SDT_ACO_OFF ? 0 : helpers,
                                  .ulysses_degree = p->ulysses_degree,
                                  .chunk_heads = p->chunk_heads,
+                                 .patches = p->patches,
                                  .transport = p->transport,
                                  .streams = p->streams,
                                  .aco = p->aco};
@@ -81,7 +82,10 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
         options.tile_rows = sdt_cuda_tile_rows(tokens + text, options.devices, options.speed);
     if (parallel->place[0].kind == SDT_DEVICE_CUDA)
         options.unit = SDT_CUDA_ROWS;
-    return sdt_layout_init(layout, &options, err);
+    enum sdt_status status = sdt_layout_init(layout, &options, err);
+    for (int t = 0; status == SDT_OK && parallel->strategy->home && t < layout->tiles; t++)
+        layout->home[t] = parallel->strategy->home(layout, t);
+    return status;
 }
 
 /* ---- what is allowed ------------------------------------------------------------------------- */
@@ -92,6 +96,9 @@ enum sdt_status sdt_strategy_allows(const struct sdt_strategy *strategy,
     if (p->streams < 0 || p->streams > 2)
         return sdt_fail(err, SDT_ERROR_USAGE, "%d streams; 1 or 2 work, and 0 for both forwards",
                         p->streams);
+    if (!strategy->stale && p->patches)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "strategy %s takes all tokens at once, and has no patches", strategy->name);
     if (p->aco != SDT_ACO_OFF && (p->dit_devices < 1 || p->vae_devices < 1))
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "--aco %s needs two groups: --dit-devices and --vae-devices",

@@ -8,7 +8,8 @@
     X(ulysses)                                                                                     \
     X(pipesp)                                                                                      \
     X(ring)                                                                                        \
-    X(usp)
+    X(usp)                                                                                         \
+    X(pipefusion)
 
 #define DECLARE(name) extern const struct sdt_strategy sdt__strategy_##name;
 STRATEGIES(DECLARE)
@@ -33,6 +34,8 @@ const char *sdt_strategy_summary(const struct sdt_strategy *strategy) { return s
 bool sdt_strategy_exact(const struct sdt_strategy *strategy) { return strategy->exact; }
 
 bool sdt_strategy_has_degree(const struct sdt_strategy *strategy) { return strategy->degree; }
+
+bool sdt_strategy_stale(const struct sdt_strategy *strategy) { return strategy->stale; }
 
 bool sdt_strategy_variant(const struct sdt_strategy *strategy, int index, int devices,
                           struct sdt_placement *placement) {

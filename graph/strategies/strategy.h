@@ -51,6 +51,8 @@ struct sdt_self_attention {
     struct sdt_token_groups groups;   /* of them, within which; sdt_attend_to() goes by it */
     const sdt_handle *z;              /* [tiles] -> [rows, h*e], where o is put together */
     int layers, layer;                /* of how many, and which */
+    struct sdt_span span;             /* the queries; all tiles, but of strategies with parts */
+    const sdt_handle *stale;          /* [2, chunks] of this layer (struct sdt_branch), or NULL */
     /* The model's own parts, at the tile's home device: projecting a tile (with norm and rotation)
      * into its pieces; and, once the output pieces are in z, the output projection. */
     void *model;
@@ -77,6 +79,7 @@ struct sdt_step_load {
     const struct sdt_layout *layout;
     enum sdt_aco aco; /* OFF: as if there were no helpers */
     int layers, forwards, streams;
+    bool stale;              /* steps overlap: what one takes when many follow one another */
     const double *slower;    /* [devices + helpers] a worker's seconds beside those here; NULL: 1 */
     double tile;             /* a tile in a layer, but for self attention */
     double projection;       /* of it: q, or k, or v */
@@ -112,6 +115,11 @@ struct sdt_strategy {
     const char *name, *summary;
     bool exact;  /* one device's bits on any number of CPU devices */
     bool degree; /* takes a Ulysses degree: what --ulysses-degree and --ring-degree are for */
+    /* Attention reads keys and values of the step before where those of this step are not there
+     * yet, but in the first steps (placement.warmup_steps) and where they are refreshed. So a step
+     * begins while the one before is in the layers, and a job keeps keys and values of all. The
+     * result depends on placement.patches, never on the devices. */
+    bool stale;
     /* May it run so? Asked by every plan and every run, in the same words: SDT_ERROR_USAGE.
      * devices: that denoise. NULL: always. */
     enum sdt_status (*allow)(const struct sdt_strategy *strategy,
@@ -120,8 +128,10 @@ struct sdt_strategy {
     /* Changes how tokens and heads are laid out; NULL: tokens over all devices, heads as well. */
     void (*split)(const struct sdt_parallel *parallel, struct sdt_layout_options *options);
     /* Where a layer of a tile is computed, an index of layout->place; NULL: at the tile's home.
-     * layer -1: before and after the layers. */
+     * layer -1: before the layers; `layers`: after them. */
     int (*device)(const struct sdt_layout *layout, int layers, int layer, int tile);
+    /* The home of a tile, where its latent is; NULL: that of the shard in which it is. */
+    int (*home)(const struct sdt_layout *layout, int tile);
     /* Adds to the pieces what the strategy keeps (keys, values, lse). */
     void (*buffers)(struct sdt_flow *flow, struct sdt_attention_buffers *buffers,
                     const struct sdt_layout *layout);
@@ -161,6 +171,7 @@ struct sdt_parallel {
     int devices, helpers;
     int ulysses_degree;   /* usp; 0: all devices */
     int chunk_heads;      /* 0: the strategy's own */
+    int patches;          /* of strategies with stale keys; 0: the strategy's own */
     int tile_rows;        /* 0: as sdt_tile_rows() says, or sdt_cuda_tile_rows() for GPUs */
     enum sdt_dtype dtype; /* of activations and weights: SDT_F32, or SDT_BF16 on GPUs */
     enum sdt_transport transport;

@@ -176,6 +176,8 @@ const struct sdt_strategy *sdt_strategy_default(void);
 bool sdt_strategy_exact(const struct sdt_strategy *strategy);
 /* Does it read a placement's ulysses_degree? Others refuse one. */
 bool sdt_strategy_has_degree(const struct sdt_strategy *strategy);
+/* Lossy: does attention read keys of the step before, in patches of the tokens? */
+bool sdt_strategy_stale(const struct sdt_strategy *strategy);
 
 /* When the devices that decode take attention as well. */
 enum sdt_aco {
@@ -339,7 +341,8 @@ struct sdt_step_caching {
     bool modulation;     /* EMBEDDING: by what layers are modulated by; the first 5 steps run all */
     int most;            /* MAGNITUDE: steps that are skipped in a row; 0: the calibration's */
     const bool *skipped; /* LIST: [steps] */
-    int refresh;         /* every so many steps, all layers run; 0: never for that reason */
+    int refresh; /* every so many steps, all layers run and no stale keys are read; 0: never for
+                  * that reason */
 };
 /* "none", "magcache", "teacache", "list". */
 const char *sdt_step_cache_name(enum sdt_step_cache kind);
@@ -366,6 +369,7 @@ struct sdt_request {
      * others take the prompt's forward, and its velocity as it is. guided_to 0: in all. */
     int guided_from, guided_to;
     struct sdt_step_caching cache;
+    int warmup_steps; /* of a strategy with stale keys: the first ones read none; 0: 1 */
     /* Above 1, with a negative prompt (not NULL) and where guidance is an input: two forwards a
      * step, put together by this scale. */
     double true_cfg_scale;
@@ -423,6 +427,9 @@ struct sdt_placement {
     enum sdt_precision precision;
     bool text_with_vae; /* the text encoder runs on the first VAE device, else the first DiT one */
     int chunk_heads, ulysses_degree; /* 0: the strategy's own */
+    /* Of a strategy with stale keys: parts of the tokens that go through the layers one after the
+     * other. Decides the result. 0: 4 */
+    int patches;
     /* Guidance's two forwards of a step: 2: side by side, each with activation buffers of its own,
      * so that one computes while the other exchanges; 1: one after the other in the same buffers,
      * with less memory. 0: 2. The same bits. */
@@ -438,6 +445,7 @@ struct sdt_placement {
 struct sdt_plan_step {
     int branches;     /* whose velocities it reads: 1, or 2 with guidance */
     int forwards;     /* of them, through all layers */
+    bool stale;       /* they read keys of the step before */
     double seconds;   /* predicted */
     double exchanged; /* bytes between devices */
 };

@@ -343,4 +343,15 @@ passes "$generate" --resume "$tmp/v/odd.latent.safetensors" --model "$odd" --dry
 
 left=$(find "$tmp/v" -name '.stardit-*' -mmin +2)
 [ -z "$left" ] || fail "left behind: $left"
+# Keys of the step before are in no state: it is of a step that reads none.
+old="--strategy pipefusion --patches 3 --refresh-steps 3"
+# shellcheck disable=SC2086
+{
+    plain stale $old --devices 2 || fail "$(cat "$tmp/stale.err")"
+    whole=$tmp/v/stale.safetensors
+    killed fresh 3 --checkpoint-every 1 --devices 3 $old
+}
+[ $(($(step_of "$tmp/v/fresh.state.safetensors") % 3)) -eq 0 ] || fail "a state of a step that reads old keys"
+resume fresh --devices 2
+
 finish

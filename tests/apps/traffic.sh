@@ -1,18 +1,18 @@
 #!/bin/sh
 # What a step moves between devices is exactly what the strategy's formula says: measured by StarPU as the
-# difference between 12 and 4 steps, so that weights and latents, which move once, fall out.
+# difference between 16 and 8 steps, so that weights and latents, which move once, fall out.
 . "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
 
 # traffic OPTIONS...
 traffic() {
-    for steps in 4 12; do
+    for steps in 8 16; do
         passes "$generate" --model "$demo" --token-ids 17,5,1 --height 48 --width 80 --num-frames 9 \
             --num-inference-steps $steps --quiet --force --output "$tmp/v.safetensors" \
             --stats "$tmp/s$steps.json" "$@" || return
     done
-    few=$("$tool" json "$tmp/s4.json" moved between_devices_bytes)
-    many=$("$tool" json "$tmp/s12.json" moved between_devices_bytes)
-    formula=$("$tool" json "$tmp/s4.json" plan exchanged_bytes_per_step)
+    few=$("$tool" json "$tmp/s8.json" moved between_devices_bytes)
+    many=$("$tool" json "$tmp/s16.json" moved between_devices_bytes)
+    formula=$("$tool" json "$tmp/s8.json" plan exchanged_bytes_per_step)
     formula=${formula%.*}
     [ $((many - few)) -eq $((8 * formula)) ] ||
         fail "$*: 8 steps move $((many - few)) bytes, the formula says $((8 * formula))"
@@ -28,6 +28,10 @@ done
 traffic --strategy usp --devices 4 --ulysses-degree 2
 traffic --strategy usp --devices 6 --ulysses-degree 3
 traffic --strategy pipesp --devices 3 --chunk-heads 3
+traffic --strategy pipefusion --devices 2
+traffic --strategy pipefusion --devices 3 --patches 7 --warmup-steps 2
+traffic --strategy pipefusion --devices 4 --ulysses-degree 2
+traffic --strategy pipefusion --devices 3 --ulysses-degree 3 --patches 2
 traffic --strategy ulysses --dit-parallel-size 2 --vae-parallel-size 1
 traffic --strategy ulysses --dit-parallel-size 2 --vae-parallel-size 1 --aco static
 traffic --strategy pipesp --dit-parallel-size 3 --vae-parallel-size 2 --aco static

@@ -36,6 +36,9 @@ static const struct memory_case cases[] = {
     {.strategy = "pipesp", .devices = 2, .workers = 1, .chunk_heads = 1},
     {.strategy = "ring", .devices = 3, .workers = 1},
     {.strategy = "usp", .devices = 4, .workers = 1},
+    {.strategy = "pipefusion", .devices = 3, .vae = 1, .workers = 1},
+    {.strategy = "pipefusion", .devices = 5, .vae = 1, .workers = 1},
+    {.strategy = "pipefusion", .devices = 3, .vae = 1, .workers = 2},
     {.strategy = "ulysses", .devices = 2, .workers = 2},
     {.strategy = "ulysses", .devices = 3, .vae = 1, .workers = 1},
     {.strategy = "pipesp", .devices = 3, .vae = 1, .workers = 1, .aco = SDT_ACO_STATIC},
@@ -79,6 +82,8 @@ static int check(const struct memory_case *c, struct sdt_pipeline *pipeline,
                 run.placement.vae[d - (c->devices - c->vae)] = d;
     }
     request.strategy = sdt_strategy_find(c->strategy);
+    if (sdt_strategy_stale(request.strategy))
+        request.steps = 8; /* the least */
     if (c->tile)
         request.tiling = (struct sdt_vae_tiling){c->tile, c->tile, c->tile / 2, c->tile / 2};
     if (sdt_plan_make(pipeline, &request, &run.placement, &options, &plan, &err) != SDT_OK ||
@@ -114,6 +119,7 @@ static int check_joint(void) {
         {.strategy = "pipesp", .devices = 3, .workers = 1, .chunk_heads = 1},
         {.strategy = "ring", .devices = 3, .workers = 1},
         {.strategy = "ulysses", .devices = 3, .vae = 1, .workers = 2},
+        {.strategy = "pipefusion", .devices = 3, .vae = 1, .workers = 1},
     };
     struct sdt_pipeline *pipeline = hunyuan_open();
     struct sdt_request request = hunyuan_request(pipeline);

@@ -46,6 +46,9 @@ apps/settings.c hunyuan: help of --model, the published sizes
 apps/settings.c pipesp: help of --chunk-heads, whose default differs
 apps/settings.c ulysses: --ulysses-degree
 apps/settings.c usp: help of --ulysses-degree
+apps/settings.c pipefusion: help of --patches and --ulysses-degree
+apps/simulate.c pipefusion: the same
+apps/steps.h pipefusion: help of --warmup-steps and --refresh-steps
 apps/simulate.c wan: default of --model
 apps/info.c wan: whose sizes --platform measures
 apps/simulate.c ulysses: --ulysses-degree

@@ -5,7 +5,8 @@
 #include "graph/strategies/strategy.h"
 
 static int device(const struct sdt_layout *layout, int layers, int layer, int tile) {
-    return layer < 0 ? layout->home[tile] : (int)((int64_t)layer * layout->devices / layers);
+    return layer < 0 || layer == layers ? layout->home[tile]
+                                        : (int)((int64_t)layer * layout->devices / layers);
 }
 
 /* Nothing is exchanged within a layer: one part of the heads, and nobody helps. */

@@ -1,0 +1,311 @@
+/* What a run takes: its layout, bytes on each device, bytes that move. Nothing is inserted here; what
+ * run.c inserts must be what these predict. */
+#include <stdlib.h>
+
+#include "graph/run/run.h"
+
+enum sdt_status sdt_run_layout(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
+                               struct sdt_geometry geometry, int branches, int text,
+                               struct sdt_layout *layout, struct sdt_error *err) {
+    return sdt_parallel_layout(parallel, sdt_tokens(dit, geometry), dit->text_joins ? text : 0,
+                               branches, dit->heads, dit->head_dim, layout, err);
+}
+
+/* Does a tile come to a device? Layers first..end-1; -1: before them, `layers`: after. */
+static bool visits(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                   const struct sdt_layout *layout, int device, int tile, int first, int end) {
+    if (!strategy->device)
+        return layout->home[tile] == device;
+    for (int l = first; l < end; l++)
+        if (strategy->device(layout, dit->layers, l, tile) == device)
+            return true;
+    return false;
+}
+
+/* Rows of the tiles that do, or of those among them that are at home there. */
+static double rows_at(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                      const struct sdt_layout *layout, int device) {
+    double rows = 0.0;
+    for (int t = 0; t < layout->tiles; t++)
+        if (visits(dit, strategy, layout, device, t, -1, dit->layers + 1))
+            rows += sdt_tile_size(layout, t);
+    return rows;
+}
+
+/* Of the video, those that begin there and are at home elsewhere. */
+static double visitors(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                       const struct sdt_layout *layout, int device) {
+    double rows = 0.0;
+    for (int t = 0; t < layout->video_tiles; t++)
+        if (layout->home[t] != device && visits(dit, strategy, layout, device, t, -1, 0))
+            rows += sdt_tile_size(layout, t);
+    return rows;
+}
+
+static double home_rows(const struct sdt_layout *layout, int device) {
+    double rows = 0.0;
+    for (int t = 0; t < layout->video_tiles; t++)
+        rows += layout->home[t] == device ? sdt_tile_size(layout, t) : 0;
+    return rows;
+}
+
+/* Where strategies place layers: which of them a device has. */
+struct layers_here {
+    int count;
+    double share; /* of all layers' elements: they may be of several kinds */
+};
+
+static struct layers_here layers_at(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                                    const struct sdt_layout *layout, int device) {
+    struct layers_here here = {dit->layers, 1.0};
+    double *elements = strategy->device ? calloc((size_t)dit->layers, sizeof *elements) : NULL;
+    struct sdt_tensor_count count[SDT_READERS] = {{0.0, 0.0, 0.0}};
+    struct sdt_tensor_visit visit = {.layer = -1, .count = count, .by_layer = elements};
+    double all = 0.0, read = 0.0;
+    if (!elements) /* or no memory, which the run that is asked for finds out itself */
+        return here;
+    dit->kind->tensors(dit, &visit, NULL);
+    here.count = 0;
+    for (int l = 0; l < dit->layers; l++) {
+        bool reads = false;
+        for (int t = 0; !reads && t < layout->tiles; t++)
+            reads = strategy->device(layout, dit->layers, l, t) == device;
+        all += elements[l];
+        read += reads ? elements[l] : 0.0;
+        here.count += reads;
+    }
+    free(elements);
+    here.share = all > 0.0 ? read / all : 0.0;
+    return here;
+}
+
+/* Work space of a worker's tasks; GPUs need none for these. */
+static uint64_t scratch_of(const struct sdt_dit *dit, const struct sdt_layout *layout, int device,
+                           int text_rows) {
+    int keys = text_rows + 1; /* one for all padding */
+    int rows = layout->rows;
+    if (dit->text_joins && rows < text_rows) /* of text, before it is cut into tiles */
+        rows = text_rows;
+    if (layout->place[device].kind != SDT_DEVICE_CPU)
+        return 0;
+    uint64_t attention = 0; /* a bit for each size */
+    for (int l = 0; l < dit->layers; l++) {
+        struct sdt_token_groups groups = sdt_dit_groups(dit, l);
+        size_t floats =
+            groups.count > 1
+                ? sdt_group_attention_scratch(&groups, layout->rows, layout->e, layout->tokens)
+                : sdt_attention_scratch(layout->rows, layout->e, layout->tokens);
+        attention |= sdt__scratch_size(sizeof(float) * floats);
+    }
+    size_t cross = sdt_cross_attention_scratch(rows, dit->heads, dit->head_dim, keys);
+    size_t residual = sdt_linear_residual_scratch(rows);
+    return attention | sdt__scratch_size(sizeof(float) * cross) |
+           sdt__scratch_size(sizeof(float) * residual);
+}
+
+/* What a device reads, of [SDT_READERS]: of layers, and before and after them. */
+struct reading {
+    bool by[SDT_READERS], ends;
+    struct layers_here layers;
+};
+
+static struct reading reading_of(const struct sdt_dit *dit, const struct sdt_layout *layout,
+                                 const struct sdt_strategy *strategy, int device) {
+    struct reading reading = {.layers = layers_at(dit, strategy, layout, device)};
+    int texts = layout->tiles - layout->video_tiles, layers = dit->layers;
+    for (int t = 0; t < layout->tiles; t++) {
+        bool text = t >= layout->video_tiles;
+        bool here = visits(dit, strategy, layout, device, t, -1, layers + 1);
+        reading.by[SDT_READ_BY_TILES] |= here;
+        reading.by[text ? SDT_READ_BY_TEXT : SDT_READ_BY_VIDEO] |= here;
+        reading.ends |= visits(dit, strategy, layout, device, t, -1, 0) ||
+                        visits(dit, strategy, layout, device, t, layers, layers + 1);
+    }
+    int first = texts ? sdt__run_device(dit, strategy, layout, -1, layout->video_tiles) : 0;
+    reading.by[SDT_READ_BY_MAKER] = device == first;
+    return reading;
+}
+
+/* What a prompt's maker has is of the whole model, the rest of the device's layers. */
+static double read_of(const struct reading *reading, const size_t *size /* [SDT_READERS] */) {
+    double sum = 0.0;
+    for (int r = 0; r < SDT_READERS; r++)
+        if (reading->by[r])
+            sum += (r == SDT_READ_BY_MAKER ? 1.0 : reading->layers.share) * (double)size[r];
+    return sum;
+}
+
+/* The step's vectors, of each stream: all of them where they are made. */
+static double vector_bytes(const struct sdt_dit *dit, const struct reading *reading) {
+    double floats = 0.0;
+    if (!reading->by[SDT_READ_BY_MAKER])
+        return reading->by[SDT_READ_BY_TILES] ? sizeof(float) * dit->shared_floats : 0.0;
+    for (int v = 0; v < SDT_STREAM_VECTORS; v++)
+        floats += (double)dit->vector[v];
+    return sizeof(float) * floats;
+}
+
+/* With collective transport, pieces land beside what one device sends to itself. */
+static double landing_bytes(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
+                            const struct sdt_layout *layout) {
+    bool alone = parallel->transport == SDT_TRANSPORT_NCCL && layout->devices == 1;
+    return alone ? 4.0 * (double)sdt_dtype_size(layout->dtype) *
+                       (double)sdt_tiles_size(layout, 0, layout->tiles) * dit->width
+                 : 0.0;
+}
+
+/* What a device holds of a branch's prompt. */
+static double prompt_bytes(const struct sdt_dit *dit, const struct sdt_layout *layout,
+                           const struct reading *reading, int text_rows, int steps) {
+    double rows = text_rows * read_of(reading, dit->prompt_row);
+    double bytes = (double)sdt_dtype_size(layout->dtype) * rows +
+                   sizeof(float) * steps * read_of(reading, dit->prompt_step);
+    /* Text that joins, in float32: for its maker the same but in another type. */
+    if (reading->by[SDT_READ_BY_TEXT] &&
+        (layout->dtype != SDT_F32 || !reading->by[SDT_READ_BY_MAKER]))
+        bytes += sizeof(float) * dit->shared_text * text_rows;
+    return bytes;
+}
+
+/* Weights that a device reads, and those of layers among them. */
+static struct sdt_tensor_held weight_bytes(const struct sdt_dit *dit,
+                                           const struct sdt_layout *layout,
+                                           const struct reading *reading, int device) {
+    struct sdt_tensor_held bytes = {0.0, 0.0};
+    for (int r = 0; r < SDT_READERS; r++) {
+        struct sdt_tensor_held held = dit->held[r];
+        if (!reading->by[r])
+            continue;
+        if (layout->place[device].kind != SDT_DEVICE_CPU) {
+            held.all = sdt_tensor_bytes(dit->count[r], layout->dtype);
+            held.layers = (double)sdt_dtype_size(layout->dtype) * dit->count[r].layers;
+        }
+        bytes.layers += reading->layers.share * held.layers;
+        if (reading->ends || r == SDT_READ_BY_MAKER)
+            bytes.all += held.all - held.layers;
+    }
+    bytes.all += bytes.layers;
+    return bytes;
+}
+
+/* Keys and values of its layers and heads, of one branch. */
+static double stale_bytes(const struct sdt_layout *layout, int layers, int device) {
+    double rows = (double)layout->tiles * layout->rows, heads = 0.0;
+    for (int c = 0; c < layout->chunks; c++)
+        if (layout->owner[c] == device % layout->ulysses)
+            heads += layout->head[c + 1] - layout->head[c];
+    return 2.0 * (double)sdt_dtype_size(layout->dtype) * rows * layout->e * heads * layers;
+}
+
+struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
+                             const struct sdt_layout *layout, int device, int branches,
+                             int text_rows, int steps, int kept) {
+    const struct sdt_strategy *strategy = parallel->strategy;
+    struct reading reading = reading_of(dit, layout, strategy, device);
+    double d = dit->width, size = (double)sdt_dtype_size(layout->dtype);
+    double worked = rows_at(dit, strategy, layout, device);
+    double video = home_rows(layout, device); /* those have a latent */
+    double turns = sdt__run_turns(layout, strategy, device);
+    double patch = (double)sdt_patch_values(dit);
+    double stream = size * (worked * 2.0 * d + turns * layout->rows * (d + dit->hidden)) +
+                    strategy->buffer_bytes(layout, device) +
+                    (strategy->stale ? 2.0 : 1.0) * vector_bytes(dit, &reading) +
+                    landing_bytes(dit, parallel, layout);
+    double branch = 4.0 * video * patch + prompt_bytes(dit, layout, &reading, text_rows, steps);
+    double latents = 4.0 * video * patch * 8.0; /* x, x_last, m0, m1, all twice */
+    latents += 4.0 * patch * visitors(dit, strategy, layout, device) * 2.0; /* x alone, twice */
+    if (strategy->stale)
+        branch += stale_bytes(layout, reading.layers.count, device);
+    struct sdt_tensor_held weights = weight_bytes(dit, layout, &reading, device);
+    double scratch =
+        (double)scratch_of(dit, layout, device, text_rows) * layout->place[device].workers;
+    struct sdt_need need = {.all = weights.all + branches * branch +
+                                   sdt_streams(parallel->streams, branches) * stream + latents +
+                                   kept * size * video * d + scratch};
+    double layers = reading.layers.count;
+    need.least = need.all - (layers > 2.0 ? weights.layers * (layers - 2.0) / layers : 0.0);
+    return need;
+}
+
+/* Bytes that go from device to device where the strategy puts layers of a tile on several: x from
+ * layer to layer, or, of a forward that skips them, from their beginning to their end; and the
+ * velocity. */
+static double handed_on(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                        const struct sdt_layout *layout, bool layers) {
+    double row = (double)sdt_dtype_size(layout->dtype) * dit->width, bytes = 0.0;
+    double patch = 4.0 * (double)sdt_patch_values(dit);
+    if (!strategy->device)
+        return 0.0;
+    for (int t = 0; t < (layers ? layout->tiles : layout->video_tiles); t++) {
+        bool video = t < layout->video_tiles; /* text has no latent and no head */
+        int end = video ? dit->layers : dit->layers - 1, rows = sdt_tile_size(layout, t);
+        int at = strategy->device(layout, dit->layers, -1, t);
+        for (int l = layers ? 0 : end; l <= end; l++) {
+            int next = strategy->device(layout, dit->layers, l, t);
+            bytes += next != at ? rows * row : 0.0;
+            at = next;
+        }
+        bytes += video && at != layout->home[t] ? rows * patch : 0.0;
+    }
+    return bytes;
+}
+
+/* Does any task of a forward run there? */
+static bool takes_part(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                       const struct sdt_layout *layout, int device) {
+    for (int t = 0; t < layout->tiles; t++)
+        if (visits(dit, strategy, layout, device, t, -1, dit->layers + 1))
+            return true;
+    return false;
+}
+
+/* Devices with tiles of text, but for that of the first. */
+static int other_homes_of_text(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                               const struct sdt_layout *layout) {
+    bool seen[SDT_MAX_DEVICES] = {false};
+    int count = 0;
+    for (int t = layout->video_tiles; t < layout->tiles; t++) {
+        int device = sdt__run_device(dit, strategy, layout, -1, t);
+        count += !seen[device];
+        seen[device] = true;
+    }
+    return count > 0 ? count - 1 : 0;
+}
+
+double sdt_run_exchanged_latent(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                                const struct sdt_layout *layout) {
+    double rows = 0.0;
+    for (int d = 0; d < layout->devices; d++)
+        rows += visitors(dit, strategy, layout, d);
+    return 4.0 * (double)sdt_patch_values(dit) * rows;
+}
+
+/* Do tiles leave the layers there? */
+static bool has_heads(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                      const struct sdt_layout *layout, int device) {
+    for (int t = 0; t < layout->video_tiles; t++)
+        if (visits(dit, strategy, layout, device, t, dit->layers, dit->layers + 1))
+            return true;
+    return false;
+}
+
+double sdt_run_exchanged_ends(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                              const struct sdt_layout *layout) {
+    int others = 0; /* the first makes what these read */
+    for (int d = 1; d < layout->devices; d++)
+        others += has_heads(dit, strategy, layout, d);
+    return 4.0 * dit->shared_ends * others + handed_on(dit, strategy, layout, false);
+}
+
+double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                         const struct sdt_layout *layout) {
+    double floats = 0.0; /* of the step's vectors, where they are read and not computed */
+    for (int d = 1; d < layout->devices; d++)
+        if (takes_part(dit, strategy, layout, d))
+            floats +=
+                dit->shared_floats - (has_heads(dit, strategy, layout, d) ? 0.0 : dit->shared_ends);
+    return dit->layers * strategy->exchanged(layout) + handed_on(dit, strategy, layout, true) +
+           4.0 * floats +
+           4.0 * dit->shared_text * (double)(layout->tokens - layout->video) *
+               other_homes_of_text(dit, strategy, layout);
+}

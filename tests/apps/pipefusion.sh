@@ -1,0 +1,67 @@
+#!/bin/sh
+# Patches behind one another on keys of the step before (PipeFusion), on the demo checkpoint: the same
+# bytes wherever it runs; with one patch, or warm-up alone, those of one device. tests/graph/stale.c
+# has a plain loop beside it, tests/apps/resume.sh states.
+. "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
+
+# run NAME OPTIONS...: the video NAME.safetensors.
+run() {
+    name=$1
+    shift
+    passes "$generate" --model "$demo" --token-ids 17,5,1 --height 48 --width 80 --num-frames 9 \
+        --num-inference-steps 9 --quiet --force --output "$tmp/$name.safetensors" "$@"
+}
+
+# everywhere NAME OPTIONS...
+everywhere() {
+    what=$1
+    shift
+    run "$what" --devices 1 --strategy pipefusion "$@"
+    for way in "--devices 2" "--devices 3" "--devices 4" "--devices 8 --ulysses-degree 2" \
+        "--devices 1 --workers-per-device 2" "--devices 3 --device-speed 1,3,2" "--devices 2 --streams 1" \
+        "--devices 3 --workers-per-device 2 --scheduler lws" "--devices 4 --scheduler scatter" \
+        "--dit-devices 0-1 --vae-devices 2" "--devices 2 --sampler unipc"; do
+        # shellcheck disable=SC2086
+        run there --strategy pipefusion $way "$@"
+        same "$tmp/there.safetensors" "$tmp/$what.safetensors" || fail "$what: other bytes with $way"
+    done
+}
+
+run single --devices 1 --strategy single
+everywhere four
+everywhere three --patches 3 --warmup-steps 2 --refresh-steps 4
+everywhere guided --patches 5 --cfg-gate 0-4
+for name in four three guided; do
+    cmp -s "$tmp/$name.safetensors" "$tmp/single.safetensors" && fail "$name: old keys change nothing"
+done
+for way in "--patches 1" "--warmup-steps 9" "--refresh-steps 1"; do
+    # shellcheck disable=SC2086
+    run fresh --devices 3 --strategy pipefusion $way
+    same "$tmp/fresh.safetensors" "$tmp/single.safetensors"
+done
+"$build/stardit-eval" --metrics "$tmp/single.safetensors" "$tmp/four.safetensors" | grep PSNR ||
+    fail "no error is printed"
+
+plan="--model $demo --token-ids 1 --dry-run --num-inference-steps 9"
+# shellcheck disable=SC2086
+{
+    passes "$generate" $plan --strategy pipefusion --devices 2 --warmup-steps 2 --refresh-steps 6
+    grep -q "^  step table     3 with 2 forwards, .* s each: 0-1,6$" "$tmp/out" &&
+        grep -q "^                 6 with 2 forwards on keys of the step before, .* s each: 2-5,7-8$" "$tmp/out" ||
+        fail "$(cat "$tmp/out")"
+    # Layers are cut by speed: of 4, the fast device has 3.
+    passes "$generate" $plan --strategy pipefusion --devices 2 --device-speed 1,3
+}
+while IFS='|' read -r message options; do
+    # shellcheck disable=SC2086
+    refused "$message" "$generate" --model "$demo" --token-ids 1 --output "$tmp/v.y4m" $options
+done <<'END'
+the model has 4 layers, one a stage at least|--strategy pipefusion --devices 5
+does not divide 3 devices|--strategy pipefusion --devices 3 --ulysses-degree 2
+8 steps or more work|--strategy pipefusion --num-inference-steps 7
+--patches does not go with --strategy ulysses|--patches 2 --devices 2 --strategy ulysses
+strategy pipesp reads no keys of steps before|--warmup-steps 2 --devices 2 --strategy pipesp
+aco and transport nccl do not go with|--strategy pipefusion --devices 2 --transport nccl
+aco and transport nccl do not go with|--strategy pipefusion --dit-devices 0 --vae-devices 1 --aco static
+END
+finish
