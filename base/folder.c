@@ -84,7 +84,8 @@ enum sdt_status sdt__folder_make(char **path, struct sdt_error *err) {
     if (!folder)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a folder in %s", tmp);
     sweep(tmp);
-    snprintf(folder->path, size, "%s/%s%ld-XXXXXX", tmp, prefix, (long)getpid());
+    /* Of one length, whatever the process: simulate.c says why. */
+    snprintf(folder->path, size, "%s/%s%07ld-XXXXXX", tmp, prefix, (long)getpid());
     if (!mkdtemp(folder->path)) {
         enum sdt_status status = sdt_fail(
             err, SDT_ERROR_IO, "%s: %s (set TMPDIR to a writable folder)", tmp, strerror(errno));
