@@ -13,6 +13,8 @@ runtime/collective.c  *_model              StarPU keeps a performance model for 
 graph/jobs/fast.c     *_codelet            StarPU writes its profile into a codelet
 runtime/simulation.c  in_use               the platform, found as a process finds its GPUs
 runtime/simulation.c  running              the machine that is simulated, for the watch over deadlocks
+runtime/simulated_locks.c  own             StarPU's functions, which have no argument of ours
+runtime/simulated_locks.c  mark            what all its mutexes that are taken point to
 runtime/cuda.c        context              a codelet finds its worker by a number only
 runtime/cuda.c        busy                 and its events, while a benchmark times it
 runtime/cuda.c        planner              what these workers share, as long as they are there
