@@ -198,7 +198,7 @@ static enum sdt_status bench_transformer(const struct bench *bench, const struct
     struct steps steps = {.bench = bench, .c = c};
     struct sdt_flow flow = sdt_machine_flow(bench->machine, SDT_LANE_DENOISE);
 
-    enum sdt_status status = sdt_dit_imagine(config_of(c), c->layers, &dit, err);
+    enum sdt_status status = sdt_dit_imagine(config_of(c), c->layers, SDT_F32, &dit, err);
     if (status == SDT_OK)
         status = sdt_weights_randomize(dit->weights, err);
     if (status != SDT_OK)
@@ -263,7 +263,7 @@ static enum sdt_status bench_decoder(const struct bench *bench, const struct mod
                                 .dtype = bench->dtype,
                                 .place = bench->machine->device,
                                 .devices = bench->machine->devices}};
-    enum sdt_status status = sdt_vae_imagine(config_of(c), &d.vae, err);
+    enum sdt_status status = sdt_vae_imagine(config_of(c), SDT_F32, &d.vae, err);
     if (status == SDT_OK)
         status = sdt_weights_randomize(d.vae->weights, err);
     if (status != SDT_OK)
@@ -320,7 +320,7 @@ static enum sdt_status run_encodes(void *arg, int times, struct sdt_error *err) 
 static enum sdt_status bench_text(const struct bench *bench, const struct model_case *c,
                                   struct measured *m, struct sdt_error *err) {
     struct encodes e = {.bench = bench, .tokens = c->text_rows};
-    enum sdt_status status = sdt_text_imagine(c->size, &e.text, err);
+    enum sdt_status status = sdt_text_imagine(c->size, SDT_F32, &e.text, err);
     if (status == SDT_OK)
         status = sdt_weights_randomize(e.text->weights, err);
     if (status != SDT_OK)

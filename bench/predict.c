@@ -134,9 +134,9 @@ static enum sdt_status imagine(const struct predict_case *c, struct sdt_pipeline
     if (!pipeline->times)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a model");
     sdt_size_find("wan-1.3b", &pipeline->family, &size);
-    enum sdt_status status = sdt_dit_imagine(c->dit, 0, &pipeline->dit, err);
+    enum sdt_status status = sdt_dit_imagine(c->dit, 0, SDT_F32, &pipeline->dit, err);
     if (status == SDT_OK)
-        status = sdt_vae_imagine(c->vae, &pipeline->vae, err);
+        status = sdt_vae_imagine(c->vae, SDT_F32, &pipeline->vae, err);
     if (status == SDT_OK && c->steps > 0)
         status = sdt_weights_randomize(pipeline->dit->weights, err);
     if (status == SDT_OK)

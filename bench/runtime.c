@@ -44,7 +44,7 @@ static enum sdt_status imagine(const struct settings *s, struct sdt_dit **dit,
                                struct sdt_error *err) {
     char text[500];
     config_of(s, text, sizeof text);
-    enum sdt_status status = sdt_dit_imagine(text, 0, dit, err);
+    enum sdt_status status = sdt_dit_imagine(text, 0, SDT_F32, dit, err);
     return status == SDT_OK ? sdt_weights_randomize((*dit)->weights, err) : status;
 }
 

@@ -403,12 +403,12 @@ static enum sdt_status imagine_size(const struct sdt_family *family, const struc
                         sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %s", size->name), out);
     pipeline->family = family;
     take_defaults(pipeline);
-    status = sdt_dit_imagine(size->dit, layers, &pipeline->dit, err);
+    status = sdt_dit_imagine(size->dit, layers, size->stored.dit, &pipeline->dit, err);
     if (status == SDT_OK)
-        status = sdt_vae_imagine(size->vae, &pipeline->vae, err);
+        status = sdt_vae_imagine(size->vae, size->stored.vae, &pipeline->vae, err);
     for (int i = 0; i < 2; i++)
         if (status == SDT_OK && size->text[i])
-            status = sdt_text_imagine(size->text[i], &pipeline->text[i], err);
+            status = sdt_text_imagine(size->text[i], size->stored.text[i], &pipeline->text[i], err);
     if (status == SDT_OK)
         status = check_components(pipeline, err);
     return hand_out(pipeline, status, out);

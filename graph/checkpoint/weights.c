@@ -784,7 +784,8 @@ out:
 /* ---- without files --------------------------------------------------------------------------- */
 
 enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const char *name,
-                                    struct sdt_weights **result, struct sdt_error *err) {
+                                    enum sdt_dtype stored, struct sdt_weights **result,
+                                    struct sdt_error *err) {
     enum sdt_status status = SDT_ERROR_MEMORY;
     struct sdt_weights *weights = calloc(1, sizeof *weights);
 
@@ -800,7 +801,7 @@ enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const 
         const struct sdt_requirement *required = &table->required[i];
         struct sdt_stored *tensor = &weights->imagined[i];
         *tensor = (struct sdt_stored){
-            .name = strdup(required->name), .dtype = SDT_F32, .rank = required->rank, .count = 1};
+            .name = strdup(required->name), .dtype = stored, .rank = required->rank, .count = 1};
         weights->count++;
         weights->entries[i].tensor = tensor;
         if (!tensor->name)
@@ -809,11 +810,11 @@ enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const 
             tensor->shape[d] = required->shape[d];
             tensor->count *= (size_t)required->shape[d];
         }
-        tensor->bytes = tensor->count * sizeof(float);
+        tensor->bytes = tensor->count * sdt_dtype_size(stored);
         weights->parameters += tensor->count;
     }
     /* Addresses of their own, since StarPU tells tensors apart by them; no memory behind any. */
-    size_t bytes = weights->parameters * sizeof(float);
+    size_t bytes = weights->parameters * sdt_dtype_size(stored);
     void *room = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (room == MAP_FAILED)
         goto out;

@@ -87,11 +87,12 @@ bool sdt_tensor_table_ignores(const struct sdt_tensor_table *table, const char *
  * that is not computed with. Names are shown as the file has them. */
 enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
                                        struct sdt_weights *weights, struct sdt_error *err);
-/* The tensors of the table as F32 without values, for simulated time: `data` is address space that
- * must not be read. `name` stands for the folder in messages. */
+/* The tensors of the table, stored in that type, without values, for simulated time: `data` is
+ * address space that must not be read. `name` stands for the folder in messages. */
 enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const char *name,
-                                    struct sdt_weights **weights, struct sdt_error *err);
-/* Gives them values, for measurements: numbers within -0.05..0.05 that repeat every 64 MB, so that
+                                    enum sdt_dtype stored, struct sdt_weights **weights,
+                                    struct sdt_error *err);
+/* Gives those of F32 values, for measurements: numbers within -0.05..0.05 that repeat every 64 MB, so that
  * they take no more memory than that. SDT_ERROR_MEMORY. */
 enum sdt_status sdt_weights_randomize(const struct sdt_weights *imagined, struct sdt_error *err);
 #endif

@@ -134,7 +134,8 @@ struct sdt_dit {
     struct sdt_weights *weights;
     struct sdt_tensor_count count[SDT_READERS];
     struct sdt_tensor_held held[SDT_READERS]; /* on CPUs; filled by sdt_dit_open */
-    int layers, heads, head_dim, width;       /* width d = heads * head_dim */
+    double host_bytes; /* of what only the host reads, where it cannot be read as it is stored */
+    int layers, heads, head_dim, width; /* width d = heads * head_dim */
     int mixed;       /* a model shortened to a multiple of so many has its kinds of layers in their
                 * shares; 0: they are alike */
     int channels;    /* of the latent, in and out */
@@ -182,9 +183,10 @@ static inline int sdt_forwards(struct sdt_guidance guidance) { return guidance.m
  * imagined: as if it had so many. */
 enum sdt_status sdt_dit_open(const char *path, const struct sdt_opening *how, int layers,
                              struct sdt_dit **dit, struct sdt_error *err);
-/* The same imagined from the text of a config.json; layers above 0: as if it had so many. */
-enum sdt_status sdt_dit_imagine(const char *config, int layers, struct sdt_dit **dit,
-                                struct sdt_error *err);
+/* The same imagined from the text of a config.json, its weights stored in that type; layers above
+ * 0: as if it had so many. */
+enum sdt_status sdt_dit_imagine(const char *config, int layers, enum sdt_dtype stored,
+                                struct sdt_dit **dit, struct sdt_error *err);
 void sdt_dit_close(struct sdt_dit *dit); /* NULL is fine; after all its runs are freed */
 
 /* ---- decoder --------------------------------------------------------------------------------- */
@@ -246,7 +248,8 @@ struct sdt_vae {
 };
 enum sdt_status sdt_vae_open(const char *path, const struct sdt_opening *how, struct sdt_vae **vae,
                              struct sdt_error *err);
-enum sdt_status sdt_vae_imagine(const char *config, struct sdt_vae **vae, struct sdt_error *err);
+enum sdt_status sdt_vae_imagine(const char *config, enum sdt_dtype stored, struct sdt_vae **vae,
+                                struct sdt_error *err);
 void sdt_vae_close(struct sdt_vae *vae); /* NULL is fine */
 
 /* ---- text encoder ---------------------------------------------------------------------------- */
@@ -297,7 +300,8 @@ static inline int sdt_text_rows(const struct sdt_text *text, int tokens, int fir
 }
 enum sdt_status sdt_text_open(const char *path, const struct sdt_opening *how,
                               struct sdt_text **text, struct sdt_error *err);
-enum sdt_status sdt_text_imagine(const char *config, struct sdt_text **text, struct sdt_error *err);
+enum sdt_status sdt_text_imagine(const char *config, enum sdt_dtype stored, struct sdt_text **text,
+                                 struct sdt_error *err);
 /* Drops weights that were kept: before the machine closes. NULL is fine. */
 void sdt_text_let_go(struct sdt_text *text);
 void sdt_text_close(struct sdt_text *text); /* NULL is fine */
@@ -308,6 +312,10 @@ void sdt_text_close(struct sdt_text *text); /* NULL is fine */
 struct sdt_size {
     const char *name;                /* "wan-1.3b" */
     const char *dit, *vae, *text[2]; /* texts of the config.json's */
+    /* In which type its files hold them; 0: F32. */
+    struct {
+        enum sdt_dtype dit, vae, text[2];
+    } stored;
 };
 
 /* How a pipeline puts a prompt to one of its text encoders. */

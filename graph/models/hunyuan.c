@@ -819,7 +819,8 @@ static const struct sdt_size sizes[] = {
       "\"vocab_size\": 128320, \"rms_norm_eps\": 1e-05, \"rope_theta\": 500000.0}",
       "{\"model_type\": \"clip_text_model\", \"hidden_size\": 768, \"num_hidden_layers\": 12, "
       "\"num_attention_heads\": 12, \"intermediate_size\": 3072, \"vocab_size\": 49408, "
-      "\"max_position_embeddings\": 77, \"hidden_act\": \"quick_gelu\"}"}},
+      "\"max_position_embeddings\": 77, \"hidden_act\": \"quick_gelu\"}"},
+     {.dit = SDT_BF16, .text = {SDT_F16, SDT_F16}}},
     {NULL},
 };
 

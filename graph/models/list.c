@@ -58,8 +58,6 @@ bool sdt_size_find(const char *name, const struct sdt_family **family,
 
 /* ---- components ------------------------------------------------------------------------------ */
 
-static const struct sdt_opening imagined = {.imagined = true};
-
 /* The configuration of a component at `path` (graph/models/files.h), or the text of one. */
 static enum sdt_status open_config(const char *path, const struct sdt_opening *how,
                                    const char *text, enum sdt_part part, struct sdt_config **config,
@@ -143,8 +141,10 @@ static enum sdt_status open_dit(const char *path, const char *text, const struct
         *dit = NULL;
     }
     if (status == SDT_OK) {
-        struct sdt_tensor_visit visit = {
-            .layer = -1, .weights = (*dit)->weights, .held = (*dit)->held};
+        struct sdt_tensor_visit visit = {.layer = -1,
+                                         .weights = (*dit)->weights,
+                                         .held = (*dit)->held,
+                                         .host_bytes = &(*dit)->host_bytes};
         kind->tensors(*dit, &visit, NULL);
     }
     sdt_config_close(config);
@@ -156,8 +156,9 @@ enum sdt_status sdt_dit_open(const char *path, const struct sdt_opening *how, in
     return open_dit(path, NULL, how, layers, dit, err);
 }
 
-enum sdt_status sdt_dit_imagine(const char *config, int layers, struct sdt_dit **dit,
-                                struct sdt_error *err) {
+enum sdt_status sdt_dit_imagine(const char *config, int layers, enum sdt_dtype stored,
+                                struct sdt_dit **dit, struct sdt_error *err) {
+    const struct sdt_opening imagined = {.imagined = true, .stored = stored};
     return open_dit("a transformer without weights", config, &imagined, layers, dit, err);
 }
 
@@ -204,7 +205,9 @@ enum sdt_status sdt_vae_open(const char *path, const struct sdt_opening *how, st
     return open_vae(path, NULL, how, vae, err);
 }
 
-enum sdt_status sdt_vae_imagine(const char *config, struct sdt_vae **vae, struct sdt_error *err) {
+enum sdt_status sdt_vae_imagine(const char *config, enum sdt_dtype stored, struct sdt_vae **vae,
+                                struct sdt_error *err) {
+    const struct sdt_opening imagined = {.imagined = true, .stored = stored};
     return open_vae("a decoder without weights", config, &imagined, vae, err);
 }
 
@@ -250,8 +253,9 @@ enum sdt_status sdt_text_open(const char *path, const struct sdt_opening *how,
     return open_text(path, NULL, how, text, err);
 }
 
-enum sdt_status sdt_text_imagine(const char *config, struct sdt_text **text,
+enum sdt_status sdt_text_imagine(const char *config, enum sdt_dtype stored, struct sdt_text **text,
                                  struct sdt_error *err) {
+    const struct sdt_opening imagined = {.imagined = true, .stored = stored};
     return open_text("a text encoder without weights", config, &imagined, text, err);
 }
 

@@ -577,7 +577,9 @@ static const struct sdt_size sizes[] = {
      sdt__wfvae_config,
      {"{\"model_type\": \"mt5\", \"num_layers\": 24, \"d_model\": 4096, \"num_heads\": 64, "
       "\"d_kv\": 64, \"d_ff\": 10240, \"vocab_size\": 250112, \"feed_forward_proj\": "
-      "\"gated-gelu\"}"}},
+      "\"gated-gelu\"}"},
+     /* What its scripts load is run in 16 bits; which of them the files have is not known. */
+     {.dit = SDT_BF16, .vae = SDT_BF16, .text = {SDT_BF16}}},
     {NULL},
 };
 

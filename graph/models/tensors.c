@@ -87,6 +87,8 @@ static void name_tensor(struct sdt_tensor_visit *visit, sdt_handle *handle,
             columns = (struct sdt_columns){(int)bound[p], (int)(bound[p + 1] - bound[p])};
         if (stored && !sdt_tensor_is_host(type))
             add_held(visit, type, stored, columns);
+        else if (stored && visit->host_bytes)
+            *visit->host_bytes += (double)sdt_host_size(stored, sdt_tensor_is_matrix(type));
         if (visit->parameters)
             make_handle(visit, type, columns, name, &handle[p]);
     }
@@ -128,7 +130,7 @@ enum sdt_status sdt_tensors_open(struct sdt_tensor_table *table, const char *fol
     if (!table)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", folder);
     if (how && how->imagined) {
-        status = sdt_weights_imagine(table, folder, weights, err);
+        status = sdt_weights_imagine(table, folder, how->stored, weights, err);
     } else {
         status = sdt_weights_open_variant(folder, how ? how->variant : NULL, weights, err);
         if (status == SDT_OK)

@@ -84,6 +84,7 @@ struct sdt_tensor_visit {
     double *by_layer;               /* [layers] beside it: elements of each; or NULL */
     const struct sdt_weights *weights;
     struct sdt_tensor_held *held; /* [SDT_READERS] */
+    double *host_bytes;           /* sdt_host_size() of what only the host reads; with `held` */
     struct sdt_flow *flow;
     struct sdt_parameters *parameters;
     enum sdt_device_kind kind; /* of the devices that compute */
@@ -117,7 +118,8 @@ struct sdt_opening {
     /* From its config.json alone: it can be planned and simulated, not run (but see
      * sdt_weights_randomize). */
     bool imagined;
-    const char *variant; /* as sdt_weights_open_variant; NULL: none */
+    enum sdt_dtype stored; /* what is imagined; 0: F32 */
+    const char *variant;   /* as sdt_weights_open_variant; NULL: none */
     /* Of a file without a config.json of its own: the folder with one that describes it, if it
      * fits. NULL: none. */
     const char *like;

@@ -583,8 +583,8 @@ static const char umt5_xxl[] =
     "\"d_ff\": 10240, \"vocab_size\": 256384, \"feed_forward_proj\": \"gated-gelu\"}";
 
 static const struct sdt_size sizes[] = {
-    {"wan-1.3b", DIT(30, 12, 8960), sdt__wan_vae_config, {umt5_xxl}},
-    {"wan-14b", DIT(40, 40, 13824), sdt__wan_vae_config, {umt5_xxl}},
+    {"wan-1.3b", DIT(30, 12, 8960), sdt__wan_vae_config, {umt5_xxl}, {0}},
+    {"wan-14b", DIT(40, 40, 13824), sdt__wan_vae_config, {umt5_xxl}, {0}},
     {NULL},
 };
 

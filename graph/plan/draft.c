@@ -147,15 +147,16 @@ static double packed_bytes(const struct sdt_draft *d) {
 
 double sdt_draft_host_bytes(const struct sdt_draft *d) {
     const struct sdt_request *request = d->request;
+    double once = d->pipeline->dit->host_bytes;
     double bytes =
         4.0 * 3.0 * (double)request->num_frames * (double)request->height * (double)request->width;
     if (!sdt__has_gpus(d->rates->device, d->devices))
-        return d->devices > 1 ? packed_bytes(d) : 0.0;
+        return once + (d->devices > 1 ? packed_bytes(d) : 0.0);
     if (d->kinds.dit == SDT_DEVICE_CUDA)
         bytes += (double)sdt_dtype_size(d->kinds.dit_dtype) *
                  (double)sdt_weights_parameters(d->pipeline->dit->weights);
     if (d->kinds.vae == SDT_DEVICE_CUDA)
         bytes += (double)sdt_dtype_size(d->kinds.vae_dtype) *
                  (double)sdt_weights_parameters(d->pipeline->vae->weights);
-    return bytes;
+    return bytes + once;
 }

@@ -164,6 +164,13 @@ static const struct sdt_stored *stored_of(struct sdt_flow *flow, struct sdt_para
     return stored;
 }
 
+/* As it is stored. */
+static bool readable(const struct sdt_stored *stored, struct form form) {
+    return stored->dtype == form.dtype &&
+           (uintptr_t)stored->data % sdt_dtype_size(form.dtype) == 0 && form.taps == 1 &&
+           stored->count <= UINT32_MAX;
+}
+
 static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
                        const struct sdt_stored *stored, struct form form) {
     if (!stored)
@@ -180,13 +187,11 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
         return NULL;
     }
     sdt_handle handle = NULL;
-    size_t size = sdt_dtype_size(form.dtype);
     /* With GPUs it is copied once into memory that StarPU has pinned: from a mapping, transfers
      * would be slow, and nothing would overlap with them. */
     bool in_place =
         (!parameters->machine->gpus || form.hosts) && !form.packed && !form.columns.count;
-    if (in_place && stored->dtype == form.dtype && (uintptr_t)stored->data % size == 0 &&
-        form.taps == 1 && stored->count <= UINT32_MAX)
+    if (in_place && readable(stored, form))
         handle = sdt__register(flow, flow->host, form.dtype, count_of(stored, form),
                                data_of(stored, form), stored->name);
     else
@@ -286,20 +291,27 @@ sdt_handle sdt_weight_parameter(struct sdt_flow *flow, struct sdt_parameters *pa
     return find(flow, parameters, stored, weight_form(stored, kind, dtype, often, columns));
 }
 
-sdt_handle sdt_host_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters, bool matrix,
-                              const char *format, ...) {
+static struct form host_form(const struct sdt_stored *stored, bool matrix) {
     static const struct sdt_columns all;
-    va_list args;
-    va_start(args, format);
-    const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
-    va_end(args);
-    if (!stored)
-        return NULL;
     struct form form = weight_form(stored, SDT_DEVICE_CPU, SDT_F32, false, all);
     if (!matrix)
         form.dtype = SDT_F32;
     form.hosts = true;
-    return find(flow, parameters, stored, form);
+    return form;
+}
+
+size_t sdt_host_size(const struct sdt_stored *stored, bool matrix) {
+    struct form form = host_form(stored, matrix);
+    return readable(stored, form) ? 0 : stored->count * sdt_dtype_size(form.dtype);
+}
+
+sdt_handle sdt_host_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters, bool matrix,
+                              const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    const struct sdt_stored *stored = stored_of(flow, parameters, format, args);
+    va_end(args);
+    return stored ? find(flow, parameters, stored, host_form(stored, matrix)) : NULL;
 }
 
 size_t sdt_weight_size(const struct sdt_stored *stored, enum sdt_device_kind kind,

@@ -43,6 +43,8 @@ sdt_handle sdt_weight_parameter(struct sdt_flow *flow, struct sdt_parameters *pa
 /* Bytes of such a handle. */
 size_t sdt_weight_size(const struct sdt_stored *stored, enum sdt_device_kind kind,
                        enum sdt_dtype dtype, bool often, struct sdt_columns columns);
+/* Bytes of a handle as sdt_host_parameter makes it, where it is not read in place; else 0. */
+size_t sdt_host_size(const struct sdt_stored *stored, bool matrix);
 /* What tasks at the host alone read, once: a matrix as sdt_weight_parameter gives it to CPUs, or
  * floats; where it is mapped if it can be read there, with GPUs as well. */
 sdt_handle sdt_host_parameter(struct sdt_flow *flow, struct sdt_parameters *parameters, bool matrix,

@@ -206,7 +206,7 @@ static int check_text(void) {
         int tokens = encoder[i].tokens;
         int32_t ids[512] = {0};
         ids[tokens - 1] = 99; /* an end of text */
-        if (sdt_text_imagine(encoder[i].config, &text, &err) != SDT_OK ||
+        if (sdt_text_imagine(encoder[i].config, SDT_F32, &text, &err) != SDT_OK ||
             sdt_weights_randomize(text->weights, &err) != SDT_OK ||
             sdt_machine_open(&options, &machine, &err) != SDT_OK)
             linked_leave(err.message);

@@ -48,7 +48,7 @@ static void write_component(const char *folder, const char *config) {
     struct sdt_error err = {0};
     struct sdt_dit *dit;
     char path[4200];
-    if (mkdir(folder, 0777) || sdt_dit_imagine(config, 0, &dit, &err) != SDT_OK)
+    if (mkdir(folder, 0777) || sdt_dit_imagine(config, 0, SDT_F32, &dit, &err) != SDT_OK)
         leave(folder);
     size_t count = sdt_weights_count(dit->weights);
     struct sdt_stored *tensor = calloc(count, sizeof *tensor);

@@ -183,6 +183,19 @@ static void check_machine(int devices, const char *policy) {
     sdt_machine_close(machine);
 }
 
+/* Of `elements` that only the host reads, the part that has to be widened there. */
+static void check_host_bytes(const struct sdt_size *size, enum sdt_dtype stored, double elements,
+                             double part) {
+    struct sdt_error err = {0};
+    struct sdt_dit *big = NULL;
+    if (sdt_dit_imagine(size->dit, 0, stored, &big, &err) != SDT_OK)
+        leave(err.message);
+    CHECK(big->host_bytes <= 4.0 * elements * part &&
+              big->host_bytes >= 3.9 * elements * (part >= 1),
+          "%.0f bytes of %.0f elements stored as %d", big->host_bytes, elements, (int)stored);
+    sdt_dit_close(big);
+}
+
 /* The published size by its configuration: its parameters and tensors, and the work that
  * is known of it (TFLOP of a forward, arXiv 2412.03603's layers). */
 static void check_size(void) {
@@ -195,7 +208,7 @@ static void check_size(void) {
     struct sdt_error err = {0};
     struct sdt_dit *big = NULL;
     if (!sdt_size_find("hunyuan-13b", &family, &size) ||
-        sdt_dit_imagine(size->dit, 0, &big, &err) != SDT_OK)
+        sdt_dit_imagine(size->dit, 0, SDT_F32, &big, &err) != SDT_OK)
         leave("hunyuan-13b");
     CHECK(sdt_weights_parameters(big->weights) == 12821012544 &&
               sdt_weights_count(big->weights) == 1264,
@@ -223,6 +236,9 @@ static void check_size(void) {
               published[i].linear, published[i].attention);
     }
     sdt_dit_close(big);
+    check_host_bytes(size, SDT_F32, all, 0.0);
+    check_host_bytes(size, SDT_BF16, all, 1e-3); /* biases */
+    check_host_bytes(size, SDT_F16, all, 1.0);
 }
 
 int main(void) {

@@ -38,7 +38,7 @@ static void check_flops(const char *what, double flops, double attention, double
 static void check_published(void) {
     struct sdt_vae *vae = NULL;
     struct sdt_error err = {0};
-    if (sdt_vae_imagine(sdt__hunyuan_vae_config, &vae, &err) != SDT_OK) {
+    if (sdt_vae_imagine(sdt__hunyuan_vae_config, SDT_F32, &vae, &err) != SDT_OK) {
         CHECK(false, "%s", err.message);
         return;
     }
@@ -198,7 +198,7 @@ int main(void) {
     struct sdt_vae *vae = NULL;
     struct sdt_error err = {0};
     check_published();
-    if (sdt_vae_imagine(small, &vae, &err) != SDT_OK ||
+    if (sdt_vae_imagine(small, SDT_F32, &vae, &err) != SDT_OK ||
         sdt_weights_randomize(vae->weights, &err) != SDT_OK) {
         printf("%s: FAIL\n", err.message);
         return 1;

@@ -15,8 +15,8 @@ int main(void) {
     const double s = 21120.0, words = 512.0, d = 2304.0; /* 93 frames of 352x640 */
 
     if (!sdt_size_find("open-sora-plan-1.3", &family, &size) ||
-        sdt_dit_imagine(size->dit, 0, &dit, &err) != SDT_OK ||
-        sdt_text_imagine(size->text[0], &text, &err) != SDT_OK) {
+        sdt_dit_imagine(size->dit, 0, SDT_F32, &dit, &err) != SDT_OK ||
+        sdt_text_imagine(size->text[0], SDT_F32, &text, &err) != SDT_OK) {
         fprintf(stderr, "no such size: %s\n", err.message);
         return 1;
     }

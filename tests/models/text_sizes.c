@@ -71,7 +71,7 @@ static void open_size(const struct sdt_family *family, const struct sdt_size *si
         p++;
     CHECK(p < published + PUBLISHED, "nothing is known of text encoder %d of %s", which,
           size->name);
-    CHECK(sdt_text_imagine(size->text[which], &text, &err) == SDT_OK, "%s: %s", size->name,
+    CHECK(sdt_text_imagine(size->text[which], SDT_F32, &text, &err) == SDT_OK, "%s: %s", size->name,
           err.message);
     CHECK(!text || text->kind == family->text[which], "%s: text encoder %d is of another kind",
           size->name, which);

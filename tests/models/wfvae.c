@@ -22,7 +22,7 @@ extern const char sdt__wfvae_config[];
 static struct sdt_vae *imagine(const char *config) {
     struct sdt_error err = {0};
     struct sdt_vae *vae = NULL;
-    CHECK(sdt_vae_imagine(config, &vae, &err) == SDT_OK, "%s", err.message);
+    CHECK(sdt_vae_imagine(config, SDT_F32, &vae, &err) == SDT_OK, "%s", err.message);
     return vae;
 }
 

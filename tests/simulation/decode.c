@@ -51,7 +51,7 @@ static int run(struct sdt_machine *machine, char **argv) {
         fprintf(stderr, "%s: no such size\n", argv[1]);
         return 2;
     }
-    if (sdt_vae_imagine(size->vae, &vae, &err) != SDT_OK) {
+    if (sdt_vae_imagine(size->vae, SDT_F32, &vae, &err) != SDT_OK) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
