@@ -26,7 +26,8 @@ struct app_simulation {
     int height, width, num_frames, text_keys, forwards, steps; /* 0: the model's */
     int prompts;                                               /* of a whole run; 0: one step */
     int tile_rows, layers;                                     /* one step */
-    struct app_steps step_table;                               /* a whole run's */
+    int negative_keys;           /* tokens of the negative prompt; 0: as many as the prompt's */
+    struct app_steps step_table; /* a whole run's */
     bool fast_forward, tiling, embeds;
     struct sdt_platform platform; /* the file's, but for what options say */
     struct {

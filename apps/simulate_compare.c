@@ -60,6 +60,7 @@ struct compare {
     const struct plan *before;
     double first_text;             /* when the first prompt's text was there */
     double delivered[FEW_PROMPTS]; /* when each of the first videos was there */
+    int negative_keys;             /* tokens of the negative prompt */
     float *noise;                  /* zeros, of the request's size: nobody looks at them */
     enum sdt_status status;        /* of the prompts */
     struct sdt_error error;
@@ -127,6 +128,8 @@ static enum sdt_status place(struct compare *c, const struct plan *plan, struct 
     if (plan->theirs && c->s.theirs.padded_frames)
         c->s.request.num_frames =
             padded_frames(c->s.num_frames, group ? last : last + 1, c->pipeline->vae->time_ratio);
+    /* Its frameworks pad all prompts to the same length. */
+    c->s.negative_keys = plan->theirs ? 0 : c->negative_keys;
     set_attention(c, plan->theirs ? c->s.theirs.attention : 0.0);
     enum sdt_status status = give_noise(c, err);
     return status != SDT_OK ? status
@@ -389,6 +392,22 @@ static enum sdt_status read_counts(struct compare *c, struct sdt_error *err) {
                     c->s.compare, MOST_COUNTS);
 }
 
+static enum sdt_status count_negative(struct compare *c, struct sdt_error *err) {
+    const struct sdt_pipeline *p = c->pipeline;
+    const char *text = c->s.request.negative_prompt;
+    int capacity = sdt__text_capacity(p, &c->s.request, 0), count = 0;
+    if (!text || !p->text[0])
+        return SDT_OK;
+    int32_t *ids = calloc((size_t)capacity, sizeof *ids);
+    enum sdt_status status =
+        ids ? sdt__text_ids(p, 0, true, text, capacity, ids, &count, NULL, err)
+            : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a negative prompt");
+    if (status == SDT_OK)
+        c->negative_keys = sdt_text_rows(p->text[0], count, sdt__text_dropped(p, 0));
+    free(ids);
+    return status;
+}
+
 static enum sdt_status set_up(struct compare *c, struct sdt_error *err) {
     struct sdt_request defaults;
     enum sdt_status status = read_counts(c, err);
@@ -403,7 +422,7 @@ static enum sdt_status set_up(struct compare *c, struct sdt_error *err) {
     for (int k = 0; k < c->s.platform.kinds; k++)
         c->attention[k] = c->s.platform.kind[k].attention_gflops;
     sdt__recorder_keep_bounds(c->machine->recorder);
-    return SDT_OK;
+    return count_negative(c, err);
 }
 
 enum sdt_status app_simulate_compare(const struct app_simulation *s, struct sdt_machine *machine,

@@ -58,12 +58,24 @@ static double busiest_ms(const struct sdt_machine *machine, bool exchanges, doub
 /* All that a simulated forward reads, never its values. */
 struct inputs {
     float *values;
-    sdt_handle latent, text, pooled;
+    sdt_handle latent, text[2], pooled; /* text: the prompt's, and the negative one's */
+    int rows[2], pad_rows[2];
 };
 
+/* Of branches that follow one another one is simulated: its prompt's length is then both's mean. */
+static int rows_of(const struct app_simulation *s, int branch, bool mean) {
+    int rows = s->request.max_sequence_length;
+    if (!s->negative_keys || s->forwards < 2)
+        return rows;
+    if (mean)
+        return (rows + s->negative_keys) / 2;
+    return branch ? s->negative_keys : rows;
+}
+
 static bool inputs_init(struct inputs *inputs, struct sdt_flow *flow,
-                        const struct app_simulation *s, const struct sdt_dit *dit,
-                        struct sdt_geometry g) {
+                        const struct app_simulation *s, const struct sdt_pipeline *pipeline,
+                        struct sdt_geometry g, bool mean) {
+    const struct sdt_dit *dit = pipeline->dit;
     size_t pixels = (size_t)dit->channels * (size_t)(g.frames * g.height) * (size_t)g.width;
     size_t words = (size_t)s->request.max_sequence_length * (size_t)dit->text_dim;
     size_t pooled = (size_t)dit->pooled_dim, most = pixels > words ? pixels : words;
@@ -72,14 +84,22 @@ static bool inputs_init(struct inputs *inputs, struct sdt_flow *flow,
         return false;
     /* all may lie in one place */
     inputs->latent = sdt__host_vector(flow, inputs->values, pixels, "latent");
-    inputs->text = sdt__host_vector(flow, inputs->values, words, "text states");
+    for (int i = 0; i < 2; i++) {
+        int rows = rows_of(s, i, mean);
+        inputs->rows[i] = rows;
+        if (pipeline->family->prompt[0].padding_counts)
+            inputs->pad_rows[i] = s->request.max_sequence_length - rows;
+        inputs->text[i] = sdt__host_vector(flow, inputs->values,
+                                           (size_t)rows * (size_t)dit->text_dim, "text states");
+    }
     inputs->pooled = pooled ? sdt__host_vector(flow, inputs->values, pooled, "pooled text") : NULL;
     return true;
 }
 
 static void inputs_clear(struct inputs *inputs) {
     sdt__unregister(inputs->latent);
-    sdt__unregister(inputs->text);
+    for (int i = 0; i < 2; i++)
+        sdt__unregister(inputs->text[i]);
     sdt__unregister(inputs->pooled);
     free(inputs->values);
 }
@@ -122,13 +142,13 @@ static const float some_timestep = 500.0f;
 static void begin(struct sdt_flow *flow, const struct app_simulation *s, struct sdt_run *run,
                   struct sdt_latent *latent, struct sdt_prompt *prompt, int prompts,
                   const struct inputs *inputs) {
-    const struct sdt_text_states text[2] = {{inputs->text, s->request.max_sequence_length, 0},
-                                            {inputs->pooled, 1, 0}};
     sdt_latent_init(flow, latent, &run->layout, sdt_patch_of(run->dit, run->geometry), 0, 0, NULL,
                     NULL);
     sdt_latent_scatter(flow, latent, 0, SDT_SOLVER_X, inputs->latent);
     for (int i = 0; i < s->forwards; i++) {
         run->schedule = (struct sdt_schedule){&some_timestep, 1, (float)s->request.guidance_scale};
+        const struct sdt_text_states text[2] = {
+            {inputs->text[i], inputs->rows[i], inputs->pad_rows[i]}, {inputs->pooled, 1, 0}};
         if (i < prompts)
             sdt_run_prompt(flow, run, i, text, &prompt[i]);
         run->branch[i].prompt = &prompt[i < prompts ? i : 0];
@@ -249,8 +269,8 @@ static void probe_once(struct sdt_flow *flow, struct sdt_run *run, const struct 
     run->layers = NULL;
 }
 
-/* By one of the prompts: which one makes no difference to time. The first forward brings the
- * weights of a layer of each kind. Forwards that follow one another are alike. A step of one turn
+/* The first forward brings the weights of a layer of each kind. Forwards that follow one another
+ * are alike. A step of one turn
  * lasts as long as a second one adds to it; between turns, what stands there in a whole run (the
  * solver) is about as long as what they overlap. */
 static void probe_step(struct sdt_flow *flow, const struct app_simulation *s, struct sdt_run *run,
@@ -298,7 +318,10 @@ static enum sdt_status simulate(const struct app_simulation *s, struct sdt_machi
     if (status != SDT_OK)
         return status;
     struct sdt_geometry g = sdt__geometry(pipeline, &s->request);
-    if (!inputs_init(&inputs, &flow, s, pipeline->dit, g)) {
+    /* Prompts of one length are one prompt to a step. */
+    bool mean = step && part->parallel.streams < s->forwards;
+    int prompts = step && (mean || !s->negative_keys) ? 1 : s->forwards;
+    if (!inputs_init(&inputs, &flow, s, pipeline, g, mean)) {
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the latent");
         goto out;
     }
@@ -309,7 +332,7 @@ static enum sdt_status simulate(const struct app_simulation *s, struct sdt_machi
                       s->request.max_sequence_length);
     if (run) {
         run->helpers_free = part->helped;
-        begin(&flow, s, run, &latent, prompt, step ? 1 : s->forwards, &inputs);
+        begin(&flow, s, run, &latent, prompt, prompts, &inputs);
         if (step)
             probe_step(&flow, s, run, &latent, measured, step);
         else

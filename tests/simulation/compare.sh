@@ -71,7 +71,12 @@ for model in "--model open-sora-plan-1.3 --layers 16 --forwards 1" "--model huny
     step "$model" 2 "--strategy pipesp --dit-devices 0-1 --vae-devices 2 --aco static"
     step "$model" 3 "--strategy pipesp"
 done
-[ $cells -eq 6 ] || fail "$cells steps were compared"
+# With guidance, ours take the negative prompt as long as it is.
+guided="--model open-sora-plan-1.3 --layers 8"
+# shellcheck disable=SC2086
+passes "$simulate" $shape $guided --prompts 1 --compare 4 --stats "$tmp/compare.json"
+step "$guided" 3 "--strategy pipesp"
+[ $cells -eq 7 ] || fail "$cells steps were compared"
 
 # A table.
 cat >"$tmp/table.txt" <<END
