@@ -689,6 +689,10 @@ static enum sdt_status open_size(const struct app_settings *s, struct sdt_pipeli
             return sdt_fail(err, SDT_ERROR_USAGE,
                             "--%s: goes with --model of a checkpoint, or without it; %s is a size",
                             file[i].option, f->model);
+    if (f->loras)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--lora: goes with a checkpoint, whose weights it changes; %s is a size",
+                        f->model);
     return sdt_pipeline_imagine(f->model, pipeline, err);
 }
 

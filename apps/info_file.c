@@ -8,6 +8,7 @@
 
 #include "apps/state.h"
 #include "graph/checkpoint/format.h"
+#include "graph/checkpoint/lora.h"
 #include "graph/checkpoint/untrusted.h"
 #include "graph/checkpoint/weights.h"
 #include "graph/models/family.h"
@@ -102,6 +103,23 @@ static bool print_parts(const char *path, const struct sdt_weights *weights) {
     return any;
 }
 
+/* A LoRA; false: it is none. */
+static bool print_lora(const char *path, const struct sdt_weights *weights) {
+    struct sdt_lora_contents lora;
+    char rank[60] = "";
+    if (!sdt_lora_describe(weights, &lora))
+        return false;
+    if (lora.pairs)
+        snprintf(rank, sizeof rank,
+                 lora.least_rank < lora.most_rank ? " of rank %lld to %lld" : " of rank %lld",
+                 (long long)lora.least_rank, (long long)lora.most_rank);
+    printf("Holds:        a LoRA: %zu pairs%s, %zu whole differences, %zu values of alpha\n",
+           lora.pairs, rank, lora.differences, lora.alphas);
+    print_weights("all tensors", weights);
+    printf("Use:          stardit-generate --model .. --lora %s[:strength]\n", path);
+    return true;
+}
+
 /* ---- what stardit writes, and others --------------------------------------------------------- */
 
 static void print_shape(const struct sdt_stored *tensor) {
@@ -171,7 +189,7 @@ static enum sdt_status print_safetensors(const char *path, struct sdt_error *err
     printf("Format:       safetensors, %zu tensors\n", sdt_safetensors_count(file));
     bool own = print_own(path, file);
     if (!own && (status = sdt_weights_open(path, &weights, err)) == SDT_OK &&
-        !print_parts(path, weights)) {
+        !print_parts(path, weights) && !print_lora(path, weights)) {
         printf("Holds:        no component that this version knows\n");
         print_weights("all tensors", weights);
     } else if (!own && status != SDT_OK && status != SDT_ERROR_MEMORY) {

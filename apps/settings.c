@@ -40,6 +40,10 @@ static struct app_option options[] = {
                       "(default: the model's, else what the text encoder's file holds)"),
     APP_STRING_OPTION("tokenizer-2", "PATH", AT(files.tokenizer_2),
                       "the same for a second text encoder"),
+    APP_STRINGS_OPTION("lora", "FILE[:strength]", AT(lora.given),
+                       "differences to the transformer's weights, merged when these are read: a "
+                       ".safetensors file with diffusers' or the original's names; may be given "
+                       "several times (default strength 1)"),
     APP_STRING_OPTION("revision", "REV", AT(revision),
                       "of org/name: a branch, a tag or a commit, as org/name@REV (default main)"),
     APP_STRING_OPTION("variant", "NAME", AT(variant),
@@ -471,9 +475,14 @@ int app_settings_parse(struct app_settings *s, int argc, char **argv) {
     program.settings = s;
     app_strategy_help(strategy_help, sizeof strategy_help);
     fill_texts();
+    struct sdt_error err;
     int code = app_parse(&program, argc, argv);
     if (code < 0 && s->resume)
         code = take_state(s);
+    if (code < 0 && app_loras_read(&s->lora, &err) != SDT_OK)
+        code = app_report(program.name, &err);
+    s->files.lora = s->lora.item;
+    s->files.loras = s->lora.given.count;
     if (code < 0)
         code = check_settings(s);
     if (code < 0 && s->resume) /* only now: an output without a frame rate refuses one */

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "apps/lora.h"
 #include "apps/options.h"
 #include "apps/placement.h"
 #include "apps/steps.h"
@@ -14,6 +15,7 @@
 struct app_settings {
     struct app_strings prompts;
     struct sdt_model_files files; /* its model as well */
+    struct app_loras lora;        /* which the files borrow */
     const char *revision, *variant, *prompt_file, *negative_prompt, *token_ids, *token_ids_2,
         *prompt_embeds, *negative_embeds;
     int height, width, num_frames, steps, max_sequence_length;

@@ -16,6 +16,9 @@
 
 #define MARK_VALUE "solver state 1"
 #define CHECKPOINT "checkpoint"
+static const char *const lora_key[APP_MOST_LORAS] = {
+    "lora-1", "lora-2",  "lora-3",  "lora-4",  "lora-5",  "lora-6",  "lora-7",  "lora-8",
+    "lora-9", "lora-10", "lora-11", "lora-12", "lora-13", "lora-14", "lora-15", "lora-16"};
 #define EMBEDS "prompt-embeds-values"
 #define NEGATIVE_EMBEDS "negative-prompt-embeds-values"
 #define ARITHMETIC "arithmetic"
@@ -174,6 +177,13 @@ enum sdt_status app_recipe_make(const struct app_settings *s, uint64_t checkpoin
     for (size_t i = 0; i < sizeof file / sizeof file[0]; i++)
         if (file[i].path)
             add_path(recipe, file[i].option, file[i].path);
+    for (int i = 0; i < s->files.loras; i++) {
+        char *whole = realpath(s->files.lora[i].path, NULL);
+        const char *path = whole ? whole : s->files.lora[i].path;
+        if (app_is_utf8(path))
+            add(recipe, lora_key[i], "%s:%.17g", path, s->files.lora[i].strength);
+        free(whole);
+    }
     if (s->revision)
         add(recipe, "revision", "%s", s->revision);
     if (s->variant)
@@ -290,6 +300,12 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
         {"negative-prompt-embeds", {"negative-prompt", "negative-prompt-embeds"}},
     };
     int code = -1;
+    const bool lora = !app_given(program, "lora") && !app_given(program, "model");
+    for (int i = 0; lora && i < APP_MOST_LORAS && code < 0; i++) {
+        const char *value = sdt_safetensors_metadata(file, lora_key[i]);
+        if (value)
+            code = app_take(program, "lora", value);
+    }
     for (size_t i = 0; i < sizeof table / sizeof table[0] && code < 0; i++) {
         const char *value = sdt_safetensors_metadata(file, table[i].option);
         bool given = false;
@@ -319,7 +335,7 @@ enum sdt_status app_state_check(const struct sdt_safetensors *file, const struct
     static const struct {
         const char *key, *name, *advice;
     } table[] = {
-        {CHECKPOINT, "the checkpoint", "--model must be the one that it began with"},
+        {CHECKPOINT, "the checkpoint", "--model and --lora must be those that it began with"},
         {"prompt", "--prompt", leave_out},
         {"token-ids", "--token-ids", leave_out},
         {EMBEDS, "the sum of --prompt-embeds", "the file must be as it was"},

@@ -340,6 +340,8 @@ static enum sdt_status open_as(const struct sdt_model_files *files, bool imagine
     for (int p = 0; p < PLACES; p++)
         how[p] = (struct sdt_opening){
             .imagined = imagined, .variant = files->variant, .like = places.other[p]};
+    how[DIT].lora = files->lora;
+    how[DIT].loras = files->loras;
     if (pipeline->family)
         take_defaults(pipeline);
     if (places.scheduler)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/digest.h"
+#include "graph/checkpoint/lora.h"
 #include "graph/checkpoint/weights.h"
 #include "graph/pipeline.h"
 
@@ -20,7 +21,7 @@ static uint64_t digest_weights(uint64_t hash, const struct sdt_weights *weights)
     if (file)
         fclose(file);
     for (size_t i = 0; i < sdt_weights_count(weights); i++) {
-        const struct sdt_stored *t = sdt_weights_at(weights, i);
+        const struct sdt_stored *t = sdt_stored_base(sdt_weights_at(weights, i));
         const char *type = sdt_dtype_name(t->dtype), *data = t->data;
         if (!sdt_weights_is_read(weights, i))
             continue;
@@ -35,7 +36,7 @@ static uint64_t digest_weights(uint64_t hash, const struct sdt_weights *weights)
         for (size_t k = 0; k < SAMPLES; k++)
             hash = sdt__digest(hash, data + (t->bytes - SAMPLE) / (SAMPLES - 1) * k, SAMPLE);
     }
-    return hash;
+    return sdt_merges_digest(sdt__weights_merges(weights), hash);
 }
 
 uint64_t sdt_pipeline_sum(const struct sdt_pipeline *pipeline) {

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "graph/checkpoint/lora.h"
 #include "graph/checkpoint/weights.h"
 #include "kernels/kernels.h"
 
@@ -56,6 +57,7 @@ static enum sdt_status search(const struct sdt_weights *weights, struct sdt_erro
         const struct sdt_stored *tensor = sdt_weights_at(weights, i);
         if (!sdt_weights_is_read(weights, i))
             continue;
+        sdt_stored_fetch(tensor);
         status = check(sdt_weights_folder(weights), tensor, SDT_ERROR_NOT_FINITE, err);
         sdt_stored_release(tensor);
     }

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "graph/checkpoint/lora.h"
 #include "graph/checkpoint/untrusted.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -401,6 +402,10 @@ bool sdt_safetensors_metadata_at(const struct sdt_safetensors *file, size_t inde
 }
 
 void sdt_stored_release(const struct sdt_stored *tensor) {
+    if (tensor->merge) {
+        sdt__merge_release(tensor);
+        return;
+    }
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     const uintptr_t begin = (uintptr_t)tensor->data & ~(page - 1);
     const uintptr_t end = ((uintptr_t)tensor->data + tensor->bytes + page - 1) & ~(page - 1);

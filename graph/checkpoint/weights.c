@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "graph/checkpoint/format.h"
+#include "graph/checkpoint/lora.h"
 #include "graph/checkpoint/naming.h"
 #include "graph/checkpoint/untrusted.h"
 
@@ -43,6 +44,7 @@ struct sdt_weights {
     char *names;                 /* of those */
     struct sdt_stored *imagined; /* [count] without files: names owned, data within `room` */
     void *room;
+    struct sdt_merges *merges; /* NULL: none */
 };
 
 /* ---- which file of the folder -------------------------------------------------------------- */
@@ -477,6 +479,7 @@ void sdt_weights_close(struct sdt_weights *weights) {
         munmap(weights->room, weights->bytes);
     free(weights->imagined);
     free(weights->renamed);
+    sdt_merges_free(weights->merges);
     free(weights->names);
     free(weights->file);
     free(weights->entries);
@@ -514,6 +517,23 @@ const struct sdt_stored *sdt_weights_find(const struct sdt_weights *weights, con
     const struct entry *entry = find_entry(weights, name);
     return entry ? entry->tensor : NULL;
 }
+
+void sdt__weights_put(struct sdt_weights *weights, const struct sdt_stored *tensor) {
+    const struct entry *entry = find_entry(weights, tensor->name);
+    if (entry)
+        weights->entries[entry - weights->entries].tensor = tensor;
+}
+
+void sdt__weights_own(struct sdt_weights *weights, struct sdt_merges *merges) {
+    sdt_merges_free(weights->merges);
+    weights->merges = merges;
+}
+
+const struct sdt_merges *sdt__weights_merges(const struct sdt_weights *weights) {
+    return weights->merges;
+}
+
+bool sdt__weights_imagined(const struct sdt_weights *weights) { return weights->imagined; }
 
 struct sdt_component sdt__weights_component(const struct sdt_weights *weights) {
     struct sdt_component c = {0};

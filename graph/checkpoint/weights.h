@@ -10,6 +10,7 @@
 #include "stardit/safetensors.h"
 
 struct sdt_weights;
+struct sdt_merges;
 struct sdt_naming;
 struct sdt_namings;
 
@@ -51,6 +52,14 @@ enum sdt_status sdt_weights_rename(struct sdt_weights *weights, const char *pref
 const char *sdt_weights_stored_name(const struct sdt_weights *weights, const char *name);
 const char *sdt_weights_stored_path(const struct sdt_weights *weights, const char *name);
 
+/* For LoRAs (graph/checkpoint/lora.h). A tensor in the place of the one of its name, which is
+ * there; the caller keeps it. What is merged, freed with the weights, and that of these (NULL:
+ * nothing). */
+void sdt__weights_put(struct sdt_weights *weights, const struct sdt_stored *tensor);
+void sdt__weights_own(struct sdt_weights *weights, struct sdt_merges *merges);
+const struct sdt_merges *sdt__weights_merges(const struct sdt_weights *weights);
+bool sdt__weights_imagined(const struct sdt_weights *weights);
+
 /* A model's table: what must be in the component. Built by the model from its config, then checked
  * once, before anything runs. */
 struct sdt_requirement {
@@ -69,7 +78,10 @@ struct sdt_tensor_table {
     const struct sdt_namings *namings;
     const void *model;
     const struct sdt_naming *naming; /* NULL: the names as they are */
-    const char *prefix;              /* NULL: none */
+    /* What LoRAs have besides, up to one without a name; names that are spelt alike are of a matrix
+     * that is one there, in the order of the table. NULL: nothing. */
+    const struct sdt_naming *lora_naming;
+    const char *prefix; /* NULL: none */
 };
 struct sdt_tensor_table *sdt_tensor_table_new(void); /* NULL: out of memory */
 void sdt_tensor_table_free(struct sdt_tensor_table *table);

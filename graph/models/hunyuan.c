@@ -366,6 +366,50 @@ static void tensors(const struct sdt_dit *dit, struct sdt_tensor_visit *v, void 
     v->reader = SDT_READ_BY_TILES;
 }
 
+/* What LoRAs call the layers that were trained by the original repository's code, where q, k and v
+ * are one matrix, in single blocks with the feed-forward's first. */
+static void spell_original(const void *model, const char *name, char *text, size_t size) {
+    static const struct sdt_replacement single[] = {
+        {"single_transformer_blocks.", "single_blocks."},
+        {".attn.to_q.", ".linear1."},
+        {".attn.to_k.", ".linear1."},
+        {".attn.to_v.", ".linear1."},
+        {".proj_mlp.", ".linear1."},
+        {".proj_out.", ".linear2."},
+        {".norm.linear.", ".modulation.linear."},
+        {".attn.norm_q.", ".q_norm."},
+        {".attn.norm_k.", ".k_norm."},
+        {NULL, NULL},
+    };
+    static const struct sdt_replacement dual[] = {
+        {"transformer_blocks.", "double_blocks."},
+        {".attn.to_q.", ".img_attn_qkv."},
+        {".attn.to_k.", ".img_attn_qkv."},
+        {".attn.to_v.", ".img_attn_qkv."},
+        {".attn.add_q_proj.", ".txt_attn_qkv."},
+        {".attn.add_k_proj.", ".txt_attn_qkv."},
+        {".attn.add_v_proj.", ".txt_attn_qkv."},
+        {".attn.to_out.0.", ".img_attn_proj."},
+        {".attn.to_add_out.", ".txt_attn_proj."},
+        {".attn.norm_q.", ".img_attn_q_norm."},
+        {".attn.norm_k.", ".img_attn_k_norm."},
+        {".attn.norm_added_q.", ".txt_attn_q_norm."},
+        {".attn.norm_added_k.", ".txt_attn_k_norm."},
+        {".norm1.linear.", ".img_mod.linear."},
+        {".norm1_context.linear.", ".txt_mod.linear."},
+        {".ff.net.0.proj.", ".img_mlp.fc1."},
+        {".ff.net.2.", ".img_mlp.fc2."},
+        {".ff_context.net.0.proj.", ".txt_mlp.fc1."},
+        {".ff_context.net.2.", ".txt_mlp.fc2."},
+        {NULL, NULL},
+    };
+    (void)model;
+    sdt_replace(strncmp(name, "single_", 7) ? dual : single, name, text, size);
+}
+
+static const struct sdt_naming lora_naming[] = {{"the original repository", spell_original},
+                                                {NULL, NULL}};
+
 static void hunyuan_close(struct sdt_dit *dit) {
     sdt_weights_close(dit->weights);
     free(dit);
@@ -383,8 +427,10 @@ static enum sdt_status hunyuan_open(const struct sdt_config *config, const char 
     if (status == SDT_OK) {
         struct sdt_tensor_visit visit = {
             .layer = -1, .table = sdt_tensor_table_new(), .count = h->dit.count};
-        if (visit.table)
+        if (visit.table) {
+            visit.table->lora_naming = lora_naming;
             tensors(&h->dit, &visit, NULL);
+        }
         status = sdt_tensors_open(visit.table, folder, how, &h->dit.weights, err);
     }
     if (status != SDT_OK)

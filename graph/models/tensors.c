@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "graph/checkpoint/lora.h"
 #include "graph/checkpoint/naming.h"
 
 static void add_handle(struct sdt_tensor_visit *visit, sdt_handle handle) {
@@ -138,6 +139,8 @@ enum sdt_status sdt_tensors_open(struct sdt_tensor_table *table, const char *fol
         if (status == SDT_OK)
             status = sdt_tensor_table_check(table, *weights, err);
     }
+    if (status == SDT_OK && how)
+        status = sdt_weights_merge(*weights, table, how->lora, how->loras, err);
     sdt_tensor_table_free(table);
     if (status != SDT_OK) {
         sdt_weights_close(*weights);

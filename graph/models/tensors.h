@@ -123,6 +123,8 @@ struct sdt_opening {
     /* Of a file without a config.json of its own: the folder with one that describes it, if it
      * fits. NULL: none. */
     const char *like;
+    const struct sdt_lora *lora; /* [loras] merged into the weights */
+    int loras;
 };
 /* The weights of a component folder, checked against the table, or imagined from it. Frees the
  * table (NULL: out of memory). */

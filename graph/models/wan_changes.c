@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/checkpoint/lora.h"
 #include "graph/models/family.h"
 
 #define EMBEDDER "condition_embedder."
@@ -21,6 +22,8 @@ static enum sdt_status linear(const struct sdt_dit *dit, const char *name, int c
         free(row);
         return sdt_fail(err, SDT_ERROR_MEMORY, "no memory for the time embedding");
     }
+    sdt_stored_fetch(w);
+    sdt_stored_fetch(b);
     sdt_convert(b->dtype, n, b->data, bias);
     for (size_t i = 0; i < n; i++) {
         sdt_convert(w->dtype, k, (const char *)w->data + i * k * sdt_dtype_size(w->dtype), row);
@@ -32,6 +35,8 @@ static enum sdt_status linear(const struct sdt_dit *dit, const char *name, int c
             y[(size_t)t * n + i] = (double)bias[i] + ((sum[0] + sum[1]) + (sum[2] + sum[3]));
         }
     }
+    sdt_stored_release(w);
+    sdt_stored_release(b);
     free(row);
     return SDT_OK;
 }

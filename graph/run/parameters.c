@@ -1,6 +1,8 @@
 /* Weights as handles: registered in place, or converted by a task. */
 #include "graph/run/parameters.h"
 
+#include "graph/checkpoint/lora.h"
+
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -80,10 +82,9 @@ static bool reserve(struct sdt_parameters *parameters) {
     return entry;
 }
 
-static void release(void *stored, int index) {
-    (void)index;
-    sdt_stored_release(stored);
-}
+static void fetch(const void *stored) { sdt_stored_fetch(stored); }
+
+static void release(const void *stored) { sdt_stored_release(stored); }
 
 static int rows_of(const struct sdt_stored *stored, struct form form) {
     return form.rows ? form.rows : (int)stored->shape[0];
@@ -117,14 +118,17 @@ static void insert_load(struct sdt_flow *flow, const struct sdt_stored *stored, 
     int ld = columns_of(stored), k = wanted_columns(stored, form.columns);
     int rows = rows_of(stored, form);
     const void *data = data_of(stored, form);
+    /* What is merged is there while it is read; packed matrices' files are given back as well. */
+    const struct sdt_reading reading = {fetch, release, stored};
+    const struct sdt_reading *merged = stored->merge ? &reading : NULL;
     if (form.packed)
         sdt_insert_pack_weight(flow, "load", stored->dtype, data, rows, k, ld, form.taps,
-                               form.run ? form.run : k, handle, release, (void *)stored);
+                               form.run ? form.run : k, &reading, handle);
     else if (form.columns.count)
-        sdt_insert_load_columns(flow, "load", stored->dtype, data, rows, k, ld, handle);
+        sdt_insert_load_columns(flow, "load", stored->dtype, data, rows, k, ld, merged, handle);
     else
         sdt_insert_load(flow, "load", stored->dtype, data, count_of(stored, form), form.out,
-                        form.in, form.taps, handle);
+                        form.in, form.taps, merged, handle);
 }
 
 /* A handle whose values a task on the host brings. */
@@ -191,10 +195,11 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
      * would be slow, and nothing would overlap with them. */
     bool in_place =
         (!parameters->machine->gpus || form.hosts) && !form.packed && !form.columns.count;
-    if (in_place && readable(stored, form))
+    if (in_place && readable(stored, form)) {
+        sdt_stored_fetch(stored); /* until it is dropped */
         handle = sdt__register(flow, flow->host, form.dtype, count_of(stored, form),
                                data_of(stored, form), stored->name);
-    else
+    } else
         handle = load(flow, stored, form);
     if (!handle)
         return NULL;

@@ -368,23 +368,29 @@ void sdt_insert_place_tile(struct sdt_flow *flow, const char *name,
                            sdt_handle video /* [.., height, width, 3] updated */);
 
 /* -- load.c: from the checkpoint's mapping -- */
+/* What is called before a task reads `data`, and when it no longer does; NULL: nothing. */
+struct sdt_reading {
+    void (*begin)(const void *arg), (*end)(const void *arg);
+    const void *arg;
+};
 /* y = the stored values, in y's type; with taps > 1, a convolution's [out, in, taps] as [out, taps,
  * in]. Runs on the host. data stays mapped until the task has run. */
 void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
                      const void *data, size_t count, int out, int in, int taps,
+                     const struct sdt_reading *reading /* or NULL */,
                      sdt_handle y /* [count] written */);
 /* y = some columns of a stored matrix, in y's type, likewise. */
 void sdt_insert_load_columns(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
                              const void *data /* [rows, ld], from the first column on */, int rows,
-                             int columns, int ld, sdt_handle y /* [rows, columns] written */);
-/* y = the stored matrix as CPUs read it often (sdt_pack_weight). done(done_arg, 0) (or NULL) is
- * called when data is no longer read. */
+                             int columns, int ld, const struct sdt_reading *reading,
+                             sdt_handle y /* [rows, columns] written */);
+/* y = the stored matrix as CPUs read it often (sdt_pack_weight). */
 void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
                             const void *data /* [n, ld]; with taps > 1 [n, k / taps, taps] */,
                             int n, int k, int ld /* k, or a matrix of which k columns are packed */,
                             int taps, int run /* see sdt_pack_weight */,
-                            sdt_handle y /* sdt_packed_size bytes, written */,
-                            void (*done)(void *arg, int index), void *done_arg);
+                            const struct sdt_reading *reading,
+                            sdt_handle y /* sdt_packed_size bytes, written */);
 
 /* ---- all of them ----------------------------------------------------------------------------- */
 

@@ -52,8 +52,8 @@ const char *sdt_dtype_name(enum sdt_dtype dtype);
 
 /* dst[n] = float of src[n]; F32, F16, BF16 and F64 sources; src need not be aligned. */
 void sdt_convert(enum sdt_dtype dtype, size_t n, const void *src, float *dst /* [n] */);
-/* dst[n] = src[n] in another type: to F32 as above, or to BF16, rounded to the nearest, ties to
- * even (F64 by way of float). */
+/* dst[n] = src[n] in another type: to F32 as above, or to BF16 or F16, rounded to the nearest, ties
+ * to even (F64 by way of float). */
 void sdt_convert_to(enum sdt_dtype from, size_t n, const void *src, enum sdt_dtype to,
                     void *dst /* [n], aligned */);
 
@@ -109,6 +109,11 @@ void sdt_linear_parts(int rows, int n, int k, const int *bound /* [parts + 1] */
                       int add, float *y /* [rows, n] */,
                       float *scratch /* sdt_linear_residual_scratch(rows) if `add`, else NULL */);
 int sdt_linear_step(int k);
+
+/* w += scale (up down), each sum from zero in the order of its rank. */
+void sdt_add_low_rank(int rows, int columns, int rank, const float *up /* [rows, rank] */,
+                      const float *down /* [rank, columns] */, float scale,
+                      float *w /* [rows, columns] in place */);
 
 /* ---- norms and small element-wise kernels --------------------------------------------------- */
 
@@ -492,6 +497,7 @@ void sdt_blend_columns(int frames, int rows, int extent, int a_width,
  * take scratch memory or packed weights, are declared in kernels/reference.h. */
 #define SDT_KERNELS(X)                                                                             \
     X(convert)                                                                                     \
+    X(add_low_rank)                                                                                \
     X(layer_norm)                                                                                  \
     X(rms_norm)                                                                                    \
     X(silu)                                                                                        \

@@ -218,6 +218,11 @@ enum sdt_status sdt_pipeline_open_variant(const char *model, const char *variant
  * .safetensors file with names as diffusers', the original repository's or ComfyUI's files have
  * them. Sizes come from a config.json beside such a file, else the model's if it fits, else from
  * the shapes of the tensors. */
+/* A LoRA: differences to the transformer's weights, merged into these when they are read. */
+struct sdt_lora {
+    const char *path; /* a .safetensors file */
+    double strength;  /* 1: as it was trained */
+};
 struct sdt_model_files {
     const char *model;   /* as above; NULL: none, and transformer and vae are needed */
     const char *variant; /* as above; NULL: none is wanted */
@@ -225,6 +230,8 @@ struct sdt_model_files {
     /* A folder, a spiece.model or a tokenizer.json for each text encoder; NULL: the model's, else
      * the one that the encoder's file holds. */
     const char *tokenizer, *tokenizer_2;
+    const struct sdt_lora *lora; /* [loras], in the order in which they are added */
+    int loras;
 };
 /* Errors as sdt_pipeline_open; SDT_ERROR_USAGE where a component is missing altogether. */
 enum sdt_status sdt_pipeline_open_files(const struct sdt_model_files *files,
@@ -285,7 +292,8 @@ struct sdt_stored {
     int64_t shape[SDT_MAX_RANK];
     size_t count; /* elements, the product of shape */
     size_t bytes;
-    const void *data; /* row-major */
+    const void *data;        /* row-major */
+    struct sdt_merge *merge; /* NULL; else the library's: data is computed when it is read */
 };
 
 enum sdt_sampler_kind {

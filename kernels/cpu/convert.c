@@ -63,6 +63,24 @@ static uint16_t bf16_of_float(float f) {
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
+/* The same of float16. Below its smallest normal number, 0.5f's last bit is its unit. */
+static uint16_t half_of_float(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    const uint32_t sign = bits >> 16 & 0x8000u;
+    bits &= 0x7fffffffu;
+    if (bits > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00u);
+    if (bits >= 0x477ff000u) /* 65520 and more are infinity */
+        return (uint16_t)(sign | 0x7c00u);
+    if (bits < 0x38800000u) {
+        float shifted = sdt__float_of_bits(bits) + 0.5f;
+        memcpy(&bits, &shifted, sizeof bits);
+        return (uint16_t)(sign | (bits - 0x3f000000u));
+    }
+    return (uint16_t)(sign | (bits + 0xfffu + (bits >> 13 & 1u) - 0x38000000u) >> 13);
+}
+
 void sdt_convert_to(enum sdt_dtype from, size_t n, const void *src, enum sdt_dtype to, void *dst) {
     enum { AT_ONCE = 256 };
     float numbers[AT_ONCE];
@@ -70,7 +88,7 @@ void sdt_convert_to(enum sdt_dtype from, size_t n, const void *src, enum sdt_dty
         sdt_convert(from, n, src, dst);
         return;
     }
-    if (from == SDT_BF16) {
+    if (from == to) {
         memcpy(dst, src, 2 * n);
         return;
     }
@@ -79,6 +97,6 @@ void sdt_convert_to(enum sdt_dtype from, size_t n, const void *src, enum sdt_dty
         size_t count = n - first < AT_ONCE ? n - first : AT_ONCE;
         sdt_convert(from, count, (const char *)src + first * sdt_dtype_size(from), numbers);
         for (size_t i = 0; i < count; i++)
-            y[first + i] = bf16_of_float(numbers[i]);
+            y[first + i] = to == SDT_F16 ? half_of_float(numbers[i]) : bf16_of_float(numbers[i]);
     }
 }

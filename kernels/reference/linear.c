@@ -9,6 +9,17 @@ static double product(int k, const float *x /* [k] */, const float *w /* [k] */)
     return sum;
 }
 
+void sdt_add_low_rank_reference(int rows, int columns, int rank, const float *up, const float *down,
+                                float scale, float *w) {
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++) {
+            double sum = 0.;
+            for (int i = 0; i < rank; i++)
+                sum += (double)up[(size_t)r * rank + i] * down[(size_t)i * columns + c];
+            w[(size_t)r * columns + c] = (float)(w[(size_t)r * columns + c] + scale * sum);
+        }
+}
+
 void sdt_linear_reference(int rows, int n, int k, const float *x, const float *w, const float *bias,
                           enum sdt_epilogue epilogue, float *y) {
     for (int r = 0; r < rows; r++)

@@ -37,6 +37,7 @@ linked "$in/variant" transformer none
 "$tool" poison "$demo/transformer/$weights" "$in/variant/transformer/diffusion_pytorch_model.fp16.safetensors" \
     scale_shift_table nan
 "$tool" poison "$demo/text_encoder/model.safetensors" "$in/text.safetensors" encoder.final_layer_norm.weight inf
+"$tool" lora "$demo/transformer/$weights" "$in/lora.safetensors" "$in/merged.safetensors" F32
 cp -r "$golden/wan_dit" "$in/dit"
 chmod -R u+w "$in/dit"
 "$tool" change "$golden/wan_dit/$weights" "$in/changed" blocks.1.attn1.to_k.weight
@@ -198,6 +199,8 @@ transformer||$in/variant/transformer/diffusion_pytorch_model.fp16.safetensors|$i
 vae||$in/nan/vae/$weights|$ids|refused:conv2.bias holds NaN
 text-encoder||$in/text.safetensors|$ids|refused:final_layer_norm.weight holds infinity
 text-encoder-2||$demo/text_encoder|$ids $plan|refused:has one text encoder, not two
+lora||$in/lora.safetensors|$ids|bytes:v.y4m
+lora|$in/lora.safetensors|$in/lora.safetensors:-0.5|$ids|bytes:v.y4m
 tokenizer||$in|--prompt red $plan|refused:neither spiece.model
 tokenizer-2||$in|--prompt red $plan|refused:has one text encoder, not two
 prompt|red|blue||bytes:v.y4m

@@ -11,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "stardit/safetensors.h"
 #include "graph/sampler/sampler.h"
 #include "kernels/kernels.h"
+#include "stardit/safetensors.h"
 
 static void leave(const char *message) {
     fprintf(stderr, "tool: %s\n", message);
@@ -206,6 +206,86 @@ static int store(char **argv) {
     return 0;
 }
 
+/* A file of float tensors, stored in that type. */
+static void write_file(const char *path, size_t count, const struct sdt_stored *tensors,
+                       const char *type) {
+    char plain[4096], *args[3] = {plain, (char *)path, (char *)type};
+    struct sdt_error err;
+    snprintf(plain, sizeof plain, "%s.f32", path);
+    if (sdt_safetensors_write(plain, count, tensors, &err) != SDT_OK)
+        leave(err.message);
+    store(args);
+    unlink(plain);
+}
+
+/* tool lora IN LORA OUT TYPE: a LoRA of rank 4 for the matrices of IN, with whole differences for
+ * its other tensors, and IN with it merged by half, stored in the type: sums that are exact. */
+static int make_lora(char **argv) {
+    enum { RANK = 4, MOST = 4000 };
+    static struct sdt_stored lora[MOST], merged[MOST];
+    static char name[MOST][300];
+    struct sdt_safetensors *file = NULL;
+    struct sdt_error err;
+    size_t loras = 0, count;
+    uint32_t state = 1;
+
+    if (sdt_safetensors_open(argv[0], &file, &err) != SDT_OK)
+        leave(err.message);
+    count = sdt_safetensors_count(file);
+    for (size_t i = 0; i < count && loras + 3 < MOST; i++) {
+        const struct sdt_stored *t = sdt_safetensors_at(file, i);
+        size_t length = strlen(t->name), rows = (size_t)t->shape[0], k = t->count / rows;
+        bool bias = length > 5 && !strcmp(t->name + length - 5, ".bias");
+        bool weight = length > 7 && !strcmp(t->name + length - 7, ".weight");
+        bool pair = weight && t->rank > 1;
+        size_t up_size = pair ? rows * RANK : t->count, down_size = pair ? RANK * k : 0;
+        float *up = malloc((up_size + down_size + 1) * sizeof *up), *down = up + up_size, *w;
+        if (!up || sdt_stored_floats(t, &w, &err) != SDT_OK)
+            leave("no memory");
+        for (size_t x = 0; x < up_size + down_size; x++) {
+            state = state * 1664525u + 1013904223u;
+            up[x] = (float)((int)(state >> 28) - 8) / 512.f;
+        }
+        if (pair)
+            for (size_t x = 0; x < down_size; x++)
+                down[x] *= 8.f;
+        for (size_t x = 0; x < t->count; x++) {
+            double sum = pair ? 0. : up[x];
+            for (size_t r = 0; pair && r < RANK; r++)
+                sum += (double)up[x / k * RANK + r] * (double)down[r * k + x % k];
+            w[x] = (float)(w[x] + .5 * sum);
+        }
+        merged[i] = *t;
+        merged[i].dtype = SDT_F32;
+        merged[i].bytes = t->count * sizeof *w;
+        merged[i].data = w;
+        for (int part = 0; part < 1 + pair; part++, loras++) {
+            snprintf(name[loras], sizeof name[loras], "transformer.%.*s%s",
+                     (int)(length - (bias     ? 5
+                                     : weight ? 7
+                                              : 0)),
+                     t->name,
+                     !pair  ? bias ? ".diff_b" : ".diff"
+                     : part ? ".lora_A.weight"
+                            : ".lora_B.weight");
+            lora[loras] = merged[i];
+            lora[loras].name = name[loras];
+            lora[loras].data = part ? down : up;
+            if (pair) {
+                lora[loras].rank = 2;
+                lora[loras].shape[0] = part ? RANK : (int64_t)rows;
+                lora[loras].shape[1] = part ? (int64_t)k : RANK;
+                lora[loras].count = part ? down_size : up_size;
+                lora[loras].bytes = lora[loras].count * sizeof *up;
+            }
+        }
+    }
+    write_file(argv[1], loras, lora, "F32");
+    write_file(argv[2], count, merged, argv[3]);
+    sdt_safetensors_close(file);
+    return 0;
+}
+
 /* tool names IN: the names of its tensors, one a line. tool shapes IN: lines as `sparse` reads
  * them. */
 static int print_names(char **argv, bool shapes) {
@@ -343,6 +423,8 @@ int main(int argc, char **argv) {
     }
     if (argc == 5 && !strcmp(argv[1], "store"))
         return store(argv + 2);
+    if (argc == 6 && !strcmp(argv[1], "lora"))
+        return make_lora(argv + 2);
     if (argc == 3 && (!strcmp(argv[1], "names") || !strcmp(argv[1], "shapes")))
         return print_names(argv + 2, argv[1][0] == 's');
     if (argc == 3 && !strcmp(argv[1], "sparse"))

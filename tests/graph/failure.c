@@ -81,8 +81,8 @@ static void fails_in_a_run(void) {
     sdt_handle x = sdt__vector(&flow, N, "x"), y = sdt__vector(&other, N, "y");
 
     atomic_store(&called, 0);
-    sdt_insert_load(&flow, "put", SDT_F32, zeros, N, 1, 1, 1, x);
-    sdt_insert_load(&other, "put", SDT_F32, zeros, N, 1, 1, 1, y);
+    sdt_insert_load(&flow, "put", SDT_F32, zeros, N, 1, 1, 1, NULL, x);
+    sdt_insert_load(&other, "put", SDT_F32, zeros, N, 1, 1, 1, NULL, y);
     expect(&other, SDT_OK, "", "before the failure");
     insert_breaks(&flow, SDT_OK, "", x, 1);
     flow.place = &machine->device[1];
@@ -127,7 +127,7 @@ static void fails_beside(void) {
     struct sdt_halt own;
     sdt__halt_init(&own, NULL);
     flow.halt = &own;
-    sdt_insert_load(&flow, "put", SDT_F32, zeros, N, 1, 1, 1, x);
+    sdt_insert_load(&flow, "put", SDT_F32, zeros, N, 1, 1, 1, NULL, x);
     insert_breaks(&flow, SDT_ERROR_LIMIT, "no room", x, 1);
     expect(&flow, SDT_ERROR_LIMIT, failure, "a failing flow that goes on after a stop");
     expect(&other, SDT_OK, "", "a flow beside it");
@@ -143,7 +143,7 @@ static void stops(void) {
         return;
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     sdt_handle x = sdt__vector(&flow, N, "x");
-    sdt_insert_load(&flow, "put", SDT_F32, zeros, N, 1, 1, 1, x);
+    sdt_insert_load(&flow, "put", SDT_F32, zeros, N, 1, 1, 1, NULL, x);
     expect(&flow, SDT_OK, "", "before a stop");
     sdt_machine_stop(machine);
     insert_breaks(&flow, SDT_ERROR_DEVICE, "never", x, 1);

@@ -84,6 +84,7 @@ apps/eval_vae.c graph/models/family runtime/machine: likewise
 apps/info.c codelets/codelets runtime/allowance runtime/machine: codelets, limits, workers by name
 apps/info_file.c graph/checkpoint/format graph/checkpoint/untrusted: what kinds of files there are
 apps/info_file.c graph/checkpoint/weights graph/models/family: what component a single file holds
+apps/info_file.c graph/checkpoint/lora: whether it is a LoRA
 apps/info_gpus.h runtime/gpus: links and versions of GPUs
 apps/info_platform.c codelets/codelets: tasks that are measured
 apps/info_platform.c runtime/allowance runtime/gpus runtime/machine: this machine, measured

@@ -129,7 +129,32 @@ static void check_to_bf16(void) {
     free(x);
 }
 
+/* Every float16 from itself, and from the floats at, just below and just above the next tie. */
+static void check_to_f16(void) {
+    for (uint32_t h = 0; h < 0x7c00; h++) {
+        float here, next;
+        uint16_t low = (uint16_t)h, high = (uint16_t)(h + 1), got[5];
+        sdt_convert(SDT_F16, 1, &low, &here);
+        sdt_convert(SDT_F16, 1, &high, &next);
+        if (h == 0x7bff)
+            next = 65536.f;
+        const float tie = here + (next - here) / 2.f;
+        const float x[5] = {here, nextafterf(tie, 0.f), tie, nextafterf(tie, 1e9f), -here};
+        const uint16_t want[5] = {low, low, low % 2 ? high : low, high, (uint16_t)(low | 0x8000)};
+        sdt_convert_to(SDT_F32, 5, x, SDT_F16, got);
+        for (int i = 0; i < 5; i++)
+            if (got[i] != want[i] && check_failures++ < 10)
+                fprintf(stderr, "%a to F16: %04x, not %04x\n", x[i], got[i], want[i]);
+    }
+    const float far[3] = {INFINITY, -INFINITY, NAN};
+    uint16_t got[3];
+    sdt_convert_to(SDT_F32, 3, far, SDT_F16, got);
+    if (got[0] != 0x7c00 || got[1] != 0xfc00 || (got[2] & 0x7fff) <= 0x7c00)
+        check_failures++;
+}
+
 static void check_patterns(void) {
+    check_to_f16();
     static const char *names[] = {"F32", "F16", "BF16", "F64",  "I64",     "I32",
                                   "I16", "I8",  "U8",   "BOOL", "F8_E4M3", "F8_E5M2"};
     static const size_t sizes[] = {4, 2, 2, 8, 8, 4, 2, 1, 1, 1, 1, 1};

@@ -335,7 +335,37 @@ static void check_bits_of_products(void) {
     fprintf(stderr, "micro-kernel of this processor: %s\n", sdt__micro_kernel()->name);
 }
 
+/* ---- add_low_rank: rows, columns, rank ------------------------------------------------------- */
+
+static void low_rank_grid(const struct operation *operation) {
+    TRY(1, 1, 1);
+    TRY(3, 31, 4);
+    TRY(7, 33, 64);
+    TRY(64, 64, 5);
+    TRY(5, 97, 128);
+}
+static void low_rank_make(struct call *c) {
+    size_t rows = (size_t)c->size[0], columns = (size_t)c->size[1], rank = (size_t)c->size[2];
+    in(c, rows * rank, 1.f)->row = rank;
+    in(c, rank * columns, 1.f);
+    in_out(c, rows * columns, 1.f)->row = columns;
+}
+static void low_rank_plain(struct call *c) {
+    sdt_add_low_rank_reference(c->size[0], c->size[1], c->size[2], at(c, 0), at(c, 1), -0.7f,
+                               at(c, 2));
+}
+static void low_rank_cpu(struct call *c) {
+    sdt_add_low_rank(c->size[0], c->size[1], c->size[2], at(c, 0), at(c, 1), -0.7f, at(c, 2));
+}
+
 const struct operation linear_operations[] = {
+    {.name = "add_low_rank",
+     .grid = low_rank_grid,
+     .make = low_rank_make,
+     .plain = low_rank_plain,
+     .cpu = low_rank_cpu,
+     .limits = {.f32 = 1e-6},
+     .by_rows = true},
     {.name = "linear",
      .grid = linear_grid,
      .make = linear_make,
