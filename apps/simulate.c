@@ -361,6 +361,9 @@ static int refuse_idle(const struct app_simulation *s) {
         {"sigmas", !alone, own},
         {"cfg-gate", !alone, own},
         {"step-cache", !alone, own},
+        {"warmup-steps", !alone, own},
+        {"refresh-steps", !alone, own},
+        {"patches", !alone, own},
         {"trace", !alone, own},
         {"dot", !alone, own},
         {"gantt", !alone, own},
@@ -369,6 +372,11 @@ static int refuse_idle(const struct app_simulation *s) {
         {"deadlines", !alone, own},
         {"prompt-embeds", !alone, own},
     };
+    if (one && stale)
+        return app_usage(name_of_program,
+                         "--strategy %s: its steps overlap, and one alone says little; --prompts 1 "
+                         "takes them all",
+                         s->place.strategy);
     return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
 }
 

@@ -104,7 +104,7 @@ enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
 enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const char *name,
                                     enum sdt_dtype stored, struct sdt_weights **weights,
                                     struct sdt_error *err);
-/* Gives those of F32 values, for measurements: numbers within -0.05..0.05 that repeat every 64 MB, so that
- * they take no more memory than that. SDT_ERROR_MEMORY. */
+/* Gives those of F32 values, for measurements: numbers within -0.05..0.05 that repeat every 64 MB,
+ * so that they take no more memory than that. SDT_ERROR_MEMORY. */
 enum sdt_status sdt_weights_randomize(const struct sdt_weights *imagined, struct sdt_error *err);
 #endif

@@ -1,5 +1,5 @@
-/* What a run takes: its layout, bytes on each device, bytes that move. Nothing is inserted here; what
- * run.c inserts must be what these predict. */
+/* What a run takes: its layout, bytes on each device, bytes that move. Nothing is inserted here;
+ * what run.c inserts must be what these predict. */
 #include <stdlib.h>
 
 #include "graph/run/run.h"

@@ -245,7 +245,7 @@ device-speed||1,3|$ids --devices 2 --height 256 --width 256 $plan|plan:device 1
 strategy||pipesp|$ids --devices 2 $plan|plan:^  devices
 chunk-heads||1|$ids --devices 2 --strategy ulysses --stats s.json|stats:tasks total
 ulysses-degree||1|$ids --devices 2 --strategy usp --stats s.json|stats:tasks total
-patches||2|$ids --num-inference-steps 8 --strategy pipefusion|bytes:v.y4m
+patches||2|$ids --num-inference-steps 8 --strategy pipefusion --num-frames 9|bytes:v.y4m
 ring-degree||2|$ids --devices 2 $plan|plan:^  devices
 dit-devices|0|0-1|$ids --devices 3 --vae-devices 2 $plan|plan:^  groups
 vae-devices|1|1-2|$ids --devices 3 --dit-devices 0 $plan|plan:^  groups
@@ -409,7 +409,6 @@ layers||4||plan:^Simulated
 strategy||pipesp||plan:^Strategy
 chunk-heads||1||plan:^Strategy
 ulysses-degree||1|--strategy usp|plan:^Step
-patches||2|--strategy pipefusion|plan:^Step
 streams||1||plan:^Strategy
 tile-rows||64||plan:^Strategy
 scheduler||eager||plan:^Step
@@ -444,6 +443,7 @@ sigmas||0.9,0.7||refused:alone says how many
 cfg-gate||0-0|--num-inference-steps 4|plan:^Total
 step-cache||4|--num-inference-steps 8|plan:^Total
 warmup-steps||4|--num-inference-steps 8 --strategy pipefusion|plan:^Total
+patches||2|--num-inference-steps 8 --strategy pipefusion --height 512 --width 512|plan:^Total
 refresh-steps||4|--num-inference-steps 9 --step-cache 3-8|plan:^Total
 layers||2||plan:^Model
 prompt-embeds||+||plan:^  text

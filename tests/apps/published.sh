@@ -29,21 +29,21 @@ tells wan2.1_t2v_1.3B_fp8_e4m3fn.safetensors " 825 tensors  F8_E4M3" "Not run: .
 cat "$tmp/out"
 
 # Peak memory of each phase, from configurations alone, also of what this machine has no room for: all weights that
-# are kept through the steps in float32, two layers of a text encoder.
+# are kept through the steps as they are stored, two layers of a text encoder.
 # phases MODEL TEXT MOST DENOISE MOST OPTIONS...: tenths of a GB
 phases() {
     model=$1 text=$2 most_text=$3 denoise=$4 most_denoise=$5
     shift 5
     passes "$generate" --model "$model" --height 128 --width 128 --num-frames 1 --dry-run "$@"
-    line=$(grep "^ *text .* GB, denoise .* GB, decode .* MB$" "$tmp/out") || fail "$model: no phases in: $(cat "$tmp/out")"
+    line=$(grep "^ *text .* [GM]B, denoise .* GB, decode .* [GM]B$" "$tmp/out") || fail "$model: no phases in: $(cat "$tmp/out")"
     echo "$line" | awk -v a="$text" -v b="$most_text" -v c="$denoise" -v d="$most_denoise" '
-        { t = 10 * $2; n = 10 * $5; exit !(t >= a && t <= b && n >= c && n <= d) }' || fail "$model:$line"
+        { t = ($3 == "MB," ? 0.01 : 10) * $2; n = 10 * $5; exit !(t >= a && t <= b && n >= c && n <= d) }' || fail "$model:$line"
     echo "$model:$line"
 }
 phases wan-1.3b 15 18 56 62 --token-ids 1
 phases wan-14b 15 18 571 595 --token-ids 1
-phases open-sora-plan-1.3 15 18 110 119 --token-ids 1
-phases hunyuan-13b 17 20 373 381 --token-ids "$(seq -s , 96)" --token-ids-2 1
+phases open-sora-plan-1.3 8 9 61 63 --token-ids 1
+phases hunyuan-13b 17 20 188 191 --token-ids "$(seq -s , 96)" --token-ids-2 1
 
 # Sizes that are published, without a checkpoint.
 # size MODEL PARAMETERS WORDS: of the transformer.

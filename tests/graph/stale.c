@@ -54,7 +54,7 @@ static void open_toy(const char *folder) {
     struct sdt_error err = {0};
     struct sdt_dit *dit;
     char path[4200];
-    if (sdt_dit_imagine(config, 0, &dit, &err) != SDT_OK)
+    if (sdt_dit_imagine(config, 0, SDT_F32, &dit, &err) != SDT_OK)
         leave(err.message);
     size_t count = sdt_weights_count(dit->weights);
     struct sdt_stored *tensor = calloc(count, sizeof *tensor);

@@ -69,6 +69,7 @@ apps/state.c ulysses: the degree that a state names
 include/stardit/stardit.h ulysses: the degree of a placement
 graph/run/layout.h ulysses: the degree, into how many parts heads are split
 graph/run/layout.c ulysses: the degree
+graph/run/predict.c ulysses: the degree of a layout
 graph/plan/plan.c ulysses: the degree of a layout
 graph/text/bpe_tokenizer.c single: a key of tokenizer.json
 '

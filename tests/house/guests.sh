@@ -27,7 +27,7 @@ exact() {
 }
 
 passes "$generate" --help
-tr -s ' \n' '  ' <"$tmp/out" | grep -q 'usp, layers' ||
+tr -s ' \n' '  ' <"$tmp/out" | grep -q 'pipefusion, layers' ||
     fail "--help does not name the guest strategy"
 
 # One forward a step; text of 15 tokens behind the video's.

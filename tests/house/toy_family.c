@@ -275,8 +275,9 @@ static const struct sdt_size sizes[] = {
      "0, 0, 0, 0, 0, 0, 0], \"latents_std\": [1, 1, 1, 1, 1, 1, 1, 1]}",
      {"{\"model_type\": \"umt5\", \"num_layers\": 2, \"d_model\": 96, \"num_heads\": 4, \"d_kv\": "
       "24, "
-      "\"d_ff\": 192, \"vocab_size\": 916, \"feed_forward_proj\": \"gated-gelu\"}"}},
-    {NULL},
+      "\"d_ff\": 192, \"vocab_size\": 916, \"feed_forward_proj\": \"gated-gelu\"}"},
+     .stored = {SDT_F32}},
+    {.name = NULL},
 };
 
 const struct sdt_family sdt__guest_family = {
