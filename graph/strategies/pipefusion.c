@@ -16,7 +16,7 @@
 
 #include <math.h>
 
-enum { PATCHES = 4 };
+enum { PATCHES = 4, PRIORITIES = 16 };
 
 /* ---- where ----------------------------------------------------------------------------------- */
 
@@ -190,17 +190,22 @@ static void step(struct sdt_flow *flow, struct sdt_run *run, struct sdt_branches
         sdt_run_layers(flow, run, branches, t, latent);
         return;
     }
+    int patches = sdt_spans(&run->layout), number = run->step * patches * branches.count;
     for (int i = 0; i < branches.count; i++)
         sdt_run_condition(flow, run, branches.number[i], t);
-    for (int p = 0; p < sdt_spans(&run->layout); p++)
+    /* Of two that are ready in a stage, the older one passes it whole: in turns, both would come to
+     * the next one late. Priorities are few, so they begin again now and then. */
+    for (int p = 0; p < patches; p++)
         for (int i = 0; i < branches.count; i++) {
             int branch = branches.number[i];
             struct sdt_span span = sdt_span_of(&run->layout, p);
+            flow->priority = -(number++ % PRIORITIES);
             sdt_run_embed(flow, run, branch, span, latent);
             for (int l = 0; l < run->dit->layers; l++)
                 sdt_run_layer(flow, run, branch, span, l);
             sdt_run_end(flow, run, branch, span);
         }
+    flow->priority = 0;
 }
 
 /* ---- what it takes --------------------------------------------------------------------------- */

@@ -54,7 +54,7 @@ plan="--model $demo --token-ids 1 --dry-run --num-inference-steps 9"
 }
 while IFS='|' read -r message options; do
     # shellcheck disable=SC2086
-    refused "$message" "$generate" --model "$demo" --token-ids 1 --output "$tmp/v.y4m" $options
+    refuses 2 "$generate" --model "$demo" --token-ids 1 --output "$tmp/v.y4m" $options && says "$message"
 done <<'END'
 the model has 4 layers, one a stage at least|--strategy pipefusion --devices 5
 does not divide 3 devices|--strategy pipefusion --devices 3 --ulysses-degree 2
@@ -64,4 +64,19 @@ strategy pipesp reads no keys of steps before|--warmup-steps 2 --devices 2 --str
 aco and transport nccl do not go with|--strategy pipefusion --devices 2 --transport nccl
 aco and transport nccl do not go with|--strategy pipefusion --dit-devices 0 --vae-devices 1 --aco static
 END
+
+# Simulated: with 4 patches of 2 branches, N stages take an Nth of one device's step, and little more.
+simulate=$build/stardit-simulate
+if [ -x "$simulate" ]; then
+    for devices in 1 2 3; do
+        passes "$simulate" --strategy pipefusion --patches 4 --devices $devices --prompts 1 \
+            --num-inference-steps 9 --height 256 --width 512 --num-frames 61 \
+            --platform "$source/platforms/h100x8"
+        eval "step$devices=$(sed -n 's/^  step  *\([0-9.]*\) s.*/\1/p' "$tmp/out")"
+    done
+    # shellcheck disable=SC2154
+    echo "a step on 1, 2, 3 devices: $step1, $step2, $step3 s"
+    awk -v a="$step1" -v b="$step2" -v c="$step3" 'BEGIN { exit !(b < 0.56 * a && c < 0.4 * a) }' ||
+        fail "stages wait for one another"
+fi
 finish
