@@ -67,6 +67,9 @@ static struct app_option options[] = {
                       "of its devices that denoise, without aco (default ulysses)"),
     APP_DOUBLE_OPTION("their-attention", "X", AT(theirs.attention), 0.001, 1.0,
                       "the share of the peak that its attention reaches (default: as ours)"),
+    APP_DOUBLE_OPTION("their-mask-bytes", "B", AT(theirs.mask_bytes), 0.0, 100.0,
+                      "that its attention moves for each head and pair of tokens where 8 does not "
+                      "divide a frame's tokens (default 0)"),
     APP_DOUBLE_OPTION("their-step", "X", AT(theirs.step), 0.01, 100.0,
                       "its steps take so many times as long (default 1)"),
     APP_DOUBLE_OPTION("their-group-step", "X", AT(theirs.group_step), 0.01, 100.0,
@@ -342,6 +345,7 @@ static int refuse_idle(const struct app_simulation *s) {
         {"compare", one, runs},
         {"their-strategy", alone, beside},
         {"their-attention", alone, beside},
+        {"their-mask-bytes", alone, beside},
         {"their-step", alone, beside},
         {"their-group-step", alone, beside},
         {"their-overhead", alone, beside},

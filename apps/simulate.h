@@ -16,7 +16,7 @@ struct app_simulation {
     const char *table;
     struct app_theirs { /* how the frameworks that its paper measured differ */
         const char *strategy;
-        double attention, step, group_step, overhead, group_overhead, decode, offload;
+        double attention, mask_bytes, step, group_step, overhead, group_overhead, decode, offload;
         bool padded_frames, ablation;
     } theirs;
     const char *sweep, *csv, *svg;

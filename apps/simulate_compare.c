@@ -82,13 +82,29 @@ static int padded_frames(int frames, int devices, int ratio) {
     return (latents - 1) * ratio + 1;
 }
 
-/* The rate of attention, as a share of the peak; 0: as the platform says. */
-static void set_attention(struct compare *c, double share) {
-    for (int k = 0; k < c->s.platform.kinds; k++) {
+/* Their kernels read a mask, which is copied first where its rows are not aligned. */
+enum { ALIGNED_TOKENS = 8 };
+
+static double mask_bytes(const struct compare *c) {
+    struct sdt_geometry g = sdt__geometry(c->pipeline, &c->s.request);
+    g.frames = c->pipeline->dit->patch[0];
+    bool copied = sdt_tokens(c->pipeline->dit, g) % ALIGNED_TOKENS != 0;
+    return copied ? c->s.theirs.mask_bytes : 0.0;
+}
+
+/* The rate of attention, as a share of the peak, or 0: as the platform says; and bytes that it
+ * moves beside for each head and pair of tokens. */
+static void set_attention(struct compare *c, double share, double bytes) {
+    for (int d = 0; d < c->s.platform.devices; d++) {
+        int k = c->s.platform.kind_of[d];
         struct sdt_platform_kind *kind = &c->s.platform.kind[k];
         double peak = kind->gflops > 0.0 ? kind->gflops / sdt__reached(SDT_CLASS_LINEAR)
                                          : kind->bfloat16_tflops * 1e3;
-        kind->attention_gflops = share > 0.0 ? share * peak : c->attention[k];
+        double reached = share > 0.0 ? share : sdt__reached(SDT_CLASS_ATTENTION);
+        double rate = share > 0.0 || c->attention[k] <= 0.0 ? reached * peak : c->attention[k];
+        double pair = 4.0 * c->pipeline->dit->head_dim / (1e9 * rate); /* seconds of one */
+        kind->attention_gflops =
+            rate / (1.0 + bytes / sdt_platform_bytes(&c->s.platform, d) / pair);
     }
     sdt_simulation_use(&c->s.platform);
     sdt_simulation_rates(c->machine);
@@ -130,7 +146,10 @@ static enum sdt_status place(struct compare *c, const struct plan *plan, struct 
             padded_frames(c->s.num_frames, group ? last : last + 1, c->pipeline->vae->time_ratio);
     /* Its frameworks pad all prompts to the same length. */
     c->s.negative_keys = plan->theirs ? 0 : c->negative_keys;
-    set_attention(c, plan->theirs ? c->s.theirs.attention : 0.0);
+    if (plan->theirs)
+        set_attention(c, c->s.theirs.attention, mask_bytes(c));
+    else
+        set_attention(c, 0.0, 0.0);
     enum sdt_status status = give_noise(c, err);
     return status != SDT_OK ? status
                             : app_place(place, c->pipeline, &c->s.request, c->s.prompts, false,
