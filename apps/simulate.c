@@ -85,6 +85,7 @@ static struct app_option options[] = {
     APP_FLAG_OPTION("padded-frames", AT(theirs.padded_frames),
                     "its devices get equal parts of the frames, each padded to whole latents"),
     APP_FLAG_OPTION("ablation", AT(theirs.ablation), "its groups without chunks, too"),
+    APP_FLAG_OPTION("baseline", AT(theirs.baseline), "its baseline alone"),
     APP_STRING_OPTION("table", "NAME|PATH", AT(table),
                       "such comparisons beside published times: a file of tables/ here, as "
                       "pipedit6, or any"),
@@ -350,6 +351,8 @@ static int refuse_idle(const struct app_simulation *s) {
         {"their-group-step", alone, beside},
         {"their-overhead", alone, beside},
         {"ablation", alone, beside},
+        {"baseline", alone, beside},
+        {"ablation", s->theirs.baseline, "--baseline has one plan, without any"},
         {"their-group-overhead", alone, beside},
         {"their-decode", alone, beside},
         {"their-offload", alone, beside},
@@ -486,8 +489,9 @@ static int parse(struct app_simulation *s, int argc, char **argv, struct sdt_err
         return code;
     if (s->place.plan && !strcmp(s->place.plan, "given"))
         s->place.plan = NULL;
-    if (s->compare && s->platform.devices < 2)
-        return app_usage(name_of_program, "--compare: one GPU; two groups need two at least");
+    if (s->compare && !s->theirs.baseline && s->platform.devices < 2)
+        return app_usage(name_of_program,
+                         "--compare: one GPU; two groups need two at least, --baseline one");
     sdt_simulation_use(&s->platform);
     return read_model(s, err) == SDT_OK ? -1 : app_report(name_of_program, err);
 }

@@ -471,11 +471,13 @@ enum sdt_status app_simulate_compare(const struct app_simulation *s, struct sdt_
         step && prompt ? set_up(&c, err)
                        : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a comparison");
     c.s.request.prompt = prompt;
-    const size_t plans = sizeof theirs / sizeof theirs[0] - !s->theirs.ablation;
+    const size_t plans =
+        s->theirs.baseline ? 1 : sizeof theirs / sizeof theirs[0] - !s->theirs.ablation;
+    const size_t own = s->theirs.baseline ? 0 : sizeof ours / sizeof ours[0];
     for (size_t i = 0; i < plans && status == SDT_OK; i++)
         status = simulate(&c, &theirs[i], &list[count++], err);
     c.phases.decode = 0.0; /* padded frames are no part of ours */
-    for (size_t i = 0; i < sizeof ours / sizeof ours[0] && status == SDT_OK; i++) {
+    for (size_t i = 0; i < own && status == SDT_OK; i++) {
         status = simulate(&c, &ours[i], &list[count], err);
         if (status == SDT_OK) {
             count++;

@@ -233,11 +233,12 @@ static void print_row(const struct row *r) {
            r->frames, r->steps, r->base, r->simulated_base,
            100 * (r->simulated_base / r->base - 1));
     print_number(stdout, " %8.0f", r->best, "        -");
-    printf(" %8.0f", r->simulated_best);
+    print_number(stdout, " %8.0f", r->simulated_best, "        -");
     print_number(stdout, " %+7.1f%%", 100 * (r->simulated_best / r->best - 1), "        -");
     print_number(stdout, " %8.0f", r->ours, "        -");
     print_number(stdout, " %6.3f", r->ours / r->ours_bound, "      -");
-    printf("  %s\n", isnan(r->ours) ? r->why : r->plan);
+    const char *text = isnan(r->ours) ? r->why : r->plan;
+    printf("%s%s\n", *text ? "  " : "", text);
     for (int p = 0; r->ablation && p < PARTS; p++)
         printf("      %-8s %8.0f %8.0f %+7.1f%%\n", part_name[p], r->part[p], r->simulated_part[p],
                100 * (r->simulated_part[p] / r->part[p] - 1));
@@ -247,8 +248,8 @@ static void write_row(FILE *file, const struct row *r) {
     fprintf(file, "%s,%s,%d,%d,%d,%d,%g,%.3f,", r->model, r->gpu, r->width, r->height, r->frames,
             r->steps, r->base, r->simulated_base);
     print_number(file, "%g", r->best, "");
-    fprintf(file, ",%.3f,", r->simulated_best);
-    print_number(file, "%.3f", r->ours, "");
+    print_number(file, ",%.3f", r->simulated_best, ",");
+    print_number(file, ",%.3f", r->ours, ",");
     fprintf(file, ",\"%s\"", r->plan);
     for (int p = 0; r->ablation && p < PARTS; p++)
         fprintf(file, ",%g,%.3f", r->part[p], r->simulated_part[p]);

@@ -105,6 +105,13 @@ says "ours takes longer than the baseline: X Y 128x128x9, 2 steps"
 for table in "$source"/tables/*.txt; do # whole, by its form
     grep -v -e '^#' -e '^system' "$table" | awk 'NF != 9 && NF != 12 { exit 1 }' || fail "$table: a row of another form"
 done
+cat >"$tmp/table.txt" <<END
+system X one --model $demo --platform $source/platforms/h800x8 --devices 1 --prompts 1 --baseline --their-step 2
+row X one 128 128 9 2 1.5 -
+END
+passes "$simulate" --table "$tmp/table.txt" --csv "$tmp/table.csv"
+grep -q '^X,one,128,128,9,2,1.5,[0-9.]*,,,,""$' "$tmp/table.csv" && ! grep -qi nan "$tmp/out" ||
+    fail "a baseline alone: $(cat "$tmp/out" "$tmp/table.csv")"
 echo 'row X Y 1 1 1 1 1 1' >"$tmp/table.txt"
 refuses 1 "$simulate" --table "$tmp/table.txt"
 says "table.txt:1: 'system MODEL GPU OPTIONS'"
@@ -116,6 +123,8 @@ refuses 2 "$simulate" --prompts 1 --compare 10 --strategy ring
 says "plans of its own"
 refuses 2 "$simulate" --prompts 1 --compare 10 --devices 1
 says "two groups need two at least"
+refuses 2 "$simulate" --prompts 1 --compare 10 --baseline --ablation
+says "has one plan"
 refuses 2 "$simulate" --prompts 1 --compare 10 --sweep devices=2,3
 says "not --sweep"
 refuses 2 "$simulate" --prompts 1 --their-step 2
