@@ -199,6 +199,9 @@ static int set_value(const struct app_program *program, const struct app_option 
 
     errno = 0;
     switch (option->type) {
+    case APP_FLAG:
+        *(bool *)place = true;
+        return -1;
     case APP_STRING:
         if (option->choices && !is_choice(option->choices, text))
             return app_usage(program->name, "--%s %s: must be one of %s", option->name, text,

@@ -372,6 +372,7 @@ static int check_idle(const struct app_settings *s) {
         {"sampler-schedule", !steps, no_steps},
         {"sigmas", !steps, no_steps},
         {"cfg-gate", !steps, no_steps},
+        {"force-guidance", !steps, no_steps},
         {"step-cache", !steps, no_steps},
         {"warmup-steps", !steps, no_steps},
         {"refresh-steps", !s->step_table.cache && !stale,

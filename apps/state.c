@@ -117,6 +117,8 @@ static void add_table(struct app_recipe *recipe, const struct sdt_plan *plan) {
 /* Which steps run what. */
 static void add_steps(struct app_recipe *recipe, const struct sdt_request *r,
                       const struct sdt_placement *placement, const struct sdt_plan *plan) {
+    if (r->force_guidance)
+        add(recipe, "force-guidance", "yes");
     if (r->guided_to)
         add(recipe, "cfg-gate", "%d-%d", r->guided_from, r->guided_to - 1);
     if (sdt_strategy_stale(r->strategy)) {
@@ -278,6 +280,7 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
         {"guidance-scale", {"guidance-scale"}},
         {"true-cfg-scale", {"true-cfg-scale"}},
         {"cfg-gate", {"cfg-gate"}},
+        {"force-guidance", {"force-guidance", "guidance-scale", "true-cfg-scale"}},
         {"step-cache", {"step-cache"}},
         {"warmup-steps", {"warmup-steps"}},
         {"refresh-steps", {"refresh-steps"}},

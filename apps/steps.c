@@ -158,6 +158,7 @@ enum sdt_status app_steps_take(struct app_steps *steps, bool steps_given,
         status = read_gate(steps->gate, request, err);
     request->cache.refresh = steps->refresh;
     request->warmup_steps = steps->warmup;
+    request->force_guidance = steps->force_guidance;
     if (status == SDT_OK && steps->cache)
         status =
             is_kind(steps->cache, "magcache")   ? read_magcache(steps->cache, &request->cache, err)

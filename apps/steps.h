@@ -12,6 +12,7 @@ struct app_steps {
     const char *sigmas;
     double level[APP_MOST_STEPS]; /* of --sigmas; a request borrows it */
     const char *gate;             /* --cfg-gate */
+    bool force_guidance;
     const char *cache;            /* --step-cache */
     int warmup;                   /* --warmup-steps */
     int refresh;                  /* --refresh-steps */
@@ -27,6 +28,10 @@ struct app_steps {
         APP_STRING_OPTION("cfg-gate", "A-B", AT(gate),                                             \
                           "guidance by two forwards in steps A to B alone, counted from 0; the "   \
                           "others take one (default: in all)"),                                    \
+        APP_FLAG_OPTION("force-guidance", AT(force_guidance),                                      \
+                        "guidance by two forwards also with checkpoints distilled to a few steps " \
+                        "(sampler renoise, at most 8 --sigmas, or as stardit.json says), which "   \
+                        "it blurs: they are refused else"),                                        \
         APP_STRING_OPTION(                                                                         \
             "step-cache", "magcache[:E,K]|teacache:E[,ret]|LIST", AT(cache),                       \
             "steps that skip the layers and add what these added before: those that "              \

@@ -353,6 +353,8 @@ static enum sdt_status open_as(const struct sdt_model_files *files, bool imagine
             NEXT(sdt_text_open(part[TEXT + i], &how[TEXT + i], &pipeline->text[i], err));
     if (places.defaults)
         NEXT(sdt_config_open(places.defaults, &pipeline->defaults, err));
+    if (pipeline->defaults)
+        NEXT(sdt_config_bool(pipeline->defaults, "distilled", false, &pipeline->distilled, err));
     if (status == SDT_OK && !pipeline->family) {
         pipeline->family = family_of(pipeline->dit);
         take_defaults(pipeline);

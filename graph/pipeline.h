@@ -22,6 +22,7 @@ struct sdt_pipeline {
     struct sdt_tokenizer *tokenizer[2]; /* opened when the first text needs it */
     enum sdt_sampler_kind sampler;      /* what the checkpoint's scheduler folder says */
     double flow_shift;
+    bool distilled; /* to a few steps, as stardit.json says */
     struct sdt_changes *changes;    /* of its conditioning, for step caches (graph/caches.h) */
     struct sdt_kernel_times *times; /* of this model's kernels here (graph/plan/rates.h) */
 };

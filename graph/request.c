@@ -91,6 +91,29 @@ static enum sdt_status check_sampler(const struct sdt_pipeline *pipeline,
     return status;
 }
 
+/* Models distilled to a few steps have learnt what guidance does: two forwards blur it again. */
+static enum sdt_status check_distilled(const struct sdt_pipeline *pipeline,
+                                       const struct sdt_request *request, struct sdt_error *err) {
+    const char *why = request->sampler == SDT_SAMPLER_RENOISE ? "its sampler is renoise"
+                      : pipeline->distilled ? "the checkpoint's stardit.json says so"
+                      : request->sigmas && request->steps <= SDT_FEW_STEPS
+                          ? "it has so few given sigmas"
+                          : NULL;
+    bool guided = request->steps > 0 && sdt_pipeline_forwards(pipeline, request) > 1;
+    double scale = pipeline->dit->passes > 1 ? request->guidance_scale : request->true_cfg_scale;
+    if (guided && why && !request->force_guidance)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "a guidance of %g by two forwards, and the request is one of a checkpoint "
+                        "distilled to a few steps (%s), which guidance blurs; 1 works, and "
+                        "forcing it (--force-guidance)",
+                        scale, why);
+    if (request->force_guidance && (!guided || !why))
+        return sdt_fail(err, SDT_ERROR_USAGE, "guidance is forced, but %s",
+                        guided ? "the request is not one of a checkpoint distilled to a few steps"
+                               : "the request has none by two forwards");
+    return SDT_OK;
+}
+
 enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
                                    const struct sdt_request *request, struct sdt_error *err) {
     const struct sdt_dit *c = pipeline->dit;
@@ -127,6 +150,8 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
     enum sdt_status status = sdt_sampler_check(request->sampler, request->schedule, err);
     if (status == SDT_OK)
         status = check_sampler(pipeline, request, err);
+    if (status == SDT_OK)
+        status = check_distilled(pipeline, request, err);
     if (status == SDT_OK)
         status = sdt__check_prompt(pipeline, request, err);
     if (status != SDT_OK)

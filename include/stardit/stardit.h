@@ -296,6 +296,8 @@ struct sdt_stored {
     struct sdt_merge *merge; /* NULL; else the library's: data is computed when it is read */
 };
 
+#define SDT_FEW_STEPS 8
+
 enum sdt_sampler_kind {
     SDT_SAMPLER_UNIPC,           /* of flow models */
     SDT_SAMPLER_EULER,           /* of flow models */
@@ -376,6 +378,10 @@ struct sdt_request {
     /* Guidance by two forwards in steps guided_from to guided_to - 1 alone, counted from 0: the
      * others take the prompt's forward, and its velocity as it is. guided_to 0: in all. */
     int guided_from, guided_to;
+    /* Two forwards although the request is one of a checkpoint distilled to a few steps: its sampler
+     * is renoise, the checkpoint's stardit.json says so ("distilled": true), or it has at most
+     * SDT_FEW_STEPS given sigmas. Such requests are refused else, and others with this. */
+    bool force_guidance;
     struct sdt_step_caching cache;
     int warmup_steps; /* of a strategy with stale keys: the first ones read none; 0: 1 */
     /* Above 1, with a negative prompt (not NULL) and where guidance is an input: two forwards a

@@ -218,9 +218,10 @@ guidance-scale||2|$ids|bytes:v.y4m
 true-cfg-scale||2|$ids|refused:by two forwards already
 flow-shift||5|$ids --num-inference-steps 2|bytes:v.y4m
 sampler||euler|$ids --num-inference-steps 2|bytes:v.y4m
-sampler||renoise|$ids --num-inference-steps 2|bytes:v.y4m
+sampler||renoise|$ids --num-inference-steps 2 --guidance-scale 1|bytes:v.y4m
 sampler||euler-ancestral|$ids|refused:unipc, euler and renoise work
-sigmas||0.9|$ids|bytes:v.y4m
+sigmas||0.9|$ids --guidance-scale 1|bytes:v.y4m
+force-guidance||+|$ids --sigmas 0.9|file:v.y4m
 cfg-gate||0-0|$ids --num-inference-steps 2|bytes:v.y4m
 step-cache||4|$ids --num-inference-steps 8|bytes:v.y4m
 warmup-steps||4|$ids --num-inference-steps 8 --strategy pipefusion|bytes:v.y4m
@@ -441,6 +442,7 @@ prompts||2||plan:^Total
 num-inference-steps||2||plan:^Plan
 sigmas||0.9,0.7||refused:alone says how many
 cfg-gate||0-0|--num-inference-steps 4|plan:^Total
+force-guidance||+||refused:not one of a checkpoint distilled
 step-cache||4|--num-inference-steps 8|plan:^Total
 warmup-steps||4|--num-inference-steps 8 --strategy pipefusion|plan:^Total
 patches||2|--num-inference-steps 8 --strategy pipefusion --height 512 --width 512|plan:^Total

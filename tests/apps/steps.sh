@@ -48,8 +48,28 @@ cmp -s "$tmp/renoise.safetensors" "$tmp/sigmas.safetensors" && fail "renoise add
 [ "$("$tool" json "$tmp/sigmas.json" num_inference_steps)" -eq 4 ] || fail "not 4 steps"
 # What its own code lays out, given as a list, is the default.
 run default --num-inference-steps 4 --sampler euler --sampler-schedule linear --flow-shift 3
-run again --sigmas 1,0.75,0.5,0.25 --sampler euler --flow-shift 3
+run again --sigmas 1,0.75,0.5,0.25 --sampler euler --flow-shift 3 --force-guidance
 same "$tmp/again.safetensors" "$tmp/default.safetensors"
+# Guidance blurs what was distilled to a few steps.
+blurs() {
+    refuses 2 "$generate" --model "$demo" --prompt x --quiet --force --output "$tmp/x.y4m" "$@"
+    says "$what"
+}
+what="a guidance of 3 by two forwards.*distilled to a few steps (its sampler is renoise).*1 works"
+blurs --sampler renoise --num-inference-steps 30
+what="(it has so few given sigmas)"
+blurs --sigmas 1000,750,500,250
+what="guidance is forced, but the request is not one of a checkpoint distilled"
+blurs --force-guidance
+what="guidance is forced, but the request has none"
+blurs --force-guidance --sigmas 1000,750,500,250 --guidance-scale 1
+mkdir "$tmp/distilled"
+for part in "$demo"/*; do [ "${part##*/}" = stardit.json ] || ln -s "$part" "$tmp/distilled/"; done
+sed 's/{/{"distilled": true,/' "$demo/stardit.json" >"$tmp/distilled/stardit.json"
+what="(the checkpoint's stardit.json says so)"
+blurs --model "$tmp/distilled"
+passes "$generate" --model "$tmp/distilled" --prompt x --dry-run --force-guidance
+passes "$generate" --model "$tmp/distilled" --prompt x --dry-run --guidance-scale 1
 
 # ---- guidance in some steps -----------------------------------------------------------------------
 
