@@ -89,6 +89,10 @@ static struct app_option options[] = {
     APP_STRING_OPTION("table", "NAME|PATH", AT(table),
                       "such comparisons beside published times: a file of tables/ here, as "
                       "pipedit6, or any"),
+    APP_STRING_OPTION("arrivals", "NAME|PATH", AT(arrivals),
+                      "requests that come by a trace (a file of tables/arrivals here, as "
+                      "tridentserve, or any), on --devices that take one each, as --queue lets "
+                      "them go on: who meets the deadline"),
     APP_HEADING("How it runs in parallel"),
     APP_STRING_OPTION("strategy", "NAME", AT(place.strategy), strategy_help),
     APP_STRING_OPTION("chunk-heads", "K|auto", AT(place.chunk_heads),
@@ -424,14 +428,37 @@ static int read_ranks(const struct app_simulation *s, const char *option, const 
     return -1;
 }
 
+static const char unknown_queue[] = "--queue %s: fcfs, priority, edf and srtf are known";
+
+static bool is_queue(const char *name) {
+    bool known = !name;
+    for (int i = 0; name && sdt_queue_name(i); i++)
+        known = known || !strcmp(name, sdt_queue_name(i));
+    return known;
+}
+
+/* What a trace does not say: the devices, the queue, where figures go. */
+static int arrivals(const struct app_simulation *s, struct sdt_error *err) {
+    static const char *const own[] = {"arrivals", "devices", "queue", "stats"};
+    for (size_t i = 0; i < program.count; i++) {
+        bool goes = !options[i].name;
+        for (size_t k = 0; k < sizeof own / sizeof own[0]; k++)
+            goes = goes || !strcmp(options[i].name, own[k]);
+        if (!goes && app_given(&program, options[i].name))
+            return app_usage(name_of_program,
+                             "--%s does not go with --arrivals, whose trace says what requests "
+                             "take",
+                             options[i].name);
+    }
+    if (!is_queue(s->queue))
+        return app_usage(name_of_program, unknown_queue, s->queue);
+    return app_simulate_arrivals(s, err) == SDT_OK ? 0 : app_report(name_of_program, err);
+}
+
 /* A queue that there is, with what it goes by. -1: go on, else the exit status. */
 static int read_queue(struct app_simulation *s) {
-    bool known = !s->queue;
-    for (int i = 0; s->queue && sdt_queue_name(i); i++)
-        known = known || !strcmp(s->queue, sdt_queue_name(i));
-    if (!known)
-        return app_usage(name_of_program, "--queue %s: fcfs, priority, edf and srtf are known",
-                         s->queue);
+    if (!is_queue(s->queue))
+        return app_usage(name_of_program, unknown_queue, s->queue);
     if (s->queue && !strcmp(s->queue, "priority") && !s->ranks)
         return app_usage(name_of_program, "--queue priority needs --priorities");
     if (s->queue && !strcmp(s->queue, "edf") && !s->deadlines)
@@ -478,6 +505,8 @@ static int parse(struct app_simulation *s, int argc, char **argv, struct sdt_err
     err->status = SDT_OK;
     if (s->table)
         return table(s, err);
+    if (s->arrivals)
+        return arrivals(s, err);
     code = refuse_sweep(s);
     if (code < 0 && s->sweep)
         code = app_simulate_sweep(s, &program, argv);

@@ -14,7 +14,8 @@ struct app_simulation {
     const char *platform_path, *model, *scheduler, *trace, *dot, *stats, *gantt, *split, *speed;
     const char *compare; /* PipeDiT's plans and ours */
     const char *table;
-    struct app_theirs { /* how the frameworks that its paper measured differ */
+    const char *arrivals; /* requests by a trace, without StarPU */
+    struct app_theirs {   /* how the frameworks that its paper measured differ */
         const char *strategy;
         double attention, mask_bytes, step, group_step, overhead, group_overhead, decode, offload;
         bool padded_frames, ablation, baseline;
@@ -59,6 +60,8 @@ enum sdt_status app_simulate_compare(const struct app_simulation *s, struct sdt_
                                      struct sdt_error *err);
 /* A table of published times, each row's comparison in a process of its own; the exit status. */
 int app_simulate_table(const char *program, const struct app_simulation *s, struct sdt_error *err);
+/* Requests of a trace on devices that take one each, as a queue orders them. Without a machine. */
+enum sdt_status app_simulate_arrivals(const struct app_simulation *s, struct sdt_error *err);
 /* A prompt of about so many tokens, malloc'ed; NULL: out of memory. */
 char *app_simulate_prompt(int tokens);
 /* Devices as rows, roles as colours. */

@@ -378,8 +378,8 @@ struct sdt_request {
     /* Guidance by two forwards in steps guided_from to guided_to - 1 alone, counted from 0: the
      * others take the prompt's forward, and its velocity as it is. guided_to 0: in all. */
     int guided_from, guided_to;
-    /* Two forwards although the request is one of a checkpoint distilled to a few steps: its sampler
-     * is renoise, the checkpoint's stardit.json says so ("distilled": true), or it has at most
+    /* Two forwards although the request is one of a checkpoint distilled to a few steps: its
+     * sampler is renoise, the checkpoint's stardit.json says so ("distilled": true), or it has at most
      * SDT_FEW_STEPS given sigmas. Such requests are refused else, and others with this. */
     bool force_guidance;
     struct sdt_step_caching cache;

@@ -408,6 +408,7 @@ max-sequence-length||64||plan:^Step
 forwards||1||plan:^Strategy
 layers||4||plan:^Simulated
 strategy||pipesp||plan:^Strategy
+arrivals||none||refused:a name of tables
 chunk-heads||1||plan:^Strategy
 ulysses-degree||1|--strategy usp|plan:^Step
 streams||1||plan:^Strategy
