@@ -86,6 +86,9 @@ static struct app_option options[] = {
                     "its devices get equal parts of the frames, each padded to whole latents"),
     APP_FLAG_OPTION("ablation", AT(theirs.ablation), "its groups without chunks, too"),
     APP_FLAG_OPTION("baseline", AT(theirs.baseline), "its baseline alone"),
+    APP_FLAG_OPTION("ingredients", AT(theirs.ingredients),
+                    "plans between its best one and ours, each with one thing more of ours; with "
+                    "--table, too"),
     APP_STRING_OPTION("table", "NAME|PATH", AT(table),
                       "such comparisons beside published times: a file of tables/ here, as "
                       "pipedit6, or any"),
@@ -357,6 +360,8 @@ static int refuse_idle(const struct app_simulation *s) {
         {"their-overhead", alone, beside},
         {"ablation", alone, beside},
         {"baseline", alone, beside},
+        {"ingredients", alone, beside},
+        {"ingredients", s->theirs.baseline, "--baseline has one plan, and none of ours"},
         {"ablation", s->theirs.baseline, "--baseline has one plan, without any"},
         {"their-group-overhead", alone, beside},
         {"their-decode", alone, beside},
@@ -398,7 +403,7 @@ static int table(const struct app_simulation *s, struct sdt_error *err) {
     for (size_t i = 0; i < program.count; i++) {
         const char *name = options[i].name;
         if (name && strcmp(name, "table") != 0 && strcmp(name, "csv") != 0 &&
-            app_given(&program, name))
+            strcmp(name, "ingredients") != 0 && app_given(&program, name))
             return app_usage(name_of_program,
                              "--%s does not go with --table, whose systems have options of their "
                              "own",

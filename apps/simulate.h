@@ -18,7 +18,7 @@ struct app_simulation {
     struct app_theirs {   /* how the frameworks that its paper measured differ */
         const char *strategy;
         double attention, mask_bytes, step, group_step, overhead, group_overhead, decode, offload;
-        bool padded_frames, ablation, baseline;
+        bool padded_frames, ablation, baseline, ingredients;
     } theirs;
     const char *sweep, *csv, *svg;
     const char *queue, *ranks, *deadlines; /* ranks: --priorities */

@@ -36,25 +36,33 @@ struct plan {
     const char *name, *strategy, *aco;
     enum { SERIAL, APART, SHARED } groups; /* serial: weights come again for each video */
     bool theirs;                           /* by the frameworks that the paper measured */
+    int parts;                             /* of the devices, each with its share of the prompts */
+    const char *adds;                      /* of ours: what the plan before has not */
+    bool step_stone;                       /* with --ingredients alone */
+    const char *streams;
 };
 
 /* The paper's: its baseline, and what it optimises one by one. NULL: --group-strategy. */
 static const struct plan theirs[] = {
-    {"offload", "ulysses", "off", SERIAL, true},
-    {"dedivae, pipesp", NULL, "off", APART, true},
-    {"dedivae, pipesp, aco", "pipesp", "static", APART, true},
-    {"dedivae", "ulysses", "off", APART, true}, /* --ablation */
+    {"offload", "ulysses", "off", SERIAL, true, 1, NULL, false, "1"},
+    {"dedivae, pipesp", NULL, "off", APART, true, 1, NULL, false, "1"},
+    {"dedivae, pipesp, aco", "pipesp", "static", APART, true, 1, NULL, false, "1"},
+    {"dedivae", "ulysses", "off", APART, true, 1, NULL, false, "1"}, /* --ablation */
 };
 static const struct plan ours[] = {
-    {"pipesp, decode everywhere", "pipesp", "off", SHARED, false},
+    {"as theirs", "pipesp", "static", APART, false, 1, "without framework", true, "1"},
+    {"as theirs, streams", "pipesp", "static", APART, false, 1, "streams", true, "2"},
+    {"pipesp, decode everywhere", "pipesp", "off", SHARED, false, 1, "decode everywhere", false,
+     "2"},
+    {"halves, pipesp, decode everywhere", "pipesp", "off", SHARED, false, 2, "halves", false, "2"},
 };
 
 struct compare {
     struct app_simulation s; /* of the plan at hand */
     struct sdt_machine *machine;
     struct sdt_pipeline *pipeline;
-    int counts, steps[MOST_COUNTS];
-    double attention[SDT_PLATFORM_KINDS]; /* GFLOP/s as the platform says */
+    int counts, steps[MOST_COUNTS], prompts; /* the latter: of a part */
+    double attention[SDT_PLATFORM_KINDS];    /* GFLOP/s as the platform says */
     struct sdt_fast_phases phases;
     struct sdt_step_record *step; /* [2]: helped or not */
     struct sdt_step_record alone; /* of the plan before, not helped */
@@ -125,11 +133,12 @@ static const char *strategy_of(const struct compare *c, const struct plan *plan)
     return plan->strategy ? plan->strategy : c->s.theirs.strategy;
 }
 
-/* The first n - 1 devices and the last one, or all of them in both roles. */
+/* The first n - 1 devices and the last one, or all of them in both roles; of parts that are alike,
+ * the first one's. */
 static enum sdt_status place(struct compare *c, const struct plan *plan, struct sdt_error *err) {
     static char dit[24], vae[24];
     struct app_placement *place = &c->s.place;
-    int last = c->s.platform.devices - 1;
+    int last = c->s.platform.devices / plan->parts - 1;
     bool group = plan->groups == APART;
     snprintf(dit, sizeof dit, "0-%d", group ? last - 1 : last);
     snprintf(vae, sizeof vae, plan->groups == SHARED ? "0-%d" : "%d",
@@ -138,7 +147,7 @@ static enum sdt_status place(struct compare *c, const struct plan *plan, struct 
     place->vae_devices = vae;
     place->aco = plan->aco;
     place->strategy = strategy_of(c, plan);
-    place->streams = plan->theirs ? "1" : "2";
+    place->streams = plan->streams;
     if (c->s.forwards == 1)
         place->streams = NULL;
     c->s.request.num_frames = c->s.num_frames;
@@ -147,13 +156,14 @@ static enum sdt_status place(struct compare *c, const struct plan *plan, struct 
             padded_frames(c->s.num_frames, group ? last : last + 1, c->pipeline->vae->time_ratio);
     /* Its frameworks pad all prompts to the same length. */
     c->s.negative_keys = plan->theirs ? 0 : c->negative_keys;
+    c->prompts = (c->s.prompts + plan->parts - 1) / plan->parts;
     if (plan->theirs)
         set_attention(c, c->s.theirs.attention, mask_bytes(c));
     else
         set_attention(c, 0.0, 0.0);
     enum sdt_status status = give_noise(c, err);
     return status != SDT_OK ? status
-                            : app_place(place, c->pipeline, &c->s.request, c->s.prompts, false,
+                            : app_place(place, c->pipeline, &c->s.request, c->prompts, false,
                                         &c->s.placement, err);
 }
 
@@ -219,7 +229,7 @@ static bool equal(double a, double b, double part) { return fabs(a - b) <= part 
 static enum sdt_status serve_all(struct compare *c, int steps, double *seconds,
                                  struct sdt_error *err) {
     const double *at = c->delivered;
-    int prompts = c->s.prompts, last = FEW_PROMPTS - 1;
+    int prompts = c->prompts, last = FEW_PROMPTS - 1;
     if (prompts <= FEW_PROMPTS)
         return serve(c, prompts, steps, false, seconds, err);
     enum sdt_status status = serve(c, FEW_PROMPTS, steps, false, seconds, err);
@@ -343,7 +353,7 @@ static enum sdt_status simulate(struct compare *c, const struct plan *plan, stru
     bool helps = c->s.placement.aco != SDT_ACO_OFF;
     /* Without help it is as the same strategy without aco, where that came before. */
     bool again = helps && c->before && c->before->groups == plan->groups &&
-                 c->before->theirs == plan->theirs &&
+                 c->before->theirs == plan->theirs && !strcmp(c->before->streams, plan->streams) &&
                  !strcmp(strategy_of(c, c->before), strategy_of(c, plan));
     c->step[0] = again ? c->alone : (struct sdt_step_record){0};
     for (int helped = again; helped < 1 + helps && status == SDT_OK; helped++)
@@ -367,12 +377,12 @@ static enum sdt_status simulate(struct compare *c, const struct plan *plan, stru
 /* ---- reporting ------------------------------------------------------------------------------- */
 
 static void print(const struct compare *c, const struct outcome *list, int count) {
-    printf("%-28s", "seconds of all videos, steps");
+    printf("%-36s", "seconds of all videos, steps");
     for (int i = 0; i < c->counts; i++)
         printf(" %9d", c->steps[i]);
     printf("\n");
     for (int p = 0; p < count; p++) {
-        printf("%-28s", list[p].plan->name);
+        printf("%-36s", list[p].plan->name);
         for (int i = 0; i < c->counts; i++)
             printf(" %9.4f", list[p].seconds[i]);
         printf("\n");
@@ -394,11 +404,11 @@ static enum sdt_status write_stats(const struct compare *c, const struct outcome
     if (!stats || !plans)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for statistics");
     for (int p = 0; p < count; p++)
-        json_array_append_new(plans, json_pack("{s:s, s:b, s:f, s:o, s:o}", "plan",
-                                               list[p].plan->name, "theirs", list[p].plan->theirs,
-                                               "step_seconds", list[p].step, "seconds",
-                                               numbers(list[p].seconds, c->counts), "bound_seconds",
-                                               numbers(list[p].bound, c->counts)));
+        json_array_append_new(
+            plans, json_pack("{s:s, s:s?, s:b, s:f, s:o, s:o}", "plan", list[p].plan->name, "adds",
+                             list[p].plan->adds, "theirs", list[p].plan->theirs, "step_seconds",
+                             list[p].step, "seconds", numbers(list[p].seconds, c->counts),
+                             "bound_seconds", numbers(list[p].bound, c->counts)));
     json_object_set_new(stats, "plans", plans);
     if (c->failed.status != SDT_OK)
         json_object_set_new(stats, "ours_failed", json_string(c->failed.message));
@@ -459,6 +469,16 @@ static enum sdt_status set_up(struct compare *c, struct sdt_error *err) {
     return count_negative(c, err);
 }
 
+/* Is the plan asked for, and can it be? Halves need two devices and a prompt each, and GPUs that
+ * are alike. */
+static bool possible(const struct compare *c, const struct plan *plan) {
+    const struct sdt_platform *p = &c->s.platform;
+    if (plan->step_stone && !c->s.theirs.ingredients)
+        return false;
+    return plan->parts < 2 || (p->kinds == 1 && p->devices % plan->parts == 0 &&
+                               p->devices >= 2 * plan->parts && c->s.prompts >= plan->parts);
+}
+
 enum sdt_status app_simulate_compare(const struct app_simulation *s, struct sdt_machine *machine,
                                      struct sdt_error *err) {
     struct sdt_step_record *step = calloc(2, sizeof *step);
@@ -478,6 +498,8 @@ enum sdt_status app_simulate_compare(const struct app_simulation *s, struct sdt_
         status = simulate(&c, &theirs[i], &list[count++], err);
     c.phases.decode = 0.0; /* padded frames are no part of ours */
     for (size_t i = 0; i < own && status == SDT_OK; i++) {
+        if (!possible(&c, &ours[i]))
+            continue;
         status = simulate(&c, &ours[i], &list[count], err);
         if (status == SDT_OK) {
             count++;

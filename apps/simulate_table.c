@@ -21,7 +21,7 @@
 #include "runtime/allowance.h"
 
 /* Without chunks; with them; with aco, too. As the plans of simulate_compare.c, by part_of. */
-enum { PARTS = 3 };
+enum { PARTS = 3, MOST_OURS = 6 };
 static const int part_of[] = {-1, 1, 2, 0};
 static const char *const part_name[PARTS] = {"dedivae", "chunks", "aco"};
 
@@ -40,6 +40,7 @@ struct row {
     bool ablation;
     double part[PARTS], simulated_part[PARTS]; /* its optimisations, one more each time */
     char plan[40], why[200];                   /* ours; or why there is none */
+    double each[MOST_OURS]; /* our plans, one ingredient more each time; 0: not simulated */
 };
 
 /* Rows first..first+count-1, one process. */
@@ -54,6 +55,8 @@ struct table {
     struct row *row;
     struct cell *cell;
     int systems, rows, cells;
+    bool ingredients;
+    char adds[MOST_OURS][WORD];
     char path[4096];
 };
 
@@ -160,6 +163,8 @@ static void become(const struct table *t, const struct cell *cell, const char *p
     argv[count++] = steps;
     if (row->ablation)
         argv[count++] = "--ablation";
+    if (t->ingredients)
+        argv[count++] = "--ingredients";
     argv[count++] = "--stats";
     argv[count++] = cell->stats;
     snprintf(options, sizeof options, "%s", system_of(t, row)->options);
@@ -183,6 +188,25 @@ static enum sdt_status start(const struct table *t, struct cell *cell, const cha
                            : sdt_fail(err, SDT_ERROR_IO, "no process: %s", strerror(errno));
 }
 
+/* What a plan of ours took. */
+static void take_ours(struct table *t, struct row *row, const json_t *plan, int i) {
+    double seconds = json_number_value(json_array_get(json_object_get(plan, "seconds"), (size_t)i));
+    const char *adds = json_string_value(json_object_get(plan, "adds"));
+    int n = 0;
+    while (n < MOST_OURS && *t->adds[n] && strcmp(t->adds[n], adds) != 0)
+        n++;
+    if (n < MOST_OURS) {
+        row->each[n] = seconds;
+        snprintf(t->adds[n], sizeof t->adds[n], "%s", adds);
+    }
+    if (seconds >= row->ours)
+        return;
+    row->ours = seconds;
+    row->ours_bound =
+        json_number_value(json_array_get(json_object_get(plan, "bound_seconds"), (size_t)i));
+    snprintf(row->plan, sizeof row->plan, "%s", json_string_value(json_object_get(plan, "plan")));
+}
+
 /* What the cell's plans took, into its rows. */
 static enum sdt_status take(struct table *t, const struct cell *cell, struct sdt_error *err) {
     json_error_t reason;
@@ -203,11 +227,8 @@ static enum sdt_status take(struct table *t, const struct cell *cell, struct sdt
                     row->simulated_best = fmin(seconds, row->simulated_best);
                 if (p < sizeof part_of / sizeof part_of[0])
                     row->simulated_part[part_of[p]] = seconds;
-            } else if (!(seconds >= row->ours)) {
-                row->ours = seconds;
-                row->ours_bound = json_number_value(
-                    json_array_get(json_object_get(plan, "bound_seconds"), (size_t)i));
-                snprintf(row->plan, sizeof row->plan, "%s", name);
+            } else {
+                take_ours(t, row, plan, i);
             }
         }
     }
@@ -292,6 +313,26 @@ static int collect(const struct table *t, const struct system *system, int colum
         }
     qsort(error, (size_t)count, sizeof *error, by_size);
     return count;
+}
+
+/* By how much each thing of ours makes the plan before faster, where both were simulated: the
+ * geometric means. */
+static void print_ingredients(const struct table *t) {
+    printf("of which");
+    for (int n = 0; n < MOST_OURS && *t->adds[n]; n++) {
+        double gain = 0.0;
+        int count = 0;
+        for (int i = 0; i < t->rows; i++) {
+            const struct row *r = &t->row[i];
+            double before = n ? r->each[n - 1] : r->simulated_best;
+            if (!(before > 0.0) || !(r->each[n] > 0.0))
+                continue;
+            gain += log(before / r->each[n]);
+            count++;
+        }
+        printf("%s %s %.2f", n ? "," : "", t->adds[n], count ? exp(gain / count) : 1.0);
+    }
+    printf(" times\n");
 }
 
 static void print_errors(const struct table *t) {
@@ -412,6 +453,7 @@ int app_simulate_table(const char *program, const struct app_simulation *s, stru
         status = sdt__folder_make(&folder, err);
     if (status != SDT_OK)
         goto out;
+    t->ingredients = s->theirs.ingredients;
     printf("%-5s %-6s %5s %5s %4s %3s %8s %8s %8s %8s %8s %8s %8s %6s  %s\n", "model", "GPU",
            "width", "high", "frs", "st", "baseline", "sim.", "error", "optim.", "sim.", "error",
            "ours", "bound", "plan of ours");
@@ -421,6 +463,8 @@ int app_simulate_table(const char *program, const struct app_simulation *s, stru
     if (status == SDT_OK && code == 0) {
         print_errors(t);
         status = print_ours(t, err);
+        if (t->ingredients)
+            print_ingredients(t);
     }
 out:
     sdt__folder_remove(folder);

@@ -52,6 +52,17 @@ awk -v a="$theirs" -v b="$(plan 3 seconds 1)" 'BEGIN { exit !(b > 1.5 * a) }' ||
     fail "steps of twice the time: $theirs s, then $(plan 3 seconds 1) s"
 near "ours, whatever theirs are" "$(plan 4 seconds 1)" "$ours" 1e-6
 
+# Halves are as half of the devices with half of the prompts; plans lead from theirs to ours.
+# shellcheck disable=SC2086
+passes "$simulate" $size --devices 4 --prompts 4 --compare 24 --ingredients --stats "$tmp/compare.json"
+grep -o '"plan": *"[^"]*"' "$tmp/compare.json" | cut -d'"' -f4 | tr '\n' ';' |
+    grep -q ";as theirs;as theirs, streams;pipesp, decode everywhere;halves, pipesp, decode everywhere;$" ||
+    fail "plans in another order: $(cat "$tmp/compare.json")"
+halves=$(plan 6 seconds 0)
+# shellcheck disable=SC2086
+passes "$simulate" $size --devices 2 --prompts 2 --compare 24 --stats "$tmp/compare.json"
+near "halves, 24 steps" "$halves" "$(plan 3 seconds 0)" 0.2
+
 # A step from two layers and one more of each kind is the step of a whole run: of both kinds of a family's layers,
 # with help and without.
 # step MODEL PLAN RUN_OPTIONS: beside the last comparison's plan.
@@ -91,6 +102,7 @@ for line in "X     Y      baseline         3 " "X     Y      optimised        2 
     "8 published numbers of 3 rows: median error" "ours: [0-9.]* times as fast .* of 3 rows.*(X Y 128x128x9, [248] steps); slower than the baseline in 0"; do
     grep -q "^$line" "$tmp/out" || fail "no '$line': $(cat "$tmp/out")"
 done
+grep -q "^of which" "$tmp/out" && fail "ingredients that nobody asked for"
 [ "$(wc -l <"$tmp/table.csv")" = 4 ] && grep -q '^X,Y,128,128,9,4,2.5,[0-9.]*,,[0-9.]*,[0-9.]*,"' "$tmp/table.csv" ||
     fail "table.csv: $(cat "$tmp/table.csv")"
 grep -q '^ *dedivae  *3 ' "$tmp/out" && grep -q '^ *aco  *2 ' "$tmp/out" || fail "no ablation: $(cat "$tmp/out")"
@@ -105,6 +117,9 @@ says "ours takes longer than the baseline: X Y 128x128x9, 2 steps"
 for table in "$source"/tables/*.txt; do # whole, by its form
     grep -v -e '^#' -e '^system' "$table" | awk 'NF != 9 && NF != 12 { exit 1 }' || fail "$table: a row of another form"
 done
+passes "$simulate" --table "$tmp/table.txt" --ingredients
+grep -q "^of which without framework [0-9.]*, streams [0-9.]*, decode everywhere [0-9.]* times$" "$tmp/out" ||
+    fail "no ingredients: $(cat "$tmp/out")"
 cat >"$tmp/table.txt" <<END
 system X one --model $demo --platform $source/platforms/h800x8 --devices 1 --prompts 1 --baseline --their-step 2
 row X one 128 128 9 2 1.5 -
@@ -123,6 +138,8 @@ refuses 2 "$simulate" --prompts 1 --compare 10 --strategy ring
 says "plans of its own"
 refuses 2 "$simulate" --prompts 1 --compare 10 --devices 1
 says "two groups need two at least"
+refuses 2 "$simulate" --prompts 1 --ingredients
+says "goes with --compare"
 refuses 2 "$simulate" --prompts 1 --compare 10 --baseline --ablation
 says "has one plan"
 refuses 2 "$simulate" --prompts 1 --compare 10 --sweep devices=2,3
