@@ -220,9 +220,9 @@ static json_t *placement_object(const struct sdt_placement *p, int streams) {
         json_array_append_new(dit, json_integer(p->dit[d]));
     for (int d = 0; d < p->vae_devices; d++)
         json_array_append_new(vae, json_integer(p->vae[d]));
-    return json_pack("{s:o, s:o, s:s, s:i, s:i, s:i}", "dit_devices", dit, "vae_devices", vae,
+    return json_pack("{s:o, s:o, s:s, s:i, s:i, s:i, s:b}", "dit_devices", dit, "vae_devices", vae,
                      "aco", sdt_aco_name(p->aco), "chunk_heads", p->chunk_heads, "ulysses_degree",
-                     p->ulysses_degree, "streams", streams);
+                     p->ulysses_degree, "streams", streams, "cfg_parallel", p->cfg_parallel);
 }
 
 static enum sdt_status write_stats(const struct work *w,
@@ -463,6 +463,8 @@ static void tell_idle(const struct app_settings *s, const struct sdt_request *re
         {s->place.text_group && !text,
          "--text-encoder-group does nothing without a text to encode"},
         {s->place.streams && request->steps == 0, "--streams does nothing without steps"},
+        {s->place.cfg_parallel && request->steps == 0,
+         "--use-cfg-parallel does nothing without steps"},
         {s->place.strategy && request->steps == 0, "--strategy does nothing without steps"},
     };
     for (size_t i = 0; i < sizeof notices / sizeof notices[0]; i++)

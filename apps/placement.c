@@ -173,6 +173,8 @@ static bool allowed(const struct sdt_candidate *c, const struct app_placement *o
         return false;
     if (!given->dit_devices && o->plan == NULL && p->dit_devices)
         return false; /* --aco auto alone does not make groups */
+    if (o->cfg_parallel ? !p->cfg_parallel : !o->plan && p->cfg_parallel)
+        return false;
     if (o->aco && strcmp(o->aco, "auto") && strcmp(o->aco, sdt_aco_name(p->aco)))
         return false;
     if (given_chunk(o) && p->chunk_heads && p->chunk_heads != given_chunk(o))
@@ -187,11 +189,13 @@ static void print_candidate(const struct sdt_candidate *c, int rank, int heads) 
         snprintf(groups, sizeof groups, "%d+%d", p->dit_devices, p->vae_devices);
     if (p->chunk_heads < heads)
         snprintf(chunk, sizeof chunk, "%d", p->chunk_heads);
-    printf("  %4d  %-8s chunk %-3s degree %-3d %-9s aco %-8s streams %d  step %.4g s (exposed %.3g "
-           "s) decode %.4g s total %.4g s memory %.1f MB%s",
-           rank, sdt_strategy_name(c->strategy), chunk, p->ulysses_degree, groups,
-           sdt_aco_name(p->aco), p->streams, c->step_seconds, c->exposed_seconds, c->decode_seconds,
-           c->total_seconds, c->memory_bytes * 1e-6, c->fits ? "" : ", which is not there");
+    printf(
+        "  %4d  %-8s chunk %-3s degree %-3d %-9s aco %-8s streams %d%s  step %.4g s (exposed %.3g "
+        "s) decode %.4g s total %.4g s memory %.1f MB%s",
+        rank, sdt_strategy_name(c->strategy), chunk, p->ulysses_degree, groups,
+        sdt_aco_name(p->aco), p->streams, p->cfg_parallel ? " apart" : "", c->step_seconds,
+        c->exposed_seconds, c->decode_seconds, c->total_seconds, c->memory_bytes * 1e-6,
+        c->fits ? "" : ", which is not there");
 }
 
 /* What another one that predicts the same has of its own. */
@@ -210,6 +214,8 @@ static void print_twin(const struct sdt_candidate *c, const struct sdt_candidate
         printf(" aco %s", sdt_aco_name(p->aco));
     if (p->streams != q->streams)
         printf(" streams %d", p->streams);
+    if (p->cfg_parallel != q->cfg_parallel)
+        printf(p->cfg_parallel ? " apart" : " together");
 }
 
 /* The first rows of a sorted list; candidates that predict the same are one row. */
@@ -317,7 +323,8 @@ static enum sdt_status choose_chunks(const struct wanted *w, struct sdt_error *e
     enum sdt_status status = predict(w, &best, err);
     for (int i = 0; status == SDT_OK; i++) {
         next.placement = *w->placement;
-        if (!sdt_strategy_variant(strategy, i, dit_devices(w), &next.placement))
+        int devices = w->o->cfg_parallel ? (dit_devices(w) + 1) / 2 : dit_devices(w);
+        if (!sdt_strategy_variant(strategy, i, devices, &next.placement))
             break;
         next.placement.ulysses_degree = w->placement->ulysses_degree;
         status = predict(w, &next, err);
@@ -358,7 +365,7 @@ static enum sdt_status settle_devices(const struct wanted *w, struct sdt_error *
 static enum sdt_status settle_degrees(const struct wanted *w, const struct sdt_strategy **strategy,
                                       struct sdt_error *err) {
     struct app_placement *o = w->o;
-    const int dit = dit_devices(w);
+    const int dit = o->cfg_parallel ? (dit_devices(w) + 1) / 2 : dit_devices(w);
     if (!o->ulysses_degree && !o->ring_degree)
         return SDT_OK;
     if (!*strategy)
@@ -374,8 +381,8 @@ static enum sdt_status settle_degrees(const struct wanted *w, const struct sdt_s
     int ulysses = o->ulysses_degree ? o->ulysses_degree : dit / o->ring_degree;
     if (ulysses * o->ring_degree != dit)
         return sdt_fail(err, SDT_ERROR_USAGE,
-                        "Ulysses degree %d x ring degree %d must be the %d devices that denoise",
-                        ulysses, o->ring_degree, dit);
+                        "Ulysses degree %d x ring degree %d must be the %d devices that denoise%s",
+                        ulysses, o->ring_degree, dit, o->cfg_parallel ? " a branch" : "");
     o->ulysses_degree = ulysses;
     return SDT_OK;
 }
@@ -392,6 +399,7 @@ static enum sdt_status take_given(const struct wanted *w, struct sdt_error *err)
     if (o->transport && !strcmp(o->transport, "nccl"))
         p->transport = SDT_TRANSPORT_NCCL;
     p->most_latents = o->max_latents;
+    p->cfg_parallel |= o->cfg_parallel;
     p->vae_spill = o->vae_spill;
     p->text_with_vae = o->text_group && !strcmp(o->text_group, "vae");
     if (p->text_with_vae && !p->dit_devices)
@@ -409,7 +417,7 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
     bool automatic = o->plan && !strcmp(o->plan, "auto");
     bool aco_automatic = o->aco && !strcmp(o->aco, "auto");
 
-    *placement = (struct sdt_placement){0};
+    *placement = (struct sdt_placement){.cfg_parallel = o->cfg_parallel};
     if (o->strategy) {
         strategy = request->strategy = app_strategy(o->strategy, err);
         if (!strategy)
@@ -429,6 +437,10 @@ enum sdt_status app_place(struct app_placement *o, struct sdt_pipeline *pipeline
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "--streams 2: a guidance scale of %g takes one forward a step",
                           request->guidance_scale);
+    if (status == SDT_OK && o->cfg_parallel && sdt_pipeline_forwards(w.pipeline, request) < 2)
+        status = sdt_fail(err, SDT_ERROR_USAGE,
+                          "--use-cfg-parallel: the request takes one forward a step, which leaves "
+                          "nothing for a second group");
     if (status != SDT_OK)
         return status;
     if (automatic)

@@ -23,6 +23,7 @@ struct app_placement {
     const char *chunk_heads; /* "2", "auto" */
     int ulysses_degree, ring_degree, patches, max_latents;
     bool vae_spill;
+    bool cfg_parallel; /* --use-cfg-parallel */
 };
 
 /* Settles the devices (those of the groups, if only these were given), the placement and the

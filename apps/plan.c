@@ -192,6 +192,27 @@ static void print_streams(const struct sdt_pipeline *pipeline, const struct sdt_
     }
 }
 
+/* Branches on devices of their own, and what it would be if all devices had both. */
+static void print_apart(const struct sdt_pipeline *pipeline, const struct sdt_request *request,
+                        const struct sdt_placement *placement,
+                        const struct sdt_machine_options *machine, int requests,
+                        const struct sdt_plan *plan) {
+    const int dit = placement->dit_devices ? placement->dit_devices : plan->devices;
+    printf("  branches       apart: the prompt's on the first %d device%s that denoise%s, the "
+           "negative one's on the last %d\n",
+           dit - plan->apart, dit - plan->apart == 1 ? "" : "s", dit - plan->apart == 1 ? "s" : "",
+           plan->apart);
+    for (int apart = 0; apart < 2; apart++) {
+        struct sdt_candidate c = {.strategy = request->strategy, .placement = *placement};
+        c.placement.cfg_parallel = apart;
+        if (sdt_plan_predict(pipeline, request, requests, machine, &c, NULL) == SDT_OK)
+            printf("    %-12s predicted %.4g s a step, %.4g s of it exposed, %.2f MB on all "
+                   "devices\n",
+                   apart ? "apart" : "together", c.step_seconds, c.exposed_seconds,
+                   c.memory_bytes * 1e-6);
+    }
+}
+
 void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                     const struct sdt_placement *placement,
                     const struct sdt_machine_options *machine, int requests,
@@ -239,7 +260,10 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
     for (int d = 0; d < plan->devices; d++)
         print_device(plan, machine->device, d);
     print_memory(plan, machine->device);
-    print_streams(pipeline, request, placement, machine, requests, plan);
+    if (plan->apart)
+        print_apart(pipeline, request, placement, machine, requests, plan);
+    else
+        print_streams(pipeline, request, placement, machine, requests, plan);
     printf("  weights        ");
     print_bytes(plan->weight_bytes);
     printf(" in the checkpoint\n");

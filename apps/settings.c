@@ -160,6 +160,10 @@ static struct app_option options[] = {
                       "with guidance, the two forwards of a step: 2 side by side, each with "
                       "buffers of its own, or 1 after the other in less memory (default 2, or "
                       "what --plan auto finds)"),
+    APP_FLAG_OPTION("use-cfg-parallel", AT(place.cfg_parallel),
+                    "with guidance, the two forwards of a step on devices of their own: those that "
+                    "denoise are cut into two groups by their speeds, each with all weights; only "
+                    "latents and velocities go between them, and the bits are the same"),
     APP_CHOICE_OPTION("plan", "given|auto", AT(place.plan),
                       "auto: the strategy, groups, aco and streams with the shortest predicted "
                       "time, within what is given (default given)"),

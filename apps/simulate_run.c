@@ -218,6 +218,8 @@ static void print_plan(const struct run *run, const struct sdt_plan *plan) {
         printf(", chunks of %d head%s", chunk, chunk == 1 ? "" : "s");
     printf(", %d forward%s a step in %d stream%s", plan->forwards, plan->forwards == 1 ? "" : "s",
            plan->streams, plan->streams == 1 ? "" : "s");
+    if (plan->apart)
+        printf(" on devices of their own (the second one's on %d)", plan->apart);
     if (place->dit_devices) {
         print_group(", denoise on", place->dit_devices, place->dit);
         print_group(", decode on", place->vae_devices, place->vae);

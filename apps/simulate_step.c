@@ -181,9 +181,10 @@ static void two_steps(struct sdt_flow *flow, const struct app_simulation *s, str
     *measured = (struct measured){0};
     for (int i = 0; i < 2; i++)
         steps(flow, run, 1, s->forwards, latent, each, measured);
+    const struct sdt_run_parts parts = {1, {{run->parallel, run->layout, 0, s->forwards}}};
     for (int d = 0; d < run->layout.devices; d++) {
-        struct sdt_need need = sdt_run_need(run->dit, &run->parallel, &run->layout, d, s->forwards,
-                                            s->request.max_sequence_length, 1, 0);
+        struct sdt_need need =
+            sdt_run_need(run->dit, &parts, d, s->request.max_sequence_length, 1, 0);
         double peak = sdt_machine_peak_bytes(run->machine, d);
         measured->needed = need.all > measured->needed ? need.all : measured->needed;
         measured->held = peak > measured->held ? peak : measured->held;
@@ -199,19 +200,18 @@ static void two_steps(struct sdt_flow *flow, const struct app_simulation *s, str
 static enum sdt_status check_memory(const struct app_simulation *s, const struct sdt_dit *dit,
                                     const struct sdt_parallel *parallel, struct sdt_geometry g,
                                     struct sdt_error *err) {
-    struct sdt_layout layout = {0};
+    struct sdt_run_parts parts = {0};
     double least = 0.0, room = INFINITY;
-    enum sdt_status status = sdt_run_layout(dit, parallel, g, s->forwards, 0, &layout, err);
-    for (int d = 0; status == SDT_OK && d < layout.devices; d++) {
-        struct sdt_need need = sdt_run_need(dit, parallel, &layout, d, s->forwards,
-                                            s->request.max_sequence_length, 1, 0);
+    enum sdt_status status = sdt_run_parts(dit, parallel, g, s->forwards, 0, &parts, err);
+    for (int d = 0; status == SDT_OK && d < parallel->devices; d++) {
+        struct sdt_need need = sdt_run_need(dit, &parts, d, s->request.max_sequence_length, 1, 0);
         double there = 1e9 * sdt_platform_kind(&s->platform, d)->memory_gb;
         if (need.least > there || least == 0.0) {
             least = need.least;
             room = there;
         }
     }
-    sdt_layout_clear(&layout);
+    sdt_run_parts_clear(&parts);
     if (status == SDT_OK && least > room)
         status = sdt_fail(err, SDT_ERROR_LIMIT,
                           "a GPU of %.4g GB of memory: a forward needs at least %.4g GB there",

@@ -57,6 +57,8 @@ static struct sdt_parallel parallel_of(const struct sdt_service *service,
     struct sdt_parallel parallel =
         sdt_parallel_of(request->strategy, &service->placement, group->devices, group->helpers);
     parallel.place = group->place;
+    /* One forward has all devices. */
+    parallel.apart &= sdt_pipeline_forwards(service->pipeline, request) > 1;
     parallel.anywhere = group->anywhere;
     parallel.dtype = service->kinds.dit_dtype;
     return parallel;
@@ -115,10 +117,11 @@ static struct sdt_run *prepare(struct sdt_job *job, struct sdt_flow *flow) {
     int branches = sdt_pipeline_forwards(service->pipeline, &job->request);
     struct sdt_team *team = job->team;
     struct sdt_run *run = team->run;
+    struct sdt_parallel parallel = parallel_of(service, team, &job->request);
 
-    if (run && run->branches >= branches && run->parallel.strategy == job->request.strategy &&
-        g.frames == run->geometry.frames && g.height == run->geometry.height &&
-        g.width == run->geometry.width &&
+    if (run && (parallel.apart ? run->apart != NULL : !run->apart && run->branches >= branches) &&
+        run->parallel.strategy == job->request.strategy && g.frames == run->geometry.frames &&
+        g.height == run->geometry.height && g.width == run->geometry.width &&
         run->layout.tokens - run->layout.video == (dit->text_joins ? job->text_rows : 0))
         return run;
     if (!sdt__lane_drain(flow->lane, &flow->error))
@@ -130,7 +133,6 @@ static struct sdt_run *prepare(struct sdt_job *job, struct sdt_flow *flow) {
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a run of the transformer");
         return NULL;
     }
-    struct sdt_parallel parallel = parallel_of(service, team, &job->request);
     team->run = sdt_run_new(flow, dit, service->machine, service->parameters, &parallel, g,
                             branches, job->text_rows);
     if (team->run)
@@ -163,19 +165,18 @@ static enum sdt_status check_memory(struct sdt_job *job, struct sdt_error *err) 
     const struct sdt_pipeline *pipeline = service->pipeline;
     const struct sdt_request *request = &job->request;
     struct sdt_parallel parallel = parallel_of(service, job->team, request);
-    struct sdt_layout layout = {0};
+    struct sdt_run_parts parts = {0};
 
     if (job->fits == job->team)
         return SDT_OK;
     job->offloads = false;
     enum sdt_status status =
-        sdt_run_layout(pipeline->dit, &parallel, sdt__geometry(pipeline, request),
-                       sdt_pipeline_forwards(pipeline, request), job->text_rows, &layout, err);
-    for (int i = 0; status == SDT_OK && i < layout.devices; i++) {
-        const struct sdt_place *place = &layout.place[i];
-        struct sdt_need need = sdt_run_need(
-            pipeline->dit, &parallel, &layout, i, sdt_pipeline_forwards(pipeline, request),
-            job->text_rows, request->steps, sdt_step_table_kept(&job->table));
+        sdt_run_parts(pipeline->dit, &parallel, sdt__geometry(pipeline, request),
+                      sdt_pipeline_forwards(pipeline, request), job->text_rows, &parts, err);
+    for (int i = 0; status == SDT_OK && i < parallel.devices; i++) {
+        const struct sdt_place *place = &parallel.place[i];
+        struct sdt_need need = sdt_run_need(pipeline->dit, &parts, i, job->text_rows,
+                                            request->steps, sdt_step_table_kept(&job->table));
         bool gpu = place->kind == SDT_DEVICE_CUDA;
         double room = (double)starpu_memory_get_total(place->node);
         double beside = beside_of(service, request, place);
@@ -183,7 +184,7 @@ static enum sdt_status check_memory(struct sdt_job *job, struct sdt_error *err) 
                                  request, err);
         job->offloads |= gpu && room > 0.0 && need.all + beside > room;
     }
-    sdt_layout_clear(&layout);
+    sdt_run_parts_clear(&parts);
     if (status == SDT_OK)
         job->fits = job->team;
     return status;
@@ -197,7 +198,7 @@ static void free_kept(struct sdt_job *job) {
             sdt__unregister_submit(job->kept[b][t]);
         free(job->kept[b]);
         job->kept[b] = NULL;
-        for (int i = 0; job->stale[b] && i < job->stale_count; i++)
+        for (int i = 0; job->stale[b] && i < job->stale_count[b]; i++)
             sdt__unregister_submit(job->stale[b][i]);
         free(job->stale[b]);
         job->stale[b] = NULL;
@@ -205,13 +206,15 @@ static void free_kept(struct sdt_job *job) {
 }
 
 /* Room for it, in the tiles of this run: of branches that keep something in any step. */
-static void make_kept(struct sdt_job *job, struct sdt_flow *flow, const struct sdt_run *run) {
+static void make_kept(struct sdt_job *job, struct sdt_flow *flow, struct sdt_run *run) {
     const struct sdt_layout *layout = &run->layout;
     free_kept(job);
     job->kept_tiles = layout->video_tiles;
-    job->stale_count = sdt_run_stale_count(run);
-    for (int b = 0; run->parallel.strategy->stale && b < run->branches; b++)
-        job->stale[b] = sdt_run_stale(flow, run);
+    for (int b = 0; run->parallel.strategy->stale && b < 2; b++)
+        if (b < sdt_run_of(run, b)->branches) {
+            job->stale[b] = sdt_run_stale(flow, sdt_run_of(run, b));
+            job->stale_count[b] = sdt_run_stale_count(sdt_run_of(run, b));
+        }
     for (int b = 0; b < 2; b++) {
         bool keeps = false;
         for (int s = 0; s < job->table.steps; s++)
@@ -384,8 +387,8 @@ static enum sdt_status gather_state(struct sdt_job *job, int steps, bool whole,
 }
 
 /* To a layout with other tiles (GPUs, another number of them): through the host. */
-static enum sdt_status move_state(struct sdt_job *job, struct sdt_flow *flow,
-                                  const struct sdt_run *run, struct sdt_error *err) {
+static enum sdt_status move_state(struct sdt_job *job, struct sdt_flow *flow, struct sdt_run *run,
+                                  struct sdt_error *err) {
     float *array[SDT_SOLVER_PARTS] = {NULL};
     size_t count = sdt__latent_size(&job->result);
     if (!sdt__flow_reach(flow, job->mark))
@@ -496,9 +499,10 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
         status = move_state(job, &flow, run, err);
     if (status == SDT_OK && run) {
         for (int b = 0; b < 2; b++) {
-            run->branch[b].prompt = &job->prompt[b];
-            run->branch[b].kept = job->kept[b];
-            run->branch[b].stale = job->stale[b];
+            struct sdt_branch *branch = &sdt_run_of(run, b)->branch[b];
+            branch->prompt = &job->prompt[b];
+            branch->kept = job->kept[b];
+            branch->stale = job->stale[b];
         }
         run->offloads = job->offloads;
         insert_step(job, &flow, run);

@@ -87,7 +87,7 @@ struct sdt_job {
     sdt_handle *kept[2];
     int kept_tiles;
     sdt_handle *stale[2]; /* keys and values of each branch: struct sdt_branch; NULL: none */
-    int stale_count;
+    int stale_count[2];
     int text_rows;      /* of the longest branch */
     unsigned long mark; /* in the lane, behind its last piece */
     double begun_at;    /* denoising; on the service's clock */

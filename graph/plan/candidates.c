@@ -70,6 +70,8 @@ int sdt_candidate_compare(const struct sdt_candidate *x, const struct sdt_candid
         return x->placement.vae_devices - y->placement.vae_devices;
     if (x->placement.aco != y->placement.aco)
         return (int)x->placement.aco - (int)y->placement.aco;
+    if (x->placement.cfg_parallel != y->placement.cfg_parallel)
+        return (int)x->placement.cfg_parallel - (int)y->placement.cfg_parallel;
     if (x->placement.streams != y->placement.streams)
         return x->placement.streams - y->placement.streams;
     int chunk_x = x->placement.chunk_heads, chunk_y = y->placement.chunk_heads;
@@ -93,6 +95,8 @@ static enum sdt_status add_one(struct list *list, struct sdt_candidate candidate
                                struct sdt_error *err) {
     enum sdt_status status =
         sdt__predict(list->pipeline, list->request, list->requests, list->rates, &candidate, err);
+    if (status == SDT_ERROR_USAGE && candidate.placement.cfg_parallel)
+        return SDT_OK; /* a degree that one of uneven groups cannot have */
     if (status != SDT_OK)
         return status;
     if (list->count == list->capacity) {
@@ -112,10 +116,23 @@ static enum sdt_status add(struct list *list, struct sdt_candidate candidate,
                            struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     int forwards = sdt_pipeline_forwards(list->pipeline, list->request);
-    for (int streams = 1; streams <= forwards && status == SDT_OK; streams++) {
+    int first = candidate.placement.cfg_parallel ? forwards : 1;
+    for (int streams = first; streams <= forwards && status == SDT_OK; streams++) {
         candidate.placement.streams = streams;
         status = add_one(list, candidate, err);
     }
+    return status;
+}
+
+/* Do all steps have both branches? Where one has not, devices of the other would wait. */
+static enum sdt_status always_two(const struct list *list, bool *two, struct sdt_error *err) {
+    struct sdt_step_table table = {0};
+    enum sdt_status status = sdt__step_table(list->pipeline, list->request, &table, err);
+    *two = status == SDT_OK && table.steps > 0;
+    for (int s = 0; *two && s < table.steps; s++)
+        *two = table.step[s].branches == 2;
+    if (status == SDT_OK)
+        sdt_step_table_clear(&table);
     return status;
 }
 
@@ -163,7 +180,18 @@ enum sdt_status sdt__candidates(const struct sdt_pipeline *pipeline,
 
     *candidates = NULL;
     *number = 0;
-    enum sdt_status status = add_strategies(&list, (struct sdt_placement){0}, n, err);
+    bool two = false;
+    enum sdt_status status = always_two(&list, &two, err);
+    if (status == SDT_OK)
+        status = add_strategies(&list, (struct sdt_placement){0}, n, err);
+    if (status == SDT_OK && two && n > 1)
+        status =
+            add_strategies(&list, (struct sdt_placement){.cfg_parallel = true}, (n + 1) / 2, err);
+    for (int vae = 1; vae < n - 1 && two && status == SDT_OK; vae++) {
+        struct sdt_placement p = {.cfg_parallel = true};
+        sdt_placement_split(n, vae, &p);
+        status = add_strategies(&list, p, (n - vae + 1) / 2, err);
+    }
     for (int vae = 1; vae < n && status == SDT_OK; vae++)
         for (int aco = SDT_ACO_OFF; aco <= SDT_ACO_DYNAMIC && status == SDT_OK; aco++) {
             struct sdt_placement p = {.aco = (enum sdt_aco)aco};

@@ -171,6 +171,32 @@ static void add_ends(const struct sdt_step_load *load, int forwards, double seco
     cost->worker_seconds += more.worker_seconds;
 }
 
+/* The branches of a step, each on devices of its own: the first one's load and cost, and a second
+ * beside it. The latent goes there first, and the velocity comes back at the end. */
+static struct sdt_cost cost_apart(const struct sdt_draft *d, struct sdt_step_load load,
+                                  struct sdt_step step) {
+    const struct sdt_layout *layout = &d->parts.part[1].layout;
+    struct sdt_cost cost = {0}, other = {0};
+    double bytes = sdt_run_exchanged_apart(d->pipeline->dit, &d->parts);
+    double pieces = 2.0 * load.layout->video_tiles;
+    load.forwards = load.streams = 1;
+    load.aco = SDT_ACO_OFF;
+    if (!step.skip[0])
+        cost = sdt_cost_of_step(&load);
+    load.slower += d->parts.part[1].first;
+    load.layout = layout;
+    if (!step.skip[1])
+        other = sdt_cost_of_step(&load);
+    cost.seconds = fmax(cost.seconds, other.seconds) + 2.0 * load.latency +
+                   bytes / load.link / fmin(d->layout.devices, layout->devices);
+    cost.computing = fmax(cost.computing, other.computing);
+    cost.worker_seconds += other.worker_seconds;
+    cost.bytes += other.bytes + bytes;
+    cost.pieces += other.pieces + pieces;
+    cost.tasks += other.tasks;
+    return cost;
+}
+
 /* A step with these branches, of which some end without having passed the layers. */
 static enum sdt_status step_times(const struct sdt_draft *d, int requests, struct sdt_step step,
                                   struct sdt_times *t, struct sdt_error *err) {
@@ -185,8 +211,8 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
         .kind = SDT_OPERATION_ELEMENTS, .rows = layout->rows, .n = 10 * (int)sdt_patch_values(dit)};
 
     sdt_draft_operations(d, &list);
-    for (int i = 0; i < layout->devices + layout->helpers; i++)
-        slow[i] = slower(d, &worker, &layout->place[i]);
+    for (int i = 0; i < d->dit + layout->helpers; i++)
+        slow[i] = slower(d, &worker, &d->place[i]);
     struct sums s = sum_of(&list, &worker, layout->dtype);
     double *attention = attention_of(d, &worker);
     bool failed = list.failed || !attention;
@@ -213,7 +239,9 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
         .link = rates->link_bytes_per_second,
         .latency = rates->link_seconds,
         .transfer = rates->overheads.transfer};
-    struct sdt_cost cost = cost_of(d, load, requests > 1 && d->groups ? t->decode : 0.0);
+    struct sdt_cost cost = d->parts.count > 1 && step.branches > 1
+                               ? cost_apart(d, load, step)
+                               : cost_of(d, load, requests > 1 && d->groups ? t->decode : 0.0);
     int kept = sdt_step_moves(&step);
     if (kept) {
         struct sdt_operation sum = {
@@ -249,7 +277,7 @@ static void add_offloading(const struct sdt_draft *d, struct sdt_step step, stru
         if (rates->room[i] > 0.0 && need[i].denoise.all > 0.0)
             most = fmax(most, fmin(sdt_device_peak(d, &need[i]) - rates->room[i],
                                    need[i].denoise.all - need[i].denoise.least));
-    double times = d->streams > 1 && step.layered > 1 ? 1.0 : step.layered;
+    double times = (d->streams > 1 || d->parts.count > 1) && step.layered > 1 ? 1.0 : step.layered;
     double seconds = times * most / SDT_HOST_LINK_BYTES_PER_SECOND;
     if (most > 0.0 && seconds > t->step) {
         t->exposed += seconds - t->step;

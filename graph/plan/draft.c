@@ -80,13 +80,16 @@ enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *p
     d->job.devices = sdt_draft_decoders(d);
     d->parallel = sdt_parallel_of(strategy, placement, d->dit, d->vae);
     d->parallel.place = d->place;
+    d->parallel.apart &= d->forwards > 1;
     d->parallel.dtype = d->kinds.dit_dtype;
-    return sdt_run_layout(pipeline->dit, &d->parallel, sdt__geometry(pipeline, request),
-                          d->forwards, d->text_rows, &d->layout, err);
+    status = sdt_run_parts(pipeline->dit, &d->parallel, sdt__geometry(pipeline, request),
+                           d->forwards, d->text_rows, &d->parts, err);
+    d->layout = d->parts.part[0].layout;
+    return status;
 }
 
 void sdt_draft_clear(struct sdt_draft *d) {
-    sdt_layout_clear(&d->layout);
+    sdt_run_parts_clear(&d->parts);
     sdt_step_table_clear(&d->table);
 }
 
@@ -112,10 +115,10 @@ void sdt_draft_needs(const struct sdt_draft *d, struct sdt_device_need *need) {
     for (int i = 0; i < d->devices; i++)
         need[i] = (struct sdt_device_need){0};
     need[text_device(d)].text = text_bytes(d);
-    for (int i = 0; i < d->layout.devices; i++)
+    for (int i = 0; i < d->dit; i++)
         need[sdt_draft_dit(d, i)].denoise =
-            sdt_run_need(d->pipeline->dit, &d->parallel, &d->layout, i, d->forwards, d->text_rows,
-                         d->request->steps, sdt_step_table_kept(&d->table));
+            sdt_run_need(d->pipeline->dit, &d->parts, i, d->text_rows, d->request->steps,
+                         sdt_step_table_kept(&d->table));
     for (int i = 0; i < d->vae; i++) {
         job.place = d->decoder + (decoders > 1 ? 0 : i);
         need[sdt_draft_vae(d, i)].decode =

@@ -26,7 +26,8 @@ struct sdt_draft {
     struct sdt_kinds kinds;
     struct sdt_place place[2 * SDT_MAX_DEVICES]; /* of the denoising group and its helpers */
     struct sdt_parallel parallel;
-    struct sdt_layout layout;
+    struct sdt_run_parts parts;                /* which devices have which branches */
+    struct sdt_layout layout;                  /* of the first part: borrowed from there */
     struct sdt_place decoder[SDT_MAX_DEVICES]; /* of the decoding group: job.place */
     struct sdt_vae_job job;
 };

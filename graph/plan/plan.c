@@ -115,6 +115,20 @@ static enum sdt_status check(struct sdt_pipeline *pipeline, const struct sdt_req
     return status;
 }
 
+/* Tiles and heads of the devices of one part. */
+static void describe_part(const struct sdt_draft *d, const struct sdt_run_part *part,
+                          struct sdt_plan *plan) {
+    const struct sdt_layout *layout = &part->layout;
+    for (int i = 0; i < layout->devices; i++) {
+        int device = sdt_draft_dit(d, part->first + i);
+        for (int t = 0; t < layout->tiles; t++)
+            plan->device_tiles[device] += layout->home[t] == i;
+        for (int k = 0; k < layout->chunks; k++)
+            if (layout->owner[k] == i % layout->ulysses)
+                plan->device_heads[device] += layout->head[k + 1] - layout->head[k];
+    }
+}
+
 /* Who does what. */
 static enum sdt_status describe(const struct sdt_draft *d, struct sdt_plan *plan,
                                 struct sdt_error *err) {
@@ -155,14 +169,9 @@ static enum sdt_status describe(const struct sdt_draft *d, struct sdt_plan *plan
         !plan->device_decode_bytes || !plan->device_room || !plan->device_offloads)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while planning");
     memcpy(plan->device_workers, d->rates->workers, devices * sizeof *plan->device_workers);
-    for (int i = 0; i < layout->devices; i++) {
-        int device = sdt_draft_dit(d, i);
-        for (int t = 0; t < layout->tiles; t++)
-            plan->device_tiles[device] += layout->home[t] == i;
-        for (int k = 0; k < layout->chunks; k++)
-            if (layout->owner[k] == i % layout->ulysses)
-                plan->device_heads[device] += layout->head[k + 1] - layout->head[k];
-    }
+    plan->apart = d->parts.count > 1 ? d->parts.part[1].layout.devices : 0;
+    for (int p = 0; p < d->parts.count; p++)
+        describe_part(d, &d->parts.part[p], plan);
     return SDT_OK;
 }
 
@@ -183,20 +192,27 @@ static void count_work(const struct sdt_draft *d, struct sdt_plan *plan) {
     }
     plan->step_flops = d->forwards * (work.linear + work.attention);
     plan->vae_flops = pipeline->vae->kind->flops(pipeline->vae, &d->job);
-    double exchanged = sdt_run_exchanged(dit, d->strategy, layout), forwards = 0.0;
-    if (d->placement->aco == SDT_ACO_STATIC) /* while nothing is being decoded */
-        exchanged +=
-            dit->layers * (sdt_exchanged_with_helpers(layout) - sdt_exchanged_by_heads(layout));
-    double ends = sdt_run_exchanged_ends(dit, d->strategy, layout);
+    double exchanged[2], ends[2], forwards = 0.0; /* of each branch */
+    double apart = sdt_run_exchanged_apart(dit, &d->parts);
+    for (int b = 0; b < 2; b++) {
+        const struct sdt_layout *of = &d->parts.part[d->parts.count > 1 ? b : 0].layout;
+        exchanged[b] = sdt_run_exchanged(dit, d->strategy, of);
+        if (d->placement->aco == SDT_ACO_STATIC) /* while nothing is being decoded */
+            exchanged[b] +=
+                dit->layers * (sdt_exchanged_with_helpers(of) - sdt_exchanged_by_heads(of));
+        ends[b] = sdt_run_exchanged_ends(dit, d->strategy, of);
+        plan->exchanged_per_step += b < d->forwards ? exchanged[b] : 0.0;
+    }
     double latent = sdt_run_exchanged_latent(dit, d->strategy, layout);
-    plan->exchanged_per_step = d->forwards * exchanged + latent;
+    plan->exchanged_per_step += apart + latent;
     for (int s = 0; s < plan->steps; s++) {
         struct sdt_step step = d->table.step[s];
         plan->step[s].branches = step.branches;
         plan->step[s].forwards = step.layered;
         plan->step[s].stale = step.stale;
-        plan->step[s].exchanged =
-            step.layered * exchanged + (step.branches - step.layered) * ends + latent;
+        plan->step[s].exchanged = latent + (step.branches > 1 ? apart : 0.0);
+        for (int b = 0; b < step.branches; b++)
+            plan->step[s].exchanged += step.skip[b] ? ends[b] : exchanged[b];
         plan->exchanged += plan->step[s].exchanged;
         forwards += step.layered;
     }

@@ -134,8 +134,9 @@ void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sd
     const struct sdt_layout *layout = &run->layout;
     int branches = table ? table->step[s].branches : sdt_forwards(guidance);
     for (int b = 0; b < branches; b++) {
-        run->branch[b].skips = table && table->step[s].skip[b];
-        run->branch[b].keeps = table && table->step[s].keep[b];
+        struct sdt_branch *branch = &sdt_run_of(run, b)->branch[b];
+        branch->skips = table && table->step[s].skip[b];
+        branch->keeps = table && table->step[s].keep[b];
     }
     struct sdt_sampler_step step = sampler->step[s];
 
@@ -152,10 +153,11 @@ void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sd
     for (int i = 0; i < latent->tiles; i++) {
         flow->tag.tile = i;
         flow->place = &layout->place[layout->home[i]];
-        sdt_insert_sampler_step(
-            flow, "sampler_step", &step, tile_size(latent, i), run->branch[0].velocity[i],
-            branches > 1 ? run->branch[1].velocity[i] : NULL, solver_tile(latent, s, i),
-            solver_tile(latent, s + 1, i), s == 0, sdt_latent_tile_done, latent);
+        sdt_insert_sampler_step(flow, "sampler_step", &step, tile_size(latent, i),
+                                run->branch[0].velocity[i],
+                                branches > 1 ? sdt_run_of(run, 1)->branch[1].velocity[i] : NULL,
+                                solver_tile(latent, s, i), solver_tile(latent, s + 1, i), s == 0,
+                                sdt_latent_tile_done, latent);
     }
     flow->tag.tile = flow->tag.step = -1;
 }

@@ -4,11 +4,77 @@
 
 #include "graph/run/run.h"
 
-enum sdt_status sdt_run_layout(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
-                               struct sdt_geometry geometry, int branches, int text,
-                               struct sdt_layout *layout, struct sdt_error *err) {
+static enum sdt_status layout_of(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
+                                 struct sdt_geometry geometry, int branches, int text,
+                                 struct sdt_layout *layout, struct sdt_error *err) {
     return sdt_parallel_layout(parallel, sdt_tokens(dit, geometry), dit->text_joins ? text : 0,
                                branches, dit->heads, dit->head_dim, layout, err);
+}
+
+/* How many devices the first branch gets, so that the slower of both groups ends as early as it
+ * can. Of two such cuts the later one: the first group also runs the solver. */
+static int cut_of(const struct sdt_parallel *parallel) {
+    double all = 0.0, before = 0.0, best = 0.0;
+    int cut = 1;
+    bool known = true;
+    for (int d = 0; d < parallel->devices; d++)
+        known = known && parallel->place[d].speed > 0.0;
+    for (int d = 0; d < parallel->devices; d++)
+        all += known ? parallel->place[d].speed : 1.0;
+    for (int d = 1; d < parallel->devices; d++) {
+        before += known ? parallel->place[d - 1].speed : 1.0;
+        double least = before < all - before ? before : all - before;
+        if (least >= best - 1e-9 * all) {
+            best = least;
+            cut = d;
+        }
+    }
+    return cut;
+}
+
+/* The parts get tiles of the same rows, of the one that wants less. */
+static enum sdt_status parts_apart(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
+                                   struct sdt_geometry geometry, int text,
+                                   struct sdt_run_parts *parts, struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    int cut = cut_of(parallel), rows = parallel->tile_rows;
+    for (int p = 0; p < 2; p++) {
+        struct sdt_run_part *part = &parts->part[p];
+        *part = (struct sdt_run_part){.parallel = *parallel, .first = p ? cut : 0, .branches = 1};
+        part->parallel.place += part->first;
+        part->parallel.devices = p ? parallel->devices - cut : cut;
+    }
+    parts->count = 2;
+    for (int p = 0; p < 2 && !parallel->tile_rows && status == SDT_OK; p++) {
+        struct sdt_layout layout;
+        status = layout_of(dit, &parts->part[p].parallel, geometry, 1, text, &layout, err);
+        if (status == SDT_OK && (rows == 0 || layout.rows < rows))
+            rows = layout.rows;
+        sdt_layout_clear(&layout);
+    }
+    for (int p = 0; p < 2 && status == SDT_OK; p++) {
+        struct sdt_run_part *part = &parts->part[p];
+        part->parallel.tile_rows = rows;
+        status = layout_of(dit, &part->parallel, geometry, 1, text, &part->layout, err);
+    }
+    return status;
+}
+
+enum sdt_status sdt_run_parts(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
+                              struct sdt_geometry geometry, int branches, int text,
+                              struct sdt_run_parts *parts, struct sdt_error *err) {
+    *parts = (struct sdt_run_parts){0};
+    if (parallel->apart && branches > 1)
+        return parts_apart(dit, parallel, geometry, text, parts, err);
+    parts->count = 1;
+    parts->part[0] = (struct sdt_run_part){.parallel = *parallel, .branches = branches};
+    return layout_of(dit, parallel, geometry, branches, text, &parts->part[0].layout, err);
+}
+
+void sdt_run_parts_clear(struct sdt_run_parts *parts) {
+    for (int p = 0; p < parts->count; p++)
+        sdt_layout_clear(&parts->part[p].layout);
+    parts->count = 0;
 }
 
 /* Does a tile come to a device? Layers first..end-1; -1: before them, `layers`: after. */
@@ -197,9 +263,14 @@ static double stale_bytes(const struct sdt_layout *layout, int layers, int devic
     return 2.0 * (double)sdt_dtype_size(layout->dtype) * rows * layout->e * heads * layers;
 }
 
-struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
-                             const struct sdt_layout *layout, int device, int branches,
-                             int text_rows, int steps, int kept) {
+struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_run_parts *parts,
+                             int device, int text_rows, int steps, int kept) {
+    const struct sdt_run_part *part =
+        &parts->part[parts->count > 1 && device >= parts->part[1].first];
+    const struct sdt_parallel *parallel = &part->parallel;
+    const struct sdt_layout *layout = &part->layout;
+    const int branches = part->branches;
+    device -= part->first;
     const struct sdt_strategy *strategy = parallel->strategy;
     struct reading reading = reading_of(dit, layout, strategy, device);
     double d = dit->width, size = (double)sdt_dtype_size(layout->dtype);
@@ -212,7 +283,10 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_paralle
                     (strategy->stale ? 2.0 : 1.0) * vector_bytes(dit, &reading) +
                     landing_bytes(dit, parallel, layout);
     double branch = 4.0 * video * patch + prompt_bytes(dit, layout, &reading, text_rows, steps);
-    double latents = 4.0 * video * patch * 8.0; /* x, x_last, m0, m1, all twice */
+    /* x, x_last, m0, m1, all twice; where branches are apart, with the other's velocity, and for
+     * that one copies of x. */
+    double latents = 4.0 * video * patch * (parts->count < 2 ? 8.0 : part->first ? 2.0 : 9.0);
+    kept = parts->count > 1 && kept > 1 ? 1 : kept;
     latents += 4.0 * patch * visitors(dit, strategy, layout, device) * 2.0; /* x alone, twice */
     if (strategy->stale)
         branch += stale_bytes(layout, reading.layers.count, device);
@@ -295,6 +369,12 @@ double sdt_run_exchanged_ends(const struct sdt_dit *dit, const struct sdt_strate
     for (int d = 1; d < layout->devices; d++)
         others += has_heads(dit, strategy, layout, d);
     return 4.0 * dit->shared_ends * others + handed_on(dit, strategy, layout, false);
+}
+
+double sdt_run_exchanged_apart(const struct sdt_dit *dit, const struct sdt_run_parts *parts) {
+    const struct sdt_layout *layout = &parts->part[0].layout;
+    double rows = (double)sdt_tiles_size(layout, 0, layout->video_tiles);
+    return parts->count > 1 ? 2.0 * sizeof(float) * rows * (double)sdt_patch_values(dit) : 0.0;
 }
 
 double sdt_run_exchanged(const struct sdt_dit *dit, const struct sdt_strategy *strategy,

@@ -183,9 +183,14 @@ static void rope_init(struct sdt_flow *flow, struct sdt_run *run) {
     run->rope_table = sdt__host_vector(flow, run->rope_values, count, "rope");
 }
 
-struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct sdt_machine *machine,
-                            struct sdt_parameters *parameters, const struct sdt_parallel *parallel,
-                            struct sdt_geometry geometry, int branches, int text) {
+/* One part of the devices, with its branches. text: as in sdt_run_new. */
+static struct sdt_run *new_part(struct sdt_flow *flow, struct sdt_dit *dit,
+                                struct sdt_machine *machine, struct sdt_parameters *parameters,
+                                struct sdt_run_parts *parts, int number,
+                                struct sdt_geometry geometry) {
+    struct sdt_run_part *part = &parts->part[number];
+    const struct sdt_parallel *parallel = &part->parallel;
+    const int branches = number + part->branches;
     struct sdt_run *run = calloc(1, sizeof *run);
 
     if (!run) {
@@ -196,13 +201,12 @@ struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct s
                             .machine = machine,
                             .parallel = *parallel,
                             .geometry = geometry,
+                            .layout = part->layout,
+                            .first_branch = number,
                             .branches = branches,
-                            .streams = sdt_streams(parallel->streams, branches),
+                            .streams = sdt_streams(parallel->streams, part->branches),
                             .helpers_free = true};
-    if (!check_geometry(flow, dit, geometry) ||
-        sdt_run_layout(dit, parallel, geometry, branches, text, &run->layout, &flow->error) !=
-            SDT_OK)
-        goto failed;
+    part->layout = (struct sdt_layout){0}; /* it is the run's now */
     if (parallel->transport == SDT_TRANSPORT_NCCL &&
         sdt__collective_open(flow, run->layout.place, run->layout.devices,
                              machine->watch.stall_seconds, &run->collective,
@@ -217,8 +221,9 @@ struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct s
         goto failed;
     }
     /* Streams overlap only if the next layer's tasks of each can be inserted while one computes. */
-    if (run->streams > 1)
-        sdt__lane_allow(flow->lane, 2 * run->streams * layer_tasks(&run->layout));
+    int together = parts->count > 1 ? parts->count : run->streams;
+    if (together > 1)
+        sdt__lane_allow(flow->lane, 2 * together * layer_tasks(&run->layout));
     /* Steps only if the next one's can. */
     if (parallel->strategy->stale)
         sdt__lane_allow(flow->lane, overlapping_tasks(run));
@@ -226,7 +231,7 @@ struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct s
     bind(flow, run);
     for (int s = 0; s < run->streams; s++)
         stream_init(flow, run, &run->stream[s]);
-    for (int b = 0; b < branches; b++) {
+    for (int b = run->first_branch; b < branches; b++) {
         run->branch[b].stream = &run->stream[b % run->streams];
         run->branch[b].velocity = new_tiles(flow, &run->layout, SDT_F32, run->layout.video_tiles,
                                             sdt_patch_values(dit), "velocity");
@@ -238,12 +243,33 @@ failed:
     return NULL;
 }
 
+struct sdt_run *sdt_run_new(struct sdt_flow *flow, struct sdt_dit *dit, struct sdt_machine *machine,
+                            struct sdt_parameters *parameters, const struct sdt_parallel *parallel,
+                            struct sdt_geometry geometry, int branches, int text) {
+    struct sdt_run_parts parts = {0};
+    struct sdt_run *run = NULL;
+
+    if (check_geometry(flow, dit, geometry) &&
+        sdt_run_parts(dit, parallel, geometry, branches, text, &parts, &flow->error) == SDT_OK)
+        run = new_part(flow, dit, machine, parameters, &parts, 0, geometry);
+    if (run && parts.count > 1) {
+        run->apart = new_part(flow, dit, machine, run->parameters, &parts, 1, geometry);
+        if (!run->apart) {
+            sdt_run_free(run);
+            run = NULL;
+        }
+    }
+    sdt_run_parts_clear(&parts);
+    return run;
+}
+
 void sdt_run_free(struct sdt_run *run) {
     if (!run)
         return;
+    sdt_run_free(run->apart);
     for (int s = 0; s < run->streams; s++)
         stream_clear(run, &run->stream[s]);
-    for (int b = 0; b < run->branches; b++)
+    for (int b = run->first_branch; b < run->branches; b++)
         free_handles(run->branch[b].velocity, run->layout.video_tiles);
     sdt__unregister(run->rope_table);
     if (run->own_parameters)
@@ -263,7 +289,10 @@ void sdt_run_free(struct sdt_run *run) {
 void sdt_run_prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
                     const struct sdt_text_states *text, struct sdt_prompt *prompt) {
     int count = run->dit->prompt_handles;
+    const struct sdt_schedule schedule = run->schedule;
 
+    run = sdt_run_of(run, branch);
+    run->schedule = schedule;
     *prompt =
         (struct sdt_prompt){.count = count, .handle = calloc((size_t)count, sizeof(sdt_handle))};
     if (!prompt->handle) {
@@ -351,6 +380,8 @@ static void fetch_next(struct sdt_flow *flow, const struct sdt_run *run, int bra
 }
 
 void sdt_run_load(struct sdt_flow *flow, struct sdt_run *run) {
+    if (run->apart)
+        sdt_run_load(flow, run->apart);
     for (int d = 0; d < run->layout.devices; d++) {
         flow->place = &run->layout.place[d];
         flow->tag.role = SDT_ROLE_DENOISE;
@@ -376,6 +407,7 @@ static void turn_vectors(struct sdt_stream *stream) {
 }
 
 void sdt_run_condition(struct sdt_flow *flow, struct sdt_run *run, int branch, float t) {
+    run = sdt_run_of(run, branch);
     const struct sdt_dit_kind *kind = run->dit->kind;
     const struct sdt_layout *layout = &run->layout;
 
@@ -394,6 +426,7 @@ void sdt_run_condition(struct sdt_flow *flow, struct sdt_run *run, int branch, f
 
 void sdt_run_embed(struct sdt_flow *flow, struct sdt_run *run, int branch, struct sdt_span span,
                    const sdt_handle *latent) {
+    run = sdt_run_of(run, branch);
     const struct sdt_dit_kind *kind = run->dit->kind;
     const struct sdt_layout *layout = &run->layout;
     const struct sdt_branch *b = &run->branch[branch];
@@ -435,6 +468,7 @@ static void join(struct sdt_flow *flow, void *model, int tile) {
 
 void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, struct sdt_span span,
                    int layer) {
+    run = sdt_run_of(run, branch);
     const struct sdt_dit_kind *kind = run->dit->kind;
     const struct sdt_layout *layout = &run->layout;
     const struct sdt_parallel *parallel = &run->parallel;
@@ -478,6 +512,7 @@ void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, struc
 }
 
 void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch, struct sdt_span span) {
+    run = sdt_run_of(run, branch);
     flow->tag.branch = branch;
     const struct sdt_branch *b = &run->branch[branch];
     for (int i = span.first; i < span.end; i++) {
@@ -494,7 +529,7 @@ void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch, struct 
 void sdt_run_layers(struct sdt_flow *flow, struct sdt_run *run, struct sdt_branches branches,
                     float t, const sdt_handle *latent) {
     const int count = branches.count, *number = branches.number;
-    int together = run->streams < count ? 1 : count;
+    int together = run->streams < count && !run->apart ? 1 : count;
     struct sdt_span all = sdt_whole_span(&run->layout);
 
     /* Layer by layer in turn: the lane is bounded, so a branch that is inserted as a whole first
@@ -516,8 +551,16 @@ void sdt_run_step(struct sdt_flow *flow, struct sdt_run *run, int branches, floa
                   const sdt_handle *latent) {
     const struct sdt_strategy *strategy = run->parallel.strategy;
     struct sdt_branches through = {0};
+    if (run->apart) {
+        run->apart->step = run->step;
+        run->apart->guidance = run->guidance;
+        run->apart->offloads = run->offloads;
+        run->apart->fresh = run->fresh;
+        run->apart->layers = run->layers;
+        run->apart->layers_count = run->layers_count;
+    }
     for (int b = 0; b < branches; b++) {
-        if (run->branch[b].skips) {
+        if (sdt_run_of(run, b)->branch[b].skips) {
             struct sdt_span all = sdt_whole_span(&run->layout);
             sdt_run_condition(flow, run, b, t);
             sdt_run_embed(flow, run, b, all, latent);

@@ -45,6 +45,9 @@ struct sdt_branch {
 };
 
 struct sdt_run {
+    /* Where the branches have devices of their own: the negative prompt's run, with branch 1 alone;
+     * this one has branch 0. The same tiles and weights; the latent is at home in this one. */
+    struct sdt_run *apart;
     struct sdt_dit *dit;
     struct sdt_machine *machine;
     struct sdt_parallel parallel;
@@ -55,10 +58,10 @@ struct sdt_run {
     sdt_handle rope_table;
     struct sdt_parameters *parameters;
     bool own_parameters;
-    struct sdt_collective *collective; /* NULL: StarPU's own transfers */
-    void *bound;                       /* the model's struct of weight handles */
-    struct sdt_tensor_handles *layer;  /* [layers]: the same, by layer */
-    int branches, streams;
+    struct sdt_collective *collective;   /* NULL: StarPU's own transfers */
+    void *bound;                         /* the model's struct of weight handles */
+    struct sdt_tensor_handles *layer;    /* [layers]: the same, by layer */
+    int first_branch, branches, streams; /* it has first_branch..branches-1 */
     struct sdt_branch branch[2];
     struct sdt_stream stream[2];
     struct sdt_schedule schedule; /* of the prompts to be made; set before, borrowed until then */
@@ -71,6 +74,11 @@ struct sdt_run {
     const int *layers; /* [count], rising: a step of these alone, simulated; NULL: of all */
     int layers_count;
 };
+
+/* The run that has this branch: where to find and to set what is of the branch. */
+static inline struct sdt_run *sdt_run_of(struct sdt_run *run, int branch) {
+    return branch > 0 && run->apart ? run->apart : run;
+}
 
 /* parameters: weights that several runs share, and that outlive them; NULL: the run has its own.
  * text: tokens that join self attention, of the longest branch; 0 where none do. The first failure
@@ -144,19 +152,32 @@ int sdt__run_turns(const struct sdt_layout *layout, const struct sdt_strategy *s
 
 /* ---- predictions (predict.c) ----------------------------------------------------------------- */
 
-/* The layout of a geometry. branches, text as in sdt_run_new. Errors as sdt_layout_init. */
-enum sdt_status sdt_run_layout(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
-                               struct sdt_geometry geometry, int branches, int text,
-                               struct sdt_layout *layout, struct sdt_error *err);
+/* Which devices have which branches, and their layouts: one part with all of them, or, where these
+ * are apart, one for each branch. */
+struct sdt_run_part {
+    struct sdt_parallel parallel;
+    struct sdt_layout layout;
+    int first; /* its first device, of the group's */
+    int branches;
+};
+struct sdt_run_parts {
+    int count;
+    struct sdt_run_part part[2];
+};
+/* Of a geometry. branches, text as in sdt_run_new: one branch has all devices. Errors as
+ * sdt_layout_init. */
+enum sdt_status sdt_run_parts(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
+                              struct sdt_geometry geometry, int branches, int text,
+                              struct sdt_run_parts *parts, struct sdt_error *err);
+void sdt_run_parts_clear(struct sdt_run_parts *parts); /* after a failure too */
 /* Bytes on device `device` of a group; text_rows: of a prompt, made for so many steps. `least`:
  * with weights that come and go layer by layer, two layers at a time, kept in the host's memory
  * meanwhile. kept: branches that keep what layers add (the step table). */
 struct sdt_need {
     double all, least;
 };
-struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
-                             const struct sdt_layout *layout, int device, int branches,
-                             int text_rows, int steps, int kept);
+struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_run_parts *parts,
+                             int device, int text_rows, int steps, int kept);
 /* Bytes that one forward of one branch moves between devices, exactly: the strategy's exchanges,
  * tiles between layers on different devices, and the step's vectors to every device that takes
  * part. For a branch that has all of the layout's text. */
@@ -169,4 +190,6 @@ double sdt_run_exchanged_ends(const struct sdt_dit *dit, const struct sdt_strate
  * that on which they begin. */
 double sdt_run_exchanged_latent(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
                                 const struct sdt_layout *layout);
+/* Bytes that go between the parts in a step of both branches: the latent, and a velocity back. */
+double sdt_run_exchanged_apart(const struct sdt_dit *dit, const struct sdt_run_parts *parts);
 #endif

@@ -48,6 +48,7 @@ struct sdt_parallel sdt_parallel_of(const struct sdt_strategy *strategy,
                                  .patches = p->patches,
                                  .transport = p->transport,
                                  .streams = p->streams,
+                                 .apart = p->cfg_parallel,
                                  .aco = p->aco};
 }
 
@@ -90,9 +91,35 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
 
 /* ---- what is allowed ------------------------------------------------------------------------- */
 
+/* The branches of guidance on devices of their own. */
+static enum sdt_status allows_apart(const struct sdt_placement *p, int devices,
+                                    struct sdt_error *err) {
+    static const char name[] = "--use-cfg-parallel";
+    if (devices < 2)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%s: each of two branches needs a device that denoises, and there is one",
+                        name);
+    if (p->aco != SDT_ACO_OFF)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%s does not go with --aco %s: helpers would have to belong to one of the "
+                        "branches; aco off works",
+                        name, sdt_aco_name(p->aco));
+    if (p->transport == SDT_TRANSPORT_NCCL)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%s does not go with --transport nccl: rounds know one group of devices; "
+                        "starpu works",
+                        name);
+    if (p->streams == 1)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%s runs both forwards of a step at once; --streams 1 does not go with it",
+                        name);
+    return SDT_OK;
+}
+
 enum sdt_status sdt_strategy_allows(const struct sdt_strategy *strategy,
                                     const struct sdt_placement *p, int devices,
                                     const struct sdt_dit *dit, struct sdt_error *err) {
+    enum sdt_status status;
     if (p->streams < 0 || p->streams > 2)
         return sdt_fail(err, SDT_ERROR_USAGE, "%d streams; 1 or 2 work, and 0 for both forwards",
                         p->streams);
@@ -109,9 +136,13 @@ enum sdt_status sdt_strategy_allows(const struct sdt_strategy *strategy,
             "transport nccl does not go with aco %s: its rounds know the DiT group only; "
             "aco off works",
             sdt_aco_name(p->aco));
+    int denoising = p->dit_devices > 0 ? p->dit_devices : devices;
+    if (p->cfg_parallel && (status = allows_apart(p, denoising, err)) != SDT_OK)
+        return status;
     if (!strategy->allow)
         return SDT_OK;
-    return strategy->allow(strategy, p, p->dit_devices > 0 ? p->dit_devices : devices, dit, err);
+    return strategy->allow(strategy, p, p->cfg_parallel ? (denoising + 1) / 2 : denoising, dit,
+                           err);
 }
 
 /* ---- buffers --------------------------------------------------------------------------------- */

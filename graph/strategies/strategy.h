@@ -176,6 +176,7 @@ struct sdt_parallel {
     enum sdt_dtype dtype; /* of activations and weights: SDT_F32, or SDT_BF16 on GPUs */
     enum sdt_transport transport;
     int streams; /* forwards of a step in flight, each with buffers of its own; 0: all */
+    bool apart;  /* the two forwards of a step on devices of their own (sdt_run_parts) */
     enum sdt_aco aco;
 };
 /* What a placement says of it; places and dtype are the caller's to add. devices, helpers: of the

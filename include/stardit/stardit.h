@@ -379,8 +379,8 @@ struct sdt_request {
      * others take the prompt's forward, and its velocity as it is. guided_to 0: in all. */
     int guided_from, guided_to;
     /* Two forwards although the request is one of a checkpoint distilled to a few steps: its
-     * sampler is renoise, the checkpoint's stardit.json says so ("distilled": true), or it has at most
-     * SDT_FEW_STEPS given sigmas. Such requests are refused else, and others with this. */
+     * sampler is renoise, the checkpoint's stardit.json says so ("distilled": true), or it has at
+     * most SDT_FEW_STEPS given sigmas. Such requests are refused else, and others with this. */
     bool force_guidance;
     struct sdt_step_caching cache;
     int warmup_steps; /* of a strategy with stale keys: the first ones read none; 0: 1 */
@@ -448,6 +448,11 @@ struct sdt_placement {
      * so that one computes while the other exchanges; 1: one after the other in the same buffers,
      * with less memory. 0: 2. The same bits. */
     int streams;
+    /* Guidance's two forwards on devices of their own: those that denoise are cut into two groups,
+     * by their speeds, of which the first has the prompt's branch and the second the negative
+     * one's. Each holds all weights; latents and velocities alone go between them. The same bits,
+     * where the strategy is exact. */
+    bool cfg_parallel;
     enum sdt_aco aco;             /* needs two groups that share no device */
     enum sdt_transport transport; /* NCCL: with ulysses, pipesp and single, aco off */
     bool keep_weights; /* one group: both phases' weights stay on the devices, nothing is dropped */
@@ -471,8 +476,9 @@ struct sdt_plan {
     int64_t tokens;
     int tile_rows, tiles;
     int heads;
-    int forwards;                     /* of a step: 2 with classifier-free guidance */
-    int streams;                      /* forwards in flight at once, with buffers of their own */
+    int forwards; /* of a step: 2 with classifier-free guidance */
+    int streams;  /* forwards in flight at once, with buffers of their own */
+    int apart; /* devices of the negative prompt's branch, the last that denoise; 0: all of both */
     int *device_workers;              /* [devices] CPU workers; GPUs: 0 */
     int *device_tiles, *device_heads; /* [devices] of those that denoise */
     double *device_bytes;             /* [devices] predicted peak */

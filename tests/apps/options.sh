@@ -258,6 +258,7 @@ aco||static|$ids --strategy ulysses $two $plan|plan:^  groups
 max-latents||1|$ids $two $plan|plan:^  groups
 vae-spill||+|$ids $two $plan|plan:^  groups
 streams||1|$ids --guidance-scale 3 $plan|plan:^  streams
+use-cfg-parallel||+|$ids --guidance-scale 3 --devices 2 $plan|plan:^  exchanged
 plan||auto|$ids --devices 2 $plan|out:^Candidates
 scheduler||eager|$ids --stats s.json|stats:scheduler
 enable-tiling||+|$ids $plan|plan:^  decode tiles
@@ -443,6 +444,7 @@ prompts||2||plan:^Total
 num-inference-steps||2||plan:^Plan
 sigmas||0.9,0.7||refused:alone says how many
 cfg-gate||0-0|--num-inference-steps 4|plan:^Total
+use-cfg-parallel||+||plan:^Plan
 force-guidance||+||refused:not one of a checkpoint distilled
 step-cache||4|--num-inference-steps 8|plan:^Total
 warmup-steps||4|--num-inference-steps 8 --strategy pipefusion|plan:^Total

@@ -93,8 +93,11 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
         printf("4 devices, %s: best %s with %d streams, %.1f MB of %.1f to %.1f\n",
                short_of ? "short of memory" : "memory enough", sdt_strategy_name(c[0].strategy),
                c[0].placement.streams, c[0].memory_bytes * 1e-6, least * 1e-6, most * 1e-6);
-        check(c[0].placement.streams == (short_of ? 1 : 2) && c[0].fits, "wrong number of streams",
-              4, 1e8);
+        /* Branches apart need less than two streams on all devices, too. */
+        check((c[0].placement.streams == (short_of ? 1 : 2) ||
+               (short_of && c[0].placement.cfg_parallel)) &&
+                  c[0].fits,
+              "wrong number of streams", 4, 1e8);
         free(c);
     }
     check(seen[1] > 0 && seen[2] > 0, "not both numbers of streams", 4, 1e8);
@@ -143,9 +146,8 @@ static void check_plan(struct sdt_pipeline *pipeline, const struct sdt_request *
         double sum = t.text + t.steps + t.decode + t.load;
         check(fabs(sum - c.total_seconds) < 1e-9 * sum, "parts are not the whole", 4, 0);
         for (int d = 0; d < draft.dit; d++) {
-            double need = sdt_run_need(pipeline->dit, &draft.parallel, &draft.layout, d,
-                                       draft.forwards, draft.text_rows, asked.steps, 0)
-                              .all;
+            double need =
+                sdt_run_need(pipeline->dit, &draft.parts, d, draft.text_rows, asked.steps, 0).all;
             double decode = pipeline->vae->kind->bytes(pipeline->vae, &draft.job,
                                                        sdt_draft_decoders(&draft), d);
             check(plan.device_bytes[d] == (draft.groups ? need : fmax(need, decode)),
