@@ -6,13 +6,16 @@
 #endif
 #include "bench/quality.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/metrics.h"
 #include "apps/options.h"
 #include "apps/read.h"
+#include "apps/steps.h"
 #include "apps/strategy.h"
 #include "bench/shapes.h"
 #include "graph/pipeline.h"
@@ -20,7 +23,15 @@
 
 static const char name_of_program[] = "stardit-bench quality";
 
+/* What was seen of all videos. */
+struct seen {
+    struct app_score score;
+    double iou; /* sum */
+    int videos;
+};
+
 struct quality {
+    struct app_steps step_table;
     const char *model, *prompt_file, *latents_file, *strategy, *scheduler;
     int seeds, steps, devices, workers, chunk_heads;
     double guidance;
@@ -32,14 +43,38 @@ struct quality {
     const char *caption[APP_MOST_STRINGS];
     struct app_scene wanted[APP_MOST_STRINGS]; /* what each caption says */
     int captions;
+    bool lossy;            /* steps leave something out: each video beside that of a whole run */
+    float **whole;         /* [captions * seeds] videos in 8 bits, of the whole run; or NULL */
     pthread_mutex_t mutex; /* of what follows: videos are delivered from several threads */
-    struct app_score score;
-    double iou; /* sum */
-    int videos;
+    struct seen *now, before, seen; /* before: of the whole run */
+    double psnr, least_psnr;        /* sum, and the least */
+    int equal;                      /* videos without a difference */
 };
 
 static const char *mark(const struct app_scene *wanted, const struct app_scene *seen, int part) {
     return wanted->part[part] < 0 ? "-" : wanted->part[part] == seen->part[part] ? "yes" : "NO";
+}
+
+/* Keeps the video of a whole run, or tells how near another one is to it. */
+static void compare(struct quality *q, int r, const struct sdt_result *result) {
+    const size_t count = (size_t)result->frames * APP_SHAPES_SIZE * APP_SHAPES_SIZE * 3;
+    float *bytes = q->lossy ? malloc(count * sizeof *bytes) : NULL;
+    for (size_t i = 0; bytes && i < count; i++)
+        bytes[i] = rintf(255.0f * fminf(fmaxf(result->video[i], 0.0f), 1.0f));
+    if (q->now == &q->before) {
+        q->whole[r] = bytes;
+        return;
+    }
+    double psnr = bytes && q->whole[r] ? app_psnr(count, bytes, q->whole[r], 255.0) : 0.0;
+    free(bytes);
+    if (!q->lossy)
+        return;
+    if (isinf(psnr)) {
+        q->equal++;
+        return;
+    }
+    q->psnr += psnr;
+    q->least_psnr = q->least_psnr == 0.0 ? psnr : fmin(q->least_psnr, psnr);
 }
 
 /* Request r is caption r / seeds with seed r % seeds. */
@@ -54,10 +89,11 @@ static void look_at(void *arg, int r, enum sdt_status status, const struct sdt_e
         return;
     app_look(result->video, result->frames, &seen);
     pthread_mutex_lock(&q->mutex);
-    app_score_add(&q->score, wanted, &seen);
-    q->iou += seen.iou;
-    q->videos++;
-    if (q->verbose)
+    app_score_add(&q->now->score, wanted, &seen);
+    q->now->iou += seen.iou;
+    q->now->videos++;
+    compare(q, r, result);
+    if (q->verbose && q->now == &q->seen)
         printf("%-3s %-3s %-3s %-3s  %.2f  seed %d  %s\n", mark(wanted, &seen, APP_COLOUR),
                mark(wanted, &seen, APP_SHAPE), mark(wanted, &seen, APP_DIRECTION),
                mark(wanted, &seen, APP_BACKGROUND), seen.iou, r % q->seeds,
@@ -107,6 +143,11 @@ static enum sdt_status make_requests(struct quality *q, struct sdt_pipeline *pip
         request.steps = q->steps;
     if (q->guidance >= 0.0)
         request.guidance_scale = q->guidance;
+    status = app_steps_take(&q->step_table, q->steps > 0, &request, err);
+    if (status != SDT_OK)
+        return status;
+    q->lossy = request.guided_to || request.cache.kind != SDT_CACHE_NONE ||
+               sdt_strategy_stale(request.strategy);
     if (q->latents_file) {
         request.steps = 0;
         if ((status = read_latents(q, pipeline, &request, err)) != SDT_OK)
@@ -123,6 +164,41 @@ static enum sdt_status make_requests(struct quality *q, struct sdt_pipeline *pip
             (*requests)[r].latents = q->latents + (size_t)r * q->latent;
     }
     return SDT_OK;
+}
+
+/* The same requests with all that their steps leave out. */
+static enum sdt_status run_whole(struct quality *q, struct sdt_pipeline *pipeline,
+                                 struct sdt_machine *machine, const struct sdt_request *requests,
+                                 const struct sdt_run_options *run, struct sdt_error *err) {
+    const size_t count = (size_t)(q->captions * q->seeds);
+    struct sdt_request *whole = calloc(count, sizeof *whole);
+    q->whole = calloc(count, sizeof *q->whole);
+    q->now = &q->before;
+    enum sdt_status status =
+        whole && q->whole ? SDT_OK
+                          : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %zu videos", count);
+    for (size_t r = 0; status == SDT_OK && r < count; r++) {
+        whole[r] = requests[r];
+        whole[r].guided_from = whole[r].guided_to = 0;
+        whole[r].cache = (struct sdt_step_caching){0};
+        whole[r].warmup_steps = 0;
+        if (sdt_strategy_stale(whole[r].strategy))
+            whole[r].strategy = sdt_strategy_default();
+    }
+    if (status == SDT_OK)
+        status = sdt_pipeline_run_all(pipeline, machine, whole, (int)count, run, err);
+    if (status != SDT_ERROR_STALLED)
+        free(whole);
+    return status;
+}
+
+static void print_seen(const char *what, const struct seen *seen) {
+    printf("%s", what);
+    for (int p = 0; p < APP_PARTS; p++)
+        printf("%s %d of %d%s", app_part_name((enum app_part)p), seen->score.right[p],
+               seen->score.asked[p], p + 1 < APP_PARTS ? ", " : "");
+    printf("; mean overlap %.2f (%d video%s)\n", seen->iou / seen->videos, seen->videos,
+           seen->videos == 1 ? "" : "s");
 }
 
 static enum sdt_status measure(struct quality *q, struct sdt_error *err) {
@@ -147,6 +223,9 @@ static enum sdt_status measure(struct quality *q, struct sdt_error *err) {
                machine->devices, machine->devices == 1 ? "" : "s", machine->workers_per_device,
                machine->workers_per_device == 1 ? "" : "s", sdt_strategy_name(requests[0].strategy),
                q->chunk_heads ? q->chunk_heads : pipeline->dit->heads, machine->scheduler);
+    if (status == SDT_OK && q->lossy)
+        status = run_whole(q, pipeline, machine, requests, &run, err);
+    q->now = &q->seen;
     if (status == SDT_OK)
         status =
             sdt_pipeline_run_all(pipeline, machine, requests, q->captions * q->seeds, &run, err);
@@ -154,11 +233,30 @@ static enum sdt_status measure(struct quality *q, struct sdt_error *err) {
         sdt_machine_close(machine);
         sdt_pipeline_close(pipeline);
         free(requests);
+        for (int r = 0; q->whole && r < q->captions * q->seeds; r++)
+            free(q->whole[r]);
+        free(q->whole);
         free(q->latents);
         sdt_safetensors_close(q->file);
     }
     return status;
 }
+
+static int refuse_idle(const struct app_program *program, const struct quality *q) {
+    const struct app_idle idle[] = {
+        {"strategy", q->latents_file, "--latents only decodes"},
+        {"chunk-heads", q->latents_file, "--latents only decodes"},
+        {"sigmas", q->latents_file, "--latents only decodes"},
+        {"cfg-gate", q->latents_file, "--latents only decodes"},
+        {"force-guidance", q->latents_file, "--latents only decodes"},
+        {"step-cache", q->latents_file, "--latents only decodes"},
+        {"warmup-steps", q->latents_file, "--latents only decodes"},
+        {"refresh-steps", q->latents_file, "--latents only decodes"},
+    };
+    return app_refuse_idle(program, idle, sizeof idle / sizeof idle[0]);
+}
+
+#define STEPS_AT(field) (&q.step_table.field)
 
 int app_bench_quality(int argc, char **argv) {
     struct quality q = {
@@ -176,6 +274,7 @@ int app_bench_quality(int argc, char **argv) {
                        "denoising steps (default: the checkpoint's)"),
         APP_DOUBLE_OPTION("guidance-scale", "X", &q.guidance, 0.0, 100.0,
                           "classifier-free guidance, 1 or less: none (default: the checkpoint's)"),
+        APP_STEPS_OPTIONS(STEPS_AT),
         APP_INT_OPTION("devices", "N", &q.devices, 1, SDT_MAX_LOCAL_DEVICES,
                        "stand-in CPU devices (default 1)"),
         APP_INT_OPTION("workers-per-device", "N", &q.workers, 1, 4096,
@@ -206,12 +305,7 @@ int app_bench_quality(int argc, char **argv) {
                            app_given(&program, "num-inference-steps")))
         return app_usage(program.name, "--latents only decodes: --seeds, --num-inference-steps and "
                                        "--guidance-scale do not go with it");
-    const struct app_idle idle[] = {
-        {"strategy", q.latents_file, "--latents only decodes"},
-        {"chunk-heads", q.latents_file, "--latents only decodes"},
-    };
-    code = app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
-    if (code >= 0)
+    if ((code = refuse_idle(&program, &q)) >= 0)
         return code;
     if (q.latents_file)
         q.seeds = 1;
@@ -222,11 +316,12 @@ int app_bench_quality(int argc, char **argv) {
     if (status == SDT_OK)
         status = measure(&q, &err);
     if (status == SDT_OK) {
-        for (int p = 0; p < APP_PARTS; p++)
-            printf("%s %d of %d%s", app_part_name((enum app_part)p), q.score.right[p],
-                   q.score.asked[p], p + 1 < APP_PARTS ? ", " : "");
-        printf("; mean overlap %.2f (%d video%s)\n", q.iou / q.videos, q.videos,
-               q.videos == 1 ? "" : "s");
+        if (q.lossy)
+            print_seen("whole: ", &q.before);
+        print_seen("", &q.seen);
+        if (q.lossy)
+            printf("PSNR beside the whole: mean %.1f dB, least %.1f dB, %d equal\n",
+                   q.psnr / fmax(1.0, q.seen.videos - q.equal), q.least_psnr, q.equal);
     }
     if (status != SDT_ERROR_STALLED)
         free(q.text);

@@ -387,6 +387,12 @@ latents||$in/latent.safetensors|--model $demo --prompt-file $in/caption|refused:
 seeds||2|$score|plan:^colour
 num-inference-steps|1|0|--model $demo --prompt-file $in/caption|refused:out of range
 guidance-scale||1|$score --verbose|plan:seed 0
+sigmas||0.9,0.7|$score|refused:alone says how many
+cfg-gate||0-0|$score --num-inference-steps 2|out:^PSNR
+force-guidance||+|$score|refused:not one of a checkpoint distilled
+step-cache||5|$score --num-inference-steps 8|out:^PSNR
+warmup-steps||4|$score|refused:reads no keys of steps before
+refresh-steps||4|$score --num-inference-steps 9 --step-cache 3-8|plan:^PSNR
 devices||2|$score|plan:^on
 workers-per-device||3|$score|plan:^on
 strategy||pipesp|$score|plan:^on

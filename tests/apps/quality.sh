@@ -22,6 +22,18 @@ for part in colour shape direction; do
     at_least $part 902 # 65 of 72
 done
 
+# A step cache leaves what is seen within 3 points of whole videos: 1 of 48.
+passes "$bench" quality --model "$demo" --prompt-file "$source/checkpoints/training/prompts.txt" --seeds 2 \
+    --step-cache 6,8,10,12,14,16
+echo "step cache: $(cat "$tmp/out")"
+for part in colour shape direction; do
+    # shellcheck disable=SC2046
+    set -- $(counts $part) # whole, then cached
+    [ $# -eq 4 ] && [ $((${1:-0} - ${3:-0})) -le 1 ] && [ $((${3:-0} - ${1:-0})) -le 1 ] || fail "$part: $*"
+done
+psnr=$(sed -n 's/^PSNR beside the whole: mean \([0-9]*\).*/\1/p' "$tmp/out")
+[ "${psnr:-0}" -ge 30 ] || fail "a PSNR of ${psnr:-nothing}"
+
 passes "$bench" quality --model "$demo" --prompt-file "$golden/reconstructions/captions.txt" \
     --latents "$golden/reconstructions/latents.safetensors"
 echo "reconstructions: $(cat "$tmp/out")"
