@@ -394,12 +394,17 @@ static int refuse_idle(const struct app_simulation *s) {
         {"deadlines", !alone, own},
         {"prompt-embeds", !alone, own},
     };
-    if (one && stale)
-        return app_usage(name_of_program,
-                         "--strategy %s: its steps overlap, and one alone says little; --prompts 1 "
-                         "takes them all",
-                         s->place.strategy);
     return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
+}
+
+/* A step alone of those that overlap. -1: go on, else the exit status. */
+static int refuse_one(const struct app_simulation *s) {
+    if (s->prompts || !app_strategy_stale(s->place.strategy))
+        return -1;
+    return app_usage(name_of_program,
+                     "--strategy %s: its steps overlap, and one alone says little; --prompts 1 "
+                     "takes them all",
+                     s->place.strategy);
 }
 
 /* All else stands in the table. */
@@ -523,6 +528,8 @@ static int parse(struct app_simulation *s, int argc, char **argv, struct sdt_err
         code = read_platform(s, err);
     if (code < 0)
         code = refuse_idle(s);
+    if (code < 0)
+        code = refuse_one(s);
     if (code < 0)
         code = read_queue(s);
     if (code >= 0)
