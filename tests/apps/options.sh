@@ -415,7 +415,7 @@ max-sequence-length||64||plan:^Step
 forwards||1||plan:^Strategy
 layers||4||plan:^Simulated
 strategy||pipesp||plan:^Strategy
-arrivals||none||refused:a name of tables
+arrivals||none||refused:does not go with --arrivals
 chunk-heads||1||plan:^Strategy
 ulysses-degree||1|--strategy usp|plan:^Step
 streams||1||plan:^Strategy
@@ -479,6 +479,7 @@ END
 compare|1|2||plan:^offload
 their-strategy||ring|--compare 1|plan:^dedivae
 their-attention||0.001|--compare 8 --height 256 --width 256|plan:^dedivae
+their-mask-bytes||100|--compare 8 --height 240 --width 240|plan:^dedivae
 their-step||2|--compare 1|plan:^dedivae
 their-group-step||2|--compare 1|plan:^dedivae
 their-overhead||1|--compare 1|plan:^dedivae
@@ -487,6 +488,8 @@ their-decode||50|--compare 1|plan:^offload
 their-offload||50|--compare 1|plan:^offload
 padded-frames||+|--compare 1|plan:^offload
 ablation||+|--compare 1|plan:^dedivae
+baseline||+|--compare 1|plan:^dedivae
+ingredients||+|--compare 1|plan:^as
 table||$in/table.txt||refused:--table
 END
 fi

@@ -270,7 +270,7 @@ there --flow-shift is '3', here '4'|--flow-shift 4
 there --cfg-gate is not given, here '0-3'|--cfg-gate 0-3
 there --step-cache is not given, here '4'|--step-cache 4
 there --sampler is 'unipc', here 'euler'|--sampler euler
-there --num-inference-steps is '30', here '2'|--sigmas 1,0.5
+there --num-inference-steps is '30', here '9'|--sigmas 1,0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2
 there --sampler-schedule is 'new', here 'old'|--sampler-schedule old
 there --max-sequence-length is '512', here '64'|--max-sequence-length 64
 there --seed is '3', here '4'|--seed 4

@@ -24,6 +24,7 @@ PATH=$tmp/bin:$PATH
 ln -s "$source/checkpoints" checkpoints
 ln -s "$source/tests" tests
 ln -s "$source/platforms" platforms
+ln -s "$source/tables" tables
 mkdir -p docs/images
 printf 'a red circle\na blue square\n' >prompts.txt
 
