@@ -12,25 +12,35 @@ run() {
         --num-inference-steps 9 --quiet --force --output "$tmp/$name.safetensors" "$@"
 }
 
-# everywhere NAME OPTIONS...
+# everywhere NAME WAYS OPTIONS...
 everywhere() {
-    what=$1
-    shift
+    what=$1 ways=$2
+    shift 2
     run "$what" --devices 1 --strategy pipefusion "$@"
-    for way in "--devices 2" "--devices 3" "--devices 4" "--devices 8 --ulysses-degree 2" \
-        "--devices 1 --workers-per-device 2" "--devices 3 --device-speed 1,3,2" "--devices 2 --streams 1" \
-        "--devices 3 --workers-per-device 2 --scheduler lws" "--devices 4 --scheduler scatter" \
-        "--dit-devices 0-1 --vae-devices 2" "--devices 2 --sampler unipc"; do
+    echo "$ways" >"$tmp/ways"
+    while read -r way; do
         # shellcheck disable=SC2086
         run there --strategy pipefusion $way "$@"
         same "$tmp/there.safetensors" "$tmp/$what.safetensors" || fail "$what: other bytes with $way"
-    done
+    done <"$tmp/ways"
 }
 
 run single --devices 1 --strategy single
-everywhere four
-everywhere three --patches 3 --warmup-steps 2 --refresh-steps 4
-everywhere guided --patches 5 --cfg-gate 0-4
+some="--devices 3
+--devices 8 --ulysses-degree 2
+--devices 2 --use-cfg-parallel
+--devices 4 --scheduler scatter"
+everywhere four "$some
+--devices 2
+--devices 4
+--devices 1 --workers-per-device 2
+--devices 3 --device-speed 1,3,2
+--devices 2 --streams 1
+--devices 3 --workers-per-device 2 --scheduler lws
+--devices 5 --use-cfg-parallel
+--dit-devices 0-1 --vae-devices 2"
+everywhere three "$some" --patches 3 --warmup-steps 2 --refresh-steps 4
+everywhere guided "$some" --patches 5 --cfg-gate 0-4
 for name in four three guided; do
     cmp -s "$tmp/$name.safetensors" "$tmp/single.safetensors" && fail "$name: old keys change nothing"
 done

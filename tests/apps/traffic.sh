@@ -1,21 +1,21 @@
 #!/bin/sh
 # What a step moves between devices is exactly what the strategy's formula says: measured by StarPU as the
-# difference between 16 and 8 steps, so that weights and latents, which move once, fall out.
+# difference between 12 and 8 steps, so that weights and latents, which move once, fall out.
 . "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
 
 # traffic OPTIONS...
 traffic() {
-    for steps in 8 16; do
+    for steps in 8 12; do
         passes "$generate" --model "$demo" --token-ids 17,5,1 --height 48 --width 80 --num-frames 9 \
             --num-inference-steps $steps --quiet --force --output "$tmp/v.safetensors" \
             --stats "$tmp/s$steps.json" "$@" || return
     done
     few=$("$tool" json "$tmp/s8.json" moved between_devices_bytes)
-    many=$("$tool" json "$tmp/s16.json" moved between_devices_bytes)
+    many=$("$tool" json "$tmp/s12.json" moved between_devices_bytes)
     formula=$("$tool" json "$tmp/s8.json" plan exchanged_bytes_per_step)
     formula=${formula%.*}
-    [ $((many - few)) -eq $((8 * formula)) ] ||
-        fail "$*: 8 steps move $((many - few)) bytes, the formula says $((8 * formula))"
+    [ $((many - few)) -eq $((4 * formula)) ] ||
+        fail "$*: 4 steps move $((many - few)) bytes, the formula says $((4 * formula))"
     [ "$formula" -gt 0 ] || fail "$*: nothing is exchanged"
     echo "$*: $formula bytes a step"
 }
