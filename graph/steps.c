@@ -68,10 +68,11 @@ static void keep(struct sdt_step_table *table) {
     }
 }
 
-/* Steps that read keys of the step before: neither the first ones nor those that refresh. */
+/* Steps that read keys of the step before: neither the first ones, nor those that refresh, nor one
+ * in which a branch begins, which has none. */
 static enum sdt_status go_stale(const struct sdt_request *request, struct sdt_step_table *table,
                                 struct sdt_error *err) {
-    enum { LEAST_STEPS = 8 }; /* with less, a step changes too much (docs/performance.md) */
+    enum { LEAST_STEPS = 8 }; /* with less, a step changes too much */
     const int warmup = request->warmup_steps ? request->warmup_steps : 1;
     const int refresh = request->cache.refresh;
     bool stale = false;
@@ -82,8 +83,10 @@ static enum sdt_status go_stale(const struct sdt_request *request, struct sdt_st
                         request->strategy->name);
     if (warmup < 0)
         return sdt_fail(err, SDT_ERROR_USAGE, "%d warm-up steps; 1 or more work", warmup);
-    for (int s = warmup; request->strategy->stale && s < table->steps; s++)
-        stale |= table->step[s].stale = !(refresh > 0 && s % refresh == 0);
+    for (int s = warmup; request->strategy->stale && s < table->steps; s++) {
+        bool begins = table->step[s].branches > table->step[s - 1].branches;
+        stale |= table->step[s].stale = !begins && !(refresh > 0 && s % refresh == 0);
+    }
     if (stale && table->steps < LEAST_STEPS)
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "strategy %s with %d steps: from one to the next too much changes for "

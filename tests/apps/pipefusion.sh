@@ -41,7 +41,8 @@ everywhere four "$some
 --dit-devices 0-1 --vae-devices 2"
 everywhere three "$some" --patches 3 --warmup-steps 2 --refresh-steps 4
 everywhere guided "$some" --patches 5 --cfg-gate 0-4
-for name in four three guided; do
+everywhere begun "$some" --cfg-gate 3-6 # a branch that begins has no old keys
+for name in four three guided begun; do
     cmp -s "$tmp/$name.safetensors" "$tmp/single.safetensors" && fail "$name: old keys change nothing"
 done
 for way in "--patches 1" "--warmup-steps 9" "--refresh-steps 1"; do
