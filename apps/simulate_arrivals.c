@@ -22,7 +22,7 @@ enum { MOST_CLASSES = 16, MOST_REQUESTS = 100000, NAME = 24, MOST_DEVICES = 1024
 
 struct class {
     char name[NAME];
-    int steps, priority, count, in_time;
+    int steps, priority;
     double seconds, factor; /* alone; of the deadline */
 };
 
@@ -74,7 +74,6 @@ static bool read_arrival(struct arrivals *a, const char *line) {
     int class = class_of(a, name);
     a->request[a->requests++] =
         (struct request){.class = class, .left = a->class[class].steps, .at = at};
-    a->class[class].count++;
     return true;
 }
 

@@ -116,7 +116,7 @@ struct sdt_strategy {
     bool exact;  /* one device's bits on any number of CPU devices */
     bool degree; /* takes a Ulysses degree: what --ulysses-degree and --ring-degree are for */
     /* Attention reads keys and values of the step before where those of this step are not there
-     * yet, but in the first steps (placement.warmup_steps) and where they are refreshed. So a step
+     * yet, but in the first steps (request.warmup_steps) and where they are refreshed. So a step
      * begins while the one before is in the layers, and a job keeps keys and values of all. The
      * result depends on placement.patches, never on the devices. */
     bool stale;
