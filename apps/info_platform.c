@@ -24,8 +24,8 @@
 struct kind {
     char name[24], title[128];
     int devices, cpu_workers;
-    double gflops, attention_gflops, cross_attention_gflops, conv_gflops, memory_gbps, memory_gb,
-        launch_us;
+    double gflops, attention_gflops, cross_attention_gflops, conv_gflops, narrow_conv_gflops,
+        memory_gbps, memory_gb, launch_us;
 };
 
 struct found {
@@ -35,6 +35,7 @@ struct found {
     int kind_of[SDT_MAX_LOCAL_DEVICES];
     bool own_ports; /* of GPUs, for one another */
     double link_gbps, latency_us, host_gbps, host_memory_gb;
+    double host_memory_gbps; /* CPUs */
     int pairs;
     struct {
         int a, b;
@@ -63,12 +64,14 @@ static enum sdt_status measure_cpus(const struct sdt_measured_size *size,
                       .attention_gflops = 1e-9 * r.flops[SDT_CLASS_ATTENTION],
                       .cross_attention_gflops = 1e-9 * r.flops[SDT_CLASS_CROSS_ATTENTION],
                       .conv_gflops = 1e-9 * r.flops[SDT_CLASS_CONV],
+                      .narrow_conv_gflops = 1e-9 * r.flops[SDT_CLASS_NARROW_CONV],
                       .memory_gbps = 1e-9 * r.bytes_per_second,
                       .memory_gb = 1e-9 * memory,
                       .launch_us = 1e6 * r.task_seconds};
     found->link_gbps = found->host_gbps = 1e-9 * r.link_bytes_per_second;
     found->latency_us = 1e6 * r.link_seconds;
     found->host_memory_gb = 1e-9 * r.memory_bytes;
+    found->host_memory_gbps = 1e-9 * r.load_bytes_per_second;
     return SDT_OK;
 }
 
@@ -264,6 +267,7 @@ static void write_kind(FILE *file, const struct kind *kind) {
                 {"attention-gflops", kind->attention_gflops},
                 {"cross-attention-gflops", kind->cross_attention_gflops},
                 {"conv-gflops", kind->conv_gflops},
+                {"narrow-conv-gflops", kind->narrow_conv_gflops},
                 {"memory-gbps", kind->memory_gbps},
                 {"memory-gb", kind->memory_gb},
                 {"launch-us", kind->launch_us}};
@@ -298,6 +302,8 @@ static void write_platform(FILE *file, const void *arg) {
     for (int i = 0; i < found->pairs; i++)
         fprintf(file, "pair %.4g %d,%d\n", found->pair[i].gbps, found->pair[i].a, found->pair[i].b);
     fprintf(file, "host-gbps %.4g\nhost-memory-gb %.4g\n", found->host_gbps, found->host_memory_gb);
+    if (found->host_memory_gbps > 0.0)
+        fprintf(file, "host-memory-gbps %.4g\n", found->host_memory_gbps);
 }
 
 enum sdt_status app_info_platform(const struct sdt_measured_size *size,

@@ -67,6 +67,13 @@ struct starpu_codelet sdt__conv_codelet = {
     .model = &sdt__cost_models[SDT_CLASS_CONV],
 };
 
+struct starpu_codelet sdt__narrow_conv_codelet = {
+    .name = "narrow_conv",
+    SDT_ON_BOTH(conv_cpu, conv_cuda),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_models[SDT_CLASS_NARROW_CONV],
+};
+
 void sdt_insert_conv(struct sdt_flow *flow, const char *name, const struct sdt_conv *conv,
                      const struct sdt_conv_part *part, const sdt_handle *x, sdt_handle w,
                      sdt_handle bias, sdt_handle residual, sdt_handle y) {
@@ -100,8 +107,10 @@ void sdt_insert_conv(struct sdt_flow *flow, const char *name, const struct sdt_c
     double bytes =
         sdt__element(y) * (in * conv->kt * conv->in + out * conv->out * (residual ? 2.0 : 1.0) +
                            taps * conv->in * conv->out);
-    sdt__task_submit(&task, &sdt__conv_codelet, name, 2.0 * out * conv->in * conv->out * taps,
-                     bytes, &a, sizeof a);
+    struct starpu_codelet *codelet =
+        conv->out <= SDT_NARROW ? &sdt__narrow_conv_codelet : &sdt__conv_codelet;
+    sdt__task_submit(&task, codelet, name, 2.0 * out * conv->in * conv->out * taps, bytes, &a,
+                     sizeof a);
 }
 
 /* ---- sdt_insert_time_upsample --------------------------------------------------------------- */

@@ -72,7 +72,7 @@ struct starpu_codelet sdt__load_codelet = {
     .name = "load",
     SDT_ON_CPU(load_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
+    .model = &sdt__cost_models[SDT_CLASS_LOAD],
 };
 
 void sdt_insert_load(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,
@@ -169,7 +169,7 @@ struct starpu_codelet sdt__pack_weight_codelet = {
     .name = "pack_weight",
     SDT_ON_CPU(pack_weight_cpu),
     .nbuffers = STARPU_VARIABLE_NBUFFERS,
-    .model = &sdt__cost_model,
+    .model = &sdt__cost_models[SDT_CLASS_LOAD],
 };
 
 void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dtype dtype,

@@ -6,8 +6,9 @@
  * of ours on a GPU yet. */
 static const double reached[SDT_CLASSES] = {
     [SDT_CLASS_OTHER] = 0.5, /* bound by memory, not by this */
-    [SDT_CLASS_LINEAR] = 0.5, [SDT_CLASS_ATTENTION] = 0.55, [SDT_CLASS_CROSS_ATTENTION] = 0.25,
-    [SDT_CLASS_CONV] = 0.3,
+    [SDT_CLASS_LOAD] = 0.5,       [SDT_CLASS_LINEAR] = 0.5,
+    [SDT_CLASS_ATTENTION] = 0.55, [SDT_CLASS_CROSS_ATTENTION] = 0.25,
+    [SDT_CLASS_CONV] = 0.3,       [SDT_CLASS_NARROW_CONV] = 0.3,
 };
 /* Of copies and norms; assumed as well. */
 #define MEMORY 0.8

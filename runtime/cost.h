@@ -10,13 +10,16 @@
 /* What kind of arithmetic a task does. */
 enum sdt_class {
     SDT_CLASS_OTHER, /* element by element, norms, copies: as fast as the memory */
+    SDT_CLASS_LOAD,  /* weights, converted and packed into memory that is new */
     SDT_CLASS_LINEAR,
     SDT_CLASS_ATTENTION,
     SDT_CLASS_CROSS_ATTENTION, /* few keys: a small product after another */
     SDT_CLASS_CONV,
-    SDT_CLASS_GIVEN, /* simulated: lasts as many microseconds as it says it has FLOPs */
+    SDT_CLASS_NARROW_CONV, /* to at most SDT_NARROW channels: less than a product has columns */
+    SDT_CLASS_GIVEN,       /* simulated: lasts as many microseconds as it says it has FLOPs */
     SDT_CLASSES
 };
+#define SDT_NARROW 16 /* what a CPU kernel computes at a time */
 /* The share of a GPU's peak in dense products that a class reaches, and that of its memory's. */
 double sdt__reached(enum sdt_class class);
 double sdt__reached_memory(void);

@@ -178,6 +178,7 @@ static enum sdt_status read_number(struct reader *r, const char *name, double va
                  {"launch-us", &k->launch_us},
                  {"cross-attention-gflops", &k->cross_attention_gflops},
                  {"conv-gflops", &k->conv_gflops},
+                 {"narrow-conv-gflops", &k->narrow_conv_gflops},
                  {"link-gbps", &p->link_gbps},
                  {"link-latency-us", &p->link_latency_us},
                  {"host-gbps", &p->host_gbps},
@@ -306,9 +307,10 @@ enum sdt_status sdt_platform_scale(struct sdt_platform *p, int device, double sp
                         SDT_PLATFORM_KINDS);
     struct sdt_platform_kind *k = &p->kind[p->kinds];
     *k = *sdt_platform_kind(p, device);
-    double *const rate[] = {&k->bfloat16_tflops,        &k->float32_tflops,   &k->gflops,
-                            &k->attention_gflops,       &k->memory_peak_gbps, &k->memory_gbps,
-                            &k->cross_attention_gflops, &k->conv_gflops};
+    double *const rate[] = {
+        &k->bfloat16_tflops,        &k->float32_tflops,   &k->gflops,
+        &k->attention_gflops,       &k->memory_peak_gbps, &k->memory_gbps,
+        &k->cross_attention_gflops, &k->conv_gflops,      &k->narrow_conv_gflops};
     for (size_t i = 0; i < sizeof rate / sizeof rate[0]; i++)
         *rate[i] *= speed;
     p->kind_of[device] = p->kinds++;
@@ -323,8 +325,10 @@ double sdt_platform_flops(const struct sdt_platform *p, int device, enum sdt_cla
                                   : k->bfloat16_tflops * 1e12;
     double said = class == SDT_CLASS_ATTENTION         ? k->attention_gflops
                   : class == SDT_CLASS_CROSS_ATTENTION ? k->cross_attention_gflops
-                  : class == SDT_CLASS_CONV            ? k->conv_gflops
-                                                       : 0.0;
+                  : class == SDT_CLASS_NARROW_CONV && k->narrow_conv_gflops > 0.0
+                      ? k->narrow_conv_gflops
+                  : class == SDT_CLASS_CONV || class == SDT_CLASS_NARROW_CONV ? k->conv_gflops
+                                                                              : 0.0;
     return said > 0.0 ? said * 1e9 : peak * sdt__reached(class);
 }
 

@@ -31,7 +31,8 @@ struct sdt_platform_kind {
     /* CPUs: how many workers such a device has, which compute in float32; the rates are of one of
      * them, and launch_us is what a task costs beside its kernel. 0: a GPU. */
     int cpu_workers;
-    double cross_attention_gflops, conv_gflops; /* achieved; 0: by the table in cost.h */
+    double cross_attention_gflops, conv_gflops; /* achieved; 0: by the table in cost.c */
+    double narrow_conv_gflops;                  /* achieved; 0: as conv_gflops */
 };
 
 /* Devices with a port each: to a switch, or to the host bridge where they stand below none. */

@@ -174,7 +174,10 @@ void sdt_simulation_use(const struct sdt_platform *platform) { in_use = *platfor
 
 /* Of CPUs each class is measured by itself: what products take of the memory is in their rate. */
 static struct sdt_rates rates_of(int device, enum sdt_class class) {
-    const bool cpu = sdt_platform_cpus(&in_use) > 0, memory = class == SDT_CLASS_OTHER;
+    const bool cpu = sdt_platform_cpus(&in_use) > 0;
+    const bool memory = class == SDT_CLASS_OTHER || class == SDT_CLASS_LOAD;
+    if (cpu && class == SDT_CLASS_LOAD && in_use.host_memory_gbps > 0.0)
+        return (struct sdt_rates){0.0, 1e3 * in_use.host_memory_gbps};
     return (struct sdt_rates){cpu && memory ? 0.0
                                             : 1e-6 * sdt_platform_flops(&in_use, device, class),
                               cpu && !memory ? 0.0 : 1e-6 * sdt_platform_bytes(&in_use, device)};

@@ -45,10 +45,12 @@ static double cost_us(struct starpu_task *task, unsigned worker, unsigned implem
     { .type = STARPU_PER_WORKER, .worker_cost_function = cost_us, .symbol = "stardit-" word }
 struct starpu_perfmodel sdt__cost_models[SDT_CLASSES] = {
     [SDT_CLASS_OTHER] = MODEL("other"),
+    [SDT_CLASS_LOAD] = MODEL("load"),
     [SDT_CLASS_LINEAR] = MODEL("linear"),
     [SDT_CLASS_ATTENTION] = MODEL("attention"),
     [SDT_CLASS_CROSS_ATTENTION] = MODEL("cross-attention"),
     [SDT_CLASS_CONV] = MODEL("conv"),
+    [SDT_CLASS_NARROW_CONV] = MODEL("narrow-conv"),
     [SDT_CLASS_GIVEN] = MODEL("given"),
 };
 

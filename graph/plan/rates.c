@@ -32,7 +32,7 @@ static const enum sdt_class class_of[SDT_OPERATIONS] = {
  * steps and decode with one worker, whose time less its kernels' is what running tasks costs; with
  * two, where inserting them takes a share of the cores; and on two devices, whose pieces travel.
  * Other machines: by the time of the probe below, which was PROBE_SECONDS there. */
-static const struct sdt_overheads fitted = {.insert = 4.3e-6, .run = 4.2e-6, .transfer = 2.5e-6};
+static const struct sdt_overheads fitted = {.insert = 4.3e-6, .run = 3.0e-6, .transfer = 2.5e-6};
 #define PROBE_SECONDS 1.3e-8
 /* Of two workers, by the demo's decode there. */
 #define TOGETHER 0.85
@@ -154,7 +154,6 @@ static void call(const struct sdt_operation *o, const struct vectors *v) {
     float *piece[1] = {v->y};
     int head[2] = {0, o->heads};
     struct sdt_rope rope = {.size = {1, 1, o->rows}, .pairs = {0, 0, o->e / 2}};
-    const float *x[3] = {v->x, v->x, v->x};
     switch (o->kind) {
     case SDT_OPERATION_LINEAR:
         sdt_linear(o->rows, o->n, o->k, v->x, v->packed, v->bias, o->epilogue, v->y);
@@ -177,6 +176,9 @@ static void call(const struct sdt_operation *o, const struct vectors *v) {
         break;
     case SDT_OPERATION_CONV: {
         const struct sdt_conv *c = &o->conv;
+        const float *x[3] = {v->x};
+        for (int t = 1; t < c->kt; t++)
+            x[t] = x[t - 1] + (size_t)c->height * (size_t)c->width * (size_t)c->in;
         struct sdt_conv_input whole = {x, 1, 0, c->height};
         sdt_conv_rows(c, 0, c->height * (c->upsample ? 2 : 1), &whole, v->packed, v->bias, NULL,
                       v->y, v->scratch);
@@ -220,7 +222,7 @@ static void sizes(const struct sdt_operation *o, size_t size[5]) {
         return;
     case SDT_OPERATION_CONV:
         memcpy(size,
-               (size_t[]){pixels * (size_t)c->in,
+               (size_t[]){pixels * (size_t)(c->kt * c->in),
                           (size_t)c->in * (size_t)c->out * (size_t)(c->kt * c->ks * c->ks),
                           (size_t)c->out, pixels * (size_t)c->out * (c->upsample ? 4 : 1),
                           sdt_conv_scratch(c)},
@@ -283,16 +285,21 @@ static bool turns_make(struct turns *turns, const struct sdt_operation *o, doubl
     return true;
 }
 
-/* Seconds of a call; 0: out of memory. */
+static int ascending(const void *a, const void *b) {
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* Seconds of a call, the median of samples: a run is disturbed as well. 0: out of memory. */
 static double measure(const struct sdt_operation *o, double spread) {
-    double best = INFINITY;
+    double sample[SAMPLES];
     struct turns turns = {0};
     if (!turns_make(&turns, o, spread)) {
         turns_clear(&turns);
         return 0.0;
     }
     call(o, &turns.vectors[0]);
-    for (int sample = 0, turn = 0; sample < SAMPLES; sample++) {
+    for (int s = 0, turn = 0; s < SAMPLES; s++) {
         double start = now(), seconds = 0.0;
         int calls = 0;
         while (seconds < SHORTEST_SAMPLE) {
@@ -301,10 +308,11 @@ static double measure(const struct sdt_operation *o, double spread) {
             calls++;
             seconds = now() - start;
         }
-        best = fmin(best, seconds / calls);
+        sample[s] = seconds / calls;
     }
     turns_clear(&turns);
-    return best;
+    qsort(sample, SAMPLES, sizeof *sample, ascending);
+    return sample[SAMPLES / 2];
 }
 
 static bool same(const struct sdt_operation *a, const struct sdt_operation *b) {
@@ -358,14 +366,17 @@ static double measured(struct sdt_kernel_times *times, const struct sdt_operatio
     return seconds * ratio(operation, &o);
 }
 
-enum sdt_class sdt_operation_class(enum sdt_operation_kind kind) { return class_of[kind]; }
+enum sdt_class sdt_operation_class(const struct sdt_operation *o) {
+    return o->kind == SDT_OPERATION_CONV && o->conv.out <= SDT_NARROW ? SDT_CLASS_NARROW_CONV
+                                                                      : class_of[o->kind];
+}
 
 double sdt_operation_seconds(const struct sdt_worker_rates *rates, enum sdt_dtype dtype,
                              const struct sdt_operation *o) {
     double seconds = rates->times ? measured(rates->times, o) : 0.0;
     if (seconds > 0.0)
         return seconds;
-    enum sdt_class class = sdt_operation_class(o->kind);
+    enum sdt_class class = sdt_operation_class(o);
     double flops = rates->class_flops[class];
     if (flops == 0.0)
         flops = rates->flops_per_second * sdt__reached(class) / sdt__reached(SDT_CLASS_LINEAR);
@@ -390,6 +401,30 @@ static double copy_speed(void) {
     free(from);
     free(to);
     return best;
+}
+
+double sdt_measure_packing(int width) {
+    enum { COUNT = 16 };
+    size_t count = (size_t)width * (size_t)width, packed = sdt_packed_size(SDT_F32, width, width);
+    double speed[COUNT];
+    void *kept[COUNT] = {NULL};
+    float *stored = calloc(count, sizeof *stored);
+    int made = 0;
+    if (stored)
+        memset(stored, 0, count * sizeof *stored);
+    for (; stored && made < COUNT; made++) {
+        double start = now();
+        kept[made] = malloc(packed);
+        if (!kept[made])
+            break;
+        sdt_pack_weight(SDT_F32, width, width, width, stored, kept[made]);
+        speed[made] = (double)(count * sizeof *stored + packed) / (now() - start);
+    }
+    for (int i = 0; i < made; i++)
+        free(kept[i]);
+    free(stored);
+    qsort(speed, (size_t)made, sizeof *speed, ascending);
+    return made ? speed[made / 2] : 0.0;
 }
 
 /* What a task is made of, less StarPU: memory taken and given back, a lock, some words written. */

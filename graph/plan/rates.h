@@ -54,10 +54,14 @@ enum sdt_status sdt_measure_rates(const struct sdt_pipeline *pipeline,
                                   struct sdt_error *err);
 
 /* What kind of arithmetic it is. */
-enum sdt_class sdt_operation_class(enum sdt_operation_kind kind);
+enum sdt_class sdt_operation_class(const struct sdt_operation *operation);
 /* Seconds of one task of the operation on a worker, its overheads not counted. */
 double sdt_operation_seconds(const struct sdt_worker_rates *rates, enum sdt_dtype dtype,
                              const struct sdt_operation *operation);
+
+/* Bytes a second, those read and those written, of packing matrices [width, width] of weights into
+ * memory that is new to the process, as loading them does; measured. 0: out of memory. */
+double sdt_measure_packing(int width);
 
 /* Measured times, by operation. Safe from several threads. NULL: out of memory. */
 struct sdt_kernel_times *sdt__kernel_times_new(void);

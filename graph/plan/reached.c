@@ -15,7 +15,7 @@ struct sums {
 
 static void add(struct sums *sums, const struct sdt_draft *d, struct sdt_operation o,
                 double tasks) {
-    enum sdt_class class = sdt_operation_class(o.kind);
+    enum sdt_class class = sdt_operation_class(&o);
     sums->flops[class] += tasks * sdt_operation_flops(&o);
     sums->bytes[class] += tasks * sizeof(float) * sdt_operation_elements(&o);
     sums->seconds[class] += tasks * sdt_operation_seconds(&d->rates->cpu, SDT_F32, &o);
@@ -191,6 +191,7 @@ enum sdt_status sdt_measure_reached(const struct sdt_measured_size *size,
     if (status == SDT_OK)
         status = measure_all(pipeline, &request, &rates, reached, err);
     if (status == SDT_OK) {
+        reached->load_bytes_per_second = sdt_measure_packing(pipeline->dit->width);
         reached->task_seconds = task_seconds(&rates);
         reached->link_bytes_per_second = rates.link_bytes_per_second;
         reached->link_seconds = rates.overheads.transfer;

@@ -8,9 +8,10 @@
 /* Of one CPU worker while all of them compute. A class is measured as a whole: all FLOPs of its
  * operations over all their seconds; what is bound by memory by its bytes. */
 struct sdt_reached {
-    double flops[SDT_CLASSES]; /* per second; 0: the request has none of this class */
-    double bytes_per_second;   /* of SDT_CLASS_OTHER */
-    double task_seconds;       /* what running a task costs beside its kernel */
+    double flops[SDT_CLASSES];    /* per second; 0: the request has none of this class */
+    double bytes_per_second;      /* of SDT_CLASS_OTHER */
+    double load_bytes_per_second; /* of SDT_CLASS_LOAD */
+    double task_seconds;          /* what running a task costs beside its kernel */
     double link_bytes_per_second, link_seconds; /* copying from one memory to another */
     double memory_bytes;                        /* that this process may use */
     int workers;                                /* of a device */

@@ -20,7 +20,7 @@ for shape in "1 3" "2 1" "3 1"; do
         --workers-per-device "$workers" || continue
     [ ! -s "$tmp/out" ] || fail "$shape: $(cat "$tmp/out")"
     [ "$(line devices) $(line cpu-workers)" = "$shape" ] || fail "not $shape but: $(cat "$tmp/own.txt")"
-    for name in gflops attention-gflops cross-attention-gflops conv-gflops memory-gbps memory-gb launch-us \
+    for name in gflops attention-gflops cross-attention-gflops conv-gflops narrow-conv-gflops memory-gbps memory-gb launch-us \
         link-gbps host-gbps host-memory-gb; do
         above "$(line $name)" || fail "$shape: no $name in: $(cat "$tmp/own.txt")"
     done
