@@ -17,7 +17,7 @@ static inline struct sdt_pipeline *hunyuan_open(void) {
 }
 
 /* One of its files, which stays open. */
-static inline const struct sdt_safetensors *hunyuan_file(const char *name) {
+static inline struct sdt_safetensors *hunyuan_file(const char *name) {
     struct sdt_safetensors *file = NULL;
     struct sdt_error err = {0};
     char path[4200];
