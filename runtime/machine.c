@@ -145,6 +145,7 @@ static enum sdt_status look_around(struct sdt_machine *machine, const struct sta
         status = sdt__cuda_workers_open(err);
     if (status != SDT_OK)
         return status;
+    sdt__recorder_devices(machine->recorder, machine->devices, machine->device);
     sdt__start_links(machine);
     starpu_profiling_status_set(STARPU_PROFILING_ENABLE);
     return SDT_OK;

@@ -44,6 +44,8 @@ struct sdt_recorder {
     unsigned long finished;
     struct sdt_role_totals totals[MAX_DEVICES][SDT_ROLES];
     size_t peak[STARPU_MAXNODES];
+    int devices;
+    unsigned node[MAX_DEVICES]; /* [devices] whose memories they are */
     struct record *records;
     size_t nrecords, records_capacity;
     struct sdt_tag *nodes; /* of the graph, by id */
@@ -65,6 +67,23 @@ struct sdt_recorder *sdt__recorder_new(bool keep_records, bool keep_edges) {
     recorder->keep_records = keep_records;
     recorder->keep_edges = keep_edges;
     return recorder;
+}
+
+void sdt__recorder_devices(struct sdt_recorder *recorder, int devices,
+                           const struct sdt_place *device) {
+    recorder->devices = devices;
+    for (int d = 0; d < devices; d++)
+        recorder->node[d] = device[d].node;
+}
+
+/* The device whose memory it is, -1: the host. The home decides where both have one. */
+static int device_at(const struct sdt_recorder *recorder, unsigned node, int home) {
+    if (home >= 0 && home < recorder->devices && recorder->node[home] == node)
+        return home;
+    for (int d = 0; node > 0 && d < recorder->devices; d++)
+        if (recorder->node[d] == node)
+            return d;
+    return -1;
 }
 
 void sdt__recorder_free(struct sdt_recorder *recorder) {
@@ -316,9 +335,7 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
     int worker = info ? info->workerid : -1;
     unsigned node = worker < 0 ? 0 : starpu_worker_get_memory_node((unsigned)worker);
     size_t used = starpu_memory_get_used(node);
-    /* Node 0 is the host, n + 1 device n; with a single memory the home says which of both it
-     * was. */
-    int device = starpu_memory_nodes_get_count() > 1 ? (int)node - 1 : tag->device;
+    int device = device_at(recorder, node, tag->device);
 
     pthread_mutex_lock(&recorder->mutex);
     if (task && is_given(task, tag)) {

@@ -14,10 +14,14 @@
 #include "stardit/stardit.h"
 
 struct sdt_recorder;
+struct sdt_place;
 
 /* keep_records: for a trace; keep_edges: for a graph. NULL: out of memory. */
 struct sdt_recorder *sdt__recorder_new(bool keep_records, bool keep_edges);
 void sdt__recorder_free(struct sdt_recorder *recorder);
+/* Which memories are whose; before the first task. */
+void sdt__recorder_devices(struct sdt_recorder *recorder, int devices,
+                           const struct sdt_place *device);
 
 /* Called by task.c before submission, on any thread that inserts; gives the tag its id. least:
  * what no schedule can beat, where bounds are kept. */
