@@ -276,8 +276,8 @@ static void take_sizes(struct app_simulation *s, const struct sdt_pipeline *pipe
 }
 
 static enum sdt_status read_model(struct app_simulation *s, struct sdt_error *err) {
-    static char devices[24], workers[12];
-    int cpus = sdt_platform_cpus(&s->platform);
+    static char devices[40], workers[12];
+    int cpus = sdt_platform_cpus(&s->platform), gpus = sdt_platform_gpus(&s->platform);
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_request *request = &s->request;
     enum sdt_status status = sdt_pipeline_imagine(s->model, &pipeline, err);
@@ -298,7 +298,8 @@ static enum sdt_status read_model(struct app_simulation *s, struct sdt_error *er
     if (s->prompts && app_given(&program, "layers"))
         s->whole.layers = s->layers;
     status = sdt__check_request(pipeline, request, err);
-    snprintf(devices, sizeof devices, "%s:0-%d", cpus ? "cpu" : "cuda", s->platform.devices - 1);
+    snprintf(devices, sizeof devices, "%s:0-%d%s", gpus ? "cuda" : "cpu",
+             (gpus ? gpus : s->platform.devices) - 1, gpus && cpus ? ",cpu:0" : "");
     s->place.devices = devices;
     snprintf(workers, sizeof workers, "%d", cpus);
     s->place.workers = cpus ? workers : NULL;
@@ -399,7 +400,16 @@ static int refuse_idle(const struct app_simulation *s) {
 
 /* A step alone of those that overlap. -1: go on, else the exit status. */
 static int refuse_one(const struct app_simulation *s) {
-    if (s->prompts || !app_strategy_stale(s->place.strategy))
+    int gpus = sdt_platform_gpus(&s->platform);
+    if (s->prompts)
+        return -1;
+    if (gpus > 0 && gpus < s->platform.devices)
+        return app_usage(name_of_program,
+                         "a step takes devices of one kind, and the platform has GPUs and a CPU: "
+                         "--devices %d takes the GPUs, --prompts with --dit-devices and "
+                         "--vae-devices makes groups",
+                         gpus);
+    if (!app_strategy_stale(s->place.strategy))
         return -1;
     return app_usage(name_of_program,
                      "--strategy %s: its steps overlap, and one alone says little; --prompts 1 "

@@ -194,8 +194,12 @@ static void print_plan(const struct run *run, const struct sdt_plan *plan) {
     const struct sdt_platform *p = &s->platform;
     const struct sdt_placement *place = &s->placement;
     int chunk = place->chunk_heads;
-    printf("Machine:      %d %s%s:", p->devices, sdt_platform_cpus(p) ? "CPU device" : "GPU",
-           sdt_platform_cpus(p) && p->devices == 1 ? "" : "s");
+    int gpus = sdt_platform_gpus(p);
+    printf("Machine:      %d %s%s:", p->devices,
+           gpus == p->devices ? "GPU"
+           : gpus > 0         ? "device"
+                              : "CPU device",
+           gpus < p->devices && p->devices == 1 ? "" : "s");
     for (int d = 0, count = 0; d < p->devices; d++) {
         count++;
         if (d + 1 < p->devices && p->kind_of[d + 1] == p->kind_of[d])

@@ -371,7 +371,7 @@ static void print(const struct app_simulation *s, const struct measured *few,
         alike &= p->kind_of[d] == p->kind_of[0];
     printf("Machine:      %d %s%s of %.4g GFLOP/s (attention %.4g), %.4g GB/s memory%s; links of "
            "%.4g GB/s, %.4g us\n",
-           p->devices, sdt_platform_cpus(p) ? "CPU device" : "GPU", p->devices == 1 ? "" : "s",
+           p->devices, sdt_platform_gpus(p) ? "GPU" : "CPU device", p->devices == 1 ? "" : "s",
            1e-9 * sdt_platform_flops(p, 0, SDT_CLASS_LINEAR),
            1e-9 * sdt_platform_flops(p, 0, SDT_CLASS_ATTENTION), 1e-9 * sdt_platform_bytes(p, 0),
            alike ? "" : ", the first", p->link_gbps, p->link_latency_us);
@@ -427,7 +427,7 @@ enum sdt_status app_simulate_step(struct app_simulation *s, struct sdt_machine *
                               .ulysses_degree = s->placement.ulysses_degree,
                               .chunk_heads = s->placement.chunk_heads,
                               .streams = streams_of(s),
-                              .dtype = sdt_platform_cpus(&s->platform) ? SDT_F32 : SDT_BF16,
+                              .dtype = sdt_platform_gpus(&s->platform) ? SDT_BF16 : SDT_F32,
                               .tile_rows = s->tile_rows},
                              false};
     enum sdt_status status = simulate(s, machine, &all, s->layers / 2, &few, NULL, err);
@@ -455,7 +455,7 @@ enum sdt_status app_simulate_part(const struct app_simulation *s, struct sdt_mac
                         helped};
     part.parallel.place = group.place;
     part.parallel.anywhere = group.anywhere;
-    part.parallel.dtype = sdt_platform_cpus(&s->platform) ? SDT_F32 : SDT_BF16;
+    part.parallel.dtype = sdt_platform_gpus(&s->platform) ? SDT_BF16 : SDT_F32;
     status = simulate(s, machine, &part, 0, measured, step, err);
 out:
     sdt_group_clear(&group);

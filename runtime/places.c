@@ -84,11 +84,13 @@ static enum sdt_status check_places(const struct sdt_machine *machine, struct sd
  * device. */
 static void set_factors(struct sdt_machine *machine) {
     double unit[SDT_DEVICE_KINDS] = {0.0};
+    machine->costs.host_is_device = false;
     for (int w = 0; w < STARPU_NMAXWORKERS; w++)
         machine->costs.factor[w] = 1.0;
     for (int d = 0; d < machine->devices; d++) {
         const struct sdt_place *place = &machine->device[d];
         double each = place->speed / place->workers;
+        machine->costs.host_is_device |= place->kind == SDT_DEVICE_CPU;
         if (unit[place->kind] == 0.0)
             unit[place->kind] = each;
         for (int w = 0; w < STARPU_NMAXWORKERS; w++)

@@ -247,12 +247,19 @@ enum sdt_status sdt_platform_read(const char *path, struct sdt_platform *platfor
 /* A simulated memory beside the host's has one worker. */
 static enum sdt_status check_cpus(const struct sdt_platform *p, const char *name,
                                   struct sdt_error *err) {
-    int workers = sdt_platform_cpus(p);
+    int gpus = sdt_platform_gpus(p), workers = sdt_platform_kind(p, 0)->cpu_workers;
+    if (gpus > 0 && gpus < p->devices - 1)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: device %d is a CPU among GPUs: beside GPUs there is one CPU device at "
+                        "most, the last one, whose memory is the host's",
+                        name, gpus);
+    if (gpus > 0)
+        return SDT_OK;
     for (int d = 1; d < p->devices; d++)
         if (sdt_platform_kind(p, d)->cpu_workers != workers)
             return sdt_fail(err, SDT_ERROR_FORMAT,
-                            "%s: device %d is of another kind than device 0: all are GPUs, or all "
-                            "CPUs with as many workers",
+                            "%s: device %d is of another kind than device 0: CPU devices have as "
+                            "many workers each, and GPUs stand before a CPU",
                             name, d);
     if (workers > 1 && p->devices > 1)
         return sdt_fail(err, SDT_ERROR_FORMAT,
@@ -362,7 +369,12 @@ static void add_hop(struct hop *hop, int *count, double gbps, const char *format
 
 /* The links from one device to another, or to and from the host, -1. Every link has a direction. */
 static int way(const struct sdt_platform *p, int from, int to, struct hop hop[MOST_HOPS]) {
-    int count = 0, gpu = from < 0 ? to : from;
+    int memories = sdt_platform_memories(p), count = 0;
+    from = from < memories ? from : -1;
+    to = to < memories ? to : -1;
+    int gpu = from < 0 ? to : from;
+    if (gpu < 0)
+        return 0;
     for (int i = 0; i < p->pairs && from >= 0 && to >= 0; i++)
         if ((p->pair[i].a == from && p->pair[i].b == to) ||
             (p->pair[i].a == to && p->pair[i].b == from)) {
@@ -392,8 +404,8 @@ static int way(const struct sdt_platform *p, int from, int to, struct hop hop[MO
 double sdt_platform_link(const struct sdt_platform *p, int from, int to) {
     struct hop hop[MOST_HOPS];
     int count = way(p, from, to, hop);
-    double least = hop[0].gbps;
-    for (int i = 1; i < count; i++)
+    double least = INFINITY;
+    for (int i = 0; i < count; i++)
         least = fmin(least, hop[i].gbps);
     return 1e9 * least;
 }

@@ -82,19 +82,28 @@ void sdt_platform_write(const struct sdt_platform *platform, FILE *file);
  * time. */
 double sdt_platform_flops(const struct sdt_platform *platform, int device, enum sdt_class class);
 double sdt_platform_bytes(const struct sdt_platform *platform, int device);
-/* Bytes/s of the narrowest link between two devices; -1 stands for the host. */
+/* Bytes/s of the narrowest link between two devices; -1 stands for the host. INFINITY within the
+ * host. */
 double sdt_platform_link(const struct sdt_platform *platform, int from, int to);
 static inline const struct sdt_platform_kind *sdt_platform_kind(const struct sdt_platform *p,
                                                                 int device) {
     return &p->kind[p->kind_of[device]];
 }
-/* Workers of each device where they are CPUs; 0: they are GPUs. */
-static inline int sdt_platform_cpus(const struct sdt_platform *p) {
-    return p->devices > 0 ? sdt_platform_kind(p, 0)->cpu_workers : 0;
+/* GPUs, which are the first devices. */
+static inline int sdt_platform_gpus(const struct sdt_platform *p) {
+    int gpus = 0;
+    while (gpus < p->devices && !sdt_platform_kind(p, gpus)->cpu_workers)
+        gpus++;
+    return gpus;
 }
-/* Memories beside the host's: a CPU device that is alone is the host. */
+/* Workers of each CPU device; 0: all devices are GPUs. */
+static inline int sdt_platform_cpus(const struct sdt_platform *p) {
+    return p->devices > 0 ? sdt_platform_kind(p, p->devices - 1)->cpu_workers : 0;
+}
+/* Memories beside the host's: a CPU device that is alone, or beside GPUs, is the host. */
 static inline int sdt_platform_memories(const struct sdt_platform *p) {
-    return p->devices == 1 && sdt_platform_cpus(p) ? 0 : p->devices;
+    int gpus = sdt_platform_gpus(p);
+    return gpus > 0 ? gpus : p->devices > 1 ? p->devices : 0;
 }
 /* Workers of the host's memory. */
 static inline int sdt_platform_cores(const struct sdt_platform *p) {

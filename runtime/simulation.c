@@ -174,7 +174,7 @@ void sdt_simulation_use(const struct sdt_platform *platform) { in_use = *platfor
 
 /* Of CPUs each class is measured by itself: what products take of the memory is in their rate. */
 static struct sdt_rates rates_of(int device, enum sdt_class class) {
-    const bool cpu = sdt_platform_cpus(&in_use) > 0;
+    const bool cpu = sdt_platform_kind(&in_use, device)->cpu_workers > 0;
     const bool memory = class == SDT_CLASS_OTHER || class == SDT_CLASS_LOAD;
     if (cpu && class == SDT_CLASS_LOAD && in_use.host_memory_gbps > 0.0)
         return (struct sdt_rates){0.0, 1e3 * in_use.host_memory_gbps};
@@ -245,7 +245,7 @@ void sdt_simulation_rates(struct sdt_machine *machine) {
     for (int d = 0; d < machine->devices && d < in_use.devices; d++)
         set_rates(&machine->costs, &machine->device[d], d);
     if (sdt_platform_cpus(&in_use))
-        set_rates(&machine->costs, &machine->host, 0);
+        set_rates(&machine->costs, &machine->host, in_use.devices - 1);
 }
 
 void sdt_simulation_finish(void) {
@@ -259,27 +259,29 @@ void sdt_simulation_finish(void) {
 
 /* ---- the machine (runtime/start.h) ----------------------------------------------------------- */
 
-/* The platform's GPUs, which have been there since before main. */
+/* The platform's devices, which have been there since before main. */
 enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *machine,
                                   const struct sdt_machine_options *options,
                                   struct sdt_error *err) {
     char name[SDT_DEVICE_NAME];
     if (options->devices < 1 || options->devices > SDT_MAX_DEVICES)
-        return sdt_fail(err, SDT_ERROR_USAGE, "%d simulated GPUs; 1 to %d are supported",
+        return sdt_fail(err, SDT_ERROR_USAGE, "%d simulated devices; 1 to %d are supported",
                         options->devices, SDT_MAX_DEVICES);
-    int cpus = sdt_platform_cpus(&in_use);
-    enum sdt_device_kind kind = cpus ? SDT_DEVICE_CPU : SDT_DEVICE_CUDA;
+    int cpus = sdt_platform_cpus(&in_use), gpus = sdt_platform_gpus(&in_use);
     machine->devices = options->devices;
-    machine->gpus = cpus ? 0 : options->devices;
+    machine->gpus = gpus < options->devices ? gpus : options->devices;
     machine->workers_per_device = cpus ? cpus : 1;
     for (int d = 0; d < machine->devices; d++) {
-        machine->what[d] = (struct sdt_device){kind, d};
-        machine->workers[d] = cpus;
-        if (options->device && (options->device[d].kind != kind || options->device[d].index != d))
+        const struct sdt_device what = d < gpus ? (struct sdt_device){SDT_DEVICE_CUDA, d}
+                                                : (struct sdt_device){SDT_DEVICE_CPU, d - gpus};
+        const struct sdt_device *asked = options->device ? &options->device[d] : &what;
+        machine->what[d] = what;
+        machine->workers[d] = d < gpus ? 0 : cpus;
+        if (asked->kind != what.kind || asked->index != what.index)
             return sdt_fail(err, SDT_ERROR_USAGE,
                             "%s as device %d: in simulated time devices are the platform's in "
                             "their order",
-                            sdt_device_name(options->device[d], name), d);
+                            sdt_device_name(*asked, name), d);
     }
     double host =
         in_use.host_memory_gbps > 0.0 ? in_use.host_memory_gbps * 1e3 : SDT_CPU_BYTES_PER_US;
@@ -320,7 +322,7 @@ static void describe(const struct sdt_platform *p, int device, struct sdt_gpu *g
 
 void sdt__gpus_find(struct sdt_gpus *gpus) {
     const struct sdt_platform *p = &in_use;
-    int count = sdt_platform_cpus(p) ? 0 : p->devices;
+    int count = sdt_platform_gpus(p);
     *gpus = (struct sdt_gpus){.simulated = true, .host_bytes = p->host_memory_gb * 1e9};
     gpus->all = count;
     gpus->count = count;
@@ -333,7 +335,7 @@ bool sdt__simulated_cpu(struct sdt_gpu *worker, double *host_bytes) {
     *worker = (struct sdt_gpu){0};
     *host_bytes = in_use.host_memory_gb * 1e9;
     if (sdt_platform_cpus(&in_use))
-        describe(&in_use, 0, worker);
+        describe(&in_use, in_use.devices - 1, worker);
     return sdt_platform_cpus(&in_use) > 0;
 }
 

@@ -195,14 +195,14 @@ static void tell_order(struct starpu_task *task) { (void)task; }
 /* ---- submission ------------------------------------------------------------------------------ */
 
 /* Devices' time is counted in shares of their speed: a time that all devices work at is then no
- * shorter than the sum of what each task takes where it takes the smallest share. The host is none
- * of them. */
+ * shorter than the sum of what each task takes where it takes the smallest share. CPUs beside
+ * GPUs are the host, and none of them unless they are a device too. */
 static struct sdt_least least_of(struct starpu_task *task, const struct sdt_flow *flow) {
     struct sdt_least least = {INFINITY, 0.0};
     const struct sdt_costs *costs = flow->costs;
     const struct sdt_place *place = flow->place;
     int workers = (int)starpu_worker_get_count();
-    bool apart = starpu_worker_get_count_by_type(STARPU_CUDA_WORKER) > 0;
+    bool apart = !costs->host_is_device;
     double speeds = 0.0, share = INFINITY;
     for (int w = 0; w < workers; w++) {
         bool device = !apart || starpu_worker_get_type(w) == STARPU_CUDA_WORKER;

@@ -177,6 +177,7 @@ struct sdt_costs {
     double factor[STARPU_NMAXWORKERS];       /* how fast a worker is beside that one */
     struct sdt_rates rate[STARPU_NMAXWORKERS][SDT_CLASSES];
     double launch_us[STARPU_NMAXWORKERS];
+    bool host_is_device; /* CPU workers are devices: they compute beside what the host does */
 };
 /* A CPU worker, where nobody says otherwise: FLOP/s and bytes per us. */
 #define SDT_CPU_FLOPS 25e9

@@ -500,11 +500,22 @@ static void guess_gpus(struct sdt_machine_rates *rates, const struct sdt_gpus *g
     }
 }
 
-/* A simulated machine is what its platform says. Inserting and running tasks take no time there,
- * and CPUs only bring weights. */
+static void take_workers(struct sdt_machine_rates *rates, const struct sdt_gpu *worker) {
+    rates->cpu = (struct sdt_worker_rates){.flops_per_second = worker->flops[SDT_CLASS_LINEAR],
+                                           .bytes_per_second = worker->bytes_per_second};
+    memcpy(rates->cpu.class_flops, worker->flops, sizeof worker->flops);
+    rates->overheads = (struct sdt_overheads){.run = worker->launch_seconds};
+}
+
+/* A simulated machine is what its platform says. Inserting tasks takes no time there, and CPUs that
+ * are no device only bring weights. */
 static void take_platform(struct sdt_machine_rates *rates, const struct sdt_gpus *gpus) {
+    struct sdt_gpu worker;
+    double bytes;
     rates->cpu = (struct sdt_worker_rates){.flops_per_second = SDT_CPU_FLOPS,
                                            .bytes_per_second = SDT_CPU_BYTES_PER_US * 1e6};
+    if (sdt__simulated_cpu(&worker, &bytes))
+        take_workers(rates, &worker);
     rates->simulated = true;
     rates->together = 0.0;
     rates->memory_bytes = gpus->host_bytes;
@@ -514,25 +525,24 @@ static void take_platform(struct sdt_machine_rates *rates, const struct sdt_gpus
     for (int d = 0; d < rates->devices; d++) {
         int index = rates->device[d].index;
         const struct sdt_gpu *gpu = &gpus->gpu[index];
+        if (rates->device[d].kind != SDT_DEVICE_CUDA)
+            continue;
         rates->gpu[d].flops_per_second = gpu->flops[SDT_CLASS_LINEAR];
         rates->gpu[d].bytes_per_second = gpu->bytes_per_second;
         rates->gpu[d].launch_seconds = gpu->launch_seconds;
         memcpy(rates->gpu[d].class_flops, gpu->flops, sizeof gpu->flops);
         for (int e = 0; e < rates->devices; e++)
-            if (e != d)
+            if (e != d && rates->device[e].kind == SDT_DEVICE_CUDA)
                 rates->link_bytes_per_second = fmin(rates->link_bytes_per_second,
                                                     sdt__gpu_link(index, rates->device[e].index));
     }
-    if (rates->devices == 1)
+    if (!isfinite(rates->link_bytes_per_second)) /* one GPU */
         rates->link_bytes_per_second = sdt__gpu_link(-1, rates->device[0].index);
 }
 
 /* The same of CPU devices, which run tasks as slowly as it says. */
 static void take_cpu_platform(struct sdt_machine_rates *rates, const struct sdt_gpu *worker) {
-    rates->cpu = (struct sdt_worker_rates){.flops_per_second = worker->flops[SDT_CLASS_LINEAR],
-                                           .bytes_per_second = worker->bytes_per_second};
-    memcpy(rates->cpu.class_flops, worker->flops, sizeof worker->flops);
-    rates->overheads = (struct sdt_overheads){.run = worker->launch_seconds};
+    take_workers(rates, worker);
     rates->simulated = true;
     rates->together = 0.0;
     rates->cores = 0.0;

@@ -70,7 +70,7 @@ awk -v a="$cpu" -v b="$fast" 'BEGIN { exit !(a > 3.99 * b && a < 4.01 * b) }' ||
 sed -i 's/devices 1/devices 2/' "$tmp/cpu.txt"
 refuses 1 "$simulate" --platform "$tmp/cpu.txt"
 says "2 CPU devices of 2 workers"
-printf 'kind g\nmemory-gb 1\ndevices 1\nkind c\ncpu-workers 1\nmemory-gb 1\ndevices 1\nlink-gbps 1\nhost-gbps 1\n' \
+printf 'kind c\ncpu-workers 1\nmemory-gb 1\ndevices 1\nkind g\nmemory-gb 1\ndevices 1\nlink-gbps 1\nhost-gbps 1\n' \
     >"$tmp/both.txt"
 refuses 1 "$simulate" --platform "$tmp/both.txt"
 says "of another kind"
