@@ -181,9 +181,10 @@ static json_t *steps_array(const struct sdt_plan *plan) {
     json_t *array = json_array();
     for (int s = 0; s < plan->steps; s++) {
         const struct sdt_plan_step *step = &plan->step[s];
-        json_array_append_new(array, json_pack("{s:i, s:i, s:f, s:f}", "branches", step->branches,
-                                               "forwards", step->forwards, "seconds", step->seconds,
-                                               "exchanged_bytes", step->exchanged));
+        json_array_append_new(array, json_pack("{s:i, s:i, s:b, s:f, s:f}", "branches",
+                                               step->branches, "forwards", step->forwards,
+                                               "kept_difference", step->frozen, "seconds",
+                                               step->seconds, "exchanged_bytes", step->exchanged));
     }
     return array;
 }
@@ -336,7 +337,7 @@ static void keep_state(void *arg, int r, const struct sdt_solver_state *state) {
 static void keep_latent(const struct delivery *d, int r, enum sdt_status status,
                         const struct sdt_result *result) {
     const struct sdt_solver_state state = {result->steps_done, result->latent, result->x_last,
-                                           result->m0, result->m1};
+                                           result->m0, result->m1, result->difference};
     const int steps = d->work->requests[r].steps;
     const bool finished = result->steps_done == steps, whole = finished || result->m1;
     /* From NaN or infinity nothing goes on: a state before them is worth more. */

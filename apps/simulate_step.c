@@ -183,8 +183,8 @@ static void two_steps(struct sdt_flow *flow, const struct app_simulation *s, str
         steps(flow, run, 1, s->forwards, latent, each, measured);
     const struct sdt_run_parts parts = {1, {{run->parallel, run->layout, 0, s->forwards}}};
     for (int d = 0; d < run->layout.devices; d++) {
-        struct sdt_need need =
-            sdt_run_need(run->dit, &parts, d, s->request.max_sequence_length, 1, 0);
+        struct sdt_need need = sdt_run_need(run->dit, &parts, d, s->request.max_sequence_length, 1,
+                                            (struct sdt_step_keeping){0});
         double peak = sdt_machine_peak_bytes(run->machine, d);
         measured->needed = need.all > measured->needed ? need.all : measured->needed;
         measured->held = peak > measured->held ? peak : measured->held;
@@ -204,7 +204,8 @@ static enum sdt_status check_memory(const struct app_simulation *s, const struct
     double least = 0.0, room = INFINITY;
     enum sdt_status status = sdt_run_parts(dit, parallel, g, s->forwards, 0, &parts, err);
     for (int d = 0; status == SDT_OK && d < parallel->devices; d++) {
-        struct sdt_need need = sdt_run_need(dit, &parts, d, s->request.max_sequence_length, 1, 0);
+        struct sdt_need need = sdt_run_need(dit, &parts, d, s->request.max_sequence_length, 1,
+                                            (struct sdt_step_keeping){0});
         double there = 1e9 * sdt_platform_kind(&s->platform, d)->memory_gb;
         if (need.least > there || least == 0.0) {
             least = need.least;

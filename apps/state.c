@@ -25,7 +25,8 @@ static const char *const lora_key[APP_MOST_LORAS] = {
 #define ORDER "order"
 #define TABLE "step-table"
 
-static const char *const part_name[] = {"latent", "x_last", "m0", "m1"};
+enum { PARTS = 5 }; /* the last one is there in some states alone */
+static const char *const part_name[PARTS] = {"latent", "x_last", "m0", "m1", "difference"};
 
 /* ---- what decides the result ----------------------------------------------------------------- */
 
@@ -120,7 +121,8 @@ static void add_steps(struct app_recipe *recipe, const struct sdt_request *r,
     if (r->force_guidance)
         add(recipe, "force-guidance", "yes");
     if (r->guided_to)
-        add(recipe, "cfg-gate", "%d-%d", r->guided_from, r->guided_to - 1);
+        add(recipe, "cfg-gate", "%d-%d%s", r->guided_from, r->guided_to - 1,
+            r->frozen_guidance ? ",delta" : "");
     if (sdt_strategy_stale(r->strategy)) {
         if (r->warmup_steps)
             add(recipe, "warmup-steps", "%d", r->warmup_steps);
@@ -386,7 +388,8 @@ enum sdt_status app_state_read(const struct sdt_safetensors *file,
                                struct sdt_error *err) {
     int64_t shape[5] = {1};
     sdt_pipeline_latent_shape(pipeline, request, shape + 1);
-    const float **part[] = {&state->x, &state->x_last, &state->m0, &state->m1};
+    const float **part[PARTS] = {&state->x, &state->x_last, &state->m0, &state->m1,
+                                 &state->difference};
     const char *path = sdt_safetensors_path(file), *text = sdt_safetensors_metadata(file, "step");
     enum sdt_status status = SDT_OK;
     char what[300], *end = NULL;
@@ -399,7 +402,9 @@ enum sdt_status app_state_read(const struct sdt_safetensors *file,
                         text ? text : "", request->steps);
     state->step = (int)step;
     snprintf(what, sizeof what, "--resume %s", path);
-    for (int p = 0; p < (step < request->steps ? 4 : 1) && status == SDT_OK; p++) {
+    const bool differs = request->frozen_guidance && step >= request->guided_to;
+    const int parts = step < request->steps ? PARTS - 1 + differs : 1;
+    for (int p = 0; p < parts && status == SDT_OK; p++) {
         const struct sdt_stored *tensor = sdt_safetensors_find(file, part_name[p]);
         if (!tensor || tensor->dtype != SDT_F32 || tensor->rank != 5 ||
             memcmp(tensor->shape, shape, sizeof shape) != 0)
@@ -422,6 +427,7 @@ void app_state_free(struct sdt_solver_state *state) {
     free((float *)state->x_last);
     free((float *)state->m0);
     free((float *)state->m1);
+    free((float *)state->difference);
     *state = (struct sdt_solver_state){0};
 }
 
@@ -430,13 +436,14 @@ void app_state_free(struct sdt_solver_state *state) {
 enum sdt_status app_state_write(const char *path, const struct app_recipe *recipe,
                                 const int64_t shape[4], const struct sdt_solver_state *state,
                                 struct sdt_error *err) {
-    const float *const part[] = {state->x, state->x_last, state->m0, state->m1};
+    const float *const part[PARTS] = {state->x, state->x_last, state->m0, state->m1,
+                                      state->difference};
     struct sdt_metadata entry[APP_RECIPE_ENTRIES + 1];
-    struct sdt_stored tensor[4];
+    struct sdt_stored tensor[PARTS];
     size_t tensors = 0;
     char step[16];
 
-    for (int p = 0; p < 4; p++) {
+    for (int p = 0; p < PARTS; p++) {
         if (!part[p])
             continue;
         struct sdt_stored *t = &tensor[tensors++];

@@ -27,15 +27,16 @@ static enum sdt_status read_sigmas(struct app_steps *steps, int *count, struct s
     return SDT_OK;
 }
 
-/* "3-17" */
+/* "3-17", "3-17,delta" */
 static enum sdt_status read_gate(const char *text, struct sdt_request *request,
                                  struct sdt_error *err) {
     int from, to, end = 0;
-    if (sscanf(text, "%d-%d%n", &from, &to, &end) != 2 || !end || text[end] || from < 0 ||
-        to < from)
+    bool read = sscanf(text, "%d-%d%n", &from, &to, &end) == 2 && end;
+    request->frozen_guidance = read && !strcmp(text + end, ",delta");
+    if (!read || (text[end] && !request->frozen_guidance) || from < 0 || to < from)
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "--cfg-gate %.40s: must be the first and the last step with guidance, as "
-                        "0-24",
+                        "0-24 or 0-24,delta",
                         text);
     if (to >= request->steps)
         return sdt_fail(err, SDT_ERROR_USAGE, "--cfg-gate %s: there are steps 0 to %d", text,
@@ -177,7 +178,8 @@ double app_steps_seconds(const struct sdt_plan *plan, int count) {
 }
 
 static bool alike(const struct sdt_plan_step *a, const struct sdt_plan_step *b) {
-    return a->branches == b->branches && a->forwards == b->forwards && a->stale == b->stale;
+    return a->branches == b->branches && a->forwards == b->forwards && a->stale == b->stale &&
+           a->frozen == b->frozen;
 }
 
 /* "0-9,14,19" */
@@ -223,8 +225,9 @@ void app_steps_print(const struct sdt_plan *plan) {
         if (skips)
             snprintf(skipped, sizeof skipped, " and %d that skip%s the layers", skips,
                      skips == 1 ? "s" : "");
-        printf("  %-13s  %d with %d forward%s%s%s, %.4g s each: ", s ? "" : "step table", count,
+        printf("  %-13s  %d with %d forward%s%s%s%s, %.4g s each: ", s ? "" : "step table", count,
                step->forwards, step->forwards == 1 ? "" : "s",
+               step->frozen ? " and the kept difference" : "",
                step->stale ? " on keys of the step before" : "", skipped, seconds / count);
         print_like(plan, s);
         printf("\n");

@@ -25,9 +25,10 @@ struct app_steps {
                       "noise levels of the steps, falling, before the flow shift, in place of a "  \
                       "schedule's: 1,0.75,0.5,0.25, or 1000,750,500,250 (default: the "            \
                       "schedule's)"),                                                              \
-        APP_STRING_OPTION("cfg-gate", "A-B", AT(gate),                                             \
+        APP_STRING_OPTION("cfg-gate", "A-B[,delta]", AT(gate),                                     \
                           "guidance by two forwards in steps A to B alone, counted from 0; the "   \
-                          "others take one (default: in all)"),                                    \
+                          "others take one, without guidance, or, with delta, those after B with " \
+                          "the difference of step B's two (default: two in all)"),                 \
         APP_FLAG_OPTION("force-guidance", AT(force_guidance),                                      \
                         "guidance by two forwards also with checkpoints distilled to a few steps " \
                         "(sampler renoise, at most 8 --sigmas, or as stardit.json says), which "   \

@@ -180,6 +180,7 @@ static enum sdt_status run_whole(struct quality *q, struct sdt_pipeline *pipelin
     for (size_t r = 0; status == SDT_OK && r < count; r++) {
         whole[r] = requests[r];
         whole[r].guided_from = whole[r].guided_to = 0;
+        whole[r].frozen_guidance = false;
         whole[r].cache = (struct sdt_step_caching){0};
         whole[r].warmup_steps = 0;
         if (sdt_strategy_stale(whole[r].strategy))

@@ -87,6 +87,13 @@ static enum sdt_status check_sampler(const struct sdt_pipeline *pipeline,
         status = sdt_fail(err, SDT_ERROR_USAGE,
                           "a state after step %d: step %d reads what earlier ones kept beside it",
                           resume->step, resume->step);
+    else if (resume && resume->step > 0 && sdt_step_table_frozen(&table, resume->step) &&
+             !resume->difference)
+        status =
+            sdt_fail(err, SDT_ERROR_USAGE,
+                     "a state after step %d: step %d goes on with the difference of velocities "
+                     "that an earlier one kept, which must be there",
+                     resume->step, resume->step);
     sdt_step_table_clear(&table);
     return status;
 }

@@ -19,15 +19,14 @@ static bool reads_before(const struct sdt_step_table *table, int s, int branch) 
     return s < table->steps && table->step[s].skip[branch];
 }
 
-int sdt_step_table_kept(const struct sdt_step_table *table) {
-    int kept = 0;
-    for (int b = 0; b < 2; b++)
-        for (int s = 0; s < table->steps; s++)
-            if (table->step[s].keep[b]) {
-                kept++;
-                break;
-            }
-    return kept;
+struct sdt_step_keeping sdt_step_table_keeping(const struct sdt_step_table *table) {
+    bool keeps[2] = {false, false}, difference = false;
+    for (int s = 0; s < table->steps; s++) {
+        keeps[0] |= table->step[s].keep[0];
+        keeps[1] |= table->step[s].keep[1];
+        difference |= table->step[s].freezes;
+    }
+    return (struct sdt_step_keeping){keeps[0] + keeps[1], difference};
 }
 
 bool sdt_step_table_whole(const struct sdt_step_table *table, int s) {
@@ -35,12 +34,16 @@ bool sdt_step_table_whole(const struct sdt_step_table *table, int s) {
                             !(s < table->steps && table->step[s].stale));
 }
 
-/* Steps without guidance have the prompt's branch alone. */
+/* Steps without guidance by two forwards have the prompt's branch alone. */
 static enum sdt_status gate(const struct sdt_request *request, int forwards,
                             struct sdt_step_table *table, struct sdt_error *err) {
     const int from = request->guided_from, to = request->guided_to;
     if (from == 0 && to == 0)
-        return SDT_OK;
+        return request->frozen_guidance
+                   ? sdt_fail(err, SDT_ERROR_USAGE,
+                              "guidance by a kept difference: all steps have both forwards; it "
+                              "goes with guidance in some steps alone")
+                   : SDT_OK;
     if (forwards < 2)
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "guidance in steps %d to %d alone: the request has one forward a step, "
@@ -53,6 +56,10 @@ static enum sdt_status gate(const struct sdt_request *request, int forwards,
     for (int s = 0; s < table->steps; s++)
         if (s < from || s >= to)
             table->step[s] = sdt_whole_step(1);
+    for (int s = to; request->frozen_guidance && s < table->steps; s++) {
+        table->step[to - 1].freezes = true;
+        table->step[s].frozen = true;
+    }
     return SDT_OK;
 }
 

@@ -77,7 +77,7 @@ static void checkpoint(void *arg, int number, const struct sdt_solver_state *sta
 /* It is taken off the devices and waits again, with what it has done. */
 static void put_back(struct serve_run *run, const struct sdt_result *result) {
     const struct sdt_solver_state state = {result->steps_done, result->latent, result->x_last,
-                                           result->m0, result->m1};
+                                           result->m0,         result->m1,     result->difference};
     const bool whole = result->steps_done == result->steps || result->m1;
     if (result->latent && result->steps_done > 0 && whole)
         keep(run, &state);
@@ -167,7 +167,8 @@ static void *write_video(void *arg) {
 /* By a thread of its own: the devices go on with other jobs meanwhile. */
 static void begin_to_write(struct serve_run *run, struct sdt_result *result) {
     run->result = *result;
-    run->result.latent = run->result.x_last = run->result.m0 = run->result.m1 = NULL;
+    run->result.latent = run->result.x_last = NULL;
+    run->result.m0 = run->result.m1 = run->result.difference = NULL;
     result->video = NULL;
     run->writes = pthread_create(&run->writer, NULL, write_video, run) == 0;
     if (!run->writes)

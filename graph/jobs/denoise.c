@@ -176,7 +176,7 @@ static enum sdt_status check_memory(struct sdt_job *job, struct sdt_error *err) 
     for (int i = 0; status == SDT_OK && i < parallel.devices; i++) {
         const struct sdt_place *place = &parallel.place[i];
         struct sdt_need need = sdt_run_need(pipeline->dit, &parts, i, job->text_rows,
-                                            request->steps, sdt_step_table_kept(&job->table));
+                                            request->steps, sdt_step_table_keeping(&job->table));
         bool gpu = place->kind == SDT_DEVICE_CUDA;
         double room = (double)starpu_memory_get_total(place->node);
         double beside = beside_of(service, request, place);
@@ -289,7 +289,7 @@ static enum sdt_status make_states(struct sdt_job *job, struct sdt_flow *flow, i
 static void scatter_state(struct sdt_job *job, struct sdt_flow *flow, const struct sdt_run *run) {
     const struct sdt_solver_state *resume = job->request.resume;
     size_t count = sdt__latent_size(&job->result);
-    float *part[SDT_SOLVER_PARTS] = {job->result.latent};
+    float *part[SDT_STATE_PARTS] = {job->result.latent};
     int first = resume ? resume->step : 0;
 
     sdt_latent_init(flow, job->latent, &run->layout, sdt_patch_of(run->dit, run->geometry), first,
@@ -300,8 +300,10 @@ static void scatter_state(struct sdt_job *job, struct sdt_flow *flow, const stru
         part[SDT_SOLVER_X_LAST] = (float *)resume->x_last;
         part[SDT_SOLVER_M0] = (float *)resume->m0;
         part[SDT_SOLVER_M1] = (float *)resume->m1;
+        if (sdt_step_table_frozen(&job->table, first))
+            part[SDT_STATE_DIFFERENCE] = (float *)resume->difference;
     }
-    for (int p = 0; p < SDT_SOLVER_PARTS && flow->error.status == SDT_OK; p++)
+    for (int p = 0; p < SDT_STATE_PARTS && flow->error.status == SDT_OK; p++)
         if (part[p]) {
             job->whole[p] = sdt__host_vector(flow, part[p], count, "latent");
             sdt_latent_scatter(flow, job->latent, first, (enum sdt_solver_part)p, job->whole[p]);
@@ -357,15 +359,16 @@ enum sdt_status sdt__job_begin(struct sdt_job *job, struct sdt_error *err) {
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
-/* The state after so many steps, [SDT_SOLVER_PARTS] arrays malloc'ed (NULL: not wanted, or no
+/* The state after so many steps, [SDT_STATE_PARTS] arrays malloc'ed (NULL: not wanted, or no
  * memory), by tasks that go on after a stop. */
 static enum sdt_status gather_state(struct sdt_job *job, int steps, bool whole,
-                                    float *array[SDT_SOLVER_PARTS], struct sdt_error *err) {
+                                    float *array[SDT_STATE_PARTS], struct sdt_error *err) {
     struct sdt_flow flow = flow_of(job, &job->keep);
-    sdt_handle handle[SDT_SOLVER_PARTS] = {NULL};
+    sdt_handle handle[SDT_STATE_PARTS] = {NULL};
     size_t count = sdt__latent_size(&job->result);
+    int parts = whole ? SDT_SOLVER_PARTS + sdt_step_table_frozen(&job->table, steps) : 1;
 
-    for (int p = 0; p < (whole ? SDT_SOLVER_PARTS : 1); p++) {
+    for (int p = 0; p < parts; p++) {
         if (!array[p])
             array[p] = malloc(count * sizeof *array[p]);
         if (!array[p]) {
@@ -379,7 +382,7 @@ static enum sdt_status gather_state(struct sdt_job *job, int steps, bool whole,
         sdt__flow_reach(&flow, sdt__flow_mark(&flow));
     if (flow.error.status == SDT_OK)
         sdt__halt_status(&job->keep, &flow.error);
-    for (int p = 0; flow.error.status != SDT_ERROR_STALLED && p < SDT_SOLVER_PARTS; p++)
+    for (int p = 0; flow.error.status != SDT_ERROR_STALLED && p < parts; p++)
         sdt__unregister(handle[p]); /* brings it home */
     if (flow.error.status != SDT_OK && err)
         *err = flow.error;
@@ -389,7 +392,7 @@ static enum sdt_status gather_state(struct sdt_job *job, int steps, bool whole,
 /* To a layout with other tiles (GPUs, another number of them): through the host. */
 static enum sdt_status move_state(struct sdt_job *job, struct sdt_flow *flow, struct sdt_run *run,
                                   struct sdt_error *err) {
-    float *array[SDT_SOLVER_PARTS] = {NULL};
+    float *array[SDT_STATE_PARTS] = {NULL};
     size_t count = sdt__latent_size(&job->result);
     if (!sdt__flow_reach(flow, job->mark))
         return flow->error.status;
@@ -401,7 +404,7 @@ static enum sdt_status move_state(struct sdt_job *job, struct sdt_flow *flow, st
                             old->step_done, old->step_done_arg);
         else
             status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a request");
-        for (int p = 0; moved && p < SDT_SOLVER_PARTS; p++)
+        for (int p = 0; moved && p < SDT_STATE_PARTS; p++)
             if (array[p]) {
                 sdt_handle whole = sdt__host_vector(flow, array[p], count, "latent");
                 sdt_latent_scatter(flow, moved, job->step, (enum sdt_solver_part)p, whole);
@@ -415,14 +418,14 @@ static enum sdt_status move_state(struct sdt_job *job, struct sdt_flow *flow, st
             free(old);
         }
     }
-    for (int p = 0; p < SDT_SOLVER_PARTS; p++)
+    for (int p = 0; p < SDT_STATE_PARTS; p++)
         free(array[p]);
     return status;
 }
 
 enum sdt_status sdt__job_keep(struct sdt_job *job, struct sdt_error *err) {
     const struct sdt_job_options *o = &job->options;
-    float *array[SDT_SOLVER_PARTS] = {NULL};
+    float *array[SDT_STATE_PARTS] = {NULL};
     struct sdt_flow flow = flow_of(job, &job->halt);
     if (!sdt__flow_reach(&flow, job->mark)) {
         if (err)
@@ -433,12 +436,16 @@ enum sdt_status sdt__job_keep(struct sdt_job *job, struct sdt_error *err) {
         return SDT_OK; /* it has been stopped: the end keeps what is whole */
     enum sdt_status status = gather_state(job, job->step, true, array, err);
     if (status == SDT_OK) {
-        struct sdt_solver_state state = {job->step, array[SDT_SOLVER_X], array[SDT_SOLVER_X_LAST],
-                                         array[SDT_SOLVER_M0], array[SDT_SOLVER_M1]};
+        struct sdt_solver_state state = {job->step,
+                                         array[SDT_SOLVER_X],
+                                         array[SDT_SOLVER_X_LAST],
+                                         array[SDT_SOLVER_M0],
+                                         array[SDT_SOLVER_M1],
+                                         array[SDT_STATE_DIFFERENCE]};
         o->checkpoint(o->checkpoint_arg, o->number, &state);
         job->handed = job->step;
     }
-    for (int p = 0; status != SDT_ERROR_STALLED && p < SDT_SOLVER_PARTS; p++)
+    for (int p = 0; status != SDT_ERROR_STALLED && p < SDT_STATE_PARTS; p++)
         free(array[p]);
     return status;
 }
@@ -523,7 +530,7 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
 
 /* What the first tasks have read. */
 static void free_inputs(struct sdt_job *job) {
-    for (int p = 0; p < SDT_SOLVER_PARTS; p++) {
+    for (int p = 0; p < SDT_STATE_PARTS; p++) {
         sdt__unregister(job->whole[p]);
         job->whole[p] = NULL;
     }
@@ -573,11 +580,12 @@ enum sdt_status sdt__job_gather(struct sdt_job *job, enum sdt_status status,
     if (result->steps_done > 0) {
         bool early = result->steps_done < result->steps &&
                      sdt_step_table_whole(&job->table, result->steps_done);
-        float *array[SDT_SOLVER_PARTS] = {result->latent};
+        float *array[SDT_STATE_PARTS] = {result->latent};
         enum sdt_status gathered = gather_state(job, result->steps_done, early, array, &found);
         result->x_last = array[SDT_SOLVER_X_LAST];
         result->m0 = array[SDT_SOLVER_M0];
         result->m1 = array[SDT_SOLVER_M1];
+        result->difference = array[SDT_STATE_DIFFERENCE];
         if (gathered != SDT_OK && (status == SDT_OK || gathered == SDT_ERROR_STALLED)) {
             status = gathered;
             *err = found;

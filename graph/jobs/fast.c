@@ -14,7 +14,7 @@
 #include "runtime/cuda.h"
 
 enum {
-    KINDS = 36,  /* sdt__fast_like() */
+    KINDS = 108, /* sdt__fast_like() */
     FLYING = 16, /* steps on their way, at most; two in fact */
     FIRST = 2,   /* a job's steps up to this one may differ from others */
 };

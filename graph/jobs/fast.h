@@ -12,10 +12,13 @@ struct sdt_fast *sdt__fast_new(struct sdt_recorder *recorder);
 void sdt__fast_free(struct sdt_fast *fast);
 
 /* Steps are like one another where as many branches go through the layers and through the ends,
- * with keys of the step before or without, and the same devices help: a number for each kind.
+ * with keys of the step before or without, with the difference of an earlier one's velocities or
+ * with none, and the same devices help: a number for each kind. One that keeps that difference is
+ * like no other, and simulated.
  * helped: devices that decode may help. */
 static inline int sdt__fast_like(const struct sdt_step *step, bool helped) {
-    return 2 * (2 * (3 * step->branches + step->layered) + step->stale) + helped;
+    int difference = step->freezes ? 2 : step->frozen;
+    return 36 * difference + 2 * (2 * (3 * step->branches + step->layered) + step->stale) + helped;
 }
 /* Is a step known that the next one is like? */
 bool sdt__fast_knows(const struct sdt_fast *fast, int step, int like);

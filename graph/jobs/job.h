@@ -74,9 +74,9 @@ struct sdt_job {
     const struct sdt_team *fits; /* the one whose memory was found to do last, and whether */
     bool offloads;               /* weights come and go there */
     struct sdt_teller *teller;
-    int step; /* the next one to insert */
+    int step;   /* the next one to insert */
     int handed; /* steps done in the last state that was handed out */
-    bool due; /* its state is to be handed out */
+    bool due;   /* its state is to be handed out */
     struct sdt_sampler sampler;
     struct sdt_step_table table; /* what each step runs */
     struct sdt_noise noise;
@@ -95,7 +95,7 @@ struct sdt_job {
     /* What the first tasks read, until they have ended. */
     struct sdt_text_states states[2][2]; /* of each branch, by each encoder */
     float *text_values[2][2];            /* given embeddings */
-    sdt_handle whole[SDT_SOLVER_PARTS];
+    sdt_handle whole[SDT_STATE_PARTS];
 };
 static inline size_t sdt__latent_size(const struct sdt_result *r) {
     return (size_t)r->channels * (size_t)r->latent_frames * (size_t)r->latent_height *

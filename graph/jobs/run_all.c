@@ -44,7 +44,8 @@ static void keep(void *arg, int request, enum sdt_status status, const struct sd
     (void)err;
     struct sdt_result *kept = arg;
     *kept = *result;
-    result->video = result->latent = result->x_last = result->m0 = result->m1 = NULL;
+    result->video = result->latent = NULL;
+    result->x_last = result->m0 = result->m1 = result->difference = NULL;
 }
 
 enum sdt_status sdt_pipeline_run(struct sdt_pipeline *pipeline, struct sdt_machine *machine,

@@ -47,6 +47,7 @@ void sdt_result_clear(struct sdt_result *result) {
     free(result->x_last);
     free(result->m0);
     free(result->m1);
+    free(result->difference);
     *result = (struct sdt_result){0};
 }
 
@@ -115,7 +116,7 @@ static void deliver(struct sdt_job *job, enum sdt_status status, const struct sd
     if (status == SDT_ERROR_STALLED) {
         sdt__teller_part(job->teller);
         copy = *result;
-        copy.video = copy.x_last = copy.m0 = copy.m1 = NULL;
+        copy.video = copy.x_last = copy.m0 = copy.m1 = copy.difference = NULL;
         copy.latent = copy_latent(result);
         result = &copy;
         atomic_fetch_add(&job->references, 1); /* left to the tasks that may still end */

@@ -249,9 +249,17 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
         double each = sdt_operation_seconds(&worker, layout->dtype, &sum) + task;
         add_ends(&load, step.branches - step.layered, kept * each, &cost);
     }
+    int differences = sdt_step_differences(&step);
+    if (differences) {
+        struct sdt_operation sum = {.kind = SDT_OPERATION_ELEMENTS,
+                                    .rows = layout->rows,
+                                    .n = 3 * (int)sdt_patch_values(dit)};
+        double each = sdt_operation_seconds(&worker, SDT_F32, &sum) + task;
+        add_ends(&load, 0, differences * each, &cost);
+    }
     free(attention);
     double tiles = layout->tiles;
-    t->step_tasks = cost.tasks + (1 + kept) * tiles +
+    t->step_tasks = cost.tasks + (1 + kept + differences) * tiles +
                     step.layered * tiles * dit->layers * s.tasks[SDT_EACH_LAYER] +
                     step.branches * (tiles * s.tasks[SDT_EACH_TILE] + s.tasks[SDT_EACH_FORWARD]);
     t->step_alone = cost.worker_seconds;
@@ -288,7 +296,7 @@ static void add_offloading(const struct sdt_draft *d, struct sdt_step step, stru
 /* Steps of a kind take the same. */
 enum sdt_status sdt_draft_steps(const struct sdt_draft *d, int requests, double *seconds,
                                 struct sdt_times *t, struct sdt_error *err) {
-    enum { KINDS = 2 * 9 * 5 };
+    enum { KINDS = 2 * 2 * 9 * 5 };
     struct sdt_times of[KINDS];
     bool known[KINDS] = {false};
     struct sdt_step whole = sdt_whole_step(d->forwards);
@@ -299,7 +307,8 @@ enum sdt_status sdt_draft_steps(const struct sdt_draft *d, int requests, double 
     t->steps = t->steps_core = 0.0;
     for (int s = 0; s < d->table.steps && status == SDT_OK; s++) {
         struct sdt_step step = d->table.step[s];
-        int kind = 2 * (9 * sdt_step_moves(&step) + 3 * step.branches + step.layered) + step.stale;
+        int kind = 9 * sdt_step_moves(&step) + 3 * step.branches + step.layered;
+        kind = 4 * kind + 2 * step.stale + (sdt_step_differences(&step) > 0);
         if (!known[kind]) {
             of[kind] = *t;
             status = step_times(d, requests, step, &of[kind], err);

@@ -118,7 +118,7 @@ void sdt_draft_needs(const struct sdt_draft *d, struct sdt_device_need *need) {
     for (int i = 0; i < d->dit; i++)
         need[sdt_draft_dit(d, i)].denoise =
             sdt_run_need(d->pipeline->dit, &d->parts, i, d->text_rows, d->request->steps,
-                         sdt_step_table_kept(&d->table));
+                         sdt_step_table_keeping(&d->table));
     for (int i = 0; i < d->vae; i++) {
         job.place = d->decoder + (decoders > 1 ? 0 : i);
         need[sdt_draft_vae(d, i)].decode =

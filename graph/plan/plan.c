@@ -210,6 +210,7 @@ static void count_work(const struct sdt_draft *d, struct sdt_plan *plan) {
         plan->step[s].branches = step.branches;
         plan->step[s].forwards = step.layered;
         plan->step[s].stale = step.stale;
+        plan->step[s].frozen = step.frozen;
         plan->step[s].exchanged = latent + (step.branches > 1 ? apart : 0.0);
         for (int b = 0; b < step.branches; b++)
             plan->step[s].exchanged += step.skip[b] ? ends[b] : exchanged[b];

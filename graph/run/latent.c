@@ -41,13 +41,16 @@ void sdt_latent_init(struct sdt_flow *flow, struct sdt_latent *latent,
                  latent->tiles);
 }
 
+static void free_tiles(const struct sdt_latent *latent, sdt_handle *tile) {
+    for (int t = 0; tile && t < latent->tiles; t++)
+        sdt__unregister_submit(tile[t]);
+    free(tile);
+}
+
 void sdt_latent_clear(struct sdt_latent *latent) {
-    for (int a = 0; a < 2 * SDT_SOLVER_PARTS; a++) {
-        sdt_handle *tile = latent->state[a % 2][a / 2];
-        for (int t = 0; tile && t < latent->tiles; t++)
-            sdt__unregister_submit(tile[t]);
-        free(tile);
-    }
+    for (int a = 0; a < 2 * SDT_SOLVER_PARTS; a++)
+        free_tiles(latent, latent->state[a % 2][a / 2]);
+    free_tiles(latent, latent->difference);
     free(latent->tiles_done);
     *latent = (struct sdt_latent){0};
 }
@@ -57,26 +60,47 @@ bool sdt_latent_fits(const struct sdt_latent *latent, const struct sdt_layout *l
            latent->last_rows == sdt_tile_size(layout, layout->video_tiles - 1);
 }
 
+/* Room for the difference of velocities. */
+static void make_difference(struct sdt_flow *flow, struct sdt_latent *latent) {
+    if (latent->difference)
+        return;
+    latent->difference = calloc((size_t)latent->tiles, sizeof *latent->difference);
+    if (!latent->difference && flow->error.status == SDT_OK)
+        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a latent of %d tiles",
+                 latent->tiles);
+    for (int t = 0; latent->difference && t < latent->tiles; t++)
+        latent->difference[t] = sdt__vector(flow, tile_size(latent, t), "difference");
+}
+
+/* A part's tiles, before step `step`. */
+static sdt_handle *tiles_of(const struct sdt_latent *latent, int step, enum sdt_solver_part part) {
+    return part == SDT_STATE_DIFFERENCE ? latent->difference : latent->state[step % 2][part];
+}
+
 void sdt_latent_scatter(struct sdt_flow *flow, struct sdt_latent *latent, int step,
                         enum sdt_solver_part part, sdt_handle whole) {
+    if (part == SDT_STATE_DIFFERENCE)
+        make_difference(flow, latent);
+    const sdt_handle *tile = tiles_of(latent, step, part);
     flow->place = flow->host;
     flow->tag.role = SDT_ROLE_IO;
     for (int t = 0; t < latent->tiles && flow->error.status == SDT_OK; t++) {
         flow->tag.tile = t;
         sdt_insert_patchify(flow, "scatter_latent", &latent->patch, (int64_t)t * latent->rows,
-                            rows_of(latent, t), whole, latent->state[step % 2][part][t]);
+                            rows_of(latent, t), whole, tile[t]);
     }
     flow->tag.tile = -1;
 }
 
 void sdt_latent_gather(struct sdt_flow *flow, struct sdt_latent *latent, int step,
                        enum sdt_solver_part part, sdt_handle whole) {
+    const sdt_handle *tile = tiles_of(latent, step, part);
     flow->place = flow->host;
     flow->tag.role = SDT_ROLE_IO;
-    for (int t = 0; t < latent->tiles; t++) {
+    for (int t = 0; tile && t < latent->tiles; t++) {
         flow->tag.tile = t;
         sdt_insert_unpatchify(flow, "gather_latent", &latent->patch, (int64_t)t * latent->rows,
-                              rows_of(latent, t), latent->state[step % 2][part][t], whole);
+                              rows_of(latent, t), tile[t], whole);
     }
     flow->tag.tile = -1;
 }
@@ -128,36 +152,59 @@ static void add_noise(struct sdt_flow *flow, struct sdt_latent *latent, int s) {
     sdt_latent_scatter(flow, latent, s, SDT_SOLVER_M0, noise->whole);
 }
 
+/* y := x - from */
+static void insert_difference(struct sdt_flow *flow, const char *name, size_t size, sdt_handle x,
+                              sdt_handle from, sdt_handle y) {
+    sdt_insert_convert(flow, name, size, from, y);
+    sdt_insert_sum(flow, name, size, -1.0f, x, y);
+}
+
+/* One tile of the latent, from its velocities to its next state. */
+static void insert_solver(struct sdt_flow *flow, struct sdt_run *run,
+                          const struct sdt_sampler_step *step, const struct sdt_step *what, int s,
+                          struct sdt_latent *latent, int tile) {
+    const size_t size = tile_size(latent, tile);
+    sdt_handle v_cond = run->branch[0].velocity[tile], v_uncond = NULL;
+    if (what->branches > 1 || what->frozen)
+        v_uncond = sdt_run_of(run, 1)->branch[1].velocity[tile];
+    if (what->freezes)
+        insert_difference(flow, "keep_difference", size, v_cond, v_uncond,
+                          latent->difference[tile]);
+    if (what->frozen)
+        insert_difference(flow, "use_difference", size, v_cond, latent->difference[tile], v_uncond);
+    sdt_insert_sampler_step(flow, "sampler_step", step, size, v_cond, v_uncond,
+                            solver_tile(latent, s, tile), solver_tile(latent, s + 1, tile), s == 0,
+                            sdt_latent_tile_done, latent);
+}
+
 void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
                      struct sdt_guidance guidance, const struct sdt_step_table *table, int s,
                      struct sdt_latent *latent) {
     const struct sdt_layout *layout = &run->layout;
-    int branches = table ? table->step[s].branches : sdt_forwards(guidance);
-    for (int b = 0; b < branches; b++) {
+    const struct sdt_step what = table ? table->step[s] : sdt_whole_step(sdt_forwards(guidance));
+    for (int b = 0; b < what.branches; b++) {
         struct sdt_branch *branch = &sdt_run_of(run, b)->branch[b];
-        branch->skips = table && table->step[s].skip[b];
-        branch->keeps = table && table->step[s].keep[b];
+        branch->skips = what.skip[b];
+        branch->keeps = what.keep[b];
     }
     struct sdt_sampler_step step = sampler->step[s];
 
     flow->tag.step = s;
     run->step = s;
     run->guidance = guidance.input;
-    run->fresh = !table || !table->step[s].stale;
+    run->fresh = !what.stale;
     if (sampler->noisy && step.p_m0 != 0.0f)
         add_noise(flow, latent, s);
-    sdt_run_step(flow, run, branches, sampler->timesteps[s], sdt_latent_tiles(latent, s));
-    step.guidance = branches > 1 ? guidance.mix : 1.0f;
+    if (what.freezes)
+        make_difference(flow, latent);
+    sdt_run_step(flow, run, what.branches, sampler->timesteps[s], sdt_latent_tiles(latent, s));
+    step.guidance = what.branches > 1 || what.frozen ? guidance.mix : 1.0f;
     flow->tag.role = SDT_ROLE_DENOISE;
     flow->tag.branch = 0;
-    for (int i = 0; i < latent->tiles; i++) {
+    for (int i = 0; i < latent->tiles && flow->error.status == SDT_OK; i++) {
         flow->tag.tile = i;
         flow->place = &layout->place[layout->home[i]];
-        sdt_insert_sampler_step(flow, "sampler_step", &step, tile_size(latent, i),
-                                run->branch[0].velocity[i],
-                                branches > 1 ? sdt_run_of(run, 1)->branch[1].velocity[i] : NULL,
-                                solver_tile(latent, s, i), solver_tile(latent, s + 1, i), s == 0,
-                                sdt_latent_tile_done, latent);
+        insert_solver(flow, run, &step, &what, s, latent, i);
     }
     flow->tag.tile = flow->tag.step = -1;
 }

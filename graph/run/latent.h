@@ -17,7 +17,10 @@ enum sdt_solver_part {
     SDT_SOLVER_X_LAST, /* the one before */
     SDT_SOLVER_M0,     /* the last step's prediction */
     SDT_SOLVER_M1,     /* the one before it */
-    SDT_SOLVER_PARTS
+    SDT_SOLVER_PARTS,
+    /* Beside them: by how much the last guided step's velocities differ. */
+    SDT_STATE_DIFFERENCE = SDT_SOLVER_PARTS,
+    SDT_STATE_PARTS
 };
 
 /* Fresh noise for each step of a job's latent, held by the host: draws of one generator in a row,
@@ -35,6 +38,8 @@ struct sdt_latent {
     struct sdt_patch patch;
     int rows, tiles, last_rows;             /* of a tile, and of the last one */
     sdt_handle *state[2][SDT_SOLVER_PARTS]; /* [tiles] -> [rows, C*patch]; step s reads s % 2 */
+    /* [tiles] -> [rows, C*patch], once, for steps are done one after the other; NULL: none yet */
+    sdt_handle *difference;
     int steps;
     atomic_int *tiles_done;  /* [steps] */
     struct sdt_noise *noise; /* of samplers that add some in each step; else not looked at */
@@ -62,7 +67,8 @@ static inline const sdt_handle *sdt_latent_tiles(const struct sdt_latent *latent
     return latent->state[s % 2][SDT_SOLVER_X];
 }
 /* Inserts step s: what the step table says of it (NULL: all forwards), then a solver step per tile.
- * With two branches, 1 holds the negative prompt and v = v_u + mix (v_c - v_u). */
+ * With two branches, 1 holds the negative prompt and v = v_u + mix (v_c - v_u); a step that goes on
+ * with a difference takes v_c minus that for v_u. */
 void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
                      struct sdt_guidance guidance, const struct sdt_step_table *table, int s,
                      struct sdt_latent *latent);

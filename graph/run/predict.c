@@ -264,7 +264,8 @@ static double stale_bytes(const struct sdt_layout *layout, int layers, int devic
 }
 
 struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_run_parts *parts,
-                             int device, int text_rows, int steps, int kept) {
+                             int device, int text_rows, int steps,
+                             struct sdt_step_keeping keeping) {
     const struct sdt_run_part *part =
         &parts->part[parts->count > 1 && device >= parts->part[1].first];
     const struct sdt_parallel *parallel = &part->parallel;
@@ -286,7 +287,9 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_run_par
     /* x, x_last, m0, m1, all twice; where branches are apart, with the other's velocity, and for
      * that one copies of x. */
     double latents = 4.0 * video * patch * (parts->count < 2 ? 8.0 : part->first ? 2.0 : 9.0);
-    kept = parts->count > 1 && kept > 1 ? 1 : kept;
+    int kept = parts->count > 1 && keeping.branches > 1 ? 1 : keeping.branches;
+    if (keeping.difference && part->first == 0)
+        latents += 4.0 * video * patch;
     latents += 4.0 * patch * visitors(dit, strategy, layout, device) * 2.0; /* x alone, twice */
     if (strategy->stale)
         branch += stale_bytes(layout, reading.layers.count, device);

@@ -10,6 +10,7 @@
 #define STARDIT_RUN_H
 
 #include "graph/models/family.h"
+#include "graph/run/steps.h"
 #include "graph/strategies/strategy.h"
 
 /* Work buffers that a device's tiles take turns with: enough that its workers do not wait for one
@@ -172,12 +173,12 @@ enum sdt_status sdt_run_parts(const struct sdt_dit *dit, const struct sdt_parall
 void sdt_run_parts_clear(struct sdt_run_parts *parts); /* after a failure too */
 /* Bytes on device `device` of a group; text_rows: of a prompt, made for so many steps. `least`:
  * with weights that come and go layer by layer, two layers at a time, kept in the host's memory
- * meanwhile. kept: branches that keep what layers add (the step table). */
+ * meanwhile. keeping: what steps keep. */
 struct sdt_need {
     double all, least;
 };
 struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_run_parts *parts,
-                             int device, int text_rows, int steps, int kept);
+                             int device, int text_rows, int steps, struct sdt_step_keeping keeping);
 /* Bytes that one forward of one branch moves between devices, exactly: the strategy's exchanges,
  * tiles between layers on different devices, and the step's vectors to every device that takes
  * part. For a branch that has all of the layout's text. */

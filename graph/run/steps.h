@@ -14,6 +14,9 @@ struct sdt_step {
      * through them, and a later step skips by what they add. */
     bool skip[2], keep[2];
     bool stale; /* layers read keys of the step before */
+    /* The last guided step keeps by how much its two velocities differ; later ones, of one branch,
+     * take what that says the other's would be. It is part of the latent's state. */
+    bool freezes, frozen;
 };
 
 struct sdt_step_table {
@@ -22,10 +25,18 @@ struct sdt_step_table {
     char text[200];        /* of a cache, in words; "": none */
 };
 void sdt_step_table_clear(struct sdt_step_table *table);
-/* Branches that keep something. */
-int sdt_step_table_kept(const struct sdt_step_table *table);
-/* Does nothing from step `s` on read what was kept before it? */
+/* What steps keep for later ones. */
+struct sdt_step_keeping {
+    int branches;    /* that keep what layers add */
+    bool difference; /* of velocities */
+};
+struct sdt_step_keeping sdt_step_table_keeping(const struct sdt_step_table *table);
+/* Does nothing from step `s` on read what was kept before it, but for the latent's state? */
 bool sdt_step_table_whole(const struct sdt_step_table *table, int s);
+/* Is the difference of velocities part of the state before step `s`? */
+static inline bool sdt_step_table_frozen(const struct sdt_step_table *table, int s) {
+    return s < table->steps && table->step[s].frozen;
+}
 
 /* Tasks of a tile that go into a step cache or out of it: 0 to 4. */
 static inline int sdt_step_moves(const struct sdt_step *step) {
@@ -33,6 +44,10 @@ static inline int sdt_step_moves(const struct sdt_step *step) {
     for (int b = 0; b < step->branches; b++)
         moves += step->skip[b] ? 1 : step->keep[b] ? 2 : 0;
     return moves;
+}
+/* The same of the difference of velocities: 0 or 2. */
+static inline int sdt_step_differences(const struct sdt_step *step) {
+    return step->freezes || step->frozen ? 2 : 0;
 }
 /* All steps alike, of so many branches. */
 static inline struct sdt_step sdt_whole_step(int branches) {

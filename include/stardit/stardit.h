@@ -330,6 +330,9 @@ struct sdt_solver_state {
     /* [C, T, H, W] each: the latent, the one before, and the last two predictions; where all or no
      * steps are done, x alone is needed. */
     const float *x, *x_last, *m0, *m1;
+    /* The same of the difference of velocities that frozen_guidance keeps, where step guided_to - 1
+     * is done; else NULL. */
+    const float *difference;
 };
 
 /* Steps that skip the transformer's layers: what these added to the latent's tokens in an earlier
@@ -378,6 +381,9 @@ struct sdt_request {
     /* Guidance by two forwards in steps guided_from to guided_to - 1 alone, counted from 0: the
      * others take the prompt's forward, and its velocity as it is. guided_to 0: in all. */
     int guided_from, guided_to;
+    /* With these: later steps are guided by the difference of both forwards' velocities that step
+     * guided_to - 1 had. */
+    bool frozen_guidance;
     /* Two forwards although the request is one of a checkpoint distilled to a few steps: its
      * sampler is renoise, the checkpoint's stardit.json says so ("distilled": true), or it has at
      * most SDT_FEW_STEPS given sigmas. Such requests are refused else, and others with this. */
@@ -465,6 +471,7 @@ struct sdt_plan_step {
     int branches;     /* whose velocities it reads: 1, or 2 with guidance */
     int forwards;     /* of them, through all layers */
     bool stale;       /* they read keys of the step before */
+    bool frozen;      /* guidance is by the difference of velocities that an earlier step kept */
     double seconds;   /* predicted */
     double exchanged; /* bytes between devices */
 };
@@ -583,7 +590,7 @@ struct sdt_result {
     float *latent; /* [C, T, H, W], malloc'ed, after steps_done steps; NULL when none was begun */
     /* As latent: the rest of the solver's state where denoising ended early (struct
      * sdt_solver_state); else NULL. */
-    float *x_last, *m0, *m1;
+    float *x_last, *m0, *m1, *difference;
     int steps, steps_done;
     int prompt_tokens;
     double text_seconds, denoise_seconds, decode_seconds;

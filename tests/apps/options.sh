@@ -223,6 +223,7 @@ sampler||euler-ancestral|$ids|refused:unipc, euler and renoise work
 sigmas||0.9|$ids --guidance-scale 1|bytes:v.y4m
 force-guidance||+|$ids --sigmas 0.9|file:v.y4m
 cfg-gate||0-0|$ids --num-inference-steps 2|bytes:v.y4m
+cfg-gate|0-0|0-0,delta|$ids --num-inference-steps 2|bytes:v.y4m
 step-cache||4|$ids --num-inference-steps 8|bytes:v.y4m
 warmup-steps||4|$ids --num-inference-steps 8 --strategy pipefusion|bytes:v.y4m
 refresh-steps||4|$ids --num-inference-steps 9 --step-cache 3-8|bytes:v.y4m

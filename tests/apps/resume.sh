@@ -143,10 +143,15 @@ echo "again: killed $rounds times"
 
 # Stopped: the state is as new as can be, and the message names it; without --checkpoint-every the
 # kept latent is one.
-signalled TERM stopped 3 --checkpoint-every 3
+plain gated --cfg-gate 0-5,delta || fail "$(cat "$tmp/gated.err")"
+whole=$tmp/v/gated.safetensors
+signalled TERM stopped 8 --cfg-gate 0-5,delta --checkpoint-every 3
 grep -q "\(--resume $tmp/v/stopped.state.safetensors goes on\)" "$tmp/stopped.err" ||
     fail "stopped: $(cat "$tmp/stopped.err")"
-resume stopped
+resume stopped --devices 2
+refuses 2 "$generate" --resume "$tmp/v/stopped.state.safetensors" --cfg-gate 0-5 --output "$tmp/v/n.safetensors"
+says "there --cfg-gate is '0-5,delta', here '0-5'"
+whole=$tmp/v/whole.safetensors
 signalled TERM kept 0
 [ ! -e "$tmp/v/kept.state.safetensors" ] || fail "kept: a state that nobody asked for"
 mv "$tmp/v/kept.latent.safetensors" "$tmp/v/kept.state.safetensors"

@@ -80,6 +80,16 @@ planned() {
     echo "${bytes%.*}"
 }
 
+# held MORE LESS: what device 0 holds more, as planned.
+held() {
+    planned=$(($("$tool" json "$tmp/$1.json" plan device_phase_bytes 0 denoise) -
+        $("$tool" json "$tmp/$2.json" plan device_phase_bytes 0 denoise)))
+    measured=$(($("$tool" json "$tmp/$1.json" device 0 peak_bytes) -
+        $("$tool" json "$tmp/$2.json" device 0 peak_bytes)))
+    echo "$1 takes $measured bytes more than $2 on device 0, planned $planned"
+    [ "$measured" -eq "$planned" ] && [ "$planned" -gt 0 ] || fail "$1: $measured bytes more, planned $planned"
+}
+
 # exactly FEW MANY: what weights and latents take once falls out of the difference.
 exactly() {
     measured=$(($(moved "$2") - $(moved "$1"))) formula=$(($(planned "$2") - $(planned "$1")))
@@ -102,9 +112,28 @@ whole="--num-inference-steps 6 --guidance-scale 3"
         run many --devices 3 --strategy $strategy $whole --cfg-gate 0-4
         exactly few many
     done
+    # The last difference goes on: nothing more moves, and all of it is held where the solver runs.
+    run gated $whole --cfg-gate 0-5,delta
+    same "$tmp/gated.safetensors" "$tmp/all.safetensors"
+    everywhere delta $whole --cfg-gate 0-2,delta
+    run off $whole --cfg-gate 0-2
+    cmp -s "$tmp/delta.safetensors" "$tmp/off.safetensors" && fail "the difference changes nothing"
+    run apart --devices 4 --use-cfg-parallel $whole --cfg-gate 0-2,delta
+    same "$tmp/apart.safetensors" "$tmp/delta.safetensors"
+    run without --devices 3 --strategy ulysses $whole --cfg-gate 0-2
+    run with --devices 3 --strategy ulysses $whole --cfg-gate 0-2,delta
+    [ "$(moved with)" -eq "$(moved without)" ] || fail "delta moves $(moved with) bytes, without it $(moved without)"
+    for gate in 0-2 0-2,delta; do
+        run memory$gate --dit-parallel-size 2 --vae-parallel-size 1 --strategy ulysses $whole --cfg-gate $gate
+    done
 }
+[ "$(grep -o '"kept_difference": *true' "$tmp/delta.json" | wc -l)" -eq 3 ] || fail "not 3 steps with the difference"
+held memory0-2,delta memory0-2
 [ "$("$tool" json "$tmp/many.json" plan steps 4 forwards)" -eq 2 ] || fail "step 4 has not 2 forwards"
 [ "$("$tool" json "$tmp/many.json" plan steps 5 forwards)" -eq 1 ] || fail "step 5 has not 1 forward"
+# shellcheck disable=SC2086
+passes "$generate" --model "$demo" --prompt red $size $whole --cfg-gate 1-3,delta --dry-run
+grep -q "^                 2 with 1 forward and the kept difference, .* s each: 4-5$" "$tmp/out" || fail "$(cat "$tmp/out")"
 # shellcheck disable=SC2086
 passes "$generate" --model "$demo" --prompt red $size $whole --cfg-gate 1-3 --dry-run
 grep -q "^  step table     3 with 1 forward, .* s each: 0,4-5$" "$tmp/out" &&
@@ -134,12 +163,7 @@ whole="--num-inference-steps 10 --guidance-scale 3"
         run memory$cache --dit-parallel-size 2 --vae-parallel-size 1 --strategy ulysses $whole "$@"
     done
 }
-planned=$(($("$tool" json "$tmp/memory3.json" plan device_phase_bytes 0 denoise) -
-    $("$tool" json "$tmp/memorynone.json" plan device_phase_bytes 0 denoise)))
-measured=$(($("$tool" json "$tmp/memory3.json" device 0 peak_bytes) -
-    $("$tool" json "$tmp/memorynone.json" device 0 peak_bytes)))
-echo "what two branches keep takes $measured bytes on device 0, planned $planned"
-[ "$measured" -eq "$planned" ] && [ "$planned" -gt 0 ] || fail "kept: $measured bytes, planned $planned"
+held memory3 memorynone
 # A checkpoint's own ratios, of another number of steps.
 cp -r "$demo" "$tmp/demo"
 chmod -R u+w "$tmp/demo"
@@ -175,7 +199,7 @@ for fast in "" --fast-forward; do
     [ -x "$simulate" ] || continue
     # shellcheck disable=SC2086
     passes "$simulate" --model wan-1.3b --layers 2 --devices 2 --height 256 --width 256 --num-frames 17 --prompts 1 \
-        --prompt-embeds --num-inference-steps 20 --step-cache magcache:0.12,2 --cfg-gate 0-13 --stats "$tmp/fast$fast.json" $fast
+        --prompt-embeds --num-inference-steps 20 --step-cache magcache:0.12,2 --cfg-gate 0-13,delta --stats "$tmp/fast$fast.json" $fast
 done
 if [ -x "$simulate" ]; then
     full=$("$tool" json "$tmp/fast.json" total_seconds) fast=$("$tool" json "$tmp/fast--fast-forward.json" total_seconds)
@@ -192,6 +216,7 @@ while IFS='|' read -r words arguments; do
 done <<END
 must be the first and the last step|--cfg-gate 3
 must be the first and the last step|--cfg-gate 3-1
+must be the first and the last step|--cfg-gate 1-3,gamma
 there are steps 0 to 5|--cfg-gate 0-6
 one forward a step|--cfg-gate 0-3 --guidance-scale 1
 beside 6 steps|--step-cache 3

@@ -146,8 +146,9 @@ static void check_plan(struct sdt_pipeline *pipeline, const struct sdt_request *
         double sum = t.text + t.steps + t.decode + t.load;
         check(fabs(sum - c.total_seconds) < 1e-9 * sum, "parts are not the whole", 4, 0);
         for (int d = 0; d < draft.dit; d++) {
-            double need =
-                sdt_run_need(pipeline->dit, &draft.parts, d, draft.text_rows, asked.steps, 0).all;
+            double need = sdt_run_need(pipeline->dit, &draft.parts, d, draft.text_rows, asked.steps,
+                                       (struct sdt_step_keeping){0})
+                              .all;
             double decode = pipeline->vae->kind->bytes(pipeline->vae, &draft.job,
                                                        sdt_draft_decoders(&draft), d);
             check(plan.device_bytes[d] == (draft.groups ? need : fmax(need, decode)),

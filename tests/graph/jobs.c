@@ -47,7 +47,7 @@ struct scene {
     float *video[JOBS];
     int states, wanted; /* checkpoints seen; which one is kept, from 0 */
     struct sdt_solver_state state;
-    float *array[4];
+    float *array[5];
 };
 
 static void progress(void *arg, int job, const char *phase, int done, int total) {
@@ -93,14 +93,17 @@ static void scene_init(struct scene *s, act what) {
         s->request[j].seed = 10 + (uint64_t)j;
         s->request[j].strategy = sdt_strategy_find("pipesp");
     }
-    if (skips)
-        s->request[0].cache = (struct sdt_step_caching){.kind = SDT_CACHE_LIST, .skipped = skips};
+    if (!skips)
+        return;
+    s->request[0].cache = (struct sdt_step_caching){.kind = SDT_CACHE_LIST, .skipped = skips};
+    s->request[0].guided_to = 4;
+    s->request[0].frozen_guidance = true;
 }
 
 static void scene_clear(struct scene *s) {
     for (int j = 0; j < JOBS; j++)
         free(s->video[j]);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         free(s->array[i]);
     pthread_mutex_destroy(&s->mutex);
 }
@@ -306,16 +309,16 @@ static size_t latent_count(void) {
 static void keep_state(void *arg, int number, const struct sdt_solver_state *state) {
     struct scene *s = arg;
     size_t count = latent_count();
-    const float *array[] = {state->x, state->x_last, state->m0, state->m1};
+    const float *array[] = {state->x, state->x_last, state->m0, state->m1, state->difference};
     (void)number;
     if (s->states++ != s->wanted)
         return;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5 && array[i]; i++) {
         s->array[i] = malloc(count * sizeof(float));
         memcpy(s->array[i], array[i], count * sizeof(float));
     }
-    s->state =
-        (struct sdt_solver_state){state->step, s->array[0], s->array[1], s->array[2], s->array[3]};
+    s->state = (struct sdt_solver_state){state->step, s->array[0], s->array[1],
+                                         s->array[2], s->array[3], s->array[4]};
 }
 
 /* From a state that was handed out, another job goes on, on other devices: from within the steps,
@@ -484,7 +487,8 @@ static void forget(void) {
 }
 
 /* The same of a job whose steps 3, 4 and 6 skip the layers: what it keeps for that is its own, goes
- * with it to other devices, and is in no state, so that these come before other steps. */
+ * with it to other devices, and is in no state, so that these come before other steps. Step 3 is
+ * its last one with both forwards; by how much they differ is in the states after it. */
 static void cached(void) {
     static bool skipped[STEPS] = {[3] = true, [4] = true, [6] = true};
     skips = skipped;

@@ -85,21 +85,28 @@ struct test_case {
     struct sdt_geometry geometry;
     int words[2]; /* of the text of each branch; words[1] 0: one branch */
     int steps, patches, warmup, refresh;
+    int guided; /* steps with both forwards, whose last difference the others take; 0: all */
 };
 static const struct test_case cases[] = {
-    {{3, 8, 12}, {5, 0}, 8, 3, 1, 0},   /* 72 tokens: patches of 24 */
-    {{3, 8, 12}, {5, 9}, 8, 4, 2, 0},   /* 20, 20, 20, 12 */
-    {{2, 10, 10}, {7, 2}, 10, 5, 1, 4}, /* 50: 12, 12, 12, 12, 2 */
-    {{1, 14, 38}, {13, 8}, 8, 2, 3, 0}, /* 133: 68, 65 */
-    {{2, 4, 4}, {4, 3}, 8, 7, 1, 0},    /* 8: two patches of 4 are all that there is */
-    {{3, 8, 12}, {5, 9}, 8, 1, 1, 0},   /* one patch: nothing is old */
-    {{3, 8, 12}, {5, 9}, 8, 4, 8, 0},   /* warm-up alone: the same bits */
+    {{3, 8, 12}, {5, 0}, 8, 3, 1, 0, 0},   /* 72 tokens: patches of 24 */
+    {{3, 8, 12}, {5, 9}, 8, 4, 2, 0, 0},   /* 20, 20, 20, 12 */
+    {{2, 10, 10}, {7, 2}, 10, 5, 1, 4, 0}, /* 50: 12, 12, 12, 12, 2 */
+    {{1, 14, 38}, {13, 8}, 8, 2, 3, 0, 0}, /* 133: 68, 65 */
+    {{2, 4, 4}, {4, 3}, 8, 7, 1, 0, 0},    /* 8: two patches of 4 are all that there is */
+    {{3, 8, 12}, {5, 9}, 8, 4, 2, 0, 5},   /* the gate closes where keys are old */
+    {{3, 8, 12}, {5, 9}, 8, 4, 8, 0, 3},   /* and where none are */
+    {{3, 8, 12}, {5, 9}, 8, 1, 1, 0, 0},   /* one patch: nothing is old */
+    {{3, 8, 12}, {5, 9}, 8, 4, 8, 0, 0},   /* warm-up alone: the same bits */
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 static float noise[MOST_LATENT], texts[2][MOST_WORDS * TEXT_DIM];
 
 static bool is_stale(const struct test_case *c, int s) {
     return s >= c->warmup && !(c->refresh && s % c->refresh == 0);
+}
+
+static bool is_guided(const struct test_case *c, int s) {
+    return c->words[1] && (!c->guided || s < c->guided);
 }
 
 static int tokens_of(const struct test_case *c) {
@@ -233,6 +240,7 @@ static void plain_loop(const struct test_case *c, const struct sdt_sampler *samp
                        float *x /* [tokens, VALUES] in place */) {
     static struct branch branch[2];
     static float velocity[2][MOST_LATENT], last[MOST_LATENT], m0[MOST_LATENT], m1[MOST_LATENT];
+    static float difference[MOST_LATENT];
     const struct sdt_rope rope = rope_of(c);
     float *table = malloc(sdt_rope_table_size(&rope) * sizeof *table), m[D], wave[D];
     int branches = c->words[1] ? 2 : 1, tokens = tokens_of(c);
@@ -249,10 +257,15 @@ static void plain_loop(const struct test_case *c, const struct sdt_sampler *samp
         sdt_sinusoid(0.0f, D, wave); /* guidance is no input here */
         linear_residual(1, D, D, wave, "guide", 0, m);
         for (int first = 0; first < tokens; first += rows)
-            for (int b = 0; b < branches; b++)
+            for (int b = 0; b <= is_guided(c, s); b++)
                 forward(c, &branch[b], first, first + rows < tokens ? rows : tokens - first,
                         first == 0, m, table, x, velocity[b]);
         step.guidance = branches > 1 ? guidance : 1.0f;
+        for (int i = 0; branches > 1 && i < tokens * VALUES; i++)
+            if (is_guided(c, s))
+                difference[i] = velocity[0][i] - velocity[1][i];
+            else
+                velocity[1][i] = velocity[0][i] - difference[i];
         sdt_sampler_step(&step, (size_t)(tokens * VALUES), velocity[0],
                          branches > 1 ? velocity[1] : NULL, x, last, m0, m1);
     }
@@ -317,7 +330,9 @@ static void run_case(struct sdt_machine *machine, const struct test_case *c, con
             run->branch[b].stale = stale[b] = sdt_run_stale(&flow, run);
     }
     for (int s = 0; s < c->steps; s++) {
-        step[s] = sdt_whole_step(branches);
+        step[s] = sdt_whole_step(1 + is_guided(c, s));
+        step[s].freezes = c->guided && s == c->guided - 1;
+        step[s].frozen = c->guided && s >= c->guided;
         step[s].stale = parallel.strategy->stale && is_stale(c, s);
         sdt_latent_step(&flow, run, sampler, (struct sdt_guidance){0.0f, guidance}, &table, s,
                         &tiles);
