@@ -33,7 +33,7 @@ struct seen {
 struct quality {
     struct app_steps step_table;
     const char *model, *prompt_file, *latents_file, *strategy, *scheduler;
-    int seeds, steps, devices, workers, chunk_heads;
+    int seeds, steps, devices, workers, chunk_heads, patches;
     double guidance;
     bool verbose;
     char *text; /* of the prompt file */
@@ -146,6 +146,10 @@ static enum sdt_status make_requests(struct quality *q, struct sdt_pipeline *pip
     status = app_steps_take(&q->step_table, q->steps > 0, &request, err);
     if (status != SDT_OK)
         return status;
+    if (q->patches && !sdt_strategy_stale(request.strategy))
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--patches does not go with strategy %s, which takes all tokens at once",
+                        sdt_strategy_name(request.strategy));
     q->lossy = request.guided_to || request.cache.kind != SDT_CACHE_NONE ||
                sdt_strategy_stale(request.strategy);
     if (q->latents_file) {
@@ -169,11 +173,13 @@ static enum sdt_status make_requests(struct quality *q, struct sdt_pipeline *pip
 /* The same requests with all that their steps leave out. */
 static enum sdt_status run_whole(struct quality *q, struct sdt_pipeline *pipeline,
                                  struct sdt_machine *machine, const struct sdt_request *requests,
-                                 const struct sdt_run_options *run, struct sdt_error *err) {
+                                 const struct sdt_run_options *options, struct sdt_error *err) {
+    struct sdt_run_options run = *options;
     const size_t count = (size_t)(q->captions * q->seeds);
     struct sdt_request *whole = calloc(count, sizeof *whole);
     q->whole = calloc(count, sizeof *q->whole);
     q->now = &q->before;
+    run.placement.patches = 0;
     enum sdt_status status =
         whole && q->whole ? SDT_OK
                           : sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %zu videos", count);
@@ -187,7 +193,7 @@ static enum sdt_status run_whole(struct quality *q, struct sdt_pipeline *pipelin
             whole[r].strategy = sdt_strategy_default();
     }
     if (status == SDT_OK)
-        status = sdt_pipeline_run_all(pipeline, machine, whole, (int)count, run, err);
+        status = sdt_pipeline_run_all(pipeline, machine, whole, (int)count, &run, err);
     if (status != SDT_ERROR_STALLED)
         free(whole);
     return status;
@@ -206,7 +212,7 @@ static enum sdt_status measure(struct quality *q, struct sdt_error *err) {
     struct sdt_machine_options options = {
         .devices = q->devices, .workers_per_device = q->workers, .scheduler = q->scheduler};
     struct sdt_run_options run = {
-        .placement = {.chunk_heads = q->chunk_heads, .keep_weights = true},
+        .placement = {.chunk_heads = q->chunk_heads, .patches = q->patches, .keep_weights = true},
         .deliver = look_at,
         .deliver_arg = q};
     struct sdt_pipeline *pipeline = NULL;
@@ -247,6 +253,7 @@ static int refuse_idle(const struct app_program *program, const struct quality *
     const struct app_idle idle[] = {
         {"strategy", q->latents_file, "--latents only decodes"},
         {"chunk-heads", q->latents_file, "--latents only decodes"},
+        {"patches", q->latents_file, "--latents only decodes"},
         {"sigmas", q->latents_file, "--latents only decodes"},
         {"cfg-gate", q->latents_file, "--latents only decodes"},
         {"force-guidance", q->latents_file, "--latents only decodes"},
@@ -282,6 +289,8 @@ int app_bench_quality(int argc, char **argv) {
                        "CPU workers of each (default: all cores on one device)"),
         APP_STRING_OPTION("strategy", "NAME", &q.strategy, "parallel strategy"),
         APP_INT_OPTION("chunk-heads", "N", &q.chunk_heads, 1, 1024, "heads of a chunk, of pipesp"),
+        APP_INT_OPTION("patches", "M", &q.patches, 1, 1 << 16,
+                       "parts of the tokens that follow one another, of pipefusion (default 4)"),
         APP_STRING_OPTION("scheduler", "NAME", &q.scheduler, "scheduling policy"),
         APP_FLAG_OPTION("verbose", &q.verbose,
                         "a line per video: colour, shape, direction, background, overlap"),
