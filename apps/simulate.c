@@ -94,8 +94,10 @@ static struct app_option options[] = {
                       "pipedit6, or any"),
     APP_STRING_OPTION("arrivals", "NAME|PATH", AT(arrivals),
                       "requests that come by a trace (a file of tables/arrivals here, as "
-                      "tridentserve, or any), on --devices that take one each, as --queue lets "
-                      "them go on: who meets the deadline"),
+                      "tridentserve, or any), on --devices that take one each or are shared out, "
+                      "as --queue lets them go on: who meets the deadline"),
+    APP_DOUBLE_OPTION("deadline-scale", "X", AT(deadline_scale), 1e-3, 1e3,
+                      "with --arrivals: times the time until each deadline (default 1)"),
     APP_HEADING("How it runs in parallel"),
     APP_STRING_OPTION("strategy", "NAME", AT(place.strategy), strategy_help),
     APP_STRING_OPTION("chunk-heads", "K|auto", AT(place.chunk_heads),
@@ -131,8 +133,10 @@ static struct app_option options[] = {
                       "time, within what is given (default given)"),
     APP_FLAG_OPTION("enable-tiling", AT(tiling), "decode in overlapping spatial tiles"),
     APP_STRING_OPTION("queue", "NAME", AT(queue),
-                      "with --prompts: which goes on after each step: fcfs, priority, edf (the "
-                      "earliest deadline first) or srtf (the least work left) (default fcfs)"),
+                      "with --prompts and --arrivals: which goes on after each step: fcfs, "
+                      "priority, edf (the earliest deadline first), srtf (the least work left), "
+                      "sjf (the least work) or mine.so, a module; with --arrivals also "
+                      "edf-best-fit and genserve, which share devices out (default fcfs)"),
     APP_STRING_OPTION("priorities", "LIST", AT(ranks),
                       "with --queue priority: of each prompt, larger ones first, as 0,0,5"),
     APP_STRING_OPTION("deadlines", "LIST", AT(deadlines),
@@ -319,6 +323,12 @@ out:
 
 /* ---- the command line ------------------------------------------------------------------------ */
 
+/* Does the queue look at what the queue of this name looks at? A module may. */
+static bool goes_by(const struct app_simulation *s, const char *queue) {
+    const char *ending = s->queue ? strrchr(s->queue, '.') : NULL;
+    return s->queue && (!strcmp(s->queue, queue) || (ending && !strcmp(ending, ".so")));
+}
+
 /* Options of the other mode. */
 static int refuse_idle(const struct app_simulation *s) {
     static const char runs[] = "goes with --prompts", step[] = "goes with one step, not --prompts";
@@ -343,8 +353,9 @@ static int refuse_idle(const struct app_simulation *s) {
          "goes with --step-cache and strategies with keys of the step before"},
         {"fast-forward", one, runs},
         {"queue", one, runs},
-        {"priorities", !s->queue || strcmp(s->queue, "priority"), "goes with --queue priority"},
-        {"deadlines", !s->queue || strcmp(s->queue, "edf"), "goes with --queue edf"},
+        {"deadline-scale", true, "goes with --arrivals"},
+        {"priorities", !goes_by(s, "priority"), "goes with --queue priority"},
+        {"deadlines", !goes_by(s, "edf"), "goes with --queue edf"},
         {"prompt-embeds", one, runs},
         {"dit-devices", one, runs},
         {"vae-devices", one, runs},
@@ -452,18 +463,9 @@ static int read_ranks(const struct app_simulation *s, const char *option, const 
     return -1;
 }
 
-static const char unknown_queue[] = "--queue %s: fcfs, priority, edf and srtf are known";
-
-static bool is_queue(const char *name) {
-    bool known = !name;
-    for (int i = 0; name && sdt_queue_name(i); i++)
-        known = known || !strcmp(name, sdt_queue_name(i));
-    return known;
-}
-
 /* What a trace does not say: the devices, the queue, where figures go. */
 static int arrivals(const struct app_simulation *s, struct sdt_error *err) {
-    static const char *const own[] = {"arrivals", "devices", "queue", "stats"};
+    static const char *const own[] = {"arrivals", "deadline-scale", "devices", "queue", "stats"};
     for (size_t i = 0; i < program.count; i++) {
         bool goes = !options[i].name;
         for (size_t k = 0; k < sizeof own / sizeof own[0]; k++)
@@ -474,15 +476,19 @@ static int arrivals(const struct app_simulation *s, struct sdt_error *err) {
                              "take",
                              options[i].name);
     }
-    if (!is_queue(s->queue))
-        return app_usage(name_of_program, unknown_queue, s->queue);
     return app_simulate_arrivals(s, err) == SDT_OK ? 0 : app_report(name_of_program, err);
 }
 
 /* A queue that there is, with what it goes by. -1: go on, else the exit status. */
-static int read_queue(struct app_simulation *s) {
-    if (!is_queue(s->queue))
-        return app_usage(name_of_program, unknown_queue, s->queue);
+static int read_queue(struct app_simulation *s, struct sdt_error *err) {
+    const struct sdt_queue *queue = NULL;
+    if (s->queue && sdt_queue_open(s->queue, &queue, err) != SDT_OK)
+        return app_report(name_of_program, err);
+    if (queue && !queue->choose)
+        return app_usage(name_of_program,
+                         "--queue %s: it shares devices out, which --arrivals simulates; prompts "
+                         "have all devices, and edf would work",
+                         s->queue);
     if (s->queue && !strcmp(s->queue, "priority") && !s->ranks)
         return app_usage(name_of_program, "--queue priority needs --priorities");
     if (s->queue && !strcmp(s->queue, "edf") && !s->deadlines)
@@ -541,7 +547,7 @@ static int parse(struct app_simulation *s, int argc, char **argv, struct sdt_err
     if (code < 0)
         code = refuse_one(s);
     if (code < 0)
-        code = read_queue(s);
+        code = read_queue(s, err);
     if (code >= 0)
         return code;
     if (s->place.plan && !strcmp(s->place.plan, "given"))

@@ -15,6 +15,7 @@ struct app_simulation {
     const char *compare; /* PipeDiT's plans and ours */
     const char *table;
     const char *arrivals; /* requests by a trace, without StarPU */
+    double deadline_scale; /* of theirs; 0: not given */
     struct app_theirs {   /* how the frameworks that its paper measured differ */
         const char *strategy;
         double attention, mask_bytes, step, group_step, overhead, group_overhead, decode, offload;

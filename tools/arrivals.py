@@ -2,7 +2,9 @@
 """arrivals.py NAME: a trace of requests for stardit-simulate --arrivals, on standard output.
 
 inflight-burst, foreground-burst and tridentserve are those that GF-DiT's benchmarks draw; poisson RATE SECONDS SEED
-draws as many a minute for so long, with the classes of tridentserve's first phase.
+draws as many a minute for so long, with the classes of tridentserve's first phase. genserve is drawn as GENSERVE's
+paper (arXiv 2604.04335) says of its own: 50 videos of Wan 2.2 5B and 50 images of Stable Diffusion 3.5, 24 a minute;
+genserve RATE SEED draws another.
 """
 
 import math
@@ -38,13 +40,47 @@ def draw(seed, phases):
     return sorted(arrivals)
 
 
+# Of the paper: how much faster a step is on 2, 4 and 8 devices, and the times on one, of videos of 256p, 480p and 720p
+# (table 2: denoising; text and decode) times VIDEO, which makes their mean the 43 s that its text says of the runs;
+# of images those that its deadlines of 2 to 8 s say.
+VIDEO, GENSERVE = 1.776, {
+    "V256": (50, 4.41, .37, (1.6, 1.7, .9)), "V480": (50, 16.03, 1.04, (2.0, 3.5, 3.4)), "V720": (50, 50.0, 2.5, (2.0, 3.9, 7.0)),
+    "I720": (28, 1.33, 0, ()), "I1024": (28, 2.6, 0, ()), "I1440": (28, 5.33, 0, ())}
+
+
+def draw_genserve(rate, seed):
+    """In turns drawn at random, with sizes that are alike frequent."""
+    numbers = random.Random(seed)
+    kinds = ["V"] * 50 + ["I"] * 50
+    for i in range(len(kinds) - 1, 0, -1):
+        j = int(numbers.random() * (i + 1))
+        kinds[i], kinds[j] = kinds[j], kinds[i]
+    at = 0.0
+    for kind in kinds:
+        at += -math.log(1 - numbers.random()) * 60 / rate
+        yield at, [name for name in GENSERVE if name[0] == kind][int(numbers.random() * 3)]
+
+
+def print_genserve(rate, seed):
+    print(f"# {' '.join(sys.argv[1:])}, as tools/arrivals.py draws it")
+    for name, (steps, seconds, rest, faster) in GENSERVE.items():
+        if name[0] == "V":
+            seconds *= VIDEO
+        print(f"class {name} {steps} {seconds:g} 1.5", *([0, rest] if faster else []), *faster)
+    for at, name in draw_genserve(rate, seed):
+        print(f"{at:.3f} {name}")
+
+
+if sys.argv[1:2] == ["genserve"] and len(sys.argv) in (2, 4):
+    print_genserve(*([float(sys.argv[2]), int(sys.argv[3])] if len(sys.argv) == 4 else [24, 69]))
+    sys.exit(0)
 if len(sys.argv) == 5 and sys.argv[1] == "poisson":
     rate, seconds, seed = float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     trace = draw(seed, [(0, seconds, rate, (.5, .35, .15))])
 elif len(sys.argv) == 2 and sys.argv[1] in TRACES:
     trace = draw(*TRACES[sys.argv[1]])
 else:
-    sys.exit(f"usage: {sys.argv[0]} {'|'.join(TRACES)} or poisson RATE SECONDS SEED")
+    sys.exit(f"usage: {sys.argv[0]} {'|'.join(TRACES)}|genserve, poisson RATE SECONDS SEED or genserve RATE SEED")
 print(f"# {' '.join(sys.argv[1:])}, as tools/arrivals.py draws it")
 for name, (steps, seconds, factor) in CLASSES.items():
     print(f"class {name} {steps} {seconds} {factor}")

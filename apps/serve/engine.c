@@ -177,8 +177,8 @@ static void order(struct serve_engine *engine, struct choice *c) {
         c->index[left++] = i;
     }
     while (left > 0) {
-        int best = sdt_queue_choose(engine->options.queue, c->waiting, left, serve_now());
-        best = best < 0 ? 0 : best;
+        int best = engine->options.queue->choose(c->waiting, left, serve_now());
+        best = best < 0 || best >= left ? 0 : best;
         c->order[c->ordered++] = c->index[best];
         left--;
         memmove(&c->waiting[best], &c->waiting[best + 1],
@@ -267,7 +267,7 @@ static void close_service(struct serve_engine *engine) {
 static bool have_service(struct serve_engine *engine, int model) {
     const struct serve_model *m = &engine->shared.models->model[model];
     const struct sdt_service_options options = {.placement = m->placement,
-                                                .queue = engine->options.queue};
+                                                .queue = engine->options.queue_name};
     struct sdt_error err = {0};
     if (engine->service && engine->model == model)
         return true;

@@ -11,7 +11,8 @@ struct serve_engine;
 struct serve_engine_options {
     struct serve_shared shared; /* but for left */
     struct sdt_machine *machine;
-    const char *queue;
+    const struct sdt_queue *queue; /* that can choose */
+    const char *queue_name;        /* as given: a name or a module's path */
     int window; /* jobs that the service has at a time */
     double stop_seconds;
     /* Called on the engine's thread: a job has changed its status (NULL: any may have). */

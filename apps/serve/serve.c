@@ -49,9 +49,11 @@ static struct app_option options[] = {
                        "a name of this server in the header Host, besides localhost and "
                        "addresses"),
     APP_HEADING("Jobs"),
-    APP_CHOICE_OPTION("queue", "edf|srtf|priority|fcfs", AT(queue),
-                      "which job goes on after each step: the earliest deadline, the least work "
-                      "left, the highest priority, or the first that came (default edf)"),
+    APP_STRING_OPTION(
+        "queue", "NAME", AT(queue),
+        "which job goes on after each step: edf (the earliest deadline), srtf (the "
+        "least work left), sjf (the least work), priority, fcfs (that came first), or "
+        "mine.so, a module (default edf)"),
     APP_INT_OPTION("checkpoint-every", "N", AT(checkpoint_every), 1, 1000,
                    "every N steps, keep a job's state, from which it goes on after a crash "
                    "(default 5)"),
@@ -218,9 +220,21 @@ struct parts {
     struct serve_metrics *metrics;
     struct serve_models models;
     struct sdt_machine *machine;
+    const struct sdt_queue *queue;
     struct serve_engine *engine;
     struct serve_server server;
 };
+
+static enum sdt_status open_queue(struct parts *p, struct sdt_error *err) {
+    enum sdt_status status = sdt_queue_open(p->s->queue, &p->queue, err);
+    if (status == SDT_OK && !p->queue->choose)
+        status =
+            sdt_fail(err, SDT_ERROR_USAGE,
+                     "--queue %s: it shares devices out among jobs, and a step has all of them "
+                     "here; edf, srtf, sjf, priority or fcfs would work",
+                     p->s->queue);
+    return status;
+}
 
 static enum sdt_status open_socket(struct parts *p, struct sdt_error *err) {
     bool loopback = false;
@@ -281,7 +295,8 @@ static enum sdt_status open_engine(struct parts *p, struct sdt_error *err) {
                                                            .checkpoint_every = s->checkpoint_every,
                                                            .keep_seconds = 3600.0 * s->keep_hours},
                                                 .machine = p->machine,
-                                                .queue = s->queue,
+                                                .queue = p->queue,
+                                                .queue_name = s->queue,
                                                 .window = s->place.max_latents,
                                                 .stop_seconds = s->stop_seconds,
                                                 .changed = serve_http_changed,
@@ -310,7 +325,9 @@ static enum sdt_status open_engine(struct parts *p, struct sdt_error *err) {
 }
 
 static enum sdt_status open_parts(struct parts *p, struct sdt_error *err) {
-    enum sdt_status status = open_socket(p, err);
+    enum sdt_status status = open_queue(p, err);
+    if (status == SDT_OK)
+        status = open_socket(p, err);
     if (status == SDT_OK)
         status = open_state(p, err);
     p->metrics = serve_metrics_new();

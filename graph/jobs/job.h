@@ -16,7 +16,6 @@
 #include <stdatomic.h>
 
 #include "graph/jobs/fast.h"
-#include "graph/jobs/queues/queue.h"
 #include "graph/pipeline.h"
 #include "graph/run/latent.h"
 #include "runtime/clock.h"

@@ -509,7 +509,6 @@ enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machi
                                  const struct sdt_service_options *options,
                                  struct sdt_service **out, struct sdt_error *err) {
     const struct sdt_placement *p = &options->placement;
-    const char *name = options->queue ? options->queue : sdt_queues[0]->name;
     struct sdt_service *service = calloc(1, sizeof *service);
     bool taken = false;
 
@@ -519,16 +518,20 @@ enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machi
     service->pipeline = pipeline;
     service->machine = machine;
     service->placement = *p;
-    service->queue = sdt_queue_find(name);
     service->two = p->dit_devices > 0 && p->vae_devices > 0;
     service->shared = service->two && sdt__groups_overlap(p);
     service->most_alive = p->most_latents > 0 ? p->most_latents : 3;
     starpu_pthread_mutex_init(&service->mutex, NULL);
     starpu_pthread_cond_init(&service->changed, NULL);
-    enum sdt_status status = check_placement(machine, p, &service->kinds, err);
-    if (status == SDT_OK && !service->queue)
+    enum sdt_status status =
+        sdt_queue_open(options->queue ? options->queue : sdt_queue_name(0), &service->queue, err);
+    if (status == SDT_OK && !service->queue->choose)
         status = sdt_fail(err, SDT_ERROR_USAGE,
-                          "unknown queue '%s'; known: fcfs, priority, edf, srtf", name);
+                          "queue %s: it shares devices out among jobs, and a step has all of them "
+                          "here; edf would work",
+                          service->queue->name);
+    if (status == SDT_OK)
+        status = check_placement(machine, p, &service->kinds, err);
     if (status == SDT_OK && atomic_exchange(&machine->serving, true))
         status = sdt_fail(err, SDT_ERROR_USAGE, "this machine has a service already");
     else

@@ -33,6 +33,7 @@
 
 #include "stardit/device.h"
 #include "stardit/kernels.h"
+#include "stardit/queue.h"
 #include "stardit/status.h"
 #include "stardit/tag.h"
 #include "stardit/video.h"
@@ -651,29 +652,19 @@ struct sdt_job;
 
 struct sdt_service_options {
     struct sdt_placement placement; /* of all jobs, until one is moved */
-    /* "fcfs": in the order of their coming (NULL); "priority": the highest first; "edf": the
-     * earliest deadline first; "srtf": the least work left first. */
+    /* A name, or the path of a module (stardit/queue.h). "fcfs": in the order of their coming
+     * (NULL); "priority": the highest first; "edf": the earliest deadline first; "srtf": the least
+     * work left first; "sjf": the same, but what has begun is finished. Those that only share
+     * devices out are refused: a step has all devices of its job. */
     const char *queue;
 };
 /* The queues' names by index; NULL: no more. */
 const char *sdt_queue_name(int index);
 
-enum sdt_job_phase { SDT_JOB_TEXT, SDT_JOB_STEP, SDT_JOB_DECODE, SDT_JOB_DONE };
-/* What a queue may know of a job. */
-struct sdt_waiting {
-    unsigned long arrival; /* order of submission */
-    enum sdt_job_phase phase;
-    bool begun;
-    int priority;
-    double arrived, deadline; /* on the clock of `now`; deadline: HUGE_VAL if it has none */
-    int steps_left;
-    double flops_left; /* of its text, steps and decode; 0: not known */
-};
-/* The index of the job that the queue of this name would let go on, of count >= 1 in the order of
- * their arrival; -1: there is no such queue. For who keeps more jobs than a service shall hold.
- * now: seconds, on a clock of the caller's. */
-int sdt_queue_choose(const char *queue, const struct sdt_waiting *job /* [count] */, int count,
-                     double now);
+/* The queue of this name, or of a module (stardit/queue.h), whose path ends in ".so", for who asks
+ * one without a service; it stays. SDT_ERROR_USAGE: there is none. */
+enum sdt_status sdt_queue_open(const char *name, const struct sdt_queue **queue,
+                               struct sdt_error *err);
 
 /* SDT_ERROR_USAGE for a placement that sdt_plan_make refuses, an unknown queue, or a machine that
  * has a service; SDT_ERROR_MEMORY. The pipeline and the machine outlive the service. */

@@ -418,6 +418,7 @@ forwards||1||plan:^Strategy
 layers||4||plan:^Simulated
 strategy||pipesp||plan:^Strategy
 arrivals||none||refused:does not go with --arrivals
+deadline-scale||2||refused:goes with --arrivals
 chunk-heads||1||plan:^Strategy
 ulysses-degree||1|--strategy usp|plan:^Step
 streams||1||plan:^Strategy

@@ -24,7 +24,7 @@ graph/strategies:   TASKS
 graph/plan:         TASKS graph/pipeline graph/prompt graph/request graph/steps
 graph:              TASKS graph/plan
 graph/jobs:         TASKS graph/plan graph/pipeline graph/prompt graph/request graph/steps graph/jobs/queues
-graph/jobs/queues:  stardit
+graph/jobs/queues:  base stardit
 apps:               base kernels runtime schedulers codelets graph stardit starpu
 bench:              base kernels runtime schedulers codelets graph apps stardit starpu
 tests:              *

@@ -20,6 +20,9 @@ says "another one is called stardit-demo already"
 refuses 2 "$serve" --model "$demo" --state "$state" --listen 127.0.0.1:0 --max-body 4 --max-field 5
 says "larger than --max-body"
 refuses 2 "$serve" --model "$demo" --state "$state" --listen 127.0.0.1:0 --queue lifo
+says "queue lifo: known are "
+refuses 2 "$serve" --model "$demo" --state "$state" --listen 127.0.0.1:0 --queue genserve
+says "shares devices out among jobs, and a step has all of them here; edf"
 token=0123456789abcdef0123
 echo short >"$tmp/token"
 chmod 600 "$tmp/token"

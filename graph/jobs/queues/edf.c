@@ -1,6 +1,8 @@
 /* The earliest deadline first (Liu and Layland 1973), preemptive at steps; jobs without one come
  * last, in the order of their arrival. */
-#include "graph/jobs/queues/queue.h"
+#include "stardit/queue.h"
+
+#include <stddef.h>
 
 static int choose(const struct sdt_waiting *job, int count, double now) {
     int best = 0;
@@ -11,4 +13,4 @@ static int choose(const struct sdt_waiting *job, int count, double now) {
     return best;
 }
 
-const struct sdt_queue sdt__queue_edf = {.name = "edf", .choose = choose};
+const struct sdt_queue sdt__queue_edf = {SDT_QUEUE_ABI, "edf", choose, NULL};

@@ -1,5 +1,7 @@
 /* First come, first served: a request is finished before the next one is begun. */
-#include "graph/jobs/queues/queue.h"
+#include "stardit/queue.h"
+
+#include <stddef.h>
 
 static int choose(const struct sdt_waiting *job, int count, double now) {
     (void)job;
@@ -8,4 +10,4 @@ static int choose(const struct sdt_waiting *job, int count, double now) {
     return 0;
 }
 
-const struct sdt_queue sdt__queue_fcfs = {.name = "fcfs", .choose = choose};
+const struct sdt_queue sdt__queue_fcfs = {SDT_QUEUE_ABI, "fcfs", choose, NULL};

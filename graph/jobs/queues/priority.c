@@ -1,5 +1,7 @@
 /* The highest priority first, and first come, first served among equals. */
-#include "graph/jobs/queues/queue.h"
+#include "stardit/queue.h"
+
+#include <stddef.h>
 
 static int choose(const struct sdt_waiting *job, int count, double now) {
     int best = 0;
@@ -10,4 +12,4 @@ static int choose(const struct sdt_waiting *job, int count, double now) {
     return best;
 }
 
-const struct sdt_queue sdt__queue_priority = {.name = "priority", .choose = choose};
+const struct sdt_queue sdt__queue_priority = {SDT_QUEUE_ABI, "priority", choose, NULL};

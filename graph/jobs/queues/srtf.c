@@ -1,7 +1,9 @@
 /* The shortest remaining time first (Schrage 1968), preemptive at steps. What is left is counted in
  * FLOPs, since all jobs run on the same devices. Among equals one that has begun goes on, then the
  * first that came. Long jobs may wait for as long as short ones come. */
-#include "graph/jobs/queues/queue.h"
+#include "stardit/queue.h"
+
+#include <stddef.h>
 
 static int choose(const struct sdt_waiting *job, int count, double now) {
     int best = 0;
@@ -13,4 +15,4 @@ static int choose(const struct sdt_waiting *job, int count, double now) {
     return best;
 }
 
-const struct sdt_queue sdt__queue_srtf = {.name = "srtf", .choose = choose};
+const struct sdt_queue sdt__queue_srtf = {SDT_QUEUE_ABI, "srtf", choose, NULL};
