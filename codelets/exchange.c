@@ -88,6 +88,56 @@ void sdt_insert_gather_part(struct sdt_flow *flow, const char *name, int tiles, 
     insert_gather(flow, name, tiles, heads, to, pieces, stride, y, false);
 }
 
+/* ---- sdt_insert_copy_part -------------------------------------------------------------------- */
+
+static void copy_part_cpu(void *buffers[], void *cl_arg) {
+    const struct sdt_copy_part *a = sdt__task_args(cl_arg);
+    if (!a)
+        return;
+    const float *x = sdt__floats(buffers, 0) + a->x_at; /* [heads, x_stride] */
+    float *y = sdt__floats(buffers, 1) + a->y_at;       /* [heads, y_stride] */
+    for (int h = 0; h < a->heads; h++)
+        memcpy(y + (size_t)h * a->y_stride, x + (size_t)h * a->x_stride, a->count * sizeof *y);
+}
+
+#ifdef HAVE_CUDA
+static void copy_part_cuda(void *buffers[], void *cl_arg) {
+    const struct sdt_copy_part *a = sdt__task_args(cl_arg);
+    enum sdt_status status = SDT_OK;
+    if (!a)
+        return;
+    enum sdt_dtype dtype = sdt__dtype(buffers, 1);
+    size_t size = sdt_dtype_size(dtype);
+    const char *x = sdt__pointer(buffers, 0); /* [heads, x_stride] */
+    char *y = sdt__pointer(buffers, 1);       /* [heads, y_stride] */
+    for (int h = 0; h < a->heads && status == SDT_OK; h++)
+        status = sdt_cuda_convert(sdt__cuda(), a->count, dtype,
+                                  x + size * ((size_t)h * a->x_stride + a->x_at), dtype,
+                                  y + size * ((size_t)h * a->y_stride + a->y_at));
+    sdt__cuda_done(cl_arg, status);
+}
+#endif
+
+struct starpu_codelet sdt__copy_part_codelet = {
+    .name = "copy_part",
+    SDT_ON_BOTH(copy_part_cpu, copy_part_cuda),
+    .nbuffers = STARPU_VARIABLE_NBUFFERS,
+    .model = &sdt__cost_model,
+};
+
+void sdt_insert_copy_part(struct sdt_flow *flow, const char *name, const struct sdt_copy_part *part,
+                          sdt_handle x, sdt_handle y, bool fresh) {
+    struct sdt_task task;
+    sdt__task_begin(&task, flow);
+    sdt__task_read(&task, x);
+    if (fresh)
+        sdt__task_write(&task, y);
+    else
+        sdt__task_update(&task, y);
+    sdt__task_submit(&task, &sdt__copy_part_codelet, name, 0.0,
+                     2.0 * sdt__element(y) * part->heads * (double)part->count, part, sizeof *part);
+}
+
 /* ---- sdt_insert_receive ---------------------------------------------------------------------- */
 
 static void receive_cpu(void *buffers[], void *cl_arg) {

@@ -35,6 +35,10 @@ struct sdt_at {
     int layer; /* -1: before or after the layers */
     int tile;
     struct sdt_stream *stream;
+    /* Keys that are to stand `ahead` tokens later as well (SDT_PROJECT_K): [chunks], written; NULL:
+     * not wanted. */
+    const sdt_handle *later;
+    int64_t ahead;
 };
 
 /* The prompt of one branch, as all steps use it: made once, and the same whatever devices it was
@@ -108,6 +112,8 @@ struct sdt_dit_kind {
     void (*finish)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at);
     /* x -> velocity of a tile of video: [rows, C*patch] float32, C slowest, as the latent. */
     void (*head)(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at, sdt_handle velocity);
+
+    bool later; /* project() heeds at.later */
 
     /* Which tokens attend among themselves in a layer: count and run. NULL: all. */
     struct sdt_token_groups (*groups)(const struct sdt_dit *dit, int layer);

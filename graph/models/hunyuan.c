@@ -544,7 +544,7 @@ static void prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
     enum sdt_dtype dtype = run->layout.dtype;
     int rows = text[0].rows, d = dit->width;
     size_t states = (size_t)rows * (size_t)dit->text_dim, size = (size_t)rows * (size_t)d;
-    struct sdt_at home = {branch, -1, run->layout.video_tiles, NULL};
+    struct sdt_at home = {.branch = branch, .layer = -1, .tile = run->layout.video_tiles};
     sdt_handle words = text[0].handle, rounded = NULL;
 
     prompt->rows = rows;

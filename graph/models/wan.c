@@ -380,6 +380,10 @@ static void project(struct sdt_flow *flow, struct sdt_run *run, struct sdt_at at
                                     .head = layout->head};
     sdt_insert_split_heads(flow, split_name[which], &split, raw, norm[which],
                            which == SDT_PROJECT_V ? NULL : run->rope_table, piece);
+    split.first_token += at.ahead;
+    if (at.later)
+        sdt_insert_split_heads(flow, "split_later", &split, raw, norm[which], run->rope_table,
+                               at.later);
 }
 
 /* x += gate to_out(z) */
@@ -538,6 +542,7 @@ const struct sdt_dit_kind sdt__wan_dit = {
     .embed = embed,
     .begin = begin,
     .project = project,
+    .later = true,
     .join = join,
     .finish = finish,
     .head = head,

@@ -177,9 +177,11 @@ static void insert_solver(struct sdt_flow *flow, struct sdt_run *run,
                             sdt_latent_tile_done, latent);
 }
 
-void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
-                     struct sdt_guidance guidance, const struct sdt_step_table *table, int s,
-                     struct sdt_latent *latent) {
+/* tiles: what the forwards take in. */
+static void insert_step(struct sdt_flow *flow, struct sdt_run *run,
+                        const struct sdt_sampler *sampler, struct sdt_guidance guidance,
+                        const struct sdt_step_table *table, int s, struct sdt_latent *latent,
+                        const sdt_handle *tiles) {
     const struct sdt_layout *layout = &run->layout;
     const struct sdt_step what = table ? table->step[s] : sdt_whole_step(sdt_forwards(guidance));
     for (int b = 0; b < what.branches; b++) {
@@ -197,7 +199,7 @@ void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sd
         add_noise(flow, latent, s);
     if (what.freezes)
         make_difference(flow, latent);
-    sdt_run_step(flow, run, what.branches, sampler->timesteps[s], sdt_latent_tiles(latent, s));
+    sdt_run_step(flow, run, what.branches, sampler->timesteps[s], tiles);
     step.guidance = what.branches > 1 || what.frozen ? guidance.mix : 1.0f;
     flow->tag.role = SDT_ROLE_DENOISE;
     flow->tag.branch = 0;
@@ -207,4 +209,29 @@ void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sd
         insert_solver(flow, run, &step, &what, s, latent, i);
     }
     flow->tag.tile = flow->tag.step = -1;
+}
+
+void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
+                     struct sdt_guidance guidance, const struct sdt_step_table *table, int s,
+                     struct sdt_latent *latent) {
+    insert_step(flow, run, sampler, guidance, table, s, latent, sdt_latent_tiles(latent, s));
+}
+
+void sdt_latent_iteration(struct sdt_flow *flow, struct sdt_run *run,
+                          const struct sdt_sampler *sampler, struct sdt_guidance guidance,
+                          const struct sdt_blocks *blocks, int k, struct sdt_latent *latent) {
+    const int most = sdt_blocks_most(blocks);
+    for (int b = sdt_blocks_newest(blocks, k); b >= sdt_blocks_oldest(blocks, k); b--) {
+        struct sdt_latent *own = &latent[b % most];
+        const int s = sdt_blocks_step(k, b);
+        const sdt_handle *tiles = sdt_latent_tiles(own, s);
+        flow->tag.step = s;
+        if (b > 0 && blocks->overlap > 0)
+            tiles =
+                sdt_run_input(flow, run, tiles, sdt_latent_tiles(&latent[(b - 1) % most], s + 1));
+        run->sees_next = sdt_blocks_sees_next(blocks, k, b);
+        run->is_seen = sdt_blocks_is_seen(blocks, k, b);
+        insert_step(flow, run, sampler, guidance, NULL, s, own, tiles);
+    }
+    run->sees_next = run->is_seen = false;
 }

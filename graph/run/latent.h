@@ -72,6 +72,12 @@ static inline const sdt_handle *sdt_latent_tiles(const struct sdt_latent *latent
 void sdt_latent_step(struct sdt_flow *flow, struct sdt_run *run, const struct sdt_sampler *sampler,
                      struct sdt_guidance guidance, const struct sdt_step_table *table, int s,
                      struct sdt_latent *latent);
+/* Inserts iteration k of a queue of blocks: a step of each block that is in it. Block b's latent is
+ * latent[b % sdt_blocks_most()]; that of the block which left in the iteration before is still
+ * there. */
+void sdt_latent_iteration(struct sdt_flow *flow, struct sdt_run *run,
+                          const struct sdt_sampler *sampler, struct sdt_guidance guidance,
+                          const struct sdt_blocks *blocks, int k, struct sdt_latent *latent);
 /* A task of a step has ended with a tile of its new state: for sdt__task_done(), arg the latent. */
 void sdt_latent_tile_done(void *arg, int step);
 /* Whole steps done so far: what a stopped run can keep. */

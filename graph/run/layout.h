@@ -23,6 +23,8 @@ struct sdt_layout {
     int unit;        /* rows come in multiples of this; those beyond a tile's tokens are padding */
     int video_tiles; /* the first ones */
     int tiles;
+    int64_t overlap; /* of the video's tokens, those that a block shares with each neighbour:
+                      * its first ones and its last ones; 0: none */
     int span_tiles;  /* tiles of the video that go through the layers together; 0: all */
     int *first_tile; /* [devices + 1]: device d holds first_tile[d]..first_tile[d+1]-1 */
     int *home;       /* [tiles]: the device of each tile; of strategies that place layers, another

@@ -7,8 +7,11 @@
 static enum sdt_status layout_of(const struct sdt_dit *dit, const struct sdt_parallel *parallel,
                                  struct sdt_geometry geometry, int branches, int text,
                                  struct sdt_layout *layout, struct sdt_error *err) {
-    return sdt_parallel_layout(parallel, sdt_tokens(dit, geometry), dit->text_joins ? text : 0,
-                               branches, dit->heads, dit->head_dim, layout, err);
+    enum sdt_status status =
+        sdt_parallel_layout(parallel, sdt_tokens(dit, geometry), dit->text_joins ? text : 0,
+                            branches, dit->heads, dit->head_dim, layout, err);
+    layout->overlap = layout->video * parallel->blocks.overlap / geometry.frames;
+    return status;
 }
 
 /* How many devices the first branch gets, so that the slower of both groups ends as early as it

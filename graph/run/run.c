@@ -2,6 +2,7 @@
 #include "graph/run/run.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- buffers --------------------------------------------------------------------------------- */
 
@@ -124,10 +125,11 @@ static int layer_tasks(const struct sdt_layout *layout) {
     return 16 * layout->tiles + 3 * layout->chunks + 2 * layout->tiles * layout->chunks;
 }
 
-/* A step's tasks, as far as there is room for them. */
+/* A step's tasks, or those of the blocks on their way, as far as there is room for them. */
 static int overlapping_tasks(const struct sdt_run *run) {
     enum { MOST = 50000 };
-    double tasks = 1.25 * run->branches * run->dit->layers * layer_tasks(&run->layout);
+    int forwards = run->parallel.strategy->blocks ? 2 * run->streams : run->branches;
+    double tasks = 1.25 * forwards * run->dit->layers * layer_tasks(&run->layout);
     return tasks < MOST ? (int)tasks : MOST;
 }
 
@@ -167,7 +169,8 @@ static void rope_init(struct sdt_flow *flow, struct sdt_run *run) {
     const struct sdt_dit *dit = run->dit;
     int size[3] = {run->geometry.frames, run->geometry.height, run->geometry.width};
     for (int a = 0; a < 3; a++) {
-        run->rope.size[a] = size[a] / dit->patch[a];
+        /* Keys of the next block stand behind the block's own. */
+        run->rope.size[a] = (size[a] + (a == 0 ? run->parallel.blocks.overlap : 0)) / dit->patch[a];
         run->rope.pairs[a] = dit->rope_pairs[a];
     }
     run->rope.halves = dit->rope_halves;
@@ -181,6 +184,52 @@ static void rope_init(struct sdt_flow *flow, struct sdt_run *run) {
     }
     sdt_rope_table(&run->rope, dit->rope_theta, run->rope_values);
     run->rope_table = sdt__host_vector(flow, run->rope_values, count, "rope");
+}
+
+/* Forwards on their way: one in each stage, and one that is handed on. */
+static int flights_of(const struct sdt_layout *layout) {
+    return layout->devices > 1 ? layout->devices + 1 : 1;
+}
+
+/* What blocks need beside the streams. */
+static void blocks_init(struct sdt_flow *flow, struct sdt_run *run) {
+    const struct sdt_layout *layout = &run->layout;
+    const int devices = layout->devices, tiles = layout->video_tiles;
+    size_t patch = sdt_patch_values(run->dit);
+    run->flight = calloc((size_t)run->streams * (size_t)devices, sizeof *run->flight);
+    run->context = room_for(flow, tiles);
+    run->input = room_for(flow, tiles);
+    if (!run->flight && flow->error.status == SDT_OK)
+        sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a run of the transformer");
+    for (int i = 0; run->flight && i < run->streams * devices; i++) {
+        const struct sdt_stream *own = &run->stream[i / devices];
+        run->flight[i] = run->stream[i % devices];
+        run->flight[i].x = own->x;
+        memcpy(run->flight[i].vector, own->vector, sizeof own->vector);
+    }
+    for (int t = 0; run->context && t < tiles; t++)
+        if (sdt_tile_first(layout, t) < layout->overlap)
+            run->context[t] =
+                sdt__vector(flow, (size_t)sdt_tile_size(layout, t) * patch, "context");
+    for (int b = run->first_branch; layout->overlap && b < run->branches; b++) {
+        int count = sdt_run_stale_count(run);
+        run->branch[b].shared = room_for(flow, count);
+        for (int i = 0; run->branch[b].shared && i < count; i++) {
+            int chunk = i % layout->chunks;
+            size_t rows =
+                (size_t)(layout->head[chunk + 1] - layout->head[chunk]) * (size_t)layout->overlap;
+            run->branch[b].shared[i] =
+                sdt__tensor(flow, layout->dtype, rows * (size_t)layout->e, "shared keys");
+        }
+    }
+}
+
+static void blocks_clear(struct sdt_run *run) {
+    free(run->flight);
+    free_handles(run->context, run->layout.video_tiles);
+    free(run->input);
+    for (int b = run->first_branch; b < run->branches; b++)
+        free_handles(run->branch[b].shared, sdt_run_stale_count(run));
 }
 
 /* One part of the devices, with its branches. text: as in sdt_run_new. */
@@ -204,7 +253,9 @@ static struct sdt_run *new_part(struct sdt_flow *flow, struct sdt_dit *dit,
                             .layout = part->layout,
                             .first_branch = number,
                             .branches = branches,
-                            .streams = sdt_streams(parallel->streams, part->branches),
+                            .streams = parallel->strategy->blocks
+                                           ? flights_of(&part->layout)
+                                           : sdt_streams(parallel->streams, part->branches),
                             .helpers_free = true};
     part->layout = (struct sdt_layout){0}; /* it is the run's now */
     if (parallel->transport == SDT_TRANSPORT_NCCL &&
@@ -216,7 +267,8 @@ static struct sdt_run *new_part(struct sdt_flow *flow, struct sdt_dit *dit,
     run->own_parameters = !parameters;
     run->bound = calloc(1, dit->kind->bound_size(dit));
     run->layer = calloc((size_t)dit->layers, sizeof *run->layer);
-    if (!run->parameters || !run->bound || !run->layer) {
+    run->stream = calloc((size_t)run->streams, sizeof *run->stream);
+    if (!run->parameters || !run->bound || !run->layer || !run->stream) {
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a run of the transformer");
         goto failed;
     }
@@ -225,7 +277,7 @@ static struct sdt_run *new_part(struct sdt_flow *flow, struct sdt_dit *dit,
     if (together > 1)
         sdt__lane_allow(flow->lane, 2 * together * layer_tasks(&run->layout));
     /* Steps only if the next one's can. */
-    if (parallel->strategy->stale)
+    if (parallel->strategy->stale || parallel->strategy->blocks)
         sdt__lane_allow(flow->lane, overlapping_tasks(run));
     rope_init(flow, run);
     bind(flow, run);
@@ -236,6 +288,8 @@ static struct sdt_run *new_part(struct sdt_flow *flow, struct sdt_dit *dit,
         run->branch[b].velocity = new_tiles(flow, &run->layout, SDT_F32, run->layout.video_tiles,
                                             sdt_patch_values(dit), "velocity");
     }
+    if (parallel->strategy->blocks && flow->error.status == SDT_OK)
+        blocks_init(flow, run);
     if (flow->error.status == SDT_OK)
         return run;
 failed:
@@ -267,8 +321,10 @@ void sdt_run_free(struct sdt_run *run) {
     if (!run)
         return;
     sdt_run_free(run->apart);
-    for (int s = 0; s < run->streams; s++)
+    blocks_clear(run);
+    for (int s = 0; run->stream && s < run->streams; s++)
         stream_clear(run, &run->stream[s]);
+    free(run->stream);
     for (int b = run->first_branch; b < run->branches; b++)
         free_handles(run->branch[b].velocity, run->layout.video_tiles);
     sdt__unregister(run->rope_table);
@@ -359,7 +415,8 @@ void sdt_run_at_host(struct sdt_flow *flow) { flow->place = flow->host; }
 /* ---- a step ---------------------------------------------------------------------------------- */
 
 static struct sdt_at at_tile(const struct sdt_run *run, int branch, int layer, int tile) {
-    return (struct sdt_at){branch, layer, tile, run->branch[branch].stream};
+    return (struct sdt_at){
+        .branch = branch, .layer = layer, .tile = tile, .stream = run->branch[branch].stream};
 }
 
 /* Weights come and go: while a device computes this layer, the next one's are on their way. */
@@ -455,6 +512,12 @@ static void project(struct sdt_flow *flow, void *model, enum sdt_projection whic
                     const sdt_handle *piece) {
     const struct layer *l = model;
     struct sdt_at at = at_tile(l->run, l->branch, l->layer, tile);
+    const struct sdt_layout *layout = &l->run->layout;
+    sdt_handle *later = at.stream->attention.later;
+    if (which == SDT_PROJECT_K && l->run->is_seen && later[tile * layout->chunks]) {
+        at.later = later + tile * layout->chunks;
+        at.ahead = layout->video - layout->overlap;
+    }
     sdt_run_at(flow, l->run, at, SDT_ROLE_PROJECT);
     l->run->dit->kind->project(flow, l->run, at, which, piece);
 }
@@ -473,20 +536,24 @@ void sdt_run_layer(struct sdt_flow *flow, struct sdt_run *run, int branch, struc
     const struct sdt_layout *layout = &run->layout;
     const struct sdt_parallel *parallel = &run->parallel;
     struct sdt_stream *stream = run->branch[branch].stream;
-    const sdt_handle *stale = run->branch[branch].stale;
+    const sdt_handle *stale = run->branch[branch].stale, *shared = run->branch[branch].shared;
+    const int here = 2 * layer * layout->chunks;
     struct layer model = {run, branch, layer};
     struct sdt_self_attention attention = {.layout = layout,
                                            .buffers = &stream->attention,
                                            .aco = layout->helpers ? parallel->aco : SDT_ACO_OFF,
                                            .anywhere = parallel->anywhere,
-                                           .keys = keys_of(run, branch),
+                                           .keys = keys_of(run, branch) +
+                                                   (run->sees_next ? layout->overlap : 0),
                                            .groups = sdt_dit_groups(run->dit, layer),
                                            .z = stream->z,
                                            .layers = run->dit->layers,
                                            .layer = layer,
                                            .span = span,
-                                           .stale =
-                                               stale ? stale + 2 * layer * layout->chunks : NULL,
+                                           .stale = stale ? stale + here : NULL,
+                                           .shared = shared ? shared + here : NULL,
+                                           .sees_next = run->sees_next,
+                                           .is_seen = run->is_seen,
                                            .model = &model,
                                            .project = project,
                                            .join = join};
@@ -524,6 +591,38 @@ void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch, struct 
         run->dit->kind->head(flow, run, at, run->branch[branch].velocity[i]);
     }
     flow->tag.tile = -1;
+}
+
+const sdt_handle *sdt_run_input(struct sdt_flow *flow, struct sdt_run *run, const sdt_handle *own,
+                                const sdt_handle *before) {
+    const struct sdt_layout *layout = &run->layout;
+    const size_t patch = sdt_patch_values(run->dit);
+    const int64_t ahead = layout->video - layout->overlap; /* of a frame in the block before */
+    for (int t = 0; t < layout->video_tiles && flow->error.status == SDT_OK; t++) {
+        const int64_t first = sdt_tile_first(layout, t), end = first + sdt_tile_size(layout, t);
+        int64_t next;
+        bool fresh = true;
+        run->input[t] = run->context[t] ? run->context[t] : own[t];
+        flow->tag.branch = 0;
+        sdt_run_at(flow, run, at_tile(run, run->first_branch, -1, t), SDT_ROLE_DENOISE);
+        for (int64_t at = first; run->context[t] && at < end; at = next, fresh = false) {
+            bool mine = at >= layout->overlap;
+            int64_t there = mine ? at : at + ahead;
+            int from = (int)(there / layout->rows);
+            int64_t left = (int64_t)(from + 1) * layout->rows - there;
+            next = mine || end < layout->overlap ? end : layout->overlap;
+            next = next - at < left ? next : at + left;
+            struct sdt_copy_part part = {.heads = 1,
+                                         .count = (size_t)(next - at) * patch,
+                                         .x_at =
+                                             (size_t)(there - (int64_t)from * layout->rows) * patch,
+                                         .y_at = (size_t)(at - first) * patch};
+            sdt_insert_copy_part(flow, "context", &part, mine ? own[from] : before[from],
+                                 run->context[t], fresh);
+        }
+    }
+    flow->tag.tile = -1;
+    return run->input;
 }
 
 void sdt_run_layers(struct sdt_flow *flow, struct sdt_run *run, struct sdt_branches branches,

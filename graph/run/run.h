@@ -43,6 +43,9 @@ struct sdt_branch {
     /* Keys and values that outlive a step, of strategies whose attention is stale: [layers, 2,
      * chunks], borrowed from the job; set before a step. */
     const sdt_handle *stale;
+    /* Keys and values that a block leaves to the one before it, which follows it through the layers:
+     * [layers, 2, chunks] -> [heads of c, overlap, e]; of strategies with blocks, else NULL. */
+    sdt_handle *shared;
 };
 
 struct sdt_run {
@@ -64,7 +67,15 @@ struct sdt_run {
     struct sdt_tensor_handles *layer;    /* [layers]: the same, by layer */
     int first_branch, branches, streams; /* it has first_branch..branches-1 */
     struct sdt_branch branch[2];
-    struct sdt_stream stream[2];
+    struct sdt_stream *stream; /* [streams] */
+    /* Of strategies with blocks: forwards that may be on their way at a time, one of a block after
+     * the other, have a stream each, of which they use x and the vectors; all else is that of the
+     * stream with the number of the device that they are at. */
+    struct sdt_stream *flight; /* [streams, devices]: these put together; NULL: no blocks */
+    unsigned long flights;     /* that have begun */
+    sdt_handle *context; /* [video tiles]: input of tiles whose frames are not all the block's;
+                                * NULL for others */
+    sdt_handle *input;   /* [video tiles]: of the block at hand */
     struct sdt_schedule schedule; /* of the prompts to be made; set before, borrowed until then */
     /* Set at a step's boundary, by whoever inserts it. */
     int step; /* of the schedule that the branches' prompts were made for */
@@ -72,7 +83,8 @@ struct sdt_run {
     bool offloads;     /* weights do not all fit: the next layer's are fetched while one computes */
     bool helpers_free; /* aco static: nothing is being decoded */
     bool fresh;        /* attention reads no keys of steps before */
-    const int *layers; /* [count], rising: a step of these alone, simulated; NULL: of all */
+    bool sees_next, is_seen; /* of a block: struct sdt_self_attention */
+    const int *layers;       /* [count], rising: a step of these alone, simulated; NULL: of all */
     int layers_count;
 };
 
@@ -117,6 +129,11 @@ void sdt_run_end(struct sdt_flow *flow, struct sdt_run *run, int branch, struct 
 /* Keys and values of all layers of one branch, as struct sdt_branch has them; the caller frees the
  * array and unregisters what it holds. NULL: out of memory, which the flow says. */
 sdt_handle *sdt_run_stale(struct sdt_flow *flow, const struct sdt_run *run);
+/* What a block takes in: its own tiles, and in front of them frames of the block before as its own
+ * latent has them. */
+const sdt_handle *sdt_run_input(struct sdt_flow *flow, struct sdt_run *run,
+                                const sdt_handle *own /* [video tiles] */,
+                                const sdt_handle *before /* [video tiles] */);
 static inline int sdt_run_stale_count(const struct sdt_run *run) {
     return 2 * run->dit->layers * run->layout.chunks;
 }

@@ -245,6 +245,7 @@ void sdt_attention_buffers_clear(struct sdt_attention_buffers *buffers) {
         unregister(buffers->piece[p], buffers->pieces);
     unregister(buffers->output, buffers->pieces);
     unregister(buffers->lse, buffers->pieces);
+    unregister(buffers->later, buffers->pieces);
     unregister(buffers->keys, buffers->gathered);
     unregister(buffers->values, buffers->gathered);
     *buffers = (struct sdt_attention_buffers){0};

@@ -20,24 +20,6 @@ enum { PATCHES = 4, PRIORITIES = 16 };
 
 /* ---- where ----------------------------------------------------------------------------------- */
 
-static int stages_of(const struct sdt_layout *layout) { return layout->devices / layout->ulysses; }
-
-/* The stage of a layer. Layers are cut by the stages' speeds. */
-static int stage_of(const struct sdt_layout *layout, int layers, int layer) {
-    int bounds[SDT_MAX_DEVICES + 1], stages = stages_of(layout), stage = 0;
-    double speed[SDT_MAX_DEVICES] = {0.0};
-    bool alike = true;
-    for (int s = 0; s < stages; s++) {
-        for (int u = 0; u < layout->ulysses; u++)
-            speed[s] += layout->place[s * layout->ulysses + u].speed;
-        alike = alike && speed[s] == speed[0];
-    }
-    sdt_split(layers, stages, alike ? NULL : speed, bounds);
-    while (layer >= bounds[stage + 1])
-        stage++;
-    return stage;
-}
-
 /* Which device of its stage has a tile: those share each patch, and the text. */
 static int member_of(const struct sdt_layout *layout, int tile) {
     int patch = layout->span_tiles;
@@ -55,7 +37,7 @@ static int home(const struct sdt_layout *layout, int tile) {
 static int device(const struct sdt_layout *layout, int layers, int layer, int tile) {
     if (layer == layers)
         return home(layout, tile);
-    int stage = layer < 0 ? 0 : stage_of(layout, layers, layer);
+    int stage = layer < 0 ? 0 : sdt_stage_of(layout, layers, layer);
     return stage * layout->ulysses + member_of(layout, tile);
 }
 
@@ -110,7 +92,7 @@ static enum sdt_status allow(const struct sdt_strategy *strategy,
 
 static const struct sdt_place *owner_of(const struct sdt_self_attention *a, int chunk) {
     const struct sdt_layout *layout = a->layout;
-    int stage = stage_of(layout, a->layers, a->layer);
+    int stage = sdt_stage_of(layout, a->layers, a->layer);
     return &layout->place[stage * layout->ulysses + layout->owner[chunk]];
 }
 
@@ -237,7 +219,7 @@ static double exchanged(const struct sdt_layout *layout) {
 static struct sdt_cost cost(const struct sdt_step_load *load) {
     const struct sdt_layout *layout = load->layout;
     struct sdt_cost whole = sdt_cost_by_layers(load);
-    int stages = stages_of(layout), patches = sdt_spans(layout);
+    int stages = sdt_stages(layout), patches = sdt_spans(layout);
     if (!load->stale || load->forwards < 1)
         return whole;
     double item = whole.worker_seconds / load->forwards / patches / stages, slowest = 1.0;

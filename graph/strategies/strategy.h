@@ -13,6 +13,7 @@
 #define STARDIT_STRATEGY_H
 
 #include "graph/models/family.h"
+#include "graph/run/blocks.h"
 #include "runtime/collective.h"
 #include "stardit/stardit.h"
 
@@ -29,8 +30,10 @@ struct sdt_attention_buffers {
     struct sdt_collective *collective;   /* borrowed */
     sdt_handle *landed[SDT_PROJECTIONS]; /* as piece */
     sdt_handle *landed_output;           /* as output */
-    int gathered;                        /* entries of the two that follow */
-    sdt_handle *keys, *values;           /* [gathered] -> [heads of c, tiles, rows, e], or NULL */
+    sdt_handle *later; /* [tiles, chunks]: keys as the block before sees them (sdt_at), of tiles
+                        * that it sees; NULL: there are no blocks */
+    int gathered;      /* entries of the two that follow */
+    sdt_handle *keys, *values; /* [gathered] -> [heads of c, tiles, rows, e], or NULL */
 };
 
 struct sdt_strategy;
@@ -53,6 +56,8 @@ struct sdt_self_attention {
     int layers, layer;                /* of how many, and which */
     struct sdt_span span;             /* the queries; all tiles, but of strategies with parts */
     const sdt_handle *stale;          /* [2, chunks] of this layer (struct sdt_branch), or NULL */
+    const sdt_handle *shared;         /* the same: keys and values of the next block, or NULL */
+    bool sees_next, is_seen; /* whether it reads those, and leaves its own in their place */
     /* The model's own parts, at the tile's home device: projecting a tile (with norm and rotation)
      * into its pieces; and, once the output pieces are in z, the output projection. */
     void *model;
@@ -79,7 +84,8 @@ struct sdt_step_load {
     const struct sdt_layout *layout;
     enum sdt_aco aco; /* OFF: as if there were no helpers */
     int layers, forwards, streams;
-    bool stale;              /* steps overlap: what one takes when many follow one another */
+    struct sdt_blocks blocks; /* of strategies with blocks; else all 0 */
+    bool stale;               /* steps overlap: what one takes when many follow one another */
     const double *slower;    /* [devices + helpers] a worker's seconds beside those here; NULL: 1 */
     double tile;             /* a tile in a layer, but for self attention */
     double projection;       /* of it: q, or k, or v */
@@ -120,6 +126,9 @@ struct sdt_strategy {
      * begins while the one before is in the layers, and a job keeps keys and values of all. The
      * result depends on placement.patches, never on the devices. */
     bool stale;
+    /* A long video goes through the layers as blocks of frames at different steps (blocks.h), each
+     * of which attends to keys of the next one, too. The result depends on the blocks alone. */
+    bool blocks;
     /* May it run so? Asked by every plan and every run, in the same words: SDT_ERROR_USAGE.
      * devices: that denoise. NULL: always. */
     enum sdt_status (*allow)(const struct sdt_strategy *strategy,
@@ -155,6 +164,11 @@ struct sdt_strategy {
     bool (*variant)(int index, int devices, struct sdt_placement *placement);
 };
 
+/* Where layers are placed on stages of `ulysses` devices: how many there are, and which one has a
+ * layer. Layers are cut by the stages' speeds. */
+int sdt_stages(const struct sdt_layout *layout);
+int sdt_stage_of(const struct sdt_layout *layout, int layers, int layer);
+
 /* The cost of strategies that go layer by layer, all devices through the same layer or, where the
  * strategy says so (device), some of them. */
 struct sdt_cost sdt_cost_by_layers(const struct sdt_step_load *load);
@@ -169,11 +183,12 @@ struct sdt_parallel {
     const struct sdt_place *place;    /* [devices + helpers], outlives the run */
     const struct sdt_place *anywhere; /* [devices], each with the helpers; needed for ACO_DYNAMIC */
     int devices, helpers;
-    int ulysses_degree;   /* usp; 0: all devices */
-    int chunk_heads;      /* 0: the strategy's own */
-    int patches;          /* of strategies with stale keys; 0: the strategy's own */
-    int tile_rows;        /* 0: as sdt_tile_rows() says, or sdt_cuda_tile_rows() for GPUs */
-    enum sdt_dtype dtype; /* of activations and weights: SDT_F32, or SDT_BF16 on GPUs */
+    int ulysses_degree;       /* usp; 0: all devices */
+    int chunk_heads;          /* 0: the strategy's own */
+    int patches;              /* of strategies with stale keys; 0: the strategy's own */
+    struct sdt_blocks blocks; /* of strategies with blocks; else all 0 */
+    int tile_rows;            /* 0: as sdt_tile_rows() says, or sdt_cuda_tile_rows() for GPUs */
+    enum sdt_dtype dtype;     /* of activations and weights: SDT_F32, or SDT_BF16 on GPUs */
     enum sdt_transport transport;
     int streams; /* forwards of a step in flight, each with buffers of its own; 0: all */
     bool apart;  /* the two forwards of a step on devices of their own (sdt_run_parts) */

@@ -133,6 +133,19 @@ void sdt_insert_gather_part(struct sdt_flow *flow, const char *name, int tiles, 
                             const sdt_handle *pieces /* [tiles, stride] -> [heads, block] */,
                             int stride, sdt_handle y /* [heads, to->stride] updated */);
 
+/* Of each head `count` elements, from element x_at on in x to y_at on in y. */
+struct sdt_copy_part {
+    int heads;
+    size_t count;
+    size_t x_stride, x_at, y_stride, y_at; /* stride: elements of a head */
+};
+/* What y holds elsewhere stays; fresh: it holds nothing yet. */
+void sdt_insert_copy_part(struct sdt_flow *flow, const char *name,
+                          const struct sdt_copy_part *part /* copied */,
+                          sdt_handle x /* [heads, x_stride] */,
+                          sdt_handle y /* [heads, y_stride] updated, or written if fresh */,
+                          bool fresh);
+
 /* Brings pieces to this device and leaves them as they are, for tasks here that will read them. */
 void sdt_insert_receive(struct sdt_flow *flow, const char *name, int count,
                         const sdt_handle *pieces /* [count, stride] */, int stride);
@@ -399,14 +412,14 @@ void sdt_insert_pack_weight(struct sdt_flow *flow, const char *name, enum sdt_dt
 /* clang-format off */
 #define SDT_CODELETS(X)                                                                            \
     X(attention) X(blend) X(causal_attention) X(channel_layer_norm) X(channel_norm) X(conv)        \
-    X(convert) X(cross_attention) X(embed) X(frame_attention) X(frame_moments) X(gated_gelu)       \
-    X(gated_silu) X(gather) X(gelu) X(group_moments) X(group_norm) X(inverse_haar)                 \
-    X(latent_window) X(layer_norm) X(layer_norm_parts) X(linear) X(linear_part)                    \
-    X(linear_residual) X(linear_upsample) X(load) X(mean_rows) X(merge_heads) X(noise)             \
-    X(pack_weight) X(pad_row) X(patch_order) X(patchify) X(place_tile) X(prefetch) X(put_frame)    \
-    X(quick_gelu) X(receive) X(rms_norm) X(rms_norm_parts) X(rotate_halves) X(round) X(sampler)    \
-    X(silu) X(sinusoid) X(split_heads) X(sum) X(take_rows) X(text_attention) X(time_upsample)      \
-    X(unpatchify) X(wide_attention)
+    X(convert) X(copy_part) X(cross_attention) X(embed) X(frame_attention) X(frame_moments)        \
+    X(gated_gelu) X(gated_silu) X(gather) X(gelu) X(group_moments) X(group_norm) X(inverse_haar)   \
+    X(latent_window) X(layer_norm) X(layer_norm_parts) X(linear) X(linear_part) X(linear_residual) \
+    X(linear_upsample) X(load) X(mean_rows) X(merge_heads) X(noise) X(pack_weight) X(pad_row)      \
+    X(patch_order) X(patchify) X(place_tile) X(prefetch) X(put_frame) X(quick_gelu) X(receive)     \
+    X(rms_norm) X(rms_norm_parts) X(rotate_halves) X(round) X(sampler) X(silu) X(sinusoid)         \
+    X(split_heads) X(sum) X(take_rows) X(text_attention) X(time_upsample) X(unpatchify)            \
+    X(wide_attention)
 /* clang-format on */
 
 #pragma GCC visibility pop

@@ -1,0 +1,485 @@
+/* Blocks of frames at different steps, against a plain loop on one thread without StarPU, which
+ * keeps each block's own frames alone and joins keys as they are before norm and rotation: the same
+ * bits, however many devices and workers there are, under every policy. One block has the bits of
+ * one device that knows no blocks. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "graph/checkpoint/weights.h"
+#include "graph/run/latent.h"
+#include "graph/run/run.h"
+#include "graph/sampler/sampler.h"
+#include "stardit/safetensors.h"
+#include "tests/check.h"
+#include "tests/light.h"
+
+enum {
+    CHANNELS = 4,
+    TEXT_DIM = 24,
+    FREQ = 16,
+    HEADS = 3,
+    E = 12,
+    D = HEADS * E,
+    FFN = 60,
+    VALUES = 4 * CHANNELS,
+    LAYERS = 8,
+    MOST_FRAMES = 5, /* of a block's input */
+    MOST_TOKENS = 77,
+    MOST_ROWS = (MOST_FRAMES + 2) * MOST_TOKENS,
+    MOST_WORDS = 7,
+    MOST_BLOCKS = 7,
+    MOST_STEPS = 8,
+    LATENT = MOST_FRAMES * MOST_TOKENS * VALUES
+};
+#define EPS 1e-6f
+#define GUIDANCE 4.0f
+
+extern const struct sdt_strategy sdt__strategy_dualparal;
+
+static uint64_t state = 7;
+static float uniform(float most) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return most * ((float)(state >> 40) / (float)(1 << 23) - 1.0f);
+}
+
+static void leave(const char *message) {
+    printf("%s: FAIL\n", message);
+    exit(1);
+}
+
+/* ---- the checkpoint -------------------------------------------------------------------------- */
+
+static struct sdt_dit *wan;
+
+static void open_wan(const char *folder) {
+    static const char config[] =
+        "{\"_class_name\": \"WanTransformer3DModel\", \"num_layers\": 8, \"num_attention_heads\": "
+        "3, \"attention_head_dim\": 12, \"in_channels\": 4, \"out_channels\": 4, \"text_dim\": 24, "
+        "\"freq_dim\": 16, \"ffn_dim\": 60, \"patch_size\": [1, 2, 2], \"cross_attn_norm\": true}";
+    struct sdt_error err = {0};
+    struct sdt_dit *dit;
+    char path[4200];
+    if (sdt_dit_imagine(config, 0, SDT_F32, &dit, &err) != SDT_OK)
+        leave(err.message);
+    size_t count = sdt_weights_count(dit->weights);
+    struct sdt_stored *tensor = calloc(count, sizeof *tensor);
+    for (size_t i = 0; i < count; i++) {
+        tensor[i] = *sdt_weights_at(dit->weights, i);
+        float *values = malloc(tensor[i].count * sizeof *values);
+        for (size_t n = 0; n < tensor[i].count; n++)
+            values[n] = tensor[i].rank > 1 ? uniform(0.3f) : 0.5f + uniform(0.3f);
+        tensor[i].data = values;
+    }
+    snprintf(path, sizeof path, "%s/diffusion_pytorch_model.safetensors", folder);
+    if (sdt_safetensors_write(path, count, tensor, &err) != SDT_OK)
+        leave(err.message);
+    for (size_t i = 0; i < count; i++)
+        free((void *)tensor[i].data);
+    free(tensor);
+    sdt_dit_close(dit);
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    FILE *file = fopen(path, "w");
+    if (!file || fputs(config, file) < 0 || fclose(file) ||
+        sdt_dit_open(folder, NULL, 0, &wan, &err) != SDT_OK)
+        leave(err.message);
+}
+
+/* ---- cases ----------------------------------------------------------------------------------- */
+
+struct test_case {
+    int height, width; /* of the latent */
+    struct sdt_blocks q;
+    int words[2]; /* of the text of each branch; words[1] 0: one branch */
+};
+static const struct test_case cases[] = {
+    {4, 6, {4, 3, 2, 5}, {5, 0}},   /* frames of 6 tokens, blocks of 30 */
+    {4, 6, {7, 2, 2, 3}, {5, 7}},   /* more blocks than steps; all of a block is shared */
+    {4, 6, {3, 3, 0, 4}, {5, 7}},   /* blocks that know nothing of one another */
+    {14, 22, {3, 3, 1, 2}, {4, 6}}, /* 77 tokens a frame */
+    {4, 6, {1, 5, 0, 6}, {5, 7}},   /* one block */
+};
+enum { CASES = sizeof cases / sizeof cases[0], ONE = CASES - 1 };
+static float noise[MOST_BLOCKS][LATENT]; /* [C, F, H, W] of each block's input */
+static float texts[2][MOST_WORDS * TEXT_DIM];
+static struct sdt_sampler samplers[MOST_STEPS + 1];
+
+static int frame_tokens(const struct test_case *c) { return c->height / 2 * (c->width / 2); }
+static struct sdt_geometry geometry_of(const struct test_case *c) {
+    return (struct sdt_geometry){sdt_blocks_frames(&c->q), c->height, c->width};
+}
+static int tokens_of(const struct test_case *c) {
+    return sdt_blocks_frames(&c->q) * frame_tokens(c);
+}
+
+/* ---- the plain loop -------------------------------------------------------------------------- */
+
+static const float *weight(const char *format, int layer, const char *part) {
+    char name[80];
+    snprintf(name, sizeof name, format, layer);
+    strcat(name, part);
+    const struct sdt_stored *tensor = sdt_weights_find(wan->weights, name);
+    if (!tensor)
+        leave(name);
+    return tensor->data;
+}
+
+static void linear(int rows, int n, int k, const float *x, const char *name, int layer,
+                   enum sdt_epilogue epilogue, float *y) {
+    sdt_linear(rows, n, k, x, sdt_plain_weight(weight(name, layer, ".weight")),
+               weight(name, layer, ".bias"), epilogue, y);
+}
+
+static void linear_residual(int rows, int k, const float *x, const char *name, int layer,
+                            const float *gate_a, const float *gate_b, float *y) {
+    float *scratch = malloc(sdt_linear_residual_scratch(rows) * sizeof *scratch);
+    sdt_linear_residual(rows, D, k, x, sdt_plain_weight(weight(name, layer, ".weight")),
+                        weight(name, layer, ".bias"), gate_a, gate_b, y, scratch);
+    free(scratch);
+}
+
+/* What a block leaves to the one before it: keys before norm and rotation, and values. */
+static float left[2][2][LAYERS][2 * MOST_TOKENS * D];
+
+struct forward {
+    const struct test_case *c;
+    int branch, rows, seen; /* rows of the next block's keys behind one's own */
+    bool leaves;
+    const float *table;
+    float embedding[D], m[6 * D];
+    float x[MOST_ROWS * D], z[MOST_ROWS * D];
+};
+
+static void condition(struct forward *f, float t) {
+    float wave[FREQ], a[D], b[D];
+    sdt_sinusoid(t, FREQ, wave);
+    linear(1, D, FREQ, wave, "condition_embedder.time_embedder.linear_1", 0, SDT_EPILOGUE_SILU, a);
+    linear(1, D, D, a, "condition_embedder.time_embedder.linear_2", 0, SDT_EPILOGUE_NONE,
+           f->embedding);
+    sdt_silu(D, f->embedding, b);
+    linear(1, 6 * D, D, b, "condition_embedder.time_proj", 0, SDT_EPILOGUE_NONE, f->m);
+}
+
+/* [rows, D] -> [heads, rows, E] */
+static void split(const struct forward *f, int rows, const float *raw, const float *norm,
+                  const float *table, float *y) {
+    const int head[] = {0, HEADS};
+    const struct sdt_rope rope = {
+        {sdt_blocks_frames(&f->c->q) + f->c->q.overlap, f->c->height / 2, f->c->width / 2},
+        {2, 2, 2},
+        0};
+    sdt_split_heads(rows, rows, HEADS, E, raw, norm, EPS, &rope, table, 0, 1, head, &y);
+}
+
+static void self_attention(struct forward *f, int layer) {
+    static float raw[MOST_ROWS * D], q[MOST_ROWS * D], k[MOST_ROWS * D], v[MOST_ROWS * D],
+        o[MOST_ROWS * D];
+    const int rows = f->rows, keys = rows + f->seen, head[] = {0, HEADS};
+    const int shared = f->c->q.overlap * frame_tokens(f->c);
+    const float *table = weight("blocks.%d.scale_shift_table", layer, ""), *piece = o;
+    sdt_layer_norm(rows, D, f->x, EPS, NULL, NULL, table + D, f->m + D, table, f->m, f->z);
+    linear(rows, D, D, f->z, "blocks.%d.attn1.to_q", layer, SDT_EPILOGUE_NONE, raw);
+    split(f, rows, raw, weight("blocks.%d.attn1.norm_q", layer, ".weight"), f->table, q);
+    for (int which = 0; which < 2; which++) {
+        float *kept = left[f->branch][which][layer];
+        linear(rows, D, D, f->z, which ? "blocks.%d.attn1.to_v" : "blocks.%d.attn1.to_k", layer,
+               SDT_EPILOGUE_NONE, raw);
+        memcpy(raw + rows * D, kept, (size_t)(f->seen * D) * sizeof *raw);
+        split(f, keys, raw, which ? NULL : weight("blocks.%d.attn1.norm_k", layer, ".weight"),
+              which ? NULL : f->table, which ? v : k);
+        if (f->leaves) /* the first of its own frames */
+            memcpy(kept, raw + shared * D, (size_t)(shared * D) * sizeof *raw);
+    }
+    float *scratch = malloc(sdt_attention_scratch(rows, E, keys) * sizeof *scratch);
+    sdt_attention(HEADS, rows, E, q, keys, keys, k, v, 1.0f / sqrtf((float)E), o, NULL, scratch);
+    free(scratch);
+    sdt_merge_heads(rows, HEADS, E, 1, head, &piece, f->z);
+    linear_residual(rows, D, f->z, "blocks.%d.attn1.to_out.0", layer, table + 2 * D, f->m + 2 * D,
+                    f->x);
+}
+
+static void cross_attention(struct forward *f, int layer) {
+    static float text[2][MOST_WORDS * D], q[MOST_ROWS * D];
+    float raw[MOST_WORDS * D], k[MOST_WORDS * D], v[MOST_WORDS * D];
+    const int rows = f->rows, words = f->c->words[f->branch];
+    linear(words, D, TEXT_DIM, texts[f->branch], "condition_embedder.text_embedder.linear_1", 0,
+           SDT_EPILOGUE_GELU_TANH, text[0]);
+    linear(words, D, D, text[0], "condition_embedder.text_embedder.linear_2", 0, SDT_EPILOGUE_NONE,
+           text[1]);
+    linear(words, D, D, text[1], "blocks.%d.attn2.to_k", layer, SDT_EPILOGUE_NONE, raw);
+    sdt_rms_norm(words, D, raw, EPS, weight("blocks.%d.attn2.norm_k", layer, ".weight"), k);
+    linear(words, D, D, text[1], "blocks.%d.attn2.to_v", layer, SDT_EPILOGUE_NONE, v);
+    sdt_layer_norm(rows, D, f->x, EPS, weight("blocks.%d.norm2", layer, ".weight"),
+                   weight("blocks.%d.norm2", layer, ".bias"), NULL, NULL, NULL, NULL, f->z);
+    linear(rows, D, D, f->z, "blocks.%d.attn2.to_q", layer, SDT_EPILOGUE_NONE, q);
+    float *scratch = malloc(sdt_cross_attention_scratch(rows, HEADS, E, words) * sizeof *scratch);
+    sdt_cross_attention(rows, HEADS, E, q, weight("blocks.%d.attn2.norm_q", layer, ".weight"), EPS,
+                        words, k, v, 0.0f, f->z, scratch);
+    free(scratch);
+    linear_residual(rows, D, f->z, "blocks.%d.attn2.to_out.0", layer, NULL, NULL, f->x);
+}
+
+static void feed_forward(struct forward *f, int layer) {
+    static float hidden[MOST_ROWS * FFN];
+    const float *table = weight("blocks.%d.scale_shift_table", layer, "");
+    sdt_layer_norm(f->rows, D, f->x, EPS, NULL, NULL, table + 4 * D, f->m + 4 * D, table + 3 * D,
+                   f->m + 3 * D, f->z);
+    linear(f->rows, FFN, D, f->z, "blocks.%d.ffn.net.0.proj", layer, SDT_EPILOGUE_GELU_TANH,
+           hidden);
+    linear_residual(f->rows, FFN, hidden, "blocks.%d.ffn.net.2", layer, table + 5 * D, f->m + 5 * D,
+                    f->x);
+}
+
+static void forward(struct forward *f, const float *input, float *velocity) {
+    static float y[LATENT];
+    const float *table = weight("scale_shift_table", 0, "");
+    linear(f->rows, D, VALUES, input, "patch_embedding", 0, SDT_EPILOGUE_NONE, f->x);
+    for (int l = 0; l < LAYERS; l++) {
+        self_attention(f, l);
+        cross_attention(f, l);
+        feed_forward(f, l);
+    }
+    sdt_layer_norm(f->rows, D, f->x, EPS, NULL, NULL, table + D, f->embedding, table, f->embedding,
+                   f->z);
+    linear(f->rows, VALUES, D, f->z, "proj_out", 0, SDT_EPILOGUE_NONE, y);
+    sdt_patch_order(f->rows, CHANNELS, 4, y, velocity);
+}
+
+/* A block's own frames: first..first+rows-1 of its input's tokens. */
+struct own {
+    int first, rows, done;
+    float x[LATENT], last[LATENT], m0[LATENT], m1[LATENT];
+};
+
+/* A step of block b: of the block before it, `before` after one step more. */
+static void take_step(const struct test_case *c, int k, int b, struct own *own,
+                      const struct own *before, const float *table) {
+    static struct forward f;
+    static float input[LATENT], velocity[2][LATENT];
+    const int shared = c->q.overlap * frame_tokens(c), branches = c->words[1] ? 2 : 1;
+    struct sdt_sampler_step step = samplers[c->q.steps].step[own->done];
+    size_t context = (size_t)(own->first * VALUES), count = (size_t)(own->rows * VALUES);
+    if (before)
+        memcpy(input, before->x + (before->rows - shared) * VALUES, context * sizeof *input);
+    memcpy(input + context, own->x, count * sizeof *input);
+    for (int branch = 0; branch < branches; branch++) {
+        f.c = c;
+        f.branch = branch;
+        f.rows = tokens_of(c);
+        f.seen = b < k && b + 1 < c->q.count ? shared : 0;
+        f.leaves = before != NULL;
+        f.table = table;
+        condition(&f, samplers[c->q.steps].timesteps[own->done]);
+        forward(&f, input, velocity[branch]);
+    }
+    step.guidance = branches > 1 ? GUIDANCE : 1.0f;
+    sdt_sampler_step(&step, count, velocity[0] + context,
+                     branches > 1 ? velocity[1] + context : NULL, own->x, own->last, own->m0,
+                     own->m1);
+    own->done++;
+}
+
+static struct own wanted[CASES][MOST_BLOCKS];
+
+static void plain_loop(int number) {
+    const struct test_case *c = &cases[number];
+    const struct sdt_blocks *q = &c->q;
+    const struct sdt_geometry g = geometry_of(c);
+    const struct sdt_patch patch = sdt_patch_of(wan, g);
+    const struct sdt_rope rope = {
+        {g.frames + q->overlap, c->height / 2, c->width / 2}, {2, 2, 2}, 0};
+    float *table = malloc(sdt_rope_table_size(&rope) * sizeof *table);
+    sdt_rope_table(&rope, 10000.0, table);
+    for (int k = 0; k < q->steps + q->count - 1; k++) {
+        if (k < q->count) {
+            struct own *own = &wanted[number][k];
+            own->first = k ? q->overlap * frame_tokens(c) : 0;
+            own->rows = tokens_of(c) - own->first;
+            sdt_patchify(&patch, own->first, own->rows, noise[k], own->x);
+        }
+        for (int b = k < q->count ? k : q->count - 1; b >= 0 && b > k - q->steps; b--)
+            take_step(c, k, b, &wanted[number][b], b && q->overlap ? &wanted[number][b - 1] : NULL,
+                      table);
+    }
+    free(table);
+}
+
+/* ---- the same as tasks ----------------------------------------------------------------------- */
+
+struct way {
+    int devices, workers, tile_rows, chunk_heads;
+    const char *policy;
+    const double *speed;
+};
+
+static sdt_handle lend(float *values, size_t count) {
+    sdt_handle handle = NULL;
+    starpu_vector_data_register(&handle, STARPU_MAIN_RAM, (uintptr_t)values, (uint32_t)count,
+                                sizeof(float));
+    return handle;
+}
+
+static float result[MOST_BLOCKS][LATENT]; /* [C, F, H, W] of each block's input */
+
+static void insert(struct sdt_flow *flow, const struct test_case *c, struct sdt_run *run,
+                   struct sdt_latent *latent, const sdt_handle *whole) {
+    const struct sdt_blocks *q = &c->q;
+    const int most = sdt_blocks_most(q);
+    const struct sdt_guidance guidance = {0.0f, c->words[1] ? GUIDANCE : 1.0f};
+    unsigned long mark[2] = {0}; /* behind the iterations before */
+    for (int k = 0; k < sdt_blocks_iterations(q); k++) {
+        int gone = k - q->steps; /* it was looked at until the iteration before */
+        if (k > 1 && !sdt__flow_reach(flow, mark[k % 2]))
+            leave(flow->error.message);
+        if (k < q->count) {
+            struct sdt_latent *own = &latent[k % most];
+            if (gone > 0)
+                sdt_latent_clear(own);
+            sdt_latent_init(flow, own, &run->layout, sdt_patch_of(wan, geometry_of(c)), 0, q->steps,
+                            NULL, NULL);
+            sdt_latent_scatter(flow, own, 0, SDT_SOLVER_X, whole[k]);
+        }
+        if (run->parallel.strategy->blocks)
+            sdt_latent_iteration(flow, run, &samplers[q->steps], guidance, q, k, latent);
+        else
+            sdt_latent_step(flow, run, &samplers[q->steps], guidance, NULL, k, latent);
+        if (gone + 1 >= 0)
+            sdt_latent_gather(flow, &latent[(gone + 1) % most], q->steps, SDT_SOLVER_X,
+                              whole[gone + 1]);
+        mark[k % 2] = sdt__flow_mark(flow);
+    }
+}
+
+static void run_case(struct sdt_machine *machine, const struct test_case *c, const struct way *way,
+                     const struct sdt_strategy *strategy) {
+    struct sdt_error err = {0};
+    struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
+    struct sdt_parallel parallel = {.strategy = strategy,
+                                    .place = machine->device,
+                                    .devices = machine->devices,
+                                    .chunk_heads = way->chunk_heads,
+                                    .tile_rows = way->tile_rows};
+    const int branches = c->words[1] ? 2 : 1, most = sdt_blocks_most(&c->q);
+    struct sdt_latent latent[MOST_BLOCKS] = {{.rows = 0}};
+    struct sdt_prompt prompt[2] = {{0}};
+    sdt_handle text[2], whole[MOST_BLOCKS];
+    size_t count = (size_t)(tokens_of(c) * VALUES);
+
+    if (parallel.strategy->blocks)
+        parallel.blocks = c->q;
+    memcpy(result, noise, sizeof result);
+    for (int b = 0; b < c->q.count; b++)
+        whole[b] = lend(result[b], count);
+    struct sdt_run *run =
+        sdt_run_new(&flow, wan, machine, NULL, &parallel, geometry_of(c), branches, 0);
+    if (!run)
+        leave(flow.error.message);
+    for (int b = 0; b < branches; b++) {
+        text[b] = lend(texts[b], (size_t)(c->words[b] * TEXT_DIM));
+        struct sdt_text_states states = {text[b], c->words[b], 0};
+        sdt_run_prompt(&flow, run, b, &states, &prompt[b]);
+        run->branch[b].prompt = &prompt[b];
+    }
+    insert(&flow, c, run, latent, whole);
+    if (sdt__flow_wait(&flow, &err) != SDT_OK)
+        leave(err.message);
+    for (int b = 0; b < branches; b++) {
+        sdt_prompt_clear(&prompt[b]);
+        starpu_data_unregister(text[b]);
+    }
+    for (int i = 0; i < most; i++)
+        sdt_latent_clear(&latent[i]);
+    for (int b = 0; b < c->q.count; b++)
+        starpu_data_unregister(whole[b]);
+    sdt_run_free(run);
+}
+
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+static int compared;
+
+static void compare(int number, const struct way *way, const char *strategy, const char *policy) {
+    const struct test_case *c = &cases[number];
+    const struct sdt_patch patch = sdt_patch_of(wan, geometry_of(c));
+    static float x[LATENT];
+    for (int b = 0; b < c->q.count; b++) {
+        const struct own *own = &wanted[number][b];
+        sdt_patchify(&patch, own->first, own->rows, result[b], x);
+        CHECK(!memcmp(x, own->x, (size_t)(own->rows * VALUES) * sizeof *x),
+              "case %d, block %d, %s on %d devices of %d workers, tiles of %d, policy %s: not the "
+              "plain loop's bits",
+              number, b, strategy, way->devices, way->workers, way->tile_rows, policy);
+        compared++;
+    }
+}
+
+static void check_way(const struct way *way) {
+    struct sdt_machine_options options = {.devices = way->devices,
+                                          .workers_per_device = way->workers,
+                                          .device_speed = way->speed,
+                                          .scheduler = way->policy,
+                                          .free_mapping = !strcmp(way->policy, "scatter")};
+    struct sdt_machine *machine;
+    struct sdt_error err = {0};
+    if (sdt_machine_open(&options, &machine, &err) != SDT_OK)
+        leave(err.message);
+    for (int i = 0; i < CASES; i++) {
+        run_case(machine, &cases[i], way, &sdt__strategy_dualparal);
+        compare(i, way, "dualparal", machine->scheduler);
+    }
+    if (way->devices == 1) {
+        run_case(machine, &cases[ONE], way, sdt_strategy_find("single"));
+        compare(ONE, way, "single", machine->scheduler);
+    }
+    sdt_machine_close(machine);
+}
+
+/* Neighbours count: without what it sees of them, a block is another one. */
+static void check_cases(void) {
+    const struct own *a = wanted[1], *b = wanted[2];
+    CHECK(memcmp(a[1].x, a[2].x, 100), "blocks are alike");
+    CHECK(memcmp(a[0].x, b[0].x, 100), "cases are alike");
+    for (int i = 0; i < CASES; i++)
+        for (int k = 0; k < cases[i].q.count; k++)
+            CHECK(isfinite(wanted[i][k].x[0]) && fabsf(wanted[i][k].x[0]) < 100.0f,
+                  "case %d, block %d: %g", i, k, (double)wanted[i][k].x[0]);
+}
+
+int main(void) {
+    static const double speed[] = {1.0, 2.5, 1.0};
+    static const struct way ways[] = {
+        {1, 1, 0, 0, "pipedit", NULL},  {2, 1, 8, 0, "lws", NULL},
+        {3, 2, 16, 1, "pipedit", NULL}, {3, 1, 20, 2, "pipedit", speed},
+        {4, 1, 12, 0, "scatter", NULL}, {8, 1, 0, 0, "pipedit", NULL},
+    };
+    char folder[] = "/tmp/stardit-blocks-XXXXXX", command[200];
+    struct sdt_error err = {0};
+    if (!mkdtemp(folder))
+        leave("mkdtemp");
+    open_wan(folder);
+    for (int b = 0; b < MOST_BLOCKS; b++)
+        for (int i = 0; i < LATENT; i++)
+            noise[b][i] = uniform(1.7f);
+    for (int i = 0; i < MOST_WORDS * TEXT_DIM; i++) {
+        texts[0][i] = uniform(1.7f);
+        texts[1][i] = uniform(1.7f);
+    }
+    for (int i = 0; i < CASES; i++) {
+        struct sdt_sampler *sampler = &samplers[cases[i].q.steps];
+        if (!sampler->steps && sdt_sampler_init(sampler, SDT_SAMPLER_UNIPC, SDT_SCHEDULE_NEW,
+                                                cases[i].q.steps, 3.0, &err) != SDT_OK)
+            leave(err.message);
+        plain_loop(i);
+    }
+    check_cases();
+    for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w += test_light() ? 3 : 1)
+        check_way(&ways[w]);
+    printf("%d blocks against the plain loop: %s\n", compared, failures ? "FAIL" : "ok");
+    for (int s = 0; s <= MOST_STEPS; s++)
+        sdt_sampler_clear(&samplers[s]);
+    sdt_dit_close(wan);
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command) || failures ? 1 : 0;
+}
