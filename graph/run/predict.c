@@ -275,6 +275,8 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_run_par
     const struct sdt_layout *layout = &part->layout;
     const int branches = part->branches;
     device -= part->first;
+    if (device >= layout->devices) /* the strategy leaves it idle */
+        return (struct sdt_need){0};
     const struct sdt_strategy *strategy = parallel->strategy;
     struct reading reading = reading_of(dit, layout, strategy, device);
     double d = dit->width, size = (double)sdt_dtype_size(layout->dtype);

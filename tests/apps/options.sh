@@ -398,7 +398,7 @@ devices||2|$score|plan:^on
 workers-per-device||3|$score|plan:^on
 strategy||pipesp|$score|plan:^on
 chunk-heads||1|$score|plan:^on
-patches|4|2|$score --num-inference-steps 8 --strategy pipefusion|out:^PSNR
+patches|4|2|$score --num-inference-steps 8 --strategy pipefusion|plan:^PSNR
 scheduler||eager|$score|plan:^on
 verbose||+|$score|out:seed 0
 END
