@@ -178,7 +178,7 @@ static void print_streams(const struct sdt_pipeline *pipeline, const struct sdt_
                           const struct sdt_plan *plan) {
     static const char *const how[] = {"one forward after the other", "two forwards side by side"};
 
-    if (plan->forwards < 2)
+    if (plan->forwards < 2 || plan->blocks)
         return;
     printf("  streams        %d, %s\n", plan->streams, how[plan->streams - 1]);
     for (int streams = 1; streams <= 2; streams++) {
@@ -213,6 +213,19 @@ static void print_apart(const struct sdt_pipeline *pipeline, const struct sdt_re
     }
 }
 
+static void print_latent(const struct sdt_plan *plan) {
+    printf("  latent         %d channels, %d frame%s, %d high, %d wide\n", plan->channels,
+           plan->frames, plan->frames == 1 ? "" : "s", plan->latent_height, plan->latent_width);
+    printf("  tokens         %lld%s in %d tiles of %d\n", (long long)plan->tokens,
+           plan->blocks ? " of a block" : "", plan->tiles, plan->tile_rows);
+    if (plan->blocks)
+        printf("  blocks         %d of %d frames of the latent, %d shared with each neighbour; %d "
+               "iterations of up to %d blocks\n",
+               plan->blocks, plan->block_frames, plan->overlap_frames,
+               plan->steps + plan->blocks - 1,
+               plan->blocks < plan->steps ? plan->blocks : plan->steps);
+}
+
 void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *request,
                     const struct sdt_placement *placement,
                     const struct sdt_machine_options *machine, int requests,
@@ -223,10 +236,7 @@ void app_plan_print(struct sdt_pipeline *pipeline, const struct sdt_request *req
     printf("  video          %d frame%s, %d wide, %d high, %g frames per second\n",
            request->num_frames, request->num_frames == 1 ? "" : "s", request->width,
            request->height, request->fps);
-    printf("  latent         %d channels, %d frame%s, %d high, %d wide\n", plan->channels,
-           plan->frames, plan->frames == 1 ? "" : "s", plan->latent_height, plan->latent_width);
-    printf("  tokens         %lld in %d tiles of %d\n", (long long)plan->tokens, plan->tiles,
-           plan->tile_rows);
+    print_latent(plan);
     char shift[40] = "";
     if (request->sampler != SDT_SAMPLER_EULER_ANCESTRAL) /* which has none */
         snprintf(shift, sizeof shift, ", flow shift %g", request->flow_shift);

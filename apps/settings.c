@@ -130,6 +130,7 @@ static struct app_option options[] = {
     APP_INT_OPTION("patches", "M", AT(place.patches), 1, 1 << 16,
                    "pipefusion: parts of the tokens that go through the layers behind one another; "
                    "the result depends on it (default 4)"),
+    APP_BLOCKS_OPTIONS(STEPS_AT),
     APP_INT_OPTION(
         "ulysses-degree", "U", AT(place.ulysses_degree), 1, SDT_MAX_DEVICES,
         "usp: devices of one ring position (default: all); pipefusion: of one stage (default 1)"),
@@ -349,7 +350,9 @@ static int check_idle(const struct app_settings *s) {
     const bool timed = !s->output || sdt_video_is_timed(s->output);
     const bool steps = s->steps > 0 || !app_given(&program, "num-inference-steps");
     const bool stale = app_strategy_stale(s->place.strategy);
+    const bool blocks = app_strategy_blocks(s->place.strategy);
     static const char no_sheet[] = "goes with --contact-sheet";
+    static const char no_blocks[] = "goes with a strategy that has blocks (--strategy dualparal)";
     static const char no_steps[] = "--num-inference-steps 0 takes no steps";
     const struct app_idle idle[] = {
         {"revision", !s->files.model, "goes with --model org/name"},
@@ -381,6 +384,9 @@ static int check_idle(const struct app_settings *s) {
         {"warmup-steps", !steps, no_steps},
         {"refresh-steps", !s->step_table.cache && !stale,
          "goes with --step-cache and strategies with keys of the step before"},
+        {"block-frames", !blocks, no_blocks},
+        {"overlap-frames", !blocks, no_blocks},
+        {"checkpoint-every", blocks, "blocks at different steps have no state to go on from"},
         {"sampler-schedule", s->step_table.sigmas, "--sigmas takes the place of a schedule"},
         {"max-sequence-length", !steps, no_steps},
         {"checkpoint-every", !steps, no_steps},

@@ -105,6 +105,7 @@ static struct app_option options[] = {
     APP_INT_OPTION("patches", "M", AT(place.patches), 1, 1 << 16,
                    "pipefusion: parts of the tokens that go through the layers behind one another; "
                    "the result depends on it (default 4)"),
+    APP_BLOCKS_OPTIONS(STEPS_AT),
     APP_INT_OPTION(
         "ulysses-degree", "U", AT(place.ulysses_degree), 1, SDT_MAX_DEVICES,
         "usp: devices that share heads (default: all); pipefusion: devices of a stage (default 1)"),
@@ -301,7 +302,10 @@ static enum sdt_status read_model(struct app_simulation *s, struct sdt_error *er
     s->layers = s->layers > s->whole.layers ? s->whole.layers : s->layers;
     if (s->prompts && app_given(&program, "layers"))
         s->whole.layers = s->layers;
-    status = sdt__check_request(pipeline, request, err);
+    if (s->place.strategy && !(request->strategy = app_strategy(s->place.strategy, err)))
+        status = SDT_ERROR_USAGE;
+    if (status == SDT_OK)
+        status = sdt__check_request(pipeline, request, err);
     snprintf(devices, sizeof devices, "%s:0-%d%s", gpus ? "cuda" : "cpu",
              (gpus ? gpus : s->platform.devices) - 1, gpus && cpus ? ",cpu:0" : "");
     s->place.devices = devices;
@@ -327,6 +331,14 @@ out:
 static bool goes_by(const struct app_simulation *s, const char *queue) {
     const char *ending = s->queue ? strrchr(s->queue, '.') : NULL;
     return s->queue && (!strcmp(s->queue, queue) || (ending && !strcmp(ending, ".so")));
+}
+
+static int refuse_idle_blocks(const struct app_simulation *s) {
+    const bool blocks = !s->compare && app_strategy_blocks(s->place.strategy);
+    static const char why[] = "goes with a strategy that has blocks (--strategy dualparal)";
+    const struct app_idle idle[] = {{"block-frames", !blocks, why},
+                                    {"overlap-frames", !blocks, why}};
+    return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
 }
 
 /* Options of the other mode. */
@@ -420,7 +432,7 @@ static int refuse_one(const struct app_simulation *s) {
                          "--devices %d takes the GPUs, --prompts with --dit-devices and "
                          "--vae-devices makes groups",
                          gpus);
-    if (!app_strategy_stale(s->place.strategy))
+    if (!app_strategy_stale(s->place.strategy) && !app_strategy_blocks(s->place.strategy))
         return -1;
     return app_usage(name_of_program,
                      "--strategy %s: its steps overlap, and one alone says little; --prompts 1 "
@@ -544,6 +556,8 @@ static int parse(struct app_simulation *s, int argc, char **argv, struct sdt_err
         code = read_platform(s, err);
     if (code < 0)
         code = refuse_idle(s);
+    if (code < 0)
+        code = refuse_idle_blocks(s);
     if (code < 0)
         code = refuse_one(s);
     if (code < 0)

@@ -141,6 +141,17 @@ void app_steps_cache_text(const struct sdt_request *request, char *text, size_t 
             length += (size_t)snprintf(text + length, size - length, "%s%d", length ? "," : "", s);
 }
 
+static enum sdt_status read_overlap(const char *text, struct sdt_request *request,
+                                    struct sdt_error *err) {
+    char *end;
+    long frames = strtol(text, &end, 10);
+    if (end == text || *end || frames < 0 || frames > 1 << 20)
+        return sdt_fail(err, SDT_ERROR_USAGE, "--overlap-frames %s: a number from 0 on works",
+                        text);
+    request->overlap_frames = (int)frames;
+    return SDT_OK;
+}
+
 enum sdt_status app_steps_take(struct app_steps *steps, bool steps_given,
                                struct sdt_request *request, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
@@ -160,6 +171,9 @@ enum sdt_status app_steps_take(struct app_steps *steps, bool steps_given,
     request->cache.refresh = steps->refresh;
     request->warmup_steps = steps->warmup;
     request->force_guidance = steps->force_guidance;
+    request->block_frames = steps->block;
+    if (status == SDT_OK && steps->overlap)
+        status = read_overlap(steps->overlap, request, err);
     if (status == SDT_OK && steps->cache)
         status =
             is_kind(steps->cache, "magcache")   ? read_magcache(steps->cache, &request->cache, err)

@@ -16,6 +16,8 @@ struct app_steps {
     const char *cache;            /* --step-cache */
     int warmup;                   /* --warmup-steps */
     int refresh;                  /* --refresh-steps */
+    int block;                    /* --block-frames */
+    const char *overlap;          /* --overlap-frames; NULL: not given */
     bool skipped[APP_MOST_STEPS]; /* of --step-cache; a request borrows it */
 };
 
@@ -46,6 +48,16 @@ struct app_steps {
                        "with --step-cache and pipefusion: every N-th step runs all layers on "     \
                        "fresh keys, and a state for --resume can be kept there (default: none "    \
                        "for that reason)")
+
+/* The same of blocks, with the same struct. */
+#define APP_BLOCKS_OPTIONS(AT)                                                                     \
+    APP_INT_OPTION("block-frames", "N", AT(block), 1, 1 << 20,                                     \
+                   "dualparal: frames of the video that each block adds, a multiple of 4; the "    \
+                   "result depends on it (default 32)"),                                           \
+        APP_STRING_OPTION("overlap-frames", "N", AT(overlap),                                      \
+                          "dualparal: frames that a block shares with each neighbour, a "          \
+                          "multiple of 4, at most --block-frames; 0: none (default: as many as "   \
+                          "a block adds)")
 
 /* What --step-cache says, as it is written: "magcache:0.12,4", "10,12-14". */
 void app_steps_cache_text(const struct sdt_request *request, char *text, size_t size);

@@ -28,6 +28,11 @@ bool app_strategy_stale(const char *name) {
     return strategy && sdt_strategy_stale(strategy);
 }
 
+bool app_strategy_blocks(const char *name) {
+    const struct sdt_strategy *strategy = name ? sdt_strategy_find(name) : NULL;
+    return strategy && sdt_strategy_blocks(strategy);
+}
+
 const struct sdt_strategy *app_strategy_of_degrees(void) {
     for (int i = 0; sdt_strategies[i]; i++)
         if (sdt_strategy_has_degree(sdt_strategies[i]))

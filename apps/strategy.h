@@ -9,6 +9,9 @@ const struct sdt_strategy *app_strategy(const char *name, struct sdt_error *err)
 /* Is it the name (or NULL) of one that reads keys of the step before? */
 bool app_strategy_stale(const char *name);
 
+/* Is it the name (or NULL) of one whose videos are made in blocks? */
+bool app_strategy_blocks(const char *name);
+
 /* The first strategy that takes a Ulysses degree (usp is one). */
 const struct sdt_strategy *app_strategy_of_degrees(void);
 

@@ -561,6 +561,7 @@ enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_
     request->flow_shift = pipeline->flow_shift;
     request->sampler = pipeline->sampler;
     request->strategy = sdt_strategy_default();
+    request->overlap_frames = -1;
     int64_t height = request->height, width = request->width, frames = request->num_frames;
     int64_t steps = request->steps, text = request->max_sequence_length;
     if (json) {

@@ -4,6 +4,7 @@
 #define STARDIT_PIPELINE_H
 
 #include "graph/models/family.h"
+#include "graph/run/blocks.h"
 #include "stardit/stardit.h"
 
 struct sdt_config;
@@ -22,7 +23,7 @@ struct sdt_pipeline {
     struct sdt_tokenizer *tokenizer[2]; /* opened when the first text needs it */
     enum sdt_sampler_kind sampler;      /* what the checkpoint's scheduler folder says */
     double flow_shift;
-    bool distilled; /* to a few steps, as stardit.json says */
+    bool distilled;                 /* to a few steps, as stardit.json says */
     struct sdt_changes *changes;    /* of its conditioning, for step caches (graph/caches.h) */
     struct sdt_kernel_times *times; /* of this model's kernels here (graph/plan/rates.h) */
 };
@@ -34,6 +35,14 @@ enum sdt_status sdt__pipeline_imagine(const char *model, int layers, struct sdt_
 /* The latent of a request, and its decoding, without a place. */
 struct sdt_geometry sdt__geometry(const struct sdt_pipeline *pipeline,
                                   const struct sdt_request *request);
+/* Its blocks under a strategy; all 0 where that has none. And what goes through the model at a
+ * time: the latent, or a block's input. */
+struct sdt_blocks sdt__blocks(const struct sdt_pipeline *pipeline,
+                              const struct sdt_request *request,
+                              const struct sdt_strategy *strategy);
+struct sdt_geometry sdt__block_geometry(const struct sdt_pipeline *pipeline,
+                                        const struct sdt_request *request,
+                                        const struct sdt_blocks *blocks);
 struct sdt_guidance sdt__guidance(const struct sdt_pipeline *pipeline,
                                   const struct sdt_request *request);
 struct sdt_vae_job sdt__vae_job(const struct sdt_pipeline *pipeline,

@@ -3,6 +3,7 @@
 #include "graph/pipeline.h"
 #include "graph/run/steps.h"
 #include "graph/sampler/sampler.h"
+#include "graph/strategies/strategy.h"
 
 struct sdt_guidance sdt__guidance(const struct sdt_pipeline *pipeline,
                                   const struct sdt_request *request) {
@@ -22,6 +23,28 @@ struct sdt_geometry sdt__geometry(const struct sdt_pipeline *pipeline,
     int space = pipeline->vae->space_ratio, time = pipeline->vae->time_ratio;
     return (struct sdt_geometry){(request->num_frames - 1) / time + 1, request->height / space,
                                  request->width / space};
+}
+
+enum { BLOCK_LATENTS = 8 };
+
+struct sdt_blocks sdt__blocks(const struct sdt_pipeline *pipeline,
+                              const struct sdt_request *request,
+                              const struct sdt_strategy *strategy) {
+    const int time = pipeline->vae->time_ratio;
+    int per = request->block_frames ? request->block_frames / time : BLOCK_LATENTS;
+    int overlap = request->overlap_frames < 0 ? per : request->overlap_frames / time;
+    if (!strategy->blocks || request->steps == 0)
+        return (struct sdt_blocks){0};
+    return sdt_blocks_of(sdt__geometry(pipeline, request).frames, per, overlap, request->steps);
+}
+
+struct sdt_geometry sdt__block_geometry(const struct sdt_pipeline *pipeline,
+                                        const struct sdt_request *request,
+                                        const struct sdt_blocks *blocks) {
+    struct sdt_geometry g = sdt__geometry(pipeline, request);
+    if (blocks->count)
+        g.frames = sdt_blocks_frames(blocks);
+    return g;
 }
 
 void sdt_pipeline_latent_shape(const struct sdt_pipeline *pipeline,
@@ -98,6 +121,57 @@ static enum sdt_status check_sampler(const struct sdt_pipeline *pipeline,
     return status;
 }
 
+/* Neighbours differ by a step, so steps are not to differ much; what a request keeps of steps is
+ * not kept for each block. */
+static enum sdt_status check_blocks(const struct sdt_pipeline *pipeline,
+                                    const struct sdt_request *request, struct sdt_error *err) {
+    enum { LEAST_STEPS = 8 };
+    const char *name = request->strategy->name;
+    const int time = pipeline->vae->time_ratio, unit = time * pipeline->dit->patch[0];
+    const int block = request->block_frames, overlap = request->overlap_frames;
+    if (!request->strategy->blocks && block)
+        return sdt_fail(err, SDT_ERROR_USAGE, "blocks of %d frames: strategy %s has no blocks",
+                        block, name);
+    if (!request->strategy->blocks || request->steps == 0)
+        return SDT_OK;
+    if (block < 0 || block % unit || (overlap > 0 && overlap % unit))
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "blocks of %d frames that share %d: multiples of %d frames work", block,
+                        overlap, unit);
+    int most = block ? block : BLOCK_LATENTS * time;
+    if (overlap > most)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "an overlap of %d frames is longer than a block, which adds %d; %d and "
+                        "less work",
+                        overlap, most, most);
+    const char *what =
+        request->cache.kind != SDT_CACHE_NONE ? "a step cache"
+        : request->guided_to                  ? "guidance in some steps"
+        : request->resume                     ? "a state to go on from"
+        : request->sampler == SDT_SAMPLER_RENOISE || request->sampler == SDT_SAMPLER_EULER_ANCESTRAL
+            ? "a sampler that adds noise in each step"
+            : NULL;
+    if (what)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%s does not go with strategy %s, whose blocks are "
+                        "at different steps; strategy single works",
+                        what, name);
+    struct sdt_blocks q = sdt__blocks(pipeline, request, request->strategy);
+    if (q.count == 1)
+        return SDT_OK;
+    if (request->latents)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "a starting latent does not go with strategy %s in %d blocks, which share "
+                        "the seed's noise; at most %d frames, one block, work",
+                        name, q.count, time * (q.overlap + q.per - 1) + 1);
+    if (request->steps < LEAST_STEPS)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "strategy %s with %d steps: from one to the next too much changes for "
+                        "blocks that see one another a step apart; %d steps or more work",
+                        name, request->steps, LEAST_STEPS);
+    return SDT_OK;
+}
+
 /* Models distilled to a few steps have learnt what guidance does: two forwards blur it again. */
 static enum sdt_status check_distilled(const struct sdt_pipeline *pipeline,
                                        const struct sdt_request *request, struct sdt_error *err) {
@@ -156,6 +230,8 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
         return sdt_fail(err, SDT_ERROR_USAGE, "0 steps only decode: a latent is needed for that");
     enum sdt_status status = sdt_sampler_check(request->sampler, request->schedule, err);
     if (status == SDT_OK)
+        status = check_blocks(pipeline, request, err);
+    if (status == SDT_OK)
         status = check_sampler(pipeline, request, err);
     if (status == SDT_OK)
         status = check_distilled(pipeline, request, err);
@@ -181,9 +257,11 @@ enum sdt_status sdt_pipeline_work(const struct sdt_pipeline *pipeline,
     if (status != SDT_OK)
         return status;
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
+    const struct sdt_blocks q = sdt__blocks(pipeline, request, request->strategy);
     work->tokens = sdt_tokens(dit, sdt__geometry(pipeline, request));
-    struct sdt_work forward = dit->kind->work(dit, work->tokens, request->max_sequence_length);
-    work->forward_flops = forward.linear + forward.attention;
+    int64_t tokens = sdt_tokens(dit, sdt__block_geometry(pipeline, request, &q));
+    struct sdt_work forward = dit->kind->work(dit, tokens, request->max_sequence_length);
+    work->forward_flops = (q.count ? q.count : 1) * (forward.linear + forward.attention);
     work->decode_flops = pipeline->vae->kind->flops(pipeline->vae, &job);
     for (int i = 0; i < 2; i++)
         work->text_flops += sdt__text_flops(pipeline, request, i, request->max_sequence_length);

@@ -30,6 +30,8 @@ struct sdt_step_keeping sdt_step_table_keeping(const struct sdt_step_table *tabl
 }
 
 bool sdt_step_table_whole(const struct sdt_step_table *table, int s) {
+    if (table->blocks)
+        return s == 0;
     return !table->step || (!reads_before(table, s, 0) && !reads_before(table, s, 1) &&
                             !(s < table->steps && table->step[s].stale));
 }
@@ -107,7 +109,7 @@ enum sdt_status sdt__step_table(const struct sdt_pipeline *pipeline,
                                 const struct sdt_request *request, struct sdt_step_table *table,
                                 struct sdt_error *err) {
     const int forwards = sdt_pipeline_forwards(pipeline, request);
-    *table = (struct sdt_step_table){.steps = request->steps};
+    *table = (struct sdt_step_table){.steps = request->steps, .blocks = request->strategy->blocks};
     if (request->steps == 0)
         return SDT_OK;
     table->step = calloc((size_t)request->steps, sizeof *table->step);

@@ -135,6 +135,11 @@ static int parse(struct settings *s, int argc, char **argv) {
     if (code < 0 && s->field_kb > s->body_kb)
         code = app_usage(name_of_program, "--max-field %d: larger than --max-body %d", s->field_kb,
                          s->body_kb);
+    if (code < 0 && app_strategy_blocks(s->place.strategy))
+        code = app_usage(name_of_program,
+                         "--strategy %s: its blocks are at different steps and have no state, by "
+                         "which jobs take turns; stardit-generate runs it",
+                         s->place.strategy);
     if (s->place.plan && !strcmp(s->place.plan, "given"))
         s->place.plan = NULL;
     return code;

@@ -61,6 +61,7 @@ static struct sdt_parallel parallel_of(const struct sdt_service *service,
     parallel.apart &= sdt_pipeline_forwards(service->pipeline, request) > 1;
     parallel.anywhere = group->anywhere;
     parallel.dtype = service->kinds.dit_dtype;
+    parallel.blocks = sdt__blocks(service->pipeline, request, request->strategy);
     return parallel;
 }
 
@@ -113,7 +114,7 @@ static void plan_ahead(const struct sdt_run *run) {
 static struct sdt_run *prepare(struct sdt_job *job, struct sdt_flow *flow) {
     struct sdt_service *service = job->service;
     struct sdt_dit *dit = service->pipeline->dit;
-    struct sdt_geometry g = sdt__geometry(service->pipeline, &job->request);
+    struct sdt_geometry g = sdt__block_geometry(service->pipeline, &job->request, &job->blocks.q);
     int branches = sdt_pipeline_forwards(service->pipeline, &job->request);
     struct sdt_team *team = job->team;
     struct sdt_run *run = team->run;
@@ -122,6 +123,7 @@ static struct sdt_run *prepare(struct sdt_job *job, struct sdt_flow *flow) {
     if (run && (parallel.apart ? run->apart != NULL : !run->apart && run->branches >= branches) &&
         run->parallel.strategy == job->request.strategy && g.frames == run->geometry.frames &&
         g.height == run->geometry.height && g.width == run->geometry.width &&
+        run->parallel.blocks.overlap == parallel.blocks.overlap &&
         run->layout.tokens - run->layout.video == (dit->text_joins ? job->text_rows : 0))
         return run;
     if (!sdt__lane_drain(flow->lane, &flow->error))
@@ -170,9 +172,9 @@ static enum sdt_status check_memory(struct sdt_job *job, struct sdt_error *err) 
     if (job->fits == job->team)
         return SDT_OK;
     job->offloads = false;
-    enum sdt_status status =
-        sdt_run_parts(pipeline->dit, &parallel, sdt__geometry(pipeline, request),
-                      sdt_pipeline_forwards(pipeline, request), job->text_rows, &parts, err);
+    enum sdt_status status = sdt_run_parts(
+        pipeline->dit, &parallel, sdt__block_geometry(pipeline, request, &job->blocks.q),
+        sdt_pipeline_forwards(pipeline, request), job->text_rows, &parts, err);
     for (int i = 0; status == SDT_OK && i < parallel.devices; i++) {
         const struct sdt_place *place = &parallel.place[i];
         struct sdt_need need = sdt_run_need(pipeline->dit, &parts, i, job->text_rows,
@@ -258,7 +260,7 @@ static enum sdt_status make_latent(struct sdt_job *job, struct sdt_error *err) {
         return sdt_fail(err, SDT_ERROR_USAGE, "the given latent holds NaN or infinity");
     if (given)
         memcpy(result->latent, given, count * sizeof *result->latent);
-    else
+    else if (!sdt__blocks(job->service->pipeline, request, request->strategy).count)
         sdt_randn(request->seed, count, result->latent);
     return SDT_OK;
 }
@@ -313,6 +315,9 @@ static void scatter_state(struct sdt_job *job, struct sdt_flow *flow, const stru
 
 static enum sdt_status set_up(struct sdt_job *job, struct sdt_flow *flow, struct sdt_error *err) {
     const struct sdt_request *request = &job->request;
+    job->blocks.q = sdt__blocks(job->service->pipeline, request, request->strategy);
+    const bool blocks = job->blocks.q.count > 0;
+    job->steps = blocks ? sdt_blocks_iterations(&job->blocks.q) : request->steps;
     enum sdt_status status = sdt__sampler_of(request, &job->sampler, err);
     if (status == SDT_OK)
         status = sdt__step_table(job->service->pipeline, request, &job->table, err);
@@ -320,13 +325,17 @@ static enum sdt_status set_up(struct sdt_job *job, struct sdt_flow *flow, struct
         status = check_memory(job, err);
     if (status != SDT_OK)
         return status;
-    job->latent = calloc(1, sizeof *job->latent);
-    if (!job->latent)
+    job->latent = blocks ? NULL : calloc(1, sizeof *job->latent);
+    if (!job->latent && !blocks)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a request");
+    if (blocks && (status = sdt__blocks_begin(job, err)) != SDT_OK)
+        return status;
     struct sdt_run *run = prepare(job, flow);
     if (run) {
-        scatter_state(job, flow, run);
-        make_kept(job, flow, run);
+        if (!blocks) {
+            scatter_state(job, flow, run);
+            make_kept(job, flow, run);
+        }
         run->schedule = (struct sdt_schedule){job->sampler.timesteps, request->steps,
                                               (float)request->guidance_scale};
         for (int b = 0; b < sdt_pipeline_forwards(job->service->pipeline, request); b++)
@@ -502,7 +511,7 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
     if (status == SDT_OK)
         status = check_memory(job, err);
     struct sdt_run *run = status == SDT_OK ? prepare(job, &flow) : NULL;
-    if (run && !sdt_latent_fits(job->latent, &run->layout))
+    if (run && job->latent && !sdt_latent_fits(job->latent, &run->layout))
         status = move_state(job, &flow, run, err);
     if (status == SDT_OK && run) {
         for (int b = 0; b < 2; b++) {
@@ -512,7 +521,10 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
             branch->stale = job->stale[b];
         }
         run->offloads = job->offloads;
-        insert_step(job, &flow, run);
+        if (job->latent)
+            insert_step(job, &flow, run);
+        else
+            sdt__blocks_iteration(job, &flow, run);
     }
     if (status == SDT_OK && flow.error.status != SDT_OK) {
         status = flow.error.status;
@@ -521,7 +533,7 @@ enum sdt_status sdt__job_step(struct sdt_job *job, struct sdt_error *err) {
     }
     job->mark = sdt__flow_mark(&flow);
     job->step += status == SDT_OK;
-    if (status == SDT_OK && o->checkpoint_every > 0)
+    if (status == SDT_OK && o->checkpoint_every > 0 && job->latent) /* blocks have no state */
         status = checkpoint_if_due(job, err);
     return status;
 }
@@ -550,6 +562,7 @@ static void free_state(struct sdt_job *job) {
     free(job->latent);
     job->latent = NULL;
     free_kept(job);
+    sdt__blocks_free(job);
     sdt_noise_clear(&job->noise);
     for (int b = 0; b < 2; b++)
         sdt_prompt_clear(&job->prompt[b]);
@@ -577,7 +590,10 @@ enum sdt_status sdt__job_gather(struct sdt_job *job, enum sdt_status status,
         *err = found;
     }
     result->steps_done = job->latent ? sdt_latent_steps_done(job->latent) : 0;
-    if (result->steps_done > 0) {
+    if (job->blocks.q.count && status == SDT_OK) {
+        sdt__blocks_collect(job);
+        result->steps_done = result->steps;
+    } else if (result->steps_done > 0) {
         bool early = result->steps_done < result->steps &&
                      sdt_step_table_whole(&job->table, result->steps_done);
         float *array[SDT_STATE_PARTS] = {result->latent};

@@ -36,14 +36,27 @@ struct sdt_teller {
     sdt_progress call;
     void *arg;
     int number;
-    atomic_bool parted;    /* from the caller */
-    atomic_int speaking;   /* calls in progress */
-    struct sdt_fast *fast; /* NULL: every step is simulated */
+    atomic_bool parted;     /* from the caller */
+    atomic_int speaking;    /* calls in progress */
+    struct sdt_fast *fast;  /* NULL: every step is simulated */
+    int blocks;             /* of a job that has some */
+    atomic_int block_steps; /* that they have done together */
 };
 void sdt__tell(struct sdt_teller *teller, const char *phase, int done, int total);
 /* After a stall: nothing more is told; a call in progress gets a second to return, because it may
  * be what stalls. */
 void sdt__teller_part(struct sdt_teller *teller);
+
+/* The blocks of a job whose strategy has some. */
+struct sdt_job_blocks {
+    struct sdt_blocks q;       /* count 0: none */
+    struct sdt_latent *latent; /* [sdt_blocks_most()]: of block b at b % that */
+    float **values;    /* [count] -> [C, F, H, W] of its input: noise, then what became of it */
+    sdt_handle *whole; /* [count]: the same */
+    float *noise;      /* [C, F, H, W]: all blocks', in the order of the seed */
+    int *order;        /* [2 F] */
+    struct sdt_noise_pool pool;
+};
 
 struct sdt_job {
     struct sdt_service *service;
@@ -73,11 +86,13 @@ struct sdt_job {
     const struct sdt_team *fits; /* the one whose memory was found to do last, and whether */
     bool offloads;               /* weights come and go there */
     struct sdt_teller *teller;
-    int step;   /* the next one to insert */
+    int step;   /* the next one to insert, or the next iteration of blocks */
+    int steps;  /* of these, how many there are */
     int handed; /* steps done in the last state that was handed out */
     bool due;   /* its state is to be handed out */
     struct sdt_sampler sampler;
     struct sdt_step_table table; /* what each step runs */
+    struct sdt_job_blocks blocks;
     struct sdt_noise noise;
     struct sdt_latent *latent; /* on the heap, as the teller; NULL: none yet */
     struct sdt_prompt prompt[2];
@@ -177,6 +192,17 @@ void sdt__denoise_unload(struct sdt_service *service);
  * SDT_ERROR_MEMORY. */
 enum sdt_status sdt__team_find(struct sdt_service *service, const int *devices, int count,
                                struct sdt_team **team, struct sdt_error *err);
+
+/* ---- blocks.c: a video in blocks, by the same thread ----------------------------------------- */
+
+/* Before the first iteration, where blocks.q says that there are blocks. SDT_ERROR_MEMORY; what is
+ * there then is freed with the rest. */
+enum sdt_status sdt__blocks_begin(struct sdt_job *job, struct sdt_error *err);
+/* Inserts ONE iteration. */
+void sdt__blocks_iteration(struct sdt_job *job, struct sdt_flow *flow, struct sdt_run *run);
+/* All iterations have ended: the blocks' own frames to the result's latent. */
+void sdt__blocks_collect(struct sdt_job *job);
+void sdt__blocks_free(struct sdt_job *job);
 
 /* ---- text.c: from a prompt to states --------------------------------------------------------- */
 

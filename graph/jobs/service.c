@@ -241,7 +241,8 @@ static struct sdt_job *next_job(struct sdt_service *service, bool denoises, bool
 static void put_back(struct sdt_job *job, enum sdt_job_phase phase) {
     struct sdt_service *service = job->service;
     starpu_pthread_mutex_lock(&service->mutex);
-    job->steps_done = job->step;
+    /* Of blocks, iterations in the measure of steps. */
+    job->steps_done = job->steps ? job->step * job->request.steps / job->steps : job->step;
     job->phase = phase;
     job->active = false;
     starpu_pthread_cond_broadcast(&service->changed);
@@ -296,7 +297,7 @@ static void denoise(struct sdt_service *service, struct sdt_job *job) {
     if (status == SDT_OK)
         status = job->phase == SDT_JOB_TEXT ? sdt__job_begin(job, &err) : sdt__job_step(job, &err);
     service->recent = before;
-    if (status == SDT_OK && job->step < job->request.steps) {
+    if (status == SDT_OK && job->step < job->steps) {
         put_back(job, SDT_JOB_STEP);
     } else if (end_denoising(job, status, &err)) {
         put_back(job, SDT_JOB_DECODE);

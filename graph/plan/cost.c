@@ -146,7 +146,8 @@ static double *attention_of(const struct sdt_draft *d, const struct sdt_worker_r
                                           .rows = (layout->rows + count - 1) / count,
                                           .heads = 1,
                                           .e = layout->e,
-                                          .keys = (layout->tokens + count - 1) / count};
+                                          .keys = (layout->tokens + layout->overlap + count - 1) /
+                                                  count};
         seconds[l] = count == before
                          ? seconds[l - 1]
                          : count * sdt_operation_seconds(worker, layout->dtype, &attention);
@@ -227,6 +228,7 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
         .layers = dit->layers,
         .forwards = step.layered,
         .streams = sdt_streams(d->placement->streams, step.layered),
+        .blocks = d->blocks,
         .stale = step.stale,
         .slower = slow,
         .tile = s.seconds[SDT_EACH_LAYER] + s.tasks[SDT_EACH_LAYER] * task,
@@ -258,10 +260,12 @@ static enum sdt_status step_times(const struct sdt_draft *d, int requests, struc
         add_ends(&load, 0, differences * each, &cost);
     }
     free(attention);
-    double tiles = layout->tiles;
-    t->step_tasks = cost.tasks + (1 + kept + differences) * tiles +
-                    step.layered * tiles * dit->layers * s.tasks[SDT_EACH_LAYER] +
-                    step.branches * (tiles * s.tasks[SDT_EACH_TILE] + s.tasks[SDT_EACH_FORWARD]);
+    double tiles = layout->tiles, blocks = d->blocks.count ? d->blocks.count : 1.0;
+    t->step_tasks =
+        cost.tasks +
+        blocks * ((1 + kept + differences) * tiles +
+                  step.layered * tiles * dit->layers * s.tasks[SDT_EACH_LAYER] +
+                  step.branches * (tiles * s.tasks[SDT_EACH_TILE] + s.tasks[SDT_EACH_FORWARD]));
     t->step_alone = cost.worker_seconds;
     t->kernels = cost.worker_seconds - t->step_tasks * task;
     /* Copies between the memories of stand-ins are made by their cores. */
@@ -285,8 +289,9 @@ static void add_offloading(const struct sdt_draft *d, struct sdt_step step, stru
         if (rates->room[i] > 0.0 && need[i].denoise.all > 0.0)
             most = fmax(most, fmin(sdt_device_peak(d, &need[i]) - rates->room[i],
                                    need[i].denoise.all - need[i].denoise.least));
+    double blocks = d->blocks.count ? d->blocks.count : 1.0;
     double times = (d->streams > 1 || d->parts.count > 1) && step.layered > 1 ? 1.0 : step.layered;
-    double seconds = times * most / SDT_HOST_LINK_BYTES_PER_SECOND;
+    double seconds = blocks * times * most / SDT_HOST_LINK_BYTES_PER_SECOND;
     if (most > 0.0 && seconds > t->step) {
         t->exposed += seconds - t->step;
         t->step = seconds;

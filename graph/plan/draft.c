@@ -82,8 +82,10 @@ enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *p
     d->parallel.place = d->place;
     d->parallel.apart &= d->forwards > 1;
     d->parallel.dtype = d->kinds.dit_dtype;
-    status = sdt_run_parts(pipeline->dit, &d->parallel, sdt__geometry(pipeline, request),
-                           d->forwards, d->text_rows, &d->parts, err);
+    d->blocks = d->parallel.blocks = sdt__blocks(pipeline, request, strategy);
+    status = sdt_run_parts(pipeline->dit, &d->parallel,
+                           sdt__block_geometry(pipeline, request, &d->blocks), d->forwards,
+                           d->text_rows, &d->parts, err);
     d->layout = d->parts.part[0].layout;
     return status;
 }

@@ -21,8 +21,9 @@ struct sdt_draft {
     bool shared;  /* all devices that decode share one decode, else each has its own */
     int forwards, streams;
     struct sdt_step_table table;
-    int text_rows; /* of a prompt, at most: what memory is needed for */
-    int words;     /* about how many it will be: what times depend on */
+    struct sdt_blocks blocks; /* all 0: none */
+    int text_rows;            /* of a prompt, at most: what memory is needed for */
+    int words;                /* about how many it will be: what times depend on */
     struct sdt_kinds kinds;
     struct sdt_place place[2 * SDT_MAX_DEVICES]; /* of the denoising group and its helpers */
     struct sdt_parallel parallel;

@@ -162,6 +162,9 @@ static enum sdt_status describe(const struct sdt_draft *d, struct sdt_plan *plan
     plan->device_room = calloc(devices, sizeof *plan->device_room);
     plan->device_offloads = calloc(devices, sizeof *plan->device_offloads);
     plan->steps = d->table.steps;
+    plan->blocks = d->blocks.count;
+    plan->block_frames = d->blocks.per;
+    plan->overlap_frames = d->blocks.overlap;
     memcpy(plan->cache, d->table.text, sizeof plan->cache);
     plan->step = calloc((size_t)plan->steps + 1, sizeof *plan->step);
     if (!plan->step || !plan->device_workers || !plan->device_tiles || !plan->device_heads ||
@@ -190,6 +193,11 @@ static void count_work(const struct sdt_draft *d, struct sdt_plan *plan) {
             plan->text_flops +=
                 d->forwards * sdt__text_flops(pipeline, d->request, i, d->text_rows);
     }
+    double blocks = d->blocks.count ? d->blocks.count : 1.0;
+    /* Keys of the next block come to a block's own. */
+    work.attention *= 1.0 + (double)layout->overlap / (double)layout->video;
+    work.linear *= blocks;
+    work.attention *= blocks;
     plan->step_flops = d->forwards * (work.linear + work.attention);
     plan->vae_flops = pipeline->vae->kind->flops(pipeline->vae, &d->job);
     double exchanged[2], ends[2], forwards = 0.0; /* of each branch */
@@ -204,7 +212,9 @@ static void count_work(const struct sdt_draft *d, struct sdt_plan *plan) {
         plan->exchanged_per_step += b < d->forwards ? exchanged[b] : 0.0;
     }
     double latent = sdt_run_exchanged_latent(dit, d->strategy, layout);
-    plan->exchanged_per_step += apart + latent;
+    if (d->blocks.count) /* a mean over steps */
+        latent = sdt_run_exchanged_blocks(dit, d->strategy, layout, &d->blocks) / plan->steps;
+    plan->exchanged_per_step = blocks * plan->exchanged_per_step + apart + latent;
     for (int s = 0; s < plan->steps; s++) {
         struct sdt_step step = d->table.step[s];
         plan->step[s].branches = step.branches;
@@ -213,7 +223,7 @@ static void count_work(const struct sdt_draft *d, struct sdt_plan *plan) {
         plan->step[s].frozen = step.frozen;
         plan->step[s].exchanged = latent + (step.branches > 1 ? apart : 0.0);
         for (int b = 0; b < step.branches; b++)
-            plan->step[s].exchanged += step.skip[b] ? ends[b] : exchanged[b];
+            plan->step[s].exchanged += blocks * (step.skip[b] ? ends[b] : exchanged[b]);
         plan->exchanged += plan->step[s].exchanged;
         forwards += step.layered;
     }

@@ -111,6 +111,17 @@ static double visitors(const struct sdt_dit *dit, const struct sdt_strategy *str
     return rows;
 }
 
+/* Rows of tiles that have tokens first..end-1. */
+static double rows_with(const struct sdt_layout *layout, int64_t first, int64_t end) {
+    double rows = 0.0;
+    for (int t = 0; t < layout->video_tiles; t++) {
+        int64_t begin = sdt_tile_first(layout, t);
+        if (begin < end && begin + sdt_tile_size(layout, t) > first)
+            rows += sdt_tile_size(layout, t);
+    }
+    return rows;
+}
+
 static double home_rows(const struct sdt_layout *layout, int device) {
     double rows = 0.0;
     for (int t = 0; t < layout->video_tiles; t++)
@@ -158,14 +169,15 @@ static uint64_t scratch_of(const struct sdt_dit *dit, const struct sdt_layout *l
     if (layout->place[device].kind != SDT_DEVICE_CPU)
         return 0;
     uint64_t attention = 0; /* a bit for each size */
-    for (int l = 0; l < dit->layers; l++) {
-        struct sdt_token_groups groups = sdt_dit_groups(dit, l);
-        size_t floats =
-            groups.count > 1
-                ? sdt_group_attention_scratch(&groups, layout->rows, layout->e, layout->tokens)
-                : sdt_attention_scratch(layout->rows, layout->e, layout->tokens);
-        attention |= sdt__scratch_size(sizeof(float) * floats);
-    }
+    for (int l = 0; l < dit->layers; l++)
+        for (int next = 0; next <= (layout->overlap > 0); next++) { /* with the next block's keys */
+            struct sdt_token_groups groups = sdt_dit_groups(dit, l);
+            int64_t seen = layout->tokens + (next ? layout->overlap : 0);
+            size_t floats = groups.count > 1 ? sdt_group_attention_scratch(&groups, layout->rows,
+                                                                           layout->e, seen)
+                                             : sdt_attention_scratch(layout->rows, layout->e, seen);
+            attention |= sdt__scratch_size(sizeof(float) * floats);
+        }
     size_t cross = sdt_cross_attention_scratch(rows, dit->heads, dit->head_dim, keys);
     size_t residual = sdt_linear_residual_scratch(rows);
     return attention | sdt__scratch_size(sizeof(float) * cross) |
@@ -284,10 +296,14 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_run_par
     double video = home_rows(layout, device); /* those have a latent */
     double turns = sdt__run_turns(layout, strategy, device);
     double patch = (double)sdt_patch_values(dit);
-    double stream = size * (worked * 2.0 * d + turns * layout->rows * (d + dit->hidden)) +
-                    strategy->buffer_bytes(layout, device) +
-                    (strategy->stale ? 2.0 : 1.0) * vector_bytes(dit, &reading) +
-                    landing_bytes(dit, parallel, layout);
+    /* Blocks on their way have a residual stream and vectors each, and take turns with the rest. */
+    const struct sdt_blocks *q = &parallel->blocks;
+    double flights = q->count ? sdt__run_flights(layout) : 1.0;
+    double stream =
+        size * (worked * (1.0 + flights) * d + turns * layout->rows * (d + dit->hidden)) +
+        strategy->buffer_bytes(layout, device) +
+        (strategy->stale ? 2.0 : flights) * vector_bytes(dit, &reading) +
+        landing_bytes(dit, parallel, layout);
     double branch = 4.0 * video * patch + prompt_bytes(dit, layout, &reading, text_rows, steps);
     /* x, x_last, m0, m1, all twice; where branches are apart, with the other's velocity, and for
      * that one copies of x. */
@@ -296,14 +312,21 @@ struct sdt_need sdt_run_need(const struct sdt_dit *dit, const struct sdt_run_par
     if (keeping.difference && part->first == 0)
         latents += 4.0 * video * patch;
     latents += 4.0 * patch * visitors(dit, strategy, layout, device) * 2.0; /* x alone, twice */
+    if (q->count)
+        latents *= sdt_blocks_most(q);
+    if (q->count && sdt__run_device(dit, strategy, layout, -1, 0) == device)
+        latents += 4.0 * patch * rows_with(layout, 0, layout->overlap);
+    if (q->count)
+        branch += 2.0 * size * (double)layout->overlap * d * reading.layers.count;
     if (strategy->stale)
         branch += stale_bytes(layout, reading.layers.count, device);
     struct sdt_tensor_held weights = weight_bytes(dit, layout, &reading, device);
     double scratch =
         (double)scratch_of(dit, layout, device, text_rows) * layout->place[device].workers;
-    struct sdt_need need = {.all = weights.all + branches * branch +
-                                   sdt_streams(parallel->streams, branches) * stream + latents +
-                                   kept * size * video * d + scratch};
+    struct sdt_need need = {.all =
+                                weights.all + branches * branch +
+                                (q->count ? 1 : sdt_streams(parallel->streams, branches)) * stream +
+                                latents + kept * size * video * d + scratch};
     double layers = reading.layers.count;
     need.least = need.all - (layers > 2.0 ? weights.layers * (layers - 2.0) / layers : 0.0);
     return need;
@@ -359,6 +382,24 @@ double sdt_run_exchanged_latent(const struct sdt_dit *dit, const struct sdt_stra
     double rows = 0.0;
     for (int d = 0; d < layout->devices; d++)
         rows += visitors(dit, strategy, layout, d);
+    return 4.0 * (double)sdt_patch_values(dit) * rows;
+}
+
+/* A block's own frames come from their home to where layers begin; of a block that has left the
+ * queue those that the next one still sees. */
+double sdt_run_exchanged_blocks(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                                const struct sdt_layout *layout, const struct sdt_blocks *blocks) {
+    const int64_t video = layout->video, overlap = layout->overlap;
+    double rows = 0.0;
+    if (sdt__run_device(dit, strategy, layout, -1, 0) == layout->home[0])
+        return 0.0;
+    for (int k = 0; k < sdt_blocks_iterations(blocks); k++)
+        for (int b = sdt_blocks_newest(blocks, k); b >= sdt_blocks_oldest(blocks, k); b--) {
+            if (sdt_blocks_step(k, b) > 0)
+                rows += rows_with(layout, b ? overlap : 0, video);
+            if (b > 0 && b == sdt_blocks_oldest(blocks, k) && overlap)
+                rows += rows_with(layout, video - overlap, video);
+        }
     return 4.0 * (double)sdt_patch_values(dit) * rows;
 }
 

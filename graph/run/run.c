@@ -186,8 +186,7 @@ static void rope_init(struct sdt_flow *flow, struct sdt_run *run) {
     run->rope_table = sdt__host_vector(flow, run->rope_values, count, "rope");
 }
 
-/* Forwards on their way: one in each stage, and one that is handed on. */
-static int flights_of(const struct sdt_layout *layout) {
+int sdt__run_flights(const struct sdt_layout *layout) {
     return layout->devices > 1 ? layout->devices + 1 : 1;
 }
 
@@ -254,7 +253,7 @@ static struct sdt_run *new_part(struct sdt_flow *flow, struct sdt_dit *dit,
                             .first_branch = number,
                             .branches = branches,
                             .streams = parallel->strategy->blocks
-                                           ? flights_of(&part->layout)
+                                           ? sdt__run_flights(&part->layout)
                                            : sdt_streams(parallel->streams, part->branches),
                             .helpers_free = true};
     part->layout = (struct sdt_layout){0}; /* it is the run's now */

@@ -43,8 +43,9 @@ struct sdt_branch {
     /* Keys and values that outlive a step, of strategies whose attention is stale: [layers, 2,
      * chunks], borrowed from the job; set before a step. */
     const sdt_handle *stale;
-    /* Keys and values that a block leaves to the one before it, which follows it through the layers:
-     * [layers, 2, chunks] -> [heads of c, overlap, e]; of strategies with blocks, else NULL. */
+    /* Keys and values that a block leaves to the one before it, which follows it through the
+     * layers: [layers, 2, chunks] -> [heads of c, overlap, e]; of strategies with blocks, else
+     * NULL. */
     sdt_handle *shared;
 };
 
@@ -168,6 +169,9 @@ static inline int sdt__run_device(const struct sdt_dit *dit, const struct sdt_st
 int sdt__run_turns(const struct sdt_layout *layout, const struct sdt_strategy *strategy,
                    int device);
 
+/* Forwards of blocks that may be on their way: one on each device, and one that is handed on. */
+int sdt__run_flights(const struct sdt_layout *layout);
+
 /* ---- predictions (predict.c) ----------------------------------------------------------------- */
 
 /* Which devices have which branches, and their layouts: one part with all of them, or, where these
@@ -208,6 +212,9 @@ double sdt_run_exchanged_ends(const struct sdt_dit *dit, const struct sdt_strate
  * that on which they begin. */
 double sdt_run_exchanged_latent(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
                                 const struct sdt_layout *layout);
+/* The same of all steps of all blocks, but for what they start from, which comes from the host. */
+double sdt_run_exchanged_blocks(const struct sdt_dit *dit, const struct sdt_strategy *strategy,
+                                const struct sdt_layout *layout, const struct sdt_blocks *blocks);
 /* Bytes that go between the parts in a step of both branches: the latent, and a velocity back. */
 double sdt_run_exchanged_apart(const struct sdt_dit *dit, const struct sdt_run_parts *parts);
 #endif

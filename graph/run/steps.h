@@ -21,6 +21,7 @@ struct sdt_step {
 
 struct sdt_step_table {
     int steps;
+    bool blocks;           /* each block takes them, in its time */
     struct sdt_step *step; /* [steps]; NULL where there are none */
     char text[200];        /* of a cache, in words; "": none */
 };

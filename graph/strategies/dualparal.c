@@ -1,12 +1,12 @@
 /* DualParal (arXiv 2505.21070): layers over the devices, and a long video in blocks of frames, each
  * at a step of its own, that follow one another through them.
  *
- * Each device holds some of the layers. Blocks wait in a queue (graph/run/blocks.h); in an iteration
- * each of them goes through the layers once, the newest and noisiest one first. A block begins with
- * frames of the block before it, and in each layer attends to keys of the first frames of the block
- * behind it, which has just been there. So what a device computes for one block is there for the
- * next, and what travels is a block's activations from device to device, and its latent from the
- * last device to the first.
+ * Each device holds some of the layers. Blocks wait in a queue (graph/run/blocks.h); in an
+ * iteration each of them goes through the layers once, the newest and noisiest one first. A block
+ * begins with frames of the block before it, and in each layer attends to keys of the first frames
+ * of the block behind it, which has just been there. So what a device computes for one block is
+ * there for the next, and what travels is a block's activations from device to device, and its
+ * latent from the last device to the first.
  *
  * Tasks are inserted as the sequential program would run them. The paper's program takes the
  * context of the newest block as far as it has come; here it is waited for, so that the result
@@ -55,7 +55,7 @@ static enum sdt_status allow(const struct sdt_strategy *strategy,
     if (!dit->kind->later || dit->text_joins || dit->kind->groups)
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "strategy %s: a block attends to keys of the next one, and the attention "
-                        "of %s is of another kind; a Wan transformer works",
+                        "of %s is of another kind; ulysses and pipesp work",
                         strategy->name, dit->kind->class_name);
     if (placement->aco != SDT_ACO_OFF || placement->transport == SDT_TRANSPORT_NCCL ||
         placement->cfg_parallel || placement->streams || placement->ulysses_degree)

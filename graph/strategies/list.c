@@ -9,7 +9,8 @@
     X(pipesp)                                                                                      \
     X(ring)                                                                                        \
     X(usp)                                                                                         \
-    X(pipefusion)
+    X(pipefusion)                                                                                  \
+    X(dualparal)
 
 #define DECLARE(name) extern const struct sdt_strategy sdt__strategy_##name;
 STRATEGIES(DECLARE)
@@ -36,6 +37,8 @@ bool sdt_strategy_exact(const struct sdt_strategy *strategy) { return strategy->
 bool sdt_strategy_has_degree(const struct sdt_strategy *strategy) { return strategy->degree; }
 
 bool sdt_strategy_stale(const struct sdt_strategy *strategy) { return strategy->stale; }
+
+bool sdt_strategy_blocks(const struct sdt_strategy *strategy) { return strategy->blocks; }
 
 bool sdt_strategy_variant(const struct sdt_strategy *strategy, int index, int devices,
                           struct sdt_placement *placement) {

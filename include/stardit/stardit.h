@@ -177,6 +177,9 @@ const struct sdt_strategy *sdt_strategy_default(void);
 bool sdt_strategy_exact(const struct sdt_strategy *strategy);
 /* Does it read a placement's ulysses_degree? Others refuse one. */
 bool sdt_strategy_has_degree(const struct sdt_strategy *strategy);
+/* Does a video go through the layers as blocks of frames at different steps? The result depends on
+ * the request's block_frames and overlap_frames, and on neither devices nor timing. */
+bool sdt_strategy_blocks(const struct sdt_strategy *strategy);
 /* Lossy: does attention read keys of the step before, in patches of the tokens? */
 bool sdt_strategy_stale(const struct sdt_strategy *strategy);
 
@@ -390,6 +393,11 @@ struct sdt_request {
      * most SDT_FEW_STEPS given sigmas. Such requests are refused else, and others with this. */
     bool force_guidance;
     struct sdt_step_caching cache;
+    /* Of a strategy with blocks, which decide the result: frames of the video that each block adds
+     * (0: 8 of the latent) and that it shares with each neighbour (-1: as many as it adds, 0:
+     * none), multiples of the model's time ratio. A video that is no longer than both together is
+     * one block: the bits of strategy single. */
+    int block_frames, overlap_frames;
     int warmup_steps; /* of a strategy with stale keys: the first ones read none; 0: 1 */
     /* Above 1, with a negative prompt (not NULL) and where guidance is an input: two forwards a
      * step, put together by this scale. */
@@ -501,7 +509,11 @@ struct sdt_plan {
     enum sdt_device_kind dit_kind, vae_kind;
     enum sdt_dtype dit_dtype, vae_dtype; /* float32 or bfloat16 */
     double text_flops, step_flops, vae_flops, total_flops;
-    double exchanged_per_step;  /* bytes between devices, of a step with all forwards */
+    double exchanged_per_step; /* bytes between devices, of a step with all forwards */
+    /* Of a strategy with blocks: how many there are, and frames of the latent that each adds and
+     * shares with each neighbour; else 0. tokens, tiles: of a block's input. A step is a step of
+     * all blocks, which take them in steps + blocks - 1 iterations. */
+    int blocks, block_frames, overlap_frames;
     struct sdt_plan_step *step; /* [steps] as the request's options leave them */
     int steps;
     double exchanged;    /* bytes of all steps */

@@ -248,6 +248,8 @@ strategy||pipesp|$ids --devices 2 $plan|plan:^  devices
 chunk-heads||1|$ids --devices 2 --strategy ulysses --stats s.json|stats:tasks total
 ulysses-degree||1|$ids --devices 2 --strategy usp --stats s.json|stats:tasks total
 patches||2|$ids --num-inference-steps 8 --strategy pipefusion --num-frames 9|bytes:v.y4m
+block-frames||4|$ids --num-inference-steps 8 --strategy dualparal --num-frames 9|bytes:v.y4m
+overlap-frames||0|$ids --num-inference-steps 8 --strategy dualparal --num-frames 9 --block-frames 4|bytes:v.y4m
 ring-degree||2|$ids --devices 2 $plan|plan:^  devices
 dit-devices|0|0-1|$ids --devices 3 --vae-devices 2 $plan|plan:^  groups
 vae-devices|1|1-2|$ids --devices 3 --dit-devices 0 $plan|plan:^  groups
@@ -458,6 +460,8 @@ force-guidance||+||refused:not one of a checkpoint distilled
 step-cache||4|--num-inference-steps 8|plan:^Total
 warmup-steps||4|--num-inference-steps 8 --strategy pipefusion|plan:^Total
 patches||2|--num-inference-steps 8 --strategy pipefusion --height 512 --width 512|plan:^Total
+block-frames||4|--num-inference-steps 8 --strategy dualparal --num-frames 17|plan:^Total
+overlap-frames||0|--num-inference-steps 8 --strategy dualparal --num-frames 17 --block-frames 4|plan:^Total
 refresh-steps||4|--num-inference-steps 9 --step-cache 3-8|plan:^Total
 layers||2||plan:^Model
 prompt-embeds||+||plan:^  text

@@ -20,6 +20,25 @@ traffic() {
     echo "$*: $formula bytes a step"
 }
 
+# Of blocks, whose first steps read what comes from the host: the steps after them.
+blocks() {
+    for steps in 8 12; do
+        passes "$generate" --model "$demo" --token-ids 17,5,1 --height 48 --width 80 --strategy dualparal \
+            --num-inference-steps $steps --quiet --force --output "$tmp/v.safetensors" \
+            --stats "$tmp/s$steps.json" "$@" || return
+        eval "moved$steps=$("$tool" json "$tmp/s$steps.json" moved between_devices_bytes)"
+        eval "formula$steps=$("$tool" json "$tmp/s$steps.json" plan exchanged_bytes)"
+    done
+    # shellcheck disable=SC2154
+    formula=$(awk -v a="$formula8" -v b="$formula12" 'BEGIN { printf "%.0f", b - a }')
+    # shellcheck disable=SC2154
+    [ $((moved12 - moved8)) -eq "$formula" ] && [ "$formula" -gt 0 ] ||
+        fail "dualparal $*: 4 steps of all blocks move $((moved12 - moved8)) bytes, the formula says $formula"
+    echo "dualparal $*: $formula bytes in 4 steps of all blocks"
+}
+blocks --devices 2 --num-frames 33 --block-frames 8
+blocks --devices 3 --num-frames 69 --block-frames 12 --overlap-frames 4
+
 for devices in 2 3 5 7 8; do
     traffic --strategy ulysses --devices $devices
     traffic --strategy pipesp --devices $devices

@@ -28,6 +28,7 @@ struct memory_case {
     int chunk_heads;
     bool text_with_vae;
     enum sdt_transport transport;
+    int frames; /* 0: the checkpoint's */
 };
 
 static const struct memory_case cases[] = {
@@ -39,6 +40,8 @@ static const struct memory_case cases[] = {
     {.strategy = "pipefusion", .devices = 3, .vae = 1, .workers = 1},
     {.strategy = "pipefusion", .devices = 5, .vae = 1, .workers = 1},
     {.strategy = "pipefusion", .devices = 3, .vae = 1, .workers = 2},
+    {.strategy = "dualparal", .devices = 3, .vae = 1, .workers = 1, .frames = 69},
+    {.strategy = "dualparal", .devices = 5, .vae = 1, .workers = 2, .frames = 37},
     {.strategy = "ulysses", .devices = 2, .workers = 2},
     {.strategy = "ulysses", .devices = 3, .vae = 1, .workers = 1},
     {.strategy = "pipesp", .devices = 3, .vae = 1, .workers = 1, .aco = SDT_ACO_STATIC},
@@ -84,6 +87,12 @@ static int check(const struct memory_case *c, struct sdt_pipeline *pipeline,
     request.strategy = sdt_strategy_find(c->strategy);
     if (sdt_strategy_stale(request.strategy))
         request.steps = 8; /* the least */
+    if (sdt_strategy_blocks(request.strategy)) {
+        request.steps = 8;
+        request.block_frames = 8;
+    }
+    if (c->frames)
+        request.num_frames = c->frames;
     if (c->tile)
         request.tiling = (struct sdt_vae_tiling){c->tile, c->tile, c->tile / 2, c->tile / 2};
     if (sdt_plan_make(pipeline, &request, &run.placement, &options, &plan, &err) != SDT_OK ||

@@ -48,6 +48,9 @@ apps/settings.c ulysses: --ulysses-degree
 apps/settings.c usp: help of --ulysses-degree
 apps/settings.c pipefusion: help of --patches and --ulysses-degree
 apps/simulate.c pipefusion: the same
+apps/settings.c dualparal: what --block-frames goes with
+apps/simulate.c dualparal: the same
+apps/steps.h dualparal: help of --block-frames and --overlap-frames
 apps/steps.h pipefusion: help of --warmup-steps and --refresh-steps
 apps/simulate.c wan: default of --model
 apps/info.c wan: whose sizes --platform measures

@@ -27,7 +27,7 @@ exact() {
 }
 
 passes "$generate" --help
-tr -s ' \n' '  ' <"$tmp/out" | grep -q 'pipefusion, layers' ||
+tr -s ' \n' '  ' <"$tmp/out" | grep -q 'dualparal, layers' ||
     fail "--help does not name the guest strategy"
 
 # One forward a step; text of 15 tokens behind the video's.

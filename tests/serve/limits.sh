@@ -8,6 +8,8 @@ refuses 2 "$serve" --state "$state"
 says "--model is needed"
 refuses 2 "$serve" --model "$demo"
 says "--state is needed"
+refuses 2 "$serve" --model "$demo" --state "$state" --strategy dualparal
+says "blocks are at different steps and have no state"
 refuses 2 "$serve" --model "$demo" --state "$state" --listen 127.0.0.1
 says "an address and a port"
 refuses 2 "$serve" --model "$demo" --state "$state" --listen 0.0.0.0:0

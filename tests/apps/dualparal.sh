@@ -1,0 +1,61 @@
+#!/bin/sh
+# Strategy dualparal, a long video as blocks of frames at different steps (DualParal), on the demo
+# checkpoint: the same bytes wherever it runs; one block has those of one device that knows none.
+# tests/graph/dualparal.c has a plain loop beside it, tests/graph/blocks.c the order of blocks.
+. "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
+
+# run NAME OPTIONS...: the video NAME.safetensors.
+run() {
+    name=$1
+    shift
+    passes "$generate" --model "$demo" --token-ids 17,5,1 --height 48 --width 80 \
+        --num-inference-steps 8 --quiet --force --output "$tmp/$name.safetensors" "$@"
+}
+
+# everywhere NAME WAYS OPTIONS...
+everywhere() {
+    what=$1 ways=$2
+    shift 2
+    run "$what" --devices 1 --strategy dualparal "$@"
+    echo "$ways" >"$tmp/ways"
+    while read -r way; do
+        # shellcheck disable=SC2086
+        run there --strategy dualparal $way "$@"
+        same "$tmp/there.safetensors" "$tmp/$what.safetensors" || fail "$what: other bytes with $way"
+    done <"$tmp/ways"
+}
+
+everywhere long "--devices 2
+--devices 3 --device-speed 1,3,2 --scheduler scatter
+--devices 4 --workers-per-device 2 --scheduler lws
+--dit-devices 0-2 --vae-devices 3" --num-frames 37 --block-frames 12 --overlap-frames 8
+everywhere apart "--devices 3" --num-frames 21 --block-frames 8 --overlap-frames 0
+# 13 frames are 4 of the latent: a block.
+run single --devices 1 --strategy single --num-frames 13
+run one --devices 3 --strategy dualparal --num-frames 13
+same "$tmp/one.safetensors" "$tmp/single.safetensors"
+
+"$generate" --model "$demo" --token-ids 1 --dry-run --strategy dualparal --devices 2 --num-frames 1025 >"$tmp/out"
+grep -q "^  blocks         32 of 8 frames of the latent, 8 shared with each neighbour; 51 iterations of up to 20 blocks" \
+    "$tmp/out" || fail "$(cat "$tmp/out")"
+while IFS='|' read -r message options; do
+    # shellcheck disable=SC2086
+    refuses 2 "$generate" --model "$demo" --token-ids 1 --output "$tmp/v.y4m" $options && says "$message"
+done <<'END'
+the model has 4 layers, one a device at least|--strategy dualparal --devices 5
+longer than a block, which adds 8; 8 and less work|--strategy dualparal --block-frames 8 --overlap-frames 12
+multiples of 4 frames work|--strategy dualparal --block-frames 10
+8 steps or more work|--strategy dualparal --num-inference-steps 7 --num-frames 101
+--overlap-frames 8x: a number|--strategy dualparal --overlap-frames 8x
+goes with a strategy that has blocks|--block-frames 8
+goes with a strategy that has blocks|--overlap-frames 8 --strategy ulysses
+no state to go on from|--strategy dualparal --checkpoint-every 2
+a step cache does not go with|--strategy dualparal --step-cache 5
+guidance in some steps does not go with|--strategy dualparal --cfg-gate 0-4
+a sampler that adds noise|--strategy dualparal --sampler renoise --guidance-scale 1
+do not go with strategy dualparal|--strategy dualparal --devices 2 --use-cfg-parallel
+do not go with strategy dualparal|--strategy dualparal --devices 2 --streams 1
+do not go with strategy dualparal|--strategy dualparal --devices 2 --transport nccl
+strategy dualparal reads no keys of steps before|--strategy dualparal --warmup-steps 2
+END
+finish
