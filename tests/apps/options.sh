@@ -458,7 +458,7 @@ cfg-gate||0-0|--num-inference-steps 4|plan:^Total
 use-cfg-parallel||+||plan:^Plan
 force-guidance||+||refused:not one of a checkpoint distilled
 step-cache||4|--num-inference-steps 8|plan:^Total
-warmup-steps||4|--num-inference-steps 8 --strategy pipefusion|plan:^Total
+warmup-steps||4|--num-inference-steps 8 --strategy pipefusion --height 512 --width 512|plan:^Total
 patches||2|--num-inference-steps 8 --strategy pipefusion --height 512 --width 512|plan:^Total
 block-frames||4|--num-inference-steps 8 --strategy dualparal --num-frames 17|plan:^Total
 overlap-frames||0|--num-inference-steps 8 --strategy dualparal --num-frames 17 --block-frames 4|plan:^Total
