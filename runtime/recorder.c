@@ -357,13 +357,19 @@ unsigned long sdt__recorder_tasks(const struct sdt_recorder *recorder) {
     return recorder->finished;
 }
 
-struct sdt_role_totals sdt__recorder_totals(const struct sdt_recorder *recorder, int device,
+struct sdt_role_totals sdt__recorder_totals(struct sdt_recorder *recorder, int device,
                                             enum sdt_role role) {
-    return recorder->totals[device + 1][role];
+    pthread_mutex_lock(&recorder->mutex);
+    const struct sdt_role_totals totals = recorder->totals[device + 1][role];
+    pthread_mutex_unlock(&recorder->mutex);
+    return totals;
 }
 
-size_t sdt__recorder_peak(const struct sdt_recorder *recorder, unsigned node) {
-    return recorder->peak[node];
+size_t sdt__recorder_peak(struct sdt_recorder *recorder, unsigned node) {
+    pthread_mutex_lock(&recorder->mutex);
+    const size_t peak = recorder->peak[node];
+    pthread_mutex_unlock(&recorder->mutex);
+    return peak;
 }
 
 static void write_trace(FILE *file, const void *arg) {

@@ -70,10 +70,10 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
 
 unsigned long sdt__recorder_tasks(const struct sdt_recorder *recorder);
 /* Totals of one role by the device that ran it (-1: the host). */
-struct sdt_role_totals sdt__recorder_totals(const struct sdt_recorder *recorder, int device,
+struct sdt_role_totals sdt__recorder_totals(struct sdt_recorder *recorder, int device,
                                             enum sdt_role role);
 /* Largest StarPU memory use of a memory node seen at the end of a task, in bytes. */
-size_t sdt__recorder_peak(const struct sdt_recorder *recorder, unsigned node);
+size_t sdt__recorder_peak(struct sdt_recorder *recorder, unsigned node);
 
 /* Writes to a temporary name, then renames. */
 enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, const char *path,

@@ -11,6 +11,9 @@
 #include "config.h"
 
 enum { BUCKETS = 8, ROUTES = 64, RESULTS = 3, STAGES = 4 };
+enum { HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE, LINKS };
+static const char *const link_name[LINKS] = {"host_to_device", "device_to_host",
+                                             "device_to_device"};
 static const double bucket_seconds[BUCKETS] = {1, 10, 60, 300, 1800, 7200, 28800, 86400};
 static const char *const result_name[RESULTS] = {"completed", "failed", "cancelled"};
 static const char *const stage_name[STAGES] = {"text", "denoise", "decode", "write"};
@@ -32,6 +35,7 @@ struct serve_metrics {
     unsigned long results[RESULTS], missed, preempted, steps;
     struct times queued, job;
     double stage[STAGES], step_seconds, step_predicted;
+    double moved[LINKS]; /* bytes */
 };
 
 struct serve_metrics *serve_metrics_new(void) {
@@ -130,16 +134,54 @@ static void put_jobs(FILE *out, const int64_t count[SERVE_STATUSES]) {
                 (long long)count[s]);
 }
 
+/* -1: the host. */
+static const char *device_name(int device, char name[16]) {
+    snprintf(name, 16, "host");
+    if (device >= 0)
+        snprintf(name, 16, "%d", device);
+    return name;
+}
+
 static void put_devices(FILE *out, const struct sdt_machine *machine) {
+    char name[16];
     head(out, "stardit_device_memory_bytes", "gauge",
          "The most that StarPU was seen to hold in a device's memory.");
-    for (int d = -1; machine && d < sdt_machine_devices(machine); d++) {
-        char device[16] = "host";
-        if (d >= 0)
-            snprintf(device, sizeof device, "%d", d);
-        fprintf(out, "stardit_device_memory_bytes{device=\"%s\"} %.0f\n", device,
+    for (int d = -1; machine && d < sdt_machine_devices(machine); d++)
+        fprintf(out, "stardit_device_memory_bytes{device=\"%s\"} %.0f\n", device_name(d, name),
                 sdt_machine_peak_bytes(machine, d));
+    head(out, "stardit_device_busy_seconds_total", "counter",
+         "Seconds in which a device's workers ran tasks, of all of them in sum.");
+    for (int d = -1; machine && d < sdt_machine_devices(machine); d++) {
+        double busy = 0.0;
+        for (int role = 0; role < SDT_ROLES; role++)
+            busy += 1e-6 * sdt_machine_totals(machine, d, (enum sdt_role)role).busy_us;
+        fprintf(out, "stardit_device_busy_seconds_total{device=\"%s\"} %.6f\n",
+                device_name(d, name), busy);
     }
+    head(out, "stardit_device_workers", "gauge", "Workers of a device; the host has some of them.");
+    for (int d = 0; machine && d < sdt_machine_devices(machine); d++)
+        fprintf(out, "stardit_device_workers{device=\"%d\"} %d\n", d,
+                sdt_machine_workers(machine, d));
+}
+
+/* What has been moved since the last look is added; under the mutex. */
+static void put_moved(FILE *out, struct serve_metrics *m, struct sdt_machine *machine) {
+    const int n = sdt_machine_devices(machine) + 1;
+    double *bytes = calloc((size_t)(n * n), sizeof *bytes);
+    if (bytes)
+        sdt_machine_traffic(machine, bytes);
+    for (int i = 0; bytes && i < n * n; i++)
+        m->moved[i < n        ? HOST_TO_DEVICE
+                 : i % n == 0 ? DEVICE_TO_HOST
+                              : DEVICE_TO_DEVICE] += bytes[i];
+    free(bytes);
+    head(out, "stardit_bytes_moved_total", "counter",
+         "Bytes that StarPU has moved between memories, by where from and where to.");
+    for (int l = 0; l < LINKS; l++)
+        fprintf(out, "stardit_bytes_moved_total{link=\"%s\"} %.0f\n", link_name[l], m->moved[l]);
+    head(out, "stardit_collective_bytes_total", "counter",
+         "Bytes of NCCL's rounds between devices, of runs that have ended.");
+    fprintf(out, "stardit_collective_bytes_total %.0f\n", sdt_machine_collective_bytes(machine));
 }
 
 /* Under the mutex. */
@@ -168,7 +210,7 @@ static void put_totals(FILE *out, const struct serve_metrics *m) {
 }
 
 char *serve_metrics_text(struct serve_metrics *metrics, struct serve_store *store,
-                         const struct sdt_machine *machine) {
+                         struct sdt_machine *machine) {
     char *text = NULL;
     size_t size = 0;
     int64_t count[SERVE_STATUSES];
@@ -181,6 +223,8 @@ char *serve_metrics_text(struct serve_metrics *metrics, struct serve_store *stor
     put_jobs(out, count);
     pthread_mutex_lock(&metrics->mutex);
     put_totals(out, metrics);
+    if (machine)
+        put_moved(out, metrics, machine);
     pthread_mutex_unlock(&metrics->mutex);
     put_devices(out, machine);
     if (fclose(out) == 0)

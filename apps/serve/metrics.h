@@ -21,5 +21,5 @@ void serve_metrics_preempted(struct serve_metrics *metrics);
 
 /* The text, malloc'ed; NULL: out of memory. */
 char *serve_metrics_text(struct serve_metrics *metrics, struct serve_store *store,
-                         const struct sdt_machine *machine);
+                         struct sdt_machine *machine);
 #endif

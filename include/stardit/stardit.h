@@ -139,7 +139,7 @@ struct sdt_role_totals {
     double wait_us;         /* of it, the worker did nothing but wait for them */
     double flops, bytes;    /* as their kernels are predicted */
 };
-/* By the device that ran them and their role; and how many in all. When nothing runs. */
+/* By the device that ran them and their role, at any time; how many in all, when nothing runs. */
 struct sdt_role_totals sdt_machine_totals(const struct sdt_machine *machine, int device,
                                           enum sdt_role role);
 unsigned long sdt_machine_tasks(const struct sdt_machine *machine);

@@ -35,6 +35,13 @@ for way in "edf --max-latents 1" "edf" "srtf --max-latents 1 --devices 2" "prior
         grep -q "$long waits again" "$tmp/log" || fail "$way: the long job was not taken off"
         call 200 /metrics
         grep -q '^stardit_preemptions_total [1-9]' "$tmp/answer" || fail "$way: no preemption counted"
+        case $way in
+        *devices*)
+            grep -q '^stardit_bytes_moved_total{link="device_to_device"} [1-9]' "$tmp/answer" || fail "$way: nothing moved"
+            grep -q '^stardit_device_busy_seconds_total{device="1"} [0-9]*\.[0-9]*[1-9]' "$tmp/answer" ||
+                fail "$way: device 1 was never busy"
+            ;;
+        esac
         ;;
     esac
     [ "$way" = edf ] || { stop; continue; }

@@ -165,6 +165,8 @@ call 200 /metrics
 grep -qi '^content-type: text/plain; version=0.0.4' "$tmp/headers" || fail "the type of the metrics"
 for name in 'stardit_jobs{status="completed"} [1-9]' 'stardit_jobs_total{result="completed"} [1-9]' \
     'stardit_queue_seconds_count [1-9]' 'stardit_stage_seconds_total{stage="decode"} [0-9.e-]*$' \
+    'stardit_device_busy_seconds_total{device="0"} [0-9]*\.[0-9]*[1-9]' 'stardit_device_workers{device="0"} [1-9]' \
+    'stardit_bytes_moved_total{link="device_to_device"} [0-9]' \
     'stardit_http_requests_total{route="/v1/videos",code="400"} [1-9]' 'stardit_build_info{version='; do
     grep -q "^$name" "$tmp/answer" || fail "no metric $name"
 done
