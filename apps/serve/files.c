@@ -14,6 +14,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config.h"
+
+#ifdef HAVE_LIBAV
+#include <libavutil/mem.h>
+#include <libavutil/sha.h>
+#endif
+
 static const struct {
     const char *folder, *ending;
 } kind_of[SERVE_FILES] = {[SERVE_VIDEO] = {"videos", ".mp4"},
@@ -103,15 +110,44 @@ void serve_files_close(struct serve_files *files) {
     *files = (struct serve_files){.lock = -1};
 }
 
+/* The SHA-256 of a file. */
+static enum sdt_status sum_file(const char *path, struct serve_file_facts *facts,
+                                struct sdt_error *err) {
+#ifdef HAVE_LIBAV
+    unsigned char block[1 << 14], digest[32];
+    struct AVSHA *sha = av_sha_alloc();
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ssize_t count = -1;
+    facts->bytes = 0;
+    if (sha && fd >= 0 && av_sha_init(sha, 256) == 0)
+        while ((count = read(fd, block, sizeof block)) > 0) {
+            av_sha_update(sha, block, (size_t)count);
+            facts->bytes += count;
+        }
+    const int why = sha ? errno : ENOMEM;
+    if (count == 0) {
+        av_sha_final(sha, digest);
+        for (size_t i = 0; i < sizeof digest; i++)
+            sprintf(facts->sha256 + 2 * i, "%02x", digest[i]);
+    }
+    if (fd >= 0)
+        close(fd);
+    av_free(sha);
+    return count == 0 ? SDT_OK : sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(why));
+#else
+    (void)facts;
+    return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s: built without libav", path);
+#endif
+}
+
 enum sdt_status serve_files_publish(const struct serve_files *files, const char *id,
-                                    const struct sdt_video *video, int64_t *bytes,
+                                    const struct sdt_video *video, struct serve_file_facts *facts,
                                     struct sdt_error *err) {
     char *path = serve_files_name(files, SERVE_VIDEO, id);
     char *picture = serve_files_name(files, SERVE_THUMBNAIL, id);
     char *sheet = serve_files_name(files, SERVE_SHEET, id);
     char *folder = join(files, "", kind_of[SERVE_VIDEO].folder, "");
     enum sdt_status status = SDT_OK;
-    struct stat st;
 
     /* The writers rename a whole file; the folder's entry is on the disk after its own fsync. */
     if (!path || !picture || !sheet || !folder)
@@ -122,12 +158,11 @@ enum sdt_status serve_files_publish(const struct serve_files *files, const char 
         status = sdt_video_write_sheet(video, sheet, 4, 4, 1, true, err);
     if (status == SDT_OK)
         status = sdt_video_write(video, path, true, err);
-    if (status == SDT_OK &&
-        (!sync_path(path, O_NOFOLLOW) || !sync_path(picture, O_NOFOLLOW) ||
-         !sync_path(sheet, O_NOFOLLOW) || !sync_path(folder, O_DIRECTORY) || stat(path, &st) != 0))
+    if (status == SDT_OK && (!sync_path(path, O_NOFOLLOW) || !sync_path(picture, O_NOFOLLOW) ||
+                             !sync_path(sheet, O_NOFOLLOW) || !sync_path(folder, O_DIRECTORY)))
         status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path, strerror(errno));
     if (status == SDT_OK)
-        *bytes = st.st_size;
+        status = sum_file(path, facts, err);
     free(path);
     free(picture);
     free(sheet);
@@ -149,6 +184,24 @@ void serve_files_forget_state(const struct serve_files *files, const char *id) {
 void serve_files_forget(const struct serve_files *files, const char *id) {
     for (int kind = 0; kind < SERVE_FILES; kind++)
         forget(files, (enum serve_file)kind, id);
+}
+
+int64_t serve_files_bytes(const struct serve_files *files) {
+    int64_t bytes = 0;
+    for (int f = 0; f < FOLDERS; f++) {
+        char *path = join(files, "", folders[f], "");
+        DIR *dir = path ? opendir(path) : NULL;
+        const struct dirent *entry;
+        struct stat st;
+        while (dir && (entry = readdir(dir)))
+            if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                S_ISREG(st.st_mode))
+                bytes += st.st_size;
+        if (dir)
+            closedir(dir);
+        free(path);
+    }
+    return bytes;
 }
 
 /* ---- sweeping -------------------------------------------------------------------------------- */

@@ -14,6 +14,12 @@ struct serve_files {
     int lock; /* -1: not held */
 };
 
+/* Of a video's file. */
+struct serve_file_facts {
+    int64_t bytes;
+    char sha256[65]; /* hexadecimal */
+};
+
 enum serve_file { SERVE_VIDEO, SERVE_THUMBNAIL, SERVE_SHEET, SERVE_STATE, SERVE_FILES };
 /* A folder with a folder for each kind, mode 0700 where they are made. SDT_ERROR_USAGE where
  * another server holds it, SDT_ERROR_IO, SDT_ERROR_UNSUPPORTED where videos cannot be written. */
@@ -26,11 +32,13 @@ char *serve_files_name(const struct serve_files *files, enum serve_file kind, co
 
 /* Writes the video with its pictures, on the disk under their names when it returns. */
 enum sdt_status serve_files_publish(const struct serve_files *files, const char *id,
-                                    const struct sdt_video *video, int64_t *bytes,
+                                    const struct sdt_video *video, struct serve_file_facts *facts,
                                     struct sdt_error *err);
 /* All of a job's files, or its state alone. */
 void serve_files_forget(const struct serve_files *files, const char *id);
 void serve_files_forget_state(const struct serve_files *files, const char *id);
+/* Bytes of all videos, pictures and states. */
+int64_t serve_files_bytes(const struct serve_files *files);
 /* After a start: removes what no job of the table has, as the leftovers of writers that were
  * killed; a completed job without its video has failed. */
 void serve_files_sweep(const struct serve_files *files, struct serve_store *store);

@@ -87,11 +87,12 @@ static void put_back(struct serve_run *run, const struct sdt_result *result) {
 }
 
 /* What is on the disk is not given up because the table cannot be written for now. */
-static bool complete(struct serve_run *run, int64_t bytes) {
+static bool complete(struct serve_run *run, const struct serve_file_facts *facts) {
     struct serve_shared *shared = run->shared;
     struct serve_record now;
     for (;;) {
-        if (serve_store_complete(shared->store, run->record.id, bytes, expiry(shared)))
+        if (serve_store_complete(shared->store, run->record.id, facts->bytes, facts->sha256,
+                                 expiry(shared)))
             return true;
         bool open =
             serve_store_get(shared->store, run->record.id, &now) && now.status == SERVE_IN_PROGRESS;
@@ -109,7 +110,7 @@ static void finish(struct serve_run *run, const struct sdt_result *result) {
     struct sdt_error err = {0};
     char comment[APP_COMMENT];
     double start = serve_now();
-    int64_t bytes = 0;
+    struct serve_file_facts facts = {0};
 
     app_comment(request, comment);
     struct sdt_video video = {.frames = result->frames,
@@ -119,12 +120,12 @@ static void finish(struct serve_run *run, const struct sdt_result *result) {
                               .title = request->prompt,
                               .comment = comment,
                               .pixels = result->video};
-    if (serve_files_publish(shared->files, run->record.id, &video, &bytes, &err) != SDT_OK) {
+    if (serve_files_publish(shared->files, run->record.id, &video, &facts, &err) != SDT_OK) {
         fail(run, &err);
         return;
     }
     double end = serve_now();
-    if (!complete(run, bytes))
+    if (!complete(run, &facts))
         return; /* it was cancelled or deleted meanwhile */
     count_end(run, "completed");
     const int before = request->resume ? request->resume->step : 0;
@@ -134,7 +135,7 @@ static void finish(struct serve_run *run, const struct sdt_result *result) {
     serve_log("%s completed: %d frame%s of %dx%d, %d steps, %lld bytes (text %.1f s, denoise %.1f "
               "s, decode %.1f s, %.1f s since it came)",
               run->record.id, result->frames, result->frames == 1 ? "" : "s", result->width,
-              result->height, result->steps, (long long)bytes, result->text_seconds,
+              result->height, result->steps, (long long)facts.bytes, result->text_seconds,
               result->denoise_seconds, result->decode_seconds, end - run->record.created);
 }
 

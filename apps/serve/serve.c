@@ -23,7 +23,7 @@ struct settings {
     const char *state, *listen, *token_file, *queue, *scheduler;
     struct app_placement place;
     int checkpoint_every, most_waiting, most_connections, most_attempts, body_kb, field_kb;
-    double keep_hours, request_seconds, repeat_seconds, most_seconds, stop_seconds;
+    double keep_hours, quota_gb, request_seconds, repeat_seconds, most_seconds, stop_seconds;
 };
 
 #define AT(field) APP_AT(struct settings, field)
@@ -66,6 +66,9 @@ static struct app_option options[] = {
                       "refuse what is predicted to take longer alone (default 0: nothing)"),
     APP_DOUBLE_OPTION("keep-hours", "H", AT(keep_hours), 0.0, 1e6,
                       "how long what has ended is kept (default 24); 0: for ever"),
+    APP_DOUBLE_OPTION("quota-gb", "X", AT(quota_gb), 0.0, 1e9,
+                      "take no more requests while videos and states have so many GB (default 0: "
+                      "as many as they want)"),
     APP_DOUBLE_OPTION("repeat-seconds", "S", AT(repeat_seconds), 0.0, 86400.0,
                       "the same request within so long is a repeat of a call, and gives the same "
                       "job (default 10)"),
@@ -321,7 +324,8 @@ static enum sdt_status open_engine(struct parts *p, struct sdt_error *err) {
                                                  .waiting = s->most_waiting,
                                                  .request_seconds = s->request_seconds,
                                                  .repeat_seconds = s->repeat_seconds,
-                                                 .most_seconds = s->most_seconds},
+                                                 .most_seconds = s->most_seconds,
+                                                 .quota = 1e9 * s->quota_gb},
                                       .token = s->token_file ? p->token : NULL,
                                       .hosts = &s->hosts};
     status = serve_http_start(&p->server, p->socket, err);

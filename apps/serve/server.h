@@ -15,6 +15,7 @@ struct serve_limits {
     double request_seconds; /* for a client to send a request, or to take some of an answer */
     double repeat_seconds;  /* within which the same request is a repeat */
     double most_seconds;    /* that a request may be predicted to take; 0: any */
+    double quota;           /* bytes of files, from which on no request is taken; 0: any */
 };
 
 struct serve_server {

@@ -10,7 +10,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 struct serve_store {
     sqlite3 *db;
@@ -87,8 +87,14 @@ static const char schema[] =
     " step integer not null default 0, steps integer not null, attempts integer not null default 0,"
     " bytes integer not null default 0, text_seconds real not null, step_seconds real not null,"
     " decode_seconds real not null, text_flops real not null, step_flops real not null,"
-    " decode_flops real not null);"
+    " decode_flops real not null, sha256 text not null default '');"
     "create index jobs_status on jobs(status);";
+
+/* From each version to the next. */
+static const char *const upgrade[VERSION] = {
+    [1] = "begin; alter table jobs add column sha256 text not null default '';"
+          " pragma user_version=2; commit",
+};
 
 static int version_of(struct serve_store *store) {
     sqlite3_stmt *statement = select_rows(store, "pragma user_version", "");
@@ -119,6 +125,8 @@ enum sdt_status serve_store_open(const char *path, struct serve_store **out,
     snprintf(make, sizeof make, "begin; %s pragma user_version=%d; commit", schema, VERSION);
     if (version == 0)
         code = sqlite3_exec(store->db, make, NULL, NULL, NULL);
+    for (int v = version; v > 0 && v < VERSION && code == SQLITE_OK; v++)
+        code = sqlite3_exec(store->db, upgrade[v], NULL, NULL, NULL);
     if (code != SQLITE_OK || version < 0)
         status = sdt_fail(err, SDT_ERROR_IO, "%s: %s", path,
                           store->db ? sqlite3_errmsg(store->db) : "out of memory");
@@ -146,7 +154,7 @@ void serve_store_close(struct serve_store *store) {
 #define COLUMNS                                                                                    \
     "number, id, status, request, model, code, message, priority, deadline, created, started,"     \
     " completed, expires, step, steps, attempts, bytes, text_seconds, step_seconds,"               \
-    " decode_seconds, text_flops, step_flops, decode_flops"
+    " decode_seconds, text_flops, step_flops, decode_flops, sha256"
 
 static void copy_text(sqlite3_stmt *row, int column, char *text, size_t size) {
     const char *there = (const char *)sqlite3_column_text(row, column);
@@ -177,6 +185,7 @@ static bool read_record(sqlite3_stmt *row, struct serve_record *r) {
     r->work = (struct serve_work){sqlite3_column_double(row, 17), sqlite3_column_double(row, 18),
                                   sqlite3_column_double(row, 19), sqlite3_column_double(row, 20),
                                   sqlite3_column_double(row, 21), sqlite3_column_double(row, 22)};
+    copy_text(row, 23, r->sha256, sizeof r->sha256);
     return r->request;
 }
 
@@ -369,11 +378,11 @@ bool serve_store_requeue(struct serve_store *store, const char *id) {
 }
 
 bool serve_store_complete(struct serve_store *store, const char *id, int64_t bytes,
-                          double expires) {
+                          const char *sha256, double expires) {
     return CHANGE_ONE(store,
-                      "update jobs set status='completed', step=steps, bytes=?, completed=?,"
-                      " expires=? where id=? and status='in_progress'",
-                      "idds", bytes, serve_now(), expires, id);
+                      "update jobs set status='completed', step=steps, bytes=?, sha256=?,"
+                      " completed=?, expires=? where id=? and status='in_progress'",
+                      "isdds", bytes, sha256, serve_now(), expires, id);
 }
 
 bool serve_store_fail(struct serve_store *store, const char *id, const char *code,

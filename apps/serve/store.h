@@ -35,13 +35,15 @@ struct serve_record {
     int step, steps;                                       /* of the state that is kept */
     int attempts;                                          /* since the last step that was kept */
     int64_t bytes;                                         /* of the video */
+    char sha256[65]; /* of it, hexadecimal; "": none, or of an earlier version */
     struct serve_work work;
 };
 void serve_record_clear(struct serve_record *record);
 
 struct serve_store;
 
-/* Opens or makes it; SDT_ERROR_IO, SDT_ERROR_FORMAT for one of a later version. */
+/* Opens or makes it, or brings one of an earlier version up to this one; SDT_ERROR_IO,
+ * SDT_ERROR_FORMAT for one of a later version. */
 enum sdt_status serve_store_open(const char *path, struct serve_store **store,
                                  struct sdt_error *err);
 void serve_store_close(struct serve_store *store);
@@ -72,7 +74,8 @@ void serve_store_count(struct serve_store *store, int64_t count[SERVE_STATUSES])
 /* Each from one status to the next; false where it was another, or the disk failed. */
 bool serve_store_begin(struct serve_store *store, const char *id);
 bool serve_store_requeue(struct serve_store *store, const char *id);
-bool serve_store_complete(struct serve_store *store, const char *id, int64_t bytes, double expires);
+bool serve_store_complete(struct serve_store *store, const char *id, int64_t bytes,
+                          const char *sha256, double expires);
 /* Of one that waits or runs. */
 bool serve_store_fail(struct serve_store *store, const char *id, const char *code,
                       const char *message, double expires);

@@ -56,6 +56,7 @@ static json_t *video_of(struct serve_call *call, const struct serve_record *r) {
                    : open && r->steps > 0 ? (int)(90.0 * step / r->steps + 9.0 * fmin(decoded, 1.0))
                                           : 0;
     json_t *video = common(r, request, progress);
+    char checksum[80];
     static const char *const given[] = {"negative_prompt",     "num_frames",     "fps",
                                         "num_inference_steps", "guidance_scale", "true_cfg_scale",
                                         "flow_shift",          "sampler",        "sampler_schedule",
@@ -75,7 +76,12 @@ static json_t *video_of(struct serve_call *call, const struct serve_record *r) {
                                 : json_null());
         json_object_set_new(video, "seconds_left",
                             open ? json_real(seconds_left(r, &live)) : json_null());
+        json_object_set_new(video, "predicted_seconds",
+                            json_pack("{s:f, s:f, s:f}", "text", r->work.text_seconds, "step",
+                                      r->work.step_seconds, "decode", r->work.decode_seconds));
         json_object_set_new(video, "bytes", r->bytes > 0 ? json_integer(r->bytes) : json_null());
+        snprintf(checksum, sizeof checksum, "sha256:%s", r->sha256);
+        json_object_set_new(video, "checksum", *r->sha256 ? json_string(checksum) : json_null());
     }
     json_decref(request);
     return video;
@@ -138,8 +144,12 @@ static bool store(struct serve_call *call, const struct serve_request *request,
         return serve_refuse(refusal, 503, "out_of_memory", NULL, "out of memory");
     snprintf(r->model, sizeof r->model, "%s", models->model[request->model].name);
     r->deadline = request->deadline_seconds > 0.0 ? r->created + request->deadline_seconds : 0.0;
+    /* Where no more are taken, a repeat still gets its first job. */
+    const double kept =
+        server->limits.quota > 0.0 ? (double)serve_files_bytes(server->shared->files) : 0.0;
+    const bool over = kept >= server->limits.quota && server->limits.quota > 0.0;
     switch (serve_store_add(server->shared->store, r, request->key, server->limits.repeat_seconds,
-                            server->limits.waiting)) {
+                            over ? 0 : server->limits.waiting)) {
     case SERVE_ADDED:
         serve_log("%s: %d frame%s of %dx%d, %d steps, about %.1f s alone", r->id,
                   request->request.num_frames, request->request.num_frames == 1 ? "" : "s",
@@ -153,6 +163,11 @@ static bool store(struct serve_call *call, const struct serve_request *request,
         return serve_refuse(refusal, 422, "idempotency_key_reused", "request_id",
                             "another request, or one that has been deleted, came with this key");
     case SERVE_FULL:
+        if (over)
+            return serve_refuse(refusal, 507, "quota_exceeded", NULL,
+                                "the videos and states here take %.3g GB of %.3g GB; DELETE of "
+                                "some would make room",
+                                1e-9 * kept, 1e-9 * server->limits.quota);
         serve_refuse(refusal, 429, "queue_full", NULL, "%d videos are waiting, and no more may",
                      server->limits.waiting);
         refusal->retry_after = 10;

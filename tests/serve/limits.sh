@@ -139,6 +139,25 @@ expired
 [ -z "$(ls "$state/videos" | grep "$id")" ] || fail "files of an expired job"
 stop
 
+# Above the quota nothing is taken, but for repeats; deleted videos make room. It is a byte above what is there.
+start --quota-gb "$(find "$state/videos" "$state/states" -type f -exec stat -c %s {} + |
+    awk '{ bytes += $1 } END { printf "%.9f", (bytes + 1) / 1e9 }')"
+call 200 /v1/videos -H "Idempotency-Key: first" -F prompt=q -F num_frames=1 -F num_inference_steps=1
+id=$(of id)
+await reached "$id" completed
+call 507 /v1/videos -F prompt=r -F num_frames=1 -F num_inference_steps=1
+is quota_exceeded error code
+grep -qi '^x-should-retry: false' "$tmp/headers" || fail "clients would try again: $(cat "$tmp/headers")"
+call 200 /v1/videos -H "Idempotency-Key: first" -F prompt=q -F num_frames=1 -F num_inference_steps=1
+is "$id" id
+call 200 "/v1/videos?limit=100"
+for other in $(grep -o '"id":"video_[0-9a-f]*"' "$tmp/answer" | cut -d '"' -f 4); do
+    call 200 "/v1/videos/$other" -X DELETE
+done
+call 200 /v1/videos -F prompt=r -F num_frames=1 -F num_inference_steps=1
+call 200 "/v1/videos/$(of id)" -X DELETE
+stop
+
 # A state folder behind a link, as systemd makes one.
 mkdir "$tmp/private"
 ln -s "$tmp/private" "$tmp/link"

@@ -2,6 +2,7 @@
  * opening of the same file finds all of it. */
 #include "apps/serve/store.h"
 
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,16 +43,19 @@ static void statuses(void) {
     char id[SERVE_ID + 1], other[SERVE_ID + 1];
     CHECK(put("{1}", "", 10, 100, id) == SERVE_ADDED, "not added");
     is(id, SERVE_QUEUED, 0, 0);
-    CHECK(!serve_store_complete(store, id, 5, 0), "one that waits is completed");
+    CHECK(!serve_store_complete(store, id, 5, "", 0), "one that waits is completed");
     CHECK(!serve_store_requeue(store, id) && !serve_store_step(store, id, 3), "one that waits ran");
     CHECK(serve_store_begin(store, id) && !serve_store_begin(store, id), "begun twice");
     is(id, SERVE_IN_PROGRESS, 0, 1);
     CHECK(serve_store_step(store, id, 4) && serve_store_requeue(store, id), "not queued again");
     is(id, SERVE_QUEUED, 4, 0);
-    CHECK(serve_store_begin(store, id) && serve_store_complete(store, id, 5, 7.0), "not completed");
+    CHECK(serve_store_begin(store, id) && serve_store_complete(store, id, 5, "a1", 7.0),
+          "not completed");
     is(id, SERVE_COMPLETED, 10, 1);
     CHECK(!serve_store_fail(store, id, "cancelled", "", 0), "a completed one is cancelled");
-    CHECK(get(id).bytes == 5 && get(id).expires == 7.0 && get(id).work.decode_flops == 6, "values");
+    CHECK(get(id).bytes == 5 && !strcmp(get(id).sha256, "a1") && get(id).expires == 7.0 &&
+              get(id).work.decode_flops == 6,
+          "values");
     CHECK(serve_store_expire(store, 8.0, other) && !strcmp(id, other), "it does not expire");
     CHECK(!serve_store_expire(store, 8.0, other), "it expires twice");
     is(id, SERVE_EXPIRED, 10, 1);
@@ -60,12 +64,12 @@ static void statuses(void) {
     put("{2}", "", 10, 100, id);
     serve_store_begin(store, id);
     CHECK(serve_store_fail(store, id, "cancelled", "why", 0), "not cancelled");
-    CHECK(!serve_store_complete(store, id, 5, 0) && !serve_store_requeue(store, id) &&
+    CHECK(!serve_store_complete(store, id, 5, "", 0) && !serve_store_requeue(store, id) &&
               !serve_store_step(store, id, 1),
           "a cancelled one goes on");
     CHECK(!strcmp(get(id).code, "cancelled") && !strcmp(get(id).message, "why"), "its reason");
     CHECK(serve_store_delete(store, id) && !serve_store_delete(store, id), "deleted twice");
-    CHECK(!serve_store_complete(store, id, 5, 0), "a deleted one comes back");
+    CHECK(!serve_store_complete(store, id, 5, "", 0), "a deleted one comes back");
     CHECK(!serve_store_get(store, "video_none", &(struct serve_record){0}), "one that never was");
 }
 
@@ -113,6 +117,26 @@ static void recovery(const char *path) {
     serve_records_free(records, count);
 }
 
+/* A table of the version before, which had no checksums. */
+static void earlier(const char *path) {
+    char id[SERVE_ID + 1];
+    sqlite3 *db = NULL;
+    struct sdt_error err = {0};
+    put("{old}", "", 10, 100, id);
+    serve_store_close(store);
+    store = NULL;
+    CHECK(sqlite3_open(path, &db) == SQLITE_OK &&
+              sqlite3_exec(db, "alter table jobs drop column sha256; pragma user_version=1", NULL,
+                           NULL, NULL) == SQLITE_OK,
+          "%s", sqlite3_errmsg(db));
+    sqlite3_close(db);
+    CHECK(serve_store_open(path, &store, &err) == SDT_OK, "%s", err.message);
+    is(id, SERVE_QUEUED, 0, 0);
+    CHECK(serve_store_begin(store, id) && serve_store_complete(store, id, 5, "b2", 0) &&
+              !strcmp(get(id).sha256, "b2"),
+          "no checksum is kept");
+}
+
 int main(void) {
     char folder[] = "/tmp/stardit-store-XXXXXX", path[64];
     struct sdt_error err;
@@ -126,6 +150,7 @@ int main(void) {
     statuses();
     repeats();
     recovery(path);
+    earlier(path);
     serve_store_close(store);
     FILE *file = fopen(path, "w");
     if (file) {
