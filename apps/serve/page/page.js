@@ -102,7 +102,8 @@ function add(job) {
     };
     row.querySelector(".prompt").textContent = job.prompt;
     row.querySelector(".facts").textContent = job.size + ", " + job.num_frames + " frames, " + job.steps +
-        " steps, seed " + job.seed + ", " + job.model;
+        " steps, seed " + job.seed + ", " + job.model + "; alone about " +
+        duration(job.predicted_seconds.text + job.steps * job.predicted_seconds.step + job.predicted_seconds.decode);
     row.querySelector("progress").setAttribute("aria-label", "Progress: " + name);
     act(".show", "Show", () => show(job.id, row));
     act(".cancel", "Cancel", () => call("v1/videos/" + job.id + "/cancel", { method: "POST" }));
