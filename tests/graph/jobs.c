@@ -470,6 +470,10 @@ static void refused(void) {
     struct scene s;
     CHECK(sdt_service_open(pipeline, machine, &options, &second, &err) == SDT_ERROR_USAGE,
           "an unknown queue");
+    options.queue = "genserve";
+    CHECK(sdt_service_open(pipeline, machine, &options, &second, &err) == SDT_ERROR_USAGE &&
+              strstr(err.message, "queue genserve: it shares devices out"),
+          "a queue that shares devices out");
     scene_init(&s, NULL);
     open_service(&s, "edf", 2, 1);
     options.queue = NULL;

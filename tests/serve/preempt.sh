@@ -11,9 +11,13 @@ for name in long:400 second:60 urgent:3; do
     alone "$tmp/${name%:*}.want.mp4" --prompt "${name%:*}" --num-inference-steps "${name#*:}"
 done
 
+# A queue of one's own, which lets jobs go on that have waited long beside what is left of them.
+$(sed -n 's/^CC = //p' "$build/Makefile") -shared -fPIC -I"$source/include" -o "$tmp/mine.so" \
+    "$source/docs/examples/queue.c" || fail "docs/examples/queue.c does not compile"
+
 # A more urgent job comes: on one device with one latent at a time the first one goes to the disk meanwhile, with
 # several it waits in memory. So on 2 and 3 devices, and in groups.
-for way in "edf --max-latents 1" "edf" "srtf --max-latents 1 --devices 2" "priority --devices 3" \
+for way in "$tmp/mine.so --max-latents 1" "edf" "srtf --max-latents 1 --devices 2" "priority --devices 3" \
     "edf --dit-devices 0-1 --vae-devices 2"; do
     # shellcheck disable=SC2086  # options
     start --queue $way --checkpoint-every 300 --repeat-seconds 0
