@@ -39,6 +39,16 @@ def waiting(connection):
                if line.startswith(('stardit_jobs{status="queued"}', 'stardit_jobs{status="in_progress"}')))
 
 
+def busy(connection):
+    """Seconds of tasks on devices, and how many workers these have."""
+    sums = {"stardit_device_busy_seconds_total": 0.0, "stardit_device_workers": 0.0}
+    for line in call(connection, "GET", "/metrics").decode().splitlines():
+        name = line.split("{")[0]
+        if name in sums and 'device="host"' not in line:
+            sums[name] += float(line.split()[1])
+    return sums["stardit_device_busy_seconds_total"], sums["stardit_device_workers"]
+
+
 def drain(connection):
     while waiting(connection):
         time.sleep(0.1)
@@ -64,23 +74,29 @@ def quantiles(times):
 
 # The same prompts by stardit-generate and by the server, by turns.
 main = connect()
-ids, alone, served = [], [], []
+ids, alone, served, busy_alone, busy_served = [], [], [], [], []
 for turn in range(ROUNDS):
     prompts = [f"a red circle, number {turn}.{n}" for n in range(jobs // ROUNDS)]
     with open(folder + "/prompts", "w", encoding="utf-8") as file:
         file.write("\n".join(prompts))
     begin = time.monotonic()
     subprocess.run([generate, "--model", model, "--quiet", "--force", "--prompt-file", folder + "/prompts",
-                    "--num-frames", "17", "--num-inference-steps", str(STEPS), "--output", folder + "/%d.mp4"],
-                   check=True, stdin=subprocess.DEVNULL)
+                    "--num-frames", "17", "--num-inference-steps", str(STEPS), "--output", folder + "/%d.mp4",
+                    "--stats", folder + "/stats.json"], check=True, stdin=subprocess.DEVNULL)
     alone.append(time.monotonic() - begin)
+    stats = json.load(open(folder + "/stats.json", encoding="utf-8"))
+    before, workers = busy(main)
+    busy_alone.append(sum(d["busy_seconds"] for d in stats["device"]) / stats["seconds"]["total"] / workers)
     begin = time.monotonic()
     ids += [submit(main, prompt, STEPS) for prompt in prompts]
     drain(main)
     served.append(time.monotonic() - begin)
+    busy_served.append((busy(main)[0] - before) / served[-1] / workers)
 print(f"load: {jobs // ROUNDS} jobs of {STEPS} steps take {statistics.median(served):.1f} s, stardit-generate "
       f"{statistics.median(alone):.1f} s, its start included: ratio of medians of {ROUNDS} "
       f"{statistics.median(alone) / statistics.median(served):.2f}")
+print(f"load: devices are busy for {100 * statistics.median(busy_served):.1f} % of the time, those of stardit-generate for "
+      f"{100 * statistics.median(busy_alone):.1f} %: ratio {statistics.median(busy_served) / statistics.median(busy_alone):.2f}")
 first = memory()
 
 # 500 more with 20 clients that look at one job or at the list, ten times a second each.
