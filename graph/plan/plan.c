@@ -24,20 +24,20 @@ static enum sdt_status check_device(const struct sdt_request *request, const str
     sdt_device_name(device, name);
     if (need.denoise.all > 0.0 && least > room)
         return sdt_fail(err, SDT_ERROR_LIMIT,
-                        "denoising %d frames of %dx%d (height x width)%s needs at least %.1f GB on "
-                        "%s, two layers' weights at a time, and StarPU may use %.1f GB there; a "
+                        "denoising %d frames of %dx%d (height x width)%s needs at least %.3g GB on "
+                        "%s, two layers' weights at a time, and StarPU may use %.3g GB there; a "
                         "smaller size, or more GPUs, would need less",
                         request->num_frames, request->height, request->width,
                         together ? " beside decoding" : "", least / 1e9, name, room / 1e9);
     if (need.text > room)
         return sdt_fail(err, SDT_ERROR_LIMIT,
-                        "encoding the prompt needs about %.1f GB on %s, and StarPU may use %.1f GB "
+                        "encoding the prompt needs about %.3g GB on %s, and StarPU may use %.3g GB "
                         "there; a smaller --max-sequence-length would need less",
                         need.text / 1e9, name, room / 1e9);
     if (need.decode > room)
         return sdt_fail(err, SDT_ERROR_LIMIT,
-                        "decoding %d frames of %dx%d (height x width) needs about %.1f GB on %s, "
-                        "and StarPU may use %.1f GB there; a smaller size%s would need less",
+                        "decoding %d frames of %dx%d (height x width) needs about %.3g GB on %s, "
+                        "and StarPU may use %.3g GB there; a smaller size%s would need less",
                         request->num_frames, request->height, request->width, need.decode / 1e9,
                         name, room / 1e9, request->tiling.size_rows ? "" : ", --enable-tiling");
     return SDT_OK;

@@ -63,7 +63,7 @@ compare --prompts 3 --num-inference-steps 10 --devices 3 --dit-devices 0-1 --vae
 [ $cells -eq 4 ] || fail "$cells cells were compared"
 
 refuses 1 "$simulate" --model wan-14b --prompts 1 --num-inference-steps 1 --devices 2 --memory-gb 2
-says "may use 2.0 GB there"
+says "may use 2 GB there"
 # Queues: of three prompts that come at once, the last one is wanted first.
 order() {
     # shellcheck disable=SC2086
