@@ -157,38 +157,6 @@ struct work {
     const struct sdt_plan *plan; /* of the first request */
 };
 
-static json_t *plan_object(const struct sdt_plan *plan) {
-    json_t *bytes = json_array(), *phases = json_array();
-    for (int d = 0; d < plan->devices; d++) {
-        json_array_append_new(bytes, json_integer((json_int_t)plan->device_bytes[d]));
-        json_array_append_new(phases, json_pack("{s:I, s:I, s:I}", "text",
-                                                (json_int_t)plan->device_text_bytes[d], "denoise",
-                                                (json_int_t)plan->device_denoise_bytes[d], "decode",
-                                                (json_int_t)plan->device_decode_bytes[d]));
-    }
-    return json_pack("{s:I, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}",
-                     "tokens", (json_int_t)plan->tokens, "tile_rows", plan->tile_rows, "tiles",
-                     plan->tiles, "heads", plan->heads, "forwards_per_step", plan->forwards,
-                     "text_flops", plan->text_flops, "step_flops", plan->step_flops, "vae_flops",
-                     plan->vae_flops, "total_flops", plan->total_flops, "exchanged_bytes_per_step",
-                     plan->exchanged_per_step, "weight_bytes", plan->weight_bytes, "seconds",
-                     plan->seconds, "flops_per_second", plan->flops_per_second, "device_peak_bytes",
-                     bytes, "device_phase_bytes", phases);
-}
-
-/* What each step runs, and is predicted to take. */
-static json_t *steps_array(const struct sdt_plan *plan) {
-    json_t *array = json_array();
-    for (int s = 0; s < plan->steps; s++) {
-        const struct sdt_plan_step *step = &plan->step[s];
-        json_array_append_new(array, json_pack("{s:i, s:i, s:b, s:f, s:f}", "branches",
-                                               step->branches, "forwards", step->forwards,
-                                               "kept_difference", step->frozen, "seconds",
-                                               step->seconds, "exchanged_bytes", step->exchanged));
-    }
-    return array;
-}
-
 /* JSON integers end at 2^63 - 1 here; larger seeds are text. */
 static json_t *seed_value(uint64_t seed) {
     return seed <= INT64_MAX ? json_integer((json_int_t)seed)
@@ -257,10 +225,7 @@ static enum sdt_status write_stats(const struct work *w,
     json_object_set_new(stats, "strategy", json_string(sdt_strategy_name(request->strategy)));
     json_object_set_new(stats, "placement", placement_object(w->placement, plan->streams));
     json_object_set_new(stats, "requests", requests_array(outcome, w->count));
-    json_t *planned = plan_object(plan);
-    json_object_set_new(planned, "exchanged_bytes", json_real(plan->exchanged));
-    json_object_set_new(planned, "steps", steps_array(plan));
-    json_object_set_new(stats, "plan", planned);
+    json_object_set_new(stats, "plan", app_stats_plan(plan));
     json_object_set_new(stats, "seconds",
                         json_pack("{s:f, s:f, s:f, s:f, s:f}", "text", sum.text_seconds, "denoise",
                                   sum.denoise_seconds, "decode", sum.decode_seconds, "write",

@@ -167,6 +167,40 @@ void app_stats_moved(json_t *stats, const double *bytes, double collective, int 
                                   "host_bytes", (json_int_t)host, "matrix_bytes", matrix));
 }
 
+/* What each step runs, and is predicted to take. */
+static json_t *steps_array(const struct sdt_plan *plan) {
+    json_t *array = json_array();
+    for (int s = 0; s < plan->steps; s++) {
+        const struct sdt_plan_step *step = &plan->step[s];
+        json_array_append_new(array, json_pack("{s:i, s:i, s:b, s:f, s:f}", "branches",
+                                               step->branches, "forwards", step->forwards,
+                                               "kept_difference", step->frozen, "seconds",
+                                               step->seconds, "exchanged_bytes", step->exchanged));
+    }
+    return array;
+}
+
+json_t *app_stats_plan(const struct sdt_plan *plan) {
+    json_t *bytes = json_array(), *phases = json_array();
+    for (int d = 0; d < plan->devices; d++) {
+        json_array_append_new(bytes, json_integer((json_int_t)plan->device_bytes[d]));
+        json_array_append_new(phases, json_pack("{s:I, s:I, s:I}", "text",
+                                                (json_int_t)plan->device_text_bytes[d], "denoise",
+                                                (json_int_t)plan->device_denoise_bytes[d], "decode",
+                                                (json_int_t)plan->device_decode_bytes[d]));
+    }
+    return json_pack("{s:I, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, "
+                     "s:f, s:o}",
+                     "tokens", (json_int_t)plan->tokens, "tile_rows", plan->tile_rows, "tiles",
+                     plan->tiles, "heads", plan->heads, "forwards_per_step", plan->forwards,
+                     "text_flops", plan->text_flops, "step_flops", plan->step_flops, "vae_flops",
+                     plan->vae_flops, "total_flops", plan->total_flops, "exchanged_bytes_per_step",
+                     plan->exchanged_per_step, "weight_bytes", plan->weight_bytes, "seconds",
+                     plan->seconds, "flops_per_second", plan->flops_per_second, "device_peak_bytes",
+                     bytes, "device_phase_bytes", phases, "exchanged_bytes", plan->exchanged,
+                     "steps", steps_array(plan));
+}
+
 enum sdt_status app_stats_write(json_t *stats, const char *path, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     char *part = NULL;

@@ -30,6 +30,9 @@ void app_stats_kinds(json_t *stats, const struct sdt_plan *plan, bool text_with_
  * host, and those that collective rounds moved. */
 void app_stats_moved(json_t *stats, const double *bytes, double collective, int devices);
 
+/* "plan": what a request needs. NULL: out of memory. */
+json_t *app_stats_plan(const struct sdt_plan *plan);
+
 /* Writes to path (temporary name, then renamed; "-": standard output) and frees stats. */
 enum sdt_status app_stats_write(json_t *stats, const char *path, struct sdt_error *err);
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "apps/settings.h"
+#include "apps/stats.h"
 
 /* The last part of a path, or of org/name. */
 static void name_of(const char *path, char *name, size_t size) {
@@ -114,6 +115,23 @@ enum sdt_status serve_model_plan(struct serve_models *models, int index,
     sdt_plan_clear(&plan);
     pthread_mutex_unlock(&model->mutex);
     return status;
+}
+
+json_t *serve_model_plan_object(struct serve_models *models, int index,
+                                const struct sdt_request *request, struct sdt_error *err) {
+    struct serve_model *model = &models->model[index];
+    struct sdt_plan plan = {0};
+    json_t *object = NULL;
+
+    pthread_mutex_lock(&model->mutex);
+    if (make_plan(models, model, request, &plan, err) == SDT_OK) {
+        object = app_stats_plan(&plan);
+        if (!object)
+            sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a plan");
+    }
+    sdt_plan_clear(&plan);
+    pthread_mutex_unlock(&model->mutex);
+    return object;
 }
 
 enum sdt_status serve_model_recipe(struct serve_models *models, int index,

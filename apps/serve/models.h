@@ -3,6 +3,7 @@
 #ifndef STARDIT_APPS_SERVE_MODELS_H
 #define STARDIT_APPS_SERVE_MODELS_H
 
+#include <jansson.h>
 #include <pthread.h>
 
 #include "apps/placement.h"
@@ -48,6 +49,9 @@ int serve_models_find(const struct serve_models *models, const char *name);
 enum sdt_status serve_model_plan(struct serve_models *models, int model,
                                  const struct sdt_request *request, struct serve_work *work,
                                  struct sdt_error *err);
+/* The same, with all that stardit-generate's statistics say of a plan. NULL: *err says why. */
+json_t *serve_model_plan_object(struct serve_models *models, int model,
+                                const struct sdt_request *request, struct sdt_error *err);
 /* What a state of it says beside the state. *recipe is to be cleared, after a failure too. */
 enum sdt_status serve_model_recipe(struct serve_models *models, int model,
                                    const struct sdt_request *request, struct app_recipe *recipe,

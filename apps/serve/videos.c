@@ -322,6 +322,34 @@ enum MHD_Result serve_videos_content(struct serve_call *call) {
     return result;
 }
 
+/* As it would be made now. */
+enum MHD_Result serve_videos_plan(struct serve_call *call) {
+    struct serve_models *models = call->server->shared->models;
+    struct serve_form form = {.most = SIZE_MAX};
+    struct serve_request request = {0};
+    struct serve_record record;
+    struct sdt_error err = {0};
+    enum MHD_Result result;
+    json_t *plan = NULL;
+    if (!find(call, &record, &result))
+        return result;
+    if (serve_form_json(&form, record.request, strlen(record.request)) && serve_form_check(&form) &&
+        serve_request_read(models, &form, &request, &form.refusal)) {
+        plan = serve_model_plan_object(models, request.model, &request.request, &err);
+        if (!plan)
+            serve_refuse_status(&form.refusal, &err);
+    }
+    if (plan) {
+        json_object_set_new(plan, "id", json_string(record.id));
+        json_object_set_new(plan, "object", json_string("video.plan"));
+    }
+    result = plan ? serve_answer(call, 200, plan) : serve_answer_refusal(call, &form.refusal);
+    serve_request_clear(&request);
+    serve_form_clear(&form);
+    serve_record_clear(&record);
+    return result;
+}
+
 /* ---- ending one ------------------------------------------------------------------------------ */
 
 /* Files of one that no thread of the service is at. */

@@ -30,7 +30,14 @@ is completed status
 is 100 progress
 is "$(stat -c %s "$tmp/red.mp4")" bytes
 is "sha256:$(sha256sum "$tmp/red.mp4" | cut -d ' ' -f 1)" checksum
-case $(of predicted_seconds step) in 0.*[1-9]*) ;; *) fail "predicted: $(of predicted_seconds step)" ;; esac
+predicted=$(of predicted_seconds step)
+call 200 "/v1/videos/$first/plan"
+is video.plan object
+is "$first" id
+is "$predicted" steps 0 seconds
+case $(of device_peak_bytes 0) in [1-9]*) ;; *) fail "a plan without memory: $(of device_peak_bytes 0)" ;; esac
+call 404 /v1/videos/video_none/plan
+case $predicted in 0.*[1-9]*) ;; *) fail "predicted: $predicted" ;; esac
 
 full='{"prompt": "snow \u00e9t\u00e9", "negative_prompt": "night", "width": 64, "height": 48, "num_frames": 9,
  "num_inference_steps": 4, "guidance_scale": 2.5, "flow_shift": 4, "fps": 12.5, "max_sequence_length": 64,

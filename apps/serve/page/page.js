@@ -92,6 +92,17 @@ async function show(id, row) {
     video.play().catch(() => {}); // a browser may want a click first
 }
 
+async function showPlan(id, row) {
+    const text = row.querySelector(".planned");
+    if (text.hidden) {
+        const plan = await (await call("v1/videos/" + id + "/plan")).json();
+        plan.steps = plan.steps.length;
+        text.textContent = JSON.stringify(plan, null, 1);
+    }
+    text.hidden = !text.hidden;
+    row.querySelector(".plan").setAttribute("aria-expanded", String(!text.hidden));
+}
+
 function add(job) {
     const row = byId("job").content.firstElementChild.cloneNode(true);
     const name = job.prompt.slice(0, 60);
@@ -106,6 +117,7 @@ function add(job) {
         duration(job.predicted_seconds.text + job.steps * job.predicted_seconds.step + job.predicted_seconds.decode);
     row.querySelector("progress").setAttribute("aria-label", "Progress: " + name);
     act(".show", "Show", () => show(job.id, row));
+    act(".plan", "Plan", () => showPlan(job.id, row));
     act(".cancel", "Cancel", () => call("v1/videos/" + job.id + "/cancel", { method: "POST" }));
     act(".delete", "Delete", () => call("v1/videos/" + job.id, { method: "DELETE" }));
     return row;
