@@ -56,7 +56,7 @@ struct sdt_recorder {
     bool keep_bounds;
     struct sdt_bounds bounds;
     double home_us[REQUESTS]; /* up to a request's last input or output */
-    struct sdt_step_record given;
+    struct sdt_step_record given[SDT_RECORDER_SLOTS];
 };
 
 struct sdt_recorder *sdt__recorder_new(bool keep_records, bool keep_edges) {
@@ -178,6 +178,11 @@ struct sdt_bounds sdt__recorder_bounds(const struct sdt_recorder *recorder) {
     return recorder->bounds;
 }
 
+static const struct sdt_step_record *given_of(const struct sdt_recorder *recorder,
+                                              const struct sdt_tag *tag) {
+    return &recorder->given[sdt__recorder_slot(tag->request, tag->step)];
+}
+
 static bool is_given(const struct starpu_task *task, const struct sdt_tag *tag) {
     return task->cl->model == &sdt__cost_models[SDT_CLASS_GIVEN] && tag->role == SDT_ROLE_DENOISE;
 }
@@ -188,9 +193,10 @@ static void add_bounds(struct sdt_recorder *recorder, const struct starpu_task *
                        const struct sdt_tag *tag, struct sdt_least least) {
     double *home = &recorder->home_us[tag->request >= 0 ? tag->request % REQUESTS : 0];
     double chain = tag->role == SDT_ROLE_VAE ? *home : 0.0;
-    if (is_given(task, tag)) { /* of what it stands for */
-        least.us *= recorder->given.path_us / recorder->given.us;
-        least.work_us *= recorder->given.work_us / recorder->given.us;
+    if (is_given(task, tag)) { /* of what it stands for; one of the step's tasks has its work */
+        const struct sdt_step_record *step = given_of(recorder, tag);
+        least.us *= step->path_us / step->us;
+        least.work_us = tag->tile == 0 ? step->work_us : 0.0;
     }
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 0; i < task->nbuffers; i++) {
@@ -257,8 +263,7 @@ static void count_task(struct sdt_recorder *recorder, const struct sdt_tag *tag,
     totals->wait_us += fetched - microseconds(info->acquire_data_start_time);
 }
 
-static void add_given(struct sdt_recorder *recorder) {
-    const struct sdt_step_record *step = &recorder->given;
+static void add_given(struct sdt_recorder *recorder, const struct sdt_step_record *step) {
     recorder->finished += step->tasks;
     for (int d = 0; d < MAX_DEVICES; d++)
         for (int r = 0; r < SDT_ROLES; r++) {
@@ -310,9 +315,10 @@ void sdt__step_record_add(struct sdt_step_record *record, const struct sdt_step_
     record->work_us += factor * other->work_us;
 }
 
-void sdt__recorder_give(struct sdt_recorder *recorder, const struct sdt_step_record *step) {
+void sdt__recorder_give(struct sdt_recorder *recorder, int slot,
+                        const struct sdt_step_record *step) {
     pthread_mutex_lock(&recorder->mutex);
-    recorder->given = *step;
+    recorder->given[slot] = *step;
     pthread_mutex_unlock(&recorder->mutex);
 }
 
@@ -340,7 +346,7 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
     pthread_mutex_lock(&recorder->mutex);
     if (task && is_given(task, tag)) {
         if (tag->tile == 0) /* one of the step's tasks counts it */
-            add_given(recorder);
+            add_given(recorder, given_of(recorder, tag));
     } else {
         count_task(recorder, tag, device, info);
     }

@@ -53,8 +53,14 @@ void sdt__recorder_steps(struct sdt_recorder *recorder, struct sdt_step_record *
 /* record += factor * other, in all that steps are told by. */
 void sdt__step_record_add(struct sdt_step_record *record, const struct sdt_step_record *other,
                           double factor);
-/* Tasks of that class that are inserted from now on stand for such a step. */
-void sdt__recorder_give(struct sdt_recorder *recorder, const struct sdt_step_record *step);
+/* Tasks of that class that are inserted from now on stand for such a step, where their tag's
+ * request and step give this slot; others may still be on their way. */
+enum { SDT_RECORDER_SLOTS = 8 };
+void sdt__recorder_give(struct sdt_recorder *recorder, int slot,
+                        const struct sdt_step_record *step);
+static inline int sdt__recorder_slot(int request, int step) {
+    return (int)((5u * (unsigned)request + (unsigned)step) % SDT_RECORDER_SLOTS);
+}
 
 /* Each record, in the order of their ends; kept where asked for. */
 struct sdt_record_view {

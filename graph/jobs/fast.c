@@ -3,9 +3,10 @@
  *
  * Steps are alike where as many forwards run (the step table), the same job's step before was one
  * too and the same devices help (aco). One is measured from that one's end to its own, so that what
- * overlaps between steps counts once. A job's first steps are simulated always: they may wait for
- * weights. In a step's place stands one task a tile, which all together keep each device busy for
- * as long. */
+ * overlaps between steps counts once. Where patches follow one another from step to step, steps
+ * take turns in being short and long: their mean counts. A job's first steps are simulated always:
+ * they may wait for weights. In a step's place stands one task a tile, which all together keep each
+ * device busy for as long. */
 #include "graph/jobs/fast.h"
 
 #include <stdlib.h>
@@ -17,6 +18,7 @@ enum {
     KINDS = 108, /* sdt__fast_like() */
     FLYING = 16, /* steps on their way, at most; two in fact */
     FIRST = 2,   /* a job's steps up to this one may differ from others */
+    TURNS = 4,   /* steps with keys of the step before that are measured together */
 };
 
 /* A step on its way. */
@@ -37,7 +39,11 @@ struct sdt_fast {
     struct flying last;
     double last_at;
     struct sdt_step_record last_totals;
-    int told; /* kind that the recorder counts now, + 1 */
+    /* Of those that are measured together: how many have ended, and what was before them. */
+    int turns;
+    double turns_at;
+    struct sdt_step_record turns_totals;
+    int told[SDT_RECORDER_SLOTS]; /* kinds that the recorder counts, + 1 */
 };
 
 struct sdt_fast *sdt__fast_new(struct sdt_recorder *recorder) {
@@ -68,16 +74,34 @@ void sdt__fast_inserted(struct sdt_fast *fast, int request, int step, int like, 
                         {after.path_us - before.path_us, after.work_us - before.work_us}};
 }
 
-/* What the step did, between the two ends. */
-static void measure(struct sdt_fast *fast, const struct flying *f, double seconds,
-                    const struct sdt_step_record *now) {
+/* What each of `count` steps did, between the two ends. */
+static void measure(struct sdt_fast *fast, const struct flying *f, int count, double seconds,
+                    const struct sdt_step_record *before, const struct sdt_step_record *now) {
     struct sdt_step_record *step = &fast->step[f->kind];
-    *step = *now;
-    sdt__step_record_add(step, &fast->last_totals, -1.0);
-    step->us = 1e6 * seconds;
+    struct sdt_step_record all = *now;
+    sdt__step_record_add(&all, before, -1.0);
+    *step = (struct sdt_step_record){0};
+    sdt__step_record_add(step, &all, 1.0 / count);
+    step->us = 1e6 * seconds / count;
     step->path_us = f->bounds.path_us;
     step->work_us = f->bounds.work_us;
     fast->known[f->kind] = true;
+}
+
+/* A step like the one before it has ended, both simulated in full. */
+static void ended(struct sdt_fast *fast, const struct flying *f, double at,
+                  const struct sdt_step_record *now) {
+    const bool together = sdt__fast_like_is_stale(f->kind);
+    if (!together) {
+        measure(fast, f, 1, at - fast->last_at, &fast->last_totals, now);
+        return;
+    }
+    if (fast->turns == 0) {
+        fast->turns_at = fast->last_at;
+        fast->turns_totals = fast->last_totals;
+    }
+    if (++fast->turns == TURNS)
+        measure(fast, f, TURNS, at - fast->turns_at, &fast->turns_totals, now);
 }
 
 void sdt__fast_ended(struct sdt_fast *fast, int request, int step) {
@@ -95,7 +119,9 @@ void sdt__fast_ended(struct sdt_fast *fast, int request, int step) {
     sdt__recorder_steps(fast->recorder, &now);
     if (!f->given && !last->given && step >= FIRST && last->request == request &&
         last->step == step - 1 && last->kind == f->kind && !fast->known[f->kind])
-        measure(fast, f, at - fast->last_at, &now);
+        ended(fast, f, at, &now);
+    else
+        fast->turns = 0;
     fast->last = *f;
     fast->last_at = at;
     fast->last_totals = now;
@@ -131,9 +157,10 @@ static int tiles_at(const struct sdt_layout *layout, int tiles, int home) {
 void sdt__fast_insert(struct sdt_fast *fast, struct sdt_flow *flow, const struct sdt_layout *layout,
                       struct sdt_latent *latent, sdt_handle *const kept[2], int step, int like) {
     const struct sdt_step_record *each = &fast->step[like];
-    if (fast->told != like + 1) {
-        sdt__recorder_give(fast->recorder, each);
-        fast->told = like + 1;
+    int slot = sdt__recorder_slot(flow->tag.request, step);
+    if (fast->told[slot] != like + 1) {
+        sdt__recorder_give(fast->recorder, slot, each);
+        fast->told[slot] = like + 1;
     }
     flow->tag.step = step;
     flow->tag.role = SDT_ROLE_DENOISE;

@@ -20,6 +20,8 @@ static inline int sdt__fast_like(const struct sdt_step *step, bool helped) {
     int difference = step->freezes ? 2 : step->frozen;
     return 36 * difference + 2 * (2 * (3 * step->branches + step->layered) + step->stale) + helped;
 }
+/* Do such steps read keys of the step before? */
+static inline bool sdt__fast_like_is_stale(int like) { return like / 2 % 2 != 0; }
 /* Is a step known that the next one is like? */
 bool sdt__fast_knows(const struct sdt_fast *fast, int step, int like);
 /* In place of the step's own tasks. kept: what the step keeps for later ones, [latent's tiles] of

@@ -204,6 +204,10 @@ done
 if [ -x "$simulate" ]; then
     full=$("$tool" json "$tmp/fast.json" total_seconds) fast=$("$tool" json "$tmp/fast--fast-forward.json" total_seconds)
     echo "simulated: $full s, $fast s by fast-forward"
+    full_busy=$("$tool" json "$tmp/fast.json" device 0 busy_seconds)
+    fast_busy=$("$tool" json "$tmp/fast--fast-forward.json" device 0 busy_seconds)
+    awk -v a="$full_busy" -v b="$fast_busy" 'BEGIN { exit !(a > 0 && b > 0.97 * a && b < 1.03 * a) }' ||
+        fail "by fast-forward device 0 is busy for $fast_busy s, in full for $full_busy s"
     awk -v a="$full" -v b="$fast" 'BEGIN { exit !(a > 0 && b > 0.97 * a && b < 1.03 * a) }' ||
         fail "fast-forward takes $fast s, the full simulation $full s"
 fi
