@@ -294,6 +294,8 @@ static enum sdt_status read_model(struct app_simulation *s, struct sdt_error *er
     status = app_steps_take(&s->step_table, s->steps > 0, request, err);
     if (status != SDT_OK)
         goto out;
+    if (app_strategy_stale(s->place.strategy)) /* which steps read old keys is checked below */
+        request->strategy = app_strategy(s->place.strategy, err);
     s->whole = sdt_pipeline_model(pipeline);
     /* Both numbers of layers have all kinds of them in their shares. */
     int part = 2 * (pipeline->dit->mixed > 1 ? pipeline->dit->mixed : 1);
