@@ -20,11 +20,22 @@ static enum sdt_status check_film(enum sdt__film film, const char *name, struct 
                     name);
 }
 
-enum sdt_status sdt__write_film(const struct sdt_video *video, enum sdt__film film,
-                                const char *encoder, const char *file, const char *name,
-                                struct sdt_error *err) {
-    (void)video, (void)encoder, (void)file;
+enum sdt_status sdt__open_film(const struct sdt_video *video, enum sdt__film film,
+                               const char *encoder, const char *file, const char *name,
+                               void **writer, struct sdt_error *err) {
+    (void)video, (void)encoder, (void)file, (void)writer;
     return check_film(film, name, err);
+}
+
+enum sdt_status sdt__add_film(void *writer, const struct sdt_video *video, int first, int frames,
+                              struct sdt_error *err) {
+    (void)writer, (void)video, (void)first, (void)frames, (void)err;
+    return SDT_OK;
+}
+
+enum sdt_status sdt__close_film(void *writer, bool whole, struct sdt_error *err) {
+    (void)writer, (void)whole, (void)err;
+    return SDT_OK;
 }
 
 #else
@@ -257,11 +268,11 @@ static enum sdt_status encode(struct mp4 *mp4, const AVFrame *picture, struct sd
     return fail_av(mp4, SDT_ERROR_IO, code, err);
 }
 
-static enum sdt_status encode_frames(struct mp4 *mp4, const struct sdt_video *video,
-                                     struct sdt_error *err) {
+static enum sdt_status encode_frames(struct mp4 *mp4, const struct sdt_video *video, int first,
+                                     int frames, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
 
-    for (int i = 0; status == SDT_OK && i < video->frames; i++) {
+    for (int i = 0; status == SDT_OK && i < frames; i++) {
         const int code = av_frame_make_writable(mp4->picture);
         if (code < 0)
             return fail_av(mp4, SDT_ERROR_MEMORY, code, err);
@@ -275,96 +286,138 @@ static enum sdt_status encode_frames(struct mp4 *mp4, const struct sdt_video *vi
             rgb_to_palette(video->height, video->width, mp4->rgb, mp4->picture);
         else
             sdt__rgb_to_yuv420(video->height, video->width, mp4->rgb, &yuv);
-        mp4->picture->pts = i;
+        mp4->picture->pts = first + i;
         status = encode(mp4, mp4->picture, err);
     }
-    return status == SDT_OK ? encode(mp4, NULL, err) : status;
+    return status;
 }
 
-enum sdt_status sdt__write_film(const struct sdt_video *video, enum sdt__film film,
-                                const char *encoder, const char *file, const char *name,
-                                struct sdt_error *err) {
-    enum sdt_status status;
-    struct mp4 mp4 = {.name = name, .recipe = &recipes[film]};
+static enum sdt_status open_film(struct mp4 *mp4, const struct sdt_video *video,
+                                 const char *encoder, const char *file, struct sdt_error *err) {
     const AVCodec *found;
-    char *url = NULL;
     const size_t size = strlen(file) + sizeof "file:";
-    int code;
+    char *url = malloc(size);
 
-    capture_log(true);
-    status = find_encoder(mp4.recipe, encoder, name, &found, err);
-    if (status != SDT_OK)
-        goto end;
-    url = malloc(size);
-    mp4.rgb = malloc((size_t)video->height * (size_t)video->width * 3);
-    mp4.picture = av_frame_alloc();
-    mp4.packet = av_packet_alloc();
-    if (!url || !mp4.rgb || !mp4.picture || !mp4.packet) {
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for a frame of %dx%d", name,
-                          video->width, video->height);
-        goto end;
+    enum sdt_status status = find_encoder(mp4->recipe, encoder, mp4->name, &found, err);
+    if (status != SDT_OK) {
+        free(url);
+        return status;
+    }
+    mp4->rgb = malloc((size_t)video->height * (size_t)video->width * 3);
+    mp4->picture = av_frame_alloc();
+    mp4->packet = av_packet_alloc();
+    if (!url || !mp4->rgb || !mp4->picture || !mp4->packet) {
+        free(url);
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for a frame of %dx%d", mp4->name,
+                        video->width, video->height);
     }
     snprintf(url, size, "file:%s", file); /* a colon in a folder's name would read as a protocol */
-    code = avformat_alloc_output_context2(&mp4.format, NULL, mp4.recipe->muxer, url);
-    if (code < 0) {
-        status = fail_av(&mp4, SDT_ERROR_UNSUPPORTED, code, err);
-        goto end;
-    }
-    mp4.format->flags |= AVFMT_FLAG_BITEXACT;
+    int code = avformat_alloc_output_context2(&mp4->format, NULL, mp4->recipe->muxer, url);
+    free(url);
+    if (code < 0)
+        return fail_av(mp4, SDT_ERROR_UNSUPPORTED, code, err);
+    mp4->format->flags |= AVFMT_FLAG_BITEXACT;
     if (video->title)
-        av_dict_set(&mp4.format->metadata, "title", video->title, 0);
+        av_dict_set(&mp4->format->metadata, "title", video->title, 0);
     if (video->comment)
-        av_dict_set(&mp4.format->metadata, "comment", video->comment, 0);
+        av_dict_set(&mp4->format->metadata, "comment", video->comment, 0);
 
-    status = open_encoder(&mp4, found, video, err);
+    status = open_encoder(mp4, found, video, err);
     if (status != SDT_OK)
-        goto end;
-    mp4.picture->format = mp4.codec->pix_fmt;
-    mp4.picture->width = mp4.codec->width;
-    mp4.picture->height = mp4.codec->height;
-    code = av_frame_get_buffer(mp4.picture, 0);
-    if (code < 0) {
-        status = fail_av(&mp4, SDT_ERROR_MEMORY, code, err);
-        goto end;
-    }
-    status = open_file(&mp4, err);
+        return status;
+    mp4->picture->format = mp4->codec->pix_fmt;
+    mp4->picture->width = mp4->codec->width;
+    mp4->picture->height = mp4->codec->height;
+    code = av_frame_get_buffer(mp4->picture, 0);
+    if (code < 0)
+        return fail_av(mp4, SDT_ERROR_MEMORY, code, err);
+    return open_file(mp4, err);
+}
+
+/* What is still inside the encoder, and the end of the file. */
+static enum sdt_status end_film(struct mp4 *mp4, struct sdt_error *err) {
+    enum sdt_status status = encode(mp4, NULL, err);
     if (status != SDT_OK)
-        goto end;
-    status = encode_frames(&mp4, video, err);
-    if (status != SDT_OK)
-        goto end;
-    code = av_write_trailer(mp4.format);
-    const int closed = avio_closep(&mp4.format->pb); /* a full disk may show only here */
+        return status;
+    int code = av_write_trailer(mp4->format);
+    const int closed = avio_closep(&mp4->format->pb); /* a full disk may show only here */
     if (code >= 0)
         code = closed;
-    if (code < 0)
-        status = fail_av(&mp4, SDT_ERROR_IO, code, err);
-end:
-    avcodec_free_context(&mp4.codec);
-    if (mp4.format && mp4.format->pb)
-        avio_closep(&mp4.format->pb);
-    avformat_free_context(mp4.format);
-    av_frame_free(&mp4.picture);
-    av_packet_free(&mp4.packet);
-    free(mp4.rgb);
-    free(url);
+    return code < 0 ? fail_av(mp4, SDT_ERROR_IO, code, err) : SDT_OK;
+}
+
+static void free_film(struct mp4 *mp4) {
+    avcodec_free_context(&mp4->codec);
+    if (mp4->format && mp4->format->pb)
+        avio_closep(&mp4->format->pb);
+    avformat_free_context(mp4->format);
+    av_frame_free(&mp4->picture);
+    av_packet_free(&mp4->packet);
+    free(mp4->rgb);
+    free(mp4);
+}
+
+enum sdt_status sdt__open_film(const struct sdt_video *video, enum sdt__film film,
+                               const char *encoder, const char *file, const char *name,
+                               void **writer, struct sdt_error *err) {
+    struct mp4 *mp4 = *writer = calloc(1, sizeof *mp4);
+    if (!mp4)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: out of memory", name);
+    mp4->name = name;
+    mp4->recipe = &recipes[film];
+    capture_log(true);
+    enum sdt_status status = open_film(mp4, video, encoder, file, err);
+    capture_log(false);
+    return status;
+}
+
+enum sdt_status sdt__add_film(void *writer, const struct sdt_video *video, int first, int frames,
+                              struct sdt_error *err) {
+    capture_log(true);
+    enum sdt_status status = encode_frames(writer, video, first, frames, err);
+    capture_log(false);
+    return status;
+}
+
+enum sdt_status sdt__close_film(void *writer, bool whole, struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    if (!writer)
+        return SDT_OK;
+    capture_log(true);
+    if (whole)
+        status = end_film(writer, err);
+    free_film(writer);
     capture_log(false);
     return status;
 }
 
 #endif
 
+enum sdt_status sdt__write_film(const struct sdt_video *video, enum sdt__film film,
+                                const char *encoder, const char *file, const char *name,
+                                struct sdt_error *err) {
+    void *writer = NULL;
+    enum sdt_status status = sdt__open_film(video, film, encoder, file, name, &writer, err);
+    if (status == SDT_OK)
+        status = sdt__add_film(writer, video, 0, video->frames, err);
+    enum sdt_status closed = sdt__close_film(writer, status == SDT_OK, err);
+    return status == SDT_OK ? closed : status;
+}
+
 /* One film of libav's as a format. */
 #define FILM(name, film)                                                                           \
     static enum sdt_status check_##name(const char *path, struct sdt_error *err) {                 \
         return check_film(film, path, err);                                                        \
     }                                                                                              \
-    static enum sdt_status write_##name(const struct sdt_video *video, const char *file,           \
-                                        const char *path, struct sdt_error *err) {                 \
-        return sdt__write_film(video, film, NULL, file, path, err);                                \
+    static enum sdt_status open_##name(const struct sdt_video *video, const char *file,            \
+                                       const char *path, void **writer, struct sdt_error *err) {   \
+        return sdt__open_film(video, film, NULL, file, path, writer, err);                         \
     }                                                                                              \
-    const struct sdt__format sdt__format_##name = {                                                \
-        .ending = "." #name, .check = check_##name, .write = write_##name};
+    const struct sdt__format sdt__format_##name = {.ending = "." #name,                            \
+                                                   .check = check_##name,                          \
+                                                   .open = open_##name,                            \
+                                                   .add = sdt__add_film,                           \
+                                                   .close = sdt__close_film};
 FILM(mp4, SDT__FILM_MP4)
 FILM(webm, SDT__FILM_WEBM)
 FILM(gif, SDT__FILM_GIF)

@@ -46,24 +46,53 @@ static enum sdt_status write_picture(const struct sdt_video *video, const char *
 }
 
 /* 00000.png and so on in the folder. */
-static enum sdt_status write_frames(const struct sdt_video *video, const char *folder,
-                                    const char *name, struct sdt_error *err) {
-    enum sdt_status status = SDT_OK;
-    const size_t size = strlen(folder) + 32;
-    uint8_t *rgb = malloc((size_t)video->height * (size_t)video->width * 3);
-    char *file = malloc(size);
+struct frames {
+    const char *name;
+    char *file;
+    size_t folder; /* length of its path */
+    uint8_t *rgb;
+};
 
-    if (!rgb || !file)
-        status = sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for a frame of %dx%d", name,
-                          video->width, video->height);
-    for (int i = 0; status == SDT_OK && i < video->frames; i++) {
-        sdt__frame_rgb(video, i, rgb);
-        snprintf(file, size, "%s/%05d.png", folder, i);
-        status = sdt__write_png(video->height, video->width, rgb, file, name, err);
+enum { NUMBER = 32 };
+
+static enum sdt_status open_frames(const struct sdt_video *video, const char *folder,
+                                   const char *name, void **writer, struct sdt_error *err) {
+    struct frames *f = *writer = calloc(1, sizeof *f);
+    if (f) {
+        f->name = name;
+        f->folder = strlen(folder);
+        f->file = malloc(f->folder + NUMBER);
+        f->rgb = malloc((size_t)video->height * (size_t)video->width * 3);
     }
-    free(rgb);
-    free(file);
+    if (!f || !f->file || !f->rgb)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory for a frame of %dx%d", name,
+                        video->width, video->height);
+    memcpy(f->file, folder, f->folder);
+    return SDT_OK;
+}
+
+static enum sdt_status add_frames(void *writer, const struct sdt_video *video, int first,
+                                  int frames, struct sdt_error *err) {
+    struct frames *f = writer;
+    enum sdt_status status = SDT_OK;
+    for (int i = 0; status == SDT_OK && i < frames; i++) {
+        sdt__frame_rgb(video, i, f->rgb);
+        snprintf(f->file + f->folder, NUMBER, "/%05d.png", first + i);
+        status = sdt__write_png(video->height, video->width, f->rgb, f->file, f->name, err);
+    }
     return status;
+}
+
+static enum sdt_status close_frames(void *writer, bool whole, struct sdt_error *err) {
+    struct frames *f = writer;
+    (void)whole;
+    (void)err;
+    if (f) {
+        free(f->rgb);
+        free(f->file);
+    }
+    free(f);
+    return SDT_OK;
 }
 
 const struct sdt__format sdt__format_png = {.ending = ".png",
@@ -71,4 +100,5 @@ const struct sdt__format sdt__format_png = {.ending = ".png",
                                             .most_frames = 1,
                                             .timeless = true,
                                             .write = write_picture};
-const struct sdt__format sdt__format_frames = {.timeless = true, .write = write_frames};
+const struct sdt__format sdt__format_frames = {
+    .timeless = true, .open = open_frames, .add = add_frames, .close = close_frames};

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
@@ -97,6 +98,19 @@ enum sdt_status sdt_video_check_path(const char *path, bool force, struct sdt_er
     return check_path(path, force, &format, err);
 }
 
+/* All frames at once. */
+static enum sdt_status write_all(const struct sdt__format *format, const struct sdt_video *video,
+                                 const char *file, const char *name, struct sdt_error *err) {
+    void *writer = NULL;
+    if (format->write)
+        return format->write(video, file, name, err);
+    enum sdt_status status = format->open(video, file, name, &writer, err);
+    if (status == SDT_OK)
+        status = format->add(writer, video, 0, video->frames, err);
+    enum sdt_status closed = format->close(writer, status == SDT_OK, err);
+    return status == SDT_OK ? closed : status;
+}
+
 enum sdt_status sdt_video_write(const struct sdt_video *video, const char *path, bool force,
                                 struct sdt_error *err) {
     const struct sdt__format *format;
@@ -110,7 +124,7 @@ enum sdt_status sdt_video_write(const struct sdt_video *video, const char *path,
     if (status != SDT_OK)
         return status;
     if (is_stdout(path))
-        return format->write(video, NULL, "standard output", err);
+        return write_all(format, video, NULL, "standard output", err);
     if (format->most_frames > 0 && video->frames > format->most_frames) {
         int stem = (int)(strlen(path) - strlen(format->ending));
         return sdt_fail(err, SDT_ERROR_USAGE,
@@ -118,14 +132,112 @@ enum sdt_status sdt_video_write(const struct sdt_video *video, const char *path,
                         path, format->ending, video->frames, stem, path);
     }
     if (format->itself)
-        return format->write(video, path, path, err);
+        return write_all(format, video, path, path, err);
 
     status = sdt__target_begin(path, kind_of(format), &partial, err);
     if (status != SDT_OK)
         return status;
-    status = format->write(video, partial, path, err);
+    status = write_all(format, video, partial, path, err);
     if (status == SDT_OK)
         return sdt__target_commit(partial, path, kind_of(format), force, err);
     sdt__target_abandon(partial, kind_of(format));
+    return status;
+}
+
+/* ---- frames as they come --------------------------------------------------------------------- */
+
+struct sdt_video_stream {
+    const struct sdt__format *format;
+    struct sdt_video video;
+    char *path, *partial; /* partial NULL: standard output */
+    bool force;
+    int frames; /* that have come */
+    void *writer;
+};
+
+bool sdt_video_streams(const char *path) {
+    const struct sdt__format *format;
+    return find_format(path, &format, NULL) == SDT_OK && format->add;
+}
+
+static void stream_free(struct sdt_video_stream *stream) {
+    free(stream->path);
+    free(stream);
+}
+
+enum sdt_status sdt_video_stream_open(const struct sdt_video *video, const char *path, bool force,
+                                      struct sdt_video_stream **out, struct sdt_error *err) {
+    const struct sdt__format *format;
+    *out = NULL;
+    if (video->frames < 1 || video->height < 1 || video->width < 1)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%s: a video of %d frames of %dx%d", path,
+                        video->frames, video->width, video->height);
+    enum sdt_status status = check_path(path, force, &format, err);
+    if (status != SDT_OK)
+        return status;
+    if (!format->add)
+        return sdt_fail(err, SDT_ERROR_UNSUPPORTED, "%s: %s takes all frames at once", path,
+                        format->ending);
+    struct sdt_video_stream *stream = calloc(1, sizeof *stream);
+    char *copy = strdup(path);
+    if (!stream || !copy) {
+        free(stream);
+        free(copy);
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: out of memory", path);
+    }
+    *stream =
+        (struct sdt_video_stream){.format = format, .video = *video, .path = copy, .force = force};
+    if (!is_stdout(path))
+        status = sdt__target_begin(path, kind_of(format), &stream->partial, err);
+    if (status == SDT_OK)
+        status = format->open(video, stream->partial, is_stdout(path) ? "standard output" : copy,
+                              &stream->writer, err);
+    if (status == SDT_OK)
+        *out = stream;
+    else
+        sdt_video_stream_abandon(stream);
+    return status;
+}
+
+enum sdt_status sdt_video_stream_add(struct sdt_video_stream *stream, int frames,
+                                     const float *pixels, struct sdt_error *err) {
+    if (frames > stream->video.frames - stream->frames)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%s: more than %d frames", stream->path,
+                        stream->video.frames);
+    stream->video.pixels = pixels;
+    enum sdt_status status =
+        stream->format->add(stream->writer, &stream->video, stream->frames, frames, err);
+    stream->frames += frames;
+    return status;
+}
+
+void sdt_video_stream_abandon(struct sdt_video_stream *stream) {
+    if (!stream)
+        return;
+    if (stream->writer)
+        stream->format->close(stream->writer, false, NULL);
+    if (stream->partial)
+        sdt__target_abandon(stream->partial, kind_of(stream->format));
+    stream_free(stream);
+}
+
+enum sdt_status sdt_video_stream_close(struct sdt_video_stream *stream, struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    if (stream->frames < stream->video.frames)
+        status = sdt_fail(err, SDT_ERROR_USAGE, "%s: %d of %d frames", stream->path, stream->frames,
+                          stream->video.frames);
+    if (status == SDT_OK) {
+        status = stream->format->close(stream->writer, true, err);
+        stream->writer = NULL;
+    }
+    if (status == SDT_OK && stream->partial) {
+        status = sdt__target_commit(stream->partial, stream->path, kind_of(stream->format),
+                                    stream->force, err);
+        stream->partial = NULL;
+    }
+    if (status != SDT_OK)
+        sdt_video_stream_abandon(stream);
+    else
+        stream_free(stream);
     return status;
 }

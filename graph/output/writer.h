@@ -50,6 +50,14 @@ struct sdt__format {
     enum sdt_status (*check)(const char *name, struct sdt_error *err);
     enum sdt_status (*write)(const struct sdt_video *video, const char *file, const char *name,
                              struct sdt_error *err);
+    /* In its place, of formats that take frames as they come: *writer is there after a failure as
+     * well, until close, which ends the file if all are there, and frees it. video->pixels are the
+     * `frames` next ones from number `first` on. */
+    enum sdt_status (*open)(const struct sdt_video *video, const char *file, const char *name,
+                            void **writer, struct sdt_error *err);
+    enum sdt_status (*add)(void *writer, const struct sdt_video *video, int first, int frames,
+                           struct sdt_error *err);
+    enum sdt_status (*close)(void *writer, bool whole, struct sdt_error *err);
 };
 extern const struct sdt__format *const sdt__formats[]; /* ended by NULL */
 /* A folder of 00000.png and so on; and what goes to standard output, with `file` NULL. */
@@ -64,4 +72,10 @@ enum sdt__film { SDT__FILM_MP4, SDT__FILM_WEBM, SDT__FILM_GIF, SDT__FILM_WEBP };
 enum sdt_status sdt__write_film(const struct sdt_video *video, enum sdt__film film,
                                 const char *encoder, const char *file, const char *name,
                                 struct sdt_error *err);
+enum sdt_status sdt__open_film(const struct sdt_video *video, enum sdt__film film,
+                               const char *encoder, const char *file, const char *name,
+                               void **writer, struct sdt_error *err);
+enum sdt_status sdt__add_film(void *writer, const struct sdt_video *video, int first, int frames,
+                              struct sdt_error *err);
+enum sdt_status sdt__close_film(void *writer, bool whole, struct sdt_error *err);
 #endif

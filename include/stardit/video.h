@@ -49,6 +49,24 @@ bool sdt_video_is_timed(const char *path);
 enum sdt_status sdt_video_write(const struct sdt_video *video, const char *path, bool force,
                                 struct sdt_error *err);
 
+/* The same frames one after the other, as they come: what a long video takes in memory does not
+ * depend on its length. Formats that can: all but .safetensors and .png. The bytes are those of
+ * sdt_video_write. */
+bool sdt_video_streams(const char *path);
+struct sdt_video_stream;
+/* video: as above but for its pixels, which come later; its strings are borrowed until the end.
+ * Errors as sdt_video_write. */
+enum sdt_status sdt_video_stream_open(const struct sdt_video *video, const char *path, bool force,
+                                      struct sdt_video_stream **stream, struct sdt_error *err);
+/* The next ones. After a failure the stream can only be abandoned. */
+enum sdt_status sdt_video_stream_add(struct sdt_video_stream *stream, int frames,
+                                     const float *pixels /* [frames, height, width, 3] */,
+                                     struct sdt_error *err);
+/* All frames are there: the file gets its name. Frees the stream, after a failure too. */
+enum sdt_status sdt_video_stream_close(struct sdt_video_stream *stream, struct sdt_error *err);
+/* Removes what there is of it. NULL is fine. */
+void sdt_video_stream_abandon(struct sdt_video_stream *stream);
+
 /* One PNG with up to `columns` x `rows` frames of the video, evenly spaced in time from the first
  * to the last, each enlarged `scale` times (nearest), edge to edge: the contact sheet. Fewer
  * frames: fewer rows, and black after the last one. Errors as above; `path` ends in ".png". */
