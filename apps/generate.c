@@ -20,6 +20,7 @@
 #include "apps/progress.h"
 #include "apps/settings.h"
 #include "apps/state.h"
+#include "apps/stream.h"
 #include "apps/stats.h"
 #include "base/clock.h"
 #include "stardit/video.h"
@@ -242,18 +243,23 @@ static enum sdt_status write_stats(const struct work *w,
 
 /* ---- the run --------------------------------------------------------------------------------- */
 
+/* The request's video without its pixels. comment: room for one. */
+static struct sdt_video video_of(const struct sdt_request *request, char *comment) {
+    app_comment(request, comment);
+    return (struct sdt_video){.frames = request->num_frames,
+                              .height = request->height,
+                              .width = request->width,
+                              .fps = request->fps,
+                              .title = request->prompt,
+                              .comment = comment};
+}
+
 static enum sdt_status write_video(const struct app_settings *s, const char *output,
                                    const char *sheet, const struct sdt_request *request,
                                    const struct sdt_result *result, struct sdt_error *err) {
     char comment[APP_COMMENT];
-    app_comment(request, comment);
-    struct sdt_video video = {.frames = result->frames,
-                              .height = result->height,
-                              .width = result->width,
-                              .fps = request->fps,
-                              .title = request->prompt,
-                              .comment = comment,
-                              .pixels = result->video};
+    struct sdt_video video = video_of(request, comment);
+    video.pixels = result->video;
     enum sdt_status status = sdt_video_write(&video, output, s->force, err);
     if (status == SDT_OK && sheet) {
         int rows = (result->frames + s->sheet_columns - 1) / s->sheet_columns;
@@ -269,6 +275,8 @@ struct delivery {
     const struct work *work;
     char **output, **save_latent, **sheet; /* [count] */
     char **state;                          /* [count]; NULL: no states are kept on the way */
+    struct app_stream **stream;            /* [count]; of streamed requests that have begun */
+    char (*comment)[APP_COMMENT];          /* [count] */
     atomic_bool warned;
     struct outcome *outcome; /* [count] */
     struct app_progress *progress;
@@ -332,6 +340,30 @@ static void keep_latent(const struct delivery *d, int r, enum sdt_status status,
     fprintf(stderr, "%s: the latent could not be kept: %s\n", name_of_program, err.message);
 }
 
+/* An sdt_frames. */
+static void take_frames(void *arg, int r, int first, int count, const float *pixels) {
+    struct delivery *d = arg;
+    const struct app_settings *s = d->work->s;
+    if (first == 0) {
+        struct sdt_video video = video_of(&d->work->requests[r], d->comment[r]);
+        d->stream[r] = app_stream_new(&video, d->output[r], s->force, d->sheet ? d->sheet[r] : NULL,
+                                      s->sheet_columns, s->sheet_scale);
+    }
+    if (d->stream[r])
+        app_stream_add(d->stream[r], first, count, pixels);
+}
+
+/* The end of a streamed video. */
+static enum sdt_status end_stream(struct delivery *d, int r, enum sdt_status status,
+                                  struct sdt_error *err) {
+    struct app_stream *stream = d->stream[r];
+    d->stream[r] = NULL;
+    if (!stream)
+        return status == SDT_OK ? sdt_fail(err, SDT_ERROR_MEMORY, "no memory for a video") : status;
+    enum sdt_status ended = app_stream_end(stream, status == SDT_OK, err);
+    return status == SDT_OK ? ended : status;
+}
+
 /* Writes the request's video as soon as it is there, or keeps what there is of it. */
 static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_error *error,
                     struct sdt_result *result) {
@@ -342,7 +374,9 @@ static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_e
 
     if (status != SDT_OK)
         err = *error;
-    else
+    if (d->work->requests[r].streamed)
+        status = end_stream(d, r, status, &err);
+    else if (status == SDT_OK)
         status = write_video(d->work->s, d->output[r], d->sheet ? d->sheet[r] : NULL,
                              &d->work->requests[r], result, &err);
     *outcome = (struct outcome){status,
@@ -485,10 +519,12 @@ static enum sdt_status delivery_init(struct delivery *d, const struct work *w,
                            .output = names(s->output, w->count, &failed),
                            .save_latent = names(s->save_latent, w->count, &failed),
                            .sheet = names(s->sheet, w->count, &failed),
+                           .stream = calloc((size_t)w->count, sizeof *d->stream),
+                           .comment = calloc((size_t)w->count, sizeof *d->comment),
                            .outcome = calloc((size_t)w->count, sizeof *d->outcome)};
     if (s->checkpoint_every)
         d->state = state_names(d->output, w->count, &failed);
-    if (failed || !d->outcome)
+    if (failed || !d->outcome || !d->stream || !d->comment)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for the names");
     for (int r = 0; r < w->count; r++)
         d->outcome[r].status = SDT_ERROR_INTERRUPTED; /* until it is delivered */
@@ -501,6 +537,8 @@ static void delivery_clear(struct delivery *d) {
     free_names(d->save_latent, count);
     free_names(d->sheet, count);
     free_names(d->state, count);
+    free(d->stream);
+    free(d->comment);
     free(d->outcome);
 }
 
@@ -534,7 +572,9 @@ static int run_requests(const struct work *w, struct delivery *d, struct sdt_mac
                                       .deliver_arg = d,
                                       .checkpoint_every = s->checkpoint_every,
                                       .checkpoint = keep_state,
-                                      .checkpoint_arg = d};
+                                      .checkpoint_arg = d,
+                                      .frames = take_frames,
+                                      .frames_arg = d};
     struct sdt_error err = {0};
     beginning = &news;
     enum sdt_status status =
@@ -739,6 +779,9 @@ int main(int argc, char **argv) {
         status = app_check_names(&s, inputs.count, request.num_frames, &err);
     if (status == SDT_OK)
         status = app_place(&s.place, pipeline, &request, inputs.count, s.dry_run, &placement, &err);
+    if (status == SDT_OK)
+        request.streamed = sdt_pipeline_streams(pipeline, &request) &&
+                           (!s.output || sdt_video_streams(s.output));
     app_devices_options(&s.place.machine, &machine);
     if (status == SDT_OK)
         status = sdt_plan_make(pipeline, &request, &placement, &machine, &plan, &err);

@@ -121,6 +121,11 @@ static enum sdt_status check_sampler(const struct sdt_pipeline *pipeline,
     return status;
 }
 
+bool sdt_pipeline_streams(const struct sdt_pipeline *pipeline, const struct sdt_request *request) {
+    return request->strategy->blocks && request->steps > 0 && pipeline->vae->kind->stream &&
+           !sdt__decodes_tiles(pipeline, request);
+}
+
 /* Neighbours differ by a step, so steps are not to differ much; what a request keeps of steps is
  * not kept for each block. */
 static enum sdt_status check_blocks(const struct sdt_pipeline *pipeline,
@@ -132,6 +137,11 @@ static enum sdt_status check_blocks(const struct sdt_pipeline *pipeline,
     if (!request->strategy->blocks && block)
         return sdt_fail(err, SDT_ERROR_USAGE, "blocks of %d frames: strategy %s has no blocks",
                         block, name);
+    if (request->streamed && !sdt_pipeline_streams(pipeline, request))
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "frames as they come: strategy %s, this decoder or its tiles give all at "
+                        "once",
+                        name);
     if (!request->strategy->blocks || request->steps == 0)
         return SDT_OK;
     if (block < 0 || block % unit || (overlap > 0 && overlap % unit))

@@ -160,6 +160,15 @@ static double beside_of(const struct sdt_service *service, const struct sdt_requ
     return bytes;
 }
 
+/* Of a streamed request, whose decode all devices that decode share. */
+static double streamed_beside(const struct sdt_service *service, const struct sdt_request *request,
+                              const struct sdt_place *place) {
+    for (int v = 0; v < service->vae.devices; v++)
+        if (service->vae.place[v].device == place->device)
+            return sdt__decode_bytes(service, request, service->vae.place, service->vae.devices, v);
+    return 0.0;
+}
+
 /* On GPUs weights may come and go, on CPU devices all is to stay. Once for each team: what a decode
  * beside it takes is long to predict. */
 static enum sdt_status check_memory(struct sdt_job *job, struct sdt_error *err) {
@@ -181,7 +190,8 @@ static enum sdt_status check_memory(struct sdt_job *job, struct sdt_error *err) 
                                             request->steps, sdt_step_table_keeping(&job->table));
         bool gpu = place->kind == SDT_DEVICE_CUDA;
         double room = (double)starpu_memory_get_total(place->node);
-        double beside = beside_of(service, request, place);
+        double beside = request->streamed ? streamed_beside(service, request, place)
+                                          : beside_of(service, request, place);
         status = sdt__check_room(place, "denoising", (gpu ? need.least : need.all) + beside,
                                  request, err);
         job->offloads |= gpu && room > 0.0 && need.all + beside > room;
@@ -593,6 +603,10 @@ enum sdt_status sdt__job_gather(struct sdt_job *job, enum sdt_status status,
     if (job->blocks.q.count && status == SDT_OK) {
         sdt__blocks_collect(job);
         result->steps_done = result->steps;
+        if (job->request.streamed && !job->options.save_latent) {
+            free(result->latent); /* which nothing was put into */
+            result->latent = NULL;
+        }
     } else if (result->steps_done > 0) {
         bool early = result->steps_done < result->steps &&
                      sdt_step_table_whole(&job->table, result->steps_done);

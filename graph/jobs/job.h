@@ -56,6 +56,12 @@ struct sdt_job_blocks {
     float *noise;      /* [C, F, H, W]: all blocks', in the order of the seed */
     int *order;        /* [2 F] */
     struct sdt_noise_pool pool;
+    /* Of streamed requests: the decode, and each block's frames of the video until they are handed
+     * out. */
+    struct sdt_vae_stream *stream;
+    float **pixels;    /* [count] -> [frames, H, W, 3] */
+    sdt_handle *video; /* [count]: the same */
+    int pushed, out;   /* blocks */
 };
 
 struct sdt_job {
@@ -202,6 +208,8 @@ enum sdt_status sdt__blocks_begin(struct sdt_job *job, struct sdt_error *err);
 void sdt__blocks_iteration(struct sdt_job *job, struct sdt_flow *flow, struct sdt_run *run);
 /* All iterations have ended: the blocks' own frames to the result's latent. */
 void sdt__blocks_collect(struct sdt_job *job);
+/* The same of their frames of the video, where the request is streamed. */
+void sdt__blocks_hand_out(struct sdt_job *job, int end /* of the blocks */);
 void sdt__blocks_free(struct sdt_job *job);
 
 /* ---- text.c: from a prompt to states --------------------------------------------------------- */

@@ -30,7 +30,9 @@ enum sdt_status sdt_pipeline_run_all(struct sdt_pipeline *pipeline, struct sdt_m
                                       .deliver_arg = options->deliver_arg,
                                       .checkpoint_every = options->checkpoint_every,
                                       .checkpoint = options->checkpoint,
-                                      .checkpoint_arg = options->checkpoint_arg};
+                                      .checkpoint_arg = options->checkpoint_arg,
+                                      .frames = options->frames,
+                                      .frames_arg = options->frames_arg};
         status = sdt_service_submit(service, &requests[r], &job, NULL, err);
     }
     enum sdt_status closed = sdt_service_close(service, status == SDT_OK ? err : NULL);

@@ -300,7 +300,10 @@ static void denoise(struct sdt_service *service, struct sdt_job *job) {
     if (status == SDT_OK && job->step < job->steps) {
         put_back(job, SDT_JOB_STEP);
     } else if (end_denoising(job, status, &err)) {
-        put_back(job, SDT_JOB_DECODE);
+        if (job->request.streamed)
+            deliver(job, SDT_OK, &err);
+        else
+            put_back(job, SDT_JOB_DECODE);
     }
 }
 

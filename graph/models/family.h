@@ -215,6 +215,7 @@ struct sdt_vae_job {
 };
 
 struct sdt_vae;
+struct sdt_vae_stream;
 struct sdt_vae_kind {
     const char *class_name;
     const struct sdt_files *files; /* as of a transformer */
@@ -231,6 +232,15 @@ struct sdt_vae_kind {
                               struct sdt_machine *machine, const struct sdt_vae_job *job,
                               sdt_handle latent, sdt_handle video /* updated */,
                               struct sdt_error *err);
+    /* A decode whose frames leave as their latents come, of jobs with one tile: begins, and inserts
+     * what the next `count` latent frames make possible. They are frames `first` on of latent [C,
+     * frames, H, W]; the video's frames go to the start of `video`, which has been written before.
+     * Freed when the tasks have ended. NULL: there is none. */
+    struct sdt_vae_stream *(*stream)(struct sdt_vae *vae, struct sdt_machine *machine,
+                                     const struct sdt_vae_job *job, struct sdt_error *err);
+    void (*stream_push)(struct sdt_flow *flow, struct sdt_vae_stream *stream, sdt_handle latent,
+                        int frames, int first, int count, sdt_handle video);
+    void (*stream_free)(struct sdt_vae_stream *stream);
     double (*flops)(const struct sdt_vae *vae, const struct sdt_vae_job *job);
     /* Tiles that devices decode apart from one another. NULL: as many as are asked for in space. */
     int (*tiles)(const struct sdt_vae *vae, const struct sdt_vae_job *job);

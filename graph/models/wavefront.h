@@ -193,6 +193,12 @@ void sdt__wavefront_rehearse(struct wavefront *all);
 enum sdt_status sdt__wavefront_decode(struct sdt_flow *flow, struct sdt_vae *vae,
                                       struct sdt_machine *machine, const struct sdt_vae_job *job,
                                       sdt_handle latent, sdt_handle video, struct sdt_error *err);
+/* Of lists whose layers look at no frame ahead. */
+struct sdt_vae_stream *sdt__wavefront_stream(struct sdt_vae *vae, struct sdt_machine *machine,
+                                             const struct sdt_vae_job *job, struct sdt_error *err);
+void sdt__wavefront_push(struct sdt_flow *flow, struct sdt_vae_stream *stream, sdt_handle latent,
+                         int frames, int first, int count, sdt_handle video);
+void sdt__wavefront_stream_free(struct sdt_vae_stream *stream);
 double sdt__wavefront_flops(const struct sdt_vae *vae, const struct sdt_vae_job *job);
 void sdt__wavefront_operations(const struct sdt_vae *vae, const struct sdt_vae_job *job,
                                int devices, struct sdt_operations *list);

@@ -26,7 +26,8 @@ struct decoder {
     struct vae_tile tile;    /* the one at hand */
     struct vae_tile largest; /* the first one */
     sdt_handle latent, out;
-    const struct sdt_place *put; /* where frames are stored */
+    int latent_frames, latent_at, out_at; /* of the latent; what frame 0 of it and of out are */
+    const struct sdt_place *put;          /* where frames are stored */
     /* On a GPU, frames become float32 here before they travel to the host; else NULL. */
     sdt_handle ready[2];
     bool clamp, whole; /* whole: out is the video itself */
@@ -151,10 +152,10 @@ static void take(struct sdt_flow *flow, struct decoder *d, int edge, int t) {
 static void insert_window(struct sdt_flow *flow, const struct decoder *d,
                           const struct frame_layer *l, int t) {
     struct sdt_window window = {.channels = d->vae->vae.channels,
-                                .frames = d->job->frames,
+                                .frames = d->latent_frames,
                                 .height = d->job->height,
                                 .width = d->job->width,
-                                .frame0 = t,
+                                .frame0 = t - d->latent_at,
                                 .nframes = 1,
                                 .y0 = d->tile.y0,
                                 .x0 = d->tile.x0,
@@ -299,9 +300,10 @@ static void insert_put(struct sdt_flow *flow, const struct decoder *d, const str
             rows = d->ready[t % 2];
         }
         flow->place = d->put;
-        sdt_insert_put_frame(flow, "put_frame", height, width, t, y0, rows_of(d, edge, b), d->clamp,
-                             rows, d->out, t == 0 && b == 0 && !d->whole,
-                             last ? sdt__vae_frame_done : NULL, last ? d->progress : NULL);
+        sdt_insert_put_frame(flow, "put_frame", height, width, t - d->out_at, y0,
+                             rows_of(d, edge, b), d->clamp, rows, d->out,
+                             t == 0 && b == 0 && !d->whole, last ? sdt__vae_frame_done : NULL,
+                             last ? d->progress : NULL);
     }
 }
 
@@ -437,6 +439,7 @@ static void open_tile(struct sdt_flow *flow, struct decode *c, int n) {
                               .tile.rows = at_most(c->tiling.size_rows, c->job.height),
                               .tile.cols = at_most(c->tiling.size_cols, c->job.width),
                               .latent = c->latent,
+                              .latent_frames = c->job.frames,
                               .out = c->video,
                               .put = c->whole ? &c->machine->host : &c->job.place[c->device[n]],
                               /* seams are blended first */
@@ -546,4 +549,59 @@ enum sdt_status sdt__wavefront_decode(struct sdt_flow *flow, struct sdt_vae *vae
         return status; /* nothing can be freed any more */
     decode_free(c);
     return status;
+}
+
+/* ---- frames as their latents come ------------------------------------------------------------ */
+
+struct sdt_vae_stream {
+    struct decode *decode;
+    int latents, frames; /* that have been pushed, and that these made */
+};
+
+struct sdt_vae_stream *sdt__wavefront_stream(struct sdt_vae *vae, struct sdt_machine *machine,
+                                             const struct sdt_vae_job *job, struct sdt_error *err) {
+    if (vae->kind->check(vae, job, err) != SDT_OK)
+        return NULL;
+    struct sdt_vae_stream *stream = calloc(1, sizeof *stream);
+    if (stream)
+        stream->decode = decode_new(sdt__wavefront_of(vae), machine, job);
+    if (stream && stream->decode && stream->decode->whole)
+        return stream;
+    sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while decoding");
+    sdt__wavefront_stream_free(stream);
+    return NULL;
+}
+
+void sdt__wavefront_push(struct sdt_flow *flow, struct sdt_vae_stream *stream, sdt_handle latent,
+                         int frames, int first, int count, sdt_handle video) {
+    struct decode *c = stream->decode;
+    struct decoder *d = &c->decoder[0];
+    flow->tag.role = SDT_ROLE_VAE;
+    flow->tag.tile = 0;
+    flow->priority = 3;
+    if (!d->vae)
+        open_tile(flow, c, 0);
+    d->latent = latent;
+    d->latent_frames = frames;
+    d->latent_at = stream->latents - first;
+    d->out = video;
+    d->out_at = stream->frames;
+    for (int f = 0; f < count && flow->error.status == SDT_OK; f++)
+        push(flow, d);
+    stream->frames +=
+        c->vae->vae.time_ratio * (count - (stream->latents ? 0 : 1)) + (stream->latents ? 0 : 1);
+    stream->latents += count;
+    flow->tag.tile = flow->tag.layer = flow->tag.chunk = -1;
+    flow->priority = 0;
+}
+
+void sdt__wavefront_stream_free(struct sdt_vae_stream *stream) {
+    if (!stream)
+        return;
+    if (stream->decode) {
+        if (stream->decode->decoder[0].vae)
+            decoder_clear(&stream->decode->decoder[0]);
+        decode_free(stream->decode);
+    }
+    free(stream);
 }

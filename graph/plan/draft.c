@@ -56,7 +56,8 @@ enum sdt_status sdt_draft_init(struct sdt_draft *d, const struct sdt_pipeline *p
                             .groups = groups,
                             .dit = groups ? placement->dit_devices : devices,
                             .vae = placement->vae_devices > 0 ? placement->vae_devices : devices,
-                            .shared = !groups || sdt__decodes_tiles(pipeline, request),
+                            .shared = !groups || sdt__decodes_tiles(pipeline, request) ||
+                                      request->streamed,
                             .forwards = sdt_pipeline_forwards(pipeline, request),
                             .job = sdt__vae_job(pipeline, request)};
     enum sdt_status status = sdt__settle_kinds(placement, rates->device, devices, &d->kinds, err);
@@ -129,7 +130,7 @@ void sdt_draft_needs(const struct sdt_draft *d, struct sdt_device_need *need) {
 }
 
 bool sdt_device_does_both(const struct sdt_draft *d, const struct sdt_device_need *need) {
-    return d->groups && need->denoise.all > 0.0 && need->decode > 0.0;
+    return (d->groups || d->request->streamed) && need->denoise.all > 0.0 && need->decode > 0.0;
 }
 
 double sdt_device_peak(const struct sdt_draft *d, const struct sdt_device_need *need) {
@@ -150,11 +151,19 @@ static double packed_bytes(const struct sdt_draft *d) {
     return fmax(text_bytes(d), d->placement->dit_devices > 0 ? dit + vae : fmax(dit, vae));
 }
 
-double sdt_draft_host_bytes(const struct sdt_draft *d) {
+double sdt_draft_video_bytes(const struct sdt_draft *d) {
+    enum { SEGMENTS = 3 }; /* on their way: of a block each, the first one's is longer */
     const struct sdt_request *request = d->request;
+    double frames = request->num_frames;
+    if (request->streamed)
+        frames = fmin(frames, (SEGMENTS * d->blocks.per + d->blocks.overlap) *
+                                  d->pipeline->vae->time_ratio);
+    return 4.0 * 3.0 * frames * (double)request->height * (double)request->width;
+}
+
+double sdt_draft_host_bytes(const struct sdt_draft *d) {
     double once = d->pipeline->dit->host_bytes;
-    double bytes =
-        4.0 * 3.0 * (double)request->num_frames * (double)request->height * (double)request->width;
+    double bytes = sdt_draft_video_bytes(d);
     if (!sdt__has_gpus(d->rates->device, d->devices))
         return once + (d->devices > 1 ? packed_bytes(d) : 0.0);
     if (d->kinds.dit == SDT_DEVICE_CUDA)

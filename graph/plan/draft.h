@@ -64,6 +64,8 @@ void sdt_draft_needs(const struct sdt_draft *draft,
 double sdt_device_peak(const struct sdt_draft *draft, const struct sdt_device_need *need);
 /* Whether both phases' needs count at once. */
 bool sdt_device_does_both(const struct sdt_draft *draft, const struct sdt_device_need *need);
+/* The video in the host's memory, or what there is of it at a time. */
+double sdt_draft_video_bytes(const struct sdt_draft *draft);
 /* Weights that GPUs load from, converted and kept in the host's memory, and the video; 0 without
  * GPUs. */
 double sdt_draft_host_bytes(const struct sdt_draft *draft);

@@ -81,8 +81,7 @@ static enum sdt_status check_memory(const struct sdt_draft *d,
     struct sdt_allowance allowance;
     sdt__allowance_read("", &allowance);
     plan->host_available = allowance.available;
-    double pixels = (double)request->height * request->width * request->num_frames;
-    total += PROCESS_BYTES + 3.0 * sizeof(float) * pixels;
+    total += PROCESS_BYTES + sdt_draft_video_bytes(d);
     if (rates->simulated && rates->memory_bytes > 0.0 && total > rates->memory_bytes && !status)
         status = sdt_fail(err, SDT_ERROR_LIMIT,
                           "about %.2f GB are needed of the host's memory, of the %.2f GB that the "

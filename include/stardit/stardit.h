@@ -398,6 +398,10 @@ struct sdt_request {
      * none), multiples of the model's time ratio. A video that is no longer than both together is
      * one block: the bits of strategy single. */
     int block_frames, overlap_frames;
+    /* Frames of a strategy with blocks are handed out as blocks leave the queue (sdt_frames), and
+     * the result has no video: memory does not grow with their number. Denoising and decoding then
+     * go on together, on their devices. Where sdt_pipeline_streams() says so. */
+    bool streamed;
     int warmup_steps; /* of a strategy with stale keys: the first ones read none; 0: 1 */
     /* Above 1, with a negative prompt (not NULL) and where guidance is an input: two forwards a
      * step, put together by this scale. */
@@ -426,6 +430,8 @@ enum sdt_status sdt_pipeline_defaults(struct sdt_pipeline *pipeline, struct sdt_
 /* [C, T, H, W] of the request's latent, of sizes that can be (sdt_pipeline_work says). */
 void sdt_pipeline_latent_shape(const struct sdt_pipeline *pipeline,
                                const struct sdt_request *request, int64_t shape[4]);
+/* Could the request be streamed? By its strategy, its decoder and its tiling. */
+bool sdt_pipeline_streams(const struct sdt_pipeline *pipeline, const struct sdt_request *request);
 /* Forwards of the transformer in a step of the request: 1, or 2 with guidance. */
 int sdt_pipeline_forwards(const struct sdt_pipeline *pipeline, const struct sdt_request *request);
 
@@ -621,6 +627,11 @@ typedef void (*sdt_deliver)(void *arg, int request, enum sdt_status status,
  * denoises. */
 typedef void (*sdt_checkpoint)(void *arg, int request, const struct sdt_solver_state *state);
 
+/* Takes the next frames of a streamed request, `count` from number `first` on, borrowed for the
+ * call, from the thread that denoises. */
+typedef void (*sdt_frames)(void *arg, int request, int first, int count,
+                           const float *pixels /* [count, height, width, 3], -1..1 */);
+
 struct sdt_run_options {
     struct sdt_placement placement;
     /* [count] paths or NULLs, where latents are written before decoding; NULL: none */
@@ -632,6 +643,8 @@ struct sdt_run_options {
     int checkpoint_every; /* steps; as of a job (struct sdt_job_options) */
     sdt_checkpoint checkpoint;
     void *checkpoint_arg;
+    sdt_frames frames; /* of streamed requests */
+    void *frames_arg;
 };
 /* Runs count >= 1 requests and returns when all have been delivered; they are denoised in their
  * order: a service (below) with the queue "fcfs" over a closed list. After sdt_machine_stop,
@@ -702,6 +715,8 @@ struct sdt_job_options {
     int checkpoint_every;
     sdt_checkpoint checkpoint;
     void *checkpoint_arg;
+    sdt_frames frames; /* of a streamed request */
+    void *frames_arg;
 };
 /* Takes a request, whose strings and arrays are borrowed until it is delivered. *job (NULL: not
  * wanted) is the caller's to free. SDT_ERROR_USAGE for what this placement does not allow its

@@ -25,11 +25,20 @@ everywhere() {
     done <"$tmp/ways"
 }
 
-everywhere long "--devices 2
+everywhere long "--devices 4 --scheduler lws
 --devices 3 --device-speed 1,3,2 --scheduler scatter
---devices 4 --workers-per-device 2 --scheduler lws
 --dit-devices 0-2 --vae-devices 3" --num-frames 37 --block-frames 12 --overlap-frames 8
-everywhere apart "--devices 3" --num-frames 21 --block-frames 8 --overlap-frames 0
+# Frames that are written as blocks leave the queue are those of the whole latent's decode.
+for way in "--devices 2 --workers-per-device 2" "--dit-devices 0 --vae-devices 1-2"; do
+    # shellcheck disable=SC2086
+    passes "$generate" --model "$demo" --token-ids 17,5,1 --height 48 --width 80 --num-inference-steps 8 \
+        --quiet --force --strategy dualparal --num-frames 29 --block-frames 8 --overlap-frames 4 $way \
+        --output "$tmp/streamed.y4m" --contact-sheet "$tmp/streamed.png" --save-latent "$tmp/l.safetensors"
+    passes "$generate" --model "$demo" --num-inference-steps 0 --latents "$tmp/l.safetensors" --height 48 \
+        --width 80 --num-frames 29 --quiet --force --output "$tmp/whole.y4m" --contact-sheet "$tmp/whole.png"
+    same "$tmp/streamed.y4m" "$tmp/whole.y4m"
+    same "$tmp/streamed.png" "$tmp/whole.png"
+done
 # 13 frames are 4 of the latent: a block.
 run single --devices 1 --strategy single --num-frames 13
 run one --devices 3 --strategy dualparal --num-frames 13

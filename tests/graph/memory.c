@@ -29,6 +29,7 @@ struct memory_case {
     bool text_with_vae;
     enum sdt_transport transport;
     int frames; /* 0: the checkpoint's */
+    bool streamed;
 };
 
 static const struct memory_case cases[] = {
@@ -42,6 +43,7 @@ static const struct memory_case cases[] = {
     {.strategy = "pipefusion", .devices = 3, .vae = 1, .workers = 2},
     {.strategy = "dualparal", .devices = 3, .vae = 1, .workers = 1, .frames = 69},
     {.strategy = "dualparal", .devices = 5, .vae = 1, .workers = 2, .frames = 37},
+    {.strategy = "dualparal", .devices = 2, .workers = 1, .frames = 69, .streamed = true},
     {.strategy = "ulysses", .devices = 2, .workers = 2},
     {.strategy = "ulysses", .devices = 3, .vae = 1, .workers = 1},
     {.strategy = "pipesp", .devices = 3, .vae = 1, .workers = 1, .aco = SDT_ACO_STATIC},
@@ -90,6 +92,7 @@ static int check(const struct memory_case *c, struct sdt_pipeline *pipeline,
     if (sdt_strategy_blocks(request.strategy)) {
         request.steps = 8;
         request.block_frames = 8;
+        request.streamed = c->streamed;
     }
     if (c->frames)
         request.num_frames = c->frames;
