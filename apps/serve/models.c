@@ -27,10 +27,10 @@ int serve_models_find(const struct serve_models *models, const char *name) {
 }
 
 static enum sdt_status open_one(struct serve_models *models, const char *path,
-                                const struct app_placement *place, int most_latents,
-                                struct sdt_error *err) {
+                                const struct serve_model_options *options, struct sdt_error *err) {
     struct serve_model *model = &models->model[models->count];
-    struct app_placement given = *place; /* settled anew for each */
+    struct app_placement given = options->place; /* settled anew for each */
+    struct sdt_model_files files = models->settings->files;
     char name[sizeof model->name];
 
     name_of(path, name, sizeof name);
@@ -42,16 +42,24 @@ static enum sdt_status open_one(struct serve_models *models, const char *path,
     memcpy(model->name, name, sizeof name);
     pthread_mutex_init(&model->mutex, NULL);
     models->count++;
-    enum sdt_status status = sdt_pipeline_open(path, &model->pipeline, err);
+    files.model = path;
+    enum sdt_status status = sdt_pipeline_open_files(&files, &model->pipeline, err);
     if (status == SDT_OK)
-        status = sdt_pipeline_open(path, &model->planner, err);
+        status = sdt_pipeline_open_files(&files, &model->planner, err);
     if (status == SDT_OK)
         status = sdt_pipeline_defaults(model->planner, &model->defaults, err);
     model->defaults.prompt = "";
+    model->defaults.warmup_steps = options->warmup;
+    model->defaults.cache.refresh = options->refresh;
     if (status == SDT_OK)
         status =
             app_place(&given, model->planner, &model->defaults, 1, false, &model->placement, err);
-    model->placement.most_latents = most_latents;
+    if (status == SDT_OK && options->refresh && !sdt_strategy_stale(model->defaults.strategy))
+        status = sdt_fail(err, SDT_ERROR_USAGE,
+                          "--refresh-steps does not go with strategy %s, which reads no keys of "
+                          "steps before",
+                          sdt_strategy_name(model->defaults.strategy));
+    model->placement.most_latents = options->place.max_latents;
     models->machine = given.machine;
     if (status == SDT_OK)
         model->sum = sdt_pipeline_sum(model->pipeline);
@@ -59,18 +67,25 @@ static enum sdt_status open_one(struct serve_models *models, const char *path,
 }
 
 enum sdt_status serve_models_open(struct serve_models *models, const struct app_strings *paths,
-                                  const struct app_placement *place, int most_latents,
+                                  const struct serve_model_options *options,
                                   struct sdt_error *err) {
+    const int loras = options->loras.given.count;
     enum sdt_status status = SDT_OK;
     if (paths->count > SERVE_MOST_MODELS)
         return sdt_fail(err, SDT_ERROR_USAGE, "--model: %d are given; at most %d work",
                         paths->count, SERVE_MOST_MODELS);
+    if (loras && paths->count > 1)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--lora goes with one --model, whose weights it changes; %d are given",
+                        paths->count);
     models->settings = calloc(1, sizeof *models->settings);
     if (!models->settings)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for models");
-    models->settings->place = *place;
+    models->settings->place = options->place;
+    models->settings->files.lora = options->loras.item;
+    models->settings->files.loras = loras;
     for (int m = 0; m < paths->count && status == SDT_OK; m++)
-        status = open_one(models, paths->item[m], place, most_latents, err);
+        status = open_one(models, paths->item[m], options, err);
     return status;
 }
 

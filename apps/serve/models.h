@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <pthread.h>
 
+#include "apps/lora.h"
 #include "apps/placement.h"
 #include "apps/state.h"
 #include "stardit/stardit.h"
@@ -36,11 +37,16 @@ struct serve_work {
     double text_flops, step_flops, decode_flops;
 };
 
-/* Opens and places them; place: what the command line says. Outcomes as sdt_pipeline_open and
- * app_place. To be closed after a failure, too. */
+/* What the command line says of them. */
+struct serve_model_options {
+    struct app_placement place;
+    struct app_loras loras; /* read; they go with one model */
+    int warmup, refresh;    /* of strategies with stale keys; 0: none is said */
+};
+/* Opens and places them. Outcomes as sdt_pipeline_open_files and app_place. The options outlive
+ * the models. To be closed after a failure, too. */
 enum sdt_status serve_models_open(struct serve_models *models, const struct app_strings *paths,
-                                  const struct app_placement *place, int most_latents,
-                                  struct sdt_error *err);
+                                  const struct serve_model_options *options, struct sdt_error *err);
 void serve_models_close(struct serve_models *models);
 /* -1: there is none of that name. */
 int serve_models_find(const struct serve_models *models, const char *name);

@@ -21,7 +21,7 @@ static const char name_of_program[] = "stardit-serve";
 struct settings {
     struct app_strings models, hosts;
     const char *state, *listen, *token_file, *queue, *scheduler;
-    struct app_placement place;
+    struct serve_model_options run;
     int checkpoint_every, most_waiting, most_connections, most_attempts, body_kb, field_kb;
     double keep_hours, quota_gb, request_seconds, repeat_seconds, most_seconds, stop_seconds;
 };
@@ -36,6 +36,9 @@ static struct app_option options[] = {
     APP_STRINGS_OPTION("model", "PATH", AT(models),
                        "checkpoint, as of stardit-generate; several are served one at a time, by "
                        "the last part of their paths"),
+    APP_STRINGS_OPTION("lora", "FILE[:strength]", AT(run.loras.given),
+                       "differences to the model's weights, as of stardit-generate, for all jobs; "
+                       "may be given several times"),
     APP_STRING_OPTION("state", "DIR", AT(state),
                       "folder of this server alone, for jobs, their states and their videos; made "
                       "where it is not there"),
@@ -82,19 +85,27 @@ static struct app_option options[] = {
     APP_DOUBLE_OPTION("stop-seconds", "S", AT(stop_seconds), 1.0, 86400.0,
                       "on SIGTERM, how long to wait for the step on its way (default 60)"),
     APP_HEADING("Where and how to run"),
-    APP_STRING_OPTION("devices", "N|LIST", AT(place.devices), APP_DEVICES_HELP),
-    APP_STRING_OPTION("workers-per-device", "W|LIST", AT(place.workers), APP_WORKERS_HELP),
-    APP_STRING_OPTION("device-speed", "LIST", AT(place.speed), APP_SPEED_HELP),
-    APP_CHOICE_OPTION("dtype", APP_DTYPES, AT(place.dtype), APP_DTYPE_HELP),
-    APP_STRING_OPTION("strategy", "NAME", AT(place.strategy), strategy_help),
-    APP_STRING_OPTION("dit-devices", "LIST", AT(place.dit_devices),
+    APP_STRING_OPTION("devices", "N|LIST", AT(run.place.devices), APP_DEVICES_HELP),
+    APP_STRING_OPTION("workers-per-device", "W|LIST", AT(run.place.workers), APP_WORKERS_HELP),
+    APP_STRING_OPTION("device-speed", "LIST", AT(run.place.speed), APP_SPEED_HELP),
+    APP_CHOICE_OPTION("dtype", APP_DTYPES, AT(run.place.dtype), APP_DTYPE_HELP),
+    APP_STRING_OPTION("strategy", "NAME", AT(run.place.strategy), strategy_help),
+    APP_INT_OPTION("patches", "M", AT(run.place.patches), 1, 1 << 16,
+                   "strategies with old keys: parts of the tokens that follow one another "
+                   "(default 4)"),
+    APP_INT_OPTION("warmup-steps", "W", AT(run.warmup), 1, APP_MOST_STEPS,
+                   "of such: first steps that read no keys of the step before (default 1)"),
+    APP_INT_OPTION("refresh-steps", "N", AT(run.refresh), 1, APP_MOST_STEPS,
+                   "of such: every N-th step reads none either, and a job's state can be kept "
+                   "there (default: none for that reason)"),
+    APP_STRING_OPTION("dit-devices", "LIST", AT(run.place.dit_devices),
                       "devices that denoise, as of stardit-generate; with --vae-devices one job is "
                       "denoised while another is decoded"),
-    APP_STRING_OPTION("vae-devices", "LIST|auto", AT(place.vae_devices), "devices that decode"),
-    APP_CHOICE_OPTION("plan", "given|auto", AT(place.plan),
+    APP_STRING_OPTION("vae-devices", "LIST|auto", AT(run.place.vae_devices), "devices that decode"),
+    APP_CHOICE_OPTION("plan", "given|auto", AT(run.place.plan),
                       "auto: the strategy and groups with the shortest predicted time for a "
                       "request of the model's defaults (default given)"),
-    APP_INT_OPTION("max-latents", "N", AT(place.max_latents), 1, 32,
+    APP_INT_OPTION("max-latents", "N", AT(run.place.max_latents), 1, 32,
                    "jobs that have a latent on the devices at a time; others wait on the disk "
                    "(default 3)"),
     APP_STRING_OPTION("scheduler", "NAME", AT(scheduler),
@@ -126,7 +137,7 @@ static int parse(struct settings *s, int argc, char **argv) {
                            .body_kb = 256,
                            .field_kb = 64,
                            .stop_seconds = 60.0,
-                           .place.max_latents = 3};
+                           .run.place.max_latents = 3};
     program.settings = s;
     app_strategy_help(strategy_help, sizeof strategy_help);
     int code = app_parse(&program, argc, argv);
@@ -138,13 +149,16 @@ static int parse(struct settings *s, int argc, char **argv) {
     if (code < 0 && s->field_kb > s->body_kb)
         code = app_usage(name_of_program, "--max-field %d: larger than --max-body %d", s->field_kb,
                          s->body_kb);
-    if (code < 0 && app_strategy_blocks(s->place.strategy))
+    if (code < 0 && app_strategy_blocks(s->run.place.strategy))
         code = app_usage(name_of_program,
                          "--strategy %s: its blocks are at different steps and have no state, by "
                          "which jobs take turns; stardit-generate runs it",
-                         s->place.strategy);
-    if (s->place.plan && !strcmp(s->place.plan, "given"))
-        s->place.plan = NULL;
+                         s->run.place.strategy);
+    if (s->run.place.plan && !strcmp(s->run.place.plan, "given"))
+        s->run.place.plan = NULL;
+    struct sdt_error err;
+    if (code < 0 && app_loras_read(&s->run.loras, &err) != SDT_OK)
+        code = app_usage(name_of_program, "%s", err.message);
     return code;
 }
 
@@ -279,8 +293,7 @@ static enum sdt_status open_state(struct parts *p, struct sdt_error *err) {
 static enum sdt_status open_machine(struct parts *p, struct sdt_error *err) {
     struct sdt_machine_options machine = {.scheduler = p->s->scheduler};
     struct serve_work work;
-    enum sdt_status status =
-        serve_models_open(&p->models, &p->s->models, &p->s->place, p->s->place.max_latents, err);
+    enum sdt_status status = serve_models_open(&p->models, &p->s->models, &p->s->run, err);
     /* What cannot run at all is told now, and kernels are measured before anything runs. */
     for (int m = 0; m < p->models.count && status == SDT_OK; m++)
         status = serve_model_plan(&p->models, m, &p->models.model[m].defaults, &work, err);
@@ -305,7 +318,7 @@ static enum sdt_status open_engine(struct parts *p, struct sdt_error *err) {
                                                 .machine = p->machine,
                                                 .queue = p->queue,
                                                 .queue_name = s->queue,
-                                                .window = s->place.max_latents,
+                                                .window = s->run.place.max_latents,
                                                 .stop_seconds = s->stop_seconds,
                                                 .changed = serve_http_changed,
                                                 .changed_arg = &p->server};

@@ -190,4 +190,27 @@ is queued status
 make '{"prompt": "goes on", "num_frames": 1, "num_inference_steps": 1}'
 await reached "$id" completed
 stop
+
+# What holds for all jobs: a LoRA, and pipefusion's own options.
+"$tool" lora "$demo/transformer/diffusion_pytorch_model.safetensors" "$tmp/lora.safetensors" "$tmp/merged" F32
+stale="--strategy pipefusion --patches 2 --warmup-steps 2 --refresh-steps 4 --lora $tmp/lora.safetensors:0.5"
+# shellcheck disable=SC2086
+alone "$tmp/stale.want.mp4" --prompt stale --num-inference-steps 9 $stale
+alone "$tmp/plain.mp4" --prompt stale --num-inference-steps 9
+cmp -s "$tmp/plain.mp4" "$tmp/stale.want.mp4" && fail "neither a LoRA nor old keys change a video"
+# shellcheck disable=SC2086
+start $stale
+make '{"prompt": "stale", "num_frames": 5, "num_inference_steps": 9}'
+video "$id" "$tmp/stale.mp4"
+same "$tmp/stale.mp4" "$tmp/stale.want.mp4"
+call 400 /v1/videos -H "$json" -d '{"prompt": "few", "num_frames": 5, "num_inference_steps": 5}'
+stop
+refuses 2 "$serve" --model "$demo" --model "$tmp/other" --lora "$tmp/lora.safetensors" --state "$state" --listen 127.0.0.1:0
+says "goes with one --model"
+refuses 2 "$serve" --model "$demo" --patches 2 --state "$state" --listen 127.0.0.1:0
+says "does not go with --strategy"
+refuses 2 "$serve" --model "$demo" --warmup-steps 2 --state "$state" --listen 127.0.0.1:0
+says "reads no keys of steps before"
+refuses 2 "$serve" --model "$demo" --refresh-steps 2 --state "$state" --listen 127.0.0.1:0
+says "does not go with strategy"
 finish
