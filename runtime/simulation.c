@@ -269,6 +269,7 @@ enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *m
                         options->devices, SDT_MAX_DEVICES);
     int cpus = sdt_platform_cpus(&in_use), gpus = sdt_platform_gpus(&in_use);
     machine->devices = options->devices;
+    gpus = cpus ? gpus : options->devices; /* more of the last kind */
     machine->gpus = gpus < options->devices ? gpus : options->devices;
     machine->workers_per_device = cpus ? cpus : 1;
     for (int d = 0; d < machine->devices; d++) {

@@ -326,10 +326,12 @@ END
 
 tiny="--layers 1 --heads 2 --head-dim 8 --ffn 8 --latent-frames 1 --latent-height 4 --latent-width 4 --repeats 1"
 model="--repeats 1 --case small"
+gpu='refused:no CUDA\|no GPU'
+! "$bench" kernels --device cuda blend_rows >/dev/null 2>&1 || gpu=plan:.
 table "stardit-bench kernels" "$bench" kernels <<END
 help||+||out:^Usage
 version||+||out:StarPU
-device|cpu blend_rows|cuda blend_rows||plan:.
+device|cpu blend_rows|cuda blend_rows||$gpu
 END
 table "stardit-bench runtime" "$bench" runtime <<END
 help||+||out:^Usage

@@ -20,13 +20,14 @@ traffic() {
     echo "$*: $formula bytes a step"
 }
 
-# Of blocks, whose first steps read what comes from the host: the steps after them.
+# Of blocks, whose first steps read what comes from the host: the steps after them. A block's last latent is read by the
+# host and by the next block, which may have it from either; so what comes from and goes to the host counts too.
 blocks() {
     for steps in 8 12; do
         passes "$generate" --model "$demo" --token-ids 17,5,1 --height 48 --width 80 --strategy dualparal \
             --num-inference-steps $steps --quiet --force --output "$tmp/v.safetensors" \
             --stats "$tmp/s$steps.json" "$@" || return
-        eval "moved$steps=$("$tool" json "$tmp/s$steps.json" moved between_devices_bytes)"
+        eval "moved$steps=\$(($("$tool" json "$tmp/s$steps.json" moved between_devices_bytes) + $("$tool" json "$tmp/s$steps.json" moved host_bytes)))"
         eval "formula$steps=$("$tool" json "$tmp/s$steps.json" plan exchanged_bytes)"
     done
     # shellcheck disable=SC2154
