@@ -8,13 +8,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "graph/checkpoint/weights.h"
 #include "graph/run/latent.h"
 #include "graph/run/run.h"
 #include "graph/sampler/sampler.h"
-#include "stardit/safetensors.h"
 #include "tests/check.h"
 #include "tests/light.h"
+#include "tests/plain.h"
 
 enum {
     CHANNELS = 4,
@@ -39,53 +38,10 @@ enum {
 
 extern const struct sdt_strategy sdt__strategy_dualparal;
 
-static uint64_t state = 7;
-static float uniform(float most) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return most * ((float)(state >> 40) / (float)(1 << 23) - 1.0f);
-}
-
-static void leave(const char *message) {
-    printf("%s: FAIL\n", message);
-    exit(1);
-}
-
-/* ---- the checkpoint -------------------------------------------------------------------------- */
-
-static struct sdt_dit *wan;
-
-static void open_wan(const char *folder) {
-    static const char config[] =
-        "{\"_class_name\": \"WanTransformer3DModel\", \"num_layers\": 8, \"num_attention_heads\": "
-        "3, \"attention_head_dim\": 12, \"in_channels\": 4, \"out_channels\": 4, \"text_dim\": 24, "
-        "\"freq_dim\": 16, \"ffn_dim\": 60, \"patch_size\": [1, 2, 2], \"cross_attn_norm\": true}";
-    struct sdt_error err = {0};
-    struct sdt_dit *dit;
-    char path[4200];
-    if (sdt_dit_imagine(config, 0, SDT_F32, &dit, &err) != SDT_OK)
-        leave(err.message);
-    size_t count = sdt_weights_count(dit->weights);
-    struct sdt_stored *tensor = calloc(count, sizeof *tensor);
-    for (size_t i = 0; i < count; i++) {
-        tensor[i] = *sdt_weights_at(dit->weights, i);
-        float *values = malloc(tensor[i].count * sizeof *values);
-        for (size_t n = 0; n < tensor[i].count; n++)
-            values[n] = tensor[i].rank > 1 ? uniform(0.3f) : 0.5f + uniform(0.3f);
-        tensor[i].data = values;
-    }
-    snprintf(path, sizeof path, "%s/diffusion_pytorch_model.safetensors", folder);
-    if (sdt_safetensors_write(path, count, tensor, &err) != SDT_OK)
-        leave(err.message);
-    for (size_t i = 0; i < count; i++)
-        free((void *)tensor[i].data);
-    free(tensor);
-    sdt_dit_close(dit);
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    FILE *file = fopen(path, "w");
-    if (!file || fputs(config, file) < 0 || fclose(file) ||
-        sdt_dit_open(folder, NULL, 0, &wan, &err) != SDT_OK)
-        leave(err.message);
-}
+static const char config[] =
+    "{\"_class_name\": \"WanTransformer3DModel\", \"num_layers\": 8, \"num_attention_heads\": "
+    "3, \"attention_head_dim\": 12, \"in_channels\": 4, \"out_channels\": 4, \"text_dim\": 24, "
+    "\"freq_dim\": 16, \"ffn_dim\": 60, \"patch_size\": [1, 2, 2], \"cross_attn_norm\": true}";
 
 /* ---- cases ----------------------------------------------------------------------------------- */
 
@@ -115,30 +71,6 @@ static int tokens_of(const struct test_case *c) {
 }
 
 /* ---- the plain loop -------------------------------------------------------------------------- */
-
-static const float *weight(const char *format, int layer, const char *part) {
-    char name[80];
-    snprintf(name, sizeof name, format, layer);
-    strcat(name, part);
-    const struct sdt_stored *tensor = sdt_weights_find(wan->weights, name);
-    if (!tensor)
-        leave(name);
-    return tensor->data;
-}
-
-static void linear(int rows, int n, int k, const float *x, const char *name, int layer,
-                   enum sdt_epilogue epilogue, float *y) {
-    sdt_linear(rows, n, k, x, sdt_plain_weight(weight(name, layer, ".weight")),
-               weight(name, layer, ".bias"), epilogue, y);
-}
-
-static void linear_residual(int rows, int k, const float *x, const char *name, int layer,
-                            const float *gate_a, const float *gate_b, float *y) {
-    float *scratch = malloc(sdt_linear_residual_scratch(rows) * sizeof *scratch);
-    sdt_linear_residual(rows, D, k, x, sdt_plain_weight(weight(name, layer, ".weight")),
-                        weight(name, layer, ".bias"), gate_a, gate_b, y, scratch);
-    free(scratch);
-}
 
 /* What a block leaves to the one before it: keys before norm and rotation, and values. */
 static float left[2][2][LAYERS][2 * MOST_TOKENS * D];
@@ -196,8 +128,8 @@ static void self_attention(struct forward *f, int layer) {
     sdt_attention(HEADS, rows, E, q, keys, keys, k, v, 1.0f / sqrtf((float)E), o, NULL, scratch);
     free(scratch);
     sdt_merge_heads(rows, HEADS, E, 1, head, &piece, f->z);
-    linear_residual(rows, D, f->z, "blocks.%d.attn1.to_out.0", layer, table + 2 * D, f->m + 2 * D,
-                    f->x);
+    linear_residual(rows, D, D, f->z, "blocks.%d.attn1.to_out.0", layer, table + 2 * D,
+                    f->m + 2 * D, f->x);
 }
 
 static void cross_attention(struct forward *f, int layer) {
@@ -218,7 +150,7 @@ static void cross_attention(struct forward *f, int layer) {
     sdt_cross_attention(rows, HEADS, E, q, weight("blocks.%d.attn2.norm_q", layer, ".weight"), EPS,
                         words, k, v, 0.0f, f->z, scratch);
     free(scratch);
-    linear_residual(rows, D, f->z, "blocks.%d.attn2.to_out.0", layer, NULL, NULL, f->x);
+    linear_residual(rows, D, D, f->z, "blocks.%d.attn2.to_out.0", layer, NULL, NULL, f->x);
 }
 
 static void feed_forward(struct forward *f, int layer) {
@@ -228,8 +160,8 @@ static void feed_forward(struct forward *f, int layer) {
                    f->m + 3 * D, f->z);
     linear(f->rows, FFN, D, f->z, "blocks.%d.ffn.net.0.proj", layer, SDT_EPILOGUE_GELU_TANH,
            hidden);
-    linear_residual(f->rows, FFN, hidden, "blocks.%d.ffn.net.2", layer, table + 5 * D, f->m + 5 * D,
-                    f->x);
+    linear_residual(f->rows, D, FFN, hidden, "blocks.%d.ffn.net.2", layer, table + 5 * D,
+                    f->m + 5 * D, f->x);
 }
 
 static void forward(struct forward *f, const float *input, float *velocity) {
@@ -287,7 +219,7 @@ static void plain_loop(int number) {
     const struct test_case *c = &cases[number];
     const struct sdt_blocks *q = &c->q;
     const struct sdt_geometry g = geometry_of(c);
-    const struct sdt_patch patch = sdt_patch_of(wan, g);
+    const struct sdt_patch patch = sdt_patch_of(plain_dit, g);
     const struct sdt_rope rope = {
         {g.frames + q->overlap, c->height / 2, c->width / 2}, {2, 2, 2}, 0};
     float *table = malloc(sdt_rope_table_size(&rope) * sizeof *table);
@@ -337,8 +269,8 @@ static void insert(struct sdt_flow *flow, const struct test_case *c, struct sdt_
             struct sdt_latent *own = &latent[k % most];
             if (gone > 0)
                 sdt_latent_clear(own);
-            sdt_latent_init(flow, own, &run->layout, sdt_patch_of(wan, geometry_of(c)), 0, q->steps,
-                            NULL, NULL);
+            sdt_latent_init(flow, own, &run->layout, sdt_patch_of(plain_dit, geometry_of(c)), 0,
+                            q->steps, NULL, NULL);
             sdt_latent_scatter(flow, own, 0, SDT_SOLVER_X, whole[k]);
         }
         if (run->parallel.strategy->blocks)
@@ -373,7 +305,7 @@ static void run_case(struct sdt_machine *machine, const struct test_case *c, con
     for (int b = 0; b < c->q.count; b++)
         whole[b] = lend(result[b], count);
     struct sdt_run *run =
-        sdt_run_new(&flow, wan, machine, NULL, &parallel, geometry_of(c), branches, 0);
+        sdt_run_new(&flow, plain_dit, machine, NULL, &parallel, geometry_of(c), branches, 0);
     if (!run)
         leave(flow.error.message);
     for (int b = 0; b < branches; b++) {
@@ -402,7 +334,7 @@ static int compared;
 
 static void compare(int number, const struct way *way, const char *strategy, const char *policy) {
     const struct test_case *c = &cases[number];
-    const struct sdt_patch patch = sdt_patch_of(wan, geometry_of(c));
+    const struct sdt_patch patch = sdt_patch_of(plain_dit, geometry_of(c));
     static float x[LATENT];
     for (int b = 0; b < c->q.count; b++) {
         const struct own *own = &wanted[number][b];
@@ -458,7 +390,7 @@ int main(void) {
     struct sdt_error err = {0};
     if (!mkdtemp(folder))
         leave("mkdtemp");
-    open_wan(folder);
+    plain_open(folder, config, 0.3f);
     for (int b = 0; b < MOST_BLOCKS; b++)
         for (int i = 0; i < LATENT; i++)
             noise[b][i] = uniform(1.7f);
@@ -479,7 +411,7 @@ int main(void) {
     printf("%d blocks against the plain loop: %s\n", compared, failures ? "FAIL" : "ok");
     for (int s = 0; s <= MOST_STEPS; s++)
         sdt_sampler_clear(&samplers[s]);
-    sdt_dit_close(wan);
+    sdt_dit_close(plain_dit);
     snprintf(command, sizeof command, "rm -rf %s", folder);
     return system(command) || failures ? 1 : 0;
 }

@@ -10,13 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "graph/checkpoint/weights.h"
 #include "graph/run/latent.h"
 #include "graph/run/run.h"
 #include "graph/sampler/sampler.h"
-#include "stardit/safetensors.h"
 #include "tests/check.h"
 #include "tests/light.h"
+#include "tests/plain.h"
 
 enum {
     CHANNELS = 8,
@@ -33,51 +32,7 @@ enum {
     KEYS = HEADS * MOST_ROWS * E
 };
 
-static uint64_t state = 7;
-static float uniform(float most) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return most * ((float)(state >> 40) / (float)(1 << 23) - 1.0f);
-}
-
-static void leave(const char *message) {
-    printf("%s: FAIL\n", message);
-    exit(1);
-}
-
-/* ---- the checkpoint -------------------------------------------------------------------------- */
-
-static struct sdt_dit *toy;
-
-/* The tensors that the family names, with numbers drawn at random. */
-static void open_toy(const char *folder) {
-    static const char config[] = "{\"_class_name\": \"ToyTransformer\", \"forwards\": 2}";
-    struct sdt_error err = {0};
-    struct sdt_dit *dit;
-    char path[4200];
-    if (sdt_dit_imagine(config, 0, SDT_F32, &dit, &err) != SDT_OK)
-        leave(err.message);
-    size_t count = sdt_weights_count(dit->weights);
-    struct sdt_stored *tensor = calloc(count, sizeof *tensor);
-    for (size_t i = 0; i < count; i++) {
-        tensor[i] = *sdt_weights_at(dit->weights, i);
-        float *values = malloc(tensor[i].count * sizeof *values);
-        for (size_t n = 0; n < tensor[i].count; n++)
-            values[n] = tensor[i].rank > 1 ? uniform(0.25f) : 0.5f + uniform(0.3f);
-        tensor[i].data = values;
-    }
-    snprintf(path, sizeof path, "%s/diffusion_pytorch_model.safetensors", folder);
-    if (sdt_safetensors_write(path, count, tensor, &err) != SDT_OK)
-        leave(err.message);
-    for (size_t i = 0; i < count; i++)
-        free((void *)tensor[i].data);
-    free(tensor);
-    sdt_dit_close(dit);
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    FILE *file = fopen(path, "w");
-    if (!file || fputs(config, file) < 0 || fclose(file) ||
-        sdt_dit_open(folder, NULL, 0, &toy, &err) != SDT_OK)
-        leave(err.message);
-}
+static const char config[] = "{\"_class_name\": \"ToyTransformer\", \"forwards\": 2}";
 
 /* ---- cases ----------------------------------------------------------------------------------- */
 
@@ -135,30 +90,6 @@ struct rows {
     float x[MOST_ROWS * D], z[MOST_ROWS * D], q[MOST_ROWS * D];
 };
 
-static const float *weight(const char *format, int layer, const char *part) {
-    char name[64];
-    snprintf(name, sizeof name, format, layer);
-    strcat(name, part);
-    const struct sdt_stored *tensor = sdt_weights_find(toy->weights, name);
-    if (!tensor)
-        leave(name);
-    return tensor->data;
-}
-
-static void linear(int rows, int n, int k, const float *x, const char *name, int layer,
-                   enum sdt_epilogue epilogue, float *y) {
-    sdt_linear(rows, n, k, x, sdt_plain_weight(weight(name, layer, ".weight")),
-               weight(name, layer, ".bias"), epilogue, y);
-}
-
-static void linear_residual(int rows, int n, int k, const float *x, const char *name, int layer,
-                            float *y) {
-    float *scratch = malloc(sdt_linear_residual_scratch(rows) * sizeof *scratch);
-    sdt_linear_residual(rows, n, k, x, sdt_plain_weight(weight(name, layer, ".weight")),
-                        weight(name, layer, ".bias"), NULL, NULL, y, scratch);
-    free(scratch);
-}
-
 static void norm(const struct rows *r, int layer /* -1: no weights */, const float *m, float *z) {
     sdt_layer_norm(
         r->rows, D, r->x, 1e-5f, layer < 0 ? NULL : weight("layer.%d.norm", layer, ".weight"),
@@ -204,7 +135,7 @@ static void feed_forward(struct rows *r, int layer, const float *m) {
     static float hidden[4 * MOST_ROWS * D];
     norm(r, -1, m, r->z);
     linear(r->rows, 4 * D, D, r->z, "layer.%d.up", layer, SDT_EPILOGUE_GELU_TANH, hidden);
-    linear_residual(r->rows, D, 4 * D, hidden, "layer.%d.down", layer, r->x);
+    linear_residual(r->rows, D, 4 * D, hidden, "layer.%d.down", layer, NULL, NULL, r->x);
 }
 
 /* One branch of a patch: its tokens, and with the first patch those of the text. */
@@ -227,7 +158,8 @@ static void forward(const struct test_case *c, struct branch *b, int first, int 
         }
         for (int p = 0; p < parts; p++) {
             attend(&part[p], l, b);
-            linear_residual(part[p].rows, D, D, part[p].z, "layer.%d.out", l, part[p].x);
+            linear_residual(part[p].rows, D, D, part[p].z, "layer.%d.out", l, NULL, NULL,
+                            part[p].x);
             feed_forward(&part[p], l, m);
         }
     }
@@ -255,7 +187,7 @@ static void plain_loop(const struct test_case *c, const struct sdt_sampler *samp
         sdt_sinusoid(sampler->timesteps[s], D, wave);
         linear(1, D, D, wave, "time", 0, SDT_EPILOGUE_SILU, m);
         sdt_sinusoid(0.0f, D, wave); /* guidance is no input here */
-        linear_residual(1, D, D, wave, "guide", 0, m);
+        linear_residual(1, D, D, wave, "guide", 0, NULL, NULL, m);
         for (int first = 0; first < tokens; first += rows)
             for (int b = 0; b <= is_guided(c, s); b++)
                 forward(c, &branch[b], first, first + rows < tokens ? rows : tokens - first,
@@ -315,11 +247,11 @@ static void run_case(struct sdt_machine *machine, const struct test_case *c, con
     sdt_handle text[2], whole = lend(latent, count), *stale[2] = {NULL};
 
     struct sdt_run *run =
-        sdt_run_new(&flow, toy, machine, NULL, &parallel, c->geometry, branches, most);
+        sdt_run_new(&flow, plain_dit, machine, NULL, &parallel, c->geometry, branches, most);
     if (!run)
         leave(flow.error.message);
-    sdt_latent_init(&flow, &tiles, &run->layout, sdt_patch_of(toy, c->geometry), 0, c->steps, NULL,
-                    NULL);
+    sdt_latent_init(&flow, &tiles, &run->layout, sdt_patch_of(plain_dit, c->geometry), 0, c->steps,
+                    NULL, NULL);
     sdt_latent_scatter(&flow, &tiles, 0, SDT_SOLVER_X, whole);
     for (int b = 0; b < branches; b++) {
         text[b] = lend(texts[b], (size_t)(c->words[b] * TEXT_DIM));
@@ -437,7 +369,7 @@ static void compute_wanted(void) {
     static float x[MOST_LATENT];
     for (int i = 0; i < CASES; i++) {
         const struct test_case *c = &cases[i];
-        struct sdt_patch patch = sdt_patch_of(toy, c->geometry);
+        struct sdt_patch patch = sdt_patch_of(plain_dit, c->geometry);
         struct sdt_error err = {0};
         struct sdt_sampler *sampler = &samplers[c->steps];
         if (!sampler->steps && sdt_sampler_init(sampler, SDT_SAMPLER_UNIPC, SDT_SCHEDULE_NEW,
@@ -499,7 +431,7 @@ int main(void) {
     char folder[] = "/tmp/stardit-stale-XXXXXX", command[200];
     if (!mkdtemp(folder))
         leave("mkdtemp");
-    open_toy(folder);
+    plain_open(folder, config, 0.25f);
     for (int i = 0; i < MOST_LATENT; i++)
         noise[i] = uniform(1.7f);
     for (int i = 0; i < MOST_WORDS * TEXT_DIM; i++) {
@@ -515,7 +447,7 @@ int main(void) {
     printf("%d runs against the plain loop: %s\n", compared, failures ? "FAIL" : "ok");
     for (int s = 0; s <= MOST_STEPS; s++)
         sdt_sampler_clear(&samplers[s]);
-    sdt_dit_close(toy);
+    sdt_dit_close(plain_dit);
     snprintf(command, sizeof command, "rm -rf %s", folder);
     return system(command) || failures ? 1 : 0;
 }
