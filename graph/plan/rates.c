@@ -1,11 +1,17 @@
 /* Measuring kernels, links and what a task costs. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "graph/plan/rates.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "runtime/allowance.h"
 
@@ -403,26 +409,36 @@ static double copy_speed(void) {
     return best;
 }
 
+/* Memory as a checkpoint's: there, but new to the process. NULL: none. */
+static const float *map_new_file(size_t bytes) {
+    const float *mapped = MAP_FAILED;
+    int fd = memfd_create("weights", MFD_CLOEXEC);
+    if (fd >= 0 && posix_fallocate(fd, 0, (off_t)bytes) == 0)
+        mapped = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (fd >= 0)
+        close(fd);
+    return mapped == MAP_FAILED ? NULL : mapped;
+}
+
 double sdt_measure_packing(int width) {
     enum { COUNT = 16 };
-    size_t count = (size_t)width * (size_t)width, packed = sdt_packed_size(SDT_F32, width, width);
+    const size_t count = (size_t)width * (size_t)width;
+    const size_t packed = (sdt_packed_size(SDT_F32, width, width) + 63) / 64 * 64;
     double speed[COUNT];
-    void *kept[COUNT] = {NULL};
-    float *stored = calloc(count, sizeof *stored);
     int made = 0;
-    if (stored)
-        memset(stored, 0, count * sizeof *stored);
-    for (; stored && made < COUNT; made++) {
+    const float *stored = map_new_file(COUNT * count * sizeof *stored);
+    char *kept =
+        mmap(NULL, COUNT * packed, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (; stored && kept != MAP_FAILED && made < COUNT; made++) {
         double start = now();
-        kept[made] = malloc(packed);
-        if (!kept[made])
-            break;
-        sdt_pack_weight(SDT_F32, width, width, width, stored, kept[made]);
+        sdt_pack_weight(SDT_F32, width, width, width, stored + (size_t)made * count,
+                        kept + (size_t)made * packed);
         speed[made] = (double)(count * sizeof *stored + packed) / (now() - start);
     }
-    for (int i = 0; i < made; i++)
-        free(kept[i]);
-    free(stored);
+    if (stored)
+        munmap((void *)stored, COUNT * count * sizeof *stored);
+    if (kept != MAP_FAILED)
+        munmap(kept, COUNT * packed);
     qsort(speed, (size_t)made, sizeof *speed, ascending);
     return made ? speed[made / 2] : 0.0;
 }

@@ -59,8 +59,9 @@ enum sdt_class sdt_operation_class(const struct sdt_operation *operation);
 double sdt_operation_seconds(const struct sdt_worker_rates *rates, enum sdt_dtype dtype,
                              const struct sdt_operation *operation);
 
-/* Bytes a second, those read and those written, of packing matrices [width, width] of weights into
- * memory that is new to the process, as loading them does; measured. 0: out of memory. */
+/* Bytes a second, those read and those written, of packing matrices [width, width] of weights from
+ * a mapped file into memory, both new to the process, as loading them does; measured. 0: out of
+ * memory. */
 double sdt_measure_packing(int width);
 
 /* Measured times, by operation. Safe from several threads. NULL: out of memory. */

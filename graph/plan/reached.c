@@ -194,7 +194,8 @@ enum sdt_status sdt_measure_reached(const struct sdt_measured_size *size,
         reached->load_bytes_per_second = sdt_measure_packing(pipeline->dit->width);
         reached->task_seconds = task_seconds(&rates);
         reached->link_bytes_per_second = rates.link_bytes_per_second;
-        reached->link_seconds = rates.overheads.transfer;
+        /* A worker handles a transfer between its tasks, as it does a task. */
+        reached->link_seconds = rates.overheads.transfer + rates.overheads.run;
         reached->memory_bytes = rates.memory_bytes;
         reached->devices = rates.devices;
         reached->workers = rates.workers[0] > 0 ? rates.workers[0] : 1;
