@@ -1,5 +1,5 @@
-/* A transformer with random weights, and its layers called one by one, for plain loops on one thread
- * without StarPU that tests compare runs with. */
+/* A transformer with random weights, and its layers called one by one, for plain loops on one
+ * thread without StarPU that tests compare runs with. */
 #ifndef STARDIT_TESTS_PLAIN_H
 #define STARDIT_TESTS_PLAIN_H
 
