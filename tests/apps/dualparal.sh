@@ -67,4 +67,13 @@ do not go with strategy dualparal|--strategy dualparal --devices 2 --streams 1
 do not go with strategy dualparal|--strategy dualparal --devices 2 --transport nccl
 strategy dualparal reads no keys of steps before|--strategy dualparal --warmup-steps 2
 END
+
+# How well blocks fit is printed: of two equal frames and one that is 10 brighter, a block beginning at the third.
+{ printf 'YUV4MPEG2 W2 H2 F8:1 Ip A1:1 C420jpeg\n'
+    for level in 20 20 30; do printf 'FRAME\n'; for _ in 1 2 3 4 5 6; do printf "\\$(printf %o $level)"; done; done; } >"$tmp/steps.y4m"
+if command -v python3 >/dev/null; then
+    python3 "$source/tools/seams.py" "$tmp/steps.y4m" --first 2 --every 1 >"$tmp/out"
+    echo "$(tr '\n' ' ' <"$tmp/out")"
+    [ "$(tr '\n' ' ' <"$tmp/out")" = "where a block begins: 10.00 (1) elsewhere: 0.00 (1) " ] || fail "steps of 10 once"
+fi
 finish
