@@ -7,13 +7,13 @@
 job() {
     make "{\"prompt\": \"$1\", \"num_frames\": 5, \"num_inference_steps\": $2${3:+, $3}}"
 }
-for name in long:400 second:60 third:30; do
+for name in long:900 second:60 third:30; do
     alone "$tmp/${name%:*}.want.mp4" --prompt "${name%:*}" --num-inference-steps "${name#*:}"
 done
 
 # Killed in the middle of a job, with others behind it, twice.
 start --checkpoint-every 7 --queue fcfs
-job long 400
+job long 900
 long=$id
 job second 60
 second=$id
@@ -82,9 +82,9 @@ echo "a full disk: $(echo $taken | wc -w) jobs were taken before, all are comple
 stop
 
 # SIGTERM while a job waits, in its steps, at its last one: it goes on at the next start.
-for stage in queued:0 in_progress:3 in_progress:400; do
+for stage in queued:0 in_progress:3 in_progress:900; do
     start --checkpoint-every 1000
-    job long 400
+    job long 900
     [ "$stage" = queued:0 ] || await reached "$id" "${stage%:*}" "${stage#*:}"
     stop
     grep -q "$id" "$tmp/log" || fail "the log does not name the job"

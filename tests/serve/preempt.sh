@@ -7,7 +7,7 @@
 job() {
     make "{\"prompt\": \"$1\", \"num_frames\": 5, \"num_inference_steps\": $2${3:+, $3}}"
 }
-for name in long:400 second:60 urgent:3; do
+for name in long:900 second:60 urgent:3; do
     alone "$tmp/${name%:*}.want.mp4" --prompt "${name%:*}" --num-inference-steps "${name#*:}"
 done
 
@@ -21,7 +21,7 @@ for way in "$tmp/mine.so --max-latents 1" "edf" "srtf --max-latents 1 --devices 
     "edf --dit-devices 0-1 --vae-devices 2"; do
     # shellcheck disable=SC2086  # options
     start --queue $way --checkpoint-every 300 --repeat-seconds 0
-    job long 400 '"deadline_seconds": 1e6'
+    job long 900 '"deadline_seconds": 1e6'
     long=$id
     await reached "$long" in_progress 3
     job urgent 3 '"deadline_seconds": 0.001, "priority": 7'
@@ -52,7 +52,7 @@ for way in "$tmp/mine.so --max-latents 1" "edf" "srtf --max-latents 1 --devices 
 
     # Cancelled in its steps, and while it waits: failed with the reason, and nothing is left; another is not
     # disturbed. A deleted one is gone at once.
-    job long 400 '"seed": 1'
+    job long 900 '"seed": 1'
     long=$id
     job second 60
     second=$id
@@ -66,7 +66,7 @@ for way in "$tmp/mine.so --max-latents 1" "edf" "srtf --max-latents 1 --devices 
     call 404 "/v1/videos/$third"
     video "$second" "$tmp/second.mp4"
     same "$tmp/second.mp4" "$tmp/second.want.mp4"
-    job long 400 '"seed": 2'
+    job long 900 '"seed": 2'
     await reached "$id" in_progress 2
     call 200 "/v1/videos/$id" -X DELETE
     gone() { [ -z "$(ls "$state/states")" ]; }
