@@ -368,11 +368,6 @@ static const struct sdt_stored *partner(const struct matching *m, const char *na
     return NULL;
 }
 
-static bool is_float(const struct sdt_stored *t) {
-    return t->dtype == SDT_F32 || t->dtype == SDT_F16 || t->dtype == SDT_BF16 ||
-           t->dtype == SDT_F64;
-}
-
 /* strength (alpha / rank), alpha being the one of that stem. */
 static float scale_of(const struct matching *m, const char *name, size_t stem, size_t rank) {
     const struct sdt_stored *alpha = partner(m, name, stem, ALPHA);
@@ -457,7 +452,7 @@ static enum sdt_status add_tensor(const struct matching *m, const struct sdt_sto
         return refuse(m, SDT_ERROR_UNSUPPORTED, t->name,
                       "is none of a LoRA that is read: lora_A, lora_B, lora_down, lora_up, alpha, "
                       "diff, diff_b and diff_m are");
-    if (!is_float(t))
+    if (!sdt__stored_is_float(t))
         return refuse(m, SDT_ERROR_UNSUPPORTED, t->name, "holds no floating point numbers");
     if (kind == UP && !partner(m, t->name, stem, DOWN))
         return refuse(m, SDT_ERROR_FORMAT, t->name, "has no other half (lora_A, lora_down)");

@@ -708,6 +708,11 @@ static const struct entry *find_unknown(const struct sdt_tensor_table *table,
     return unknown;
 }
 
+bool sdt__stored_is_float(const struct sdt_stored *stored) {
+    return stored->dtype == SDT_F32 || stored->dtype == SDT_F16 || stored->dtype == SDT_BF16 ||
+           stored->dtype == SDT_F64;
+}
+
 static enum sdt_status check_requirement(const struct sdt_requirement *required,
                                          const struct entry *entry, struct sdt_error *err) {
     const struct sdt_stored *tensor = entry->tensor;
@@ -724,8 +729,7 @@ static enum sdt_status check_requirement(const struct sdt_requirement *required,
                         "%s: tensor '%.*s' has shape %.80s, the model needs %.80s", shown,
                         SDT__NAME_SHOWN, entry->stored, found, wanted);
     }
-    if (tensor->dtype != SDT_F32 && tensor->dtype != SDT_F16 && tensor->dtype != SDT_BF16 &&
-        tensor->dtype != SDT_F64)
+    if (!sdt__stored_is_float(tensor))
         return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
                         "%s: tensor '%.*s' has dtype %s, the model needs a floating point one",
                         shown, SDT__NAME_SHOWN, entry->stored, sdt_dtype_name(tensor->dtype));
@@ -804,10 +808,11 @@ out:
 /* ---- without files --------------------------------------------------------------------------- */
 
 enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const char *name,
-                                    enum sdt_dtype stored, struct sdt_weights **result,
-                                    struct sdt_error *err) {
+                                    const struct sdt_weights *files, enum sdt_dtype stored,
+                                    struct sdt_weights **result, struct sdt_error *err) {
     enum sdt_status status = SDT_ERROR_MEMORY;
     struct sdt_weights *weights = calloc(1, sizeof *weights);
+    size_t bytes = 0;
 
     *result = NULL;
     if (!weights || table->no_memory)
@@ -820,8 +825,12 @@ enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const 
     for (size_t i = 0; i < table->count; i++) {
         const struct sdt_requirement *required = &table->required[i];
         struct sdt_stored *tensor = &weights->imagined[i];
-        *tensor = (struct sdt_stored){
-            .name = strdup(required->name), .dtype = stored, .rank = required->rank, .count = 1};
+        const struct sdt_stored *there = files ? sdt_weights_find(files, required->name) : NULL;
+        const bool known = there && sdt__stored_is_float(there);
+        *tensor = (struct sdt_stored){.name = strdup(required->name),
+                                      .dtype = known ? there->dtype : stored,
+                                      .rank = required->rank,
+                                      .count = 1};
         weights->count++;
         weights->entries[i].tensor = tensor;
         if (!tensor->name)
@@ -830,11 +839,11 @@ enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const 
             tensor->shape[d] = required->shape[d];
             tensor->count *= (size_t)required->shape[d];
         }
-        tensor->bytes = tensor->count * sdt_dtype_size(stored);
+        tensor->bytes = tensor->count * sdt_dtype_size(tensor->dtype);
         weights->parameters += tensor->count;
+        bytes += tensor->bytes;
     }
     /* Addresses of their own, since StarPU tells tensors apart by them; no memory behind any. */
-    size_t bytes = weights->parameters * sdt_dtype_size(stored);
     void *room = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (room == MAP_FAILED)
         goto out;

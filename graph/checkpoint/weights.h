@@ -41,6 +41,8 @@ size_t sdt_weights_parameters(const struct sdt_weights *weights);
 struct sdt_component sdt__weights_component(const struct sdt_weights *weights);
 /* NULL if there is no such tensor. */
 const struct sdt_stored *sdt_weights_find(const struct sdt_weights *weights, const char *name);
+/* Is it of a type that is computed with? */
+bool sdt__stored_is_float(const struct sdt_stored *stored);
 
 /* Gives tensors other names than their file does. name: what the model calls the tensor that the
  * file calls `stored`, behind the prefix; NULL: as it stands there. Tensors without the prefix are
@@ -99,11 +101,12 @@ bool sdt_tensor_table_ignores(const struct sdt_tensor_table *table, const char *
  * that is not computed with. Names are shown as the file has them. */
 enum sdt_status sdt_tensor_table_check(const struct sdt_tensor_table *table,
                                        struct sdt_weights *weights, struct sdt_error *err);
-/* The tensors of the table, stored in that type, without values, for simulated time: `data` is
- * address space that must not be read. `name` stands for the folder in messages. */
+/* The tensors of the table without values, for simulated time: `data` is address space that must
+ * not be read. Each is stored as in `files` (NULL: none), and in the type `stored` where those have
+ * none of its name that can be computed with. `name` stands for the folder in messages. */
 enum sdt_status sdt_weights_imagine(const struct sdt_tensor_table *table, const char *name,
-                                    enum sdt_dtype stored, struct sdt_weights **weights,
-                                    struct sdt_error *err);
+                                    const struct sdt_weights *files, enum sdt_dtype stored,
+                                    struct sdt_weights **weights, struct sdt_error *err);
 /* Gives those of F32 values, for measurements: numbers within -0.05..0.05 that repeat every 64 MB,
  * so that they take no more memory than that. SDT_ERROR_MEMORY. */
 enum sdt_status sdt_weights_randomize(const struct sdt_weights *imagined, struct sdt_error *err);

@@ -123,6 +123,20 @@ void sdt_tensor_linear(struct sdt_tensor_visit *visit, struct sdt_linear_handles
                prefix, name);
 }
 
+/* The files of an imagined component, which say how its tensors are stored. NULL: it has none, or
+ * none that can be read, as where only its config.json was downloaded. */
+static struct sdt_weights *files_of_imagined(struct sdt_tensor_table *table, const char *folder,
+                                             const struct sdt_opening *how) {
+    struct sdt_weights *files;
+    struct sdt_error ignored;
+    if (sdt_weights_open_variant(folder, how->variant, &files, &ignored) != SDT_OK)
+        return NULL;
+    if (sdt_tensor_table_settle(table, files, &ignored) == SDT_OK)
+        return files;
+    sdt_weights_close(files);
+    return NULL;
+}
+
 enum sdt_status sdt_tensors_open(struct sdt_tensor_table *table, const char *folder,
                                  const struct sdt_opening *how, struct sdt_weights **weights,
                                  struct sdt_error *err) {
@@ -131,7 +145,9 @@ enum sdt_status sdt_tensors_open(struct sdt_tensor_table *table, const char *fol
     if (!table)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", folder);
     if (how && how->imagined) {
-        status = sdt_weights_imagine(table, folder, how->stored, weights, err);
+        struct sdt_weights *files = files_of_imagined(table, folder, how);
+        status = sdt_weights_imagine(table, folder, files, how->stored, weights, err);
+        sdt_weights_close(files);
     } else {
         status = sdt_weights_open_variant(folder, how ? how->variant : NULL, weights, err);
         if (status == SDT_OK)

@@ -118,7 +118,7 @@ struct sdt_opening {
     /* From its config.json alone: it can be planned and simulated, not run (but see
      * sdt_weights_randomize). */
     bool imagined;
-    enum sdt_dtype stored; /* what is imagined; 0: F32 */
+    enum sdt_dtype stored; /* what is imagined, where no files say another; 0: F32 */
     const char *variant;   /* as sdt_weights_open_variant; NULL: none */
     /* Of a file without a config.json of its own: the folder with one that describes it, if it
      * fits. NULL: none. */

@@ -240,8 +240,9 @@ struct sdt_model_files {
 /* Errors as sdt_pipeline_open; SDT_ERROR_USAGE where a component is missing altogether. */
 enum sdt_status sdt_pipeline_open_files(const struct sdt_model_files *files,
                                         struct sdt_pipeline **pipeline, struct sdt_error *err);
-/* The same from the config.json files alone, or a published size by its name ("wan-14b"): without
- * weights, to be planned and simulated, not to be run. Errors as sdt_pipeline_open. */
+/* The same from the config.json files, or a published size by its name ("wan-14b"): without
+ * weights, to be planned and simulated, not to be run. Where a folder has weights too, their files'
+ * headers say how they are stored; otherwise float32. Errors as sdt_pipeline_open. */
 enum sdt_status sdt_pipeline_imagine(const char *model, struct sdt_pipeline **pipeline,
                                      struct sdt_error *err);
 /* The names of published sizes by index; NULL: no more. */
