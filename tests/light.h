@@ -1,5 +1,5 @@
-/* Fewer and smaller cases of what takes long, for tools under which everything takes fifty times as
- * long: tests/long/sanitize.sh asks for it under valgrind. */
+/* Fewer and smaller cases of what takes long, for tools under which everything takes up to fifty
+ * times as long: tests/long/sanitize.sh asks for it. */
 #ifndef STARDIT_TESTS_LIGHT_H
 #define STARDIT_TESTS_LIGHT_H
 
