@@ -357,6 +357,7 @@ static bool stop(struct serve_engine *engine) {
     for (int r = 0; r < engine->runs; r++)
         end_run(engine->run[r], SERVE_EVICTED);
     pthread_mutex_unlock(&engine->mutex);
+    serve_log("stops; %d job%s to leave the devices", engine->runs, engine->runs == 1 ? "" : "s");
     while (engine->runs > 0 && serve_now() < end) {
         wait_for_news(engine);
         collect(engine);

@@ -14,7 +14,8 @@ start() {
     : >"$tmp/log"
     (
         ulimit -f "${blocks:-unlimited}"
-        exec "$serve" --model "$demo" --state "$state" --listen 127.0.0.1:0 "$@" 2>"$tmp/log" </dev/null >/dev/null
+        # shellcheck disable=SC2086  # variables
+        exec ${under:+env $under} "$serve" --model "$demo" --state "$state" --listen 127.0.0.1:0 "$@" 2>"$tmp/log" </dev/null >/dev/null
     ) &
     pid=$!
     await grep -q 'listens at' "$tmp/log" || { cat "$tmp/log" >&2; fail "no server: $*"; finish; }
