@@ -283,17 +283,31 @@ static void keep_preempted(struct sdt_service *service, struct sdt_job *job) {
     }
 }
 
-/* Text, or a step. Two pieces are on their way at a time: while one computes, the next is
- * inserted. */
-static void denoise(struct sdt_service *service, struct sdt_job *job) {
+/* Two pieces are on their way at a time: while one computes, the next is inserted. The next one's
+ * job is chosen when there is room for it and not before, so that one that comes while a piece ends
+ * waits for one piece more. *stalled: there will never be room. */
+static struct sdt_job *next_to_denoise(struct sdt_service *service, bool decodes,
+                                       struct sdt_error *stalled) {
+    struct sdt_lane *lane = &service->machine->lane[SDT_LANE_DENOISE];
+    *stalled = (struct sdt_error){0};
+    sdt__lane_reach(lane, service->recent, stalled);
+    return next_job(service, true, decodes);
+}
+
+/* Text, or a step. */
+static void denoise(struct sdt_service *service, struct sdt_job *job,
+                    const struct sdt_error *stalled) {
     struct sdt_lane *lane = &service->machine->lane[SDT_LANE_DENOISE];
     struct sdt_error err = {0};
-    keep_preempted(service, job);
+    if (stalled->status == SDT_OK)
+        keep_preempted(service, job);
     unsigned long before = lane->entered;
     enum sdt_status status = sdt__halt_status(&job->halt, &err);
 
-    if (status == SDT_OK && !sdt__lane_reach(lane, service->recent, &err))
-        status = SDT_ERROR_STALLED;
+    if (status == SDT_OK && stalled->status != SDT_OK) {
+        err = *stalled;
+        status = stalled->status;
+    }
     if (status == SDT_OK)
         status = job->phase == SDT_JOB_TEXT ? sdt__job_begin(job, &err) : sdt__job_step(job, &err);
     service->recent = before;
@@ -376,13 +390,14 @@ static bool room_to_decode(const struct sdt_service *service, const struct sdt_d
 static void take_turns(struct sdt_service *service) {
     struct sdt_decoder *decoder = &service->decoder[0];
     struct sdt_job *job;
+    struct sdt_error stalled;
     bool keep = service->placement.keep_weights;
 
-    while ((job = next_job(service, true, true))) {
+    while ((job = next_to_denoise(service, true, &stalled))) {
         if (job->phase != SDT_JOB_DECODE) {
-            if (!keep && decoder->parameters)
+            if (!keep && decoder->parameters && stalled.status == SDT_OK)
                 sdt__decode_unload(decoder);
-            denoise(service, job);
+            denoise(service, job, &stalled);
             continue;
         }
         keep = keep || room_to_decode(service, decoder, &job->request);
@@ -405,14 +420,15 @@ static void take_turns(struct sdt_service *service) {
 
 static void *denoise_all(void *arg) {
     struct sdt_service *service = arg;
+    struct sdt_error stalled;
     struct sdt_job *job;
 
     if (!service->two) {
         take_turns(service);
         return NULL;
     }
-    while ((job = next_job(service, true, false)))
-        denoise(service, job);
+    while ((job = next_to_denoise(service, false, &stalled)))
+        denoise(service, job, &stalled);
     /* Nothing is left to denoise. Where the groups share devices, all of them decode already. */
     if (service->placement.vae_spill && !service->shared && !given_up(service) &&
         waiting(service) > 0) {
