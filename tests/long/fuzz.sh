@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the libFuzzer targets of tests/fuzz with clang, AddressSanitizer and
-# UndefinedBehaviorSanitizer, runs each for FUZZ_SECONDS (60) and prints a line for each:
+# UndefinedBehaviorSanitizer, runs each for FUZZ_SECONDS (60), or with FUZZ_RUNS for so many
+# executions, however long they take (with both, whichever comes first), and prints a line for each:
 # executions, executions a second, edges reached, lines reached of the sources that it covers,
 # crashes. For `make check-fuzz`:
 #   fuzz.sh [TARGET...]      tests/fuzz/TARGET.c; all of them by default
@@ -12,7 +13,17 @@
 set -u
 source=${STARDIT_SOURCE_DIR:?} build=${STARDIT_BUILD_DIR:?}
 folder=$build/long/fuzz
+most_runs=${FUZZ_RUNS:--1} # -1: any number
 seconds=${FUZZ_SECONDS:-60}
+[ -z "${FUZZ_RUNS:-}" ] || seconds=${FUZZ_SECONDS:-0} # 0: for ever
+for number in "${FUZZ_RUNS:-1}" "${FUZZ_SECONDS:-1}"; do
+    case $number in
+        *[!0-9]* | 0*)
+            echo "check-fuzz: '$number' in FUZZ_RUNS or FUZZ_SECONDS; whole numbers from 1 work" >&2
+            exit 2
+            ;;
+    esac
+done
 clang=${FUZZ_CC:-clang}
 . "$source/tests/long/tree.sh"
 
@@ -284,7 +295,7 @@ for target; do
     esac
     : >"$scratch/begin"
     LLVM_PROFILE_FILE="$scratch/$target.raw" "tests/fuzz/$target" \
-        -max_total_time="$seconds" -timeout=60 -max_len=$most -dict=$dict -print_final_stats=1 \
+        -runs="$most_runs" -max_total_time="$seconds" -timeout=60 -max_len=$most -dict=$dict -print_final_stats=1 \
         -close_fd_mask=3 -rss_limit_mb=4096 -artifact_prefix="crashes/$target-" "corpus/$target" "seeds/$target" \
         >"$target.log" 2>&1 </dev/null
     code=$?
