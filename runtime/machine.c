@@ -329,6 +329,11 @@ enum sdt_status sdt_machine_write_trace(const struct sdt_machine *machine, const
     return sdt__recorder_write_trace(machine->recorder, path, err);
 }
 
+enum sdt_status sdt_machine_take_trace(const struct sdt_machine *machine, int number,
+                                       const char *path, struct sdt_error *err) {
+    return sdt__recorder_take_trace(machine->recorder, number, path, err);
+}
+
 enum sdt_status sdt_machine_write_graph(const struct sdt_machine *machine, const char *path,
                                         struct sdt_error *err) {
     return sdt__recorder_write_dot(machine->recorder, path, err);

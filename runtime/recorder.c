@@ -378,14 +378,18 @@ size_t sdt__recorder_peak(struct sdt_recorder *recorder, unsigned node) {
     return peak;
 }
 
+/* What a trace shows. */
+struct trace {
+    const struct record *record; /* [count] */
+    size_t count;
+    bool used[MAX_DEVICES]; /* by device + 1: it has a row */
+};
+
 static void write_trace(FILE *file, const void *arg) {
-    const struct sdt_recorder *recorder = arg;
+    const struct trace *trace = arg;
     fprintf(file, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n");
     for (int device = -1; device < MAX_DEVICES - 1; device++) {
-        bool used = false;
-        for (int role = 0; role < SDT_ROLES; role++)
-            used |= recorder->totals[device + 1][role].tasks > 0;
-        if (!used)
+        if (!trace->used[device + 1])
             continue;
         if (device < 0)
             fprintf(file, "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":0,\"args\":{\"name\":"
@@ -396,8 +400,8 @@ static void write_trace(FILE *file, const void *arg) {
                     "\"device %d\"}},\n",
                     device + 1, device);
     }
-    for (size_t i = 0; i < recorder->nrecords; i++) {
-        const struct record *r = &recorder->records[i];
+    for (size_t i = 0; i < trace->count; i++) {
+        const struct record *r = &trace->record[i];
         const struct sdt_tag *t = &r->tag;
         fprintf(file,
                 "{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,"
@@ -407,7 +411,7 @@ static void write_trace(FILE *file, const void *arg) {
                 t->name, sdt_role_name(t->role), r->device + 1, r->worker, r->start_us,
                 r->end_us - r->start_us, (unsigned long long)t->id, t->device, t->request,
                 t->branch, t->step, t->layer, t->chunk, t->tile, t->flops, t->bytes, r->ready_us,
-                r->fetched_us, i + 1 < recorder->nrecords ? "," : "");
+                r->fetched_us, i + 1 < trace->count ? "," : "");
     }
     fprintf(file, "]}\n");
 }
@@ -442,20 +446,57 @@ static void write_dot(FILE *file, const void *arg) {
     fprintf(file, "}\n");
 }
 
-static enum sdt_status write_as(const struct sdt_recorder *recorder,
-                                void (*write)(FILE *file, const void *arg), const char *path,
-                                struct sdt_error *err) {
-    if (recorder->lost)
-        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: out of memory while recording tasks", path);
-    return sdt__target_write(path, write, recorder, err);
+static enum sdt_status lost(const char *path, struct sdt_error *err) {
+    return sdt_fail(err, SDT_ERROR_MEMORY, "%s: out of memory while recording tasks", path);
 }
 
 enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, const char *path,
                                           struct sdt_error *err) {
-    return write_as(recorder, write_trace, path, err);
+    struct trace trace = {.record = recorder->records, .count = recorder->nrecords};
+    for (int d = 0; d < MAX_DEVICES; d++)
+        for (int role = 0; role < SDT_ROLES; role++)
+            trace.used[d] |= recorder->totals[d][role].tasks > 0;
+    return recorder->lost ? lost(path, err) : sdt__target_write(path, write_trace, &trace, err);
+}
+
+/* Takes the request's records out, to `taken` where it is not NULL. */
+static void take_out(struct sdt_recorder *recorder, int request, struct record *taken) {
+    size_t left = 0, count = 0;
+    for (size_t i = 0; i < recorder->nrecords; i++) {
+        const struct record *r = &recorder->records[i];
+        if (r->tag.request != request)
+            recorder->records[left++] = *r;
+        else if (taken)
+            taken[count++] = *r;
+    }
+    recorder->nrecords = left;
+}
+
+enum sdt_status sdt__recorder_take_trace(struct sdt_recorder *recorder, int request,
+                                         const char *path, struct sdt_error *err) {
+    struct record *taken = NULL;
+    struct trace trace = {0};
+    bool whole;
+
+    pthread_mutex_lock(&recorder->mutex);
+    for (size_t i = 0; i < recorder->nrecords; i++)
+        trace.count += recorder->records[i].tag.request == request;
+    if (path)
+        taken = malloc((trace.count + 1) * sizeof *taken);
+    take_out(recorder, request, taken);
+    whole = taken && !recorder->lost;
+    pthread_mutex_unlock(&recorder->mutex);
+    trace.record = taken;
+    for (size_t i = 0; whole && i < trace.count; i++)
+        trace.used[taken[i].device + 1] = true;
+    enum sdt_status status = !path    ? SDT_OK
+                             : !whole ? lost(path, err)
+                                      : sdt__target_write(path, write_trace, &trace, err);
+    free(taken);
+    return status;
 }
 
 enum sdt_status sdt__recorder_write_dot(const struct sdt_recorder *recorder, const char *path,
                                         struct sdt_error *err) {
-    return write_as(recorder, write_dot, path, err);
+    return recorder->lost ? lost(path, err) : sdt__target_write(path, write_dot, recorder, err);
 }

@@ -84,6 +84,10 @@ size_t sdt__recorder_peak(struct sdt_recorder *recorder, unsigned node);
 /* Writes to a temporary name, then renames. */
 enum sdt_status sdt__recorder_write_trace(const struct sdt_recorder *recorder, const char *path,
                                           struct sdt_error *err);
+/* The same of one request's tasks, of which nothing runs; their records are forgotten, after a
+ * failure too. From any thread, while others run. path NULL: they are forgotten alone. */
+enum sdt_status sdt__recorder_take_trace(struct sdt_recorder *recorder, int request,
+                                         const char *path, struct sdt_error *err);
 enum sdt_status sdt__recorder_write_dot(const struct sdt_recorder *recorder, const char *path,
                                         struct sdt_error *err);
 #endif

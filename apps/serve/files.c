@@ -26,6 +26,7 @@ static const struct {
 } kind_of[SERVE_FILES] = {[SERVE_VIDEO] = {"videos", ".mp4"},
                           [SERVE_THUMBNAIL] = {"videos", ".png"},
                           [SERVE_SHEET] = {"videos", ".sheet.png"},
+                          [SERVE_TRACE] = {"videos", ".trace.json"},
                           [SERVE_STATE] = {"states", ".safetensors"}};
 static const char *const folders[] = {"videos", "states"};
 enum { FOLDERS = sizeof folders / sizeof folders[0] };
@@ -184,6 +185,13 @@ void serve_files_forget_state(const struct serve_files *files, const char *id) {
 void serve_files_forget(const struct serve_files *files, const char *id) {
     for (int kind = 0; kind < SERVE_FILES; kind++)
         forget(files, (enum serve_file)kind, id);
+}
+
+bool serve_files_have(const struct serve_files *files, enum serve_file kind, const char *id) {
+    char *path = serve_files_name(files, kind, id);
+    bool there = path && access(path, R_OK) == 0;
+    free(path);
+    return there;
 }
 
 int64_t serve_files_bytes(const struct serve_files *files) {

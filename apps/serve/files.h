@@ -20,7 +20,14 @@ struct serve_file_facts {
     char sha256[65]; /* hexadecimal */
 };
 
-enum serve_file { SERVE_VIDEO, SERVE_THUMBNAIL, SERVE_SHEET, SERVE_STATE, SERVE_FILES };
+enum serve_file {
+    SERVE_VIDEO,
+    SERVE_THUMBNAIL,
+    SERVE_SHEET,
+    SERVE_TRACE, /* where traces are kept */
+    SERVE_STATE,
+    SERVE_FILES
+};
 /* A folder with a folder for each kind, mode 0700 where they are made. SDT_ERROR_USAGE where
  * another server holds it, SDT_ERROR_IO, SDT_ERROR_UNSUPPORTED where videos cannot be written. */
 enum sdt_status serve_files_open(struct serve_files *files, const char *folder,
@@ -37,7 +44,9 @@ enum sdt_status serve_files_publish(const struct serve_files *files, const char 
 /* All of a job's files, or its state alone. */
 void serve_files_forget(const struct serve_files *files, const char *id);
 void serve_files_forget_state(const struct serve_files *files, const char *id);
-/* Bytes of all videos, pictures and states. */
+/* Is it there? */
+bool serve_files_have(const struct serve_files *files, enum serve_file kind, const char *id);
+/* Bytes of all videos, pictures, traces and states. */
 int64_t serve_files_bytes(const struct serve_files *files);
 /* After a start: removes what no job of the table has, as the leftovers of writers that were
  * killed; a completed job without its video has failed. */

@@ -65,6 +65,7 @@ static const struct serve_route routes[] = {
     {"/v1/videos/extensions", {NULL, not_made}, false},
     {"/v1/videos/{id}", {serve_videos_retrieve, NULL, serve_videos_delete}, false},
     {"/v1/videos/{id}/content", {serve_videos_content}, false},
+    {"/v1/videos/{id}/trace", {serve_videos_trace}, false},
     {"/v1/videos/{id}/plan", {serve_videos_plan}, false},
     {"/v1/videos/{id}/cancel", {NULL, serve_videos_cancel}, false},
     {"/v1/videos/{id}/remix", {NULL, not_made}, false},

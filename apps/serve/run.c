@@ -5,6 +5,7 @@
 #include "apps/serve/run.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,6 +105,23 @@ static bool complete(struct serve_run *run, const struct serve_file_facts *facts
     }
 }
 
+/* What the service calls its tasks. */
+static int number_of(const struct serve_run *run) { return (int)(run->record.number & INT_MAX); }
+
+/* Beside the video; one that cannot be written is no reason to fail. */
+static void write_trace(struct serve_run *run) {
+    struct serve_shared *shared = run->shared;
+    struct sdt_error err = {0};
+    if (!shared->traces)
+        return;
+    char *path = serve_files_name(shared->files, SERVE_TRACE, run->record.id);
+    if (path)
+        unlink(path); /* of a server that was killed before its job was completed */
+    if (sdt_machine_take_trace(shared->machine, number_of(run), path, &err) != SDT_OK)
+        serve_log("%s has no trace: %s", run->record.id, err.message);
+    free(path);
+}
+
 static void finish(struct serve_run *run, const struct sdt_result *result) {
     struct serve_shared *shared = run->shared;
     const struct sdt_request *request = &run->request.request;
@@ -124,6 +142,7 @@ static void finish(struct serve_run *run, const struct sdt_result *result) {
         fail(run, &err);
         return;
     }
+    write_trace(run);
     double end = serve_now();
     if (!complete(run, &facts))
         return; /* it was cancelled or deleted meanwhile */
@@ -148,6 +167,8 @@ static void tidy(struct serve_run *run) {
         serve_files_forget_state(shared->files, run->record.id);
     else if (!known || (now.status != SERVE_QUEUED && now.status != SERVE_IN_PROGRESS))
         serve_files_forget(shared->files, run->record.id);
+    if (shared->traces && (!known || now.status != SERVE_QUEUED)) /* one that waits goes on */
+        sdt_machine_take_trace(shared->machine, number_of(run), NULL, NULL);
     serve_record_clear(&now);
 }
 
@@ -273,7 +294,8 @@ struct serve_run *serve_run_new(struct serve_shared *shared, struct serve_record
 bool serve_run_submit(struct serve_run *run, struct sdt_service *service, double deadline) {
     struct serve_shared *shared = run->shared;
     const double now = serve_now(), left = deadline - now;
-    const struct sdt_job_options options = {.priority = run->record.priority,
+    const struct sdt_job_options options = {.number = number_of(run),
+                                            .priority = run->record.priority,
                                             .deadline = left != 0.0 ? left : -1e-3,
                                             .progress = progress,
                                             .progress_arg = run,

@@ -14,6 +14,8 @@ struct serve_shared {
     struct serve_store *store;
     struct serve_files *files;
     struct serve_metrics *metrics;
+    struct sdt_machine *machine;
+    bool traces; /* the machine keeps records of tasks: a trace of each video is written */
     int checkpoint_every;
     double keep_seconds; /* of what has ended; 0: for ever */
     atomic_bool stopping;

@@ -22,6 +22,7 @@ struct settings {
     struct app_strings models, hosts;
     const char *state, *listen, *token_file, *queue, *scheduler;
     struct serve_model_options run;
+    bool traces;
     int checkpoint_every, most_waiting, most_connections, most_attempts, body_kb, field_kb;
     double keep_hours, quota_gb, request_seconds, repeat_seconds, most_seconds, stop_seconds;
 };
@@ -72,6 +73,8 @@ static struct app_option options[] = {
     APP_DOUBLE_OPTION("quota-gb", "X", AT(quota_gb), 0.0, 1e9,
                       "take no more requests while videos and states have so many GB (default 0: "
                       "as many as they want)"),
+    APP_FLAG_OPTION("traces", AT(traces),
+                    "keep a trace of each video's tasks, for Perfetto: some 300 bytes a task"),
     APP_DOUBLE_OPTION("repeat-seconds", "S", AT(repeat_seconds), 0.0, 86400.0,
                       "the same request within so long is a repeat of a call, and gives the same "
                       "job (default 10)"),
@@ -291,7 +294,8 @@ static enum sdt_status open_state(struct parts *p, struct sdt_error *err) {
 }
 
 static enum sdt_status open_machine(struct parts *p, struct sdt_error *err) {
-    struct sdt_machine_options machine = {.scheduler = p->s->scheduler};
+    struct sdt_machine_options machine = {.scheduler = p->s->scheduler,
+                                          .keep_records = p->s->traces};
     struct serve_work work;
     enum sdt_status status = serve_models_open(&p->models, &p->s->models, &p->s->run, err);
     /* What cannot run at all is told now, and kernels are measured before anything runs. */
@@ -313,6 +317,8 @@ static enum sdt_status open_engine(struct parts *p, struct sdt_error *err) {
                                                            .store = p->store,
                                                            .files = &p->files,
                                                            .metrics = p->metrics,
+                                                           .machine = p->machine,
+                                                           .traces = s->traces,
                                                            .checkpoint_every = s->checkpoint_every,
                                                            .keep_seconds = 3600.0 * s->keep_hours},
                                                 .machine = p->machine,

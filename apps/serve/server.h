@@ -85,6 +85,7 @@ enum MHD_Result serve_videos_sync(struct serve_call *call);
 enum MHD_Result serve_videos_list(struct serve_call *call);
 enum MHD_Result serve_videos_retrieve(struct serve_call *call);
 enum MHD_Result serve_videos_content(struct serve_call *call);
+enum MHD_Result serve_videos_trace(struct serve_call *call);
 enum MHD_Result serve_videos_plan(struct serve_call *call);
 enum MHD_Result serve_videos_cancel(struct serve_call *call);
 enum MHD_Result serve_videos_delete(struct serve_call *call);

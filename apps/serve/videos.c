@@ -79,6 +79,10 @@ static json_t *video_of(struct serve_call *call, const struct serve_record *r) {
         json_object_set_new(video, "predicted_seconds",
                             json_pack("{s:f, s:f, s:f}", "text", r->work.text_seconds, "step",
                                       r->work.step_seconds, "decode", r->work.decode_seconds));
+        json_object_set_new(
+            video, "trace",
+            json_boolean(r->status == SERVE_COMPLETED &&
+                         serve_files_have(call->server->shared->files, SERVE_TRACE, r->id)));
         json_object_set_new(video, "bytes", r->bytes > 0 ? json_integer(r->bytes) : json_null());
         snprintf(checksum, sizeof checksum, "sha256:%s", r->sha256);
         json_object_set_new(video, "checksum", *r->sha256 ? json_string(checksum) : json_null());
@@ -318,6 +322,25 @@ enum MHD_Result serve_videos_content(struct serve_call *call) {
     snprintf(name, sizeof name, "%s.%s", call->id, variant[v].ending);
     char *path = serve_files_name(call->server->shared->files, variant[v].file, call->id);
     result = path ? serve_answer_file(call, path, variant[v].type, name) : MHD_NO;
+    free(path);
+    return result;
+}
+
+/* When each of its tasks ran. */
+enum MHD_Result serve_videos_trace(struct serve_call *call) {
+    const struct serve_files *files = call->server->shared->files;
+    struct serve_record record;
+    enum MHD_Result result;
+    char name[SERVE_ID + 16];
+    if (!find(call, &record, &result))
+        return result;
+    serve_record_clear(&record);
+    if (!serve_files_have(files, SERVE_TRACE, call->id))
+        return serve_answer_error(call, 404, "no_trace",
+                                  "traces are of videos that were completed with --traces");
+    snprintf(name, sizeof name, "%s.trace.json", call->id);
+    char *path = serve_files_name(files, SERVE_TRACE, call->id);
+    result = path ? serve_answer_file(call, path, "application/json", name) : MHD_NO;
     free(path);
     return result;
 }

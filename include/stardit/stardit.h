@@ -155,6 +155,11 @@ enum sdt_status sdt_machine_write_trace(const struct sdt_machine *machine, const
                                         struct sdt_error *err);
 enum sdt_status sdt_machine_write_graph(const struct sdt_machine *machine, const char *path,
                                         struct sdt_error *err);
+/* The same trace of the requests of one number (of struct sdt_job_options), which have been
+ * delivered; others may run. Its tasks are forgotten, so that a machine that serves for long does
+ * not grow, after a failure as well. path NULL: they are forgotten, and nothing is written. */
+enum sdt_status sdt_machine_take_trace(const struct sdt_machine *machine, int number,
+                                       const char *path, struct sdt_error *err);
 
 /* The policies that come with stardit by index, the default first; NULL: no more. StarPU's own work
  * as well. */

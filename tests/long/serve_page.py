@@ -1,4 +1,5 @@
 """The page in Chromium, by keyboard on a desk and in the dark on a phone: URL CHROMIUM TOKEN FOLDER FILE."""
+import json
 import sys
 import time
 
@@ -38,6 +39,19 @@ def use(page, name):
         page.click("li .save")
     download.value.save_as(path)
 
+    with page.expect_download() as download:
+        page.click("li .trace")
+    with open(download.value.path()) as file:
+        events = json.load(file)["traceEvents"]
+    steps = {event["args"]["step"] for event in events if event["ph"] == "X"}
+    assert steps == set(range(-1, 20)), steps
+    page.click("li .plan")
+    page.wait_for_selector("li .planned:not([hidden])")
+    plan = json.loads(page.inner_text("li .planned"))
+    assert plan["steps"] == 20 and plan["device_peak_bytes"][0] > 0, plan
+    page.screenshot(path=f"{folder}/page-{name}-plan.png", full_page=True)
+    page.click("li .plan")
+
     page.fill("#num_frames", "6")
     page.click("button[type=submit]")
     until(lambda: "5 or 9 would work" in page.inner_text("#message"))
@@ -69,4 +83,4 @@ with sync_playwright() as playwright:
         use(context.new_page(), name)
         context.close()
     browser.close()
-print("serve: the page makes, shows, downloads, cancels and deletes a video, on a desk and on a phone")
+print("serve: the page makes, shows, downloads, plans, traces, cancels and deletes a video, on a desk and on a phone")

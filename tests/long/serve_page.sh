@@ -17,7 +17,7 @@ if ! "$venv/bin/python" -c "import playwright" 2>/dev/null; then
 fi
 echo 0123456789abcdef-token >"$tmp/token"
 chmod 600 "$tmp/token"
-start --token-file "$tmp/token"
+start --token-file "$tmp/token" --traces
 alone "$tmp/want.mp4" --prompt "a red circle" --num-inference-steps 20 --seed 7
 passes "$venv/bin/python" "$source/tests/long/serve_page.py" "$url" "$chromium" "$(cat "$tmp/token")" "$build/long" \
     "$tmp/got.mp4"

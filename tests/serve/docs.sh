@@ -3,7 +3,7 @@
 # options.
 . "${STARDIT_SOURCE_DIR:-.}/tests/serve/common.sh"
 page=$source/docs/serving.md
-start
+start --traces
 sed -n 's/^    //p' "$page" | sed -e :a -e '/\\$/N; s/\\\n */ /; ta' | grep '^curl' |
     sed "s,http://127.0.0.1:8040,$url,g" >"$tmp/calls"
 [ "$(wc -l <"$tmp/calls")" -gt 10 ] || fail "too few calls: this test cannot read the page"
@@ -19,7 +19,7 @@ while IFS= read -r line; do
     *"/v1/videos -"*) id=$(of id) ;;
     esac
 done <"$tmp/calls"
-[ -s video.mp4 ] && [ -s sheet.png ] || fail "no video, or no sheet"
+[ -s video.mp4 ] && [ -s sheet.png ] && [ -s video.trace.json ] || fail "no video, no sheet, or no trace"
 stop
 
 # Names that the sources have and the page must.

@@ -7,6 +7,13 @@
 job() {
     make "{\"prompt\": \"$1\", \"num_frames\": 5, \"num_inference_steps\": $2${3:+, $3}}"
 }
+# trace ID STEPS: the trace has tasks of this job alone, of all its steps.
+trace() {
+    call 200 "/v1/videos/$1/trace"
+    [ "$(grep -o '"request":[0-9-]*' "$tmp/answer" | sort -u | wc -l)" -eq 1 ] || fail "a trace of several jobs"
+    [ "$(grep -o '"step":[0-9][0-9]*' "$tmp/answer" | sort -u | wc -l)" -eq "$2" ] || fail "a trace of other steps than $2"
+    of traceEvents 0 name >/dev/null || fail "a trace that is no JSON"
+}
 for name in long:900 second:60 urgent:3; do
     alone "$tmp/${name%:*}.want.mp4" --prompt "${name%:*}" --num-inference-steps "${name#*:}"
 done
@@ -17,7 +24,7 @@ $(sed -n 's/^CC = //p' "$build/Makefile") -shared -fPIC -I"$source/include" -o "
 
 # A more urgent job comes: on one device with one latent at a time the first one goes to the disk meanwhile, with
 # several it waits in memory. So on 2 and 3 devices, and in groups.
-for way in "$tmp/mine.so --max-latents 1" "edf" "srtf --max-latents 1 --devices 2" "priority --devices 3" \
+for way in "$tmp/mine.so --max-latents 1" "edf --traces" "srtf --max-latents 1 --devices 2" "priority --devices 3" \
     "edf --dit-devices 0-1 --vae-devices 2"; do
     # shellcheck disable=SC2086  # options
     start --queue $way --checkpoint-every 300 --repeat-seconds 0
@@ -48,7 +55,9 @@ for way in "$tmp/mine.so --max-latents 1" "edf" "srtf --max-latents 1 --devices 
         esac
         ;;
     esac
-    [ "$way" = edf ] || { stop; continue; }
+    [ "$way" = "edf --traces" ] || { stop; continue; }
+    trace "$urgent" 3
+    trace "$long" 900
 
     # Cancelled in its steps, and while it waits: failed with the reason, and nothing is left; another is not
     # disturbed. A deleted one is gone at once.

@@ -37,6 +37,8 @@ is "$first" id
 is "$predicted" steps 0 seconds
 case $(of device_peak_bytes 0) in [1-9]*) ;; *) fail "a plan without memory: $(of device_peak_bytes 0)" ;; esac
 call 404 /v1/videos/video_none/plan
+call 404 "/v1/videos/$first/trace"
+is no_trace error code
 case $predicted in 0.*[1-9]*) ;; *) fail "predicted: $predicted" ;; esac
 
 full='{"prompt": "snow \u00e9t\u00e9", "negative_prompt": "night", "width": 64, "height": 48, "num_frames": 9,

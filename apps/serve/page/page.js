@@ -88,6 +88,7 @@ async function show(id, row) {
     video.src = save.href = row.url;
     save.download = id + ".mp4";
     video.hidden = save.hidden = false;
+    row.querySelector(".trace").hidden = !job.trace;
     row.querySelector(".show").hidden = true;
     video.play().catch(() => {}); // a browser may want a click first
 }
@@ -101,6 +102,16 @@ async function showPlan(id, row) {
     }
     text.hidden = !text.hidden;
     row.querySelector(".plan").setAttribute("aria-expanded", String(!text.hidden));
+}
+
+// For Perfetto; by a link of its own, since the call may need the token.
+async function saveTrace(id) {
+    const blob = await (await call("v1/videos/" + id + "/trace")).blob();
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = id + ".trace.json";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
 
 function add(job) {
@@ -118,6 +129,7 @@ function add(job) {
     row.querySelector("progress").setAttribute("aria-label", "Progress: " + name);
     act(".show", "Show", () => show(job.id, row));
     act(".plan", "Plan", () => showPlan(job.id, row));
+    act(".trace", "Trace", () => saveTrace(job.id));
     act(".cancel", "Cancel", () => call("v1/videos/" + job.id + "/cancel", { method: "POST" }));
     act(".delete", "Delete", () => call("v1/videos/" + job.id, { method: "DELETE" }));
     return row;
@@ -130,6 +142,7 @@ function update(row, job) {
     row.querySelector("progress").hidden = !open;
     row.querySelector(".state").textContent = state(job);
     row.querySelector(".cancel").hidden = !open;
+    row.querySelector(".trace").hidden = !job.trace;
     row.querySelector(".show").hidden = job.status !== "completed" || Boolean(row.url);
 }
 
