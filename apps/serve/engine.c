@@ -290,8 +290,8 @@ static bool is_among(const struct choice *c, int wanted, const char *id) {
     return false;
 }
 
-/* Makes room for those that the queue wants: others leave after the step that is on its way, but
- * for those that are being decoded. */
+/* Makes room for those that the queue wants: others, of whichever model, leave after the step that
+ * is on its way, but for those that are being decoded. */
 static void evict(struct serve_engine *engine, const struct choice *c, int wanted) {
     pthread_mutex_lock(&engine->mutex);
     for (int r = 0; r < engine->runs; r++) {
@@ -313,15 +313,17 @@ static void schedule(struct serve_engine *engine) {
         return; /* the next second may be better */
     }
     publish(engine, &c);
-    /* One model at a time, and no job of it before one of another that came to its turn. */
+    /* One model at a time: that of the job whose turn it is. */
     while (wanted < c.ordered && wanted < engine->options.window &&
            c.model[c.order[wanted]] == c.model[c.order[0]])
         wanted++;
     for (int i = 0; i < wanted; i++)
         missing += c.record[c.order[i]].status == SERVE_QUEUED;
-    if (missing > 0 && have_service(engine, c.model[c.order[0]])) {
-        if (engine->runs >= engine->options.window)
-            evict(engine, &c, wanted);
+    const int model = wanted > 0 ? c.model[c.order[0]] : -1;
+    const bool others = engine->service && engine->model != model;
+    if (missing > 0 && (others || engine->runs >= engine->options.window))
+        evict(engine, &c, wanted);
+    if (missing > 0 && have_service(engine, model)) {
         for (int i = 0; i < wanted && engine->runs < engine->options.window; i++)
             if (c.record[c.order[i]].status == SERVE_QUEUED)
                 submit(engine, &c.record[c.order[i]]);
@@ -371,7 +373,29 @@ static bool stop(struct serve_engine *engine) {
     return true;
 }
 
+/* Those whose model is not served now wait until it is again, which somebody should know. */
+static void tell_unserved(struct serve_engine *engine) {
+    struct serve_record *record = NULL;
+    const int count = serve_store_open_jobs(engine->shared.store, &record);
+    for (int i = 0; i < count; i++) {
+        int alike = 0, before = 0;
+        if (serve_models_find(engine->shared.models, record[i].model) >= 0)
+            continue;
+        for (int j = 0; j < count; j++) {
+            const bool same = !strcmp(record[j].model, record[i].model);
+            alike += same;
+            before += same && j < i;
+        }
+        if (before == 0)
+            serve_log("%d job%s open wait%s for model %s, which is not served now", alike,
+                      alike == 1 ? " that is" : "s that are", alike == 1 ? "s" : "",
+                      record[i].model);
+    }
+    serve_records_free(record, count > 0 ? count : 0);
+}
+
 bool serve_engine_run(struct serve_engine *engine) {
+    tell_unserved(engine);
     while (!serve_engine_stopping(engine)) {
         wait_for_news(engine);
         collect(engine);
