@@ -23,9 +23,9 @@ struct serve_engine {
     struct serve_shared shared;
     struct serve_engine_options options;
     sem_t news;
-    struct sdt_service *service;
-    int model;             /* whose service it is; -1: none */
-    pthread_mutex_t mutex; /* of what follows */
+    struct sdt_service *service[SERVE_MOST_MODELS]; /* NULL: not open; but one, all rest */
+    int model;                                      /* whose does not; -1: none's */
+    pthread_mutex_t mutex;                          /* of what follows */
     struct serve_run *run[MOST_RUNS];
     int runs;
     struct place *waiting; /* [positions] in the queue's order */
@@ -237,6 +237,20 @@ static void collect(struct serve_engine *engine) {
     }
 }
 
+static void close_service(struct serve_engine *engine, int model) {
+    if (engine->service[model])
+        sdt_service_close(engine->service[model], NULL);
+    engine->service[model] = NULL;
+    if (engine->model == model)
+        engine->model = -1;
+}
+
+static void close_others(struct serve_engine *engine) {
+    for (int m = 0; m < engine->shared.models->count; m++)
+        if (m != engine->model)
+            close_service(engine, m);
+}
+
 static void submit(struct serve_engine *engine, struct serve_record *record) {
     struct serve_shared *shared = &engine->shared;
     char id[SERVE_ID + 1];
@@ -244,9 +258,13 @@ static void submit(struct serve_engine *engine, struct serve_record *record) {
     const double deadline = deadline_of(record);
     struct serve_run *run = serve_run_new(shared, record);
     bool taken = false;
+    /* What takes more than its model's defaults, for which all fit, has the devices alone. */
+    if (run && serve_model_bytes(shared->models, engine->model, &run->request.request) >
+                   shared->models->model[engine->model].bytes)
+        close_others(engine);
     if (run) {
         pthread_mutex_lock(&engine->mutex);
-        taken = serve_run_submit(run, engine->service, deadline);
+        taken = serve_run_submit(run, engine->service[engine->model], deadline);
         if (taken)
             engine->run[engine->runs++] = run;
         pthread_mutex_unlock(&engine->mutex);
@@ -256,26 +274,31 @@ static void submit(struct serve_engine *engine, struct serve_record *record) {
     engine->options.changed(engine->options.changed_arg, id);
 }
 
-static void close_service(struct serve_engine *engine) {
-    if (engine->service)
-        sdt_service_close(engine->service, NULL);
-    engine->service = NULL;
+/* The one that has no jobs any more makes place: it keeps what it has on the devices where all
+ * models fit there. */
+static void rest(struct serve_engine *engine) {
+    if (engine->model >= 0 && engine->shared.models->together)
+        sdt_service_rest(engine->service[engine->model]);
+    else if (engine->model >= 0)
+        close_service(engine, engine->model);
     engine->model = -1;
 }
 
-/* The service of this model; one of another is closed once it has no job. */
+/* The service of this model; one of another makes place once it has no job. */
 static bool have_service(struct serve_engine *engine, int model) {
     const struct serve_model *m = &engine->shared.models->model[model];
     const struct sdt_service_options options = {.placement = m->placement,
                                                 .queue = engine->options.queue_name};
+    struct sdt_service **service = &engine->service[model];
     struct sdt_error err = {0};
-    if (engine->service && engine->model == model)
+    if (engine->model == model)
         return true;
-    if (engine->service && engine->runs > 0)
+    if (engine->model >= 0 && engine->runs > 0)
         return false;
-    close_service(engine);
-    if (sdt_service_open(m->pipeline, engine->options.machine, &options, &engine->service, &err) !=
-        SDT_OK) {
+    rest(engine);
+    if ((*service ? sdt_service_wake(*service, &err)
+                  : sdt_service_open(m->pipeline, engine->options.machine, &options, service,
+                                     &err)) != SDT_OK) {
         serve_log("%s cannot be served for now: %s", m->name, err.message);
         return false;
     }
@@ -320,7 +343,7 @@ static void schedule(struct serve_engine *engine) {
     for (int i = 0; i < wanted; i++)
         missing += c.record[c.order[i]].status == SERVE_QUEUED;
     const int model = wanted > 0 ? c.model[c.order[0]] : -1;
-    const bool others = engine->service && engine->model != model;
+    const bool others = engine->model >= 0 && engine->model != model;
     if (missing > 0 && (others || engine->runs >= engine->options.window))
         evict(engine, &c, wanted);
     if (missing > 0 && have_service(engine, model)) {
@@ -369,7 +392,8 @@ static bool stop(struct serve_engine *engine) {
                   engine->runs, engine->runs == 1 ? "" : "s", engine->options.stop_seconds);
         return false;
     }
-    close_service(engine);
+    rest(engine);
+    close_others(engine);
     return true;
 }
 

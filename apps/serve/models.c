@@ -108,6 +108,60 @@ static enum sdt_status make_plan(const struct serve_models *models, struct serve
     return sdt_plan_make(model->planner, request, &model->placement, &machine, plan, err);
 }
 
+static double bytes_of(const struct sdt_plan *plan) {
+    double bytes = plan->host_bytes;
+    for (int d = 0; d < plan->devices; d++)
+        bytes += plan->device_bytes[d];
+    return bytes;
+}
+
+double serve_model_bytes(struct serve_models *models, int index,
+                         const struct sdt_request *request) {
+    struct serve_model *model = &models->model[index];
+    struct sdt_plan plan = {0};
+    struct sdt_error err;
+    double bytes = 0.0;
+    if (models->count == 1)
+        return 0.0;
+    pthread_mutex_lock(&model->mutex);
+    if (make_plan(models, model, request, &plan, &err) == SDT_OK)
+        bytes = bytes_of(&plan);
+    sdt_plan_clear(&plan);
+    pthread_mutex_unlock(&model->mutex);
+    return bytes;
+}
+
+enum sdt_status serve_models_measure(struct serve_models *models, char *text, size_t size,
+                                     struct sdt_error *err) {
+    double device[SDT_MAX_DEVICES] = {0}, host = 0.0, room = 0.0, sum = 0.0;
+    enum sdt_status status = SDT_OK;
+    models->together = true;
+    for (int m = 0; m < models->count && status == SDT_OK; m++) {
+        struct serve_model *model = &models->model[m];
+        struct sdt_plan plan = {0};
+        status = make_plan(models, model, &model->defaults, &plan, err);
+        for (int d = 0; status == SDT_OK && d < plan.devices; d++) {
+            const bool gpu = plan.device_room[d] > 0.0;
+            device[d] += plan.device_bytes[d];
+            host += gpu ? 0.0 : plan.device_bytes[d];
+            models->together &= !gpu || device[d] <= plan.device_room[d];
+        }
+        if (status == SDT_OK) {
+            host += plan.host_bytes;
+            room = m == 0 ? plan.host_available : room;
+            sum += model->bytes = bytes_of(&plan);
+        }
+        sdt_plan_clear(&plan);
+    }
+    models->together &= host <= room;
+    snprintf(text, size,
+             "%d models need %.2f GB of the devices and the host together (%.2f GB are free "
+             "there): %s",
+             models->count, sum / 1e9, room / 1e9,
+             models->together ? "all may stay on them" : "one at a time is on them");
+    return status;
+}
+
 enum sdt_status serve_model_plan(struct serve_models *models, int index,
                                  const struct sdt_request *request, struct serve_work *work,
                                  struct sdt_error *err) {

@@ -20,6 +20,7 @@ struct serve_model {
     struct sdt_placement placement;
     struct sdt_request defaults; /* with the strategy; its strings belong to the planner */
     uint64_t sum;
+    double bytes;          /* that a request of the defaults takes of the devices */
     pthread_mutex_t mutex; /* of what follows */
     struct sdt_pipeline *planner;
 };
@@ -27,6 +28,7 @@ struct serve_model {
 struct serve_models {
     int count;
     struct serve_model model[SERVE_MOST_MODELS];
+    bool together;                 /* all fit on the devices side by side, by their defaults */
     struct app_devices machine;    /* the same for all */
     struct app_settings *settings; /* for recipes of states: what says the same of all requests */
 };
@@ -51,6 +53,13 @@ void serve_models_close(struct serve_models *models);
 /* -1: there is none of that name. */
 int serve_models_find(const struct serve_models *models, const char *name);
 
+/* Do they fit on the devices together? Sets that, and each one's bytes; one line of how much they
+ * take for who starts the server. As sdt_plan_make of each one's defaults. */
+enum sdt_status serve_models_measure(struct serve_models *models, char *text, size_t size,
+                                     struct sdt_error *err);
+/* What a request takes of the devices by its plan; 0: it cannot be planned, or there is one model
+ * alone. From any thread. */
+double serve_model_bytes(struct serve_models *models, int model, const struct sdt_request *request);
 /* May it run here, and how long will it take? As sdt_plan_make. From any thread. */
 enum sdt_status serve_model_plan(struct serve_models *models, int model,
                                  const struct sdt_request *request, struct serve_work *work,

@@ -34,9 +34,10 @@ static char strategy_help[300];
 
 static struct app_option options[] = {
     APP_HEADING("What to serve"),
-    APP_STRINGS_OPTION("model", "PATH", AT(models),
-                       "checkpoint, as of stardit-generate; several are served one at a time, by "
-                       "the last part of their paths"),
+    APP_STRINGS_OPTION(
+        "model", "PATH", AT(models),
+        "checkpoint, as of stardit-generate; several are served, by the last part of "
+        "their paths"),
     APP_STRINGS_OPTION("lora", "FILE[:strength]", AT(run.loras.given),
                        "differences to the model's weights, as of stardit-generate, for all jobs; "
                        "may be given several times"),
@@ -297,12 +298,17 @@ static enum sdt_status open_machine(struct parts *p, struct sdt_error *err) {
     struct sdt_machine_options machine = {.scheduler = p->s->scheduler,
                                           .keep_records = p->s->traces};
     struct serve_work work;
+    char text[200];
     enum sdt_status status = serve_models_open(&p->models, &p->s->models, &p->s->run, err);
     /* What cannot run at all is told now, and kernels are measured before anything runs. */
     for (int m = 0; m < p->models.count && status == SDT_OK; m++)
         status = serve_model_plan(&p->models, m, &p->models.model[m].defaults, &work, err);
+    if (status == SDT_OK && p->models.count > 1)
+        status = serve_models_measure(&p->models, text, sizeof text, err);
     if (status != SDT_OK)
         return status;
+    if (p->models.count > 1)
+        serve_log("%s", text);
     app_devices_options(&p->models.machine, &machine);
     app_devices_announce(name_of_program, &p->models.machine);
     status = sdt_machine_open(&machine, &p->machine, err);

@@ -14,6 +14,8 @@ static enum sdt_status check_submission(struct sdt_service *service,
         status = sdt__prepare_text(service->pipeline, request, err);
     if (status == SDT_OK && service->closed)
         status = sdt_fail(err, SDT_ERROR_INTERRUPTED, "the service takes no more requests");
+    if (status == SDT_OK && service->resting)
+        status = sdt_fail(err, SDT_ERROR_USAGE, "the service rests");
     if (status == SDT_OK)
         status = sdt__start_decoders(service, sdt__decodes_tiles(service->pipeline, request), err);
     return status;

@@ -150,6 +150,9 @@ struct sdt_service {
     int jobs, room;              /* in the list, and in the two that follow */
     struct sdt_waiting *waiting; /* what the queue chooses from */
     struct sdt_job **ready;      /* the same jobs */
+    int parked;                  /* threads that wait for something to do */
+    starpu_pthread_cond_t quiet; /* all of them */
+    bool resting;                /* another service of the machine may have jobs */
     int alive, most_alive;       /* latents begun and not delivered yet, and their bound */
     bool closed, given_up;
     enum sdt_status status; /* the first failure */

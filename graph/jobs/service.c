@@ -214,6 +214,10 @@ static int collect(struct sdt_service *service, bool denoises, bool decodes) {
     return count;
 }
 
+static int threads_of(const struct sdt_service *service) {
+    return 1 + (service->two ? service->decoders : 0);
+}
+
 /* The job that the thread is to advance; NULL: there is nothing more for it. */
 static struct sdt_job *next_job(struct sdt_service *service, bool denoises, bool decodes) {
     struct sdt_job *chosen = NULL;
@@ -222,7 +226,10 @@ static struct sdt_job *next_job(struct sdt_service *service, bool denoises, bool
     while (!chosen && !service->given_up && more_to_come(service, denoises, decodes)) {
         int count = collect(service, denoises, decodes), best = 0;
         if (count == 0) {
+            if (++service->parked == threads_of(service))
+                starpu_pthread_cond_broadcast(&service->quiet);
             wait_a_while(service);
+            service->parked--;
             continue;
         }
         if (count > 1)
@@ -471,6 +478,7 @@ static void service_free(struct sdt_service *service) {
         free(team);
     }
     sdt_group_clear(&service->vae);
+    starpu_pthread_cond_destroy(&service->quiet);
     starpu_pthread_cond_destroy(&service->changed);
     starpu_pthread_mutex_destroy(&service->mutex);
     free(service->decoder);
@@ -543,6 +551,7 @@ enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machi
     service->most_alive = p->most_latents > 0 ? p->most_latents : 3;
     starpu_pthread_mutex_init(&service->mutex, NULL);
     starpu_pthread_cond_init(&service->changed, NULL);
+    starpu_pthread_cond_init(&service->quiet, NULL);
     enum sdt_status status =
         sdt_queue_open(options->queue ? options->queue : sdt_queue_name(0), &service->queue, err);
     if (status == SDT_OK && !service->queue->choose)
@@ -553,7 +562,8 @@ enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machi
     if (status == SDT_OK)
         status = check_placement(machine, p, &service->kinds, err);
     if (status == SDT_OK && atomic_exchange(&machine->serving, true))
-        status = sdt_fail(err, SDT_ERROR_USAGE, "this machine has a service already");
+        status = sdt_fail(err, SDT_ERROR_USAGE,
+                          "this machine has a service already, which does not rest");
     else
         taken = status == SDT_OK;
     if (status == SDT_OK)
@@ -568,6 +578,28 @@ enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machi
     }
     *out = service;
     return SDT_OK;
+}
+
+void sdt_service_rest(struct sdt_service *service) {
+    starpu_pthread_mutex_lock(&service->mutex);
+    while (!service->given_up && (service->jobs > 0 || service->parked < threads_of(service)))
+        starpu_pthread_cond_wait(&service->quiet, &service->mutex);
+    bool slept = service->resting;
+    service->resting = true;
+    starpu_pthread_mutex_unlock(&service->mutex);
+    if (!slept)
+        atomic_store(&service->machine->serving, false);
+}
+
+enum sdt_status sdt_service_wake(struct sdt_service *service, struct sdt_error *err) {
+    enum sdt_status status = SDT_OK;
+    starpu_pthread_mutex_lock(&service->mutex);
+    if (service->resting && atomic_exchange(&service->machine->serving, true))
+        status = sdt_fail(err, SDT_ERROR_USAGE, "another service of this machine does not rest");
+    else
+        service->resting = false;
+    starpu_pthread_mutex_unlock(&service->mutex);
+    return status;
 }
 
 enum sdt_status sdt_service_close(struct sdt_service *service, struct sdt_error *err) {
@@ -585,7 +617,8 @@ enum sdt_status sdt_service_close(struct sdt_service *service, struct sdt_error 
         sdt__denoise_unload(service);
         sdt__text_unload(service);
     }
-    atomic_store(&service->machine->serving, false);
+    if (!service->resting)
+        atomic_store(&service->machine->serving, false);
     if (!service->given_up) /* else tasks may still look at the groups */
         service_free(service);
     return status;

@@ -698,13 +698,20 @@ enum sdt_status sdt_queue_open(const char *name, const struct sdt_queue **queue,
                                struct sdt_error *err);
 
 /* SDT_ERROR_USAGE for a placement that sdt_plan_make refuses, an unknown queue, or a machine that
- * has a service; SDT_ERROR_MEMORY. The pipeline and the machine outlive the service. */
+ * has a service which does not rest; SDT_ERROR_MEMORY. The pipeline and the machine outlive the
+ * service. */
 enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                  const struct sdt_service_options *options,
                                  struct sdt_service **service, struct sdt_error *err);
 /* Takes no more jobs, waits until all have been delivered (paused ones are resumed), and frees the
  * service. Returns the first failure of a job. */
 enum sdt_status sdt_service_close(struct sdt_service *service, struct sdt_error *err);
+/* Waits until all its jobs have been delivered, of which none may be paused, and lets another
+ * service of the machine be opened or woken. Its weights stay where they are. It takes no jobs
+ * until it is woken, and can be closed at any time. Called by the thread that submits. */
+void sdt_service_rest(struct sdt_service *service);
+/* SDT_ERROR_USAGE: another service of the machine does not rest. */
+enum sdt_status sdt_service_wake(struct sdt_service *service, struct sdt_error *err);
 
 struct sdt_job_options {
     int number;              /* what progress, deliver, traces and statistics call it */
@@ -726,8 +733,9 @@ struct sdt_job_options {
 };
 /* Takes a request, whose strings and arrays are borrowed until it is delivered. *job (NULL: not
  * wanted) is the caller's to free. SDT_ERROR_USAGE for what this placement does not allow its
- * strategy; SDT_ERROR_MISSING where its text cannot be encoded; SDT_ERROR_INTERRUPTED when the
- * service closes; SDT_ERROR_MEMORY. What else is wrong with it is delivered. */
+ * strategy, and where the service rests; SDT_ERROR_MISSING where its text cannot be encoded;
+ * SDT_ERROR_INTERRUPTED when the service closes; SDT_ERROR_MEMORY. What else is wrong with it is
+ * delivered. */
 enum sdt_status sdt_service_submit(struct sdt_service *service, const struct sdt_request *request,
                                    const struct sdt_job_options *options, struct sdt_job **job,
                                    struct sdt_error *err);

@@ -463,6 +463,45 @@ static void decided(void) {
     scene_clear(&s[1]);
 }
 
+/* Two services of one machine, of which one rests at a time: jobs have the bits of those of one. */
+static void rested(struct sdt_pipeline *twin, int dit, int vae) {
+    struct sdt_pipeline *own = pipeline;
+    struct scene s[2];
+    struct sdt_error err;
+    for (int i = 0; i < 2; i++) {
+        struct sdt_service_options options = {.queue = "fcfs"};
+        struct sdt_service *second = NULL;
+        pipeline = i ? twin : own;
+        scene_init(&s[i], NULL);
+        open_service(&s[i], "fcfs", dit, vae);
+        submit(&s[i], 0, 0);
+        CHECK(sdt_service_open(twin, machine, &options, &second, &err) == SDT_ERROR_USAGE,
+              "a second service beside one that does not rest");
+        sdt_service_rest(s[i].service);
+        CHECK(s[i].delivered[0] == 1, "a service rests before its job is delivered");
+        CHECK(sdt_service_submit(s[i].service, &s[i].request[1], &(struct sdt_job_options){0}, NULL,
+                                 &err) == SDT_ERROR_USAGE,
+              "a job of a service that rests");
+    }
+    for (int i = 0; i < 2; i++) {
+        CHECK(sdt_service_wake(s[i].service, &err) == SDT_OK, "%s", err.message);
+        CHECK(sdt_service_wake(s[1 - i].service, &err) == SDT_ERROR_USAGE, "both are awake");
+        submit(&s[i], 1, 0);
+        sdt_service_rest(s[i].service);
+    }
+    for (int i = 0; i < 2; i++) {
+        sdt_service_close(s[i].service, &err);
+        for (int j = 0; j < 2; j++) {
+            same_bits(&s[i], j, "of two services");
+            sdt_job_free(s[i].job[j]);
+        }
+        scene_clear(&s[i]);
+    }
+    CHECK(sdt__handles_alive(&machine->handles) == 0, "%ld handles are left",
+          sdt__handles_alive(&machine->handles));
+    pipeline = own;
+}
+
 /* What is refused, and what a deadline does. */
 static void refused(void) {
     struct sdt_service_options options = {.queue = "lifo"};
@@ -519,11 +558,13 @@ static void cached(void) {
 
 int main(void) {
     struct sdt_machine_options options = {.devices = DEVICES, .workers_per_device = 1};
+    struct sdt_pipeline *twin = NULL;
     struct sdt_error err = {0};
     char path[4096];
 
     snprintf(path, sizeof path, "%s/checkpoints/stardit-demo", getenv("STARDIT_SOURCE_DIR"));
     if (sdt_pipeline_open(path, &pipeline, &err) != SDT_OK ||
+        sdt_pipeline_open(path, &twin, &err) != SDT_OK ||
         sdt_machine_open(&options, &machine, &err) != SDT_OK) {
         printf("%s: FAIL\n", err.message);
         return 1;
@@ -545,11 +586,14 @@ int main(void) {
     chosen();
     shortest();
     refused();
+    rested(twin, 2, 1);
+    rested(twin, 0, 0);
     forget();
     cached();
     forget();
     sdt_machine_close(machine);
     sdt_pipeline_close(pipeline);
+    sdt_pipeline_close(twin);
     printf("%s\n", failures ? "FAIL" : "ok");
     return failures ? 1 : 0;
 }
