@@ -71,10 +71,11 @@ void sdt_flow_place(struct sdt_flow *flow, int device) {
 }
 
 void sdt_flow_priority(struct sdt_flow *flow, int priority) {
-    if (priority >= -15 && priority <= 16)
+    if (priority >= SDT_PRIORITY_MIN && priority <= SDT_PRIORITY_MAX)
         flow->priority = priority;
     else if (flow->error.status == SDT_OK)
-        sdt_fail(&flow->error, SDT_ERROR_USAGE, "a priority of %d; -15 to 16 works", priority);
+        sdt_fail(&flow->error, SDT_ERROR_USAGE, "a priority of %d; %d to %d works", priority,
+                 SDT_PRIORITY_MIN, SDT_PRIORITY_MAX);
 }
 
 struct sdt_tag *sdt_flow_tag(struct sdt_flow *flow) {

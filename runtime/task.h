@@ -47,7 +47,7 @@ struct sdt_flow {
     const struct sdt_place *place; /* where the next tasks run */
     const struct sdt_place *host;  /* where input and output happen */
     struct sdt_tag tag; /* request, stream, step, layer, chunk, tile, role of the next tasks */
-    int priority;       /* of the next tasks, -15..16 */
+    int priority; /* of the next tasks: SDT_PRIORITY_MIN..SDT_PRIORITY_MAX, or sdt_turn_priority */
     struct sdt_recorder *recorder; /* statistics, trace, graph; NULL: none */
     const struct sdt_costs *costs; /* what its tasks are taken to last */
     struct sdt_handles *handles;   /* that count what is born in it; NULL: none */
@@ -56,6 +56,14 @@ struct sdt_flow {
     bool free_mapping;             /* tasks get no worker mask: any worker may run them */
     struct sdt_lane *lane;         /* bounds the pending tasks; insertion blocks when it is full */
 };
+
+enum { SDT_PRIORITY_MIN = -15, SDT_PRIORITY_MAX = 16 };
+/* Of forwards that follow one another through devices, the n-th: of two that are ready on one, the
+ * older passes it whole. In turns, both would come to the next device late. A number that comes
+ * again must not while the older one is on its way, so there are many of them. */
+static inline int sdt_turn_priority(unsigned long n) {
+    return SDT_PRIORITY_MIN - (int)(n % (1ul << 30));
+}
 
 /* A task under construction. */
 struct sdt_task {

@@ -73,7 +73,7 @@ struct sdt_run {
      * the other, have a stream each, of which they use x and the vectors; all else is that of the
      * stream with the number of the device that they are at. */
     struct sdt_stream *flight; /* [streams, devices]: these put together; NULL: no blocks */
-    unsigned long flights;     /* that have begun */
+    unsigned long flights;     /* that have begun; of strategies with patches too */
     sdt_handle *context; /* [video tiles]: input of tiles whose frames are not all the block's;
                                 * NULL for others */
     sdt_handle *input;   /* [video tiles]: of the block at hand */

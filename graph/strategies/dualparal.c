@@ -16,8 +16,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { PRIORITIES = 16 };
-
 /* ---- where ----------------------------------------------------------------------------------- */
 
 static int home(const struct sdt_layout *layout, int tile) {
@@ -206,8 +204,7 @@ static void attention(struct sdt_flow *flow, const struct sdt_self_attention *a)
     flow->tag.chunk = flow->tag.tile = -1;
 }
 
-/* A block's forwards, one behind the other. Of two that are ready on a device, the older one passes
- * it whole; priorities are few, so they begin again now and then. */
+/* A block's forwards, one behind the other. */
 static void step(struct sdt_flow *flow, struct sdt_run *run, struct sdt_branches branches, float t,
                  const sdt_handle *latent) {
     const int layers = run->dit->layers, devices = run->layout.devices;
@@ -216,7 +213,7 @@ static void step(struct sdt_flow *flow, struct sdt_run *run, struct sdt_branches
         int branch = branches.number[i];
         unsigned long number = run->flights++;
         struct sdt_stream *stream = run->flight + number % (unsigned long)run->streams * devices;
-        flow->priority = -(int)(number % PRIORITIES);
+        flow->priority = sdt_turn_priority(number);
         run->branch[branch].stream = stream;
         sdt_run_condition(flow, run, branch, t);
         sdt_run_embed(flow, run, branch, all, latent);

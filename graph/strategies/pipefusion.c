@@ -16,7 +16,7 @@
 
 #include <math.h>
 
-enum { PATCHES = 4, PRIORITIES = 16 };
+enum { PATCHES = 4 };
 
 /* ---- where ----------------------------------------------------------------------------------- */
 
@@ -172,16 +172,14 @@ static void step(struct sdt_flow *flow, struct sdt_run *run, struct sdt_branches
         sdt_run_layers(flow, run, branches, t, latent);
         return;
     }
-    int patches = sdt_spans(&run->layout), number = run->step * patches * branches.count;
+    int patches = sdt_spans(&run->layout);
     for (int i = 0; i < branches.count; i++)
         sdt_run_condition(flow, run, branches.number[i], t);
-    /* Of two that are ready in a stage, the older one passes it whole: in turns, both would come to
-     * the next one late. Priorities are few, so they begin again now and then. */
     for (int p = 0; p < patches; p++)
         for (int i = 0; i < branches.count; i++) {
             int branch = branches.number[i];
             struct sdt_span span = sdt_span_of(&run->layout, p);
-            flow->priority = -(number++ % PRIORITIES);
+            flow->priority = sdt_turn_priority(run->flights++);
             sdt_run_embed(flow, run, branch, span, latent);
             for (int l = 0; l < run->dit->layers; l++)
                 sdt_run_layer(flow, run, branch, span, l);
