@@ -94,27 +94,16 @@ static void copy_part_cpu(void *buffers[], void *cl_arg) {
     const struct sdt_copy_part *a = sdt__task_args(cl_arg);
     if (!a)
         return;
-    const float *x = sdt__floats(buffers, 0) + a->x_at; /* [heads, x_stride] */
-    float *y = sdt__floats(buffers, 1) + a->y_at;       /* [heads, y_stride] */
-    for (int h = 0; h < a->heads; h++)
-        memcpy(y + (size_t)h * a->y_stride, x + (size_t)h * a->x_stride, a->count * sizeof *y);
+    sdt_copy_part(a, sdt__floats(buffers, 0), sdt__floats(buffers, 1));
 }
 
 #ifdef HAVE_CUDA
 static void copy_part_cuda(void *buffers[], void *cl_arg) {
     const struct sdt_copy_part *a = sdt__task_args(cl_arg);
-    enum sdt_status status = SDT_OK;
     if (!a)
         return;
-    enum sdt_dtype dtype = sdt__dtype(buffers, 1);
-    size_t size = sdt_dtype_size(dtype);
-    const char *x = sdt__pointer(buffers, 0); /* [heads, x_stride] */
-    char *y = sdt__pointer(buffers, 1);       /* [heads, y_stride] */
-    for (int h = 0; h < a->heads && status == SDT_OK; h++)
-        status = sdt_cuda_convert(sdt__cuda(), a->count, dtype,
-                                  x + size * ((size_t)h * a->x_stride + a->x_at), dtype,
-                                  y + size * ((size_t)h * a->y_stride + a->y_at));
-    sdt__cuda_done(cl_arg, status);
+    sdt__cuda_done(cl_arg, sdt_cuda_copy_part(sdt__cuda(), sdt__dtype(buffers, 1), a,
+                                              sdt__pointer(buffers, 0), sdt__pointer(buffers, 1)));
 }
 #endif
 

@@ -133,13 +133,8 @@ void sdt_insert_gather_part(struct sdt_flow *flow, const char *name, int tiles, 
                             const sdt_handle *pieces /* [tiles, stride] -> [heads, block] */,
                             int stride, sdt_handle y /* [heads, to->stride] updated */);
 
-/* Of each head `count` elements, from element x_at on in x to y_at on in y. */
-struct sdt_copy_part {
-    int heads;
-    size_t count;
-    size_t x_stride, x_at, y_stride, y_at; /* stride: elements of a head */
-};
-/* What y holds elsewhere stays; fresh: it holds nothing yet. */
+/* struct sdt_copy_part (stardit/kernels.h). What y holds elsewhere stays; fresh: it holds nothing
+ * yet. */
 void sdt_insert_copy_part(struct sdt_flow *flow, const char *name,
                           const struct sdt_copy_part *part /* copied */,
                           sdt_handle x /* [heads, x_stride] */,

@@ -196,6 +196,16 @@ static inline size_t sdt_gather_count(const struct sdt_gather *g, int p) {
     return at >= g->stride ? 0 : count < g->stride - at ? count : g->stride - at;
 }
 
+/* Of each head `count` elements, from element x_at on in x to y_at on in y. */
+struct sdt_copy_part {
+    int heads;
+    size_t count;
+    size_t x_stride, x_at, y_stride, y_at; /* stride: elements of a head */
+};
+/* What y holds elsewhere stays. x and y do not overlap. */
+void sdt_copy_part(const struct sdt_copy_part *part, const float *x /* [heads, x_stride] */,
+                   float *y /* [heads, y_stride] */);
+
 /* ---- heads: tokens <-> heads on one tile ---------------------------------------------------- */
 
 /* Splits a tile by heads into `pieces` contiguous ranges: piece p holds heads head[p]..head[p+1]-1

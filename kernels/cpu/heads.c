@@ -3,6 +3,7 @@
 #include "kernels/cpu/vector_kernels.h"
 
 #include <math.h>
+#include <string.h>
 
 size_t sdt_rope_table_size(const struct sdt_rope *rope) {
     size_t n = 0;
@@ -36,4 +37,10 @@ void sdt_merge_heads(int rows, int heads, int e, int pieces, const int *head, co
 
 void sdt_rotate_halves(int rows, int heads, int e, const float *table, float *x) {
     sdt__vector_kernels()->rotate_halves(rows, heads, e, table, x);
+}
+
+void sdt_copy_part(const struct sdt_copy_part *part, const float *x, float *y) {
+    for (int h = 0; part->count && h < part->heads; h++)
+        memcpy(y + (size_t)h * part->y_stride + part->y_at,
+               x + (size_t)h * part->x_stride + part->x_at, part->count * sizeof *y);
 }

@@ -151,6 +151,27 @@ enum sdt_status sdt_cuda_gather(struct sdt_cuda *cuda, enum sdt_dtype dtype, int
     return SDT_OK;
 }
 
+template <enum sdt_dtype T, int PACK>
+__global__ static void copy_part(const __grid_constant__ struct body_copy_part a) {
+    for (int h = (int)blockIdx.y; h < a.part.heads; h += (int)gridDim.y)
+        for (size_t i = flat_first(PACK); i < a.part.count; i += flat_stride(PACK))
+            body_copy_part_pack(&a, T, PACK, h, i);
+}
+
+enum sdt_status sdt_cuda_copy_part(struct sdt_cuda *cuda, enum sdt_dtype dtype,
+                                   const struct sdt_copy_part *part, const void *x, void *y) {
+    if (part->heads <= 0 || part->count == 0)
+        return SDT_OK;
+    struct body_copy_part a = {*part, x, y};
+    bool wide = body_copy_part_whole(part, body_pack(dtype, dtype, true)) && body_aligned(x) &&
+                body_aligned(y);
+    auto kernel = SDT_PICK(copy_part, dtype, wide);
+    dim3 grid(flat_blocks(cuda, part->count, body_pack(dtype, dtype, wide)),
+              part->heads < 65535 ? part->heads : 65535);
+    kernel<<<grid, SDT_FLAT_THREADS, 0, cuda->stream>>>(a);
+    return sdt__cuda_launched(cuda, "copy of a part");
+}
+
 template <enum sdt_dtype T>
 __global__ static void rotate_halves(size_t pairs, int heads, int e, const float *table, void *x) {
     for (size_t i = flat_first(1); i < pairs; i += flat_stride(1))

@@ -202,6 +202,10 @@ enum sdt_status sdt_cuda_gather(struct sdt_cuda *cuda, enum sdt_dtype dtype, int
                                 const struct sdt_gather *to,
                                 const void *const *x /* host [tiles] -> [heads, block] */,
                                 void *y /* [heads, to->stride] */);
+enum sdt_status sdt_cuda_copy_part(struct sdt_cuda *cuda, enum sdt_dtype dtype,
+                                   const struct sdt_copy_part *part,
+                                   const void *x /* [heads, x_stride] */,
+                                   void *y /* [heads, y_stride] */);
 
 /* ---- attention.cu ---------------------------------------------------------------------------- */
 

@@ -475,4 +475,25 @@ SDT_BODY void body_gather_pack(const struct body_gather *a, enum sdt_dtype dtype
         body_copy(dtype, pack, a->x[t], (size_t)h * piece + i, a->y,
                   (size_t)h * to->stride + at + i);
 }
+
+struct body_copy_part {
+    struct sdt_copy_part part;
+    const void *x; /* [heads, x_stride] */
+    void *y;       /* [heads, y_stride] */
+};
+
+/* Does each head's part begin and end at packs? */
+SDT_BODY bool body_copy_part_whole(const struct sdt_copy_part *part, int pack) {
+    return part->count % (size_t)pack == 0 && part->x_stride % (size_t)pack == 0 &&
+           part->x_at % (size_t)pack == 0 && part->y_stride % (size_t)pack == 0 &&
+           part->y_at % (size_t)pack == 0;
+}
+
+/* The pack at element i of a head's part */
+SDT_BODY void body_copy_part_pack(const struct body_copy_part *a, enum sdt_dtype dtype, int pack,
+                                  int h, size_t i) {
+    const struct sdt_copy_part *part = &a->part;
+    body_copy(dtype, pack, a->x, (size_t)h * part->x_stride + part->x_at + i, a->y,
+              (size_t)h * part->y_stride + part->y_at + i);
+}
 #endif

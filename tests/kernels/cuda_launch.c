@@ -438,6 +438,18 @@ enum sdt_status sdt_cuda_gather(struct sdt_cuda *cuda, enum sdt_dtype dtype, int
     return SDT_OK;
 }
 
+enum sdt_status sdt_cuda_copy_part(struct sdt_cuda *cuda, enum sdt_dtype dtype,
+                                   const struct sdt_copy_part *part, const void *x, void *y) {
+    (void)cuda;
+    const struct body_copy_part a = {*part, x, y};
+    const int most = body_pack(dtype, dtype, true);
+    const bool wide = body_copy_part_whole(part, most) && body_aligned(x) && body_aligned(y);
+    const int pack = wide ? most : 1;
+    for (int h = 0; h < part->heads; h++)
+        FLAT(3, pack, part->count, i) { body_copy_part_pack(&a, dtype, pack, h, i); }
+    return SDT_OK;
+}
+
 /* A warp's lanes read both log-sum-exps before one of them writes. */
 enum sdt_status sdt_cuda_attention_merge(struct sdt_cuda *cuda, enum sdt_dtype dtype, int heads,
                                          int rows, int e, const void *o2, const float *lse2,

@@ -253,6 +253,57 @@ static void gather_cuda(struct call *c) {
     done(c, sdt_cuda_gather(cuda, c->dtype, c->size[0], c->size[1], &to, x, at(c, 0)));
 }
 
+/* ---- copy_part: heads, count, x_stride, x_at, y_stride, y_at --------------------------------- */
+
+static void part_grid(const struct operation *operation) {
+    TRY(1, 1, 1, 0, 1, 0);
+    TRY(1, 37, 0, 5, 0, 11); /* one head has no stride */
+    TRY(1, 64, 0, 32, 0, 8);
+    TRY(3, 0, 8, 8, 8, 8);
+    TRY(3, 16, 40, 24, 16, 0);
+    TRY(3, 16, 16, 0, 40, 24);
+    TRY(5, 12, 36, 12, 60, 48);
+    TRY(2, 24, 48, 8, 72, 44); /* all of it in packs but where it goes */
+    TRY(2, 24, 50, 8, 72, 40);
+    TRY(40, 128, 512, 256, 640, 512);
+    TRY(7, 1000, 1001, 1, 1003, 3);
+    if (backend.kind == GPU)
+        TRY(40, 70000, 70008, 8, 140000, 70000);
+}
+static struct sdt_copy_part part_of(const struct call *c) {
+    const int *s = c->size;
+    return (struct sdt_copy_part){.heads = s[0],
+                                  .count = (size_t)s[1],
+                                  .x_stride = (size_t)s[2],
+                                  .x_at = (size_t)s[3],
+                                  .y_stride = (size_t)s[4],
+                                  .y_at = (size_t)s[5]};
+}
+static void part_make(struct call *c) {
+    const struct sdt_copy_part part = part_of(c);
+    const size_t before = (size_t)(part.heads - 1);
+    size_t x = before * part.x_stride + part.x_at + part.count;
+    size_t y = before * part.y_stride + part.y_at + part.count;
+    in(c, x > part.x_stride ? x : part.x_stride, 1.f);
+    in_out(c, (y > part.y_stride ? y : part.y_stride) + 9, 1.f); /* what is elsewhere stays */
+}
+static void part_plain(struct call *c) {
+    const struct sdt_copy_part part = part_of(c);
+    const float *x = at(c, 0);
+    float *y = at(c, 1);
+    for (size_t h = 0; h < (size_t)part.heads; h++)
+        for (size_t i = 0; i < part.count; i++)
+            y[h * part.y_stride + part.y_at + i] = x[h * part.x_stride + part.x_at + i];
+}
+static void part_cpu(struct call *c) {
+    const struct sdt_copy_part part = part_of(c);
+    sdt_copy_part(&part, at(c, 0), at(c, 1));
+}
+static void part_cuda(struct call *c) {
+    const struct sdt_copy_part part = part_of(c);
+    done(c, sdt_cuda_copy_part(cuda, c->dtype, &part, at(c, 0), at(c, 1)));
+}
+
 const struct operation heads_operations[] = {
     {.name = "split_heads",
      .grid = split_grid,
@@ -273,5 +324,11 @@ const struct operation heads_operations[] = {
      .make = gather_make,
      .plain = gather_plain,
      .cuda = gather_cuda},
+    {.name = "copy_part",
+     .grid = part_grid,
+     .make = part_make,
+     .plain = part_plain,
+     .cpu = part_cpu,
+     .cuda = part_cuda},
     {0},
 };

@@ -33,6 +33,7 @@ group_norm       group_norm     48    0     0
 group_norm       group_sums     40    0  4096
 group_norm       row_sums       96   32  4096
 group_attention  copy_group     40    0     0
+heads            copy_part      32    0     0
 heads            gather         32    0     0
 heads            merge_heads    40    0     0
 heads            rotate_halves  40    0     0
