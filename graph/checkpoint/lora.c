@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "graph/checkpoint/lora.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct addend {
     const struct sdt_stored *up, *down; /* [.., rank] and [rank, ..]; NULL: */
     const struct sdt_stored *diff;      /* as the tensor */
     size_t first;                       /* the row of `up` that is the tensor's first */
+    int file;                           /* whose it is */
     float scale;
     struct addend *next; /* in the order of the files */
 };
@@ -368,23 +370,39 @@ static const struct sdt_stored *partner(const struct matching *m, const char *na
     return NULL;
 }
 
+/* The one number that a tensor holds. */
+static float number_of(const struct sdt_stored *t) {
+    float value;
+    sdt_convert(t->dtype, 1, t->data, &value);
+    return value;
+}
+
 /* strength (alpha / rank), alpha being the one of that stem. */
 static float scale_of(const struct matching *m, const char *name, size_t stem, size_t rank) {
     const struct sdt_stored *alpha = partner(m, name, stem, ALPHA);
-    float value = (float)rank;
-    if (alpha && alpha->count == 1)
-        sdt_convert(alpha->dtype, 1, alpha->data, &value);
+    float value = alpha && alpha->count == 1 ? number_of(alpha) : (float)rank;
     return (float)(m->strength * ((double)value / (double)rank));
 }
 
-static enum sdt_status append(const struct matching *m, size_t index, struct addend addend) {
-    struct addend *new = malloc(sizeof *new), **link = &m->merges->merge[index].addend;
+/* A file adds one pair and one difference to a tensor at most: more are the same one in two
+ * spellings, and the file's writer meant it once. */
+static enum sdt_status append(const struct matching *m, const struct sdt_stored *t, size_t index,
+                              struct addend addend) {
+    struct addend *new, **link = &m->merges->merge[index].addend;
+    char why[400];
+    addend.file = m->merges->files;
+    for (; *link; link = &(*link)->next)
+        if ((*link)->file == addend.file && !(*link)->diff == !addend.diff) {
+            snprintf(why, sizeof why, "is the second one for the model's '%.120s', beside '%.120s'",
+                     m->table->required[index].name,
+                     ((*link)->diff ? (*link)->diff : (*link)->down)->name);
+            return refuse(m, SDT_ERROR_FORMAT, t->name, why);
+        }
+    new = malloc(sizeof *new);
     if (!new)
         return sdt_fail(m->err, SDT_ERROR_MEMORY, "no memory to merge %s",
                         sdt__path_tail(sdt_weights_folder(m->file)));
     *new = addend;
-    while (*link)
-        link = &(*link)->next;
     *link = new;
     return SDT_OK;
 }
@@ -429,7 +447,7 @@ static enum sdt_status add_pair(const struct matching *m, const struct sdt_store
         return refuse_shape(m, up, to);
     struct addend addend = {.up = up, .down = down, .scale = scale_of(m, down->name, stem, rank)};
     for (size_t i = 0; i < count && status == SDT_OK; i++) {
-        status = append(m, to[i].index, addend);
+        status = append(m, down, to[i].index, addend);
         addend.first += (size_t)m->table->required[to[i].index].shape[0];
     }
     return status;
@@ -441,7 +459,7 @@ static enum sdt_status add_difference(const struct matching *m, const struct sdt
     if (count != 1 || diff->count != elements(required) ||
         (required->rank && rows_of(diff) != (size_t)required->shape[0]))
         return refuse_shape(m, diff, to);
-    return append(m, to->index, (struct addend){.diff = diff, .scale = (float)m->strength});
+    return append(m, diff, to->index, (struct addend){.diff = diff, .scale = (float)m->strength});
 }
 
 static enum sdt_status add_tensor(const struct matching *m, const struct sdt_stored *t) {
@@ -456,8 +474,12 @@ static enum sdt_status add_tensor(const struct matching *m, const struct sdt_sto
         return refuse(m, SDT_ERROR_UNSUPPORTED, t->name, "holds no floating point numbers");
     if (kind == UP && !partner(m, t->name, stem, DOWN))
         return refuse(m, SDT_ERROR_FORMAT, t->name, "has no other half (lora_A, lora_down)");
+    if ((kind == UP || kind == DOWN) && partner(m, t->name, stem, kind) != t)
+        return refuse(m, SDT_ERROR_FORMAT, t->name, "is there twice, in two spellings");
     if (kind == ALPHA && (t->count != 1 || !partner(m, t->name, stem, DOWN)))
         return refuse(m, SDT_ERROR_FORMAT, t->name, "is no number beside a lora_A or lora_down");
+    if (kind == ALPHA && !isfinite(number_of(t)))
+        return refuse(m, SDT_ERROR_NOT_FINITE, t->name, "is NaN or infinite");
     if (kind == UP || kind == ALPHA)
         return SDT_OK;
     const struct spelled *to = find(m, t->name, stem, kind, &count);

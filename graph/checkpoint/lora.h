@@ -20,9 +20,10 @@
 struct sdt_merges;
 
 /* Adds those files to the weights of a model whose table has been checked. Weights that are
- * imagined are only looked at. SDT_ERROR_FORMAT for a tensor that fits nothing, of another shape
- * or without its other half, SDT_ERROR_UNSUPPORTED for kinds of differences that are not known,
- * each with the tensor's name; errors as sdt_weights_open. */
+ * imagined are only looked at. SDT_ERROR_FORMAT for a tensor that fits nothing, of another shape,
+ * without its other half or there twice in two spellings, SDT_ERROR_NOT_FINITE for such an alpha,
+ * SDT_ERROR_UNSUPPORTED for kinds of differences that are not known, each with the tensor's name;
+ * errors as sdt_weights_open. */
 enum sdt_status sdt_weights_merge(struct sdt_weights *weights, const struct sdt_tensor_table *table,
                                   const struct sdt_lora *lora /* [count] */, int count,
                                   struct sdt_error *err);

@@ -1,6 +1,7 @@
 /* LoRAs of rank 4 in every spelling, on the golden transformer of each family: each tensor, once it
  * is fetched, has the bits of the sum that plain loops give, and what fits nothing is refused by
  * name. All sums are exact, so that their order and fused multiply-adds do not matter. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,6 +257,8 @@ static void check_fused(const char *folder, const char *path, struct lora *lora)
     sdt_dit_close(base);
 }
 
+#define Q "blocks.0.attn1.to_q"
+
 /* One tensor that does not belong there. */
 static void check_refusal(const char *folder, const char *path, struct lora *lora,
                           const char *other /* a second tensor, or NULL */, const char *name,
@@ -273,6 +276,98 @@ static void check_refusal(const char *folder, const char *path, struct lora *lor
     }
     sdt_dit_close(dit);
     clear(lora);
+}
+
+static const struct {
+    const char *name[5]; /* A: RANK x 48, B: 48 x RANK, alpha, diff: 48 x 48 */
+    const char *says;    /* NULL: taken, and the first half's rank of alpha is `scale` */
+    float alpha, scale;
+} mixtures[] = {
+    {{Q ".lora_A.weight", Q ".lora_up.weight"}, NULL, 0.f, 1.f},
+    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".alpha"}, NULL, 8.f, 2.f},
+    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".alpha"}, NULL, 0.f, 0.f},
+    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".alpha"}, NULL, -4.f, -1.f},
+    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".alpha"}, "is NaN or infinite", NAN, 0.f},
+    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".alpha"}, "is NaN or infinite", INFINITY, 0.f},
+    {{Q ".lora_A.weight", Q ".lora_B.weight", "transformer." Q ".alpha"},
+     "is no number beside",
+     4.f,
+     0.f},
+    {{Q ".lora_A.weight", "transformer." Q ".lora_B.weight"}, "has no other half", 0.f, 0.f},
+    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".lora_down.weight"}, "is there twice", 0.f, 0.f},
+    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".lora_up.weight"}, "is there twice", 0.f, 0.f},
+    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".lora_down.weight", Q ".lora_up.weight"},
+     "is there twice",
+     0.f,
+     0.f},
+    {{Q ".lora_A.weight", Q ".lora_B.weight", "transformer." Q ".lora_A.weight",
+      "transformer." Q ".lora_B.weight"},
+     "is the second one for the model's",
+     0.f,
+     0.f},
+    {{Q ".lora_A.weight", Q ".lora_B.weight",
+      "diffusion_model.blocks.0.self_attn.q.lora_down.weight",
+      "diffusion_model.blocks.0.self_attn.q.lora_up.weight"},
+     "is the second one for the model's",
+     0.f,
+     0.f},
+    {{Q ".diff", "lora_unet_blocks_0_attn1_to_q.diff"},
+     "is the second one for the model's",
+     0.f,
+     0.f},
+};
+
+/* Halves and prefixes of several spellings in one file: what can be told is right, the rest is
+ * refused by the name that stands last. */
+static void check_mixtures(const char *folder, const char *path, struct lora *lora) {
+    struct sdt_error err;
+    struct sdt_dit *base = open_with(folder, NULL, 0, &err);
+    const struct sdt_stored *b = sdt_weights_find(base->weights, Q ".weight");
+    size_t count = sizeof mixtures / sizeof mixtures[0], taken = 0;
+    for (size_t i = 0; i < count; i++) {
+        clear(lora);
+        for (int n = 0; n < 5 && mixtures[i].name[n]; n++) {
+            const char *name = mixtures[i].name[n], *end = strrchr(name, '.');
+            bool alpha = !strcmp(end, ".alpha"), whole = !strcmp(end, ".diff");
+            bool down = strstr(name, ".lora_A.") || strstr(name, ".lora_down.");
+            put(lora, name,
+                alpha  ? 1
+                : down ? RANK
+                       : 48,
+                alpha           ? 1
+                : down || whole ? 48
+                                : RANK,
+                down ? 1 : 2, 0);
+            if (alpha)
+                *(float *)lora->tensor[lora->count - 1].data = mixtures[i].alpha;
+        }
+        write_lora(path, lora);
+        err = (struct sdt_error){0};
+        struct sdt_dit *dit = open_with(folder, &(struct sdt_lora){path, 1.0}, 1, &err);
+        size_t wrong = 0;
+        const struct sdt_stored *t = dit ? sdt_weights_find(dit->weights, Q ".weight") : NULL;
+        if (t)
+            sdt_stored_fetch(t);
+        for (size_t at = 0; t && !mixtures[i].says && at < t->count; at++) {
+            double sum = 0.0;
+            for (size_t r = 0; r < RANK; r++)
+                sum += (double)value(2, at / 48 * RANK + r) * (double)value(1, r * 48 + at % 48);
+            wrong += ((const float *)t->data)[at] !=
+                     (float)(((const float *)b->data)[at] + (double)mixtures[i].scale * sum);
+        }
+        if (t)
+            sdt_stored_release(t);
+        if (wrong || (mixtures[i].says ? dit || !strstr(err.message, mixtures[i].says) : !dit)) {
+            fprintf(stderr, "mixture %zu: %zu numbers wrong, not '%s' but: %s\n", i, wrong,
+                    mixtures[i].says ? mixtures[i].says : "taken", dit ? "taken" : err.message);
+            failures++;
+        }
+        taken += dit != NULL;
+        sdt_dit_close(dit);
+    }
+    printf("%zu mixtures of spellings: %zu taken, %zu refused\n", count, taken, count - taken);
+    clear(lora);
+    sdt_dit_close(base);
 }
 
 int main(void) {
@@ -299,7 +394,6 @@ int main(void) {
             check_fused(folder, path, lora);
     }
     snprintf(folder, sizeof folder, "%s/tests/golden/wan_dit", source ? source : ".");
-#define Q "blocks.0.attn1.to_q"
     check_refusal(folder, path, lora, NULL, "te.text_model.lora_A.weight", 4, 48, "no tensor");
     check_refusal(folder, path, lora, NULL, "blocks.77.ffn.0.diff_b", 48, 1, "no tensor");
     check_refusal(folder, path, lora, NULL, Q ".lora_A.weight", 4, 48, "no other half");
@@ -311,6 +405,12 @@ int main(void) {
     check_refusal(folder, path, lora, Q ".lora_B.weight", Q ".lora_A.weight", 600, 48,
                   "rank 1 to 512");
     check_refusal(folder, path, lora, NULL, Q ".alpha", 1, 1, "is no number beside");
+    check_refusal(folder, path, lora, Q ".lora_B.weight", Q ".lora_A.weight", 0, 48,
+                  "rank 1 to 512");
+    check_refusal(folder, path, lora, NULL, Q ".diff", 2304, 1, "does not fit the model's");
+    check_refusal(folder, path, lora, NULL, Q ".diff_b", 24, 2, "does not fit the model's");
+    check_refusal(folder, path, lora, NULL, Q ".diff_b", 49, 1, "does not fit the model's");
+    check_mixtures(folder, path, lora);
     unlink(path);
     free(lora);
     return failures > 0;
