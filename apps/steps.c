@@ -22,8 +22,14 @@ static enum sdt_status read_sigmas(struct app_steps *steps, int *count, struct s
         steps->level[(*count)++] = value;
         at = end + 1;
     } while (*end);
-    for (int i = *count - 1; i >= 0 && steps->level[0] > 1.0; i--)
+    for (int i = *count - 1; i >= 0 && steps->level[0] > 1.0; i--) {
+        if (steps->level[i] > 0.0 && steps->level[i] < 1.0)
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--sigmas %.80s: the first number says that all are of 1000, and "
+                            "number %d, %g, is below 1",
+                            steps->sigmas, i + 1, steps->level[i]);
         steps->level[i] /= 1000.0;
+    }
     return SDT_OK;
 }
 

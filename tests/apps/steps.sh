@@ -237,4 +237,40 @@ must be an error above 0|--step-cache magcache:0.1,0 --steps 9
 no ratios are known for Wan 2.1 of 4 layers, 128 wide|--step-cache magcache --steps 9
 goes with --step-cache|--refresh-steps 2 --steps 9
 END
+
+# Lists of noise levels that are none, or two kinds at once.
+while IFS='|' read -r words arguments; do
+    # shellcheck disable=SC2086
+    refuses 2 "$generate" --model "$demo" --prompt red $size --guidance-scale 1 --output "$tmp/never.y4m" $arguments
+    says "$words"
+done <<END
+must be numbers with commas|--sigmas ,
+must be numbers with commas|--sigmas 1000,750,
+must be numbers with commas|--sigmas 1000;750
+must be numbers with commas|--sigmas 1000,,750
+must be numbers with commas|--sigmas 1000,half
+sigma 1 of 1 is nan|--sigmas nan
+sigma 2 of 2 is nan|--sigmas 1000,nan
+sigma 1 of 2 is inf|--sigmas inf,500
+sigma 1 of 1 is 0:|--sigmas 0
+sigma 1 of 1 is -0.5|--sigmas -0.5
+sigma 1 of 2 is 1.001|--sigmas 1001,500
+sigma 2 of 2 is 1:|--sigmas 1000,1000
+sigma 2 of 2 is 0.75|--sigmas 500,750
+sigma 4 of 4 is 0:|--sigmas 1000,750,500,0
+number 3, 0.25, is below 1|--sigmas 1000,500,0.25
+sigma 2 of 2 is 750|--sigmas 1,750
+cannot be told apart in float|--sigmas 0.5,0.499999999 --sampler euler
+out of range|--sigmas 1000,500 --sampler euler --flow-shift 1e9
+flow-shift|--sigmas 1000,500 --flow-shift 0
+flow-shift|--sigmas 1000,500 --flow-shift nan
+flow-shift|--sigmas 1000,500 --flow-shift -5
+the list alone says how many|--sigmas 1000,500 --num-inference-steps 3
+euler-ancestral|--sigmas 1000,500 --sampler euler-ancestral
+takes the place of a schedule|--sigmas 1000,500 --sampler-schedule linear
+END
+# Steps between those of a list's table are levels as others are: 1000 times the level, then shifted.
+run between --sigmas 1000,333.25 --sampler euler --guidance-scale 1
+run level --sigmas 1,0.33325 --sampler euler --guidance-scale 1
+same "$tmp/between.safetensors" "$tmp/level.safetensors"
 finish
