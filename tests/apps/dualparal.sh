@@ -39,6 +39,21 @@ for way in "--devices 2 --workers-per-device 2" "--dit-devices 0 --vae-devices 1
     same "$tmp/streamed.y4m" "$tmp/whole.y4m"
     same "$tmp/streamed.png" "$tmp/whole.png"
 done
+# Memory does not grow with the length: 192 frames more are 35 MB as pixels, of which there may be a block's (a
+# block adds 8), and of their latent what the blocks in the queue have. What is left is the allocator's.
+for frames in 65 257; do
+    "$tool" peak "$generate" --model "$demo" --token-ids 17,5,1 --height 96 --width 160 --num-inference-steps 8 \
+        --quiet --force --strategy dualparal --num-frames $frames --block-frames 8 --overlap-frames 4 \
+        --workers-per-device 1 --output "$tmp/long.y4m" --stats "$tmp/$frames.json" >"$tmp/peak$frames" 2>"$tmp/err" ||
+        fail "$frames frames: $(cat "$tmp/err")"
+    wc -c <"$tmp/long.y4m" >"$tmp/size$frames"
+done
+[ $((($(cat "$tmp/size257") - $(cat "$tmp/size65")) % 192)) -eq 0 ] || fail "not 192 frames more"
+more=$(($(cat "$tmp/peak257") - $(cat "$tmp/peak65"))) whole=$((192 * 96 * 160 * 3 * 4))
+held=$(($("$tool" json "$tmp/257.json" device 0 peak_bytes) - $("$tool" json "$tmp/65.json" device 0 peak_bytes)))
+echo "192 frames more take $more bytes more of $(cat "$tmp/peak65"), $held of the device's; as pixels $whole"
+[ $more -lt $((whole / 4)) ] || fail "memory grows with the length"
+[ $held -lt $((whole / 20)) ] || fail "memory of the device grows with the length"
 # 13 frames are 4 of the latent: a block.
 run single --devices 1 --strategy single --num-frames 13
 run one --devices 3 --strategy dualparal --num-frames 13

@@ -1,5 +1,5 @@
 /* What the shell tests of the programs need and a shell lacks: reading one value of a JSON file,
- * and making, changing and renaming safetensors files. */
+ * the memory that a command takes, and making, changing and renaming safetensors files. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "graph/sampler/sampler.h"
@@ -408,7 +410,26 @@ static int make_sparse(char **argv) {
     return 0;
 }
 
+/* tool peak COMMAND...: the most bytes of memory that the command had at a time. What it prints
+ * goes to standard error. */
+static int print_peak(char **argv) {
+    struct rusage usage;
+    int code;
+    pid_t child = fork();
+    if (child == 0) {
+        if (dup2(2, 1) == 1)
+            execv(argv[0], argv);
+        _exit(99);
+    }
+    if (child < 0 || wait4(child, &code, 0, &usage) != child || !WIFEXITED(code))
+        leave("the command did not end by itself");
+    printf("%ld\n", usage.ru_maxrss * 1024);
+    return WEXITSTATUS(code);
+}
+
 int main(int argc, char **argv) {
+    if (argc > 2 && !strcmp(argv[1], "peak"))
+        return print_peak(argv + 2);
     if (argc > 2 && !strcmp(argv[1], "json"))
         return print_value(argc - 2, argv + 2);
     if (argc == 5 && !strcmp(argv[1], "change"))
@@ -433,7 +454,8 @@ int main(int argc, char **argv) {
         return rename_tensors(argc - 2, argv + 2);
     if ((argc == 6 || argc == 7) && !strcmp(argv[1], "poison"))
         return poison(argc - 2, argv + 2);
-    leave("poison IN OUT NAME nan|inf | json FILE KEY... | change IN OUT NAME | tensor OUT NAME D0 "
+    leave("poison IN OUT NAME nan|inf | json FILE KEY... | peak COMMAND... | change IN OUT NAME | "
+          "tensor OUT NAME D0 "
           "D1...");
     return 99;
 }
