@@ -1,20 +1,17 @@
 /* Blocks of frames at different steps, against a plain loop on one thread without StarPU, which
  * keeps each block's own frames alone and joins keys as they are before norm and rotation: the same
  * bits, however many devices and workers there are, under every policy. One block has the bits of
- * one device that knows no blocks. The trace shows of which block and step each key and each frame
- * was that a block read. */
+ * one device that knows no blocks. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "graph/run/latent.h"
 #include "graph/run/run.h"
 #include "graph/sampler/sampler.h"
 #include "tests/check.h"
-#include "tests/events.h"
 #include "tests/light.h"
 #include "tests/plain.h"
 
@@ -60,7 +57,7 @@ static const struct test_case cases[] = {
     {14, 22, {3, 3, 1, 2}, {4, 6}}, /* 77 tokens a frame */
     {4, 6, {1, 5, 0, 6}, {5, 7}},   /* one block */
 };
-enum { CASES = sizeof cases / sizeof cases[0], ONE = CASES - 1, TRACED = 1 };
+enum { CASES = sizeof cases / sizeof cases[0], ONE = CASES - 1 };
 static float noise[MOST_BLOCKS][LATENT]; /* [C, F, H, W] of each block's input */
 static float texts[2][MOST_WORDS * TEXT_DIM];
 static struct sdt_sampler samplers[MOST_STEPS + 1];
@@ -288,7 +285,7 @@ static void insert(struct sdt_flow *flow, const struct test_case *c, struct sdt_
 }
 
 static void run_case(struct sdt_machine *machine, const struct test_case *c, const struct way *way,
-                     const struct sdt_strategy *strategy, int *tile_rows) {
+                     const struct sdt_strategy *strategy) {
     struct sdt_error err = {0};
     struct sdt_flow flow = sdt_machine_flow(machine, SDT_LANE_DENOISE);
     struct sdt_parallel parallel = {.strategy = strategy,
@@ -320,7 +317,6 @@ static void run_case(struct sdt_machine *machine, const struct test_case *c, con
     insert(&flow, c, run, latent, whole);
     if (sdt__flow_wait(&flow, &err) != SDT_OK)
         leave(err.message);
-    *tile_rows = run->layout.rows;
     for (int b = 0; b < branches; b++) {
         sdt_prompt_clear(&prompt[b]);
         starpu_data_unregister(text[b]);
@@ -330,119 +326,6 @@ static void run_case(struct sdt_machine *machine, const struct test_case *c, con
     for (int b = 0; b < c->q.count; b++)
         starpu_data_unregister(whole[b]);
     sdt_run_free(run);
-}
-
-/* ---- whose keys, and of which step ----------------------------------------------------------- */
-
-/* Of a trace, with the block that each task is of: blocks take a step one after the other, from
- * block 0 on, and what is inserted of one stays together. */
-struct versions {
-    const struct test_case *c;
-    struct events gather, see, leave, attention, context, solver;
-    int keys, seen, contexts; /* reads that were looked at */
-};
-
-/* In the order of insertion the n-th gather of a step is block n's. */
-static void number_gathers(struct events *gather) {
-    for (int i = 0; i < gather->count; i++)
-        for (int j = 0; j < i; j++)
-            gather->event[i].block += event_beside(&gather->event[i], &gather->event[j]) &&
-                                      gather->event[i].step == gather->event[j].step;
-}
-
-/* What stands in front of a block's gathers, or (behind) comes after them. */
-static void number_others(struct events *events, const struct events *gather, bool behind) {
-    for (int i = 0, g = 0; i < events->count; i++) {
-        while (g < gather->count && gather->event[g].id < events->event[i].id)
-            g++;
-        events->event[i].block = gather->event[behind ? g - 1 : g].block;
-    }
-}
-
-/* The last of `written` that began before `reader`, of the same place as `like`, of that block and
- * tile (-1: of any); none of them begins until `reader` has ended. NULL: none has. */
-static const struct event *last_before(const struct events *written, const struct event *like,
-                                       int block, int tile, const struct event *reader) {
-    const struct event *found = NULL;
-    for (int i = 0; i < written->count; i++) {
-        const struct event *w = &written->event[i];
-        if ((like && !event_beside(like, w)) || (tile >= 0 && w->tile != tile) ||
-            (block >= 0 && w->block != block))
-            continue;
-        if (w->start < reader->start && (!found || w->start > found->start))
-            found = w;
-        CHECK(w->start < reader->start || w->start > reader->end - SKEW,
-              "block %d writes in step %d what block %d reads in step %d", w->block, w->step,
-              reader->block, reader->step);
-    }
-    return found;
-}
-
-/* An attention's own keys, and those that the next block has left one step before. */
-static void check_keys(struct versions *v, const struct event *a) {
-    const struct sdt_blocks *q = &v->c->q;
-    const int b = a->block, s = a->step;
-    const struct event *own = last_before(&v->gather, a, -1, -1, a);
-    const struct event *see = last_before(&v->see, a, -1, -1, a);
-    CHECK(own && own->block == b && own->step == s, "block %d reads other keys than its own", b);
-    v->keys++;
-    bool sees = see && see->block == b && see->step == s;
-    CHECK(sees == (q->overlap > 0 && b + 1 < q->count && s > 0),
-          "block %d in step %d sees %s of the next one", b, s, sees ? "keys" : "none");
-    if (!sees)
-        return;
-    const struct event *last = last_before(&v->leave, a, -1, -1, see);
-    CHECK(last && last->block == b + 1 && last->step == s - 1,
-          "block %d in step %d sees keys of block %d, step %d", b, s, last ? last->block : -1,
-          last ? last->step : -1);
-    v->seen++;
-}
-
-/* Frames in front are those of the block before after one step more. */
-static void check_context(struct versions *v, const struct event *e, int tile_rows) {
-    const struct sdt_blocks *q = &v->c->q;
-    const int tokens = tokens_of(v->c), shared = q->overlap * frame_tokens(v->c);
-    for (int t = (tokens - shared) / tile_rows; t * tile_rows < tokens; t++) {
-        const struct event *from = last_before(&v->solver, NULL, e->block - 1, t, e);
-        CHECK(e->block > 0 && from && from->step == e->step,
-              "block %d in step %d has frames of the one before after step %d", e->block, e->step,
-              from ? from->step : -1);
-        v->contexts++;
-    }
-}
-
-static void check_versions(const struct test_case *c, int tile_rows, const char *trace) {
-    json_error_t error;
-    json_t *root = json_load_file(trace, 0, &error);
-    struct versions v = {.c = c,
-                         .gather = read_events(root, "gather_k"),
-                         .see = read_events(root, "see_next_k"),
-                         .leave = read_events(root, "leave_k"),
-                         .attention = read_events(root, "attention"),
-                         .context = read_events(root, "context"),
-                         .solver = read_events(root, "sampler_step")};
-    struct events *behind[] = {&v.see, &v.leave, &v.attention, &v.solver};
-    CHECK(v.gather.count > 0, "no keys in the trace: %s", error.text);
-    if (v.gather.count > 0) {
-        number_gathers(&v.gather);
-        for (int i = 0; i < 4; i++)
-            number_others(behind[i], &v.gather, true);
-        number_others(&v.context, &v.gather, false);
-        for (int i = 0; i < v.attention.count; i++)
-            check_keys(&v, &v.attention.event[i]);
-        for (int i = 0; i < v.context.count; i++)
-            check_context(&v, &v.context.event[i], tile_rows);
-        printf(
-            "versions: %d reads of a block's keys, %d of the next one's, %d of frames of the one "
-            "before, of %d blocks in %d steps\n",
-            v.keys, v.seen, v.contexts, c->q.count, c->q.steps);
-        CHECK(v.keys > 500 && v.seen > 300 && v.contexts > 20, "too few to judge by");
-    }
-    for (int i = 0; i < 4; i++)
-        free(behind[i]->event);
-    free(v.gather.event);
-    free(v.context.event);
-    json_decref(root);
 }
 
 /* ---- checks ---------------------------------------------------------------------------------- */
@@ -469,30 +352,18 @@ static void check_way(const struct way *way) {
                                           .workers_per_device = way->workers,
                                           .device_speed = way->speed,
                                           .scheduler = way->policy,
-                                          .keep_records = way->policy == NULL,
-                                          .free_mapping =
-                                              way->policy && !strcmp(way->policy, "scatter")};
+                                          .free_mapping = !strcmp(way->policy, "scatter")};
     struct sdt_machine *machine;
     struct sdt_error err = {0};
-    char trace[] = "/tmp/stardit-blocks-XXXXXX";
-    int rows = 0, only = options.keep_records ? TRACED : -1;
     if (sdt_machine_open(&options, &machine, &err) != SDT_OK)
         leave(err.message);
     for (int i = 0; i < CASES; i++) {
-        if (only >= 0 && i != only)
-            continue;
-        run_case(machine, &cases[i], way, &sdt__strategy_dualparal, &rows);
+        run_case(machine, &cases[i], way, &sdt__strategy_dualparal);
         compare(i, way, "dualparal", machine->scheduler);
     }
     if (way->devices == 1) {
-        run_case(machine, &cases[ONE], way, sdt_strategy_find("single"), &rows);
+        run_case(machine, &cases[ONE], way, sdt_strategy_find("single"));
         compare(ONE, way, "single", machine->scheduler);
-    }
-    if (only >= 0) {
-        close(mkstemp(trace));
-        CHECK(sdt_machine_write_trace(machine, trace, &err) == SDT_OK, "%s", err.message);
-        check_versions(&cases[only], rows, trace);
-        unlink(trace);
     }
     sdt_machine_close(machine);
 }
@@ -514,7 +385,6 @@ int main(void) {
         {1, 1, 0, 0, "pipedit", NULL},  {2, 1, 8, 0, "lws", NULL},
         {3, 2, 16, 1, "pipedit", NULL}, {3, 1, 20, 2, "pipedit", speed},
         {4, 1, 12, 0, "scatter", NULL}, {8, 1, 0, 0, "pipedit", NULL},
-        {4, 1, 8, 2, NULL, NULL},
     };
     char folder[] = "/tmp/stardit-blocks-XXXXXX", command[200];
     struct sdt_error err = {0};

@@ -3,6 +3,7 @@
  * devices, workers and stages there are, under every policy. With one patch, or warm-up alone, they
  * are those of one device that reads no old keys. The trace shows of which step each key was that a
  * patch read. */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,6 @@
 #include "graph/run/run.h"
 #include "graph/sampler/sampler.h"
 #include "tests/check.h"
-#include "tests/events.h"
 #include "tests/light.h"
 #include "tests/plain.h"
 
@@ -286,28 +286,66 @@ static void run_case(struct sdt_machine *machine, const struct test_case *c, con
 
 /* ---- of which step keys were ----------------------------------------------------------------- */
 
+struct event {
+    bool attends;
+    int branch, step, layer, chunk, tile;
+    double start, end;
+};
+
+static int integer(const json_t *object, const char *key) {
+    return (int)json_integer_value(json_object_get(object, key));
+}
+
+static struct event *read_events(const json_t *root, int *count) {
+    const json_t *array = json_object_get(root, "traceEvents"), *item;
+    struct event *event = calloc(json_array_size(array) + 1, sizeof *event);
+    size_t i;
+    *count = 0;
+    json_array_foreach(array, i, item) {
+        const json_t *args = json_object_get(item, "args");
+        const char *name = json_string_value(json_object_get(item, "name"));
+        bool attends = name && !strcmp(name, "attention");
+        double start = json_number_value(json_object_get(item, "ts"));
+        if (strcmp(json_string_value(json_object_get(item, "ph")), "X") ||
+            (!attends && strcmp(name, "renew_k")))
+            continue;
+        event[(*count)++] = (struct event){
+            attends,
+            integer(args, "branch"),
+            integer(args, "step"),
+            integer(args, "layer"),
+            integer(args, "chunk"),
+            integer(args, "tile"),
+            start,
+            start + json_number_value(json_object_get(item, "dur")),
+        };
+    }
+    return event;
+}
+
 /* Each attention of a patch reads keys that the rule says: of this step those of the patches up to
  * its own, of the step before the others. */
 static void check_versions(const struct test_case *c, int tile_rows, const char *trace) {
     json_error_t error;
     json_t *root = json_load_file(trace, 0, &error);
-    int read = 0, tiles = (tokens_of(c) + tile_rows - 1) / tile_rows;
+    int count, read = 0, tiles = (tokens_of(c) + tile_rows - 1) / tile_rows;
     int patch = patch_rows(c) / tile_rows, patches = (tiles + patch - 1) / patch;
-    struct events attention = read_events(root, "attention"), renew = read_events(root, "renew_k");
-    for (int i = 0; i < attention.count; i++) {
-        const struct event *a = &attention.event[i];
+    struct event *event = read_events(root, &count);
+    for (int i = 0; i < count; i++) {
+        const struct event *a = &event[i];
         int own = a->tile >= tiles ? 0 : a->tile / patch; /* text is of the first */
-        for (int j = 0; j < patches; j++) {
+        for (int j = 0; a->attends && j < patches; j++) {
             int wanted = !is_stale(c, a->step) || j <= own ? a->step : a->step - 1;
             int found = -1;
-            for (int k = 0; k < renew.count; k++) {
-                const struct event *r = &renew.event[k];
+            for (int k = 0; k < count; k++) {
+                const struct event *r = &event[k];
                 bool of_all = !is_stale(c, r->step);
-                if (!event_beside(a, r) || (!of_all && r->tile != j * patch))
+                if (r->attends || r->branch != a->branch || r->layer != a->layer ||
+                    r->chunk != a->chunk || (!of_all && r->tile != j * patch))
                     continue;
-                if (r->start < a->start && r->step > found)
+                if (r->end <= a->start && r->step > found)
                     found = r->step;
-                CHECK(r->start < a->start || r->start > a->end - SKEW,
+                CHECK(r->end <= a->start || r->start >= a->end,
                       "keys of patch %d change while step %d reads them", j, a->step);
             }
             CHECK(found == wanted, "step %d, layer %d, patch %d reads patch %d of step %d, not %d",
@@ -317,8 +355,7 @@ static void check_versions(const struct test_case *c, int tile_rows, const char 
     }
     printf("versions: %d reads of %d patches in %d steps\n", read, patches, c->steps);
     CHECK(read > 1000, "too few to judge by");
-    free(attention.event);
-    free(renew.event);
+    free(event);
     json_decref(root);
 }
 
