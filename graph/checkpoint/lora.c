@@ -478,7 +478,7 @@ static enum sdt_status add_tensor(const struct matching *m, const struct sdt_sto
         return refuse(m, SDT_ERROR_FORMAT, t->name, "is there twice, in two spellings");
     if (kind == ALPHA && (t->count != 1 || !partner(m, t->name, stem, DOWN)))
         return refuse(m, SDT_ERROR_FORMAT, t->name, "is no number beside a lora_A or lora_down");
-    if (kind == ALPHA && !isfinite(number_of(t)))
+    if (kind == ALPHA && t->count == 1 && !isfinite(number_of(t)))
         return refuse(m, SDT_ERROR_NOT_FINITE, t->name, "is NaN or infinite");
     if (kind == UP || kind == ALPHA)
         return SDT_OK;
