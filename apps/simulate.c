@@ -155,6 +155,8 @@ static struct app_option options[] = {
                       "the same in attention"),
     APP_DOUBLE_OPTION("memory-gbps", "X", AT(given.memory_gbps), 1e-3, 1e9,
                       "GB/s of a GPU's memory, achieved"),
+    APP_DOUBLE_OPTION("launch-us", "X", AT(given.launch_us), 0, 1e6,
+                      "microseconds from the launch of a kernel to its first instruction"),
     APP_DOUBLE_OPTION("memory-gb", "X", AT(given.memory_gb), 1e-3, 1e6, "GB of a GPU's memory"),
     APP_DOUBLE_OPTION("link-gbps", "X", AT(given.link_gbps), 1e-3, 1e6,
                       "GB/s between a GPU and the switch, each direction"),
@@ -219,6 +221,8 @@ static void override_kind(const struct app_simulation *s, struct sdt_platform_ki
         kind->memory_gbps = s->given.memory_gbps;
     if (app_given(&program, "memory-gb"))
         kind->memory_gb = s->given.memory_gb;
+    if (app_given(&program, "launch-us"))
+        kind->launch_us = s->given.launch_us;
 }
 
 /* --device-speed: kinds of their own. */

@@ -35,7 +35,7 @@ struct app_simulation {
     struct {
         int devices;
         double gflops, attention_gflops, memory_gbps, memory_gb, link_gbps, link_latency_us,
-            host_gbps;
+            host_gbps, launch_us;
     } given;
     struct sdt_model whole;
     struct sdt_request request;

@@ -438,6 +438,8 @@ devices||3||plan:^Machine
 gpu-gflops||1e5||plan:^Machine
 attention-gflops||1e5||plan:^Machine
 memory-gbps||1e3||plan:^Machine
+launch-us||50||plan:^Step
+launch-us||-1||refused:launch-us
 memory-gb||0.33||plan:^Step
 memory-gb||0.001||refused:needs at least
 link-gbps||10||plan:^Machine

@@ -31,17 +31,25 @@ wan="--model wan-14b --platform $platforms/a100x8 --devices 1 --height 720 --wid
 # shellcheck disable=SC2086
 near "MagCache, Wan 2.1 14B, 720p" "$(seconds Total: $wan)" "$(seconds Total: $wan --step-cache magcache)" 2.772 1
 
-# As many layers and tokens as PixArt's images of 2048x2048 have.
-pixart="--model wan-1.3b --layers 28 --height 1024 --width 1024 --num-frames 13 --num-inference-steps 20 \
-    --prompt-embeds --platform $platforms/l40x8"
-# shellcheck disable=SC2086
-{
-    one=$(seconds denoising $pixart --devices 1)
-    four=$(seconds denoising $pixart --devices 4 --strategy pipefusion --patches 4)
-    eight=$(seconds denoising $pixart --devices 8 --strategy pipefusion --patches 8)
-    two=$(seconds denoising $pixart --devices 8 --strategy pipefusion --patches 8 --warmup-steps 2)
+# pixart SIZE FRAMES FOUR EIGHT [TWO]: as many layers and tokens as PixArt's images of SIZE pixels square have, and
+# what is published. One constant is fitted, to the two figures of 1024 pixels: PyTorch launches a kernel in 15 us.
+pixart() {
+    image="--model wan-1.3b --layers 28 --height 1024 --width 1024 --num-frames $2 --num-inference-steps 20 \
+        --prompt-embeds --launch-us 15"
+    # shellcheck disable=SC2086
+    {
+        a100="$image --platform $platforms/a100-pcie-x4"
+        near "PipeFusion, $1px, 4 A100" "$(seconds denoising $a100 --devices 1)" \
+            "$(seconds denoising $a100 --strategy pipefusion --patches 4)" "$3" 15
+        l20="$image --platform $platforms/l20x8"
+        alone=$(seconds denoising $l20 --devices 1)
+        l20="$l20 --strategy pipefusion --patches 8"
+        near "PipeFusion, $1px, 8 L20" "$alone" "$(seconds denoising $l20)" "$4" 15
+        [ $# -lt 5 ] || near "PipeFusion, $1px, 8 L20, 2 warm-up steps" "$alone" \
+            "$(seconds denoising $l20 --warmup-steps 2)" "$5" 15
+    }
 }
-near "PipeFusion, 2048px, 4 GPUs" "$one" "$four" 3.02 15
-near "PipeFusion, 2048px, 8 GPUs" "$one" "$eight" 5.28 15
-near "PipeFusion, 2048px, 8 GPUs, 2 warm-up steps" "$one" "$two" 4.17 15
+pixart 1024 1 2.41 3.93
+pixart 2048 13 3.02 5.28 4.17
+pixart 4096 61 3.05 5.52 4.31
 finish
