@@ -52,7 +52,11 @@ done
 more=$(($(cat "$tmp/peak257") - $(cat "$tmp/peak65"))) whole=$((192 * 96 * 160 * 3 * 4))
 held=$(($("$tool" json "$tmp/257.json" device 0 peak_bytes) - $("$tool" json "$tmp/65.json" device 0 peak_bytes)))
 echo "192 frames more take $more bytes more of $(cat "$tmp/peak65"), $held of the device's; as pixels $whole"
-[ $more -lt $((whole / 4)) ] || fail "memory grows with the length"
+if grep -q '^STARDIT_LDFLAGS = .*-fsanitize' "$build/Makefile"; then
+    echo "a sanitizer keeps what was freed: of the process's memory nothing is said"
+else
+    [ $more -lt $((whole / 4)) ] || fail "memory grows with the length"
+fi
 [ $held -lt $((whole / 20)) ] || fail "memory of the device grows with the length"
 # 13 frames are 4 of the latent: a block.
 run single --devices 1 --strategy single --num-frames 13
