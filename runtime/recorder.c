@@ -23,7 +23,7 @@ struct record {
 };
 
 struct edge {
-    uint64_t from, to;
+    uint64_t from, to : 63, order : 1; /* order: nothing that was written is read */
 };
 
 /* Who touched a handle last, in insertion order: what StarPU derives dependencies from. */
@@ -118,12 +118,12 @@ static bool reserve(struct sdt_recorder *recorder, void **array, size_t count, s
     return true;
 }
 
-static void add_edge(struct sdt_recorder *recorder, uint64_t from, uint64_t to) {
+static void add_edge(struct sdt_recorder *recorder, uint64_t from, uint64_t to, bool order) {
     if (from == to)
         return;
     if (reserve(recorder, (void **)&recorder->edges, recorder->nedges, &recorder->edges_capacity,
                 sizeof *recorder->edges))
-        recorder->edges[recorder->nedges++] = (struct edge){from, to};
+        recorder->edges[recorder->nedges++] = (struct edge){.from = from, .to = to, .order = order};
 }
 
 /* NULL: not one of ours, as nobody else's tasks are in the graph either, or out of memory. */
@@ -145,23 +145,22 @@ static struct touch *touch_of(struct sdt_recorder *recorder, starpu_data_handle_
     return touch;
 }
 
-static void add_access(struct sdt_recorder *recorder, starpu_data_handle_t handle, bool writes,
-                       uint64_t id) {
+static void add_access(struct sdt_recorder *recorder, starpu_data_handle_t handle,
+                       enum starpu_data_access_mode mode, uint64_t id) {
     struct touch *touch = touch_of(recorder, handle);
+    const bool reads = mode & STARPU_R;
     if (!touch)
         return;
-    if (!writes) {
-        if (touch->writer)
-            add_edge(recorder, touch->writer - 1, id);
+    if (touch->writer && (reads || !touch->count))
+        add_edge(recorder, touch->writer - 1, id, !reads);
+    if (!(mode & STARPU_W)) {
         if (reserve(recorder, (void **)&touch->readers, touch->count, &touch->capacity,
                     sizeof *touch->readers))
             touch->readers[touch->count++] = id;
         return;
     }
-    if (touch->writer && !touch->count)
-        add_edge(recorder, touch->writer - 1, id);
     for (size_t i = 0; i < touch->count; i++)
-        add_edge(recorder, touch->readers[i], id);
+        add_edge(recorder, touch->readers[i], id, true);
     touch->count = 0;
     touch->writer = id + 1;
 }
@@ -237,7 +236,7 @@ void sdt__recorder_inserted(struct sdt_recorder *recorder, const struct starpu_t
             enum starpu_data_access_mode mode = STARPU_TASK_GET_MODE(task, i);
             if (mode & STARPU_SCRATCH)
                 continue;
-            add_access(recorder, STARPU_TASK_GET_HANDLE(task, i), mode & STARPU_W, tag->id);
+            add_access(recorder, STARPU_TASK_GET_HANDLE(task, i), mode, tag->id);
         }
     }
     pthread_mutex_unlock(&recorder->mutex);
@@ -441,8 +440,9 @@ static void write_dot(FILE *file, const void *arg) {
                 colour[t->role], t->request, t->step, t->branch);
     }
     for (size_t i = 0; i < recorder->nedges; i++)
-        fprintf(file, "  t%llu -> t%llu;\n", (unsigned long long)recorder->edges[i].from,
-                (unsigned long long)recorder->edges[i].to);
+        fprintf(file, "  t%llu -> t%llu%s;\n", (unsigned long long)recorder->edges[i].from,
+                (unsigned long long)recorder->edges[i].to,
+                recorder->edges[i].order ? " [style=dashed]" : "");
     fprintf(file, "}\n");
 }
 

@@ -149,7 +149,8 @@ double sdt_machine_peak_bytes(const struct sdt_machine *machine, int device);
  * They are not in sdt_machine_traffic. */
 double sdt_machine_collective_bytes(const struct sdt_machine *machine);
 /* When each task ran, for Perfetto or chrome://tracing (needs keep_records), and the graph, for
- * Graphviz (keep_edges). Written to a temporary name, then renamed. When nothing runs.
+ * Graphviz (keep_edges; dashed where a task waits for another and reads nothing of it). Written to
+ * a temporary name, then renamed. When nothing runs.
  * SDT_ERROR_IO, SDT_ERROR_MEMORY. */
 enum sdt_status sdt_machine_write_trace(const struct sdt_machine *machine, const char *path,
                                         struct sdt_error *err);

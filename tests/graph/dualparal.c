@@ -1,7 +1,8 @@
 /* Blocks of frames at different steps, against a plain loop on one thread without StarPU, which
  * keeps each block's own frames alone and joins keys as they are before norm and rotation: the same
  * bits, however many devices and workers there are, under every policy. One block has the bits of
- * one device that knows no blocks. */
+ * one device that knows no blocks. What is recorded shows of which block and step each key and each
+ * frame was that a block read. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "tests/check.h"
 #include "tests/light.h"
 #include "tests/plain.h"
+#include "tests/recorded.h"
 
 enum {
     CHANNELS = 4,
@@ -57,7 +59,7 @@ static const struct test_case cases[] = {
     {14, 22, {3, 3, 1, 2}, {4, 6}}, /* 77 tokens a frame */
     {4, 6, {1, 5, 0, 6}, {5, 7}},   /* one block */
 };
-enum { CASES = sizeof cases / sizeof cases[0], ONE = CASES - 1 };
+enum { CASES = sizeof cases / sizeof cases[0], ONE = CASES - 1, RECORDED = 1 };
 static float noise[MOST_BLOCKS][LATENT]; /* [C, F, H, W] of each block's input */
 static float texts[2][MOST_WORDS * TEXT_DIM];
 static struct sdt_sampler samplers[MOST_STEPS + 1];
@@ -328,6 +330,80 @@ static void run_case(struct sdt_machine *machine, const struct test_case *c, con
     sdt_run_free(run);
 }
 
+/* ---- whose keys, and of which step ----------------------------------------------------------- */
+
+/* The block that each task is of: blocks take a step one after the other, from block 0 on, and what
+ * is inserted of one stays together, its input in front of its gathers, all else behind them. */
+static void number_blocks(struct recorded *r) {
+    int gathers[MOST_STEPS][2] = {{0}}; /* of a step and branch, in the first layer and chunk */
+    int block = 0;
+    for (int i = 0; i < r->tasks; i++) {
+        struct recorded_task *task = &r->task[i];
+        if (!strcmp(task->name, "gather_k") && task->layer == 0 && task->chunk == 0)
+            block = gathers[task->step][task->branch]++;
+        task->block = block;
+    }
+    for (int i = r->tasks - 1; i >= 0; i--) {
+        struct recorded_task *task = &r->task[i];
+        if (!strcmp(task->name, "gather_k"))
+            block = task->block;
+        if (!strcmp(task->name, "context"))
+            task->block = block;
+    }
+}
+
+static bool is_beside(const struct recorded_task *a, const struct recorded_task *b) {
+    return a->branch == b->branch && a->layer == b->layer && a->chunk == b->chunk;
+}
+
+/* An attention's own keys, and those that the next block has left one step before. */
+static void check_keys(const struct recorded *r, const struct recorded_task *a,
+                       const struct sdt_blocks *q, int reads[3]) {
+    const int b = a->block, s = a->step;
+    const struct recorded_task *see = recorded_source(r, a, "see_next_k");
+    const struct recorded_task *own = recorded_source(r, see ? see : a, "gather_k");
+    CHECK(own && own->block == b && own->step == s && is_beside(a, own),
+          "block %d reads other keys than its own", b);
+    reads[0]++;
+    CHECK((see != NULL) == (q->overlap > 0 && b + 1 < q->count && s > 0),
+          "block %d in step %d sees %s of the next one", b, s, see ? "keys" : "none");
+    if (!see)
+        return;
+    const struct recorded_task *kept = recorded_source(r, see, "leave_k");
+    CHECK(see->block == b && see->step == s && is_beside(a, see), "block %d sees another's", b);
+    CHECK(kept && kept->block == b + 1 && kept->step == s - 1 && is_beside(a, kept),
+          "block %d in step %d sees keys of block %d, step %d", b, s, kept ? kept->block : -1,
+          kept ? kept->step : -1);
+    reads[1]++;
+}
+
+/* Frames in front are those of the block before after this step of its own; the others are its own
+ * after the step before. */
+static void check_frames(const struct recorded *r, const struct recorded_task *e, int reads[3]) {
+    const struct recorded_task *from = recorded_source(r, e, "sampler_step");
+    bool own = from && from->block == e->block && from->step == e->step - 1;
+    bool before = from && from->block == e->block - 1 && from->step == e->step;
+    CHECK(own || before || (!from && e->step == 0),
+          "block %d in step %d has frames of block %d, step %d", e->block, e->step,
+          from ? from->block : -1, from ? from->step : -1);
+    reads[2] += before;
+}
+
+static void check_versions(const struct test_case *c, struct recorded *r) {
+    int reads[3] = {0};
+    number_blocks(r);
+    for (int i = 0; i < r->tasks; i++) {
+        if (!strcmp(r->task[i].name, "attention"))
+            check_keys(r, &r->task[i], &c->q, reads);
+        if (!strcmp(r->task[i].name, "context"))
+            check_frames(r, &r->task[i], reads);
+    }
+    printf("versions: %d reads of a block's keys, %d of the next one's, %d of frames of the one "
+           "before, of %d blocks in %d steps\n",
+           reads[0], reads[1], reads[2], c->q.count, c->q.steps);
+    CHECK(reads[0] > 500 && reads[1] > 300 && reads[2] > 20, "too few to judge by");
+}
+
 /* ---- checks ---------------------------------------------------------------------------------- */
 
 static int compared;
@@ -352,18 +428,29 @@ static void check_way(const struct way *way) {
                                           .workers_per_device = way->workers,
                                           .device_speed = way->speed,
                                           .scheduler = way->policy,
-                                          .free_mapping = !strcmp(way->policy, "scatter")};
+                                          .keep_records = way->policy == NULL,
+                                          .keep_edges = way->policy == NULL,
+                                          .free_mapping =
+                                              way->policy && !strcmp(way->policy, "scatter")};
+    int only = options.keep_records ? RECORDED : -1;
     struct sdt_machine *machine;
     struct sdt_error err = {0};
     if (sdt_machine_open(&options, &machine, &err) != SDT_OK)
         leave(err.message);
     for (int i = 0; i < CASES; i++) {
+        if (only >= 0 && i != only)
+            continue;
         run_case(machine, &cases[i], way, &sdt__strategy_dualparal);
         compare(i, way, "dualparal", machine->scheduler);
     }
     if (way->devices == 1) {
         run_case(machine, &cases[ONE], way, sdt_strategy_find("single"));
         compare(ONE, way, "single", machine->scheduler);
+    }
+    if (only >= 0) {
+        struct recorded recorded = read_recorded(machine);
+        check_versions(&cases[only], &recorded);
+        recorded_clear(&recorded);
     }
     sdt_machine_close(machine);
 }
@@ -385,6 +472,7 @@ int main(void) {
         {1, 1, 0, 0, "pipedit", NULL},  {2, 1, 8, 0, "lws", NULL},
         {3, 2, 16, 1, "pipedit", NULL}, {3, 1, 20, 2, "pipedit", speed},
         {4, 1, 12, 0, "scatter", NULL}, {8, 1, 0, 0, "pipedit", NULL},
+        {3, 1, 8, 1, NULL, NULL},
     };
     char folder[] = "/tmp/stardit-blocks-XXXXXX", command[200];
     struct sdt_error err = {0};

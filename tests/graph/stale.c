@@ -1,14 +1,12 @@
 /* Strategies whose attention reads keys of the step before, against a plain loop on one thread
  * without StarPU, which calls the same kernels on whole patches: the same bits, however many
  * devices, workers and stages there are, under every policy. With one patch, or warm-up alone, they
- * are those of one device that reads no old keys. The trace shows of which step each key was that a
- * patch read. */
-#include <jansson.h>
+ * are those of one device that reads no old keys. What is recorded shows of which step each key was
+ * that a patch read. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "graph/run/latent.h"
 #include "graph/run/run.h"
@@ -16,6 +14,7 @@
 #include "tests/check.h"
 #include "tests/light.h"
 #include "tests/plain.h"
+#include "tests/recorded.h"
 
 enum {
     CHANNELS = 8,
@@ -286,77 +285,32 @@ static void run_case(struct sdt_machine *machine, const struct test_case *c, con
 
 /* ---- of which step keys were ----------------------------------------------------------------- */
 
-struct event {
-    bool attends;
-    int branch, step, layer, chunk, tile;
-    double start, end;
-};
-
-static int integer(const json_t *object, const char *key) {
-    return (int)json_integer_value(json_object_get(object, key));
-}
-
-static struct event *read_events(const json_t *root, int *count) {
-    const json_t *array = json_object_get(root, "traceEvents"), *item;
-    struct event *event = calloc(json_array_size(array) + 1, sizeof *event);
-    size_t i;
-    *count = 0;
-    json_array_foreach(array, i, item) {
-        const json_t *args = json_object_get(item, "args");
-        const char *name = json_string_value(json_object_get(item, "name"));
-        bool attends = name && !strcmp(name, "attention");
-        double start = json_number_value(json_object_get(item, "ts"));
-        if (strcmp(json_string_value(json_object_get(item, "ph")), "X") ||
-            (!attends && strcmp(name, "renew_k")))
-            continue;
-        event[(*count)++] = (struct event){
-            attends,
-            integer(args, "branch"),
-            integer(args, "step"),
-            integer(args, "layer"),
-            integer(args, "chunk"),
-            integer(args, "tile"),
-            start,
-            start + json_number_value(json_object_get(item, "dur")),
-        };
-    }
-    return event;
-}
-
 /* Each attention of a patch reads keys that the rule says: of this step those of the patches up to
  * its own, of the step before the others. */
-static void check_versions(const struct test_case *c, int tile_rows, const char *trace) {
-    json_error_t error;
-    json_t *root = json_load_file(trace, 0, &error);
-    int count, read = 0, tiles = (tokens_of(c) + tile_rows - 1) / tile_rows;
+static void check_versions(const struct test_case *c, int tile_rows, const struct recorded *r) {
+    int read = 0, tiles = (tokens_of(c) + tile_rows - 1) / tile_rows;
     int patch = patch_rows(c) / tile_rows, patches = (tiles + patch - 1) / patch;
-    struct event *event = read_events(root, &count);
-    for (int i = 0; i < count; i++) {
-        const struct event *a = &event[i];
+    for (int i = 0; i < r->tasks; i++) {
+        const struct recorded_task *a = &r->task[i];
+        if (strcmp(a->name, "attention"))
+            continue;
         int own = a->tile >= tiles ? 0 : a->tile / patch; /* text is of the first */
-        for (int j = 0; a->attends && j < patches; j++) {
+        for (int j = 0; j < patches; j++) {
             int wanted = !is_stale(c, a->step) || j <= own ? a->step : a->step - 1;
-            int found = -1;
-            for (int k = 0; k < count; k++) {
-                const struct event *r = &event[k];
-                bool of_all = !is_stale(c, r->step);
-                if (r->attends || r->branch != a->branch || r->layer != a->layer ||
-                    r->chunk != a->chunk || (!of_all && r->tile != j * patch))
-                    continue;
-                if (r->end <= a->start && r->step > found)
-                    found = r->step;
-                CHECK(r->end <= a->start || r->start >= a->end,
-                      "keys of patch %d change while step %d reads them", j, a->step);
-            }
-            CHECK(found == wanted, "step %d, layer %d, patch %d reads patch %d of step %d, not %d",
-                  a->step, a->layer, own, j, found, wanted);
+            const struct recorded_task *k = recorded_source(r, a, "renew_k");
+            while (k && is_stale(c, k->step) && k->tile != j * patch) /* it left others' keys */
+                k = recorded_source(r, k, "renew_k");
+            CHECK(k && k->step == wanted,
+                  "step %d, layer %d, patch %d reads patch %d of step %d, not %d", a->step,
+                  a->layer, own, j, k ? k->step : -1, wanted);
+            CHECK(!k || (k->branch == a->branch && k->layer == a->layer && k->chunk == a->chunk),
+                  "step %d, layer %d, patch %d reads keys of another layer, branch or head",
+                  a->step, a->layer, own);
             read++;
         }
     }
     printf("versions: %d reads of %d patches in %d steps\n", read, patches, c->steps);
     CHECK(read > 1000, "too few to judge by");
-    free(event);
-    json_decref(root);
 }
 
 /* ---- checks ---------------------------------------------------------------------------------- */
@@ -389,12 +343,12 @@ static void check_way(const struct way *way) {
                                           .device_speed = way->speed,
                                           .scheduler = way->policy,
                                           .keep_records = way->policy == NULL,
+                                          .keep_edges = way->policy == NULL,
                                           .free_mapping =
                                               way->policy && !strcmp(way->policy, "scatter")};
     static float latent[MOST_LATENT];
     struct sdt_machine *machine;
     struct sdt_error err = {0};
-    char trace[] = "/tmp/stardit-stale-XXXXXX";
     int rows = 0, only = options.keep_records ? 2 : -1;
 
     if (sdt_machine_open(&options, &machine, &err) != SDT_OK)
@@ -412,10 +366,9 @@ static void check_way(const struct way *way) {
         compared++;
     }
     if (only >= 0) {
-        close(mkstemp(trace));
-        CHECK(sdt_machine_write_trace(machine, trace, &err) == SDT_OK, "%s", err.message);
-        check_versions(&cases[only], rows, trace);
-        unlink(trace);
+        struct recorded recorded = read_recorded(machine);
+        check_versions(&cases[only], rows, &recorded);
+        recorded_clear(&recorded);
     }
     sdt_machine_close(machine);
 }
