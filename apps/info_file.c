@@ -115,6 +115,9 @@ static bool print_lora(const char *path, const struct sdt_weights *weights) {
                  (long long)lora.least_rank, (long long)lora.most_rank);
     printf("Holds:        a LoRA: %zu pairs%s, %zu whole differences, %zu values of alpha\n",
            lora.pairs, rank, lora.differences, lora.alphas);
+    if (lora.scale > 0.0)
+        printf("Settings:     of PEFT: times %g for rank %lld\n", lora.scale,
+               (long long)lora.most_rank);
     print_weights("all tensors", weights);
     printf("Use:          stardit-generate --model .. --lora %s[:strength]\n", path);
     return true;

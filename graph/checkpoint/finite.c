@@ -50,16 +50,34 @@ enum sdt_status sdt_stored_check_finite(const char *what, const struct sdt_store
     return check(what, tensor, SDT_ERROR_USAGE, err);
 }
 
-/* The first bad tensor that is read: SDT_ERROR_NOT_FINITE. */
-static enum sdt_status search(const struct sdt_weights *weights, struct sdt_error *err) {
+/* The first bad tensor that is read, as the files have it or with what is merged into it:
+ * SDT_ERROR_NOT_FINITE. */
+static enum sdt_status search_tensors(const struct sdt_weights *weights, bool merged,
+                                      struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
-    for (size_t i = 0; weights && i < sdt_weights_count(weights) && status == SDT_OK; i++) {
+    for (size_t i = 0; i < sdt_weights_count(weights) && status == SDT_OK; i++) {
         const struct sdt_stored *tensor = sdt_weights_at(weights, i);
-        if (!sdt_weights_is_read(weights, i))
+        if (!sdt_weights_is_read(weights, i) || (merged && !tensor->merge))
             continue;
+        tensor = merged ? tensor : sdt_stored_base(tensor);
         sdt_stored_fetch(tensor);
         status = check(sdt_weights_folder(weights), tensor, SDT_ERROR_NOT_FINITE, err);
         sdt_stored_release(tensor);
+    }
+    return status;
+}
+
+/* In the files, in the LoRAs, and in their sum, which may be too large where these are not. */
+static enum sdt_status search(const struct sdt_weights *weights, struct sdt_error *err) {
+    const struct sdt_weights *lora;
+    enum sdt_status status = SDT_OK;
+    if (!weights)
+        return SDT_OK;
+    status = search_tensors(weights, false, err);
+    for (int i = 0; status == SDT_OK; i++) {
+        if (!(lora = sdt_merges_file(sdt__weights_merges(weights), i)))
+            return search_tensors(weights, true, err);
+        status = search_tensors(lora, false, err);
     }
     return status;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/digest.h"
+#include "graph/checkpoint/adapter.h"
 #include "graph/checkpoint/naming.h"
 #include "graph/checkpoint/untrusted.h"
 #include "kernels/kernels.h"
@@ -142,6 +143,10 @@ const struct sdt_stored *sdt_stored_base(const struct sdt_stored *tensor) {
     return tensor->merge ? &tensor->merge->base : tensor;
 }
 
+const struct sdt_weights *sdt_merges_file(const struct sdt_merges *merges, int i) {
+    return merges && i < merges->files ? merges->file[i] : NULL;
+}
+
 uint64_t sdt_merges_digest(const struct sdt_merges *merges, uint64_t hash) {
     for (int f = 0; merges && f < merges->files; f++) {
         hash = sdt__digest(hash, &merges->strength[f], sizeof merges->strength[f]);
@@ -151,6 +156,9 @@ uint64_t sdt_merges_digest(const struct sdt_merges *merges, uint64_t hash) {
             hash = sdt__digest(hash, t->data, t->bytes);
         }
     }
+    for (size_t i = 0; merges && i < merges->count; i++)
+        for (const struct addend *a = merges->merge[i].addend; a; a = a->next)
+            hash = sdt__digest(hash, &a->scale, sizeof a->scale);
     return hash;
 }
 
@@ -207,6 +215,11 @@ bool sdt_lora_describe(const struct sdt_weights *weights, struct sdt_lora_conten
         contents->alphas += kind == ALPHA;
         contents->differences += kind == DIFF || kind == DIFF_BIAS || kind == DIFF_TABLE;
     }
+    struct sdt_adapter adapter = {0};
+    struct sdt_error err;
+    if (contents->pairs && sdt_adapter_read(weights, &adapter, &err) == SDT_OK && adapter.settings)
+        contents->scale = sdt_adapter_scale(&adapter, "", 0, (size_t)contents->most_rank);
+    sdt_adapter_clear(&adapter);
     return contents->pairs + contents->differences > 0;
 }
 
@@ -289,6 +302,7 @@ struct matching {
     const struct sdt_tensor_table *table;
     struct spelling spelling;
     const struct sdt_weights *file;
+    struct sdt_adapter adapter; /* the file's settings */
     double strength;
     struct sdt_error *err;
 };
@@ -377,11 +391,12 @@ static float number_of(const struct sdt_stored *t) {
     return value;
 }
 
-/* strength (alpha / rank), alpha being the one of that stem. */
+/* strength (alpha / rank), alpha being the one of that stem, or as the file's settings have it. */
 static float scale_of(const struct matching *m, const char *name, size_t stem, size_t rank) {
     const struct sdt_stored *alpha = partner(m, name, stem, ALPHA);
-    float value = alpha && alpha->count == 1 ? number_of(alpha) : (float)rank;
-    return (float)(m->strength * ((double)value / (double)rank));
+    if (alpha && alpha->count == 1)
+        return (float)(m->strength * ((double)number_of(alpha) / (double)rank));
+    return (float)(m->strength * sdt_adapter_scale(&m->adapter, name, stem, rank));
 }
 
 /* A file adds one pair and one difference to a tensor at most: more are the same one in two
@@ -563,8 +578,11 @@ enum sdt_status sdt_weights_merge(struct sdt_weights *weights, const struct sdt_
         m.file = file;
         if (sdt_weights_count(file) == 0)
             status = sdt_fail(err, SDT_ERROR_FORMAT, "%s holds no tensors", lora[i].path);
+        else
+            status = sdt_adapter_read(file, &m.adapter, err);
         for (size_t t = 0; t < sdt_weights_count(file) && status == SDT_OK; t++)
             status = add_tensor(&m, sdt_weights_at(file, t));
+        sdt_adapter_clear(&m.adapter);
     }
     spelling_free(&m.spelling);
     if (status == SDT_OK && !sdt__weights_imagined(weights))

@@ -1,7 +1,8 @@
 /* LoRA files: differences that are merged into a component's weights when these are read.
  *
- * W' = W + strength (alpha / rank) up down, in float32, rounded to the type that W is stored in; a
- * file without alpha means alpha = rank. Files may hold whole differences as well: `.diff` of a
+ * W' = W + strength (alpha / rank) up down, in float32, rounded to the type that W is stored in;
+ * alpha is a tensor beside the two, or in the file's settings (graph/checkpoint/adapter.h), or the
+ * rank. Files may hold whole differences as well: `.diff` of a
  * weight, `.diff_b` of a bias, `.diff_m` of a table of modulation. Names are the model's, in any
  * spelling that its files may have, behind the prefixes that programs write, with `.lora_A` and
  * `.lora_B` (diffusers, PEFT), `.lora_down` and `.lora_up`, or all dots but the last ones as '_'
@@ -28,6 +29,8 @@ enum sdt_status sdt_weights_merge(struct sdt_weights *weights, const struct sdt_
                                   const struct sdt_lora *lora /* [count] */, int count,
                                   struct sdt_error *err);
 void sdt_merges_free(struct sdt_merges *merges); /* NULL is fine */
+/* The i-th LoRA's file; NULL: there are less. */
+const struct sdt_weights *sdt_merges_file(const struct sdt_merges *merges /* or NULL */, int i);
 /* The hash with the merged files' tensors and strengths. */
 uint64_t sdt_merges_digest(const struct sdt_merges *merges /* or NULL */, uint64_t hash);
 
@@ -43,6 +46,7 @@ const struct sdt_stored *sdt_stored_base(const struct sdt_stored *tensor);
 struct sdt_lora_contents {
     size_t pairs, differences, alphas; /* of up and down; of whole tensors */
     int64_t least_rank, most_rank;     /* 0: no pair */
+    double scale; /* of the largest rank, by PEFT's settings; 0: there are none that can be read */
 };
 /* True if it holds a LoRA's tensors and nothing else. */
 bool sdt_lora_describe(const struct sdt_weights *weights, struct sdt_lora_contents *contents);

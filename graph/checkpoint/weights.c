@@ -490,6 +490,10 @@ void sdt_weights_close(struct sdt_weights *weights) {
 
 const char *sdt_weights_folder(const struct sdt_weights *weights) { return weights->folder; }
 
+const char *sdt_weights_metadata(const struct sdt_weights *weights, const char *key) {
+    return weights->files ? sdt_safetensors_metadata(weights->file[0], key) : NULL;
+}
+
 const char *sdt_weights_config(const struct sdt_weights *weights) {
     return weights->config ? weights->config : "";
 }

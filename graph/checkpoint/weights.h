@@ -26,6 +26,8 @@ bool sdt_weights_is_variant(const struct sdt_weights *weights);
 void sdt_weights_close(struct sdt_weights *weights); /* NULL is fine */
 /* The path that they were opened from. */
 const char *sdt_weights_folder(const struct sdt_weights *weights);
+/* A text of the metadata of their first file; NULL: it has none. */
+const char *sdt_weights_metadata(const struct sdt_weights *weights, const char *key);
 /* The config.json that describes them, as sdt_weights_describe() said; "": none does. */
 const char *sdt_weights_config(const struct sdt_weights *weights);
 enum sdt_status sdt_weights_describe(struct sdt_weights *weights, const char *config,

@@ -55,6 +55,29 @@ grep -q ' diffusion_model.blocks.0.self_attn.q.lora_down.weight' "$tmp/map" || f
 video lora --transformer "$tmp/F32.safetensors" --lora "$tmp/original.safetensors:0.5"
 same "$tmp/merged.y4m" "$tmp/lora.y4m"
 
+# The same settings in the file's metadata, as diffusers keeps them, or beside it, as PEFT does.
+mkdir "$tmp/peft" && cp "$tmp/lora.safetensors" "$tmp/peft/adapter_model.safetensors" || exit 99
+echo '{"peft_type": "LORA", "r": 4, "lora_alpha": 2, "alpha_pattern": {}}' >"$tmp/peft/adapter_config.json"
+"$tool" names "$tmp/lora.safetensors" | grep -q '[.]diff' || fail "no whole differences"
+video lora --transformer "$tmp/F32.safetensors" --lora "$tmp/peft/adapter_model.safetensors"
+differ "$tmp/merged.y4m" "$tmp/lora.y4m" # differences do not count by alpha
+passes "$info" "$tmp/peft/adapter_model.safetensors"
+grep -q '^Settings:     of PEFT: times 0.5 for rank 4' "$tmp/out" || fail "stardit-info: $(cat "$tmp/out")"
+echo '{"lora_alpha": 4}' >"$tmp/peft/adapter_config.json"
+video lora --transformer "$tmp/F32.safetensors" --lora "$tmp/peft/adapter_model.safetensors:0.5"
+same "$tmp/merged.y4m" "$tmp/lora.y4m"
+echo '{"lora_alpha": -4}' >"$tmp/peft/adapter_config.json"
+refuses 1 "$generate" --model "$demo" --token-ids 1 --lora "$tmp/peft/adapter_model.safetensors" --output "$tmp/x.y4m"
+says "peft/adapter_config.json: lora_alpha is no number above 0"
+
+# What is not finite in one is found there.
+bad=transformer.blocks.0.attn1.to_k.lora_A.weight
+"$tool" poison "$tmp/lora.safetensors" "$tmp/bad.safetensors" $bad nan || exit 99
+# shellcheck disable=SC2086
+refuses 1 "$generate" --model "$demo" $one --lora "$tmp/bad.safetensors" --output "$tmp/bad.y4m"
+says "bad.safetensors: tensor $bad holds NaN"
+rm -f "$tmp"/bad.*
+
 # A state is of the checkpoint with its LoRAs, and says which those were.
 mkdir -p "$tmp/nan/vae"
 for part in "$demo"/*; do [ "${part##*/}" = vae ] || ln -s "$part" "$tmp/nan/"; done

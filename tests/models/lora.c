@@ -19,6 +19,7 @@ struct lora {
     struct sdt_stored tensor[MOST];
     char name[MOST][NAME];
     size_t count;
+    const char *settings; /* in the metadata; NULL: none */
 };
 
 static void clear(struct lora *lora) {
@@ -149,7 +150,9 @@ static struct sdt_dit *open_with(const char *folder, const struct sdt_lora *lora
 
 static void write_lora(const char *path, struct lora *lora) {
     struct sdt_error err;
-    if (sdt_safetensors_write(path, lora->count, lora->tensor, &err) != SDT_OK) {
+    struct sdt_metadata metadata = {"lora_adapter_metadata", lora->settings};
+    if (sdt_safetensors_write_with(path, lora->count, lora->tensor, lora->settings != NULL,
+                                   &metadata, &err) != SDT_OK) {
         fprintf(stderr, "%s\n", err.message);
         exit(99);
     }
@@ -278,43 +281,56 @@ static void check_refusal(const char *folder, const char *path, struct lora *lor
     clear(lora);
 }
 
+#define PAIR Q ".lora_A.weight", Q ".lora_B.weight"
 static const struct {
     const char *name[5]; /* A: RANK x 48, B: 48 x RANK, alpha, diff: 48 x 48 */
     const char *says;    /* NULL: taken, and the first half's rank of alpha is `scale` */
     float alpha, scale;
+    const char *settings; /* of PEFT */
 } mixtures[] = {
-    {{Q ".lora_A.weight", Q ".lora_up.weight"}, NULL, 0.f, 1.f},
-    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".alpha"}, NULL, 8.f, 2.f},
-    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".alpha"}, NULL, 0.f, 0.f},
-    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".alpha"}, NULL, -4.f, -1.f},
-    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".alpha"}, "is NaN or infinite", NAN, 0.f},
-    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".alpha"}, "is NaN or infinite", INFINITY, 0.f},
-    {{Q ".lora_A.weight", Q ".lora_B.weight", "transformer." Q ".alpha"},
-     "is no number beside",
-     4.f,
-     0.f},
-    {{Q ".lora_A.weight", "transformer." Q ".lora_B.weight"}, "has no other half", 0.f, 0.f},
-    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".lora_down.weight"}, "is there twice", 0.f, 0.f},
-    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".lora_up.weight"}, "is there twice", 0.f, 0.f},
-    {{Q ".lora_A.weight", Q ".lora_B.weight", Q ".lora_down.weight", Q ".lora_up.weight"},
-     "is there twice",
-     0.f,
-     0.f},
-    {{Q ".lora_A.weight", Q ".lora_B.weight", "transformer." Q ".lora_A.weight",
-      "transformer." Q ".lora_B.weight"},
+    {{Q ".lora_A.weight", Q ".lora_up.weight"}, NULL, 0.f, 1.f, NULL},
+    {{PAIR, Q ".alpha"}, NULL, 8.f, 2.f, NULL},
+    {{PAIR, Q ".alpha"}, NULL, 0.f, 0.f, NULL},
+    {{PAIR, Q ".alpha"}, NULL, -4.f, -1.f, NULL},
+    {{PAIR, Q ".alpha"}, "is NaN or infinite", NAN, 0.f, NULL},
+    {{PAIR, Q ".alpha"}, "is NaN or infinite", INFINITY, 0.f, NULL},
+    {{PAIR, "transformer." Q ".alpha"}, "is no number beside", 4.f, 0.f, NULL},
+    {{Q ".lora_A.weight", "transformer." Q ".lora_B.weight"}, "has no other half", 0.f, 0.f, NULL},
+    {{PAIR, Q ".lora_down.weight"}, "is there twice", 0.f, 0.f, NULL},
+    {{PAIR, Q ".lora_up.weight"}, "is there twice", 0.f, 0.f, NULL},
+    {{PAIR, Q ".lora_down.weight", Q ".lora_up.weight"}, "is there twice", 0.f, 0.f, NULL},
+    {{PAIR, "transformer." Q ".lora_A.weight", "transformer." Q ".lora_B.weight"},
      "is the second one for the model's",
      0.f,
-     0.f},
+     0.f,
+     NULL},
     {{Q ".lora_A.weight", Q ".lora_B.weight",
       "diffusion_model.blocks.0.self_attn.q.lora_down.weight",
       "diffusion_model.blocks.0.self_attn.q.lora_up.weight"},
      "is the second one for the model's",
      0.f,
-     0.f},
+     0.f,
+     NULL},
     {{Q ".diff", "lora_unet_blocks_0_attn1_to_q.diff"},
      "is the second one for the model's",
      0.f,
-     0.f},
+     0.f,
+     NULL},
+    /* Ranks are 4. */
+    {{PAIR}, NULL, 0.f, 2.f, "{\"transformer.r\": 4, \"transformer.lora_alpha\": 8}"},
+    {{PAIR}, NULL, 0.f, 0.5f, "{\"r\": 4, \"lora_alpha\": 2.0, \"alpha_pattern\": {}}"},
+    {{PAIR}, NULL, 0.f, 4.f, "{\"lora_alpha\": 8, \"use_rslora\": true}"},
+    {{PAIR}, NULL, 0.f, 3.f, "{\"lora_alpha\": 8, \"alpha_pattern\": {\"attn1.to_q\": 12}}"},
+    {{PAIR}, NULL, 0.f, 2.f, "{\"lora_alpha\": 8, \"alpha_pattern\": {\"1.to_q\": 12}}"},
+    {{PAIR}, NULL, 0.f, 1.f, "{\"text_encoder.lora_alpha\": 8}"},
+    {{PAIR, Q ".alpha"}, NULL, 16.f, 4.f, "{\"lora_alpha\": 8}"},
+    {{PAIR}, "lora_adapter_metadata", 0.f, 0.f, "{\"lora_alpha\": "},
+    {{PAIR}, "lora_alpha is no number above 0", 0.f, 0.f, "{\"lora_alpha\": \"8\"}"},
+    {{PAIR}, "lora_alpha is no number above 0", 0.f, 0.f, "{\"lora_alpha\": 0}"},
+    {{PAIR}, "ask for DoRA", 0.f, 0.f, "{\"lora_alpha\": 8, \"use_dora\": true}"},
+    {{PAIR}, "is no name of a module", 0.f, 0.f, "{\"alpha_pattern\": {\".*to_q\": 8}}"},
+    {{PAIR}, "alpha of 'to_q' is no number", 0.f, 0.f, "{\"alpha_pattern\": {\"to_q\": -8}}"},
+    {{PAIR}, "alpha_pattern is no object", 0.f, 0.f, "{\"alpha_pattern\": 8}"},
 };
 
 /* Halves and prefixes of several spellings in one file: what can be told is right, the rest is
@@ -341,7 +357,9 @@ static void check_mixtures(const char *folder, const char *path, struct lora *lo
             if (alpha)
                 *(float *)lora->tensor[lora->count - 1].data = mixtures[i].alpha;
         }
+        lora->settings = mixtures[i].settings;
         write_lora(path, lora);
+        lora->settings = NULL;
         err = (struct sdt_error){0};
         struct sdt_dit *dit = open_with(folder, &(struct sdt_lora){path, 1.0}, 1, &err);
         size_t wrong = 0;
