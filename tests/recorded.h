@@ -116,9 +116,8 @@ static inline void recorded_clear(struct recorded *r) {
 
 /* The task of that name whose output this one reads, NULL: none does. The last one, where several
  * wrote parts; what these left of the one before is found by asking for its own. */
-static inline struct recorded_task *recorded_source(const struct recorded *r,
-                                                    const struct recorded_task *reader,
-                                                    const char *name) {
+static inline struct recorded_task *
+recorded_source(const struct recorded *r, const struct recorded_task *reader, const char *name) {
     int id = (int)(reader - r->task), first = 0, end = r->edges;
     while (first < end) { /* behind its last edge */
         int middle = first + (end - first) / 2;

@@ -119,9 +119,9 @@ empty "all of these"
 # Limits on which StarPU, or a thread, would abort: one line instead.
 limited="$generate --model $demo $small --quiet --output $tmp/v/limited.y4m"
 # shellcheck disable=SC2086
-# 192: the loader of libraries needs some before the program can say a word, and the environment lies there too.
-refuses 1 sh -c "ulimit -s 192 && exec $limited"
-says "stacks of 192 KB are too small"
+# 240: the loader of libraries needs some before the program can say a word, and the environment lies there too.
+refuses 1 sh -c "ulimit -s 240 && exec $limited"
+says "stacks of 240 KB are too small"
 # root has no such limit; without its rights, files of root's may still be read.
 if setpriv --reuid=65534 --inh-caps=+dac_read_search --ambient-caps=+dac_read_search prlimit --nproc=9 true 2>/dev/null; then
     chmod 777 "$TMPDIR" "$tmp/v"
