@@ -22,7 +22,7 @@ run() {
         'BEGIN { exit !(p > 0 && w > 0 && t >= p && t >= w) }' || fail "$*: below its bounds"
 }
 
-for platform in a6000x8 l20x8 l40x8 a100x8 h100x8 h200x8 h800x8 mixed nvswitch-8; do
+for platform in rtx4090x8 a6000x8 l20x8 l40x8 a100x8 h100x8 h200x8 h800x8 mixed nvswitch-8; do
     run --platform "$platforms/$platform" --prompts 1 --num-inference-steps 2
     grep -q '^Machine: .*8 GPUs' "$tmp/out" || fail "$platform: $(head -1 "$tmp/out")"
 done
