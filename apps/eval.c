@@ -12,6 +12,7 @@
 #include "apps/eval.h"
 #include "apps/metrics.h"
 #include "apps/options.h"
+#include "apps/outputs.h"
 #include "apps/stats.h"
 #include "apps/strategy.h"
 #include "runtime/machine.h"
@@ -282,6 +283,19 @@ static int check_settings(const struct app_eval *eval, const struct app_componen
     return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
 }
 
+/* Before anything runs: can the results be written, beside what is read? */
+static enum sdt_status check_outputs(const struct app_eval *eval, struct sdt_error *err) {
+    const char *stats = eval->stats && strcmp(eval->stats, "-") ? eval->stats : NULL;
+    const struct app_file file[] = {{APP_FILE_READ, "model", eval->model},
+                                    {APP_FILE_READ, "input", eval->input},
+                                    {APP_FILE_WRITTEN, "output", eval->output},
+                                    {APP_FILE_WRITTEN, "stats", stats}};
+    enum sdt_status status = app_check_target("output", eval->output, eval->force, err);
+    if (status == SDT_OK)
+        status = app_check_target("stats", stats, eval->force, err);
+    return status == SDT_OK ? app_check_files(file, sizeof file / sizeof file[0], err) : status;
+}
+
 int main(int argc, char **argv) {
     struct app_eval eval = {.atol = -1.0};
     const struct app_component *component = NULL;
@@ -314,8 +328,7 @@ int main(int argc, char **argv) {
                          sdt_strategy_name(eval.strategy));
     if (!eval.strategy || settle_devices(&eval, &err) != SDT_OK)
         return app_report(program.name, &err);
-    if (app_check_target("output", eval.output, eval.force, &err) != SDT_OK ||
-        app_check_target("stats", eval.stats, eval.force, &err) != SDT_OK)
+    if (check_outputs(&eval, &err) != SDT_OK)
         return app_report(program.name, &err);
 
     if (evaluate(&eval, component, &ok, &err) != SDT_OK)

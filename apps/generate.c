@@ -2,14 +2,12 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -19,9 +17,10 @@
 #include "apps/plan.h"
 #include "apps/progress.h"
 #include "apps/settings.h"
+#include "apps/signals.h"
 #include "apps/state.h"
-#include "apps/stream.h"
 #include "apps/stats.h"
+#include "apps/stream.h"
 #include "base/clock.h"
 #include "stardit/video.h"
 
@@ -30,23 +29,9 @@ static const char name_of_program[] = "stardit-generate";
 /* ---- interruption ---------------------------------------------------------------------------- */
 
 static struct sdt_machine *_Atomic machine_to_stop;
-static atomic_int signals;           /* that ask for an end, so far */
-static _Atomic int64_t first_signal; /* when the first one came, ns */
 
-static int64_t nanoseconds(void) { return (int64_t)(1e9 * sdt__host_now()); }
-
-/* The first signal asks the run to end after the running tasks. A second Ctrl-C or SIGTERM ends the
- * program, unless it comes with the first: timeout(1) sends two, systemd and a closing terminal a
- * SIGHUP beside. */
-static void on_signal(int number, siginfo_t *info, void *context) {
-    (void)context;
-    if (number == SIGXFSZ && info->si_code > 0)
-        return; /* write() fails with EFBIG, and that is reported */
-    if (atomic_fetch_add(&signals, 1) == 0)
-        atomic_store(&first_signal, nanoseconds());
-    else if ((number == SIGINT || number == SIGTERM) &&
-             nanoseconds() - atomic_load(&first_signal) > 200000000)
-        _exit(1);
+/* The run ends after the running tasks; in a signal's handler. */
+static void stop_machine(void) {
     struct sdt_machine *machine = atomic_load(&machine_to_stop);
     if (machine)
         sdt_machine_stop(machine);
@@ -73,39 +58,16 @@ static void on_abort(int number) {
         return; /* nobody reads it; abort() goes on */
 }
 
-/* ulimit -t sets both limits of CPU time, and the kernel kills at the second without a warning: the
- * first comes earlier then, with time enough to keep the latent. */
-static void warn_of_cpu_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_CPU, &limit) != 0 || limit.rlim_max == RLIM_INFINITY ||
-        limit.rlim_cur < limit.rlim_max || limit.rlim_max < 2)
-        return;
-    limit.rlim_cur = limit.rlim_max - (limit.rlim_max > 100 ? 10 : (limit.rlim_max + 9) / 10);
-    setrlimit(RLIMIT_CPU, &limit);
-}
-
 /* Before anything runs; a signal that comes before the machine is there counts as soon as it is. */
 static void catch_signals(void) {
-    /* USR1 and USR2: what batch systems send ahead of a limit. */
-    static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGXFSZ, SIGUSR1, SIGUSR2};
-    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
-    struct sigaction before;
-
-    sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
-        if (sigaction(ends[i], NULL, &before) == 0 &&
-            !(ends[i] == SIGHUP && before.sa_handler == SIG_IGN)) /* nohup(1) */
-            sigaction(ends[i], &action, NULL);
-    action = (struct sigaction){.sa_handler = on_abort};
+    const struct sigaction action = {.sa_handler = on_abort};
+    app_signals_catch(stop_machine);
     sigaction(SIGABRT, &action, NULL);
-    warn_of_cpu_limit();
-    /* Whoever reads the progress may go: writing fails then, and the work goes on. */
-    signal(SIGPIPE, SIG_IGN);
 }
 
 static void stop_on_signals(struct sdt_machine *machine) {
     atomic_store(&machine_to_stop, machine);
-    if (machine && atomic_load(&signals))
+    if (machine && app_signals_came())
         sdt_machine_stop(machine);
 }
 
@@ -310,7 +272,7 @@ static void keep_state(void *arg, int r, const struct sdt_solver_state *state) {
 static void keep_latent(const struct delivery *d, int r, enum sdt_status status,
                         const struct sdt_result *result) {
     const struct sdt_solver_state state = {result->steps_done, result->latent, result->x_last,
-                                           result->m0, result->m1, result->difference};
+                                           result->m0,         result->m1,     result->difference};
     const int steps = d->work->requests[r].steps;
     const bool finished = result->steps_done == steps, whole = finished || result->m1;
     /* From NaN or infinity nothing goes on: a state before them is worth more. */
@@ -387,6 +349,8 @@ static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_e
                                 result->decode_seconds,
                                 sdt__host_now() - start};
     app_progress_pause(d->progress);
+    if (status == SDT_ERROR_INTERRUPTED && app_signals_reason())
+        sdt_fail(&err, status, "stopped: %s", app_signals_reason());
     if (status == SDT_OK) {
         if (d->state)
             unlink(d->state[r]);
@@ -780,8 +744,8 @@ int main(int argc, char **argv) {
     if (status == SDT_OK)
         status = app_place(&s.place, pipeline, &request, inputs.count, s.dry_run, &placement, &err);
     if (status == SDT_OK)
-        request.streamed = sdt_pipeline_streams(pipeline, &request) &&
-                           (!s.output || sdt_video_streams(s.output));
+        request.streamed =
+            sdt_pipeline_streams(pipeline, &request) && (!s.output || sdt_video_streams(s.output));
     app_devices_options(&s.place.machine, &machine);
     if (status == SDT_OK)
         status = sdt_plan_make(pipeline, &request, &placement, &machine, &plan, &err);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/outputs.h"
 #include "base/clock.h"
 #include "base/target.h"
 #include "codelets/codelets.h"
@@ -315,7 +316,7 @@ enum sdt_status app_info_platform(const struct sdt_measured_size *size,
     bool gpus = false;
     for (int d = 0; d < devices->count; d++)
         gpus |= devices->device[d].kind == SDT_DEVICE_CUDA;
-    enum sdt_status status = sdt__target_check(path, SDT__TARGET_FILE, true, err);
+    enum sdt_status status = app_check_target("platform", path, true, err);
     if (status == SDT_OK)
         status = gpus ? measure_gpus(devices, &options, &found, err)
                       : measure_cpus(size, &options, &found, err);

@@ -14,8 +14,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <starpu.h>
 
@@ -382,41 +380,4 @@ int app_flush(const char *name) {
         return 0;
     fprintf(stderr, "%s: standard output cannot be written\n", name);
     return 1;
-}
-
-/* ---- files ----------------------------------------------------------------------------------- */
-
-enum sdt_status app_check_target(const char *option, const char *path, bool force,
-                                 struct sdt_error *err) {
-    struct stat st;
-    enum sdt_status status = SDT_OK;
-    char *folder = NULL;
-
-    if (!path)
-        return SDT_OK;
-    if (!*path)
-        return sdt_fail(err, SDT_ERROR_USAGE, "--%s: the file name is empty", option);
-    if (stat(path, &st) == 0) {
-        if (!S_ISREG(st.st_mode))
-            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: is there and is not a regular file",
-                            option, path);
-        if (!force)
-            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: exists already (--force replaces it)",
-                            option, path);
-    }
-    const char *slash = strrchr(path, '/');
-    if (slash && !slash[1])
-        return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: must be a file, not a folder", option,
-                        path);
-    folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-    if (!folder)
-        return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while reading the options");
-    if (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode))
-        status =
-            sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: there is no folder %s", option, path, folder);
-    else if (access(folder, W_OK | X_OK) != 0)
-        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: the folder %s is not writable", option,
-                          path, folder);
-    free(folder);
-    return status;
 }

@@ -98,10 +98,4 @@ int app_refuse_idle(const struct app_program *program, const struct app_idle *id
 /* As if `text`, which is borrowed, stood behind the option on the command line. -1, or the exit
  * code after a message. */
 int app_take(const struct app_program *program, const char *name, const char *text);
-
-/* Refuses a file that cannot be written once the work is done: SDT_ERROR_USAGE when something is
- * there already (without `force`, or when it is not a regular file), or when its folder is not
- * there or not writable. `option` is named in the message. path NULL: fine. */
-enum sdt_status app_check_target(const char *option, const char *path, bool force,
-                                 struct sdt_error *err);
 #endif

@@ -48,10 +48,14 @@ bool app_is_utf8(const char *text) {
     return value;
 }
 
+const char *app_prompt_file(const char *text) {
+    return text && text[0] == '@' && text[1] != '@' ? text + 1 : NULL;
+}
+
 enum sdt_status app_read_prompt(const char *option, const char *text, char **file_text,
                                 const char **prompt, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
-    const char *file = text[0] == '@' && text[1] != '@' ? text + 1 : NULL;
+    const char *file = app_prompt_file(text);
 
     *prompt = text + (text[0] == '@' && !file); /* of two, one is meant */
     if (file && !*file)

@@ -11,6 +11,8 @@
 /* A text file of at most 64 KiB, malloc'ed into *text. SDT_ERROR_USAGE where there is none. */
 enum sdt_status app_read_text(const char *option, const char *path, char **text,
                               struct sdt_error *err);
+/* The FILE of "@FILE", within `text`; NULL: it is a text itself, or NULL. */
+const char *app_prompt_file(const char *text);
 bool app_is_utf8(const char *text);
 /* "@FILE": the file's text, malloc'ed into *file_text. "@@text": "@text". Anything else is the text
  * itself. SDT_ERROR_USAGE for what is not UTF-8. */

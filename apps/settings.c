@@ -13,6 +13,7 @@
 #include <starpu.h>
 
 #include "apps/model.h"
+#include "apps/outputs.h"
 #include "apps/read.h"
 #include "apps/state.h"
 #include "apps/strategy.h"
@@ -287,11 +288,6 @@ static enum sdt_status check_state(const struct app_settings *s, const char *out
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for a name");
     bool same = s->resume && stat(path, &there) == 0 && stat(s->resume, &from) == 0 &&
                 there.st_dev == from.st_dev && there.st_ino == from.st_ino;
-    const char *const other[] = {s->output, s->save_latent, s->stats, s->trace, s->dot};
-    for (size_t i = 0; i < sizeof other / sizeof other[0] && status == SDT_OK; i++)
-        if (other[i] && !strcmp(other[i], path))
-            status = sdt_fail(err, SDT_ERROR_USAGE,
-                              "--checkpoint-every: its file %s is another option's too", path);
     if (status == SDT_OK && stat(path, &there) == 0 && S_ISREG(there.st_mode) && !s->force && !same)
         status =
             sdt_fail(err, SDT_ERROR_USAGE,
@@ -301,6 +297,71 @@ static enum sdt_status check_state(const struct app_settings *s, const char *out
     if (status == SDT_OK)
         status = app_check_target("checkpoint-every", path, s->force || same, err);
     free(path);
+    return status;
+}
+
+/* What the run reads; how many there are. */
+static size_t list_inputs(const struct app_settings *s, struct app_file *file) {
+    const struct sdt_model_files *f = &s->files;
+    const struct app_file input[] = {
+        {APP_FILE_READ, "model", f->model},
+        {APP_FILE_READ, "transformer", f->transformer},
+        {APP_FILE_READ, "vae", f->vae},
+        {APP_FILE_READ, "text-encoder", f->text_encoder},
+        {APP_FILE_READ, "text-encoder-2", f->text_encoder_2},
+        {APP_FILE_READ, "tokenizer", f->tokenizer},
+        {APP_FILE_READ, "tokenizer-2", f->tokenizer_2},
+        {APP_FILE_READ, "prompt-file", s->prompt_file},
+        {APP_FILE_READ, "negative-prompt", app_prompt_file(s->negative_prompt)},
+        {APP_FILE_READ, "prompt-embeds", s->prompt_embeds},
+        {APP_FILE_READ, "negative-prompt-embeds", s->negative_embeds},
+        {APP_FILE_READ, "latents", s->latents},
+        {APP_FILE_READ, "resume", s->resume},
+    };
+    size_t count = sizeof input / sizeof input[0];
+    memcpy(file, input, sizeof input);
+    for (int i = 0; i < f->loras; i++)
+        file[count++] = (struct app_file){APP_FILE_READ, "lora", f->lora[i].path};
+    for (int i = 0; i < s->prompts.count; i++)
+        file[count++] =
+            (struct app_file){APP_FILE_READ, "prompt", app_prompt_file(s->prompts.item[i])};
+    return count;
+}
+
+/* All that `count` requests write, beside what they read. */
+static enum sdt_status check_places(const struct app_settings *s, int count,
+                                    struct sdt_error *err) {
+    enum { OF_RUN = 3, OF_REQUEST = 4, INPUTS = 13 + APP_MOST_LORAS + APP_MOST_STRINGS };
+    const size_t outputs = OF_RUN + OF_REQUEST * (size_t)count;
+    struct app_file *file = calloc(outputs + INPUTS, sizeof *file);
+    char **path = calloc(OF_REQUEST * (size_t)count, sizeof *path);
+    enum sdt_status status = SDT_OK;
+
+    if (!file || !path)
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for %d names", count);
+    for (int r = 0; r < count && status == SDT_OK; r++) {
+        char **name = &path[OF_REQUEST * (size_t)r];
+        struct app_file *at = &file[OF_REQUEST * (size_t)r];
+        name[0] = app_numbered(s->output, r);
+        name[1] = app_numbered(s->save_latent, r);
+        name[2] = app_numbered(s->sheet, r);
+        name[3] = s->checkpoint_every && name[0] ? app_state_name(name[0]) : NULL;
+        at[0] = (struct app_file){APP_FILE_WRITTEN, "output", name[0]};
+        at[1] = (struct app_file){APP_FILE_WRITTEN, "save-latent", name[1]};
+        at[2] = (struct app_file){APP_FILE_WRITTEN, "contact-sheet", name[2]};
+        at[3] = (struct app_file){APP_FILE_KEPT, "checkpoint-every", name[3]};
+    }
+    if (status == SDT_OK) {
+        struct app_file *run = &file[OF_REQUEST * (size_t)count];
+        run[0] = (struct app_file){APP_FILE_WRITTEN, "trace", s->trace};
+        run[1] = (struct app_file){APP_FILE_WRITTEN, "dot", s->dot};
+        run[2] = (struct app_file){APP_FILE_WRITTEN, "stats", s->stats};
+        status = app_check_files(file, outputs + list_inputs(s, run + OF_RUN), err);
+    }
+    for (size_t i = 0; path && i < OF_REQUEST * (size_t)count; i++)
+        free(path[i]);
+    free(path);
+    free(file);
     return status;
 }
 
@@ -340,7 +401,7 @@ enum sdt_status app_check_names(const struct app_settings *s, int count, int fra
             free(path);
         }
     }
-    return status;
+    return status == SDT_OK ? check_places(s, count, err) : status;
 }
 
 /* ---- checks ---------------------------------------------------------------------------------- */
@@ -439,16 +500,11 @@ static int check_settings(const struct app_settings *s) {
         return app_report(name, &err);
     if (s->output && !strcmp(s->output, "-") && s->stats && !strcmp(s->stats, "-"))
         return app_usage(name, "--output - and --stats - both take standard output");
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         if (app_check_target(targets[i].option, targets[i].path, s->force, &err) != SDT_OK)
             return app_report(name, &err);
-        for (size_t j = 0; targets[i].path && j <= i; j++) {
-            const char *other = j == i ? s->output : targets[j].path;
-            if (other && !strcmp(other, targets[i].path))
-                return app_usage(name, "--%s and --%s are one file, %s",
-                                 j == i ? "output" : targets[j].option, targets[i].option, other);
-        }
-    }
+    if (!several && check_places(s, 1, &err) != SDT_OK)
+        return app_report(name, &err);
     if (s->sheet) {
         size_t length = strlen(s->sheet);
         if (length < 5 || strcasecmp(s->sheet + length - 4, ".png"))

@@ -16,6 +16,7 @@
 
 #include "apps/devices.h"
 #include "apps/options.h"
+#include "apps/outputs.h"
 #include "apps/strategy.h"
 #include "graph/pipeline.h"
 #include "graph/strategies/strategy.h"
@@ -530,6 +531,30 @@ static int refuse_sweep(const struct app_simulation *s) {
     return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
 }
 
+/* Can the files be written, beside what is read? What is there is replaced. */
+static enum sdt_status check_outputs(const struct app_simulation *s, struct sdt_error *err) {
+    char platform[4096];
+    if (s->platform_path)
+        find_platform(s->platform_path, platform, sizeof platform);
+    const struct app_file file[] = {
+        {APP_FILE_READ, "platform", s->platform_path ? platform : NULL},
+        {APP_FILE_READ, "model", s->model},
+        {APP_FILE_READ, "table", s->table},
+        {APP_FILE_READ, "arrivals", s->arrivals},
+        {APP_FILE_WRITTEN, "stats", s->stats && strcmp(s->stats, "-") ? s->stats : NULL},
+        {APP_FILE_WRITTEN, "trace", s->trace},
+        {APP_FILE_WRITTEN, "dot", s->dot},
+        {APP_FILE_WRITTEN, "gantt", s->gantt},
+        {APP_FILE_WRITTEN, "csv", s->csv},
+        {APP_FILE_WRITTEN, "svg", s->svg}};
+    const size_t count = sizeof file / sizeof file[0];
+    enum sdt_status status = SDT_OK;
+    for (size_t i = 0; i < count && status == SDT_OK; i++)
+        if (file[i].use == APP_FILE_WRITTEN)
+            status = app_check_target(file[i].option, file[i].path, true, err);
+    return status == SDT_OK ? app_check_files(file, count, err) : status;
+}
+
 static int parse(struct app_simulation *s, int argc, char **argv, struct sdt_error *err) {
     *s = (struct app_simulation){
         .model = "wan-1.3b",
@@ -550,6 +575,8 @@ static int parse(struct app_simulation *s, int argc, char **argv, struct sdt_err
     int code = app_parse(&program, argc, argv);
     if (code >= 0)
         return code;
+    if (check_outputs(s, err) != SDT_OK)
+        return app_report(name_of_program, err);
     err->status = SDT_OK;
     if (s->table)
         return table(s, err);

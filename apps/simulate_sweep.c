@@ -310,16 +310,6 @@ static enum sdt_status save_plot(const struct sweep *sweep, const char *path,
     return app_plot_write(&plot, path, err);
 }
 
-/* Before anything runs: can the files be written? */
-static enum sdt_status check_targets(const struct app_simulation *s, struct sdt_error *err) {
-    enum sdt_status status = SDT_OK;
-    if (s->csv)
-        status = sdt__target_check(s->csv, SDT__TARGET_FILE, true, err);
-    if (status == SDT_OK && s->svg)
-        status = sdt__target_check(s->svg, SDT__TARGET_FILE, true, err);
-    return status;
-}
-
 int app_simulate_sweep(const struct app_simulation *s, const struct app_program *program,
                        char **argv) {
     struct sweep sweep = {.s = s, .column = s->prompts ? of_runs : of_steps};
@@ -329,8 +319,6 @@ int app_simulate_sweep(const struct app_simulation *s, const struct app_program 
     sweep.point = calloc(MOST_VALUES, sizeof *sweep.point);
     enum sdt_status status = sweep.point ? read_name(&sweep, program, &err)
                                          : sdt_fail(&err, SDT_ERROR_MEMORY, "out of memory");
-    if (status == SDT_OK)
-        status = check_targets(s, &err);
     if (status == SDT_OK)
         status = copy_arguments(&sweep, argv, &err);
     if (status == SDT_OK)

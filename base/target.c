@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,21 @@ static char *entry_of(const char *path) {
     while (length > 1 && path[length - 1] == '/')
         length--;
     return strndup(path, length);
+}
+
+char *sdt__target_place(const char *path) {
+    char *plain = entry_of(path), *parent = plain ? parent_of(plain) : NULL, *place = NULL;
+    struct stat folder;
+
+    if (parent && stat(parent, &folder) == 0) {
+        const char *slash = strrchr(plain, '/');
+        if (asprintf(&place, "%ju:%ju/%s", (uintmax_t)folder.st_dev, (uintmax_t)folder.st_ino,
+                     slash ? slash + 1 : plain) < 0)
+            place = NULL;
+    }
+    free(plain);
+    free(parent);
+    return place;
 }
 
 static enum sdt_status no_memory(const char *path, struct sdt_error *err) {

@@ -15,6 +15,10 @@ enum sdt__target_kind { SDT__TARGET_FILE, SDT__TARGET_FOLDER };
 enum sdt_status sdt__target_check(const char *path, enum sdt__target_kind kind, bool force,
                                   struct sdt_error *err);
 
+/* Where `path` lies, links followed as writing follows them: equal texts for two names of one
+ * place, whatever lies there. malloc'ed; NULL: its folder is not there, or out of memory. */
+char *sdt__target_place(const char *path);
+
 /* Creates it under a temporary name in the same folder. *partial: malloc'ed; goes into commit or
  * abandon, which free it. */
 enum sdt_status sdt__target_begin(const char *path, enum sdt__target_kind kind, char **partial,

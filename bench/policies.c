@@ -128,6 +128,8 @@ static enum sdt_status prepare(struct settings *s, const char *folder, struct sd
     s->run = calloc((size_t)SCENARIOS * (size_t)s->policy_count, sizeof *s->run);
     if (!s->run)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory");
+    if (s->gantt && !strcmp(s->gantt, "-"))
+        return sdt_fail(err, SDT_ERROR_USAGE, "--gantt -: is a folder of pictures; give it a name");
     if (s->gantt && mkdir(s->gantt, 0777) && errno != EEXIST)
         return sdt_fail(err, SDT_ERROR_IO, "%s: %s", s->gantt, strerror(errno));
     for (int i = 0; i < SCENARIOS; i++) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "apps/serve/http.h"
+#include "apps/signals.h"
 #include "apps/strategy.h"
 
 static const char name_of_program[] = "stardit-serve";
@@ -212,26 +213,17 @@ static enum sdt_status read_token(const char *path, char token[MOST_TOKEN + 2],
 /* ---- signals --------------------------------------------------------------------------------- */
 
 static struct serve_engine *_Atomic engine_to_stop;
-static atomic_int signals;
 
-/* The first ends the server after the step on its way, the second at once. */
-static void on_signal(int number) {
-    (void)number;
-    if (atomic_fetch_add(&signals, 1) > 0)
-        _exit(1);
+/* The server ends after the step on its way; in a signal's handler. */
+static void stop_engine(void) {
     struct serve_engine *engine = atomic_load(&engine_to_stop);
     if (engine)
         serve_engine_stop(engine);
 }
 
 static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a write fails then, and that is reported */
+    app_signals_catch(stop_engine);
+    signal(SIGHUP, SIG_IGN); /* there is no terminal */
 }
 
 /* ---- the server ------------------------------------------------------------------------------ */
@@ -338,7 +330,7 @@ static enum sdt_status open_engine(struct parts *p, struct sdt_error *err) {
     if (status != SDT_OK)
         return status;
     atomic_store(&engine_to_stop, p->engine);
-    if (atomic_load(&signals))
+    if (app_signals_came())
         serve_engine_stop(p->engine);
     p->server = (struct serve_server){.engine = p->engine,
                                       .shared = serve_engine_shared(p->engine),

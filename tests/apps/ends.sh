@@ -38,7 +38,7 @@ empty() {
 heard=env
 env --default-signal=HUP true 2>/dev/null && heard="env --default-signal=HUP"
 
-for signal in HUP XCPU XFSZ USR1 USR2 TERM; do
+for signal in HUP XCPU XFSZ USR1 USR2 TERM QUIT ALRM VTALRM PROF IO PWR 16 34 64; do # 16: SIGSTKFLT
     begin $signal $heard
     kill -$signal $pid
     wait $pid
@@ -52,20 +52,19 @@ done
 begin cpu sh -c 'ulimit -t 4 && exec "$@"' sh
 ended
 kept cpu 1
+grep -q "stopped: its CPU time is used up (ulimit -t)" "$tmp/cpu.err" || fail "ulimit -t: $(cat "$tmp/cpu.err")"
 
-# As systemd and timeout(1) end programs: two signals at once are one.
-begin systemd $heard
-kill -TERM $pid
-kill -HUP $pid
-wait $pid
-code=$?
-kept systemd 1
-begin twice env
-kill -TERM $pid
-kill -TERM $pid
-wait $pid
-code=$?
-kept twice 1
+# As systemd and closing terminals end programs: two signals at once are one. It stands still while both are sent.
+for second in HUP INT QUIT; do
+    begin twice $heard
+    kill -STOP $pid
+    kill -TERM $pid
+    kill -$second $pid
+    kill -CONT $pid
+    wait $pid
+    code=$?
+    kept twice 1
+done
 
 # Under nohup a hang-up is nothing.
 begin nohup nohup

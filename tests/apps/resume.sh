@@ -149,6 +149,9 @@ signalled TERM stopped 8 --cfg-gate 0-5,delta --checkpoint-every 3
 grep -q "\(--resume $tmp/v/stopped.state.safetensors goes on\)" "$tmp/stopped.err" ||
     fail "stopped: $(cat "$tmp/stopped.err")"
 resume stopped --devices 2
+refuses 2 "$generate" --resume "$tmp/v/stopped.state.safetensors" --output "$tmp/v/n.safetensors" --force \
+    --save-latent "$tmp/v/../v/stopped.state.safetensors"
+says "would replace what --resume reads"
 refuses 2 "$generate" --resume "$tmp/v/stopped.state.safetensors" --cfg-gate 0-5 --output "$tmp/v/n.safetensors"
 says "there --cfg-gate is '0-5,delta', here '0-5'"
 whole=$tmp/v/whole.safetensors
