@@ -267,6 +267,35 @@ static void keep_state(void *arg, int r, const struct sdt_solver_state *state) {
             state->step, err.message);
 }
 
+/* The options, each with a space before it, that a run which goes on needs beside --resume: where
+ * sums are in an order that devices decide, the same devices. */
+static void resume_options(const struct work *w, char *text, size_t size) {
+    const struct app_placement *given = &w->s->place;
+    const struct sdt_placement *p = w->placement;
+    const struct sdt_strategy *strategy = w->requests[0].strategy;
+    FILE *out = fmemopen(text, size, "w");
+    *text = '\0';
+    if (!out)
+        return;
+    if (!sdt_strategy_exact(strategy) && !sdt_strategy_stale(strategy)) {
+        if (given->devices)
+            fprintf(out, " --devices %s", given->devices);
+        for (int d = 0; d < p->dit_devices; d++)
+            fprintf(out, "%s%d", d ? "," : " --dit-devices ", p->dit[d]);
+        for (int d = 0; d < p->vae_devices; d++)
+            fprintf(out, "%s%d", d ? "," : " --vae-devices ", p->vae[d]);
+        if (given->workers)
+            fprintf(out, " --workers-per-device %s", given->workers);
+        if (given->speed)
+            fprintf(out, " --device-speed %s", given->speed);
+        if (p->ulysses_degree)
+            fprintf(out, " --ulysses-degree %d", p->ulysses_degree);
+        if (p->cfg_parallel)
+            fprintf(out, " --use-cfg-parallel");
+    }
+    fclose(out);
+}
+
 /* After a failure or a stop: writes what there is and says so. Where it cannot be written in place
  * of the state, under its own name or beside the output, TMPDIR may have room. */
 static void keep_latent(const struct delivery *d, int r, enum sdt_status status,
@@ -291,8 +320,11 @@ static void keep_latent(const struct delivery *d, int r, enum sdt_status status,
         if (err.status == SDT_OK) {
             fprintf(stderr, "%s: the latent after step %d of %d is in %s (", name_of_program,
                     result->steps_done, steps, path);
-            if (whole && status != SDT_ERROR_NOT_FINITE)
-                fprintf(stderr, "--resume %s goes on from it, ", path);
+            if (whole && status != SDT_ERROR_NOT_FINITE) {
+                char options[600];
+                resume_options(d->work, options, sizeof options);
+                fprintf(stderr, "--resume %s%s goes on from it, ", path, options);
+            }
             fprintf(stderr, "--num-inference-steps 0 --latents %s decodes it)\n", path);
         }
         free(path);
@@ -653,9 +685,14 @@ static enum sdt_status open_size(const struct app_settings *s, struct sdt_pipeli
     const struct sdt_model_files *f = &s->files;
     const struct {
         const char *option, *given;
-    } file[] = {{"transformer", f->transformer},       {"vae", f->vae},
-                {"text-encoder", f->text_encoder},     {"tokenizer", f->tokenizer},
-                {"text-encoder-2", f->text_encoder_2}, {"tokenizer-2", f->tokenizer_2}};
+    } file[] = {{"transformer", f->transformer},
+                {"vae", f->vae},
+                {"text-encoder", f->text_encoder},
+                {"tokenizer", f->tokenizer},
+                {"text-encoder-2", f->text_encoder_2},
+                {"tokenizer-2", f->tokenizer_2},
+                {"revision", s->revision},
+                {"variant", s->variant}};
     for (size_t i = 0; i < sizeof file / sizeof file[0]; i++)
         if (file[i].given)
             return sdt_fail(err, SDT_ERROR_USAGE,

@@ -155,16 +155,23 @@ static int given_chunk(const struct app_placement *o) {
     return o->chunk_heads && strcmp(o->chunk_heads, "auto") ? atoi(o->chunk_heads) : 0;
 }
 
-/* Does the candidate keep to everything that was given? */
+static bool text_with_vae(const struct app_placement *o) {
+    return o->text_group && !strcmp(o->text_group, "vae");
+}
+
+/* How many devices denoise a branch in this placement. */
+static int denoising(const struct app_placement *o, const struct sdt_placement *p) {
+    const int all = p->dit_devices ? p->dit_devices : o->machine.count;
+    return p->cfg_parallel ? (all + 1) / 2 : all;
+}
+
+/* Does the candidate keep to everything that was given of where? */
 static bool allowed(const struct sdt_candidate *c, const struct app_placement *o,
-                    const struct sdt_placement *given, const struct sdt_strategy *strategy,
-                    int forwards) {
+                    const struct sdt_placement *given, int forwards) {
     const struct sdt_placement *p = &c->placement;
     const int streams =
         given_streams(o) && given_streams(o) < forwards ? given_streams(o) : forwards;
     if ((given_streams(o) || (!o->plan && !o->streams)) && p->streams != streams)
-        return false;
-    if (strategy && c->strategy != strategy)
         return false;
     if (given->dit_devices &&
         (p->dit_devices != given->dit_devices || p->vae_devices != given->vae_devices ||
@@ -177,9 +184,43 @@ static bool allowed(const struct sdt_candidate *c, const struct app_placement *o
         return false;
     if (o->aco && strcmp(o->aco, "auto") && strcmp(o->aco, sdt_aco_name(p->aco)))
         return false;
-    if (given_chunk(o) && p->chunk_heads && p->chunk_heads != given_chunk(o))
+    if (text_with_vae(o) && !p->dit_devices)
         return false;
-    return !o->ulysses_degree || !p->ulysses_degree || p->ulysses_degree == o->ulysses_degree;
+    if (o->ring_degree && o->ulysses_degree * o->ring_degree != denoising(o, p))
+        return false;
+    /* Where one device denoises, chunks would be idle. */
+    return !given_chunk(o) || denoising(o, p) > 1 || o->machine.count == 1;
+}
+
+/* What a plan had to keep to, as it stands on the command line. */
+static void given_text(const struct app_placement *o, char *text, size_t size) {
+    char ulysses[16], ring[16];
+    snprintf(ulysses, sizeof ulysses, "%d", o->ulysses_degree);
+    snprintf(ring, sizeof ring, "%d", o->ring_degree);
+    const struct {
+        const char *option, *value;
+    } given[] = {{"--strategy", o->strategy},
+                 {"--ulysses-degree", o->ulysses_degree ? ulysses : NULL},
+                 {"--ring-degree", o->ring_degree ? ring : NULL},
+                 {"--chunk-heads", o->chunk_heads},
+                 {"--dit-devices", o->dit_devices},
+                 {"--vae-devices", o->vae_devices},
+                 {"--aco", o->aco},
+                 {"--streams", o->streams},
+                 {"--transport", o->transport},
+                 {"--text-encoder-group", o->text_group},
+                 {"--use-cfg-parallel", o->cfg_parallel ? "" : NULL}};
+    size_t length = 0;
+    *text = '\0';
+    for (size_t i = 0; i < sizeof given / sizeof given[0] && length < size; i++)
+        if (given[i].value)
+            length += (size_t)snprintf(text + length, size - length, "%s%s%s%s", length ? ", " : "",
+                                       given[i].option, *given[i].value ? " " : "", given[i].value);
+}
+
+/* 0: the strategy's own, which is all of them where a candidate leaves it so. */
+static bool in_one_chunk(const struct sdt_placement *p, int heads) {
+    return p->chunk_heads == 0 || p->chunk_heads >= heads;
 }
 
 static void print_candidate(const struct sdt_candidate *c, int rank, int heads) {
@@ -187,7 +228,7 @@ static void print_candidate(const struct sdt_candidate *c, int rank, int heads) 
     char groups[40] = "together", chunk[16] = "all";
     if (p->dit_devices)
         snprintf(groups, sizeof groups, "%d+%d", p->dit_devices, p->vae_devices);
-    if (p->chunk_heads < heads)
+    if (!in_one_chunk(p, heads))
         snprintf(chunk, sizeof chunk, "%d", p->chunk_heads);
     printf(
         "  %4d  %-8s chunk %-3s degree %-3d %-9s aco %-8s streams %d%s  step %.4g s (exposed %.3g "
@@ -204,9 +245,9 @@ static void print_twin(const struct sdt_candidate *c, const struct sdt_candidate
     const struct sdt_placement *p = &c->placement, *q = &shown->placement;
     printf("%s", first ? "; the same: " : ", ");
     printf("%s", sdt_strategy_name(c->strategy));
-    if (p->chunk_heads != q->chunk_heads && p->chunk_heads >= heads)
+    if (!in_one_chunk(q, heads) && in_one_chunk(p, heads))
         printf(" chunk all");
-    else if (p->chunk_heads != q->chunk_heads)
+    else if (!in_one_chunk(p, heads) && p->chunk_heads != q->chunk_heads)
         printf(" chunk %d", p->chunk_heads);
     if (p->dit_devices != q->dit_devices)
         printf(" %d+%d", p->dit_devices, p->vae_devices);
@@ -260,37 +301,53 @@ static enum sdt_status predict(const struct wanted *w, struct sdt_candidate *can
     return sdt_plan_predict(w->pipeline, w->request, w->count, &machine, candidate, err);
 }
 
+/* What all candidates keep to; of `strategy`, unless NULL. */
+static struct sdt_candidate given_candidate(const struct wanted *w,
+                                            const struct sdt_strategy *strategy) {
+    const struct app_placement *o = w->o;
+    struct sdt_candidate given = {.strategy = strategy};
+    given.placement.precision = w->placement->precision;
+    given.placement.chunk_heads = given_chunk(o);
+    given.placement.ulysses_degree = o->ulysses_degree;
+    given.placement.patches = o->patches;
+    given.placement.most_latents = o->max_latents;
+    given.placement.vae_spill = o->vae_spill;
+    given.placement.text_with_vae = text_with_vae(o);
+    if (o->transport && !strcmp(o->transport, "nccl"))
+        given.placement.transport = SDT_TRANSPORT_NCCL;
+    return given;
+}
+
 /* The best candidate that is allowed; of `strategy`, unless NULL. */
 static enum sdt_status choose(const struct wanted *w, const struct sdt_strategy *strategy,
                               bool table, struct sdt_error *err) {
     const struct app_placement *o = w->o;
     const struct sdt_machine_options machine = machine_of(w);
+    const struct sdt_candidate given = given_candidate(w, strategy);
     struct sdt_candidate *candidate = NULL;
+    char text[400];
     int number = 0, kept = 0;
     enum sdt_status status = sdt_plan_candidates(w->pipeline, w->request, w->count, &machine,
-                                                 w->placement->precision, &candidate, &number, err);
+                                                 &given, &candidate, &number, err);
     if (status != SDT_OK)
         return status;
-    if (table)
-        printf("Candidates for %d request%s on %d devices, predicted\n", w->count,
-               w->count == 1 ? "" : "s", o->machine.count);
-    for (int i = 0; i < number; i++) {
-        if (!allowed(&candidate[i], o, w->placement, strategy,
-                     sdt_pipeline_forwards(w->pipeline, w->request)))
-            continue;
-        candidate[kept++] = candidate[i];
-    }
-    if (table)
-        print_candidates(candidate, kept, sdt_pipeline_model(w->pipeline).heads);
+    for (int i = 0; i < number; i++)
+        if (allowed(&candidate[i], o, w->placement, sdt_pipeline_forwards(w->pipeline, w->request)))
+            candidate[kept++] = candidate[i];
     if (kept == 0) {
-        status = sdt_fail(err, SDT_ERROR_USAGE,
-                          "no plan for %d devices keeps to the given strategy, groups and aco",
-                          o->machine.count);
+        given_text(o, text, sizeof text);
+        status = sdt_fail(err, SDT_ERROR_USAGE, "no plan for %d device%s keeps to %s",
+                          o->machine.count, o->machine.count == 1 ? "" : "s", text);
     } else {
-        enum sdt_precision given = w->placement->precision;
+        if (table)
+            printf("Candidates for %d request%s on %d devices, predicted\n", w->count,
+                   w->count == 1 ? "" : "s", o->machine.count);
+        if (table)
+            print_candidates(candidate, kept, sdt_pipeline_model(w->pipeline).heads);
+        enum sdt_precision precision = w->placement->precision;
         w->request->strategy = candidate[0].strategy;
         *w->placement = candidate[0].placement;
-        w->placement->precision = given;
+        w->placement->precision = precision;
     }
     free(candidate);
     return status;
@@ -401,7 +458,7 @@ static enum sdt_status take_given(const struct wanted *w, struct sdt_error *err)
     p->most_latents = o->max_latents;
     p->cfg_parallel |= o->cfg_parallel;
     p->vae_spill = o->vae_spill;
-    p->text_with_vae = o->text_group && !strcmp(o->text_group, "vae");
+    p->text_with_vae = text_with_vae(o);
     if (p->text_with_vae && !p->dit_devices)
         return sdt_fail(
             err, SDT_ERROR_USAGE,

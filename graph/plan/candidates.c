@@ -86,6 +86,7 @@ struct list {
     const struct sdt_pipeline *pipeline;
     const struct sdt_request *request;
     const struct sdt_machine_rates *rates;
+    const struct sdt_candidate *given; /* what all keep to */
     int requests;
     struct sdt_candidate *item;
     int count, capacity;
@@ -136,22 +137,55 @@ static enum sdt_status always_two(const struct list *list, bool *two, struct sdt
     return status;
 }
 
+/* What was given of every placement; groups, aco, streams and branches are what is tried. */
+static struct sdt_placement given_placement(const struct list *list) {
+    const struct sdt_placement *given = &list->given->placement;
+    return (struct sdt_placement){.precision = list->rates->precision,
+                                  .patches = given->patches,
+                                  .transport = given->transport,
+                                  .most_latents = given->most_latents,
+                                  .vae_spill = given->vae_spill};
+}
+
+/* The index-th way to run the strategy on so many devices: those that it wants to be tried, with
+ * what was given; one that was asked for has a way in any case. False: no more. */
+static bool next_way(const struct list *list, const struct sdt_strategy *strategy, int index,
+                     int devices, struct sdt_placement *placement) {
+    const struct sdt_placement *given = &list->given->placement, before = *placement;
+    if (!sdt_strategy_variant(strategy, index, devices, placement)) {
+        if (index > 0 || list->given->strategy != strategy)
+            return false;
+        *placement = before;
+    }
+    if (given->chunk_heads)
+        placement->chunk_heads = given->chunk_heads;
+    if (given->ulysses_degree)
+        placement->ulysses_degree = given->ulysses_degree;
+    return true;
+}
+
 /* Every strategy on this split of the devices, in every way that it wants to be tried. */
 static enum sdt_status add_strategies(struct list *list, struct sdt_placement placement,
                                       int devices, struct sdt_error *err) {
+    const struct sdt_strategy *given = list->given->strategy;
     enum sdt_status status = SDT_OK;
     struct sdt_kinds kinds;
-    placement.precision = list->rates->precision;
     if (sdt__settle_kinds(&placement, list->rates->device, list->rates->devices, &kinds, NULL) !=
         SDT_OK)
         return SDT_OK; /* a group cannot be of CPUs and GPUs */
+    placement.text_with_vae = placement.vae_devices && list->given->placement.text_with_vae;
     for (int s = 0; sdt_strategies[s] && status == SDT_OK; s++) {
-        const struct sdt_strategy *strategy = sdt_strategies[s];
-        for (int i = 0; status == SDT_OK; i++) {
-            struct sdt_candidate candidate = {.strategy = strategy, .placement = placement};
-            if (!sdt_strategy_variant(strategy, i, devices, &candidate.placement))
+        struct sdt_placement last = {.chunk_heads = -1};
+        for (int i = 0; status == SDT_OK && (!given || given == sdt_strategies[s]); i++) {
+            struct sdt_candidate candidate = {.strategy = sdt_strategies[s],
+                                              .placement = placement};
+            struct sdt_placement *p = &candidate.placement;
+            if (!next_way(list, candidate.strategy, i, devices, p))
                 break;
-            if (sdt_strategy_allows(strategy, &candidate.placement, list->rates->devices,
+            if (last.chunk_heads == p->chunk_heads && last.ulysses_degree == p->ulysses_degree)
+                continue; /* what was given makes ways equal */
+            last = *p;
+            if (sdt_strategy_allows(candidate.strategy, p, list->rates->devices,
                                     list->pipeline->dit, NULL) == SDT_OK)
                 status = add(list, candidate, err);
         }
@@ -169,13 +203,17 @@ void sdt_placement_split(int devices, int vae, struct sdt_placement *placement) 
             placement->vae[d - (devices - vae)] = d;
 }
 
-enum sdt_status sdt__candidates(const struct sdt_pipeline *pipeline,
-                                const struct sdt_request *request, int count,
-                                const struct sdt_machine_rates *rates,
-                                struct sdt_candidate **candidates, int *number,
-                                struct sdt_error *err) {
-    struct list list = {
-        .pipeline = pipeline, .request = request, .rates = rates, .requests = count};
+enum sdt_status
+sdt__candidates(const struct sdt_pipeline *pipeline, const struct sdt_request *request, int count,
+                const struct sdt_machine_rates *rates, const struct sdt_candidate *given,
+                struct sdt_candidate **candidates, int *number, struct sdt_error *err) {
+    const struct sdt_candidate none = {0};
+    struct list list = {.pipeline = pipeline,
+                        .request = request,
+                        .rates = rates,
+                        .given = given ? given : &none,
+                        .requests = count};
+    const struct sdt_placement start = given_placement(&list);
     int n = rates->devices;
 
     *candidates = NULL;
@@ -183,18 +221,18 @@ enum sdt_status sdt__candidates(const struct sdt_pipeline *pipeline,
     bool two = false;
     enum sdt_status status = always_two(&list, &two, err);
     if (status == SDT_OK)
-        status = add_strategies(&list, (struct sdt_placement){0}, n, err);
-    if (status == SDT_OK && two && n > 1)
-        status =
-            add_strategies(&list, (struct sdt_placement){.cfg_parallel = true}, (n + 1) / 2, err);
-    for (int vae = 1; vae < n - 1 && two && status == SDT_OK; vae++) {
-        struct sdt_placement p = {.cfg_parallel = true};
-        sdt_placement_split(n, vae, &p);
+        status = add_strategies(&list, start, n, err);
+    for (int vae = 0; vae < n - 1 && two && status == SDT_OK; vae++) {
+        struct sdt_placement p = start;
+        p.cfg_parallel = true;
+        if (vae)
+            sdt_placement_split(n, vae, &p);
         status = add_strategies(&list, p, (n - vae + 1) / 2, err);
     }
     for (int vae = 1; vae < n && status == SDT_OK; vae++)
         for (int aco = SDT_ACO_OFF; aco <= SDT_ACO_DYNAMIC && status == SDT_OK; aco++) {
-            struct sdt_placement p = {.aco = (enum sdt_aco)aco};
+            struct sdt_placement p = start;
+            p.aco = (enum sdt_aco)aco;
             sdt_placement_split(n, vae, &p);
             status = add_strategies(&list, p, n - vae, err);
         }
@@ -224,13 +262,15 @@ enum sdt_status sdt_plan_predict(const struct sdt_pipeline *pipeline,
 enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
                                     const struct sdt_request *request, int count,
                                     const struct sdt_machine_options *machine,
-                                    enum sdt_precision precision, struct sdt_candidate **candidates,
-                                    int *number, struct sdt_error *err) {
+                                    const struct sdt_candidate *given,
+                                    struct sdt_candidate **candidates, int *number,
+                                    struct sdt_error *err) {
     struct sdt_machine_rates rates;
+    const enum sdt_precision precision = given ? given->placement.precision : SDT_PRECISION_AUTO;
     *candidates = NULL;
     *number = 0;
     enum sdt_status status = sdt_measure_rates(pipeline, machine, precision, &rates, err);
     return status == SDT_OK
-               ? sdt__candidates(pipeline, request, count, &rates, candidates, number, err)
+               ? sdt__candidates(pipeline, request, count, &rates, given, candidates, number, err)
                : status;
 }

@@ -15,6 +15,7 @@ enum sdt_status sdt__predict(const struct sdt_pipeline *pipeline, const struct s
 enum sdt_status sdt__candidates(const struct sdt_pipeline *pipeline,
                                 const struct sdt_request *request, int count,
                                 const struct sdt_machine_rates *rates,
+                                const struct sdt_candidate *given,
                                 struct sdt_candidate **candidates, int *number,
                                 struct sdt_error *err);
 /* The last `vae` of so many devices decode, the others denoise. */

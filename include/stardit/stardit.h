@@ -584,13 +584,18 @@ enum sdt_status sdt_plan_predict(const struct sdt_pipeline *pipeline,
                                  const struct sdt_machine_options *machine,
                                  struct sdt_candidate *candidate, struct sdt_error *err);
 /* All that can run, the best first (sdt_candidate_compare): each strategy, with and without groups,
- * aco, and streams side by side. *candidates [*number] is malloc'ed; the caller frees it.
+ * aco, and streams side by side. given: what all of them keep to, or NULL: the strategy, unless
+ * NULL (lossy ones are tried only so), and of the placement precision and whatever is not 0 of
+ * chunk_heads, ulysses_degree, patches, transport, most_latents, vae_spill and, where there are
+ * groups, text_with_vae; the rest is what is tried. *candidates [*number] is malloc'ed; the caller
+ * frees it.
  * SDT_ERROR_USAGE and SDT_ERROR_DEVICE for devices that cannot be a machine, SDT_ERROR_MEMORY. */
 enum sdt_status sdt_plan_candidates(const struct sdt_pipeline *pipeline,
                                     const struct sdt_request *request, int count,
                                     const struct sdt_machine_options *machine,
-                                    enum sdt_precision precision, struct sdt_candidate **candidates,
-                                    int *number, struct sdt_error *err);
+                                    const struct sdt_candidate *given,
+                                    struct sdt_candidate **candidates, int *number,
+                                    struct sdt_error *err);
 /* Which of two is to be preferred: negative, 0, positive as qsort has it. One that fits, then
  * the shorter total_seconds, where a strategy with bits of its own (not exact) counts 5 %
  * longer: other bits are for those who ask for them, or for a clear gain. Then, of equal ones:

@@ -227,6 +227,10 @@ refuses 1 "$generate" --transformer "$tmp/text.safetensors" --vae "$demo/vae" --
 says "holds the text_encoder of Wan 2.1, no transformer"
 refuses 2 "$generate" --model wan-1.3b --transformer "$dit" --prompt x --dry-run
 says "is a size"
+for option in revision variant; do
+    refuses 2 "$generate" --model wan-1.3b --$option nope --prompt x --dry-run
+    says "--$option: goes with --model of a checkpoint, .* wan-1.3b is a size"
+done
 refuses 1 "$generate" --transformer "$dit" --vae "$demo/vae" --text-encoder "$text" --prompt x --dry-run
 says "--tokenizer"
 finish

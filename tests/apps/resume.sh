@@ -162,6 +162,23 @@ resume kept --devices 2
 passes "$generate" --model "$demo" --num-inference-steps 0 --quiet --force \
     --latents "$tmp/v/kept.state.safetensors" --output "$tmp/v/decoded.y4m"
 
+# Where sums are in an order that devices decide, the message says which; what it says is typed in.
+for where in "--devices 2 --strategy ring" \
+    "--devices 4 --strategy usp --ring-degree 2 --workers-per-device 2,1,1,1" \
+    "--dit-devices 2,0 --vae-devices 1 --strategy ring --device-speed 1,1,0.5"; do
+    # shellcheck disable=SC2086
+    plain order $where --force || fail "$(cat "$tmp/order.err")"
+    whole=$tmp/v/order.safetensors
+    # shellcheck disable=SC2086
+    signalled TERM told 0 $where
+    options=$(sed -n 's/.* is in [^ ]* (--resume \(.*\) goes on from it.*/\1/p' "$tmp/told.err")
+    # shellcheck disable=SC2086
+    passes "$generate" --resume $options --quiet --output "$tmp/v/told.safetensors"
+    same "$whole" "$tmp/v/told.safetensors"
+    rm -f "$tmp"/v/told.*
+done
+whole=$tmp/v/whole.safetensors
+
 # What is told beforehand is about the steps that are left.
 passes "$generate" --resume "$tmp/v/step20.state.safetensors" --dry-run
 from=$(sed -n 's/^  resumed *after step \([0-9]*\) of 30$/\1/p' "$tmp/out")

@@ -81,7 +81,7 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
     for (int short_of = 0; short_of < 2; short_of++) {
         double most = 0.0, least = INFINITY;
         rates.memory_bytes = short_of ? host + (one.memory_bytes + two.memory_bytes) / 2.0 : 0.0;
-        if (sdt__candidates(pipeline, request, 1, &rates, &c, &n, &err) != SDT_OK) {
+        if (sdt__candidates(pipeline, request, 1, &rates, NULL, &c, &n, &err) != SDT_OK) {
             check(0, err.message, 4, 1e8);
             return;
         }
@@ -102,12 +102,12 @@ static void check_streams(struct sdt_pipeline *pipeline, const struct sdt_reques
     }
     check(seen[1] > 0 && seen[2] > 0, "not both numbers of streams", 4, 1e8);
     rates = (struct sdt_machine_rates){.devices = 1, .cpu.flops_per_second = 2.5e10};
-    if (sdt__candidates(pipeline, request, 1, &rates, &c, &n, &err) == SDT_OK) {
+    if (sdt__candidates(pipeline, request, 1, &rates, NULL, &c, &n, &err) == SDT_OK) {
         check(c[0].placement.streams == 1, "a second stream for nothing", 1, 0);
         free(c);
     }
     plain.guidance_scale = 1.0;
-    if (sdt__candidates(pipeline, &plain, 1, &rates, &c, &n, &err) == SDT_OK) {
+    if (sdt__candidates(pipeline, &plain, 1, &rates, NULL, &c, &n, &err) == SDT_OK) {
         for (int i = 0; i < n; i++)
             check(c[i].placement.streams == 1, "two streams for one forward", 1, 0);
         free(c);
@@ -346,7 +346,8 @@ int main(void) {
                 struct sdt_candidate *c = NULL;
                 int n = 0;
                 double off = INFINITY, ulysses = INFINITY, pipesp = INFINITY;
-                if (sdt__candidates(pipeline, &request, requests, &rates, &c, &n, &err) != SDT_OK) {
+                if (sdt__candidates(pipeline, &request, requests, &rates, NULL, &c, &n, &err) !=
+                    SDT_OK) {
                     printf("%s: FAIL\n", err.message);
                     return 1;
                 }

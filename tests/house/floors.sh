@@ -74,6 +74,7 @@ graph/run/layout.h ulysses: the degree, into how many parts heads are split
 graph/run/layout.c ulysses: the degree
 graph/run/predict.c ulysses: the degree of a layout
 graph/plan/plan.c ulysses: the degree of a layout
+graph/plan/candidates.c ulysses: the degree that was given
 graph/text/bpe_tokenizer.c single: a key of tokenizer.json
 '
 
