@@ -40,27 +40,32 @@ static void stop_machine(void) {
 static atomic_flag aborts = ATOMIC_FLAG_INIT;
 
 /* StarPU aborts where CUDA fails: in which task nobody else would say. Where several workers abort
- * at once, the others must not end the process before the first has spoken. */
-static void on_abort(int number) {
+ * at once, the others must not end the process before the first has spoken. Then it ends, also
+ * where somebody only raised the signal, as StarPU's watchdog does, or sent it. */
+static void on_abort(int number, siginfo_t *info, void *context) {
     static const char end[] = ". Videos that are there are whole; --checkpoint-every keeps steps "
                               "that --resume goes on from\n";
+    const bool sent = info->si_code == SI_USER && info->si_pid != getpid();
     char work[192], line[640];
     size_t length = 0;
-    (void)number;
+    (void)context;
     while (atomic_flag_test_and_set(&aborts))
         pause();
     sdt_current_work(work, sizeof work);
-    const char *const part[] = {name_of_program, ": aborted in ", work, end};
+    const char *const part[] = {name_of_program, sent ? ": ended by SIGABRT" : ": aborted in ",
+                                sent ? "" : work, end};
     for (size_t p = 0; p < sizeof part / sizeof part[0]; p++)
         for (const char *c = part[p]; *c && length < sizeof line; c++)
             line[length++] = *c;
-    if (write(STDERR_FILENO, line, length) < 0)
-        return; /* nobody reads it; abort() goes on */
+    ssize_t written = write(STDERR_FILENO, line, length);
+    (void)written; /* nobody may read it */
+    signal(number, SIG_DFL);
+    raise(number); /* once this handler is left */
 }
 
 /* Before anything runs; a signal that comes before the machine is there counts as soon as it is. */
 static void catch_signals(void) {
-    const struct sigaction action = {.sa_handler = on_abort};
+    const struct sigaction action = {.sa_sigaction = on_abort, .sa_flags = SA_SIGINFO};
     app_signals_catch(stop_machine);
     sigaction(SIGABRT, &action, NULL);
 }

@@ -1,5 +1,8 @@
-/* StarPU's environment variables that hold numbers. StarPU aborts where one holds something else,
- * at its start or at any time later, so they are read here first. */
+/* StarPU's environment variables that hold numbers, and lists of them. StarPU aborts, hangs or
+ * floods the terminal where one holds something else, at its start or at any time later, so they
+ * are read here first. */
+#include <ctype.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,8 +16,6 @@ static const char *const whole[] = {"AUTOHETEROPRIO_FREEZE_GATHERING",
                                     "AUTOHETEROPRIO_PRINT_DATA_ON_UPDATE",
                                     "AUTOHETEROPRIO_PRIORITY_ORDERING_POLICY",
                                     "AUTOHETEROPRIO_TIME_ESTIMATION_POLICY",
-                                    "BACKOFF_MAX",
-                                    "BACKOFF_MIN",
                                     "BUS_CALIBRATE",
                                     "BUS_STATS",
                                     "CALIBRATE",
@@ -120,6 +121,20 @@ static const char *const real[] = {"EXP_LEN_THRESHOLD",
                                    "SCHED_GAMMA",
                                    "WINDOW_TIME_SIZE"};
 
+/* What makes no sense outside of limits: a worker that backs off longer never comes back, and a
+ * watchdog that barks more often says nothing else. */
+static const struct {
+    const char *suffix;
+    long least, most;
+    const char *unit;
+} limited[] = {{"BACKOFF_MIN", 0, 1000000, "loops of waiting"},
+               {"BACKOFF_MAX", 0, 1000000, "loops of waiting"},
+               {"WATCHDOG_TIMEOUT", 1000, 1000000000000, "microseconds"}};
+
+/* Processing units or cores: numbers and ranges (2-3; 2- is up to the last one), with commas or
+ * spaces between. */
+static const char *const lists[] = {"WORKERS_CPUID", "WORKERS_COREID"};
+
 /* One processing unit of the machine. StarPU looks it up without asking whether it is there. */
 static const char *const unit[] = {"MAIN_THREAD_COREID", "MAIN_THREAD_CPUID"};
 
@@ -131,8 +146,34 @@ static const char *value_of(const char *suffix, char name[64]) {
     return getenv(name);
 }
 
+/* Takes a number from `least` to below `units` off *text. */
+static bool take_number(const char **text, long least, long units, long *number) {
+    char *end;
+    if (!isdigit((unsigned char)**text))
+        return false;
+    *number = strtol(*text, &end, 10);
+    *text = end;
+    return *number >= least && *number < units;
+}
+
+/* Is it a list as above, of numbers below `units`? */
+static bool is_list(const char *text, long units) {
+    for (;; text++) {
+        long first, last;
+        if (!take_number(&text, 0, units, &first))
+            return false;
+        if (*text == '-' && isdigit((unsigned char)*++text) &&
+            !take_number(&text, first, units, &last))
+            return false;
+        if (!*text)
+            return true;
+        if (*text != ',' && *text != ' ')
+            return false;
+    }
+}
+
 enum sdt_status sdt__environment_check(struct sdt_error *err) {
-    long units = sysconf(_SC_NPROCESSORS_CONF);
+    long units = sysconf(_SC_NPROCESSORS_CONF), number;
     char name[64], *end = NULL;
     const char *value;
 
@@ -143,6 +184,17 @@ enum sdt_status sdt__environment_check(struct sdt_error *err) {
     for (size_t i = 0; i < COUNT(real); i++)
         if ((value = value_of(real[i], name)) && (strtof(value, &end), *end))
             return sdt_fail(err, SDT_ERROR_USAGE, "%s=%.80s: must be a number", name, value);
+    for (size_t i = 0; i < COUNT(limited); i++)
+        if ((value = value_of(limited[i].suffix, name)) &&
+            (number = strtol(value, &end, 10),
+             end == value || *end || number < limited[i].least || number > limited[i].most))
+            return sdt_fail(err, SDT_ERROR_USAGE, "%s=%.80s: must be %s, %ld to %ld", name, value,
+                            limited[i].unit, limited[i].least, limited[i].most);
+    for (size_t i = 0; i < COUNT(lists); i++)
+        if ((value = value_of(lists[i], name)) && !is_list(value, units))
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "%s=%.80s: must be a list as 0-1 or 0,1; this machine has 0 to %ld",
+                            name, value, units - 1);
     for (size_t i = 0; i < COUNT(unit); i++)
         if ((value = value_of(unit[i], name)) && strtol(value, NULL, 10) >= units)
             return sdt_fail(err, SDT_ERROR_USAGE, "%s=%.80s: this machine has 0 to %ld", name,

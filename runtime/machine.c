@@ -122,9 +122,9 @@ static enum sdt_status prepare(struct sdt_start *start, struct sdt_machine *mach
                                const struct sdt_machine_options *options, struct sdt_error *err) {
     enum sdt_status status = read_stall_seconds(&machine->watch.stall_seconds, err);
     if (status == SDT_OK)
-        status = sdt__environment_check(err);
-    if (status == SDT_OK)
         status = sdt__start_settle(start, machine, options, err);
+    if (status == SDT_OK) /* what an earlier machine had set is gone now */
+        status = sdt__environment_check(err);
     if (status != SDT_OK)
         return status;
     machine->free_mapping = options->free_mapping;
@@ -199,6 +199,7 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
         status = sdt__start_environment(&start, machine, options, err);
     if (status != SDT_OK)
         goto failed;
+    conf.reserve_ncpus = -1; /* the variable was taken over */
     conf.ncuda = machine->gpus;
     conf.nopencl = 0;
     conf.catch_signals = 0;

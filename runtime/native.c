@@ -141,6 +141,16 @@ static void set(struct sdt_machine *machine, const char *name, const char *text)
     setenv(name, text, 1);
 }
 
+/* Unsets what somebody else had set for programs that place work by themselves: cores that StarPU
+ * should leave free or fill twice, a disk as a further memory, another kind of run. */
+static void take_over(struct sdt_machine *machine, const char *const *names, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (getenv(names[i])) {
+            set(machine, names[i], "");
+            unsetenv(names[i]);
+        }
+}
+
 static void set_number(struct sdt_machine *machine, const char *name, int number) {
     char text[16];
     snprintf(text, sizeof text, "%d", number);
@@ -214,6 +224,7 @@ static enum sdt_status set_gpus(struct sdt_machine *machine, struct sdt_error *e
 /* A topology of equal nodes, since hwloc's synthetic ones are regular trees: each has the cores of
  * the largest device, and a smaller one leaves some without a worker. Node 0 is the host. */
 static void set_stand_ins(struct sdt_machine *machine, int nodes) {
+    static const char *const bound[] = {"STARPU_WORKERS_CPUID", "STARPU_WORKERS_COREID"};
     int most = machine->workers_per_device;
     char topology[160], list[8 * STARPU_MAXCPUS] = "";
     size_t length = 0;
@@ -231,8 +242,9 @@ static void set_stand_ins(struct sdt_machine *machine, int nodes) {
             length += (size_t)snprintf(list + length, sizeof list - length, "%s%d",
                                        length ? " " : "", node * most + w);
     }
+    take_over(machine, bound, 2); /* cores of a machine that is not this one */
     if (unequal)
-        set(machine, "STARPU_WORKERS_CPUID", list);
+        setenv("STARPU_WORKERS_CPUID", list, 1);
 }
 
 static void *pass(void *gate) {
@@ -270,11 +282,19 @@ static enum sdt_status check_threads(int workers, struct sdt_error *err) {
 enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt_machine *machine,
                                        const struct sdt_machine_options *options,
                                        struct sdt_error *err) {
+    static const char *const others[] = {"STARPU_RESERVE_NCPU",      "STARPU_NTHREADS_PER_CORE",
+                                         "STARPU_MAIN_THREAD_BIND",  "STARPU_MPI_THREAD_CPUID",
+                                         "STARPU_MPI_THREAD_COREID", "STARPU_DISK_SWAP",
+                                         "STARPU_SIMGRID",           "STARPU_SINK"};
+    static const char *const of_gpus[] = {"STARPU_WORKERS_CUDAID", "STARPU_NWORKER_PER_CUDA"};
     int nodes = machine->devices > 1 ? machine->devices + 1 : 1;
     int workers = machine->workers_per_device; /* the host's */
     int cores = nodes * workers;
 
     setenv("STARPU_SILENT", "1", 0);
+    take_over(machine, others, sizeof others / sizeof others[0]);
+    if (!machine->gpus)
+        take_over(machine, of_gpus, sizeof of_gpus / sizeof of_gpus[0]);
     for (int d = 0; d < machine->devices && nodes > 1 && !machine->gpus; d++)
         workers += machine->workers[d];
     enum sdt_status status = check_threads(workers + machine->gpus, err);

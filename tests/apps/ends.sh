@@ -54,6 +54,23 @@ ended
 kept cpu 1
 grep -q "stopped: its CPU time is used up (ulimit -t)" "$tmp/cpu.err" || fail "ulimit -t: $(cat "$tmp/cpu.err")"
 
+# An abort ends it, whoever raised the signal, and says no more than is true: somebody else, and StarPU's watchdog in
+# one of its threads, which sees nothing end for a millisecond.
+begin abort env
+kill -ABRT $pid
+wait $pid
+code=$?
+[ $code -eq 134 ] && grep -q ": ended by SIGABRT. Videos" "$tmp/abort.err" || fail "ABRT: exit $code: $(cat "$tmp/abort.err")"
+: >"$tmp/watchdog.err"
+STARPU_WATCHDOG_TIMEOUT=1000 STARPU_WATCHDOG_CRASH=1 "$generate" --model "$demo" --token-ids 5,6,1 --height 512 \
+    --width 512 --num-frames 17 --num-inference-steps 1000 --progress none --output "$tmp/v/watchdog.y4m" \
+    2>"$tmp/watchdog.err" </dev/null &
+pid=$!
+ended
+[ $code -eq 134 ] && [ "$(grep -c 'aborted in another thread. Videos' "$tmp/watchdog.err")" -eq 1 ] ||
+    fail "watchdog: exit $code: $(cat "$tmp/watchdog.err")"
+rm -rf "$TMPDIR"/stardit-*
+
 # As systemd and closing terminals end programs: two signals at once are one. It stands still while both are sent.
 for second in HUP INT QUIT; do
     begin twice $heard

@@ -543,6 +543,18 @@ STARPU_NCPU|-|1|says:not read here: STARPU_NCPU|$small --workers-per-device 2
 STARPU_NCUDA|-|1|says:not read here: STARPU_NCUDA|$small
 STARPU_USE_NUMA|-|0|says:not read here: STARPU_USE_NUMA|$small --devices 2
 STARPU_WORKERS_NOBIND|-|0|says:not read here: STARPU_WORKERS_NOBIND|$small --devices 2
+STARPU_RESERVE_NCPU|-|1|says:not read here: STARPU_RESERVE_NCPU|$small
+STARPU_NTHREADS_PER_CORE|-|9|says:not read here: STARPU_NTHREADS_PER_CORE|$small
+STARPU_MAIN_THREAD_BIND|-|1|says:not read here: STARPU_MAIN_THREAD_BIND|$small --devices 2
+STARPU_MPI_THREAD_CPUID|-|1|says:not read here: STARPU_MPI_THREAD_CPUID|$small --devices 2
+STARPU_MPI_THREAD_COREID|-|1|says:not read here: STARPU_MPI_THREAD_COREID|$small --devices 2
+STARPU_DISK_SWAP|-|/tmp|says:not read here: STARPU_DISK_SWAP|$small
+STARPU_SIMGRID|-|1|says:not read here: STARPU_SIMGRID|$small
+STARPU_SINK|-|1|says:not read here: STARPU_SINK|$small
+STARPU_WORKERS_CPUID|-|0|says:not read here: STARPU_WORKERS_CPUID|$small --devices 2
+STARPU_WORKERS_COREID|-|0|says:not read here: STARPU_WORKERS_COREID|$small --devices 2
+STARPU_WORKERS_CUDAID|-|x|says:not read here: STARPU_WORKERS_CUDAID|$small
+STARPU_NWORKER_PER_CUDA|-|0|says:not read here: STARPU_NWORKER_PER_CUDA|$small
 STARPU_PERF_MODEL_DIR|-|$in|says:not read here: STARPU_PERF_MODEL_DIR|$small
 STARPU_HOSTNAME|-|box|says:not read here: STARPU_HOSTNAME|$small
 HWLOC_SYNTHETIC|-|core:1|says:not read here: HWLOC_SYNTHETIC|$small --devices 2
@@ -571,11 +583,7 @@ cat >"$tmp/elsewhere" <<'END'
 CUDA_VISIBLE_DEVICES needs a GPU
 STARPU_LIMIT_CUDA_MEM needs a GPU
 STARPU_LIMIT_CUDA_ needs a GPU: followed by its number
-STARPU_WORKERS_CPUID what stardit does not bind then: tests/apps/allowance.sh
-STARPU_WORKERS_COREID the same
 STARPU_HOME only its folder's mode is asked for, with GPUs
-STARPU_WORKERS_CUDAID needs a GPU
-STARPU_NWORKER_PER_CUDA needs a GPU
 STARPU_SILENT what StarPU says is not stardit's
 STARDIT_SCATTER_SEED changes who runs what at random, and no figure
 STARDIT_SIMULATION what stardit-simulate tells itself, and the next

@@ -169,6 +169,22 @@ refuses 2 env STARPU_SCHED_ALPHA=x $run
 says "STARPU_SCHED_ALPHA=x: must be a number"
 refuses 2 env STARPU_MAIN_THREAD_CPUID=4444 $run
 says "STARPU_MAIN_THREAD_CPUID=4444: this machine has 0 to"
+for variable in STARPU_WORKERS_CPUID STARPU_WORKERS_COREID; do
+    for value in x -1 0-x 1-0 0, 0,,0 4444 "" 0-0-0; do
+        refuses 2 env $variable="$value" $run
+        says "$variable=$value: must be a list as 0-1 or 0,1; this machine has 0 to"
+    done
+    for value in 0 0- 0-0 "0 0" 0,0-0; do
+        passes env $variable="$value" $run --force && rm "$tmp/v.y4m"
+    done
+done
+# It would say so thousands of times a second, or wait for minutes.
+for value in x 0 -1 1 ""; do
+    refuses 2 env STARPU_WATCHDOG_TIMEOUT="$value" $run
+    says "STARPU_WATCHDOG_TIMEOUT=$value: must be microseconds, 1000 to"
+done
+refuses 2 env STARPU_BACKOFF_MIN=123456789 $run
+says "STARPU_BACKOFF_MIN=123456789: must be loops of waiting, 0 to"
 for value in soon -1 1e30 5s; do
     refuses 2 env STARDIT_STALL_SECONDS=$value $run
     says "STARDIT_STALL_SECONDS=$value: must be a number"

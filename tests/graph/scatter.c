@@ -10,6 +10,7 @@
 
 #include "graph/run/forward.h"
 #include "stardit/safetensors.h"
+#include "tests/light.h"
 
 enum { DEVICES = 4 };
 
@@ -87,7 +88,7 @@ static int scatter(const char *name, int runs, struct sdt_error *err) {
 
 int main(int argc, char **argv) {
     static const char *const models[] = {"wan_dit", "osp13_dit"};
-    int runs = argc > 1 ? atoi(argv[1]) : 200, wrong = 0;
+    int runs = argc > 1 ? atoi(argv[1]) : test_least() ? 10 : 200, wrong = 0;
     for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
         struct sdt_error err = {0};
         int more = scatter(models[m], runs, &err);

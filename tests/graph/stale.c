@@ -395,7 +395,9 @@ int main(void) {
     CHECK(memcmp(want[0], want[1], sizeof want[0]), "cases are alike");
     CHECK(!memcmp(want[CASES - 1], want[CASES - 2], sizeof want[0]),
           "one patch is not warm-up alone");
-    for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w += test_light() ? 3 : 1)
+    for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w += test_least()   ? 7
+                                                              : test_light() ? 3
+                                                                             : 1)
         check_way(&ways[w]);
     printf("%d runs against the plain loop: %s\n", compared, failures ? "FAIL" : "ok");
     for (int s = 0; s <= MOST_STEPS; s++)
