@@ -47,8 +47,8 @@ def use(page, name):
     assert steps == set(range(-1, 20)), steps
     page.click("li .plan")
     page.wait_for_selector("li .planned:not([hidden])")
-    plan = json.loads(page.inner_text("li .planned"))
-    assert plan["steps"] == 20 and plan["device_peak_bytes"][0] > 0, plan
+    plan = page.inner_text("li .planned")
+    assert "20 steps of up to 2 forwards" in plan and "device 0: " in plan and "NaN" not in plan, plan
     page.screenshot(path=f"{folder}/page-{name}-plan.png", full_page=True)
     page.click("li .plan")
 

@@ -63,10 +63,10 @@ async function askModels() {
 
 function duration(seconds) {
     if (seconds < 1)
-        return "less than a second";
+        return "less than 1 s";
     if (seconds < 120)
-        return Math.round(seconds) + " s";
-    return seconds < 7200 ? Math.round(seconds / 60) + " min" : (seconds / 3600).toFixed(1) + " h";
+        return "about " + Math.round(seconds) + " s";
+    return "about " + (seconds < 7200 ? Math.round(seconds / 60) + " min" : (seconds / 3600).toFixed(1) + " h");
 }
 
 function state(job) {
@@ -74,7 +74,7 @@ function state(job) {
         return (job.error.code === "cancelled" ? "cancelled" : "failed: " + job.error.message);
     if (job.status === "completed")
         return "completed, " + Math.ceil(job.bytes / 1024) + " KB";
-    const left = ", about " + duration(job.seconds_left) + " of its own left";
+    const left = ", " + duration(job.seconds_left) + " of its own left";
     if (job.status === "queued")
         return (job.queue_position ? "number " + job.queue_position + " of those that wait" : "waits") +
             (job.step > 0 ? ", step " + job.step + " of " + job.steps + " done" : "") + left;
@@ -88,17 +88,37 @@ async function show(id, row) {
     video.src = save.href = row.url;
     save.download = id + ".mp4";
     video.hidden = save.hidden = false;
-    row.querySelector(".trace").hidden = !job.trace;
     row.querySelector(".show").hidden = true;
     video.play().catch(() => {}); // a browser may want a click first
+}
+
+function megabytes(bytes) {
+    return (bytes / 1e6).toFixed(bytes < 1e7 ? 2 : 0) + " MB";
+}
+
+// What the plan says, a line each.
+function planned(plan) {
+    const lines = [
+        plan.tokens + " tokens in " + plan.tiles + (plan.tiles === 1 ? " tile" : " tiles"),
+        plan.steps.length + " steps of up to " + plan.forwards_per_step + " forwards",
+        (plan.total_flops / 1e9).toFixed(2) + " GFLOP: text " + (plan.text_flops / 1e9).toFixed(2) + ", a step up to " +
+            (plan.step_flops / 1e9).toFixed(2) + ", decode " + (plan.vae_flops / 1e9).toFixed(2),
+        "takes " + duration(plan.seconds) + " alone, at " + (plan.flops_per_second / 1e9).toFixed(1) + " GFLOP/s a worker",
+        megabytes(plan.weight_bytes) + " of weights",
+        megabytes(plan.exchanged_bytes) + " between devices in all steps",
+    ];
+    plan.device_peak_bytes.forEach((bytes, device) => {
+        const phase = plan.device_phase_bytes[device];
+        lines.push("device " + device + ": " + megabytes(bytes) + " (text " + megabytes(phase.text) + ", denoise " +
+            megabytes(phase.denoise) + ", decode " + megabytes(phase.decode) + ")");
+    });
+    return lines.join("\n");
 }
 
 async function showPlan(id, row) {
     const text = row.querySelector(".planned");
     if (text.hidden) {
-        const plan = await (await call("v1/videos/" + id + "/plan")).json();
-        plan.steps = plan.steps.length;
-        text.textContent = JSON.stringify(plan, null, 1);
+        text.textContent = planned(await (await call("v1/videos/" + id + "/plan")).json());
     }
     text.hidden = !text.hidden;
     row.querySelector(".plan").setAttribute("aria-expanded", String(!text.hidden));
@@ -124,7 +144,7 @@ function add(job) {
     };
     row.querySelector(".prompt").textContent = job.prompt;
     row.querySelector(".facts").textContent = job.size + ", " + job.num_frames + " frames, " + job.steps +
-        " steps, seed " + job.seed + ", " + job.model + "; alone about " +
+        " steps, seed " + job.seed + ", " + job.model + "; alone in " +
         duration(job.predicted_seconds.text + job.steps * job.predicted_seconds.step + job.predicted_seconds.decode);
     row.querySelector("progress").setAttribute("aria-label", "Progress: " + name);
     act(".show", "Show", () => show(job.id, row));
