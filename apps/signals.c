@@ -24,8 +24,9 @@ static void on_signal(int number, siginfo_t *info, void *context) {
     int64_t now = (int64_t)(1e9 * sdt__host_now()), before = 0;
     int none = 0;
     (void)context;
-    if (number == SIGXFSZ && info->si_code > 0)
-        return; /* write() fails with EFBIG, and that is reported */
+    /* Not somebody's, but the kernel's about a write of ours, which fails with EFBIG then. */
+    if (number == SIGXFSZ && (info->si_code > 0 || info->si_pid == getpid()))
+        return;
     const bool second = !atomic_compare_exchange_strong(&first_stamp, &before, now);
     atomic_compare_exchange_strong(&first, &none, number);
     if (second && (number == SIGINT || number == SIGTERM || number == SIGQUIT) &&

@@ -69,10 +69,69 @@ static void keep(struct serve_run *run, const struct sdt_solver_state *state) {
                   err.message);
 }
 
-/* An sdt_checkpoint. */
+/* The values of a state. */
+enum { PARTS = 5 };
+static void parts_of(struct sdt_solver_state *state, const float **part[PARTS]) {
+    const float **const all[PARTS] = {&state->x, &state->x_last, &state->m0, &state->m1,
+                                      &state->difference};
+    memcpy(part, all, sizeof all);
+}
+
+static void clear_kept(struct serve_run *run) {
+    const float **part[PARTS];
+    parts_of(&run->kept, part);
+    for (int p = 0; p < PARTS; p++)
+        free((void *)*part[p]);
+    run->kept = (struct sdt_solver_state){0};
+}
+
+/* False: out of memory. */
+static bool copy_state(struct serve_run *run, const struct sdt_solver_state *state) {
+    const float **part[PARTS];
+    size_t size = sizeof(float);
+    for (int i = 0; i < 4; i++)
+        size *= (size_t)run->shape[i];
+    run->kept = *state;
+    parts_of(&run->kept, part);
+    bool whole = true;
+    for (int p = 0; p < PARTS; p++) {
+        const float *from = *part[p];
+        float *to = from ? malloc(size) : NULL;
+        whole = whole && (to || !from);
+        if (to)
+            memcpy(to, from, size);
+        *part[p] = to;
+    }
+    if (!whole)
+        clear_kept(run);
+    return whole;
+}
+
+static void *keep_copy(void *arg) {
+    struct serve_run *run = arg;
+    keep(run, &run->kept);
+    return NULL;
+}
+
+/* Until the state on its way to the disk is there. */
+static void await_keeper(struct serve_run *run) {
+    if (!run->keeps)
+        return;
+    pthread_join(run->keeper, NULL);
+    run->keeps = false;
+    clear_kept(run);
+}
+
+/* An sdt_checkpoint. The devices go on while a copy goes to the disk, one at a time. */
 static void checkpoint(void *arg, int number, const struct sdt_solver_state *state) {
+    struct serve_run *run = arg;
     (void)number;
-    keep(arg, state);
+    await_keeper(run);
+    run->keeps = copy_state(run, state) && pthread_create(&run->keeper, NULL, keep_copy, run) == 0;
+    if (!run->keeps) {
+        clear_kept(run);
+        keep(run, state);
+    }
 }
 
 /* It is taken off the devices and waits again, with what it has done. */
@@ -180,6 +239,7 @@ static void leave(struct serve_run *run) {
 
 static void *write_video(void *arg) {
     struct serve_run *run = arg;
+    await_keeper(run);
     finish(run, &run->result);
     sdt_result_clear(&run->result);
     leave(run);
@@ -212,6 +272,7 @@ static void deliver(void *arg, int number, enum sdt_status status, const struct 
         begin_to_write(run, result);
         return;
     }
+    await_keeper(run);
     if (status != SDT_ERROR_INTERRUPTED)
         fail(run, err);
     else if (atomic_load(&run->end) == SERVE_EVICTED)

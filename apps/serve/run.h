@@ -39,8 +39,11 @@ struct serve_run {
     atomic_bool left;
     struct sdt_result result; /* of which the video is written */
     pthread_t writer;
-    bool writes; /* there is a writer */
-    int warned;  /* of the denoising thread: a state could not be kept */
+    bool writes;                  /* there is a writer */
+    struct sdt_solver_state kept; /* of which a state is written, with values of its own */
+    pthread_t keeper;
+    bool keeps; /* there is a keeper; of the denoising thread, and then of who delivers */
+    int warned; /* a state could not be kept */
 };
 
 /* Reads the request and the state. NULL after a failure, of which the job has failed. Takes the
