@@ -135,7 +135,6 @@ enum sdt_status serve_models_measure(struct serve_models *models, char *text, si
                                      struct sdt_error *err) {
     double device[SDT_MAX_DEVICES] = {0}, host = 0.0, room = 0.0, sum = 0.0;
     enum sdt_status status = SDT_OK;
-    models->together = true;
     for (int m = 0; m < models->count && status == SDT_OK; m++) {
         struct serve_model *model = &models->model[m];
         struct sdt_plan plan = {0};

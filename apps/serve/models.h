@@ -53,8 +53,8 @@ void serve_models_close(struct serve_models *models);
 /* -1: there is none of that name. */
 int serve_models_find(const struct serve_models *models, const char *name);
 
-/* Do they fit on the devices together? Sets that, and each one's bytes; one line of how much they
- * take for who starts the server. As sdt_plan_make of each one's defaults. */
+/* Do they fit on the devices together? Clears `together` where not, and sets each one's bytes; one
+ * line of how much they take for who starts the server. As sdt_plan_make of each one's defaults. */
 enum sdt_status serve_models_measure(struct serve_models *models, char *text, size_t size,
                                      struct sdt_error *err);
 /* What a request takes of the devices by its plan; 0: it cannot be planned, or there is one model

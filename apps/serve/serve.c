@@ -21,7 +21,7 @@ static const char name_of_program[] = "stardit-serve";
 
 struct settings {
     struct app_strings models, hosts;
-    const char *state, *listen, *token_file, *queue, *scheduler;
+    const char *state, *listen, *token_file, *queue, *scheduler, *resident;
     struct serve_model_options run;
     bool traces;
     int checkpoint_every, most_waiting, most_connections, most_attempts, body_kb, field_kb;
@@ -42,6 +42,9 @@ static struct app_option options[] = {
     APP_STRINGS_OPTION("lora", "FILE[:strength]", AT(run.loras.given),
                        "differences to the model's weights, as of stardit-generate, for all jobs; "
                        "may be given several times"),
+    APP_CHOICE_OPTION("resident-models", "auto|1", AT(resident),
+                      "of several models, how many stay on the devices: as many as fit there "
+                      "together (auto, the default), or that of the job whose turn it is"),
     APP_STRING_OPTION("state", "DIR", AT(state),
                       "folder of this server alone, for jobs, their states and their videos; made "
                       "where it is not there"),
@@ -151,6 +154,8 @@ static int parse(struct settings *s, int argc, char **argv) {
                          program.usage);
     if (code < 0 && (!s->state || !*s->state))
         code = app_usage(name_of_program, "--state is needed: a folder for jobs and videos");
+    if (code < 0 && s->models.count == 1 && s->resident && strcmp(s->resident, "auto") != 0)
+        code = app_usage(name_of_program, "--resident-models: goes with several --model");
     if (code < 0 && s->field_kb > s->body_kb)
         code = app_usage(name_of_program, "--max-field %d: larger than --max-body %d", s->field_kb,
                          s->body_kb);
@@ -295,6 +300,7 @@ static enum sdt_status open_machine(struct parts *p, struct sdt_error *err) {
     /* What cannot run at all is told now, and kernels are measured before anything runs. */
     for (int m = 0; m < p->models.count && status == SDT_OK; m++)
         status = serve_model_plan(&p->models, m, &p->models.model[m].defaults, &work, err);
+    p->models.together = !p->s->resident || strcmp(p->s->resident, "1") != 0;
     if (status == SDT_OK && p->models.count > 1)
         status = serve_models_measure(&p->models, text, sizeof text, err);
     if (status != SDT_OK)

@@ -19,6 +19,8 @@ refuses 1 "$serve" --model "$demo" --state /proc/none --listen 127.0.0.1:0
 says "/proc/none"
 refuses 2 "$serve" --model "$demo" --model "$demo/" --state "$state" --listen 127.0.0.1:0
 says "another one is called stardit-demo already"
+refuses 2 "$serve" --model "$demo" --state "$state" --resident-models 1
+says "goes with several --model"
 refuses 2 "$serve" --model "$demo" --state "$state" --listen 127.0.0.1:0 --max-body 4 --max-field 5
 says "larger than --max-body"
 refuses 2 "$serve" --model "$demo" --state "$state" --listen 127.0.0.1:0 --queue lifo

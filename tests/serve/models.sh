@@ -18,13 +18,15 @@ alone "$tmp/urgent.want.mp4" --prompt urgent --num-inference-steps 3 --model "$o
 alone "$tmp/large.want.mp4" --prompt large --num-inference-steps 2 --num-frames 33 --model "$other"
 cmp -s "$tmp/urgent.demo.mp4" "$tmp/urgent.want.mp4" && fail "both models give the same video"
 
-for way in "edf" "edf --dit-devices 0-1 --vae-devices 2"; do
+for way in "edf" "edf --dit-devices 0-1 --vae-devices 2" "edf --resident-models 1" \
+    "edf --resident-models 1 --dit-devices 0-1 --vae-devices 2"; do
+    case $way in *resident*) stay="one at a time is on them" ;; *) stay="all may stay on them" ;; esac
     # shellcheck disable=SC2086  # options
     start --model "$other" --queue $way --checkpoint-every 300 --repeat-seconds 0
     call 200 /v1/models
     is stardit-demo data 0 id
     is other data 1 id
-    grep -q "2 models need 0\.[0-9]* GB .*: all may stay on them" "$tmp/log" || fail "$way: $(cat "$tmp/log")"
+    grep -q "2 models need 0\.[0-9]* GB .*: $stay" "$tmp/log" || fail "$way: $(cat "$tmp/log")"
     job long stardit-demo 500 1e6
     long=$id
     await reached "$long" in_progress 3
