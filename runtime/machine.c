@@ -160,6 +160,28 @@ static void open_lanes(struct sdt_machine *machine, int max_pending) {
     }
 }
 
+static unsigned long long lane_bits(int first, int count) {
+    return (count < SDT_SERVICE_LANES ? (1ULL << count) - 1 : ~0ULL) << first;
+}
+
+int sdt__lanes_take(struct sdt_machine *machine, int count) {
+    unsigned long long taken = atomic_load(&machine->lanes);
+    for (int first = 0; first + count <= SDT_SERVICE_LANES;) {
+        const unsigned long long bits = lane_bits(first, count);
+        if (taken & bits)
+            first++;
+        else if (atomic_compare_exchange_strong(&machine->lanes, &taken, taken | bits))
+            return first;
+        else
+            first = 0;
+    }
+    return -1;
+}
+
+void sdt__lanes_give_back(struct sdt_machine *machine, int first, int count) {
+    atomic_fetch_and(&machine->lanes, ~lane_bits(first, count));
+}
+
 /* What StarPU was told is forgotten: another machine may come after this one. */
 static void clear_environment(struct sdt_machine *machine) {
     if (machine->unbound)

@@ -21,12 +21,14 @@
 #include "runtime/task.h"
 #include "stardit/graph.h"
 
-/* Threads that insert tasks, each into a lane of its own: one denoises, up to one per device
- * decodes, and programs outside have flows of their own (runtime/flow.c). */
+/* Threads that insert tasks, each into a lane of its own. A service takes lanes for the one that
+ * denoises and, behind it, for those that decode: the first service these. Programs outside have
+ * flows of their own (runtime/flow.c). */
 enum {
     SDT_LANE_DENOISE,
     SDT_LANE_DECODE,
-    SDT_LANE_OWN = SDT_LANE_DECODE + SDT_MAX_DEVICES,
+    SDT_SERVICE_LANES = 64,
+    SDT_LANE_OWN = SDT_SERVICE_LANES,
     SDT_LANES = SDT_LANE_OWN + SDT_MAX_FLOWS
 };
 
@@ -51,7 +53,7 @@ struct sdt_machine {
     bool free_mapping;
     atomic_uint flows;    /* bit f: own flow f is in use */
     struct sdt_halt halt; /* of all flows that have none of their own; its flag stops these too */
-    atomic_bool serving;  /* a service has its lanes */
+    atomic_ullong lanes;  /* bit l: a service has lane l */
     char scheduler[64];
     bool unbound;       /* StarPU has been told to bind no worker */
     bool module;        /* and which module has the policy */
@@ -62,4 +64,9 @@ struct sdt_machine {
 
 /* A flow on the machine, placed on the host, nothing set; one thread per lane at a time. */
 struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane);
+
+/* So many lanes in a row that no service has, for one: the first; -1: there are not so many. From
+ * any thread. */
+int sdt__lanes_take(struct sdt_machine *machine, int count);
+void sdt__lanes_give_back(struct sdt_machine *machine, int first, int count);
 #endif

@@ -86,7 +86,7 @@ static enum sdt_status decode(struct sdt_service *service, const struct sdt_deco
 enum sdt_status sdt__job_decode(struct sdt_job *job, struct sdt_decoder *d, struct sdt_error *err) {
     struct sdt_service *service = job->service;
     struct sdt_vae *vae = service->pipeline->vae;
-    struct sdt_flow flow = sdt_machine_flow(service->machine, d->lane);
+    struct sdt_flow flow = sdt_machine_flow(service->machine, service->lane + 1 + d->number);
     struct sdt_vae_job task = vae_job(service, &job->request, d->place, d->devices);
     struct sdt_result *result = &job->result;
     size_t pixels = 3 * (size_t)result->frames * (size_t)result->height * (size_t)result->width;

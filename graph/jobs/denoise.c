@@ -9,7 +9,7 @@
 #include "runtime/cuda.h"
 
 static struct sdt_flow flow_of(struct sdt_job *job, struct sdt_halt *halt) {
-    struct sdt_flow flow = sdt_machine_flow(job->service->machine, SDT_LANE_DENOISE);
+    struct sdt_flow flow = sdt_machine_flow(job->service->machine, job->service->lane);
     flow.halt = halt;
     flow.tag.request = job->options.number;
     return flow;

@@ -126,7 +126,7 @@ static inline size_t sdt__latent_size(const struct sdt_result *r) {
 struct sdt_decoder {
     struct sdt_service *service;
     const struct sdt_place *place; /* [devices] */
-    int devices, lane;
+    int devices, number;           /* of its lane, among those that decode */
     struct sdt_parameters *parameters;
     starpu_pthread_t thread;
 };
@@ -142,6 +142,7 @@ struct sdt_service {
     struct sdt_group vae;
     const struct sdt_place *text_place;
     enum sdt_dtype text_dtype;
+    int lane, lanes; /* of its threads: the first denoises, those behind it decode; -1: it rests */
 
     starpu_pthread_mutex_t mutex;
     starpu_pthread_cond_t changed;
@@ -152,7 +153,7 @@ struct sdt_service {
     struct sdt_job **ready;      /* the same jobs */
     int parked;                  /* threads that wait for something to do */
     starpu_pthread_cond_t quiet; /* all of them */
-    bool resting;                /* another service of the machine may have jobs */
+    bool resting;                /* it takes no jobs, and has no lanes */
     int alive, most_alive;       /* latents begun and not delivered yet, and their bound */
     bool closed, given_up;
     enum sdt_status status; /* the first failure */

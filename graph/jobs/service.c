@@ -295,7 +295,7 @@ static void keep_preempted(struct sdt_service *service, struct sdt_job *job) {
  * waits for one piece more. *stalled: there will never be room. */
 static struct sdt_job *next_to_denoise(struct sdt_service *service, bool decodes,
                                        struct sdt_error *stalled) {
-    struct sdt_lane *lane = &service->machine->lane[SDT_LANE_DENOISE];
+    struct sdt_lane *lane = &service->machine->lane[service->lane];
     *stalled = (struct sdt_error){0};
     sdt__lane_reach(lane, service->recent, stalled);
     return next_job(service, true, decodes);
@@ -304,7 +304,7 @@ static struct sdt_job *next_to_denoise(struct sdt_service *service, bool decodes
 /* Text, or a step. */
 static void denoise(struct sdt_service *service, struct sdt_job *job,
                     const struct sdt_error *stalled) {
-    struct sdt_lane *lane = &service->machine->lane[SDT_LANE_DENOISE];
+    struct sdt_lane *lane = &service->machine->lane[service->lane];
     struct sdt_error err = {0};
     if (stalled->status == SDT_OK)
         keep_preempted(service, job);
@@ -362,7 +362,7 @@ static void start_decoding(struct sdt_service *service, const struct sdt_group *
         *decoder = (struct sdt_decoder){.service = service,
                                         .place = group->place + (tiles ? 0 : i),
                                         .devices = tiles ? group->devices : 1,
-                                        .lane = SDT_LANE_DECODE + service->decoders};
+                                        .number = service->decoders};
         if (starpu_pthread_create(&decoder->thread, NULL, decode_all, decoder))
             break;
         service->decoders++;
@@ -410,7 +410,7 @@ static void take_turns(struct sdt_service *service) {
         keep = keep || room_to_decode(service, decoder, &job->request);
         if (!keep) {
             struct sdt_error err;
-            struct sdt_lane *lane = &service->machine->lane[SDT_LANE_DENOISE];
+            struct sdt_lane *lane = &service->machine->lane[service->lane];
             if (!sdt__lane_drain(lane, &err)) { /* of other jobs' steps */
                 deliver(job, SDT_ERROR_STALLED, &err);
                 break;
@@ -513,10 +513,8 @@ static enum sdt_status start_threads(struct sdt_service *service, struct sdt_err
     if (!service->decoder)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for decoding threads");
     if (!service->two)
-        service->decoder[0] = (struct sdt_decoder){.service = service,
-                                                   .place = service->vae.place,
-                                                   .devices = service->vae.devices,
-                                                   .lane = SDT_LANE_DECODE};
+        service->decoder[0] = (struct sdt_decoder){
+            .service = service, .place = service->vae.place, .devices = service->vae.devices};
     if (starpu_pthread_create(&service->thread, NULL, denoise_all, service))
         return sdt_fail(err, SDT_ERROR_MEMORY, "the denoising thread could not be started");
     service->denoising = true;
@@ -533,12 +531,33 @@ enum sdt_status sdt__start_decoders(struct sdt_service *service, bool tiles,
                : sdt_fail(err, SDT_ERROR_MEMORY, "a decoding thread could not be started");
 }
 
+/* For the thread that denoises, one that decodes for each device that does, and those that decode
+ * at the end. */
+static enum sdt_status take_lanes(struct sdt_service *service, struct sdt_error *err) {
+    const struct sdt_placement *p = &service->placement;
+    const int decoders = !service->two ? 1 : p->vae_devices + (p->vae_spill ? p->dit_devices : 0);
+    service->lanes = 1 + decoders;
+    service->lane = sdt__lanes_take(service->machine, service->lanes);
+    service->recent = 0;
+    if (service->lane >= 0)
+        return SDT_OK;
+    return sdt_fail(err, SDT_ERROR_USAGE,
+                    "this machine's services that do not rest have %d threads at most, and too few "
+                    "of them are left for the %d of another one",
+                    SDT_SERVICE_LANES, service->lanes);
+}
+
+static void give_lanes_back(struct sdt_service *service) {
+    if (service->lane >= 0)
+        sdt__lanes_give_back(service->machine, service->lane, service->lanes);
+    service->lane = -1;
+}
+
 enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                  const struct sdt_service_options *options,
                                  struct sdt_service **out, struct sdt_error *err) {
     const struct sdt_placement *p = &options->placement;
     struct sdt_service *service = calloc(1, sizeof *service);
-    bool taken = false;
 
     *out = NULL;
     if (!service)
@@ -549,6 +568,7 @@ enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machi
     service->two = p->dit_devices > 0 && p->vae_devices > 0;
     service->shared = service->two && sdt__groups_overlap(p);
     service->most_alive = p->most_latents > 0 ? p->most_latents : 3;
+    service->lane = -1;
     starpu_pthread_mutex_init(&service->mutex, NULL);
     starpu_pthread_cond_init(&service->changed, NULL);
     starpu_pthread_cond_init(&service->quiet, NULL);
@@ -561,18 +581,14 @@ enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machi
                           service->queue->name);
     if (status == SDT_OK)
         status = check_placement(machine, p, &service->kinds, err);
-    if (status == SDT_OK && atomic_exchange(&machine->serving, true))
-        status = sdt_fail(err, SDT_ERROR_USAGE,
-                          "this machine has a service already, which does not rest");
-    else
-        taken = status == SDT_OK;
+    if (status == SDT_OK)
+        status = take_lanes(service, err);
     if (status == SDT_OK)
         status = make_groups(service, err);
     if (status == SDT_OK)
         status = start_threads(service, err);
     if (status != SDT_OK) {
-        if (taken)
-            atomic_store(&machine->serving, false);
+        give_lanes_back(service);
         service_free(service);
         return status;
     }
@@ -584,20 +600,18 @@ void sdt_service_rest(struct sdt_service *service) {
     starpu_pthread_mutex_lock(&service->mutex);
     while (!service->given_up && (service->jobs > 0 || service->parked < threads_of(service)))
         starpu_pthread_cond_wait(&service->quiet, &service->mutex);
-    bool slept = service->resting;
     service->resting = true;
+    if (!service->given_up)
+        give_lanes_back(service);
     starpu_pthread_mutex_unlock(&service->mutex);
-    if (!slept)
-        atomic_store(&service->machine->serving, false);
 }
 
 enum sdt_status sdt_service_wake(struct sdt_service *service, struct sdt_error *err) {
     enum sdt_status status = SDT_OK;
     starpu_pthread_mutex_lock(&service->mutex);
-    if (service->resting && atomic_exchange(&service->machine->serving, true))
-        status = sdt_fail(err, SDT_ERROR_USAGE, "another service of this machine does not rest");
-    else
-        service->resting = false;
+    if (service->resting)
+        status = take_lanes(service, err);
+    service->resting = status != SDT_OK;
     starpu_pthread_mutex_unlock(&service->mutex);
     return status;
 }
@@ -617,8 +631,8 @@ enum sdt_status sdt_service_close(struct sdt_service *service, struct sdt_error 
         sdt__denoise_unload(service);
         sdt__text_unload(service);
     }
-    if (!service->resting)
-        atomic_store(&service->machine->serving, false);
+    if (!service->given_up)
+        give_lanes_back(service);
     if (!service->given_up) /* else tasks may still look at the groups */
         service_free(service);
     return status;

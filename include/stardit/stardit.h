@@ -682,8 +682,9 @@ enum sdt_status sdt_pipeline_run(struct sdt_pipeline *pipeline, struct sdt_machi
  * computes does not depend on any of it: a job that was paused and moved has the bits of one that
  * was not.
  *
- * One service per machine at a time. Its threads call progress and deliver. All calls below may
- * come from any thread, also from a deliver or progress call, but for sdt_service_close. */
+ * Services of a machine may work side by side, on devices of their own or on the same, each with a
+ * pipeline of its own. Their threads call progress and deliver. All calls below may come from any
+ * thread, also from a deliver or progress call, but for sdt_service_close. */
 struct sdt_service;
 struct sdt_job;
 
@@ -703,20 +704,20 @@ const char *sdt_queue_name(int index);
 enum sdt_status sdt_queue_open(const char *name, const struct sdt_queue **queue,
                                struct sdt_error *err);
 
-/* SDT_ERROR_USAGE for a placement that sdt_plan_make refuses, an unknown queue, or a machine that
- * has a service which does not rest; SDT_ERROR_MEMORY. The pipeline and the machine outlive the
- * service. */
+/* SDT_ERROR_USAGE for a placement that sdt_plan_make refuses, an unknown queue, or where services
+ * that do not rest have all the threads that a machine can have (64: each has one, and one for each
+ * device that decodes); SDT_ERROR_MEMORY. The pipeline and the machine outlive the service. */
 enum sdt_status sdt_service_open(struct sdt_pipeline *pipeline, struct sdt_machine *machine,
                                  const struct sdt_service_options *options,
                                  struct sdt_service **service, struct sdt_error *err);
 /* Takes no more jobs, waits until all have been delivered (paused ones are resumed), and frees the
  * service. Returns the first failure of a job. */
 enum sdt_status sdt_service_close(struct sdt_service *service, struct sdt_error *err);
-/* Waits until all its jobs have been delivered, of which none may be paused, and lets another
- * service of the machine be opened or woken. Its weights stay where they are. It takes no jobs
- * until it is woken, and can be closed at any time. Called by the thread that submits. */
+/* Waits until all its jobs have been delivered, of which none may be paused, and counts its threads
+ * no more. Its weights stay where they are. It takes no jobs until it is woken, and can be closed
+ * at any time. Called by the thread that submits. */
 void sdt_service_rest(struct sdt_service *service);
-/* SDT_ERROR_USAGE: another service of the machine does not rest. */
+/* SDT_ERROR_USAGE: there are too many threads, as for sdt_service_open. */
 enum sdt_status sdt_service_wake(struct sdt_service *service, struct sdt_error *err);
 
 struct sdt_job_options {

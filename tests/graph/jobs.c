@@ -470,14 +470,10 @@ static void rested(struct sdt_pipeline *twin, int dit, int vae) {
     struct scene s[2];
     struct sdt_error err;
     for (int i = 0; i < 2; i++) {
-        struct sdt_service_options options = {.queue = "fcfs"};
-        struct sdt_service *second = NULL;
         pipeline = i ? twin : own;
         scene_init(&s[i], NULL);
         open_service(&s[i], "fcfs", dit, vae);
         submit(&s[i], 0, 0);
-        CHECK(sdt_service_open(twin, machine, &options, &second, &err) == SDT_ERROR_USAGE,
-              "a second service beside one that does not rest");
         sdt_service_rest(s[i].service);
         CHECK(s[i].delivered[0] == 1, "a service rests before its job is delivered");
         CHECK(sdt_service_submit(s[i].service, &s[i].request[1], &(struct sdt_job_options){0}, NULL,
@@ -486,7 +482,6 @@ static void rested(struct sdt_pipeline *twin, int dit, int vae) {
     }
     for (int i = 0; i < 2; i++) {
         CHECK(sdt_service_wake(s[i].service, &err) == SDT_OK, "%s", err.message);
-        CHECK(sdt_service_wake(s[1 - i].service, &err) == SDT_ERROR_USAGE, "both are awake");
         submit(&s[i], 1, 0);
         sdt_service_rest(s[i].service);
     }
@@ -503,6 +498,72 @@ static void rested(struct sdt_pipeline *twin, int dit, int vae) {
     pipeline = own;
 }
 
+/* Each waits in its second step for the other one, so both are on their way at once. */
+static pthread_barrier_t both;
+static void meet(struct scene *s, int job, char phase, int done) {
+    (void)s;
+    if (job == 0 && phase == 'd' && done == 2)
+        pthread_barrier_wait(&both);
+}
+
+static int lanes_taken(void) { return __builtin_popcountll(atomic_load(&machine->lanes)); }
+
+/* Two services work side by side, each on a device of its own, and then one on a device of the
+ * other's: bits as ever. */
+static void side_by_side(struct sdt_pipeline *twin) {
+    struct sdt_pipeline *own = pipeline;
+    struct scene s[2];
+    struct sdt_error err;
+    pthread_barrier_init(&both, NULL, 2);
+    for (int shared = 0; shared < 2; shared++) {
+        for (int i = 0; i < 2; i++) {
+            struct sdt_service_options options = {.queue = "fcfs"};
+            struct sdt_placement *p = &options.placement;
+            p->dit_devices = p->vae_devices = i && shared ? DEVICES : 1;
+            for (int d = 0; d < p->dit_devices; d++)
+                p->dit[d] = p->vae[d] = p->dit_devices > 1 ? d : i;
+            pipeline = i ? twin : own;
+            scene_init(&s[i], shared ? NULL : meet);
+            CHECK(sdt_service_open(pipeline, machine, &options, &s[i].service, &err) == SDT_OK,
+                  "%s", err.message);
+            submit(&s[i], 0, 0);
+        }
+        CHECK(lanes_taken() == (shared ? 2 + 1 + DEVICES : 4), "%d lanes are taken", lanes_taken());
+        submit(&s[0], 1, 0);
+        for (int i = 0; i < 2; i++) {
+            sdt_service_close(s[i].service, &err);
+            for (int j = 0; j < 2 - i; j++) {
+                same_bits(&s[i], j,
+                          shared ? "of services that share a device" : "of services side by side");
+                sdt_job_free(s[i].job[j]);
+            }
+            scene_clear(&s[i]);
+        }
+        CHECK(lanes_taken() == 0, "%d lanes are left", lanes_taken());
+    }
+    pthread_barrier_destroy(&both);
+    pipeline = own;
+}
+
+/* As many as there are threads for. */
+static void too_many(void) {
+    struct sdt_service *service[SDT_SERVICE_LANES] = {NULL};
+    struct sdt_service_options options = {.queue = "fcfs"};
+    struct sdt_error err;
+    int count = 0;
+    while (sdt_service_open(pipeline, machine, &options, &service[count], &err) == SDT_OK)
+        count++;
+    CHECK(count == SDT_SERVICE_LANES / 2 && strstr(err.message, "too few of them are left"),
+          "%d services: %s", count, err.message);
+    sdt_service_rest(service[0]);
+    CHECK(sdt_service_open(pipeline, machine, &options, &service[count], &err) == SDT_OK, "%s",
+          err.message);
+    CHECK(sdt_service_wake(service[0], &err) == SDT_ERROR_USAGE, "a service too many is awake");
+    for (int i = 0; i <= count; i++)
+        sdt_service_close(service[i], &err);
+    CHECK(lanes_taken() == 0, "%d lanes are left", lanes_taken());
+}
+
 /* What is refused, and what a deadline does. */
 static void refused(void) {
     struct sdt_service_options options = {.queue = "lifo"};
@@ -517,9 +578,6 @@ static void refused(void) {
           "a queue that shares devices out");
     scene_init(&s, NULL);
     open_service(&s, "edf", 2, 1);
-    options.queue = NULL;
-    CHECK(sdt_service_open(pipeline, machine, &options, &second, &err) == SDT_ERROR_USAGE,
-          "a second service");
     submit(&s, 0, 0);
     submit(&s, 1, 0);
     submit(&s, 2, 0);
@@ -592,6 +650,8 @@ int main(void) {
     refused();
     rested(twin, 2, 1);
     rested(twin, 0, 0);
+    side_by_side(twin);
+    too_many();
     forget();
     cached();
     forget();
