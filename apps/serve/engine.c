@@ -1,4 +1,4 @@
-/* The thread that owns the machine and the service. */
+/* The thread that owns the machine and the services. */
 #include "apps/serve/engine.h"
 
 #include <errno.h>
@@ -19,13 +19,24 @@ struct place {
     char id[SERVE_ID + 1];
 };
 
+/* What a job takes on a share. */
+struct facts {
+    int64_t number;
+    bool fits;
+    double bytes; /* of the host */
+    struct serve_work work;
+};
+
 struct serve_engine {
     struct serve_shared shared;
     struct serve_engine_options options;
     sem_t news;
-    struct sdt_service *service[SERVE_MOST_MODELS]; /* NULL: not open; but one, all rest */
-    int model;                                      /* whose does not; -1: none's */
-    pthread_mutex_t mutex;                          /* of what follows */
+    struct sdt_service *service[SERVE_MOST_MODELS][SERVE_SLOTS]; /* NULL: not open */
+    bool awake[SERVE_SLOTS]; /* that slot's, of `model`; all others rest */
+    int model;               /* -1: none's */
+    struct facts *fact;      /* [facts] of open jobs, with shares */
+    int facts;
+    pthread_mutex_t mutex; /* of what follows */
     struct serve_run *run[MOST_RUNS];
     int runs;
     struct place *waiting; /* [positions] in the queue's order */
@@ -74,6 +85,7 @@ void serve_engine_free(struct serve_engine *engine) {
     pthread_mutex_destroy(&engine->mutex);
     sem_destroy(&engine->news);
     free(engine->waiting);
+    free(engine->fact);
     free(engine);
 }
 
@@ -237,21 +249,27 @@ static void collect(struct serve_engine *engine) {
     }
 }
 
-static void close_service(struct serve_engine *engine, int model) {
-    if (engine->service[model])
-        sdt_service_close(engine->service[model], NULL);
-    engine->service[model] = NULL;
+static int slots(const struct serve_engine *engine) {
+    return serve_wide(engine->shared.models->shares) + 1;
+}
+
+static void close_service(struct serve_engine *engine, int model, int slot) {
+    if (engine->service[model][slot])
+        sdt_service_close(engine->service[model][slot], NULL);
+    engine->service[model][slot] = NULL;
     if (engine->model == model)
-        engine->model = -1;
+        engine->awake[slot] = false;
 }
 
-static void close_others(struct serve_engine *engine) {
+/* All that rest. */
+static void close_resting(struct serve_engine *engine) {
     for (int m = 0; m < engine->shared.models->count; m++)
-        if (m != engine->model)
-            close_service(engine, m);
+        for (int slot = 0; slot < slots(engine); slot++)
+            if (m != engine->model || !engine->awake[slot])
+                close_service(engine, m, slot);
 }
 
-static void submit(struct serve_engine *engine, struct serve_record *record) {
+static void submit(struct serve_engine *engine, struct serve_record *record, int slot) {
     struct serve_shared *shared = &engine->shared;
     char id[SERVE_ID + 1];
     memcpy(id, record->id, sizeof id);
@@ -261,10 +279,11 @@ static void submit(struct serve_engine *engine, struct serve_record *record) {
     /* What takes more than its model's defaults, for which all fit, has the devices alone. */
     if (run && serve_model_bytes(shared->models, engine->model, &run->request.request) >
                    shared->models->model[engine->model].bytes)
-        close_others(engine);
+        close_resting(engine);
     if (run) {
         pthread_mutex_lock(&engine->mutex);
-        taken = serve_run_submit(run, engine->service[engine->model], deadline);
+        run->slot = slot;
+        taken = serve_run_submit(run, engine->service[engine->model][slot], deadline);
         if (taken)
             engine->run[engine->runs++] = run;
         pthread_mutex_unlock(&engine->mutex);
@@ -274,53 +293,134 @@ static void submit(struct serve_engine *engine, struct serve_record *record) {
     engine->options.changed(engine->options.changed_arg, id);
 }
 
-/* The one that has no jobs any more makes place: it keeps what it has on the devices where all
- * models fit there. */
-static void rest(struct serve_engine *engine) {
-    if (engine->model >= 0 && engine->shared.models->together)
-        sdt_service_rest(engine->service[engine->model]);
-    else if (engine->model >= 0)
-        close_service(engine, engine->model);
-    engine->model = -1;
+static int runs_of(const struct serve_engine *engine, int slot) {
+    int count = 0;
+    for (int r = 0; r < engine->runs; r++)
+        count += engine->run[r]->slot == slot;
+    return count;
 }
 
-/* The service of this model; one of another makes place once it has no job. */
-static bool have_service(struct serve_engine *engine, int model) {
+/* One that has no jobs any more makes place: it keeps what it has on the devices where all fit
+ * there. */
+static void rest(struct serve_engine *engine, int slot) {
+    if (!engine->awake[slot])
+        return;
+    if (engine->shared.models->together)
+        sdt_service_rest(engine->service[engine->model][slot]);
+    else
+        close_service(engine, engine->model, slot);
+    engine->awake[slot] = false;
+}
+
+/* The service of this model on these devices; others make place once they have no job: those of
+ * another model, and a share's beside one of all devices. */
+static bool have_service(struct serve_engine *engine, int model, int slot) {
     const struct serve_model *m = &engine->shared.models->model[model];
-    const struct sdt_service_options options = {.placement = m->placement,
+    const struct sdt_service_options options = {.placement = m->placement[slot],
                                                 .queue = engine->options.queue_name};
-    struct sdt_service **service = &engine->service[model];
+    struct sdt_service **service = &engine->service[model][slot];
+    const int wide = slots(engine) - 1;
     struct sdt_error err = {0};
-    if (engine->model == model)
+    if (engine->model == model && engine->awake[slot])
         return true;
-    if (engine->model >= 0 && engine->runs > 0)
-        return false;
-    rest(engine);
+    for (int other = 0; other <= wide; other++) {
+        if (engine->model == model && (other == slot || (slot != wide && other != wide)))
+            continue;
+        if (runs_of(engine, other) > 0)
+            return false;
+        rest(engine, other);
+    }
+    engine->model = model;
     if ((*service ? sdt_service_wake(*service, &err)
-                  : sdt_service_open(m->pipeline, engine->options.machine, &options, service,
+                  : sdt_service_open(m->pipeline[slot], engine->options.machine, &options, service,
                                      &err)) != SDT_OK) {
         serve_log("%s cannot be served for now: %s", m->name, err.message);
         return false;
     }
-    engine->model = model;
-    return true;
+    return engine->awake[slot] = true;
 }
 
-static bool is_among(const struct choice *c, int wanted, const char *id) {
-    for (int i = 0; i < wanted; i++)
-        if (!strcmp(c->record[c->order[i]].id, id))
-            return true;
-    return false;
+/* ---- who runs where -------------------------------------------------------------------------- */
+
+/* What the job takes on a share; *none where it cannot be told. */
+static const struct facts *facts_of(struct serve_engine *engine, const struct serve_record *r,
+                                    int model, struct facts *none) {
+    struct serve_models *models = engine->shared.models;
+    struct serve_form form = {.most = SIZE_MAX};
+    struct serve_request request = {0};
+    struct sdt_error err;
+    *none = (struct facts){.number = r->number};
+    for (int f = 0; f < engine->facts; f++)
+        if (engine->fact[f].number == r->number)
+            return &engine->fact[f];
+    if (serve_form_json(&form, r->request, strlen(r->request)) && serve_form_check(&form) &&
+        serve_request_read(models, &form, &request, &form.refusal))
+        none->fits = serve_model_share(models, model, &request.request, &none->work, &none->bytes,
+                                       &err) == SDT_OK;
+    serve_form_clear(&form);
+    serve_request_clear(&request);
+    struct facts *grown = realloc(engine->fact, ((size_t)engine->facts + 1) * sizeof *grown);
+    if (!grown)
+        return none;
+    engine->fact = grown;
+    engine->fact[engine->facts] = *none;
+    return &engine->fact[engine->facts++];
 }
 
-/* Makes room for those that the queue wants: others, of whichever model, leave after the step that
- * is on its way, but for those that are being decoded. */
-static void evict(struct serve_engine *engine, const struct choice *c, int wanted) {
+/* Of jobs that are open no more. */
+static void forget_facts(struct serve_engine *engine, const struct choice *c) {
+    for (int f = 0; f < engine->facts; f++) {
+        bool open = false;
+        for (int i = 0; i < c->count && !open; i++)
+            open = c->record[i].number == engine->fact[f].number;
+        if (!open)
+            engine->fact[f--] = engine->fact[--engine->facts];
+    }
+}
+
+static double left_of(const struct serve_work *w, const struct serve_record *r, int steps_done) {
+    return (steps_done > 0 ? 0.0 : w->text_seconds) + (r->steps - steps_done) * w->step_seconds +
+           w->decode_seconds;
+}
+
+/* Would a share miss a deadline that all devices meet? */
+static bool is_urgent(const struct facts *facts, const struct serve_record *r, int steps_done) {
+    const double left = r->deadline - serve_now();
+    return r->deadline > 0.0 && left_of(&facts->work, r, steps_done) > left &&
+           left_of(&r->work, r, steps_done) <= left;
+}
+
+/* Where the job is now, and what it wants. */
+static struct serve_claim claim_of(struct serve_engine *engine, const struct serve_record *r,
+                                   int model) {
+    struct serve_models *models = engine->shared.models;
+    struct serve_claim claim = {.model = model, .slot = SERVE_NOWHERE};
+    struct facts none;
+    int steps = r->step;
     pthread_mutex_lock(&engine->mutex);
-    for (int r = 0; r < engine->runs; r++) {
-        struct serve_run *run = engine->run[r];
-        if (atomic_load(&run->end) != SERVE_TO_ITS_END || is_among(c, wanted, run->record.id) ||
-            sdt_job_poll(run->job).phase >= SDT_JOB_DECODE)
+    const struct serve_run *run = find(engine, r->id);
+    if (run) {
+        claim.slot = run->slot;
+        claim.leaves = atomic_load(&run->end) != SERVE_TO_ITS_END;
+        claim.stays = claim.leaves || sdt_job_poll(run->job).phase >= SDT_JOB_DECODE;
+        steps = atomic_load(&run->steps_done);
+    }
+    pthread_mutex_unlock(&engine->mutex);
+    if (models->shares > 1 && !claim.stays) {
+        const struct facts *facts = facts_of(engine, r, model, &none);
+        claim.all = !facts->fits || (serve_models_widen(models) && is_urgent(facts, r, steps));
+    }
+    return claim;
+}
+
+/* Those that should be elsewhere leave after the step that is on its way. */
+static void evict(struct serve_engine *engine, const struct choice *c,
+                  const struct serve_claim *claim) {
+    pthread_mutex_lock(&engine->mutex);
+    for (int i = 0; i < c->ordered; i++) {
+        struct serve_run *run = find(engine, c->record[c->order[i]].id);
+        if (!run || claim[i].stays || claim[i].assigned == claim[i].slot ||
+            atomic_load(&run->end) != SERVE_TO_ITS_END)
             continue;
         serve_metrics_preempted(engine->shared.metrics);
         end_run(run, SERVE_EVICTED);
@@ -328,29 +428,54 @@ static void evict(struct serve_engine *engine, const struct choice *c, int wante
     pthread_mutex_unlock(&engine->mutex);
 }
 
+/* Jobs on shares that are under way together fit into the host's memory. */
+static bool has_room(struct serve_engine *engine, const struct serve_record *r, int model,
+                     int slot) {
+    struct facts none;
+    double bytes = 0.0;
+    if (slots(engine) == 1 || slot == slots(engine) - 1 || engine->runs == 0)
+        return true;
+    for (int i = 0; i < engine->runs; i++)
+        bytes += facts_of(engine, &engine->run[i]->record, model, &none)->bytes;
+    return bytes + facts_of(engine, r, model, &none)->bytes <= engine->shared.models->room;
+}
+
+/* One that waits, and has its place. */
+static void start(struct serve_engine *engine, struct serve_record *r,
+                  const struct serve_claim *c) {
+    const int wide = slots(engine) - 1;
+    char id[SERVE_ID + 1];
+    if (r->status != SERVE_QUEUED || c->assigned == SERVE_NOWHERE || engine->runs == MOST_RUNS ||
+        !has_room(engine, r, c->model, c->assigned) || !have_service(engine, c->model, c->assigned))
+        return;
+    memcpy(id, r->id, sizeof id);
+    submit(engine, r, c->assigned);
+    if (wide > 0 && c->assigned == wide)
+        serve_log("%s has all devices", id);
+}
+
 static void schedule(struct serve_engine *engine) {
+    const int shares = engine->shared.models->shares;
     struct choice c;
-    int wanted = 0, missing = 0;
     if (!choose(engine, &c)) {
         choice_clear(&c);
         return; /* the next second may be better */
     }
     publish(engine, &c);
-    /* One model at a time: that of the job whose turn it is. */
-    while (wanted < c.ordered && wanted < engine->options.window &&
-           c.model[c.order[wanted]] == c.model[c.order[0]])
-        wanted++;
-    for (int i = 0; i < wanted; i++)
-        missing += c.record[c.order[i]].status == SERVE_QUEUED;
-    const int model = wanted > 0 ? c.model[c.order[0]] : -1;
-    const bool others = engine->model >= 0 && engine->model != model;
-    if (missing > 0 && (others || engine->runs >= engine->options.window))
-        evict(engine, &c, wanted);
-    if (missing > 0 && have_service(engine, model)) {
-        for (int i = 0; i < wanted && engine->runs < engine->options.window; i++)
-            if (c.record[c.order[i]].status == SERVE_QUEUED)
-                submit(engine, &c.record[c.order[i]]);
-    }
+    forget_facts(engine, &c);
+    struct serve_claim *claim = calloc((size_t)c.ordered + 1, sizeof *claim);
+    bool missing = false;
+    for (int i = 0; claim && i < c.ordered; i++)
+        claim[i] = claim_of(engine, &c.record[c.order[i]], c.model[c.order[i]]);
+    if (claim)
+        serve_shares_assign(claim, c.ordered, shares, engine->options.window);
+    for (int i = 0; claim && i < c.ordered; i++)
+        missing |= claim[i].assigned != SERVE_NOWHERE && claim[i].assigned != claim[i].slot;
+    if (missing)
+        evict(engine, &c, claim);
+    for (int i = 0; claim && i < c.ordered; i++)
+        start(engine, &c.record[c.order[i]], &claim[i]);
+    free(claim);
     choice_clear(&c);
 }
 
@@ -392,8 +517,9 @@ static bool stop(struct serve_engine *engine) {
                   engine->runs, engine->runs == 1 ? "" : "s", engine->options.stop_seconds);
         return false;
     }
-    rest(engine);
-    close_others(engine);
+    for (int slot = 0; slot < slots(engine); slot++)
+        rest(engine, slot);
+    close_resting(engine);
     return true;
 }
 

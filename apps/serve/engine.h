@@ -1,6 +1,7 @@
-/* The one thread that owns the machine and the service: it chooses among all jobs of the table, by
- * the queue that the service uses as well, which few the service has, and takes the others off the
- * devices with their state on the disk. */
+/* The one thread that owns the machine and the services: it chooses among all jobs of the table, by
+ * the queue that the services use as well, which few these have, and takes the others off the
+ * devices with their state on the disk. There is a service for each share of the devices, and one
+ * for all of them (shares.h). */
 #ifndef STARDIT_APPS_SERVE_ENGINE_H
 #define STARDIT_APPS_SERVE_ENGINE_H
 
@@ -13,7 +14,7 @@ struct serve_engine_options {
     struct sdt_machine *machine;
     const struct sdt_queue *queue; /* that can choose */
     const char *queue_name;        /* as given: a name or a module's path */
-    int window; /* jobs that the service has at a time */
+    int window;                    /* jobs that a service has at a time */
     double stop_seconds;
     /* Called on the engine's thread: a job has changed its status (NULL: any may have). */
     void (*changed)(void *arg, const char *id);

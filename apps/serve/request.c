@@ -112,7 +112,7 @@ static bool take_size(struct reading *r, const struct serve_form *form) {
 /* The number of frames that is nearest. */
 static bool take_seconds(struct reading *r, const struct serve_form *form) {
     struct sdt_request *request = &r->to->request;
-    const int ratio = sdt_pipeline_model(r->models->model[r->to->model].pipeline).time_ratio;
+    const int ratio = sdt_pipeline_model(r->models->model[r->to->model].pipeline[0]).time_ratio;
     char *end;
     if (!r->seconds)
         return true;
@@ -205,7 +205,7 @@ static bool take_tiling(struct reading *r) {
 
 /* A negative prompt or a scale that would be ignored. */
 static bool check_guidance(struct reading *r, const struct serve_form *form) {
-    const struct sdt_pipeline *pipeline = r->models->model[r->to->model].pipeline;
+    const struct sdt_pipeline *pipeline = r->models->model[r->to->model].pipeline[0];
     const struct sdt_request *request = &r->to->request;
     const bool input = sdt_pipeline_model(pipeline).guidance_is_input;
     if (serve_form_text(form, "true_cfg_scale") && (!input || !request->negative_prompt))
@@ -277,7 +277,7 @@ static json_t *pixels(int rows, int columns) { return json_sprintf("%dx%d", rows
 char *serve_request_text(const struct serve_models *models, const struct serve_request *request) {
     const struct serve_model *model = &models->model[request->model];
     const struct sdt_request *r = &request->request;
-    const bool two = sdt_pipeline_forwards(model->pipeline, r) > 1;
+    const bool two = sdt_pipeline_forwards(model->pipeline[0], r) > 1;
     json_t *object = json_pack(
         "{s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:i, s:o, s:s, s:s, s:i, s:f}", "model",
         model->name, "prompt", r->prompt, "width", r->width, "height", r->height, "num_frames",
@@ -288,7 +288,7 @@ char *serve_request_text(const struct serve_models *models, const struct serve_r
         "priority", request->priority, "deadline_seconds", request->deadline_seconds);
     if (object && two && r->negative_prompt)
         json_object_set_new(object, "negative_prompt", json_string(r->negative_prompt));
-    if (object && two && sdt_pipeline_model(model->pipeline).guidance_is_input)
+    if (object && two && sdt_pipeline_model(model->pipeline[0]).guidance_is_input)
         json_object_set_new(object, "true_cfg_scale", json_real(r->true_cfg_scale));
     if (object && r->tiling.size_rows) {
         json_object_set_new(object, "tile_size", pixels(r->tiling.size_rows, r->tiling.size_cols));

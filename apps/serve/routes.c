@@ -30,7 +30,7 @@ static enum MHD_Result models(struct serve_call *call) {
         json_array_append_new(
             data, json_pack("{s:s, s:s, s:i, s:s, s:s, s:{s:i, s:i, s:i, s:i, s:f, s:f, s:f}}",
                             "id", model->name, "object", "model", "created", 0, "owned_by",
-                            "stardit", "family", sdt_pipeline_model(model->pipeline).family,
+                            "stardit", "family", sdt_pipeline_model(model->pipeline[0]).family,
                             "defaults", "width", r->width, "height", r->height, "num_frames",
                             r->num_frames, "num_inference_steps", r->steps, "guidance_scale",
                             r->guidance_scale, "flow_shift", r->flow_shift, "fps", r->fps));

@@ -309,7 +309,7 @@ static void take_state(struct serve_run *run) {
     if (status == SDT_OK)
         status = app_state_check(file, &run->recipe, &err);
     if (status == SDT_OK)
-        status = app_state_read(file, model->pipeline, &run->request.request, &run->state, &err);
+        status = app_state_read(file, model->pipeline[0], &run->request.request, &run->state, &err);
     if (status == SDT_OK) {
         run->request.request.resume = &run->state;
         atomic_store(&run->steps_done, run->state.step);
@@ -346,7 +346,7 @@ struct serve_run *serve_run_new(struct serve_shared *shared, struct serve_record
         serve_run_free(run);
         return NULL;
     }
-    sdt_pipeline_latent_shape(shared->models->model[run->request.model].pipeline,
+    sdt_pipeline_latent_shape(shared->models->model[run->request.model].pipeline[0],
                               &run->request.request, run->shape);
     take_state(run);
     return run;

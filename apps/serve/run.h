@@ -34,6 +34,7 @@ struct serve_run {
     struct sdt_solver_state state; /* that it goes on from */
     int64_t shape[4];
     struct sdt_job *job;
+    int slot;       /* of the devices: shares.h */
     atomic_int end; /* enum serve_end: why it is ended early */
     atomic_int steps_done, frames_done;
     atomic_bool left;

@@ -63,6 +63,9 @@ static struct app_option options[] = {
         "which job goes on after each step: edf (the earliest deadline), srtf (the "
         "least work left), sjf (the least work), priority, fcfs (that came first), or "
         "mine.so, a module (default edf)"),
+    APP_INT_OPTION("data-parallel-size", "N", AT(run.shares), 1, SERVE_MOST_SHARES,
+                   "cut --devices into N shares, each with jobs of its own; one whose deadline a "
+                   "share would miss has all of them (default 1: each job has all)"),
     APP_INT_OPTION("checkpoint-every", "N", AT(checkpoint_every), 1, 1000,
                    "every N steps, keep a job's state, from which it goes on after a crash "
                    "(default 5)"),
@@ -145,6 +148,7 @@ static int parse(struct settings *s, int argc, char **argv) {
                            .body_kb = 256,
                            .field_kb = 64,
                            .stop_seconds = 60.0,
+                           .run.shares = 1,
                            .run.place.max_latents = 3};
     program.settings = s;
     app_strategy_help(strategy_help, sizeof strategy_help);
@@ -301,11 +305,12 @@ static enum sdt_status open_machine(struct parts *p, struct sdt_error *err) {
     for (int m = 0; m < p->models.count && status == SDT_OK; m++)
         status = serve_model_plan(&p->models, m, &p->models.model[m].defaults, &work, err);
     p->models.together = !p->s->resident || strcmp(p->s->resident, "1") != 0;
-    if (status == SDT_OK && p->models.count > 1)
+    const bool several = p->models.count > 1 || p->models.shares > 1;
+    if (status == SDT_OK && several)
         status = serve_models_measure(&p->models, text, sizeof text, err);
     if (status != SDT_OK)
         return status;
-    if (p->models.count > 1)
+    if (several)
         serve_log("%s", text);
     app_devices_options(&p->models.machine, &machine);
     app_devices_announce(name_of_program, &p->models.machine);
