@@ -189,7 +189,8 @@ static enum sdt_status print_safetensors(const char *path, struct sdt_error *err
     if (status != SDT_OK)
         return status;
     print_name(path);
-    printf("Format:       safetensors, %zu tensors\n", sdt_safetensors_count(file));
+    size_t tensors = sdt_safetensors_count(file);
+    printf("Format:       safetensors, %zu tensor%s\n", tensors, tensors == 1 ? "" : "s");
     bool own = print_own(path, file);
     if (!own && (status = sdt_weights_open(path, &weights, err)) == SDT_OK &&
         !print_parts(path, weights) && !print_lora(path, weights)) {
@@ -224,15 +225,12 @@ static enum sdt_status print_gguf(const char *path, struct sdt_error *err) {
 }
 
 enum sdt_status app_info_file(const char *path, struct sdt_error *err) {
-    enum sdt_file_format format, by_name = sdt_file_format_of_name(path);
+    enum sdt_file_format format;
     struct sdt_error why;
     enum sdt_status status = sdt_file_format(path, &format, err);
 
     if (status != SDT_OK)
         return status;
-    /* A damaged safetensors file is told what is wrong with it. */
-    if (format == SDT_FILE_OTHER && by_name == SDT_FILE_SAFETENSORS)
-        format = SDT_FILE_SAFETENSORS;
     if (format == SDT_FILE_OTHER)
         return sdt_fail(err, SDT_ERROR_UNSUPPORTED,
                         "%s is neither safetensors nor GGUF nor a PyTorch pickle", path);

@@ -161,12 +161,10 @@ static enum sdt_status find_repository(const char *model, char **folder, struct 
 
 /* A file whose tensors can be read. */
 static enum sdt_status check_file(const char *model, char **folder, struct sdt_error *err) {
-    enum sdt_file_format by_name = sdt_file_format_of_name(model), format;
+    enum sdt_file_format format;
     enum sdt_status status = sdt_file_format(model, &format, err);
     if (status != SDT_OK)
         return status;
-    if (by_name == SDT_FILE_GGUF || by_name == SDT_FILE_PICKLE || format == SDT_FILE_OTHER)
-        format = by_name == SDT_FILE_SAFETENSORS ? SDT_FILE_SAFETENSORS : by_name;
     if (format != SDT_FILE_SAFETENSORS)
         return sdt_file_refuse(model, format, err);
     *folder = strdup(model);

@@ -71,10 +71,11 @@ enum sdt_status sdt_file_format(const char *path, enum sdt_file_format *format,
     close(fd);
     if (size < 0)
         return sdt_fail(err, SDT_ERROR_IO, "%s: not a regular file that can be read", shown);
+    /* safetensors before pickles: a header of 640 bytes begins as a pickle does. */
     *format = (size >= 4 && !memcmp(head, "GGUF", 4)) ? SDT_FILE_GGUF
-              : is_pickle(head, (size_t)size)         ? SDT_FILE_PICKLE
               : is_safetensors(head, (size_t)size)    ? SDT_FILE_SAFETENSORS
-                                                      : SDT_FILE_OTHER;
+              : is_pickle(head, (size_t)size)         ? SDT_FILE_PICKLE
+                                                      : sdt_file_format_of_name(path);
     return SDT_OK;
 }
 

@@ -16,7 +16,9 @@ enum sdt_file_format {
     SDT_FILE_OTHER
 };
 
-/* SDT_ERROR_MISSING: there is no such file. SDT_ERROR_IO: it is no regular file, or cannot be
+/* By the first bytes; where these tell nothing, by the name, so that a damaged file is told what is
+ * wrong with it. The Hugging Face cache keeps files under names without an ending.
+ * SDT_ERROR_MISSING: there is no such file. SDT_ERROR_IO: it is no regular file, or cannot be
  * read. */
 enum sdt_status sdt_file_format(const char *path, enum sdt_file_format *format,
                                 struct sdt_error *err);

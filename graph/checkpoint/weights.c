@@ -96,16 +96,14 @@ static const struct entry *find_entry(const struct sdt_weights *weights, const c
 /* A file that is a component by itself: perhaps one of those that users try. */
 static enum sdt_status open_alone(struct sdt_weights *weights, struct sdt_error *err) {
     const char *shown = sdt__path_tail(weights->folder);
-    enum sdt_file_format format = sdt_file_format_of_name(weights->folder), found;
-    enum sdt_status status = sdt_file_format(weights->folder, &found, err);
+    enum sdt_file_format format;
+    enum sdt_status status = sdt_file_format(weights->folder, &format, err);
     const char *part = strstr(weights->folder, "-of-"), *end;
 
     if (status != SDT_OK)
         return status;
-    if (format == SDT_FILE_SAFETENSORS && (found == SDT_FILE_GGUF || found == SDT_FILE_PICKLE))
-        format = found;
     if (format != SDT_FILE_SAFETENSORS)
-        return sdt_file_refuse(shown, format == SDT_FILE_OTHER ? found : format, err);
+        return sdt_file_refuse(shown, format, err);
     end = part ? part + 4 + strspn(part + 4, "0123456789") : NULL;
     if (part && end > part + 4 && strcmp(end, ".safetensors") == 0)
         return sdt_fail(err, SDT_ERROR_UNSUPPORTED,

@@ -97,6 +97,15 @@ same "$tmp/folder.y4m" "$tmp/all.y4m"
 passes "$generate" --model "$demo" --transformer "$tmp/dit.safetensors" --prompt x --dry-run
 grep -q "^Plan for" "$tmp/out" || fail "no plan"
 
+# What a file holds counts, not its name: the Hugging Face cache keeps files under names without an ending.
+for part in dit vae text; do cp "$tmp/$part.safetensors" "$tmp/$part-0123" || exit 99; done
+video blobs --model "$demo" --transformer "$tmp/dit-0123" --vae "$tmp/vae-0123" --text-encoder "$tmp/text-0123" \
+    --tokenizer "$demo/tokenizer/spiece.model"
+same "$tmp/folder.y4m" "$tmp/blobs.y4m"
+cp "$tmp/dit.safetensors" "$tmp/dit.bin"
+video misnamed --model "$demo" --transformer "$tmp/dit.bin"
+same "$tmp/folder.y4m" "$tmp/misnamed.y4m"
+
 # Files with diffusers' names, and without a model: its own configurations lie beside them.
 video own --transformer "$dit" --vae "$demo/vae" --text-encoder "$text" --tokenizer "$demo/tokenizer" \
     --fps 8 --guidance-scale 3
@@ -167,6 +176,13 @@ tells "$dit" "names of diffusers" "4 layers"
 tells "$text" "the text_encoder of Wan 2.1, with names of transformers" "2 layers, 4 heads, width 96, vocabulary 916"
 tells "$tmp/one.safetensors" "prefix model.diffusion_model." "prefix vae." "prefix text_encoders.umt5xxl"
 tells "$tmp/latent.safetensors" "a latent" "--latents"
+cp "$tmp/dit.safetensors" "$tmp/files/dit-0123"
+tells "$tmp/files/dit-0123" "^Format: .*safetensors, 123 tensors" "the transformer of Wan 2.1" "--transformer $tmp/files/dit-0123" \
+    "4 layers, 8 heads x 16, width 128"
+# A header of 640 bytes begins as a pickle does.
+(printf '\200\002\0\0\0\0\0\0%-640s' '{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}' && head -c 8 /dev/zero) \
+    >"$tmp/640.safetensors"
+tells "$tmp/640.safetensors" "^Format: .*safetensors, 1 tensor$" "no component that this version knows"
 tells "$demo" "^Checkpoint: " "^transformer .*parameters"
 printf 'GGUF\003\0\0\0\002\0\0\0\0\0\0\0\001\0\0\0\0\0\0\0\024\0\0\0\0\0\0\0general.architecture\010\0\0\0\003\0\0\0\0\0\0\0wan' \
     >"$tmp/wan-Q4.gguf"
