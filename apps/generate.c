@@ -782,7 +782,7 @@ int main(int argc, char **argv) {
     if (status == SDT_OK)
         status = app_make_request(&s, pipeline, &request, &inputs, &err);
     if (status == SDT_OK && !s.dry_run)
-        status = app_check_names(&s, inputs.count, request.num_frames, &err);
+        status = app_check_names(&s, inputs.count, request.num_frames, request.fps, &err);
     if (status == SDT_OK)
         status = app_place(&s.place, pipeline, &request, inputs.count, s.dry_run, &placement, &err);
     if (status == SDT_OK)

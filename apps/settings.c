@@ -109,7 +109,8 @@ static struct app_option options[] = {
     APP_HEADING("What to write"),
     APP_STRING_OPTION("output", "PATH", AT(output), output_help),
     APP_DOUBLE_OPTION("fps", "F", AT(fps), 0.01, 1000.0,
-                      "frames per second of the video (default: the checkpoint's, else 16)"),
+                      "frames per second of the video, of a .gif at most 100 (default: the "
+                      "checkpoint's, else 16)"),
     APP_STRING_OPTION("save-latent", "FILE", AT(save_latent),
                       "write the final latent before it is decoded (.safetensors)"),
     APP_INT_OPTION("checkpoint-every", "N", AT(checkpoint_every), 1, 1000,
@@ -365,7 +366,7 @@ static enum sdt_status check_places(const struct app_settings *s, int count,
     return status;
 }
 
-enum sdt_status app_check_names(const struct app_settings *s, int count, int frames,
+enum sdt_status app_check_names(const struct app_settings *s, int count, int frames, double fps,
                                 struct sdt_error *err) {
     const char *const option[] = {"output", "save-latent", "contact-sheet"};
     const char *const name[] = {s->output, s->save_latent, s->sheet};
@@ -379,6 +380,9 @@ enum sdt_status app_check_names(const struct app_settings *s, int count, int fra
             "--output %s: one .png holds one frame, not %d; a folder (%.*s/) would hold "
             "them",
             s->output, frames, (int)ending - 4, s->output);
+    struct sdt_error why;
+    if (s->output && sdt_video_check_rate(s->output, fps, &why) != SDT_OK)
+        return sdt_fail(err, why.status, "--fps: %s", why.message);
     for (int r = 0; s->checkpoint_every && r < count && status == SDT_OK; r++) {
         char *output = app_numbered(s->output, r);
         status = output ? check_state(s, output, err)

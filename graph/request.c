@@ -231,8 +231,8 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
     if (request->max_sequence_length < 1 || request->max_sequence_length > 4096)
         return sdt_fail(err, SDT_ERROR_USAGE, "a maximum sequence length of %d; 1 to 4096 works",
                         request->max_sequence_length);
-    if (!(request->fps > 0.0) || request->fps > 1000.0)
-        return sdt_fail(err, SDT_ERROR_USAGE, "%g frames per second; more than 0 to 1000 works",
+    if (!(request->fps >= 0.01) || request->fps > 1000.0) /* the writers' limits */
+        return sdt_fail(err, SDT_ERROR_USAGE, "%g frames per second; 0.01 to 1000 work",
                         request->fps);
     if (request->steps < 0 || request->steps > 1000)
         return sdt_fail(err, SDT_ERROR_USAGE, "%d steps; 0 to 1000 work", request->steps);

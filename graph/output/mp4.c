@@ -405,7 +405,7 @@ enum sdt_status sdt__write_film(const struct sdt_video *video, enum sdt__film fi
 }
 
 /* One film of libav's as a format. */
-#define FILM(name, film)                                                                           \
+#define FILM(name, film, fps)                                                                      \
     static enum sdt_status check_##name(const char *path, struct sdt_error *err) {                 \
         return check_film(film, path, err);                                                        \
     }                                                                                              \
@@ -414,11 +414,12 @@ enum sdt_status sdt__write_film(const struct sdt_video *video, enum sdt__film fi
         return sdt__open_film(video, film, NULL, file, path, writer, err);                         \
     }                                                                                              \
     const struct sdt__format sdt__format_##name = {.ending = "." #name,                            \
+                                                   .most_fps = fps,                                \
                                                    .check = check_##name,                          \
                                                    .open = open_##name,                            \
                                                    .add = sdt__add_film,                           \
                                                    .close = sdt__close_film};
-FILM(mp4, SDT__FILM_MP4)
-FILM(webm, SDT__FILM_WEBM)
-FILM(gif, SDT__FILM_GIF)
-FILM(webp, SDT__FILM_WEBP)
+FILM(mp4, SDT__FILM_MP4, 0.0)
+FILM(webm, SDT__FILM_WEBM, 0.0)
+FILM(gif, SDT__FILM_GIF, 100.0) /* which counts hundredths of a second */
+FILM(webp, SDT__FILM_WEBP, 0.0)

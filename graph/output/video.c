@@ -98,6 +98,30 @@ enum sdt_status sdt_video_check_path(const char *path, bool force, struct sdt_er
     return check_path(path, force, &format, err);
 }
 
+/* A format's ending that takes the rate. */
+static const char *ending_for(double fps) {
+    for (int i = 0; sdt__formats[i]; i++)
+        if (sdt__formats[i]->ending && !sdt__formats[i]->timeless &&
+            !(sdt__formats[i]->most_fps > 0.0 && fps > sdt__formats[i]->most_fps))
+            return sdt__formats[i]->ending;
+    return sdt__format_y4m.ending;
+}
+
+static enum sdt_status check_rate(const struct sdt__format *format, const char *path, double fps,
+                                  struct sdt_error *err) {
+    if (format->most_fps > 0.0 && fps > format->most_fps)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%s: %g frames a second; a %s holds at most %g; %s takes more", path, fps,
+                        format->ending, format->most_fps, ending_for(fps));
+    return SDT_OK;
+}
+
+enum sdt_status sdt_video_check_rate(const char *path, double fps, struct sdt_error *err) {
+    const struct sdt__format *format;
+    const enum sdt_status status = find_format(path, &format, err);
+    return status == SDT_OK ? check_rate(format, path, fps, err) : status;
+}
+
 /* All frames at once. */
 static enum sdt_status write_all(const struct sdt__format *format, const struct sdt_video *video,
                                  const char *file, const char *name, struct sdt_error *err) {
@@ -121,6 +145,8 @@ enum sdt_status sdt_video_write(const struct sdt_video *video, const char *path,
         return sdt_fail(err, SDT_ERROR_USAGE, "%s: a video of %d frames of %dx%d", path,
                         video->frames, video->width, video->height);
     status = check_path(path, force, &format, err);
+    if (status == SDT_OK)
+        status = check_rate(format, path, video->fps, err);
     if (status != SDT_OK)
         return status;
     if (is_stdout(path))
@@ -173,6 +199,8 @@ enum sdt_status sdt_video_stream_open(const struct sdt_video *video, const char 
         return sdt_fail(err, SDT_ERROR_USAGE, "%s: a video of %d frames of %dx%d", path,
                         video->frames, video->width, video->height);
     enum sdt_status status = check_path(path, force, &format, err);
+    if (status == SDT_OK)
+        status = check_rate(format, path, video->fps, err);
     if (status != SDT_OK)
         return status;
     if (!format->add)

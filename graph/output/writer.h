@@ -45,6 +45,7 @@ struct sdt__format {
     const char *note;   /* what a list of endings says behind it, or NULL */
     int most_frames;    /* 0: any number */
     bool timeless;      /* holds no frame rate */
+    double most_fps;    /* beyond which frames would last no time; 0: any rate that is taken */
     bool itself;        /* writes `name`, through a temporary name of its own */
     /* Is it to be had here? SDT_ERROR_UNSUPPORTED with why not. NULL: always. */
     enum sdt_status (*check)(const char *name, struct sdt_error *err);

@@ -37,6 +37,9 @@ enum sdt_status sdt_video_check_path(const char *path, bool force, struct sdt_er
 void sdt_video_endings(bool timed, char *text, size_t size);
 /* Has the format of this path a frame rate? An unknown ending has none. */
 bool sdt_video_is_timed(const char *path);
+/* SDT_ERROR_USAGE where the format of this path cannot hold so many frames a second: a .gif counts
+ * hundredths of a second. Otherwise as sdt_video_check_path, of the ending alone. */
+enum sdt_status sdt_video_check_rate(const char *path, double fps, struct sdt_error *err);
 
 /* Pixel = clamp(x/2 + 1/2, 0, 1) (NaN: 0), 8-bit values round to nearest. mp4: H.264 yuv420p
  * (BT.709, limited range, single-threaded, bit-exact flags; odd sizes padded by one pixel), MPEG-4
@@ -44,7 +47,7 @@ bool sdt_video_is_timed(const char *path);
  * webm: VP9, the same colours. gif: a fixed palette of 216 colours, dithered. webp: lossy, repeated
  * for ever. y4m: C420jpeg, BT.709, limited range. .safetensors: one tensor `video`, F32 [3, frames,
  * height, width], values 0..1. Besides what sdt_video_check_path says: SDT_ERROR_USAGE for an empty
- * video or a rate outside 0.01 to 1000 (mp4, y4m), SDT_ERROR_IO, SDT_ERROR_MEMORY,
+ * video, a rate outside 0.01 to 1000, or one above 100 (gif), SDT_ERROR_IO, SDT_ERROR_MEMORY,
  * SDT_ERROR_UNSUPPORTED for a size that the encoder does not take. */
 enum sdt_status sdt_video_write(const struct sdt_video *video, const char *path, bool force,
                                 struct sdt_error *err);

@@ -31,11 +31,28 @@ if "$info" | grep -q "(libav) yes"; then
         gif) [ "$(head -c 6 "$tmp/1.gif")" = GIF89a ] || fail gif ;;
         webp) [ "$(head -c 4 "$tmp/1.webp")" = RIFF ] && grep -q -a ANIM "$tmp/1.webp" || fail webp ;;
         esac
+        # Rates that would give frames no time are refused before the run.
+        if [ $film = gif ]; then
+            # shellcheck disable=SC2086
+            refuses 2 $g --output "$tmp/fast.gif" --fps 1000
+            says "^stardit-generate: --fps: .*fast.gif: 1000 frames a second; a .gif holds at most 100; .mp4 takes more$"
+            # shellcheck disable=SC2086
+            passes $g --quiet --output "$tmp/fast.gif" --fps 100
+        else
+            # shellcheck disable=SC2086
+            passes $g --quiet --output "$tmp/fast.$film" --fps 1000
+        fi
         case $film in mp4 | webm)
             grep -q -a "seed 5, 2 steps, guidance" "$tmp/1.$film" || fail "$film does not name its seed" ;;
         esac
     done
 fi
+
+# A checkpoint's rate that no writer takes is refused before the run, too.
+cp -r "$demo" "$tmp/slow" && chmod -R u+w "$tmp/slow" || exit 99
+sed -i 's/"fps": *[0-9.]*/"fps": 0.001/' "$tmp/slow/stardit.json"
+refuses 2 "$generate" --model "$tmp/slow" --token-ids 5 --output "$tmp/slow.y4m"
+says "0.001 frames per second; 0.01 to 1000 work"
 
 # One frame is a picture.
 # shellcheck disable=SC2086
