@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #endif
 #include <hwloc.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,6 +216,7 @@ struct settings {
     bool codelets;
     struct sdt_model_files files;
     const char *file;     /* to describe */
+    char lora[PATH_MAX];  /* that file, of a folder */
     const char *platform; /* to write */
     int height, width, num_frames;
     const char *devices_text, *workers, *speed;
@@ -262,21 +264,37 @@ static struct app_program program = {
 
 /* ---- a model --------------------------------------------------------------------------------- */
 
-/* A published size by its name, without files in place of its parts. */
-static bool is_size(const struct sdt_model_files *f) {
-    bool alone = f->model && !f->transformer && !f->vae && !f->text_encoder && !f->text_encoder_2;
-    for (int i = 0; alone && sdt_size_name(i); i++)
-        if (!strcmp(sdt_size_name(i), f->model))
+/* A published size by its name. */
+static bool is_size(const char *model) {
+    for (int i = 0; model && sdt_size_name(i); i++)
+        if (!strcmp(sdt_size_name(i), model))
             return true;
     return false;
+}
+
+/* A checkpoint, or a size, which has no files that others could take the place of. */
+static enum sdt_status open_model(const struct sdt_model_files *f, struct sdt_pipeline **pipeline,
+                                  struct sdt_error *err) {
+    const struct {
+        const char *option, *given;
+    } file[] = {{"transformer", f->transformer},
+                {"vae", f->vae},
+                {"text-encoder", f->text_encoder},
+                {"text-encoder-2", f->text_encoder_2}};
+    if (!is_size(f->model))
+        return sdt_pipeline_open_files(f, pipeline, err);
+    for (size_t i = 0; i < sizeof file / sizeof file[0]; i++)
+        if (file[i].given)
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--%s: goes with --model of a checkpoint, or without it; %s is a size",
+                            file[i].option, f->model);
+    return sdt_pipeline_imagine(f->model, pipeline, err);
 }
 
 static enum sdt_status print_model(const struct settings *s, struct sdt_error *err) {
     struct sdt_pipeline *pipeline = NULL;
     struct sdt_request request;
-    enum sdt_status status = is_size(&s->files)
-                                 ? sdt_pipeline_imagine(s->files.model, &pipeline, err)
-                                 : sdt_pipeline_open_files(&s->files, &pipeline, err);
+    enum sdt_status status = open_model(&s->files, &pipeline, err);
 
     if (status != SDT_OK)
         return status;
@@ -380,11 +398,14 @@ int main(int argc, char **argv) {
         return code;
     bool model = s.files.model || s.files.transformer || s.files.vae || s.files.text_encoder ||
                  s.files.text_encoder_2;
-    if (!model && s.file && (stat(s.file, &info) != 0 || S_ISDIR(info.st_mode))) {
+    if (!model && s.file && (stat(s.file, &info) != 0 || S_ISDIR(info.st_mode)) &&
+        !app_info_lora(s.file, s.lora)) {
         s.files.model = s.file; /* a folder, or org/name */
         s.file = NULL;
         model = true;
     }
+    if (s.lora[0])
+        s.file = s.lora;
     const bool machine = s.platform || (!model && !s.codelets && !s.file);
     code = check_settings(&s, model, machine);
     if (code >= 0)

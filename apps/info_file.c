@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -101,6 +102,16 @@ static bool print_parts(const char *path, const struct sdt_weights *weights) {
         }
     }
     return any;
+}
+
+bool app_info_lora(const char *folder, char file[PATH_MAX]) {
+    char *found;
+    struct sdt_error err;
+    bool inside = sdt_lora_file(folder, &found, &err) == SDT_OK && strcmp(found, folder) != 0;
+    if (inside)
+        snprintf(file, PATH_MAX, "%s", found);
+    free(found);
+    return inside;
 }
 
 /* A LoRA; false: it is none. */

@@ -1,10 +1,12 @@
 /* LoRA files on a command line. */
 #include "apps/lora.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What stands behind the last ':' is a strength where it begins as a number does: FILE may have a
  * ':' itself. */
@@ -29,6 +31,10 @@ static enum sdt_status read_lora(const char *text, struct sdt_lora *lora, char p
     if (length == 0 || length >= PATH_MAX)
         return sdt_fail(err, SDT_ERROR_USAGE, "--lora %.200s: names no file", text);
     snprintf(path, PATH_MAX, "%.*s", (int)length, text);
+    if (access(path, F_OK) != 0)
+        return sdt_fail(err, SDT_ERROR_MISSING,
+                        "--lora %.200s: %s; a .safetensors file or its folder works", path,
+                        strerror(errno));
     return SDT_OK;
 }
 

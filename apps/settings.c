@@ -43,8 +43,8 @@ static struct app_option options[] = {
                       "the same for a second text encoder"),
     APP_STRINGS_OPTION("lora", "FILE[:strength]", AT(lora.given),
                        "differences to the transformer's weights, merged when these are read: a "
-                       ".safetensors file with diffusers' or the original's names; may be given "
-                       "several times (default strength 1)"),
+                       ".safetensors file with diffusers' or the original's names, or its folder; "
+                       "may be given several times (default strength 1)"),
     APP_STRING_OPTION("revision", "REV", AT(revision),
                       "of org/name: a branch, a tag or a commit, as org/name@REV (default main)"),
     APP_STRING_OPTION("variant", "NAME", AT(variant),

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/digest.h"
@@ -543,6 +544,44 @@ static enum sdt_status place(struct sdt_merges *merges, struct sdt_weights *weig
     return SDT_OK;
 }
 
+enum sdt_status sdt_lora_file(const char *path, char **file, struct sdt_error *err) {
+    static const char *const names[] = {"pytorch_lora_weights.safetensors",
+                                        "adapter_model.safetensors"};
+    struct stat info;
+    bool failed = false;
+
+    *file = NULL;
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) {
+        *file = strdup(path);
+        failed = !*file;
+    }
+    for (size_t i = 0; i < 2 && !*file && !failed; i++) {
+        char *one = sdt__path_join(path, names[i]);
+        failed = !one;
+        if (one && access(one, F_OK) == 0)
+            *file = one;
+        else
+            free(one);
+    }
+    if (failed)
+        return sdt_fail(err, SDT_ERROR_MEMORY, "%s: no memory to open it", sdt__path_tail(path));
+    if (!*file)
+        return sdt_fail(err, SDT_ERROR_FORMAT,
+                        "%s: a folder with neither %s nor %s; name the LoRA's file itself",
+                        sdt__path_tail(path), names[0], names[1]);
+    return SDT_OK;
+}
+
+static enum sdt_status open_lora(const char *path, struct sdt_weights **weights,
+                                 struct sdt_error *err) {
+    char *file;
+    enum sdt_status status = sdt_lora_file(path, &file, err);
+    if (status == SDT_OK)
+        status = sdt_weights_open(file, weights, err);
+    free(file);
+    return status;
+}
+
 static struct sdt_merges *new_merges(size_t tensors, int files) {
     struct sdt_merges *merges = calloc(1, sizeof *merges);
     if (!merges)
@@ -570,7 +609,7 @@ enum sdt_status sdt_weights_merge(struct sdt_weights *weights, const struct sdt_
         status = sdt_fail(err, SDT_ERROR_MEMORY, "no memory to merge %s", lora[0].path);
     for (int i = 0; i < count && status == SDT_OK; i++) {
         struct sdt_weights *file;
-        if ((status = sdt_weights_open(lora[i].path, &file, err)) != SDT_OK)
+        if ((status = open_lora(lora[i].path, &file, err)) != SDT_OK)
             break;
         m.merges->file[i] = file;
         m.merges->strength[i] = m.strength = lora[i].strength;

@@ -20,6 +20,10 @@
 
 struct sdt_merges;
 
+/* Which file the path of a LoRA means: itself, or of a folder the one that diffusers or PEFT write
+ * there. *file is malloc'ed. SDT_ERROR_FORMAT: the folder has none of the two. */
+enum sdt_status sdt_lora_file(const char *path, char **file, struct sdt_error *err);
+
 /* Adds those files to the weights of a model whose table has been checked. Weights that are
  * imagined are only looked at. SDT_ERROR_FORMAT for a tensor that fits nothing, of another shape,
  * without its other half or there twice in two spellings, SDT_ERROR_NOT_FINITE for such an alpha,

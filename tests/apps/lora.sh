@@ -66,6 +66,14 @@ grep -q '^Settings:     of PEFT: times 0.5 for rank 4' "$tmp/out" || fail "stard
 echo '{"lora_alpha": 4}' >"$tmp/peft/adapter_config.json"
 video lora --transformer "$tmp/F32.safetensors" --lora "$tmp/peft/adapter_model.safetensors:0.5"
 same "$tmp/merged.y4m" "$tmp/lora.y4m"
+# A folder, by diffusers' or PEFT's name of the file in it.
+video lora --transformer "$tmp/F32.safetensors" --lora "$tmp/peft:0.5"
+same "$tmp/merged.y4m" "$tmp/lora.y4m"
+mkdir "$tmp/folder" && cp "$tmp/lora.safetensors" "$tmp/folder/pytorch_lora_weights.safetensors" || exit 99
+video lora --transformer "$tmp/F32.safetensors" --lora "$tmp/folder:0.5"
+same "$tmp/merged.y4m" "$tmp/lora.y4m"
+passes "$info" "$tmp/folder"
+grep -q -e "--lora $tmp/folder/pytorch_lora_weights.safetensors" "$tmp/out" || fail "stardit-info: $(cat "$tmp/out")"
 echo '{"lora_alpha": -4}' >"$tmp/peft/adapter_config.json"
 refuses 1 "$generate" --model "$demo" --token-ids 1 --lora "$tmp/peft/adapter_model.safetensors" --output "$tmp/x.y4m"
 says "peft/adapter_config.json: lora_alpha is no number above 0"
@@ -102,7 +110,9 @@ try() {
     says "$3"
 }
 try 1 "$dit" "tensor '.*' is none of a LoRA that is read"
-try 1 "$tmp/nowhere" "nowhere"
+try 1 "$tmp/nowhere" "^stardit-generate: --lora $tmp/nowhere: No such file or directory; a .safetensors file or its"
+mkdir "$tmp/empty"
+try 1 "$tmp/empty" "empty: a folder with neither pytorch_lora_weights.safetensors nor adapter_model.safetensors; name the"
 try 2 "$tmp/lora.safetensors:much" "the strength must be a number"
 try 2 "$tmp/lora.safetensors:" "the strength must be a number"
 try 2 "$tmp/lora.safetensors:1e9" "-100 to 100"
