@@ -249,17 +249,14 @@ static double least_of_levels(const char *root, const char *controller,
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
-/* Address space that is left; infinite: no limit. */
-static double address_space(const char *root) {
+/* What a limit leaves, of which `used` of /proc/self/status counts; infinite: there is none. */
+static double limit_left(const char *root, __rlimit_resource_t resource, const char *used) {
     struct rlimit limit;
-    char path[PATH_MAX], line[128];
-    double pages = 0.0;
-    if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY)
+    char path[PATH_MAX];
+    if (getrlimit(resource, &limit) || limit.rlim_cur == RLIM_INFINITY)
         return HUGE_VAL;
-    snprintf(path, sizeof path, "%s/proc/self/statm", root);
-    if (read_line(path, line, sizeof line))
-        pages = strtod(line, NULL);
-    return fmax((double)limit.rlim_cur - pages * (double)sysconf(_SC_PAGESIZE), 0.0);
+    snprintf(path, sizeof path, "%s/proc/self/status", root);
+    return fmax((double)limit.rlim_cur - 1024.0 * read_value(path, used), 0.0);
 }
 
 void sdt__allowance_read(const char *root, struct sdt_allowance *a) {
@@ -286,7 +283,8 @@ void sdt__allowance_read(const char *root, struct sdt_allowance *a) {
     }
     a->memory = a->total;
     double group = least_of_levels(root, "memory", level_memory, a->total);
-    double space = address_space(root);
+    double space = limit_left(root, RLIMIT_AS, "VmSize");
+    double data = limit_left(root, RLIMIT_DATA, "VmData");
     if (group < a->memory) {
         a->memory = group;
         a->memory_limit = "of its control group";
@@ -294,6 +292,10 @@ void sdt__allowance_read(const char *root, struct sdt_allowance *a) {
     if (space < a->memory) {
         a->memory = space;
         a->memory_limit = "of ulimit -v";
+    }
+    if (data < a->memory) {
+        a->memory = data;
+        a->memory_limit = "of ulimit -d";
     }
     a->available = fmin(a->available, a->memory);
 }

@@ -5,14 +5,15 @@
 #define STARDIT_ALLOWANCE_H
 
 struct sdt_allowance {
-    int cores; /* that the mask reaches, each once however many threads it has; at least 1 */
+    int cores;    /* that the mask reaches, each once however many threads it has; at least 1 */
     double quota; /* CPUs' worth of time a second; 0: no limit */
     int workers;  /* what to start by default: cores, or fewer where the quota feeds fewer */
     double cpus;  /* what these get together, as a number of cores: less than `workers` by quota */
     double total; /* bytes of memory that the machine has */
-    double available;         /* bytes that programs can have now without swapping */
-    double memory;            /* bytes that this process may take at most, at most `total` */
-    const char *memory_limit; /* whose: "of this machine", "of its control group", "of ulimit -v" */
+    double available; /* bytes that programs can have now without swapping */
+    double memory;    /* bytes that this process may take at most, at most `total` */
+    /* whose: "of this machine", "of its control group", "of ulimit -v", "of ulimit -d" */
+    const char *memory_limit;
 };
 
 /* Never fails: what cannot be read limits nothing. `root` stands before /proc and /sys ("": the

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -253,30 +254,53 @@ static void *pass(void *gate) {
     return NULL;
 }
 
+static bool maps(size_t size, int protection) {
+    void *place = mmap(NULL, size, protection,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (place != MAP_FAILED)
+        munmap(place, size);
+    return place != MAP_FAILED;
+}
+
+/* Which limit kept a thread from being started: pthread_create() says EAGAIN of all of them. What
+ * cannot be written counts for the address space alone. */
+static const char *thread_limit(void) {
+    pthread_attr_t attributes;
+    size_t stack = (size_t)8 << 20;
+    if (pthread_attr_init(&attributes) == 0) {
+        pthread_attr_getstacksize(&attributes, &stack);
+        pthread_attr_destroy(&attributes);
+    }
+    if (maps(stack, PROT_READ | PROT_WRITE))
+        return "ulimit -u, or the control group's pids.max";
+    return maps(stack, PROT_NONE)
+               ? "no memory for its stack within ulimit -d; a smaller ulimit -s takes less"
+               : "no memory for its stack within ulimit -v; a smaller ulimit -s takes less";
+}
+
 /* StarPU aborts where it cannot start a thread: tries as many as it needs, and some for us. */
 static enum sdt_status check_threads(int workers, struct sdt_error *err) {
     enum { MORE = 3 };
     const int wanted = workers + MORE;
     pthread_t *thread = calloc((size_t)wanted, sizeof *thread);
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
-    int started = 0, result = 0;
+    int started = 0;
 
     if (!thread)
         return sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while starting StarPU");
     pthread_mutex_lock(&gate); /* so that all are there at once */
-    while (started < wanted && !(result = pthread_create(&thread[started], NULL, pass, &gate)))
+    while (started < wanted && !pthread_create(&thread[started], NULL, pass, &gate))
         started++;
+    const char *limit = started < wanted ? thread_limit() : NULL;
     pthread_mutex_unlock(&gate);
     for (int t = 0; t < started; t++)
         pthread_join(thread[t], NULL);
     free(thread);
-    if (started == wanted)
+    if (!limit)
         return SDT_OK;
-    return sdt_fail(
-        err, SDT_ERROR_LIMIT,
-        "%d threads are needed for %d workers, and %d could be started: %s (ulimit -u, or "
-        "the control group's pids.max)",
-        wanted, workers, started, strerror(result));
+    return sdt_fail(err, SDT_ERROR_LIMIT,
+                    "%d threads are needed for %d workers, and %d could be started (%s)", wanted,
+                    workers, started, limit);
 }
 
 enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt_machine *machine,

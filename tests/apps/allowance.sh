@@ -1,6 +1,6 @@
 #!/bin/sh
 # Workers, plans and refusals follow what the process may use: an affinity mask, quotas and limits of control
-# groups where this user can make some, ulimit -v; two runs that take half the cores each do not meet.
+# groups where this user can make some, ulimit -v and -d; two runs that take half the cores each do not meet.
 . "${STARDIT_SOURCE_DIR:-.}/tests/apps/common.sh"
 
 small="--model $demo --token-ids 5,6,1 --height 32 --width 32 --num-frames 5 --num-inference-steps 2"
@@ -57,6 +57,20 @@ fi
     says "of ulimit -v that this process may use"
     [ $failures -eq 0 ]
 ) || fail "ulimit -v"
+# So it is with ulimit -d, and threads whose stacks do not fit name it, not ulimit -u.
+if prlimit --data=3000000000 true 2>/dev/null; then
+    refuses 1 prlimit --data=3000000000 "$generate" --model "$demo" --token-ids 1 --height 960 --width 1664 \
+        --num-frames 81 --dry-run
+    says "of ulimit -d that this process may use"
+    # shellcheck disable=SC2086
+    refuses 1 prlimit --data=400000000 --stack=300000000 "$generate" $small --quiet --output "$tmp/d.y4m"
+    says "threads are needed for [0-9]* workers, and [0-9]* could be started (no memory for its stack within ulimit -d;"
+    # shellcheck disable=SC2086
+    refuses 1 prlimit --as=700000000 --stack=600000000 "$generate" $small --quiet --output "$tmp/d.y4m"
+    says "could be started (no memory for its stack within ulimit -v; a smaller ulimit -s takes less)"
+else
+    echo "prlimit cannot be used here: ulimit -d is not tried"
+fi
 # Few addresses are no reason to abort: what fits runs, and what does not is refused by a line.
 for kilobytes in 300000 400000 500000; do
     (
