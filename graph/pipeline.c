@@ -2,6 +2,7 @@
 #include "graph/pipeline.h"
 #include "graph/caches.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -237,11 +238,17 @@ static enum sdt_status take_files(const struct sdt_pipeline *pipeline,
                                   struct sdt_error *err) {
     const char *const given[PLACES] = {files->transformer, files->vae, files->text_encoder,
                                        files->text_encoder_2};
+    static const char *const option[PLACES] = {"transformer", "vae", "text-encoder",
+                                               "text-encoder-2"};
     const char *const tokenizer[2] = {files->tokenizer, files->tokenizer_2};
 
     if (places->failed)
         goto no_memory;
     for (int p = 0; p < PLACES; p++) {
+        if (given[p] && access(given[p], F_OK) != 0)
+            return sdt_fail(err, SDT_ERROR_MISSING,
+                            "--%s %s: %s; a file or a folder works, and org/name with --model",
+                            option[p], given[p], strerror(errno));
         if (given[p]) {
             if (places->part[p] && !is_file(places->part[p])) {
                 places->other[p] = places->part[p];
@@ -309,6 +316,16 @@ static enum sdt_status hand_out(struct sdt_pipeline *pipeline, enum sdt_status s
     return status;
 }
 
+/* After a failure: was it at what is given beside a model? Components are opened in this order. */
+static bool failed_in_given(const struct sdt_pipeline *pipeline,
+                            const struct sdt_model_files *files) {
+    if (!pipeline->dit)
+        return files->transformer;
+    if (!pipeline->vae)
+        return files->vae;
+    return files->text_encoder || files->text_encoder_2;
+}
+
 static enum sdt_status open_as(const struct sdt_model_files *files, bool imagined, int layers,
                                struct sdt_pipeline **out, struct sdt_error *err) {
     const char *model = files->model         ? files->model
@@ -316,6 +333,7 @@ static enum sdt_status open_as(const struct sdt_model_files *files, bool imagine
                         : files->vae         ? files->vae
                                              : "a checkpoint";
     struct places places = {0};
+    bool ours = false; /* what failed is none of the model's files */
     struct sdt_pipeline *pipeline = new_pipeline(imagined);
     enum sdt_status status = SDT_OK;
 
@@ -328,8 +346,10 @@ static enum sdt_status open_as(const struct sdt_model_files *files, bool imagine
         status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory while opening %s", model);
     if (status == SDT_OK && files->model)
         status = find_model(pipeline, files, &places, err);
-    if (status == SDT_OK)
+    if (status == SDT_OK) {
         status = take_files(pipeline, files, &places, err);
+        ours = status != SDT_OK;
+    }
     if (status != SDT_OK)
         goto out;
 #define NEXT(call)                                                                                 \
@@ -370,7 +390,8 @@ static enum sdt_status open_as(const struct sdt_model_files *files, bool imagine
                           model, files->variant);
 out:
     places_clear(&places);
-    if (status == SDT_ERROR_MISSING && err && pipeline->folder && strcmp(model, pipeline->folder)) {
+    if (status == SDT_ERROR_MISSING && err && pipeline->folder && strcmp(model, pipeline->folder) &&
+        !ours && !failed_in_given(pipeline, files)) {
         const struct sdt_error found = *err; /* in a cache, which may be half filled */
         sdt_fail(err, status, "%s; where the download was interrupted, hf download goes on with it",
                  found.message);

@@ -76,6 +76,15 @@ ln -s ../../../blobs/abc "$hub/models--org--half/snapshots/$new/transformer/diff
 refuses 1 $g --model org/half
 says "No such file.*; where the download was interrupted, hf download goes on with it"
 
+# What is given beside a model is blamed by itself, and on no download.
+mkdir "$tmp/empty"
+for option in transformer vae text-encoder; do
+    refuses 1 $g --model org/demo --$option org/demo
+    says "--$option org/demo: No such file or directory; a file or a folder works, and org/name with --model\$"
+    refuses 1 $g --model org/demo --$option "$tmp/empty"
+    ! grep -q download "$tmp/err" || fail "$(cat "$tmp/err")"
+done
+
 # What is no name of the cache is told what one is like.
 for name in hf://org/demo https://huggingface.co/org/demo org/demo@ org/demo/transformer demo ''; do
     refuses 1 "$generate" --model "$name" --token-ids 5,1 --dry-run
