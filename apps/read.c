@@ -25,8 +25,12 @@ enum sdt_status app_read_text(const char *option, const char *path, char **text,
         goto out;
     }
     size_t length = fread(*text, 1, MAX_PROMPT_FILE + 1, file);
-    if (ferror(file))
-        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s: %s: cannot be read", option, path);
+    const int reason = errno;
+    if (ferror(file) && reason == EISDIR)
+        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s: %s: is a folder; a text file works", option,
+                          path);
+    else if (ferror(file))
+        status = sdt_fail(err, SDT_ERROR_USAGE, "--%s: %s: %s", option, path, strerror(reason));
     else if (length > MAX_PROMPT_FILE)
         status = sdt_fail(err, SDT_ERROR_USAGE, "--%s: %s: more than %d bytes", option, path,
                           MAX_PROMPT_FILE);

@@ -144,15 +144,19 @@ static enum sdt_status check_blocks(const struct sdt_pipeline *pipeline,
                         name);
     if (!request->strategy->blocks || request->steps == 0)
         return SDT_OK;
-    if (block < 0 || block % unit || (overlap > 0 && overlap % unit))
+    if (block < 0 || block % unit)
         return sdt_fail(err, SDT_ERROR_USAGE,
-                        "blocks of %d frames that share %d: multiples of %d frames work", block,
-                        overlap, unit);
+                        "blocks of %d frames (--block-frames): multiples of %d work, as %d", block,
+                        unit, block < unit ? unit : block / unit * unit);
     int most = block ? block : BLOCK_LATENTS * time;
+    if (overlap > 0 && overlap % unit)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "an overlap of %d frames (--overlap-frames): multiples of %d work, as %d",
+                        overlap, unit, overlap < most ? overlap / unit * unit : most);
     if (overlap > most)
         return sdt_fail(err, SDT_ERROR_USAGE,
-                        "an overlap of %d frames is longer than a block, which adds %d; %d and "
-                        "less work",
+                        "an overlap of %d frames (--overlap-frames) is longer than a block, which "
+                        "adds %d (--block-frames); %d and less work",
                         overlap, most, most);
     const char *what =
         request->cache.kind != SDT_CACHE_NONE ? "a step cache"

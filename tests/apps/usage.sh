@@ -18,7 +18,9 @@ passes "$bench" sched --help
 
 cd "$tmp" || exit 99
 g="$generate --model $demo --token-ids 5,1 --output $tmp/v.safetensors"
+blocks="--model $demo --token-ids 1 --num-inference-steps 8 --strategy dualparal --output v.y4m"
 say=$tmp/words
+mkdir "$tmp/dir"
 echo "a prompt" >"$say"
 : >"$tmp/there.safetensors"
 
@@ -85,6 +87,13 @@ usp has a ring|--model $demo --token-ids 1 --output v.y4m --devices 2 --strategy
 usp has a ring|--model $demo --token-ids 1 --output v.y4m --devices 2 --strategy ulysses --ulysses-degree 2
 ^stardit-generate: --prompt-file: nope.txt: No such file|--model $demo --output v%d.y4m --prompt-file nope.txt
 ^stardit-generate: --prompt: nope.txt: No such file|--model $demo --output v.y4m --prompt @nope.txt
+^stardit-generate: --prompt-file: $tmp/dir: is a folder; a text file works|--model $demo --output v%d.y4m --prompt-file $tmp/dir
+^stardit-generate: --prompt: $tmp/dir: is a folder; a text file works|--model $demo --output v.y4m --prompt @$tmp/dir
+^stardit-generate: blocks of 6 frames (--block-frames): multiples of 4 work, as 4$|$blocks --block-frames 6
+^stardit-generate: blocks of 1 frames (--block-frames): multiples of 4 work, as 4$|$blocks --block-frames 1
+^stardit-generate: an overlap of 6 frames (--overlap-frames): multiples of 4 work, as 4$|$blocks --overlap-frames 6
+^stardit-generate: an overlap of 6 frames (--overlap-frames): multiples of 4 work, as 4$|$blocks --block-frames 4 --overlap-frames 6
+an overlap of 36 frames (--overlap-frames) is longer than a block, which adds 32 (--block-frames); 32 and less|$blocks --overlap-frames 36
 none|--model $demo --token-ids 1 --output $tmp/none/v.y4m
 multiple of 16|--model $demo --token-ids 1 --output v.y4m --height 100
 4 k + 1|--model $demo --token-ids 1 --output v.y4m --num-frames 16
@@ -124,6 +133,9 @@ no ring of Ulysses groups|--component transformer --model x --input y --compare 
 EOF
 refuses 2 "$info" --model "$demo" --height 50
 refuses 2 "$info" --devices 99
+refuses 2 "$info" --model wan-1.3b --vae "$demo/vae"
+says "^stardit-info: --vae: goes with --model of a checkpoint, or without it; wan-1.3b is a size"
+rmdir "$tmp/dir"
 refuses 2 "$info" --height 64
 says "goes with --model"
 refuses 2 "$info" --model "$demo" --devices 2
