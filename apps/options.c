@@ -189,9 +189,9 @@ static void *place_of(const struct app_program *program, const struct app_option
     return program->settings ? (char *)program->settings + (size_t)option->value : option->value;
 }
 
-/* -1, or the exit code after a message. */
-static int set_value(const struct app_program *program, const struct app_option *option,
-                     const char *text) {
+/* SDT_ERROR_USAGE for a value that the option does not take. */
+static enum sdt_status set_value(const struct app_program *program, const struct app_option *option,
+                                 const char *text, struct sdt_error *err) {
     void *place = place_of(program, option);
     char *end = NULL;
 
@@ -199,63 +199,63 @@ static int set_value(const struct app_program *program, const struct app_option 
     switch (option->type) {
     case APP_FLAG:
         *(bool *)place = true;
-        return -1;
+        return SDT_OK;
     case APP_STRING:
         if (option->choices && !is_choice(option->choices, text))
-            return app_usage(program->name, "--%s %s: must be one of %s", option->name, text,
-                             option->choices);
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: must be one of %s", option->name, text,
+                            option->choices);
         *(const char **)place = text;
-        return -1;
+        return SDT_OK;
     case APP_STRINGS: {
         struct app_strings *strings = place;
         if (strings->count == APP_MOST_STRINGS)
-            return app_usage(program->name, "--%s: given more than %d times", option->name,
-                             APP_MOST_STRINGS);
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s: given more than %d times", option->name,
+                            APP_MOST_STRINGS);
         strings->item[strings->count++] = text;
-        return -1;
+        return SDT_OK;
     }
     case APP_INT: {
         long value = strtol(text, &end, 10);
         if (end == text || *end)
-            return app_usage(program->name, "--%s %s: must be an integer, %.0f to %.0f",
-                             option->name, text, option->min, option->max);
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: must be an integer, %.0f to %.0f",
+                            option->name, text, option->min, option->max);
         if (errno || (double)value < option->min || (double)value > option->max)
-            return app_usage(program->name, "--%s %s: out of range, must be %.0f to %.0f",
-                             option->name, text, option->min, option->max);
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: out of range, must be %.0f to %.0f",
+                            option->name, text, option->min, option->max);
         *(int *)place = (int)value;
-        return -1;
+        return SDT_OK;
     }
     case APP_DOUBLE: {
         double value = strtod(text, &end);
         if (end == text || *end || !isfinite(value))
-            return app_usage(program->name, "--%s %s: must be a number, %g to %g", option->name,
-                             text, option->min, option->max);
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: must be a number, %g to %g",
+                            option->name, text, option->min, option->max);
         if (value < option->min || value > option->max)
-            return app_usage(program->name, "--%s %s: out of range, must be %g to %g", option->name,
-                             text, option->min, option->max);
+            return sdt_fail(err, SDT_ERROR_USAGE, "--%s %s: out of range, must be %g to %g",
+                            option->name, text, option->min, option->max);
         *(double *)place = value;
-        return -1;
+        return SDT_OK;
     }
     case APP_SEED: {
         if (!strcmp(text, "-1")) {
             uint32_t seed = 0;
             if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
-                return app_usage(program->name, "--%s -1: the system has no random number",
-                                 option->name);
+                return sdt_fail(err, SDT_ERROR_USAGE, "--%s -1: the system has no random number",
+                                option->name);
             *(uint64_t *)place = seed;
-            return -1;
+            return SDT_OK;
         }
         bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
         unsigned long long value = strtoull(text, &end, hex ? 16 : 10);
         if (end == text || *end || errno || text[0] < '0' || text[0] > '9')
-            return app_usage(program->name,
-                             "--%s %s: must be an integer, 0 to %llu, or -1 for one at random",
-                             option->name, text, (unsigned long long)UINT64_MAX);
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--%s %s: must be an integer, 0 to %llu, or -1 for one at random",
+                            option->name, text, (unsigned long long)UINT64_MAX);
         *(uint64_t *)place = value;
-        return -1;
+        return SDT_OK;
     }
     default:
-        return -1;
+        return SDT_OK;
     }
 }
 
@@ -269,11 +269,28 @@ static struct app_option *find_option(const struct app_program *program, const c
     return NULL;
 }
 
-int app_take(const struct app_program *program, const char *name, const char *text) {
+int app_take(const struct app_program *program, const char *where, const char *name,
+             const char *text) {
     struct app_option *option = find_option(program, name);
-    int code = set_value(program, option, text);
+    struct sdt_error err;
+    if (set_value(program, option, text, &err) != SDT_OK)
+        return app_usage(program->name, "%s says %s", where, err.message);
     option->given = true;
-    return code;
+    return -1;
+}
+
+void app_value(const struct app_program *program, const char *name, char *text, size_t size) {
+    const struct app_option *option = find_option(program, name);
+    const void *place = place_of(program, option);
+    text[0] = '\0';
+    if (option->type == APP_INT)
+        snprintf(text, size, "%d", *(const int *)place);
+    else if (option->type == APP_DOUBLE)
+        snprintf(text, size, "%.17g", *(const double *)place);
+    else if (option->type == APP_SEED)
+        snprintf(text, size, "%llu", (unsigned long long)*(const uint64_t *)place);
+    else if (option->type == APP_STRING)
+        snprintf(text, size, "%s", *(const char *const *)place);
 }
 
 /* "-p TEXT" and "-pTEXT": the letter as a name, and the value behind it, if there is one. */
@@ -309,6 +326,7 @@ static void hold_standard_files(void) {
 
 int app_parse(const struct app_program *program, int argc, char **argv) {
     const int stack = check_stack(program);
+    struct sdt_error err;
     hold_standard_files();
     if (stack >= 0)
         return stack;
@@ -366,9 +384,8 @@ int app_parse(const struct app_program *program, int argc, char **argv) {
                                  argv[i + 1], name, argv[i + 1]);
             if (!value)
                 value = argv[++i];
-            int code = set_value(program, option, value);
-            if (code >= 0)
-                return code;
+            if (set_value(program, option, value, &err) != SDT_OK)
+                return app_report(program->name, &err);
         }
         option->given = true;
     }

@@ -96,6 +96,9 @@ struct app_idle {
 /* Refuses the first of them that was given: 2 after a message; -1: none was. */
 int app_refuse_idle(const struct app_program *program, const struct app_idle *idle, size_t count);
 /* As if `text`, which is borrowed, stood behind the option on the command line. -1, or the exit
- * code after a message. */
-int app_take(const struct app_program *program, const char *name, const char *text);
+ * code after a message, which names `where` it stands: "--resume FILE". */
+int app_take(const struct app_program *program, const char *where, const char *name,
+             const char *text);
+/* What an option that was given has, a number as states write it ("%.17g"); "" of a flag. */
+void app_value(const struct app_program *program, const char *name, char *text, size_t size);
 #endif

@@ -264,6 +264,52 @@ struct taken {
     const char *option, *rivals[4];
 };
 
+static int refuse(const struct app_program *program, const struct sdt_safetensors *file,
+                  const char *option, const char *there, const char *here) {
+    return app_usage(program->name,
+                     "--resume %.200s: there --%s is %s%.70s%s, here %s%.70s%s; leave the option "
+                     "out, which takes what the file says",
+                     sdt_safetensors_path(file), option, there ? "'" : "",
+                     there ? there : "not given", there ? "'" : "", *here ? "'" : "",
+                     *here ? here : "given", *here ? "'" : "");
+}
+
+/* An option that was given and says otherwise than the file, before its value seems wrong by itself
+ * (numbers and words), and what is in all files of runs that had it. The rest is compared once it is
+ * known what it means (app_state_check()). -1, or the exit code after a message. */
+static int compare_given(const struct app_program *program, const struct sdt_safetensors *file) {
+    static const char *const literal[] = {"height",
+                                          "width",
+                                          "num-frames",
+                                          "num-inference-steps",
+                                          "guidance-scale",
+                                          "flow-shift",
+                                          "sampler",
+                                          "max-sequence-length",
+                                          "seed"};
+    static const char *const recorded[] = {"cfg-gate",      "step-cache", "warmup-steps",
+                                           "refresh-steps", "patches",    "sigmas",
+                                           "tile-size"};
+    char here[128];
+    for (size_t i = 0; i < sizeof literal / sizeof literal[0]; i++) {
+        const char *there = sdt_safetensors_metadata(file, literal[i]);
+        if (!there || !app_given(program, literal[i]))
+            continue;
+        app_value(program, literal[i], here, sizeof here);
+        if (strcmp(there, here) != 0)
+            return refuse(program, file, literal[i], there, here);
+    }
+    for (size_t i = 0; i < sizeof recorded / sizeof recorded[0]; i++) {
+        if (sdt_safetensors_metadata(file, recorded[i]) || !app_given(program, recorded[i]))
+            continue;
+        app_value(program, recorded[i], here, sizeof here);
+        return refuse(program, file, recorded[i], NULL, here);
+    }
+    if (app_given(program, "enable-tiling") && !sdt_safetensors_metadata(file, "tile-size"))
+        return refuse(program, file, "enable-tiling", NULL, "");
+    return -1;
+}
+
 int app_state_take(const struct app_program *program, const struct sdt_safetensors *file) {
     static const struct taken table[] = {
         {"variant", {"model", "variant"}}, /* of the file's model, which is taken last */
@@ -304,12 +350,14 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
         {"negative-prompt", {"negative-prompt", "negative-prompt-embeds"}},
         {"negative-prompt-embeds", {"negative-prompt", "negative-prompt-embeds"}},
     };
-    int code = -1;
+    int code = compare_given(program, file);
+    char where[300];
+    snprintf(where, sizeof where, "--resume %.250s", sdt_safetensors_path(file));
     const bool lora = !app_given(program, "lora") && !app_given(program, "model");
     for (int i = 0; lora && i < APP_MOST_LORAS && code < 0; i++) {
         const char *value = sdt_safetensors_metadata(file, lora_key[i]);
         if (value)
-            code = app_take(program, "lora", value);
+            code = app_take(program, where, "lora", value);
     }
     for (size_t i = 0; i < sizeof table / sizeof table[0] && code < 0; i++) {
         const char *value = sdt_safetensors_metadata(file, table[i].option);
@@ -317,14 +365,16 @@ int app_state_take(const struct app_program *program, const struct sdt_safetenso
         for (int k = 0; k < 4 && table[i].rivals[k]; k++)
             given |= app_given(program, table[i].rivals[k]);
         if (value && !given)
-            code = app_take(program, table[i].option, value);
+            code = app_take(program, where, table[i].option, value);
     }
     return code;
 }
 
 int app_state_take_fps(const struct app_program *program, const struct sdt_safetensors *file) {
     const char *value = sdt_safetensors_metadata(file, "fps");
-    return value && !app_given(program, "fps") ? app_take(program, "fps", value) : -1;
+    char where[300];
+    snprintf(where, sizeof where, "--resume %.250s", sdt_safetensors_path(file));
+    return value && !app_given(program, "fps") ? app_take(program, where, "fps", value) : -1;
 }
 
 static const char *recipe_value(const struct app_recipe *recipe, const char *key) {
@@ -367,17 +417,20 @@ enum sdt_status app_state_check(const struct sdt_safetensors *file, const struct
         {"tile-size", "--tile-size", leave_out},
         {"tile-stride", "--tile-stride", leave_out},
         {ARITHMETIC, "the arithmetic", "--devices of the same kind and the same --dtype have it"},
+        {"strategy", "--strategy", leave_out},
         {ORDER, "the order of sums", "the same --strategy and --devices have it"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         const char *there = sdt_safetensors_metadata(file, table[i].key);
         const char *here = recipe_value(recipe, table[i].key);
+        /* It is recorded of those that have bits of their own. */
+        const char *none = strcmp(table[i].key, "strategy") ? "not given" : "an exact one";
         if (there && here ? strcmp(there, here) != 0 : there != here)
             return sdt_fail(err, SDT_ERROR_USAGE,
                             "--resume %.200s: there %s is %s%.70s%s, here %s%.70s%s; %s",
                             sdt_safetensors_path(file), table[i].name, there ? "'" : "",
-                            there ? there : "not given", there ? "'" : "", here ? "'" : "",
-                            here ? here : "not given", here ? "'" : "", table[i].advice);
+                            there ? there : none, there ? "'" : "", here ? "'" : "",
+                            here ? here : none, here ? "'" : "", table[i].advice);
     }
     return SDT_OK;
 }

@@ -269,7 +269,9 @@ same "$tmp/v/ring.safetensors" "$tmp/v/ring2.safetensors"
 refuses 2 "$generate" --resume "$state" --quiet --devices 3 --output "$tmp/v/n.safetensors"
 says "there the order of sums is 'ring"
 refuses 2 "$generate" --resume "$state" --quiet --strategy single --output "$tmp/v/n.safetensors"
-says "the same --strategy and --devices"
+says "there --strategy is 'ring', here an exact one; leave the option out"
+refuses 2 "$generate" --resume "$state" --quiet --devices 3 --output "$tmp/v/n.safetensors"
+says "there the order of sums is .*; the same --strategy and --devices have it"
 
 # Refusals: words that the message must have | options.
 state=$tmp/v/step8.state.safetensors
@@ -291,15 +293,22 @@ there --height is '48', here '64'|--height 64
 there --num-frames is '9', here '5'|--num-frames 5
 there --num-inference-steps is '30', here '31'|--steps 31
 there --guidance-scale is '2', here '3'|--guidance-scale 3
+there --guidance-scale is '2', here '1'|--guidance-scale 1
+there --enable-tiling is not given, here given; leave the option out|--enable-tiling
+there --strategy is an exact one, here 'pipefusion'; leave the option out|--strategy pipefusion
+there --strategy is an exact one, here 'dualparal'; leave the option out|--strategy dualparal
+there --warmup-steps is not given, here '3'|--warmup-steps 3
+there --seed is '3', here '16'|--seed 0x10
 there --flow-shift is '3', here '4'|--flow-shift 4
 there --cfg-gate is not given, here '0-3'|--cfg-gate 0-3
 there --step-cache is not given, here '4'|--step-cache 4
 there --sampler is 'unipc', here 'euler'|--sampler euler
-there --num-inference-steps is '30', here '9'|--sigmas 1,0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2
+there --sigmas is not given, here '0.5,0.1'|--sigmas 0.5,0.1
+there --sigmas is not given, here '1,0.9,.*'; leave the option out|--sigmas 1,0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2
 there --sampler-schedule is 'new', here 'old'|--sampler-schedule old
 there --max-sequence-length is '512', here '64'|--max-sequence-length 64
 there --seed is '3', here '4'|--seed 4
-there --tile-size is not given, here '32x32'|--tile-size 32 --tile-stride 16
+there --tile-size is not given, here '32'|--tile-size 32 --tile-stride 16
 exclude one another|--latents x
 2 prompts are given|--prompt a --prompt b --output $tmp/v/n%d.safetensors
 there the checkpoint is|--model $tmp/other
@@ -308,6 +317,16 @@ rm -f "$tmp/v/step8.safetensors"
 refuses 2 "$generate" --model "$demo" --prompt x --checkpoint-every 2 \
     --output "$tmp/v/step8.safetensors"
 says "exists already (--resume goes on from it, --force replaces it)"
+
+# A number is another way to write it.
+passes "$generate" --resume "$state" --quiet --output "$tmp/v/n.safetensors" --seed 0x3 --guidance-scale 2.0 --dry-run
+# Words that no run writes are told with the file that has them.
+for word in '"seed":"x"' '"height":"00"' '"sampler":"euleR"' '"fps":"x"'; do # of the same length
+    key=${word%%:*}
+    sed "s/$key:\"[^\"]*\"/$word/" "$state" >"$tmp/words"
+    refuses 2 "$generate" --resume "$tmp/words" --quiet --output "$tmp/v/n.y4m"
+    says "^stardit-generate: --resume $tmp/words says --$(echo "$key" | tr -d \") "
+done
 
 # Files that are no state, or not whole. A state cut anywhere is refused.
 bytes=$(wc -c <"$state")
