@@ -275,8 +275,8 @@ static int refuse(const struct app_program *program, const struct sdt_safetensor
 }
 
 /* An option that was given and says otherwise than the file, before its value seems wrong by itself
- * (numbers and words), and what is in all files of runs that had it. The rest is compared once it is
- * known what it means (app_state_check()). -1, or the exit code after a message. */
+ * (numbers and words), and what is in all files of runs that had it. The rest is compared once its
+ * meaning is known (app_state_check()). -1, or the exit code after a message. */
 static int compare_given(const struct app_program *program, const struct sdt_safetensors *file) {
     static const char *const literal[] = {"height",
                                           "width",

@@ -90,8 +90,15 @@ static enum sdt_status go_stale(const struct sdt_request *request, struct sdt_st
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "warm-up steps: strategy %s reads no keys of steps before",
                         request->strategy->name);
-    if (warmup < 0)
-        return sdt_fail(err, SDT_ERROR_USAGE, "%d warm-up steps; 1 or more work", warmup);
+    if (warmup < 0 || warmup > table->steps)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%d warm-up steps (--warmup-steps) of %d; 1 to %d work", warmup,
+                        table->steps, table->steps);
+    if (refresh >= table->steps)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "a refresh every %d steps (--refresh-steps) of %d never comes; leave it "
+                        "out, or take less than %d",
+                        refresh, table->steps, table->steps);
     for (int s = warmup; request->strategy->stale && s < table->steps; s++) {
         bool begins = table->step[s].branches > table->step[s - 1].branches;
         stale |= table->step[s].stale = !begins && !(refresh > 0 && s % refresh == 0);

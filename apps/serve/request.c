@@ -245,6 +245,14 @@ static bool take_texts(struct reading *r) {
                         "metadata: must be an object of JSON");
 }
 
+/* --warmup-steps and --refresh-steps hold for all jobs; one may have fewer steps. */
+static void settle_steps(struct sdt_request *request) {
+    if (request->warmup_steps > request->steps)
+        request->warmup_steps = request->steps;
+    if (request->cache.refresh >= request->steps)
+        request->cache.refresh = 0;
+}
+
 bool serve_request_read(const struct serve_models *models, const struct serve_form *form,
                         struct serve_request *request, struct serve_refusal *refusal) {
     struct reading r = {.models = models, .to = request, .refusal = refusal};
@@ -259,6 +267,7 @@ bool serve_request_read(const struct serve_models *models, const struct serve_fo
     for (int i = 0; i < form->count; i++)
         if (!take_field(&r, &form->field[i]))
             return false;
+    settle_steps(&request->request);
     return take_texts(&r) && take_size(&r, form) && take_seconds(&r, form) && take_seed(&r) &&
            take_sampler(&r) && take_tiling(&r) && check_guidance(&r, form);
 }

@@ -84,6 +84,14 @@ enum sdt_status sdt_parallel_layout(const struct sdt_parallel *parallel, int64_t
     if (parallel->place[0].kind == SDT_DEVICE_CUDA)
         options.unit = SDT_CUDA_ROWS;
     enum sdt_status status = sdt_layout_init(layout, &options, err);
+    /* A patch is a whole number of rows: with many of few tokens some would get none. */
+    const int patches = parallel->patches;
+    if (status == SDT_OK && patches && sdt_spans(layout) != patches)
+        status = sdt_fail(err, SDT_ERROR_USAGE,
+                          "%d patches (--patches) of %lld tokens: of %d tokens each there are %d, "
+                          "and %d works",
+                          patches, (long long)tokens, layout->rows * layout->span_tiles,
+                          sdt_spans(layout), sdt_spans(layout));
     for (int t = 0; status == SDT_OK && parallel->strategy->home && t < layout->tiles; t++)
         layout->home[t] = parallel->strategy->home(layout, t);
     return status;

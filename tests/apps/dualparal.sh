@@ -71,8 +71,8 @@ while IFS='|' read -r message options; do
     refuses 2 "$generate" --model "$demo" --token-ids 1 --output "$tmp/v.y4m" $options && says "$message"
 done <<'END'
 the model has 4 layers, one a device at least|--strategy dualparal --devices 5
-longer than a block, which adds 8; 8 and less work|--strategy dualparal --block-frames 8 --overlap-frames 12
-multiples of 4 frames work|--strategy dualparal --block-frames 10
+longer than a block, which adds 8 (--block-frames); 8 and less work|--strategy dualparal --block-frames 8 --overlap-frames 12
+multiples of 4 work, as|--strategy dualparal --block-frames 10
 8 steps or more work|--strategy dualparal --num-inference-steps 7 --num-frames 101
 --overlap-frames 8x: a number|--strategy dualparal --overlap-frames 8x
 goes with a strategy that has blocks|--block-frames 8

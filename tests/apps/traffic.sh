@@ -49,7 +49,7 @@ traffic --strategy usp --devices 4 --ulysses-degree 2
 traffic --strategy usp --devices 6 --ulysses-degree 3
 traffic --strategy pipesp --devices 3 --chunk-heads 3
 traffic --strategy pipefusion --devices 2
-traffic --strategy pipefusion --devices 3 --patches 7 --warmup-steps 2
+traffic --strategy pipefusion --devices 3 --patches 6 --warmup-steps 2
 traffic --strategy pipefusion --devices 4 --ulysses-degree 2
 traffic --strategy pipefusion --devices 3 --ulysses-degree 3 --patches 2
 traffic --strategy ulysses --dit-parallel-size 2 --vae-parallel-size 1

@@ -46,7 +46,7 @@ static const struct test_case cases[] = {
     {{3, 8, 12}, {5, 9}, 8, 4, 2, 0, 0},   /* 20, 20, 20, 12 */
     {{2, 10, 10}, {7, 2}, 10, 5, 1, 4, 0}, /* 50: 12, 12, 12, 12, 2 */
     {{1, 14, 38}, {13, 8}, 8, 2, 3, 0, 0}, /* 133: 68, 65 */
-    {{2, 4, 4}, {4, 3}, 8, 7, 1, 0, 0},    /* 8: two patches of 4 are all that there is */
+    {{2, 4, 4}, {4, 3}, 8, 2, 1, 0, 0},    /* 8: two patches of 4 are all that there can be */
     {{3, 8, 12}, {5, 9}, 8, 4, 2, 0, 5},   /* the gate closes where keys are old */
     {{3, 8, 12}, {5, 9}, 8, 4, 8, 0, 3},   /* and where none are */
     {{3, 8, 12}, {5, 9}, 8, 1, 1, 0, 0},   /* one patch: nothing is old */

@@ -205,6 +205,9 @@ start $stale
 make '{"prompt": "stale", "num_frames": 5, "num_inference_steps": 9}'
 video "$id" "$tmp/stale.mp4"
 same "$tmp/stale.mp4" "$tmp/stale.want.mp4"
+# Fewer steps than --warmup-steps and --refresh-steps say.
+make '{"prompt": "one", "num_frames": 5, "num_inference_steps": 1}'
+await reached "$id" completed
 call 400 /v1/videos -H "$json" -d '{"prompt": "few", "num_frames": 5, "num_inference_steps": 5}'
 stop
 refuses 2 "$serve" --model "$demo" --model "$tmp/other" --lora "$tmp/lora.safetensors" --state "$state" --listen 127.0.0.1:0
