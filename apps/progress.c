@@ -30,6 +30,17 @@ struct app_progress {
     int phase;
 };
 
+/* Columns of the terminal now: it may have been resized since the last line. 0: neither it, as one
+ * without a size, nor COLUMNS says. */
+static int columns(void) {
+    struct winsize size;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        return size.ws_col;
+    const char *text = getenv("COLUMNS");
+    long width = text ? strtol(text, NULL, 10) : 0;
+    return width > 0 && width <= 10000 ? (int)width : 0;
+}
+
 enum app_progress_mode app_progress_mode(const char *word) {
     if (!strcmp(word, "none"))
         return APP_PROGRESS_NONE;
@@ -38,8 +49,9 @@ enum app_progress_mode app_progress_mode(const char *word) {
     if (!strcmp(word, "bar"))
         return APP_PROGRESS_BAR;
     const char *term = getenv("TERM");
-    return isatty(STDERR_FILENO) && term && strcmp(term, "dumb") ? APP_PROGRESS_BAR
-                                                                 : APP_PROGRESS_PLAIN;
+    /* A bar that may be too wide would leave a line each time it is drawn. */
+    return isatty(STDERR_FILENO) && term && strcmp(term, "dumb") && columns() ? APP_PROGRESS_BAR
+                                                                              : APP_PROGRESS_PLAIN;
 }
 
 struct app_progress *app_progress_start(enum app_progress_mode mode, const struct sdt_plan *plan,
@@ -72,16 +84,6 @@ void app_duration(double seconds, char text[32]) {
         snprintf(text, 32, "%.0f days", seconds / 86400.0);
 }
 
-/* Columns of the terminal now: it may have been resized since the last line. */
-static int columns(void) {
-    struct winsize size;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-        return size.ws_col;
-    const char *text = getenv("COLUMNS");
-    int width = text ? atoi(text) : 0;
-    return width > 0 ? width : 80;
-}
-
 /* What a line says. */
 struct news {
     char which[32]; /* "2/3 " of several requests */
@@ -94,7 +96,8 @@ struct news {
 /* One line that fits: what has no room goes, the bar first. */
 static void draw(const struct app_progress *progress, const struct news *n) {
     char head[80], tail[80], bar[BAR_WIDTH + 1];
-    int width = columns() - 1; /* the last column would wrap */
+    int width = columns();
+    width = (width ? width : 80) - 1; /* the last column would wrap */
     int at = snprintf(head, sizeof head, "%s%s %d/%d", n->which, n->phase, n->done, n->total);
     int behind = snprintf(tail, sizeof tail, " %3.0f%% %s%s%s%s", 100.0 * n->fraction, n->elapsed,
                           *n->left ? ", " : "", n->left, *n->left ? " left" : "");

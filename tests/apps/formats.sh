@@ -147,5 +147,15 @@ if command -v script >/dev/null; then
         echo "$width columns: lines of at most $widest"
         [ "$widest" -lt "$width" ] || fail "$width columns: a line of $widest"
     done
+    # A terminal without a size, as docker -t and serial lines have: lines, since a bar might not fit.
+    for columns in "" 40; do
+        TERM=xterm COLUMNS=$columns script -qec "stty cols 0; $g --progress auto --output $tmp/z$columns.y4m" \
+            /dev/null >"$tmp/typed" 2>&1 </dev/null || fail "script: $(cat "$tmp/typed")"
+        bars=$(tr '\r' '\n' <"$tmp/typed" | grep -a -c 'K$')
+        lines=$(grep -a -c '^denoise [0-9]*/2, .* elapsed' "$tmp/typed")
+        echo "0 columns, COLUMNS '$columns': $bars bars, $lines lines"
+        if [ -n "$columns" ]; then [ "$bars" -gt 0 ] && [ "$lines" -eq 0 ]; else [ "$bars" -eq 0 ] && [ "$lines" -gt 0 ]; fi ||
+            fail "$(cat -v "$tmp/typed")"
+    done
 fi
 finish
