@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,7 +36,9 @@ int app_usage(const char *program, const char *format, ...) {
     return app_report(program, &err);
 }
 
+/* Whoever reads messages may be gone: the exit code is not to be that of SIGPIPE then. */
 int app_report(const char *program, const struct sdt_error *err) {
+    signal(SIGPIPE, SIG_IGN);
     fprintf(stderr, "%s: %s\n", program, err->message);
     return sdt_status_exit_code(err->status);
 }
@@ -395,6 +398,7 @@ int app_parse(const struct app_program *program, int argc, char **argv) {
 int app_flush(const char *name) {
     if (!fflush(stdout) && !ferror(stdout))
         return 0;
+    signal(SIGPIPE, SIG_IGN);
     fprintf(stderr, "%s: standard output cannot be written\n", name);
     return 1;
 }

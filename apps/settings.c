@@ -112,7 +112,7 @@ static struct app_option options[] = {
                       "frames per second of the video, of a .gif at most 100 (default: the "
                       "checkpoint's, else 16)"),
     APP_STRING_OPTION("save-latent", "FILE", AT(save_latent),
-                      "write the final latent before it is decoded (.safetensors)"),
+                      "write the final latent before it is decoded (.safetensors, or no ending)"),
     APP_INT_OPTION("checkpoint-every", "N", AT(checkpoint_every), 1, 1000,
                    "every N steps, write a state for --resume beside the output, as "
                    "out.state.safetensors; it is removed once the video is written"),
@@ -462,6 +462,11 @@ static int check_idle(const struct app_settings *s) {
     return app_refuse_idle(&program, idle, sizeof idle / sizeof idle[0]);
 }
 
+static bool is_latent_name(const char *name) {
+    size_t start, stem = app_stem_length(name, &start);
+    return !name[stem] || name[stem] == '/' || !strcasecmp(name + stem, ".safetensors");
+}
+
 /* What can be told without opening the checkpoint. */
 static int check_settings(const struct app_settings *s) {
     const char *name = program.name;
@@ -509,6 +514,11 @@ static int check_settings(const struct app_settings *s) {
             return app_report(name, &err);
     if (!several && check_places(s, 1, &err) != SDT_OK)
         return app_report(name, &err);
+    if (s->save_latent && !is_latent_name(s->save_latent))
+        return app_usage(name,
+                         "--save-latent %s: what is written is safetensors; the name must end in "
+                         ".safetensors, or have no ending",
+                         s->save_latent);
     if (s->sheet) {
         size_t length = strlen(s->sheet);
         if (length < 5 || strcasecmp(s->sheet + length - 4, ".png"))

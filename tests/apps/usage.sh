@@ -16,6 +16,23 @@ passes "$bench" kernels --help
 passes "$bench" runtime --help
 passes "$bench" sched --help
 
+# Whoever reads the message may be gone, as in "2>&1 | true": the exit code is the same.
+mkfifo "$tmp/gone"
+(: <"$tmp/gone") &
+exec 3>"$tmp/gone"
+wait
+for program in generate eval info bench simulate serve; do
+    [ -x "$build/stardit-$program" ] || continue
+    "$build/stardit-$program" --no-such-option 2>&3
+    code=$?
+    [ $code -eq 2 ] || fail "stardit-$program --no-such-option, whose message nobody reads: exit $code"
+done
+"$generate" --model "$demo" --token-ids 1 --height 50 --output "$tmp/v.y4m" 2>&3
+code=$?
+[ $code -eq 2 ] || fail "a request that is refused and nobody reads why: exit $code"
+exec 3>&-
+rm "$tmp/gone"
+
 cd "$tmp" || exit 99
 g="$generate --model $demo --token-ids 5,1 --output $tmp/v.safetensors"
 blocks="--model $demo --token-ids 1 --num-inference-steps 8 --strategy dualparal --output v.y4m"
@@ -68,6 +85,7 @@ no folder|--model $demo --token-ids 1 --output v.y4m --trace $tmp/none/t.json
 are one file|--model $demo --token-ids 1 --output v.safetensors --save-latent v.safetensors
 must end in .png|--model $demo --token-ids 1 --output v.y4m --contact-sheet sheet.jpg
 avi|--model $demo --token-ids 1 --output v.avi
+--save-latent x.y4m: what is written is safetensors; the name must end in .safetensors, or have no|--model $demo --token-ids 1 --output v.y4m --save-latent x.y4m
 one .png holds one frame|--model $demo --token-ids 1 --output v.png
 both take standard output|--model $demo --token-ids 1 --output - --stats -
 goes with --contact-sheet|--model $demo --token-ids 1 --output v.y4m --sheet-columns 2
