@@ -615,6 +615,35 @@ static void cached(void) {
     resumed(3, STEPS);
 }
 
+/* One of each kind: what most of the code takes. */
+static void one_of_each(struct sdt_pipeline *twin) {
+    preempted(2, 1);
+    paused();
+    for (int p = 0; p < 3; p++)
+        cancelled("tdv"[p], 2, 1);
+    moved();
+    resumed(1, 4);
+    decided();
+    side_by_side(twin);
+}
+
+static void the_others(struct sdt_pipeline *twin) {
+    preempted(0, 0);
+    for (int p = 0; p < 3; p++)
+        cancelled("tdv"[p], 0, 0);
+    resumed(3, STEPS);
+    kept(2, 1);
+    kept(0, 0);
+    chosen();
+    shortest();
+    refused();
+    rested(twin, 2, 1);
+    rested(twin, 0, 0);
+    too_many();
+    forget();
+    cached();
+}
+
 int main(void) {
     struct sdt_machine_options options = {.devices = DEVICES, .workers_per_device = 1};
     struct sdt_pipeline *twin = NULL;
@@ -629,31 +658,9 @@ int main(void) {
         return 1;
     }
     undisturbed();
-    preempted(2, 1);
+    one_of_each(twin);
     if (!test_least())
-        preempted(0, 0);
-    paused();
-    for (int p = 0; p < 3; p++) {
-        cancelled("tdv"[p], 2, 1);
-        if (!test_least())
-            cancelled("tdv"[p], 0, 0);
-    }
-    moved();
-    resumed(1, 4);
-    resumed(3, STEPS);
-    decided();
-    kept(2, 1);
-    if (!test_least())
-        kept(0, 0);
-    chosen();
-    shortest();
-    refused();
-    rested(twin, 2, 1);
-    rested(twin, 0, 0);
-    side_by_side(twin);
-    too_many();
-    forget();
-    cached();
+        the_others(twin);
     forget();
     sdt_machine_close(machine);
     sdt_pipeline_close(pipeline);
