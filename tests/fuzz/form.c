@@ -10,15 +10,16 @@
 enum { MOST_FIELD = 300 };
 
 /* Of a family whose guidance is an input, and of one whose guidance takes two forwards. */
-static struct serve_models models = {.count = 2, .model = {{.name = "a"}, {.name = "b"}}};
+static struct serve_models models = {
+    .count = 2, .shares = 1, .model = {{.name = "a"}, {.name = "b"}}};
 
 static void open_models(void) {
     static const char *const name[] = {"wan-1.3b", "hunyuan-13b"};
     struct sdt_error err;
     for (int m = 0; m < 2; m++) {
         struct serve_model *model = &models.model[m];
-        if (sdt_pipeline_imagine(name[m], &model->pipeline, &err) != SDT_OK ||
-            sdt_pipeline_defaults(model->pipeline, &model->defaults, &err) != SDT_OK)
+        if (sdt_pipeline_imagine(name[m], &model->pipeline[0], &err) != SDT_OK ||
+            sdt_pipeline_defaults(model->pipeline[0], &model->defaults, &err) != SDT_OK)
             exit(99);
     }
 }

@@ -39,15 +39,15 @@ void fuzz_program(int argc, char **argv) {
     }
     enum sdt_status status = app_make_request(&s, pipeline, &request, &inputs, &err);
     if (status == SDT_OK)
-        status = app_check_names(&s, inputs.count, request.num_frames, &err);
+        status = app_check_names(&s, inputs.count, request.num_frames, request.fps, &err);
     if (status == SDT_OK)
         status = app_place(&s.place, pipeline, &request, inputs.count, false, &placement, &err);
     app_devices_options(&s.place.machine, &machine);
     if (status == SDT_OK)
         status = sdt_plan_make(pipeline, &request, &placement, &machine, &plan, &err);
     if (status == SDT_OK && request.steps > 0)
-        status = app_recipe_make(&s, sdt_pipeline_sum(pipeline), &request, &placement,
-                                 &plan, &recipe, &err);
+        status = app_recipe_make(&s, sdt_pipeline_sum(pipeline), &request, &placement, &plan,
+                                 &recipe, &err);
     if (status == SDT_OK && s.state)
         status = app_state_check(s.state, &recipe, &err);
     if (status == SDT_OK && s.state)
