@@ -128,6 +128,7 @@ enum sdt_status app_devices_shares(struct app_devices *devices, const char *work
 
 void app_devices_options(const struct app_devices *devices, struct sdt_machine_options *options) {
     options->devices = devices->count;
+    options->ranks = devices->ranks;
     options->device = app_devices_list(devices);
     options->workers_per_device = devices->workers_each;
     options->workers = devices->has_workers ? devices->workers : NULL;
@@ -135,7 +136,8 @@ void app_devices_options(const struct app_devices *devices, struct sdt_machine_o
 }
 
 void app_devices_announce(const char *program, const struct app_devices *devices) {
-    if (sdt_devices_measure_links(app_devices_list(devices), devices->count))
+    if (sdt_devices_measure_links(app_devices_list(devices),
+                                  devices->count / (devices->ranks > 1 ? devices->ranks : 1)))
         fprintf(stderr,
                 "%s: StarPU measures the links of this machine, once: up to a minute with 8 GPUs\n",
                 program);
@@ -155,6 +157,24 @@ void app_devices_stand_ins(struct app_devices *devices, int count) {
     devices->count = count;
     for (int d = 0; d < count; d++)
         devices->device[d] = (struct sdt_device){SDT_DEVICE_CPU, d};
+}
+
+enum sdt_status app_devices_of_ranks(struct app_devices *devices, int ranks,
+                                     struct sdt_error *err) {
+    const int each = devices->count;
+    if (ranks < 2)
+        return SDT_OK;
+    if (each * ranks > SDT_MAX_DEVICES)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--devices: %d on each of %d ranks; at most %d in all work", each, ranks,
+                        SDT_MAX_DEVICES);
+    const bool gpus = app_devices_list(devices) != NULL;
+    devices->ranks = ranks;
+    devices->count = each * ranks;
+    for (int d = each; d < devices->count; d++)
+        devices->device[d] =
+            gpus ? devices->device[d - each] : (struct sdt_device){SDT_DEVICE_CPU, d};
+    return SDT_OK;
 }
 
 enum sdt_status app_devices_read(const char *text, struct app_devices *devices,

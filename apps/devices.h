@@ -18,6 +18,7 @@
 /* A machine's devices, in the order of their numbers. */
 struct app_devices {
     int count; /* 0: not given */
+    int ranks; /* that have as many of them each, 0: 1 */
     struct sdt_device device[SDT_MAX_DEVICES];
     int workers_each;              /* 0: not given */
     bool has_workers, has_speed;   /* the lists were given */
@@ -39,6 +40,8 @@ void app_devices_announce(const char *program, const struct app_devices *devices
  * are of different models. */
 struct sdt_machine;
 void app_devices_tell(const char *program, const struct sdt_machine *machine);
+/* What was read is each rank's: now the devices are those of all ranks. SDT_ERROR_USAGE. */
+enum sdt_status app_devices_of_ranks(struct app_devices *devices, int ranks, struct sdt_error *err);
 /* N stand-ins on CPUs. */
 void app_devices_stand_ins(struct app_devices *devices, int count);
 /* For sdt_machine_options and sdt_placement: [count], or NULL where all are CPUs. */

@@ -16,6 +16,7 @@
 #include "apps/inputs.h"
 #include "apps/plan.h"
 #include "apps/progress.h"
+#include "apps/ranks.h"
 #include "apps/settings.h"
 #include "apps/signals.h"
 #include "apps/state.h"
@@ -32,6 +33,14 @@ static struct sdt_machine *_Atomic machine_to_stop;
 
 /* The run ends after the running tasks; in a signal's handler. */
 static void stop_machine(void) {
+    if (sdt_ranks() > 1) { /* which would wait for one another */
+        static const char line[] = "stardit-generate: stopped; of several ranks nothing is kept\n";
+        const enum sdt_status status = app_reported()->status;
+        if (status != SDT_OK) /* one that has ended for the same reason: mpirun ends the others */
+            _exit(sdt_status_exit_code(status));
+        ssize_t told = sdt_rank() > 0 ? 0 : write(STDERR_FILENO, line, sizeof line - 1);
+        _exit(told < 0 ? 2 : 1);
+    }
     struct sdt_machine *machine = atomic_load(&machine_to_stop);
     if (machine)
         sdt_machine_stop(machine);
@@ -205,6 +214,8 @@ static enum sdt_status write_stats(const struct work *w,
     app_stats_cudnn(stats, &use);
     app_stats_moved(stats, bytes, sdt_machine_collective_bytes(machine),
                     sdt_machine_devices(machine));
+    if (sdt_ranks() > 1)
+        app_stats_ranks(stats, machine, sdt_ranks());
     return app_stats_write(stats, s->stats, err);
 }
 
@@ -343,6 +354,8 @@ static void keep_latent(const struct delivery *d, int r, enum sdt_status status,
 static void take_frames(void *arg, int r, int first, int count, const float *pixels) {
     struct delivery *d = arg;
     const struct app_settings *s = d->work->s;
+    if (sdt_rank() > 0)
+        return;
     if (first == 0) {
         struct sdt_video video = video_of(&d->work->requests[r], d->comment[r]);
         d->stream[r] = app_stream_new(&video, d->output[r], s->force, d->sheet ? d->sheet[r] : NULL,
@@ -370,6 +383,13 @@ static void deliver(void *arg, int r, enum sdt_status status, const struct sdt_e
     struct outcome *outcome = &d->outcome[r];
     struct sdt_error err = {0};
     double start = sdt__host_now();
+
+    if (sdt_rank() > 0) { /* rank 0 has the result */
+        outcome->status = status;
+        if (status != SDT_OK)
+            fprintf(stderr, "%s: %s: %s\n", name_of_program, sdt_rank_name(), error->message);
+        return;
+    }
 
     if (status != SDT_OK)
         err = *error;
@@ -548,7 +568,9 @@ static enum sdt_status write_records(const struct work *w, const struct delivery
                                      struct sdt_machine *machine, double seconds,
                                      struct sdt_error *err) {
     const struct app_settings *s = w->s;
-    enum sdt_status status = SDT_OK;
+    enum sdt_status status = s->stats ? sdt_machine_gather(machine, err) : SDT_OK;
+    if (status != SDT_OK || sdt_rank() > 0)
+        return status;
     if (s->stats)
         status = write_stats(w, d->outcome, machine, seconds, err);
     if (status == SDT_OK && s->trace)
@@ -565,17 +587,18 @@ static int run_requests(const struct work *w, struct delivery *d, struct sdt_mac
         s->quiet ? APP_PROGRESS_NONE : app_progress_mode(s->progress ? s->progress : "auto");
     d->progress = app_progress_start(mode, w->plan, &w->requests[0], w->count);
     struct news news = {w, d->progress};
-    struct sdt_run_options options = {.placement = *w->placement,
-                                      .save_latent = (const char *const *)d->save_latent,
-                                      .progress = tell_news,
-                                      .progress_arg = &news,
-                                      .deliver = deliver,
-                                      .deliver_arg = d,
-                                      .checkpoint_every = s->checkpoint_every,
-                                      .checkpoint = keep_state,
-                                      .checkpoint_arg = d,
-                                      .frames = take_frames,
-                                      .frames_arg = d};
+    struct sdt_run_options options = {
+        .placement = *w->placement,
+        .save_latent = sdt_rank() > 0 ? NULL : (const char *const *)d->save_latent,
+        .progress = tell_news,
+        .progress_arg = &news,
+        .deliver = deliver,
+        .deliver_arg = d,
+        .checkpoint_every = s->checkpoint_every,
+        .checkpoint = keep_state,
+        .checkpoint_arg = d,
+        .frames = take_frames,
+        .frames_arg = d};
     struct sdt_error err = {0};
     beginning = &news;
     enum sdt_status status =
@@ -584,11 +607,14 @@ static int run_requests(const struct work *w, struct delivery *d, struct sdt_mac
     int code = sdt_status_exit_code(status);
     for (int r = 0; r < w->count && !code; r++)
         code = sdt_status_exit_code(d->outcome[r].status);
+    const bool refused = status != SDT_OK && status != SDT_ERROR_INTERRUPTED &&
+                         d->outcome[0].status == SDT_ERROR_INTERRUPTED; /* nothing was delivered */
+    if (code && !refused)
+        sdt_ranks_abort(code); /* the others may wait for this one */
     if (status == SDT_ERROR_STALLED)
         _exit(code); /* StarPU cannot be stopped any more */
-    if (status != SDT_OK && status != SDT_ERROR_INTERRUPTED &&
-        d->outcome[0].status == SDT_ERROR_INTERRUPTED)
-        app_report(name_of_program, &err); /* refused as a whole: nothing was delivered */
+    if (refused)
+        app_report(name_of_program, &err);
     return code;
 }
 
@@ -748,6 +774,9 @@ static enum sdt_status run_prompts(const struct work *first,
     struct work work = *first;
     work.requests = requests;
     work.recipes = recipes;
+    status = sdt_ranks_settle(status, err);
+    if (status == SDT_OK && !s->dry_run)
+        status = app_ranks_compare(s, recipes, count, first->placement, err);
     if (status == SDT_OK && s->dry_run)
         status = print_plan(&work, err);
     else if (status == SDT_OK)
@@ -770,18 +799,24 @@ int main(int argc, char **argv) {
     struct app_inputs inputs = {0};
     struct sdt_error err;
 
-    int code = app_settings_parse(&s, argc, argv);
+    if (app_ranks_join(&err) != SDT_OK)
+        return app_report(name_of_program, &err);
+    int code = app_ranks_parsed(name_of_program, app_settings_parse(&s, argc, argv));
     if (code >= 0) {
         sdt_safetensors_close(s.state);
+        sdt_ranks_leave();
         return code;
     }
     code = 0;
+    s.quiet |= sdt_rank() > 0;
+    sdt_ranks_share(&s.seed, sizeof s.seed); /* which may be random */
     bool imagined = s.dry_run && s.files.model && is_size(s.files.model);
-    enum sdt_status status =
-        imagined ? open_size(&s, &pipeline, &err) : open_model(&s, &pipeline, &err);
+    enum sdt_status status = app_ranks_check(&s, &err);
+    if (status == SDT_OK)
+        status = imagined ? open_size(&s, &pipeline, &err) : open_model(&s, &pipeline, &err);
     if (status == SDT_OK)
         status = app_make_request(&s, pipeline, &request, &inputs, &err);
-    if (status == SDT_OK && !s.dry_run)
+    if (status == SDT_OK && !s.dry_run && sdt_rank() == 0)
         status = app_check_names(&s, inputs.count, request.num_frames, request.fps, &err);
     if (status == SDT_OK)
         status = app_place(&s.place, pipeline, &request, inputs.count, s.dry_run, &placement, &err);
@@ -791,6 +826,7 @@ int main(int argc, char **argv) {
     app_devices_options(&s.place.machine, &machine);
     if (status == SDT_OK)
         status = sdt_plan_make(pipeline, &request, &placement, &machine, &plan, &err);
+    status = sdt_ranks_settle(status, &err);
     if (status == SDT_OK)
         status = run_prompts(
             &(struct work){&s, pipeline, &request, NULL, inputs.count, &placement, &plan},
@@ -801,5 +837,6 @@ int main(int argc, char **argv) {
     app_inputs_clear(&inputs);
     sdt_pipeline_close(pipeline);
     sdt_safetensors_close(s.state);
+    sdt_ranks_leave();
     return code;
 }

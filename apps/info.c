@@ -83,7 +83,7 @@ static void print_starpu(void) {
 
 static void print_compiled_in(void) {
     printf("Compiled in:  mp4 (libav) %s, text prompts (SentencePiece) %s, BPE (PCRE2) %s, "
-           "CUDA %s, NCCL %s\n",
+           "CUDA %s, NCCL %s, MPI %s\n",
 #ifdef HAVE_LIBAV
            "yes",
 #else
@@ -105,6 +105,11 @@ static void print_compiled_in(void) {
            "no",
 #endif
 #ifdef HAVE_NCCL
+           "yes",
+#else
+           "no",
+#endif
+#ifdef HAVE_MPI
            "yes"
 #else
            "no"

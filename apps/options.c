@@ -19,6 +19,7 @@
 #include <starpu.h>
 
 #include "config.h"
+#include "stardit/ranks.h"
 
 #define NAME_LENGTH 64
 #define HELP_COLUMN 30
@@ -36,10 +37,17 @@ int app_usage(const char *program, const char *format, ...) {
     return app_report(program, &err);
 }
 
+/* Of a rank other than 0, which only rank 0 says. */
+static struct sdt_error reported;
+
+const struct sdt_error *app_reported(void) { return &reported; }
+
 /* Whoever reads messages may be gone: the exit code is not to be that of SIGPIPE then. */
 int app_report(const char *program, const struct sdt_error *err) {
     signal(SIGPIPE, SIG_IGN);
-    fprintf(stderr, "%s: %s\n", program, err->message);
+    reported = *err;
+    if (sdt_rank() == 0)
+        fprintf(stderr, "%s: %s\n", program, err->message);
     return sdt_status_exit_code(err->status);
 }
 

@@ -80,6 +80,8 @@ int app_parse(const struct app_program *program, int argc, char **argv);
 
 /* Prints "program: message" as one line on stderr and returns the exit code of err's status. */
 int app_report(const char *program, const struct sdt_error *err);
+/* The last such error: of several ranks, only rank 0 prints. */
+const struct sdt_error *app_reported(void);
 /* 0, or 1 after a message where what was printed on standard output could not be written. */
 int app_flush(const char *program);
 /* The same for a wrong command line: returns 2. */

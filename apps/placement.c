@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "apps/strategy.h"
+#include "stardit/ranks.h"
 
 /* The number of a device that a group names; -1: the machine has no such device. */
 static int find_device(const struct app_devices *machine, struct app_named_device named) {
@@ -57,6 +58,11 @@ static enum sdt_status find_group(const char *option, const struct app_devices *
                                   struct sdt_error *err) {
     char name[SDT_DEVICE_NAME];
     for (int i = 0; i < count; i++) {
+        if (machine->ranks > 1 && list[i].has_kind)
+            return sdt_fail(err, SDT_ERROR_USAGE,
+                            "--%s: %s is a device of each of %d ranks; a number names one, 0 to %d",
+                            option, sdt_device_name(list[i].device, name), machine->ranks,
+                            machine->count - 1);
         group[i] = find_device(machine, list[i]);
         if (group[i] >= 0)
             continue;
@@ -404,14 +410,21 @@ static enum sdt_status check_chunk(const char *chunk, struct sdt_error *err) {
 /* The devices, their groups and what they compute in. */
 static enum sdt_status settle_devices(const struct wanted *w, struct sdt_error *err) {
     struct app_placement *o = w->o;
+    const int ranks = sdt_ranks();
     enum sdt_status status = app_devices_read(o->devices, &o->machine, err);
+    if (status == SDT_OK && ranks > 1 && o->machine.count == 0)
+        app_devices_stand_ins(&o->machine, 1);
+    const int each = o->machine.count;
+    if (status == SDT_OK)
+        status = app_devices_of_ranks(&o->machine, ranks, err);
     if (status == SDT_OK)
         status = read_groups(o, w->pipeline, w->request, w->placement, err);
     if (status == SDT_OK && o->machine.count == 0)
         app_devices_stand_ins(&o->machine, 1);
     w->placement->precision = app_precision(o->dtype);
     if (status == SDT_OK)
-        status = sdt_devices_check(app_devices_list(&o->machine), o->machine.count, err);
+        status = sdt_devices_check(app_devices_list(&o->machine),
+                                   ranks > 1 ? each : o->machine.count, err);
     if (status == SDT_OK)
         status = app_devices_shares(&o->machine, o->workers, o->speed, err);
     return status;

@@ -167,6 +167,34 @@ void app_stats_moved(json_t *stats, const double *bytes, double collective, int 
                                   "host_bytes", (json_int_t)host, "matrix_bytes", matrix));
 }
 
+void app_stats_ranks(json_t *stats, const struct sdt_machine *machine, int ranks) {
+    json_t *messages = json_array(), *bytes = json_array(), *roles = json_object();
+    json_int_t count = 0, sum = 0;
+    for (int r = 0; r < SDT_ROLES; r++) {
+        struct sdt_messages sent = sdt_machine_role_messages(machine, r);
+        if (sent.count)
+            json_object_set_new(roles, sdt_role_name(r),
+                                json_pack("{s:I, s:I}", "messages", (json_int_t)sent.count, "bytes",
+                                          (json_int_t)sent.bytes));
+    }
+    for (int from = 0; from < ranks; from++) {
+        json_t *row = json_array(), *weights = json_array();
+        for (int to = 0; to < ranks; to++) {
+            struct sdt_messages sent = sdt_machine_messages(machine, from, to);
+            json_array_append_new(row, json_integer((json_int_t)sent.count));
+            json_array_append_new(weights, json_integer((json_int_t)sent.bytes));
+            count += (json_int_t)sent.count;
+            sum += (json_int_t)sent.bytes;
+        }
+        json_array_append_new(messages, row);
+        json_array_append_new(bytes, weights);
+    }
+    json_object_set_new(stats, "ranks",
+                        json_pack("{s:i, s:I, s:I, s:o, s:o, s:o}", "count", ranks, "messages",
+                                  count, "bytes", sum, "roles", roles, "matrix_messages", messages,
+                                  "matrix_bytes", bytes));
+}
+
 /* What each step runs, and is predicted to take. */
 static json_t *steps_array(const struct sdt_plan *plan) {
     json_t *array = json_array();

@@ -30,6 +30,9 @@ void app_stats_kinds(json_t *stats, const struct sdt_plan *plan, bool text_with_
  * host, and those that collective rounds moved. */
 void app_stats_moved(json_t *stats, const double *bytes, double collective, int devices);
 
+/* Adds "ranks": messages between several ranks, [ranks, ranks], and their bytes. */
+void app_stats_ranks(json_t *stats, const struct sdt_machine *machine, int ranks);
+
 /* "plan": what a request needs. NULL: out of memory. */
 json_t *app_stats_plan(const struct sdt_plan *plan);
 

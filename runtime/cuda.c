@@ -73,7 +73,7 @@ void sdt__cuda_workers_close(void) {
 }
 
 void sdt__cuda_plan_ahead(const struct sdt_place *place, const struct sdt_cuda_shape *shape) {
-    if (place->kind == SDT_DEVICE_CUDA && planner && context[place->first_worker])
+    if (place->here && place->kind == SDT_DEVICE_CUDA && planner && context[place->first_worker])
         sdt_planner_ahead(planner, (int)starpu_worker_get_devid(place->first_worker), shape);
 }
 

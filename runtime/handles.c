@@ -2,10 +2,17 @@
 #include "runtime/handles.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "runtime/task.h"
 
 #define MARK UINT64_C(0x5da4a7d1e)
+
+/* How numbers come that are not there before they are read. */
+struct fill {
+    sdt_fill call;
+    max_align_t arg[];
+};
 
 /* What StarPU keeps with a handle for us. */
 struct birth {
@@ -13,7 +20,9 @@ struct birth {
     struct sdt_handles *handles; /* that count it; NULL: work space */
     int owner;                   /* index of handles->bytes */
     size_t bytes;
-    void *touch; /* the recorder's */
+    void *touch;              /* the recorder's */
+    struct sdt_owners owners; /* where there are several ranks */
+    struct fill *fill;        /* NULL: none, or done */
 };
 
 static struct birth *birth_of(starpu_data_handle_t handle) {
@@ -25,9 +34,12 @@ static int owner_index(const struct sdt_place *owner) {
     return owner ? owner->device + 1 : SDT_MAX_DEVICES + 1;
 }
 
-static starpu_data_handle_t make(struct sdt_flow *flow, struct sdt_handles *handles, int owner,
-                                 size_t size, size_t count, const void *host, const char *name) {
+static starpu_data_handle_t make(struct sdt_flow *flow, struct sdt_handles *handles,
+                                 const struct sdt_place *place, size_t size, size_t count,
+                                 const void *host, const char *name) {
     starpu_data_handle_t handle = NULL;
+    const bool ranks = flow->crossing && handles;
+    const int owner = handles ? owner_index(place) : 0;
     if (flow->error.status != SDT_OK)
         return NULL;
     if (count == 0 || count > UINT32_MAX) {
@@ -40,11 +52,17 @@ static starpu_data_handle_t make(struct sdt_flow *flow, struct sdt_handles *hand
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for %s", name);
         return NULL;
     }
-    *birth = (struct birth){MARK, handles, owner, count * size, NULL};
+    *birth =
+        (struct birth){.mark = MARK, .handles = handles, .owner = owner, .bytes = count * size};
+    const uint64_t writers = !ranks || !host ? 0 : place ? place->ranks : flow->crossing->all;
+    if (ranks && !(writers & flow->crossing->here))
+        host = NULL;
     starpu_vector_data_register(&handle, host ? STARPU_MAIN_RAM : -1, (uintptr_t)host,
                                 (uint32_t)count, size);
     starpu_data_set_name(handle, name);
     starpu_data_set_user_data(handle, birth);
+    if (ranks)
+        sdt__owners_init(&birth->owners, handle, flow->lane->next_tag++, writers);
     if (handles) {
         atomic_fetch_add(&handles->alive, 1);
         atomic_fetch_add(&handles->bytes[owner], birth->bytes);
@@ -55,7 +73,7 @@ static starpu_data_handle_t make(struct sdt_flow *flow, struct sdt_handles *hand
 starpu_data_handle_t sdt__register(struct sdt_flow *flow, const struct sdt_place *owner,
                                    enum sdt_dtype dtype, size_t count, const void *host,
                                    const char *name) {
-    return make(flow, flow->handles, owner_index(owner), sdt_dtype_size(dtype), count, host, name);
+    return make(flow, flow->handles, owner, sdt_dtype_size(dtype), count, host, name);
 }
 
 /* Nothing of ours looks at the handle after this. */
@@ -68,6 +86,7 @@ static void forget(starpu_data_handle_t handle) {
         atomic_fetch_sub(&birth->handles->bytes[birth->owner], birth->bytes);
     }
     starpu_data_set_user_data(handle, NULL);
+    free(birth->fill);
     free(birth);
 }
 
@@ -95,8 +114,8 @@ starpu_data_handle_t sdt__vector(struct sdt_flow *flow, size_t floats, const cha
 }
 
 starpu_data_handle_t sdt__packed(struct sdt_flow *flow, size_t bytes, const char *name) {
-    return make(flow, flow->handles, owner_index(NULL), SDT_PACKED_ELEMENT,
-                bytes / SDT_PACKED_ELEMENT, NULL, name);
+    return make(flow, flow->handles, NULL, SDT_PACKED_ELEMENT, bytes / SDT_PACKED_ELEMENT, NULL,
+                name);
 }
 
 starpu_data_handle_t sdt__host_vector(struct sdt_flow *flow, float *values, size_t floats,
@@ -105,7 +124,7 @@ starpu_data_handle_t sdt__host_vector(struct sdt_flow *flow, float *values, size
 }
 
 starpu_data_handle_t sdt__scratch_vector(struct sdt_flow *flow, size_t floats) {
-    return make(flow, NULL, 0, sizeof(float), floats, NULL, "scratch");
+    return make(flow, NULL, NULL, sizeof(float), floats, NULL, "scratch");
 }
 
 long sdt__handles_alive(const struct sdt_handles *handles) { return atomic_load(&handles->alive); }
@@ -117,4 +136,36 @@ size_t sdt__handles_bytes(const struct sdt_handles *handles, const struct sdt_pl
 void **sdt__handle_touch(starpu_data_handle_t handle) {
     struct birth *birth = birth_of(handle);
     return birth ? &birth->touch : NULL;
+}
+
+struct sdt_owners *sdt__handle_owners(starpu_data_handle_t handle) {
+    struct birth *birth = birth_of(handle);
+    return birth && birth->handles ? &birth->owners : NULL;
+}
+
+void sdt__fill_later(struct sdt_flow *flow, starpu_data_handle_t handle, sdt_fill fill,
+                     const void *arg, size_t size) {
+    struct birth *birth = birth_of(handle);
+    birth->fill = malloc(sizeof *birth->fill + size);
+    if (!birth->fill) {
+        if (flow->error.status == SDT_OK)
+            sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for what is read later");
+        return;
+    }
+    birth->fill->call = fill;
+    memcpy(birth->fill->arg, arg, size);
+    birth->owners.writers = birth->owners.holders = flow->crossing->all;
+}
+
+void sdt__fill_now(struct sdt_flow *flow, starpu_data_handle_t handle) {
+    struct birth *birth = birth_of(handle);
+    struct fill *fill = birth ? birth->fill : NULL;
+    if (!fill)
+        return;
+    birth->fill = NULL;
+    fill->call(flow, handle, fill->arg);
+    if (flow->error.status == SDT_OK)
+        free(fill);
+    else
+        birth->fill = fill; /* nothing has been inserted */
 }

@@ -13,6 +13,7 @@
 
 #include <starpu.h>
 
+#include "runtime/owners.h"
 #include "stardit/device.h"
 
 struct sdt_flow;
@@ -31,6 +32,8 @@ struct sdt_handles {
  * host NULL: it has no contents, and StarPU takes memory on each device where a task first uses it.
  * Else it lies in the host's memory at `host`, which must outlive the handle; the numbers there are
  * current again when sdt__unregister has returned. name: static text or what outlives the handle.
+ * Of several ranks, those of the owner have the numbers; elsewhere nothing is taken from `host` or
+ * put there.
  *
  * NULL when the flow has failed, or fails with this: SDT_ERROR_LIMIT for a count of 0 or above
  * 4294967295, SDT_ERROR_MEMORY. */
@@ -57,6 +60,17 @@ starpu_data_handle_t sdt__scratch_vector(struct sdt_flow *flow, size_t floats);
  * nobody). From any thread. */
 long sdt__handles_alive(const struct sdt_handles *handles);
 size_t sdt__handles_bytes(const struct sdt_handles *handles, const struct sdt_place *owner);
+
+/* Where there are several ranks: the numbers are brought on each rank by itself, and not before a
+ * task reads them there. `fill` inserts the task that writes them; arg is copied.
+ * SDT_ERROR_MEMORY: stays in the flow. */
+typedef void (*sdt_fill)(struct sdt_flow *flow, starpu_data_handle_t handle, const void *arg);
+void sdt__fill_later(struct sdt_flow *flow, starpu_data_handle_t handle, sdt_fill fill,
+                     const void *arg, size_t size);
+/* Before such a task: has that done, if it has not been. */
+void sdt__fill_now(struct sdt_flow *flow, starpu_data_handle_t handle);
+/* NULL: a handle that was not born here, or work space. */
+struct sdt_owners *sdt__handle_owners(starpu_data_handle_t handle);
 
 /* For the recorder: a pointer of its own with each handle, NULL at first. NULL: a handle that was
  * not born here. */

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <starpu.h>
 
@@ -38,6 +39,7 @@ struct sdt_lane {
     int most;              /* the bound on pending tasks */
     bool fixed;            /* it was given: it does not grow */
     unsigned long entered; /* tasks so far */
+    int64_t next_tag;      /* of the next vector, the same at all ranks */
     struct sdt__lane_chunk *chunk, *at;
     int slots, index; /* of all chunks; the next to try, of `at` */
     struct sdt_progress_watch *watch;

@@ -5,6 +5,7 @@
 #include "runtime/machine.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,7 @@ static void open_lanes(struct sdt_machine *machine, int max_pending) {
     for (int l = 0; l < SDT_LANES; l++) {
         sdt__lane_init(&machine->lane[l], max_pending > 0 ? max_pending : 4096, &machine->watch);
         machine->lane[l].fixed = max_pending > 0;
+        machine->lane[l].next_tag = (int64_t)(l + 1) << 40; /* more than a lane ever has */
     }
 }
 
@@ -198,6 +200,7 @@ static void clear_environment(struct sdt_machine *machine) {
 
 static void free_machine(struct sdt_machine *machine) {
     clear_environment(machine);
+    free(machine->gathered);
     sdt__recorder_free(machine->recorder);
     free(machine->device);
     free(machine);
@@ -219,22 +222,26 @@ enum sdt_status sdt_machine_open(const struct sdt_machine_options *options,
         status = set_policy(machine, options->scheduler, options->as_shipped, &conf, err);
     if (status == SDT_OK)
         status = sdt__start_environment(&start, machine, options, err);
+    status = sdt_ranks_settle(status, err);
     if (status != SDT_OK)
         goto failed;
     conf.reserve_ncpus = -1; /* the variable was taken over */
+    if (sdt_ranks() > 1)
+        sdt__start_hear(machine, options->device_speed);
     conf.ncuda = machine->gpus;
     conf.nopencl = 0;
     conf.catch_signals = 0;
     starpu_malloc_set_align(64); /* or each vector of a kernel lies in two cache lines */
-    int result = starpu_init(&conf);
+    sdt__crossing_init(&machine->crossing);
+    int result = sdt__ranks_start(&conf);
     if (result) {
         status = sdt_fail(err, SDT_ERROR_DEVICE, "StarPU did not start with %d devices: %s",
                           machine->devices, strerror(-result));
         goto failed;
     }
-    status = look_around(machine, &conf, err);
+    status = sdt_ranks_settle(look_around(machine, &conf, err), err);
     if (status != SDT_OK) {
-        starpu_shutdown();
+        sdt__ranks_stop();
         goto failed;
     }
     open_lanes(machine, options->max_pending);
@@ -258,7 +265,7 @@ void sdt_machine_close(struct sdt_machine *machine) {
         sdt__lane_clear(&machine->lane[l]);
     }
     sdt__cuda_workers_close();
-    starpu_shutdown();
+    sdt__ranks_stop();
     pthread_mutex_destroy(&machine->parameters_mutex);
     sdt__halt_clear(&machine->halt);
     free_machine(machine);
@@ -340,7 +347,14 @@ unsigned long sdt_machine_tasks(const struct sdt_machine *machine) {
 }
 
 double sdt_machine_peak_bytes(const struct sdt_machine *machine, int device) {
-    return (double)sdt__recorder_peak(machine->recorder, place_of(machine, device)->node);
+    const struct sdt_place *place = place_of(machine, device);
+    double most = 0.0;
+    for (int r = 0; machine->gathered && r < machine->crossing.count; r++)
+        most = fmax(most, machine->gathered[r].peak[device + 1]);
+    if (machine->gathered)
+        return most;
+    place = device < 0 ? &machine->each : place;
+    return place->here ? (double)sdt__recorder_peak(machine->recorder, place->node) : 0.0;
 }
 
 double sdt_machine_collective_bytes(const struct sdt_machine *machine) {
@@ -366,6 +380,8 @@ struct sdt_flow sdt_machine_flow(struct sdt_machine *machine, int lane) {
     return (struct sdt_flow){
         .place = &machine->host,
         .host = &machine->host,
+        .each = &machine->each,
+        .crossing = machine->crossing.count > 1 ? &machine->crossing : NULL,
         .tag = {.step = -1, .layer = -1, .chunk = -1, .tile = -1, .role = SDT_ROLE_IO},
         .recorder = machine->recorder,
         .costs = &machine->costs,

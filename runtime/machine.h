@@ -32,16 +32,32 @@ enum {
     SDT_LANES = SDT_LANE_OWN + SDT_MAX_FLOWS
 };
 
+/* What a rank has counted. */
+struct sdt_gathered {
+    struct sdt_recorder_sums sums;
+    double traffic[(SDT_MAX_DEVICES + 1) * (SDT_MAX_DEVICES + 1)];
+    double peak[SDT_MAX_DEVICES + 1]; /* by device + 1 */
+    struct sdt_messages messages[SDT_MAX_RANKS], role[SDT_ROLES];
+};
+
+/* The node of a device that another rank has. */
+#define SDT_NO_NODE (~0u)
+
 struct sdt_machine {
-    int devices;
-    int gpus;                                /* among them */
+    int devices;                             /* of all ranks */
+    int first, local;                        /* this rank's: so many from that one on */
+    int gpus;                                /* among those */
     struct sdt_device what[SDT_MAX_DEVICES]; /* [devices] */
     int workers[SDT_MAX_DEVICES];            /* [devices] */
     double speed[SDT_MAX_DEVICES];           /* [devices] FLOP/s, see struct sdt_place */
     int workers_per_device;                  /* the most of a CPU device, and those of the host */
     struct sdt_costs costs;                  /* what schedulers are told */
-    struct sdt_place host;    /* where input and output happen; with one CPU device, that device */
-    struct sdt_place *device; /* [devices] */
+    struct sdt_place host; /* where input and output happen; with one CPU device, that device. Of
+                               * several ranks, rank 0's */
+    struct sdt_place each; /* this rank's host, as a place that every rank has */
+    struct sdt_crossing crossing;  /* between ranks */
+    struct sdt_gathered *gathered; /* [ranks] what each has counted; NULL: not asked for yet */
+    struct sdt_place *device;      /* [devices] */
     struct sdt_recorder *recorder;
     struct sdt_handles handles;
     struct sdt_scratch scratch[SDT_LANES];

@@ -56,19 +56,21 @@ static enum sdt_status count_host_workers(const struct sdt_start *start,
                                           struct sdt_machine *machine, int wanted,
                                           struct sdt_error *err) {
     int left = start->allowance.cores - machine->gpus;
-    bool device = machine->gpus < machine->devices;
+    bool device = machine->gpus < machine->local;
+    left -= sdt_ranks() > 1; /* the thread that sends and receives */
     if (left > STARPU_MAXCPUS)
         left = STARPU_MAXCPUS;
     if (left < 1 || wanted > left)
         return sdt_fail(err, SDT_ERROR_USAGE,
-                        "%d GPUs with %d CPU workers for the host: each takes a core, and there "
+                        "%d GPUs with %d CPU workers for the host: each takes a core%s, and there "
                         "are %d; %s",
-                        machine->gpus, wanted > 0 ? wanted : 1, start->allowance.cores,
+                        machine->gpus, wanted > 0 ? wanted : 1,
+                        sdt_ranks() > 1 ? " and MPI one" : "", start->allowance.cores,
                         left < 1 ? "fewer GPUs would work" : "fewer workers would work");
     machine->workers_per_device = wanted > 0                      ? wanted
                                   : device || left < HOST_WORKERS ? left
                                                                   : HOST_WORKERS;
-    for (int d = 0; d < machine->devices; d++)
+    for (int d = machine->first; d < machine->first + machine->local; d++)
         if (machine->what[d].kind == SDT_DEVICE_CPU)
             machine->workers[d] = machine->workers_per_device;
     return SDT_OK;
@@ -94,40 +96,84 @@ static void share_arena(void) {
         mallopt(M_ARENA_MAX, 1);
 }
 
+/* Its devices are of all ranks, as many of each, and alike in kind. */
+static enum sdt_status share_devices(struct sdt_start *start, struct sdt_machine *machine,
+                                     const struct sdt_machine_options *options,
+                                     struct sdt_error *err) {
+    const int count = options->devices, ranks = options->ranks > 0 ? options->ranks : 1;
+    if (ranks != sdt_ranks() || count % ranks || count > SDT_MAX_DEVICES)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%d devices at %d ranks; here are %d ranks, each has as many devices, and "
+                        "there are at most %d",
+                        count, ranks, sdt_ranks(), SDT_MAX_DEVICES);
+    machine->local = count / ranks;
+    machine->first = machine->local * sdt_rank();
+    enum sdt_status status = sdt__devices_check(options->device, machine->local, &start->gpus, err);
+    if (status != SDT_OK)
+        return status;
+    machine->devices = count;
+    for (int d = 0; d < count; d++)
+        machine->what[d] = sdt__device_at(options->device, d);
+    for (int d = 0; d < machine->local; d++)
+        machine->gpus += machine->what[machine->first + d].kind == SDT_DEVICE_CUDA;
+    return SDT_OK;
+}
+
 enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *machine,
                                   const struct sdt_machine_options *options,
                                   struct sdt_error *err) {
-    int count = options->devices;
     forget_stand_ins();
     start->cores = count_cores();
     sdt__allowance_read("", &start->allowance);
     share_arena();
-    enum sdt_status status = sdt__devices_check(options->device, count, &start->gpus, err);
+    enum sdt_status status = share_devices(start, machine, options, err);
     if (status != SDT_OK)
         return status;
-    machine->devices = count;
-    for (int d = 0; d < count; d++) {
-        machine->what[d] = sdt__device_at(options->device, d);
-        machine->gpus += machine->what[d].kind == SDT_DEVICE_CUDA;
-    }
-    sdt__models_differ(options->device, count, &start->gpus, machine->models,
+    const int count = machine->devices, first = machine->first, local = machine->local;
+    sdt__models_differ(options->device, local, &start->gpus, machine->models,
                        sizeof machine->models);
     if (machine->gpus && options->free_mapping)
         return sdt_fail(err, SDT_ERROR_USAGE, "free mapping is for CPU devices: kinds do not mix");
-    status = sdt__device_workers(options->device, count, options->workers_per_device,
-                                 options->workers, start->allowance.workers, machine->workers, err);
+    status = sdt__device_workers(options->device, local, options->workers_per_device,
+                                 options->workers ? options->workers + first : NULL,
+                                 start->allowance.workers, machine->workers + first, err);
     if (status == SDT_OK && machine->gpus)
         status = count_host_workers(start, machine, options->workers_per_device, err);
-    if (status == SDT_OK)
-        status = sdt__device_speeds(options->device, count, machine->workers, &start->gpus,
-                                    options->device_speed, machine->speed, err);
-    for (int d = 0; status == SDT_OK && d < count && !machine->gpus; d++)
+    if (status != SDT_OK)
+        return status;
+    for (int d = 0; d < count; d++) /* so far, of all ranks alike */
+        machine->workers[d] =
+            options->workers ? options->workers[d] : machine->workers[first + d % local];
+    for (int d = first; d < first + local && !machine->gpus; d++)
         if (machine->workers[d] > machine->workers_per_device)
             machine->workers_per_device = machine->workers[d];
+    status = sdt__device_speeds(options->device, count, machine->workers, &start->gpus,
+                                options->device_speed, machine->speed, err);
     if (status == SDT_OK)
         set_rates(machine,
                   options->worker_gflops > 0.0 ? options->worker_gflops * 1e9 : SDT_CPU_FLOPS);
     return status;
+}
+
+void sdt__start_hear(struct sdt_machine *machine, bool given) {
+    struct {
+        int workers[SDT_MAX_LOCAL_DEVICES];
+        double speed[SDT_MAX_LOCAL_DEVICES];
+    } mine, all[SDT_MAX_RANKS];
+    const int local = machine->local;
+    memset(&mine, 0, sizeof mine);
+    for (int d = 0; d < local; d++) {
+        mine.workers[d] = machine->workers[machine->first + d];
+        mine.speed[d] = machine->speed[machine->first + d];
+    }
+    sdt__ranks_collect(SDT_TALK_MAIN, &mine, sizeof mine, all);
+    for (int d = 0; d < machine->devices; d++) {
+        machine->workers[d] = all[d / local].workers[d % local];
+        machine->speed[d] = all[d / local].speed[d % local];
+    }
+    if (given) /* beside one another */
+        sdt_ranks_share(machine->speed, sizeof machine->speed);
+    set_rates(machine, machine->costs.base[SDT_DEVICE_CPU].flops_per_us * 1e6);
 }
 
 /* ---- the environment ------------------------------------------------------------------------- */
@@ -205,7 +251,7 @@ static enum sdt_status set_gpus(struct sdt_machine *machine, struct sdt_error *e
     char list[8 * SDT_MAX_GPUS] = "";
     size_t length = 0;
 
-    for (int d = 0; d < machine->devices; d++)
+    for (int d = machine->first; d < machine->first + machine->local; d++)
         if (machine->what[d].kind == SDT_DEVICE_CUDA)
             length += (size_t)snprintf(list + length, sizeof list - length, "%s%d",
                                        length ? " " : "", machine->what[d].index);
@@ -237,7 +283,7 @@ static void set_stand_ins(struct sdt_machine *machine, int nodes) {
     set(machine, "STARPU_USE_NUMA", nodes > 1 ? "1" : "0");
     set(machine, "STARPU_WORKERS_NOBIND", "1");
     for (int node = 0; node < nodes; node++) {
-        int workers = node ? machine->workers[node - 1] : most;
+        int workers = node ? machine->workers[machine->first + node - 1] : most;
         unequal |= workers < most;
         for (int w = 0; w < workers && length < sizeof list; w++)
             length += (size_t)snprintf(list + length, sizeof list - length, "%s%d",
@@ -311,7 +357,7 @@ enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt
                                          "STARPU_MPI_THREAD_COREID", "STARPU_DISK_SWAP",
                                          "STARPU_SIMGRID",           "STARPU_SINK"};
     static const char *const of_gpus[] = {"STARPU_WORKERS_CUDAID", "STARPU_NWORKER_PER_CUDA"};
-    int nodes = machine->devices > 1 ? machine->devices + 1 : 1;
+    int nodes = machine->devices > 1 ? machine->local + 1 : 1;
     int workers = machine->workers_per_device; /* the host's */
     int cores = nodes * workers;
 
@@ -319,8 +365,8 @@ enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt
     take_over(machine, others, sizeof others / sizeof others[0]);
     if (!machine->gpus)
         take_over(machine, of_gpus, sizeof of_gpus / sizeof of_gpus[0]);
-    for (int d = 0; d < machine->devices && nodes > 1 && !machine->gpus; d++)
-        workers += machine->workers[d];
+    for (int d = 0; d < machine->local && nodes > 1 && !machine->gpus; d++)
+        workers += machine->workers[machine->first + d];
     enum sdt_status status = check_threads(workers + machine->gpus, err);
     if (status != SDT_OK)
         return status;

@@ -29,7 +29,7 @@ static void find_gpu_places(struct sdt_machine *machine) {
         unsigned node = starpu_worker_get_memory_node(w);
         if (cpu)
             add_worker(&machine->host, -1, node, (int)w);
-        for (int d = 0; d < machine->devices; d++) {
+        for (int d = machine->first; d < machine->first + machine->local; d++) {
             struct sdt_device what = machine->what[d];
             if (cpu ? what.kind == SDT_DEVICE_CPU
                     : what.kind == SDT_DEVICE_CUDA && starpu_worker_get_devid((int)w) == what.index)
@@ -38,8 +38,8 @@ static void find_gpu_places(struct sdt_machine *machine) {
     }
 }
 
-/* Workers of node n are device n - 1, of node 0 the host; with one device on CPUs everything is
- * node 0. */
+/* Workers of node n are this rank's device n - 1, of node 0 the host; with one device on CPUs
+ * everything is node 0. */
 static void find_cpu_places(struct sdt_machine *machine) {
     for (unsigned w = 0; w < starpu_worker_get_count(); w++) {
         unsigned node = starpu_worker_get_memory_node(w);
@@ -48,8 +48,9 @@ static void find_cpu_places(struct sdt_machine *machine) {
             add_worker(&machine->host, -1, node, (int)w);
         } else if (node == 0) {
             add_worker(&machine->host, -1, node, (int)w);
-        } else if ((int)node <= machine->devices) {
-            add_worker(&machine->device[node - 1], (int)node - 1, node, (int)w);
+        } else if ((int)node <= machine->local) {
+            int d = machine->first + (int)node - 1;
+            add_worker(&machine->device[d], d, node, (int)w);
         }
     }
 }
@@ -57,9 +58,9 @@ static void find_cpu_places(struct sdt_machine *machine) {
 /* StarPU has started: has it made what the devices need? */
 static enum sdt_status check_places(const struct sdt_machine *machine, struct sdt_error *err) {
     char name[SDT_DEVICE_NAME];
-    int nodes = machine->devices + 1;
+    int nodes = machine->local + 1, first = machine->first, end = first + machine->local;
     if (machine->gpus) {
-        for (int d = 0; d < machine->devices; d++)
+        for (int d = first; d < end; d++)
             if (!machine->device[d].workers)
                 return sdt_fail(err, SDT_ERROR_DEVICE, "%s: StarPU made no worker for it",
                                 sdt_device_name(machine->what[d], name));
@@ -69,9 +70,9 @@ static enum sdt_status check_places(const struct sdt_machine *machine, struct sd
         return sdt_fail(err, SDT_ERROR_DEVICE,
                         "StarPU made %u memory nodes where %d devices and the host need %d: this "
                         "StarPU was built with --enable-maxnumanodes below that",
-                        starpu_memory_nodes_get_count(), machine->devices, nodes);
+                        starpu_memory_nodes_get_count(), machine->local, nodes);
     }
-    for (int d = 0; d < machine->devices; d++)
+    for (int d = first; d < end; d++)
         if (machine->what[d].kind == SDT_DEVICE_CPU &&
             machine->device[d].workers != machine->workers[d])
             return sdt_fail(err, SDT_ERROR_DEVICE, "%s: StarPU made %d workers for it, not %d",
@@ -107,6 +108,25 @@ static void set_factors(struct sdt_machine *machine) {
     }
 }
 
+/* Whose the places are. Of other ranks' devices only what all know is there. */
+static void set_ranks(struct sdt_machine *machine) {
+    for (int d = 0; d < machine->devices; d++) {
+        struct sdt_place *place = &machine->device[d];
+        place->ranks = UINT64_C(1) << (d / machine->local);
+        place->here = d >= machine->first && d < machine->first + machine->local;
+        if (place->here)
+            continue;
+        place->device = d;
+        place->node = SDT_NO_NODE;
+        place->workers = machine->what[d].kind == SDT_DEVICE_CUDA ? 1 : machine->workers[d];
+    }
+    machine->host.ranks = 1;
+    machine->host.here = machine->crossing.me == 0;
+    machine->each = machine->host;
+    machine->each.ranks = machine->crossing.all;
+    machine->each.here = true;
+}
+
 enum sdt_status sdt__places_find(struct sdt_machine *machine, struct sdt_error *err) {
     machine->host.device = -1;
     if (machine->gpus)
@@ -121,8 +141,13 @@ enum sdt_status sdt__places_find(struct sdt_machine *machine, struct sdt_error *
         machine->device[d].speed = machine->speed[d];
     }
     machine->host.speed = machine->host.workers * SDT_CPU_FLOPS;
+    set_ranks(machine);
     set_factors(machine);
     return SDT_OK;
+}
+
+double sdt__place_room(const struct sdt_place *place) {
+    return place->here ? (double)starpu_memory_get_total(place->node) : 0.0;
 }
 
 /* ---- groups ---------------------------------------------------------------------------------- */
@@ -183,7 +208,8 @@ static int traffic_index(const struct sdt_machine *machine, int node) {
     return -1;
 }
 
-void sdt_machine_traffic(struct sdt_machine *machine, double *bytes) {
+/* Of this rank's memories. */
+static void add_traffic(const struct sdt_machine *machine, double *bytes) {
     int n = machine->devices + 1;
     if (!host_is_apart(machine))
         return; /* one memory: nothing moves */
@@ -194,4 +220,68 @@ void sdt_machine_traffic(struct sdt_machine *machine, double *bytes) {
         if (from >= 0 && to >= 0 && starpu_bus_get_profiling_info(bus, &info) == 0)
             bytes[from * n + to] += (double)info.transferred_bytes;
     }
+}
+
+void sdt_machine_traffic(struct sdt_machine *machine, double *bytes) {
+    int n = machine->devices + 1;
+    if (!machine->gathered)
+        add_traffic(machine, bytes);
+    for (int r = 0; machine->gathered && r < machine->crossing.count; r++)
+        for (int i = 0; i < n * n; i++)
+            bytes[i] += machine->gathered[r].traffic[i];
+}
+
+/* ---- ranks ----------------------------------------------------------------------------------- */
+
+struct sdt_messages sdt_machine_messages(const struct sdt_machine *machine, int from, int to) {
+    const struct sdt_crossing *c = &machine->crossing;
+    if (machine->gathered)
+        return machine->gathered[from].messages[to];
+    if (from != c->me)
+        return (struct sdt_messages){0};
+    return (struct sdt_messages){atomic_load(&c->messages[to]), (double)atomic_load(&c->bytes[to])};
+}
+
+struct sdt_messages sdt_machine_role_messages(const struct sdt_machine *machine,
+                                              enum sdt_role role) {
+    const struct sdt_crossing *c = &machine->crossing;
+    struct sdt_messages sum = {atomic_load(&c->role_messages[role]),
+                               (double)atomic_load(&c->role_bytes[role])};
+    for (int r = 0; machine->gathered && r < c->count; r++)
+        if (r != c->me) {
+            sum.count += machine->gathered[r].role[role].count;
+            sum.bytes += machine->gathered[r].role[role].bytes;
+        }
+    return sum;
+}
+
+enum sdt_status sdt_machine_gather(struct sdt_machine *machine, struct sdt_error *err) {
+    const int count = machine->crossing.count;
+    if (count < 2)
+        return SDT_OK;
+    struct sdt_gathered *mine = calloc(1, sizeof *mine);
+    struct sdt_gathered *all = calloc((size_t)count, sizeof *all);
+    enum sdt_status status = SDT_OK;
+    if (!mine || !all)
+        status = sdt_fail(err, SDT_ERROR_MEMORY, "out of memory for what ranks have counted");
+    status = sdt_ranks_settle(status, err);
+    if (status == SDT_OK) {
+        sdt__recorder_sums(machine->recorder, &mine->sums);
+        add_traffic(machine, mine->traffic);
+        for (int d = -1; d < machine->devices; d++)
+            mine->peak[d + 1] = sdt_machine_peak_bytes(machine, d);
+        for (int to = 0; to < count; to++)
+            mine->messages[to] = sdt_machine_messages(machine, machine->crossing.me, to);
+        for (int role = 0; role < SDT_ROLES; role++)
+            mine->role[role] = sdt_machine_role_messages(machine, (enum sdt_role)role);
+        sdt__ranks_collect(SDT_TALK_MAIN, mine, sizeof *mine, all);
+        for (int r = 0; r < count; r++)
+            if (r != machine->crossing.me)
+                sdt__recorder_take(machine->recorder, &all[r].sums);
+        machine->gathered = all;
+        all = NULL;
+    }
+    free(mine);
+    free(all);
+    return status;
 }

@@ -10,6 +10,9 @@ struct sdt_machine;
  * where a device or the host has none. */
 enum sdt_status sdt__places_find(struct sdt_machine *machine, struct sdt_error *err);
 
+/* Bytes of its memory; not above 0: no limit, or another rank's to know. */
+double sdt__place_room(const struct sdt_place *place);
+
 /* Some of the machine's devices in an order: first those that hold tokens (or decode), then
  * helpers. */
 struct sdt_group {

@@ -13,7 +13,7 @@
 #include "runtime/handles.h"
 #include "runtime/task.h"
 
-#define MAX_DEVICES (STARPU_MAXNODES + 1) /* slot 0: the host */
+#define MAX_DEVICES (SDT_MAX_DEVICES + 1) /* slot 0: the host */
 
 struct record {
     struct sdt_tag tag;
@@ -262,12 +262,14 @@ static void count_task(struct sdt_recorder *recorder, const struct sdt_tag *tag,
     totals->wait_us += fetched - microseconds(info->acquire_data_start_time);
 }
 
-static void add_given(struct sdt_recorder *recorder, const struct sdt_step_record *step) {
-    recorder->finished += step->tasks;
+/* totals: by device + 1 */
+static void add_totals(struct sdt_recorder *recorder,
+                       const struct sdt_role_totals (*totals)[SDT_ROLES], unsigned long tasks) {
+    recorder->finished += tasks;
     for (int d = 0; d < MAX_DEVICES; d++)
         for (int r = 0; r < SDT_ROLES; r++) {
             struct sdt_role_totals *to = &recorder->totals[d][r];
-            const struct sdt_role_totals *from = &step->totals[d][r];
+            const struct sdt_role_totals *from = &totals[d][r];
             to->tasks += from->tasks;
             to->visiting += from->visiting;
             to->busy_us += from->busy_us;
@@ -345,7 +347,7 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
     pthread_mutex_lock(&recorder->mutex);
     if (task && is_given(task, tag)) {
         if (tag->tile == 0) /* one of the step's tasks counts it */
-            add_given(recorder, given_of(recorder, tag));
+            add_totals(recorder, given_of(recorder, tag)->totals, given_of(recorder, tag)->tasks);
     } else {
         count_task(recorder, tag, device, info);
     }
@@ -356,6 +358,15 @@ void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_t
         recorder->records[recorder->nrecords++] =
             (struct record){*tag, worker, device, ready, fetched, start, end};
     pthread_mutex_unlock(&recorder->mutex);
+}
+
+void sdt__recorder_sums(const struct sdt_recorder *recorder, struct sdt_recorder_sums *sums) {
+    memcpy(sums->totals, recorder->totals, sizeof sums->totals);
+    sums->tasks = recorder->finished;
+}
+
+void sdt__recorder_take(struct sdt_recorder *recorder, const struct sdt_recorder_sums *sums) {
+    add_totals(recorder, sums->totals, sums->tasks);
 }
 
 unsigned long sdt__recorder_tasks(const struct sdt_recorder *recorder) {

@@ -44,7 +44,7 @@ struct sdt_bounds sdt__recorder_bounds(const struct sdt_recorder *recorder);
 /* Steps that are not simulated in full (graph/jobs/fast.c): tasks of the class
  * SDT_CLASS_GIVEN take their place. What a step of the simulated ones did: */
 struct sdt_step_record {
-    struct sdt_role_totals totals[STARPU_MAXNODES + 1][SDT_ROLES]; /* by device + 1 */
+    struct sdt_role_totals totals[SDT_MAX_DEVICES + 1][SDT_ROLES]; /* by device + 1 */
     unsigned long tasks;
     double us, path_us, work_us;
 };
@@ -73,6 +73,14 @@ void sdt__recorder_each(const struct sdt_recorder *recorder,
 /* Called by task.c when a task has ended, on the worker's thread. */
 void sdt__recorder_finished(struct sdt_recorder *recorder, const struct starpu_task *task,
                             const struct sdt_tag *tag);
+
+/* All that is counted, to be added to another recorder's. */
+struct sdt_recorder_sums {
+    struct sdt_role_totals totals[SDT_MAX_DEVICES + 1][SDT_ROLES]; /* by device + 1 */
+    unsigned long tasks;
+};
+void sdt__recorder_sums(const struct sdt_recorder *recorder, struct sdt_recorder_sums *sums);
+void sdt__recorder_take(struct sdt_recorder *recorder, const struct sdt_recorder_sums *sums);
 
 unsigned long sdt__recorder_tasks(const struct sdt_recorder *recorder);
 /* Totals of one role by the device that ran it (-1: the host). */

@@ -268,7 +268,7 @@ enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *m
         return sdt_fail(err, SDT_ERROR_USAGE, "%d simulated devices; 1 to %d are supported",
                         options->devices, SDT_MAX_DEVICES);
     int cpus = sdt_platform_cpus(&in_use), gpus = sdt_platform_gpus(&in_use);
-    machine->devices = options->devices;
+    machine->devices = machine->local = options->devices;
     gpus = cpus ? gpus : options->devices; /* more of the last kind */
     machine->gpus = gpus < options->devices ? gpus : options->devices;
     machine->workers_per_device = cpus ? cpus : 1;
@@ -292,6 +292,8 @@ enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *m
                               start->gpus.count >= machine->devices ? &start->gpus : NULL,
                               options->device_speed, machine->speed, err);
 }
+
+void sdt__start_hear(struct sdt_machine *machine, bool given) { (void)machine, (void)given; }
 
 /* It was set before main as well. */
 enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt_machine *machine,

@@ -21,6 +21,9 @@ enum sdt_status sdt__environment_check(struct sdt_error *err);
  * SDT_ERROR_DEVICE. */
 enum sdt_status sdt__start_settle(struct sdt_start *start, struct sdt_machine *machine,
                                   const struct sdt_machine_options *options, struct sdt_error *err);
+/* Of several ranks: hears what the others have found of their devices, so that shares of the work
+ * follow the same numbers everywhere. given: speeds are options. */
+void sdt__start_hear(struct sdt_machine *machine, bool given);
 /* Sets the environment that StarPU and hwloc read. SDT_ERROR_IO, SDT_ERROR_MEMORY. */
 enum sdt_status sdt__start_environment(const struct sdt_start *start, struct sdt_machine *machine,
                                        const struct sdt_machine_options *options,

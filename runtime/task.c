@@ -235,6 +235,22 @@ static void finished(void *arg) {
     sdt__lane_leave(block->lane, block->pending);
 }
 
+/* Of several ranks: does it run at this one? What it reads is on its way then. */
+static bool runs_here(struct sdt_task *task) {
+    struct sdt_flow *flow = task->flow;
+    if (!flow->crossing)
+        return true;
+    if (!sdt__owners_bring(flow->crossing, task)) {
+        if (task->done) /* as far as this rank knows */
+            task->done(task->done_arg, task->done_index);
+        return false;
+    }
+    for (int i = 0; i < task->count; i++)
+        if (task->mode[i] & STARPU_R)
+            sdt__fill_now(flow, task->handle[i]);
+    return flow->error.status == SDT_OK && sdt__lane_make_room(flow->lane, &flow->error);
+}
+
 void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, const char *name,
                       double flops, double bytes, const void *args, size_t size) {
     struct sdt_flow *flow = task->flow;
@@ -242,7 +258,7 @@ void sdt__task_submit(struct sdt_task *task, struct starpu_codelet *codelet, con
     struct sdt__block *block = NULL;
 
     if (flow->error.status != SDT_OK || sdt__halt_status(flow->halt, &flow->error) != SDT_OK ||
-        !sdt__lane_make_room(flow->lane, &flow->error))
+        !sdt__lane_make_room(flow->lane, &flow->error) || !runs_here(task))
         goto out;
     block = malloc(sizeof *block + size);
     st = block && !task->failed ? starpu_task_create() : NULL;

@@ -38,6 +38,10 @@ struct sdt_place {
     int workers, first_worker;
     unsigned mask_length;
     uint32_t mask[(STARPU_NMAXWORKERS + 31) / 32]; /* StarPU worker mask */
+    /* The ranks that have it, as bits. Several: each has one of its own, a task runs at each, and
+     * what it writes is each one's own. */
+    uint64_t ranks;
+    bool here; /* this rank is among them; else it has no workers to name and no node */
 };
 
 /* The context of insertion: everything that an algorithm would otherwise pass to each insert call.
@@ -45,7 +49,9 @@ struct sdt_place {
 struct sdt_flow {
     struct sdt_error error;        /* the first failure, SDT_OK so far */
     const struct sdt_place *place; /* where the next tasks run */
-    const struct sdt_place *host;  /* where input and output happen */
+    const struct sdt_place *host;  /* where input and output happen: of several ranks, rank 0's */
+    const struct sdt_place *each;  /* this rank's host, and every other's */
+    struct sdt_crossing *crossing; /* between ranks; NULL: there is one */
     struct sdt_tag tag; /* request, stream, step, layer, chunk, tile, role of the next tasks */
     int priority; /* of the next tasks: SDT_PRIORITY_MIN..SDT_PRIORITY_MAX, or sdt_turn_priority */
     struct sdt_recorder *recorder; /* statistics, trace, graph; NULL: none */

@@ -12,6 +12,7 @@ is built (exit 1 when there is none).
   STARDIT_STARPU_TARBALL  use this StarPU source tarball (default: Debian's source package)
   XDG_CACHE_HOME          the cache is the folder stardit in it (default: ~/.cache)
   CUDA_HOME               the CUDA toolkit (default: where nvcc is, else /usr/local/cuda)
+Where mpicc is, cpu and cuda have StarPU-MPI too; STARDIT_MPI=no leaves it out.
 END
 }
 
@@ -33,9 +34,16 @@ own_source="get StarPU's source and set STARDIT_STARPU_TARBALL=FILE"
 
 # The limits leave room for 8 stand-in devices plus the host (9 NUMA nodes) and for codelets that
 # read one piece per device. cusparse, cusolver and cuBLASLt are large and nothing here calls them
-# through StarPU; patches/native/no-cublas.patch leaves out cuBLAS.
+# through StarPU; patches/native/no-cublas.patch leaves out cuBLAS. What StarPU-MPI was linked with is
+# part of the hash, as the libraries of two MPIs do not fit each other.
+mpi=--disable-mpi
+mpi_is=
+if [ "$flavour" != simgrid ] && [ "${STARDIT_MPI-}" != no ] && command -v mpicc >/dev/null; then
+    mpi="--enable-mpi --disable-mpi-check --disable-mpi-master-slave --disable-nmad"
+    mpi_is=$(mpicc -show)
+fi
 options="--enable-maxcpus=64 --enable-maxcudadev=8 --enable-maxnumanodes=16 --enable-maxbuffers=32
-    --disable-opencl --disable-hip --disable-mpi --disable-fortran --disable-socl
+    --disable-opencl --disable-hip $mpi --disable-fortran --disable-socl
     --disable-starpupy --disable-openmp --disable-starpufft --disable-papi --disable-glpk
     --disable-fxt --disable-build-tests --disable-build-examples --disable-build-doc
     --disable-static"
@@ -78,7 +86,7 @@ fi
 
 # prefix_of VERSION CHECKSUM: where that source, with these options and patches, is installed.
 prefix_of() {
-    hash=$({ echo $options "$2"; cat "$patches"/*.patch; } | sha256sum | cut -c1-8)
+    hash=$({ echo $options "$2" $mpi_is; cat "$patches"/*.patch; } | sha256sum | cut -c1-8)
     echo "$cache/starpu-${1%+dfsg}-$flavour-$hash"
 }
 

@@ -16,8 +16,16 @@ static enum sdt_status check_submission(struct sdt_service *service,
         status = sdt_fail(err, SDT_ERROR_INTERRUPTED, "the service takes no more requests");
     if (status == SDT_OK && service->resting)
         status = sdt_fail(err, SDT_ERROR_USAGE, "the service rests");
+    const bool tiles = sdt__decodes_tiles(service->pipeline, request);
+    if (status == SDT_OK && service->machine->crossing.count > 1 && service->two && !tiles &&
+        service->vae.devices > 1)
+        status =
+            sdt_fail(err, SDT_ERROR_USAGE,
+                     "%d devices that decode, a video each, do not go with several ranks: one, "
+                     "or --enable-tiling, would work",
+                     service->vae.devices);
     if (status == SDT_OK)
-        status = sdt__start_decoders(service, sdt__decodes_tiles(service->pipeline, request), err);
+        status = sdt__start_decoders(service, tiles, err);
     return status;
 }
 

@@ -47,8 +47,8 @@ void sdt__decode_plan_ahead(const struct sdt_service *service, const struct sdt_
 
 enum sdt_status sdt__check_room(const struct sdt_place *place, const char *what, double bytes,
                                 const struct sdt_request *request, struct sdt_error *err) {
-    starpu_ssize_t room = starpu_memory_get_total(place->node);
-    if (room <= 0 || bytes <= (double)room) /* not positive: no limit */
+    double room = sdt__place_room(place);
+    if (room <= 0.0 || bytes <= room) /* not positive: no limit */
         return SDT_OK;
     char device[SDT_DEVICE_NAME];
     return sdt_fail(err, SDT_ERROR_LIMIT,
@@ -56,7 +56,7 @@ enum sdt_status sdt__check_room(const struct sdt_place *place, const char *what,
                     "limit is %.1f MB; a smaller size would need less",
                     what, request->num_frames, request->num_frames == 1 ? "" : "s", request->height,
                     request->width, bytes / 1e6, sdt__device_title(place->device, device),
-                    (double)room / 1e6);
+                    room / 1e6);
 }
 
 /* In simulated time another decode like the last one takes as long. */

@@ -95,7 +95,9 @@ static int sizes_of(const struct sdt_layout *l, int size[3]) {
  * results the shapes are many, and left to the tasks. */
 static void plan_ahead(const struct sdt_run *run) {
     const struct sdt_layout *l = &run->layout;
-    int before = 0, size[3], sizes = sizes_of(l, size);
+    int before = 0, size[3], sizes = sizes_of(l, size), d = 0;
+    while (d < l->devices - 1 && !l->place[d].here)
+        d++;
     if (l->dtype != SDT_BF16 || !sdt_strategy_exact(run->parallel.strategy))
         return;
     for (int c = 0; c < l->chunks; c++) {
@@ -103,7 +105,7 @@ static void plan_ahead(const struct sdt_run *run) {
             .heads = l->head[c + 1] - l->head[c], .e = l->e, .tile = l->rows, .keys = l->tokens};
         for (int s = 0; s < sizes && shape.heads != before; s++) {
             shape.rows = size[s];
-            sdt__cuda_plan_ahead(&l->place[0], &shape);
+            sdt__cuda_plan_ahead(&l->place[d], &shape);
         }
         before = shape.heads;
     }
@@ -189,7 +191,7 @@ static enum sdt_status check_memory(struct sdt_job *job, struct sdt_error *err) 
         struct sdt_need need = sdt_run_need(pipeline->dit, &parts, i, job->text_rows,
                                             request->steps, sdt_step_table_keeping(&job->table));
         bool gpu = place->kind == SDT_DEVICE_CUDA;
-        double room = (double)starpu_memory_get_total(place->node);
+        double room = sdt__place_room(place);
         double beside = request->streamed ? streamed_beside(service, request, place)
                                           : beside_of(service, request, place);
         status = sdt__check_room(place, "denoising", (gpu ? need.least : need.all) + beside,
@@ -197,8 +199,11 @@ static enum sdt_status check_memory(struct sdt_job *job, struct sdt_error *err) 
         job->offloads |= gpu && room > 0.0 && need.all + beside > room;
     }
     sdt_run_parts_clear(&parts);
-    if (status == SDT_OK)
+    status = sdt__ranks_settle(SDT_LANE_DENOISE, status, err); /* each knows its own devices */
+    if (status == SDT_OK) {
+        job->offloads = sdt__ranks_any(SDT_LANE_DENOISE, job->offloads);
         job->fits = job->team;
+    }
     return status;
 }
 

@@ -384,13 +384,16 @@ static int waiting(struct sdt_service *service) {
 static bool room_to_decode(const struct sdt_service *service, const struct sdt_decoder *decoder,
                            const struct sdt_request *request) {
     bool room = true;
+    for (int i = 0; i < decoder->devices && room; i++)
+        room = decoder->place[i].kind == SDT_DEVICE_CUDA;
+    if (!room || decoder->parameters) /* it has found room before */
+        return room;
     for (int i = 0; i < decoder->devices && room; i++) {
+        const struct sdt_place *place = &decoder->place[i];
         double bytes = sdt__decode_bytes(service, request, decoder->place, decoder->devices, i);
-        room = decoder->place[i].kind == SDT_DEVICE_CUDA &&
-               (decoder->parameters || /* it has found room before */
-                bytes <= (double)starpu_memory_get_available(decoder->place[i].node));
+        room = !place->here || bytes <= (double)starpu_memory_get_available(place->node);
     }
-    return room;
+    return !sdt__ranks_any(SDT_LANE_DENOISE, !room);
 }
 
 /* One group: both phases, and of two only one's weights at a time, unless there is room. */
@@ -462,6 +465,14 @@ static enum sdt_status check_placement(const struct sdt_machine *machine,
         return sdt_fail(err, SDT_ERROR_USAGE,
                         "groups of %d and %d devices; at most %d devices a group work",
                         p->dit_devices, p->vae_devices, SDT_MAX_DEVICES);
+    if (machine->crossing.count > 1 &&
+        (p->aco != SDT_ACO_OFF || p->vae_spill || p->transport == SDT_TRANSPORT_NCCL))
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--%s does not go with several ranks: without it, or without mpirun, this "
+                        "would work",
+                        p->aco != SDT_ACO_OFF ? "aco"
+                        : p->vae_spill        ? "vae-spill"
+                                              : "transport nccl");
     return sdt__settle_kinds(p, machine->what, machine->devices, kinds, err);
 }
 

@@ -25,8 +25,9 @@ static enum sdt_status given(struct sdt_flow *flow, const struct sdt_stored *emb
         states->rows -= zero;
     }
     states->pad_rows = all - states->rows;
-    states->handle =
-        sdt__host_vector(flow, *values, (size_t)states->rows * (size_t)width, "text states");
+    states->handle = /* every rank has read them */
+        sdt__register(flow, flow->each, SDT_F32, (size_t)states->rows * (size_t)width, *values,
+                      "text states");
     if (!states->handle && err)
         *err = flow->error;
     return flow->error.status;
@@ -139,7 +140,7 @@ static int to_come(struct sdt_service *service, const struct sdt_job *but) {
 void sdt__text_keep(struct sdt_job *job) {
     struct sdt_service *service = job->service;
     const struct sdt_pipeline *pipeline = service->pipeline;
-    double room = (double)starpu_memory_get_total(service->text_place->node), bytes = 0.0;
+    double room = sdt__place_room(service->text_place), bytes = 0.0;
     for (int i = 0; i < 2 && pipeline->text[i]; i++)
         bytes += (double)sdt_dtype_size(service->text_dtype) *
                  (double)sdt_weights_parameters(pipeline->text[i]->weights);

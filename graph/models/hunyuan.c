@@ -563,7 +563,7 @@ static void prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
     sdt_insert_linear(flow, "proj_in", rows, d, dit->text_dim, words, b->words.weight,
                       b->words.bias, SDT_EPILOGUE_NONE, prompt->handle[WORDS]);
     sdt__unregister_submit(rounded);
-    sdt_run_at_host(flow);
+    sdt_run_at_host(flow, run);
     refiner_gates(flow, run, &text[0], prompt);
     modulations(flow, run, text[1].handle, prompt);
 }

@@ -242,7 +242,8 @@ static void encoding_init(struct sdt_flow *flow, struct encoding *b, const struc
     if (!b->turns && flow->error.status == SDT_OK)
         sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory while encoding the prompt");
     if (b->turns)
-        b->table = sdt__host_vector(flow, b->turns, (size_t)tokens * (size_t)encoder->e, "turns");
+        b->table = sdt__register(flow, flow->each, SDT_F32, (size_t)tokens * (size_t)encoder->e,
+                                 b->turns, "turns");
     sdt_text_parts_init(flow, dtype, &c->model, tokens, "text x", b->x);
     sdt_text_parts_init(flow, dtype, &c->whole, tokens, "text y", b->y);
     sdt_text_parts_init(flow, dtype, &c->inner, tokens, "text q", b->q);

@@ -27,7 +27,7 @@ enum sdt_status sdt__predict(const struct sdt_pipeline *pipeline, const struct s
     candidate->device_bytes = candidate->memory_bytes = 0.0;
     candidate->fits = true;
     sdt_draft_needs(&draft, need);
-    double host = sdt_draft_host_bytes(&draft);
+    double host = sdt_draft_host_bytes(&draft), rank = 0.0, largest = 0.0;
     for (int d = 0; d < rates->devices; d++) {
         double peak = sdt_device_peak(&draft, &need[d]);
         bool gpu = sdt__device_at(rates->device, d).kind == SDT_DEVICE_CUDA;
@@ -36,12 +36,13 @@ enum sdt_status sdt__predict(const struct sdt_pipeline *pipeline, const struct s
             least += need[d].decode;
         candidate->device_bytes = fmax(candidate->device_bytes, peak);
         candidate->memory_bytes += peak;
-        host += gpu ? 0.0 : peak;
+        rank = (d % sdt_rates_local(rates) ? rank : 0.0) + (gpu ? 0.0 : peak);
+        largest = fmax(largest, rank);
         /* Weights of the transformer may come and go, the decoder's may not. */
         if (gpu && rates->room[d] > 0.0)
             candidate->fits &= fmax(need[d].text, fmax(least, need[d].decode)) <= rates->room[d];
     }
-    candidate->fits &= !(rates->memory_bytes > 0.0) || host <= rates->memory_bytes;
+    candidate->fits &= !(rates->memory_bytes > 0.0) || host + largest <= rates->memory_bytes;
 out:
     sdt_draft_clear(&draft);
     return status;

@@ -53,7 +53,7 @@ static enum sdt_status check_memory(const struct sdt_draft *d,
 
     sdt_draft_needs(d, need);
     plan->host_bytes = sdt_draft_host_bytes(d);
-    double total = plan->host_bytes;
+    double total = plan->host_bytes, rank = 0.0, largest = 0.0;
     for (int i = 0; i < plan->devices && status == SDT_OK; i++) {
         struct sdt_device device = sdt__device_at(rates->device, i);
         plan->device_bytes[i] = sdt_device_peak(d, &need[i]);
@@ -75,9 +75,12 @@ static enum sdt_status check_memory(const struct sdt_draft *d,
                              "%.1f GB; --transport starpu brings weights layer by layer",
                              plan->device_bytes[i] / 1e9, device.index, plan->device_room[i] / 1e9);
         } else {
-            total += plan->device_bytes[i];
+            /* Each rank's devices share a memory of their own. */
+            rank = (i % sdt_rates_local(rates) ? rank : 0.0) + plan->device_bytes[i];
+            largest = rank > largest ? rank : largest;
         }
     }
+    total += largest;
     struct sdt_allowance allowance;
     sdt__allowance_read("", &allowance);
     plan->host_available = allowance.available;
@@ -94,8 +97,9 @@ static enum sdt_status check_memory(const struct sdt_draft *d,
             err, SDT_ERROR_LIMIT,
             "about %.2f GB are needed for %d device%s and the video, of the %.2f GB %s that this "
             "process may use; less is needed with a smaller size or number of frames%s%s",
-            total / 1e9, plan->devices, plan->devices == 1 ? "" : "s", allowance.memory / 1e9,
-            allowance.memory_limit, request->tiling.size_rows ? "" : ", --enable-tiling",
+            total / 1e9, sdt_rates_local(rates), sdt_rates_local(rates) == 1 ? "" : "s",
+            allowance.memory / 1e9, allowance.memory_limit,
+            request->tiling.size_rows ? "" : ", --enable-tiling",
             plan->streams > 1 ? ", --streams 1" : "");
     return status;
 }

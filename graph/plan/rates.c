@@ -571,21 +571,28 @@ enum sdt_status sdt_measure_rates(const struct sdt_pipeline *pipeline,
     struct sdt_allowance allowance;
     struct sdt_gpus gpus;
     *rates = (struct sdt_machine_rates){0};
-    enum sdt_status status = sdt__devices_check(o->device, o->devices, &gpus, err);
+    const int ranks = o->ranks > 1 && o->devices % o->ranks == 0 ? o->ranks : 1;
+    const int local = o->devices / ranks;
+    enum sdt_status status = sdt__devices_check(o->device, local, &gpus, err);
+    if (status == SDT_OK && o->devices > SDT_MAX_DEVICES)
+        status = sdt_fail(err, SDT_ERROR_USAGE, "%d devices of %d ranks; at most %d work",
+                          o->devices, ranks, SDT_MAX_DEVICES);
     if (status != SDT_OK)
         return status;
     bool has_gpus = sdt__has_gpus(o->device, o->devices);
     sdt__allowance_read("", &allowance);
     *rates = (struct sdt_machine_rates){.devices = o->devices,
+                                        .ranks = ranks,
                                         .device = o->device,
                                         .precision = precision,
-                                        .cores = allowance.cpus,
+                                        .cores = ranks * allowance.cpus,
                                         .link_seconds = LINK_SECONDS,
                                         .together = TOGETHER,
                                         .memory_bytes = allowance.memory};
     int each = has_gpus && o->workers_per_device <= 0 ? allowance.workers : o->workers_per_device;
-    status = sdt__device_workers(o->device, o->devices, each, o->workers, allowance.workers,
-                                 rates->workers, err);
+    for (int first = 0; first < o->devices && status == SDT_OK; first += local)
+        status = sdt__device_workers(o->device, local, each, o->workers ? o->workers + first : NULL,
+                                     allowance.workers, rates->workers + first, err);
     if (status == SDT_OK)
         status = sdt__device_speeds(o->device, o->devices, rates->workers, has_gpus ? &gpus : NULL,
                                     o->device_speed, rates->speed, err);

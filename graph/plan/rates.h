@@ -29,6 +29,7 @@ struct sdt_overheads {
 
 struct sdt_machine_rates {
     int devices;
+    int ranks; /* that have as many of them each, with a memory of their own; 0: 1 */
     const struct sdt_device *device; /* [devices], borrowed; NULL: CPUs */
     int workers[SDT_MAX_DEVICES];    /* [devices] CPU workers; 0: as 1 */
     double speed[SDT_MAX_DEVICES];   /* [devices] as in struct sdt_place; all 0: alike */
@@ -43,6 +44,11 @@ struct sdt_machine_rates {
     bool simulated;               /* the platform's: this machine's limits are not its own */
     double room[SDT_MAX_DEVICES]; /* GPUs: bytes that StarPU may use; 0: no limit */
 };
+
+/* Devices of each rank. */
+static inline int sdt_rates_local(const struct sdt_machine_rates *rates) {
+    return rates->ranks > 1 ? rates->devices / rates->ranks : rates->devices;
+}
 
 /* The rates of the devices that a machine opened with these options would have; no machine is
  * needed. Links are measured in some milliseconds, kernels when a prediction asks for them.

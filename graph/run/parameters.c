@@ -131,7 +131,26 @@ static void insert_load(struct sdt_flow *flow, const struct sdt_stored *stored, 
                         form.in, form.taps, merged, handle);
 }
 
-/* A handle whose values a task on the host brings. */
+/* What is left to do of a handle that nothing has read yet. */
+struct reading_later {
+    const struct sdt_stored *stored;
+    struct form form;
+};
+
+/* The host's task. */
+static void bring(struct sdt_flow *flow, sdt_handle handle, const void *arg) {
+    const struct reading_later *later = arg;
+    const struct sdt_place *place = flow->place;
+    enum sdt_role role = flow->tag.role;
+    flow->place = flow->each;
+    flow->tag.role = SDT_ROLE_IO;
+    insert_load(flow, later->stored, later->form, handle);
+    flow->place = place;
+    flow->tag.role = role;
+}
+
+/* A handle whose values a task on the host brings: of several ranks on each that reads them, and
+ * when it does. */
 static sdt_handle load(struct sdt_flow *flow, const struct sdt_stored *stored, struct form form) {
     sdt_handle handle =
         form.packed ? sdt__packed(flow,
@@ -141,13 +160,11 @@ static sdt_handle load(struct sdt_flow *flow, const struct sdt_stored *stored, s
                     : sdt__tensor(flow, form.dtype, count_of(stored, form), stored->name);
     if (!handle)
         return NULL;
-    const struct sdt_place *place = flow->place;
-    enum sdt_role role = flow->tag.role;
-    flow->place = flow->host;
-    flow->tag.role = SDT_ROLE_IO;
-    insert_load(flow, stored, form, handle);
-    flow->place = place;
-    flow->tag.role = role;
+    const struct reading_later later = {stored, form};
+    if (flow->crossing)
+        sdt__fill_later(flow, handle, bring, &later, sizeof later);
+    else
+        bring(flow, handle, &later);
     if (flow->error.status != SDT_OK) { /* nothing will ever write it: the next flow starts anew */
         sdt__unregister(handle);
         return NULL;
@@ -197,7 +214,7 @@ static sdt_handle find(struct sdt_flow *flow, struct sdt_parameters *parameters,
         (!parameters->machine->gpus || form.hosts) && !form.packed && !form.columns.count;
     if (in_place && readable(stored, form)) {
         sdt_stored_fetch(stored); /* until it is dropped */
-        handle = sdt__register(flow, flow->host, form.dtype, count_of(stored, form),
+        handle = sdt__register(flow, flow->each, form.dtype, count_of(stored, form),
                                data_of(stored, form), stored->name);
     } else
         handle = load(flow, stored, form);

@@ -183,7 +183,7 @@ static void rope_init(struct sdt_flow *flow, struct sdt_run *run) {
         return;
     }
     sdt_rope_table(&run->rope, dit->rope_theta, run->rope_values);
-    run->rope_table = sdt__host_vector(flow, run->rope_values, count, "rope");
+    run->rope_table = sdt__register(flow, flow->each, SDT_F32, count, run->rope_values, "rope");
 }
 
 int sdt__run_flights(const struct sdt_layout *layout) {
@@ -231,6 +231,23 @@ static void blocks_clear(struct sdt_run *run) {
         free_handles(run->branch[b].shared, sdt_run_stale_count(run));
 }
 
+/* What all devices read of a prompt is made once at each rank, not sent. */
+static void set_prompt_places(const struct sdt_flow *flow, struct sdt_run *run) {
+    const struct sdt_layout *layout = &run->layout;
+    uint64_t ranks = 0;
+    int own = 0;
+    for (int d = layout->devices - 1; d >= 0; d--) {
+        ranks |= layout->place[d].ranks;
+        own = layout->place[d].here ? d : own;
+    }
+    run->prompt = layout->place[own];
+    run->prompt_host = *flow->each;
+    if (flow->crossing) {
+        run->prompt.ranks = run->prompt_host.ranks = ranks;
+        run->prompt_host.here = ranks & flow->crossing->here;
+    }
+}
+
 /* One part of the devices, with its branches. text: as in sdt_run_new. */
 static struct sdt_run *new_part(struct sdt_flow *flow, struct sdt_dit *dit,
                                 struct sdt_machine *machine, struct sdt_parameters *parameters,
@@ -257,6 +274,7 @@ static struct sdt_run *new_part(struct sdt_flow *flow, struct sdt_dit *dit,
                                            : sdt_streams(parallel->streams, part->branches),
                             .helpers_free = true};
     part->layout = (struct sdt_layout){0}; /* it is the run's now */
+    set_prompt_places(flow, run);
     if (parallel->transport == SDT_TRANSPORT_NCCL &&
         sdt__collective_open(flow, run->layout.place, run->layout.devices,
                              machine->watch.stall_seconds, &run->collective,
@@ -355,7 +373,7 @@ void sdt_run_prompt(struct sdt_flow *flow, struct sdt_run *run, int branch,
             sdt_fail(&flow->error, SDT_ERROR_MEMORY, "out of memory for a prompt");
         return;
     }
-    flow->place = &run->layout.place[0];
+    flow->place = run->parallel.strategy->device ? &run->layout.place[0] : &run->prompt;
     flow->tag.role = SDT_ROLE_TEXT;
     flow->tag.branch = branch;
     bind_host(flow, run);
@@ -404,12 +422,16 @@ sdt_handle sdt_run_hidden(struct sdt_run *run, struct sdt_at at) {
 
 void sdt_run_at_prompt(struct sdt_flow *flow, const struct sdt_run *run, int layer) {
     const struct sdt_strategy *strategy = run->parallel.strategy;
-    int device = strategy->device ? strategy->device(&run->layout, run->dit->layers, layer, 0) : 0;
-    flow->place = &run->layout.place[device];
+    flow->place = &run->prompt;
+    if (strategy->device)
+        flow->place =
+            &run->layout.place[strategy->device(&run->layout, run->dit->layers, layer, 0)];
     flow->tag.layer = layer;
 }
 
-void sdt_run_at_host(struct sdt_flow *flow) { flow->place = flow->host; }
+void sdt_run_at_host(struct sdt_flow *flow, const struct sdt_run *run) {
+    flow->place = &run->prompt_host;
+}
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 

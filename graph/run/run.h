@@ -63,10 +63,11 @@ struct sdt_run {
     sdt_handle rope_table;
     struct sdt_parameters *parameters;
     bool own_parameters;
-    struct sdt_collective *collective;   /* NULL: StarPU's own transfers */
-    void *bound;                         /* the model's struct of weight handles */
-    struct sdt_tensor_handles *layer;    /* [layers]: the same, by layer */
-    int first_branch, branches, streams; /* it has first_branch..branches-1 */
+    struct sdt_place prompt, prompt_host; /* where what all devices read of a prompt is made */
+    struct sdt_collective *collective;    /* NULL: StarPU's own transfers */
+    void *bound;                          /* the model's struct of weight handles */
+    struct sdt_tensor_handles *layer;     /* [layers]: the same, by layer */
+    int first_branch, branches, streams;  /* it has first_branch..branches-1 */
     struct sdt_branch branch[2];
     struct sdt_stream *stream; /* [streams] */
     /* Of strategies with blocks: forwards that may be on their way at a time, one of a block after
@@ -155,8 +156,9 @@ sdt_handle sdt_run_raw(struct sdt_run *run, struct sdt_at at);
 sdt_handle sdt_run_hidden(struct sdt_run *run, struct sdt_at at);
 /* The flow's next tasks make what layer `layer` of a prompt keeps. */
 void sdt_run_at_prompt(struct sdt_flow *flow, const struct sdt_run *run, int layer);
-/* The flow's next tasks run at the host, where weights are mapped. */
-void sdt_run_at_host(struct sdt_flow *flow);
+/* The flow's next tasks run at the host, where weights are mapped; of several ranks at each that
+ * has some of the run's devices. */
+void sdt_run_at_host(struct sdt_flow *flow, const struct sdt_run *run);
 
 /* Where a layer of a tile is computed, an index of layout->place. Layer -1: before the layers;
  * dit->layers: after them. */

@@ -48,9 +48,11 @@ extern "C" {
 struct sdt_machine;
 
 struct sdt_machine_options {
-    int devices; /* 1..SDT_MAX_LOCAL_DEVICES */
-    /* [devices] what they are, in the order of their numbers; NULL: CPU devices. At most
-     * SDT_MAX_GPUS GPUs, and beside them cpu:0 at most: the host's memory, with the cores that
+    int devices; /* of all ranks; 1..SDT_MAX_LOCAL_DEVICES at each, SDT_MAX_DEVICES in all */
+    int ranks;   /* sdt_ranks() (stardit/ranks.h), or of a plan as many as it is for; 0: 1. Each has
+                  * as many devices, of the same kinds: rank 0 the first, and so on */
+    /* [devices] what they are, in the order of their numbers; NULL: CPU devices. At each rank at
+     * most SDT_MAX_GPUS GPUs, and beside them cpu:0 at most: the host's memory, with the cores that
      * drive no GPU. */
     const struct sdt_device *device;
     /* CPU workers of a CPU device; 0: for one device all cores that the process may use, 1 for
@@ -130,6 +132,19 @@ struct sdt_cudnn_use sdt_machine_cudnn(const struct sdt_machine *machine);
  * when asked). Index 0 is the host, index d + 1 device d; row = source. */
 void sdt_machine_traffic(struct sdt_machine *machine,
                          double *bytes /* [devices + 1, devices + 1] added to */);
+/* What rank `from` has sent to rank `to`; known everywhere after sdt_machine_gather. */
+struct sdt_messages {
+    unsigned long count;
+    double bytes;
+};
+struct sdt_messages sdt_machine_messages(const struct sdt_machine *machine, int from, int to);
+/* The same of all ranks, by the role of the tasks that read them first. */
+struct sdt_messages sdt_machine_role_messages(const struct sdt_machine *machine,
+                                              enum sdt_role role);
+/* Of several ranks, which all make the call when nothing runs: from then on traffic, totals, tasks
+ * and peaks are those of all ranks, the host's those of all hosts together. Before, they are this
+ * rank's. Once. SDT_ERROR_MEMORY. */
+enum sdt_status sdt_machine_gather(struct sdt_machine *machine, struct sdt_error *err);
 /* Of tasks that have ended, in sum. */
 struct sdt_role_totals {
     unsigned long tasks;

@@ -11,6 +11,7 @@ wan2.1_t2v|single files to be downloaded; tests/apps/published.sh has their name
 cuda|a GPU
 --input io.safetensors|a file that the reader's Python writes
 --resume long|the state of a run that was killed; tests/apps/resume.sh has some
+node1|a second machine
 mine.so|a module that the reader compiles; tests/docs/policy.sh does
 stardit-serve|a server, which does not end; tests/serve/docs.sh runs its page
 END
@@ -20,6 +21,11 @@ cd "$tmp/here" || exit 99
 for program in generate eval info bench simulate; do
     [ ! -x "$build/stardit-$program" ] || ln -s "$build/stardit-$program" "$tmp/bin/"
 done
+# More ranks than cores, and as root in a container.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+if "$build/stardit-info" | grep -q 'MPI yes' && mpirun --version 2>/dev/null | grep -q 'Open MPI'; then
+    ln -s "$(command -v mpirun)" "$tmp/bin/"
+fi
 PATH=$tmp/bin:$PATH
 ln -s "$source/checkpoints" checkpoints
 ln -s "$source/tests" tests
@@ -33,7 +39,7 @@ commands() {
     case $1 in
     *.1) awk '/^\.nf/ { on = 1; next } /^\.fi/ { on = 0 } on' "$1" | sed 's/\\-/-/g; s/\\e$/\\/' ;;
     *) sed -n 's/^    //p' "$1" ;;
-    esac | sed -e :a -e '/\\$/N; s/\\\n */ /; ta' | grep '^ *stardit-'
+    esac | sed -e :a -e '/\\$/N; s/\\\n */ /; ta' | grep -E '^ *(mpirun .*)?stardit-'
 }
 
 run=0 left=0
@@ -54,7 +60,7 @@ for document in "$source"/README.md "$source"/docs/*.md "$source"/checkpoints/RE
         fi
         run=$((run + 1))
         printf '%s\n' "$command" | sed 's/^\(stardit-generate .*--output\)/\1/' >"$tmp/one"
-        case $command in stardit-generate*--output*) sed -i 's/$/ --force/' "$tmp/one" ;; esac
+        case $command in *stardit-generate*--output*) sed -i 's/$/ --force/' "$tmp/one" ;; esac
         if ! sh "$tmp/one" >"$tmp/printed.$run" 2>"$tmp/err" </dev/null; then
             fail "${document#"$source"/}: $command: $(tail -3 "$tmp/err")"
         fi

@@ -41,8 +41,11 @@ enum { REQUESTS = 2, SIZE = 32, FRAMES = 5, STEPS = 1, PIXELS = 3 * FRAMES * SIZ
 
 struct starpu_task *__real_starpu_task_create(void);
 int __real_starpu_task_submit(struct starpu_task *task);
+/* StarPU-MPI's library, where there is one, calls them too. */
+#pragma GCC visibility push(default)
 struct starpu_task *__wrap_starpu_task_create(void);
 int __wrap_starpu_task_submit(struct starpu_task *task);
+#pragma GCC visibility pop
 
 static struct faults submissions;
 

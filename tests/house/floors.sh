@@ -68,6 +68,7 @@ apps/placement.c ulysses: --ulysses-degree and messages about it
 apps/placement.c ring: --ring-degree in a message
 apps/placement.h ulysses: --ulysses-degree
 apps/generate.c ulysses: the degree in --stats
+apps/ranks.c ulysses: the degree of a placement
 apps/state.c ulysses: the degree that a state names
 include/stardit/stardit.h ulysses: the degree of a placement
 graph/run/layout.h ulysses: the degree, into how many parts heads are split

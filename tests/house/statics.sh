@@ -15,6 +15,7 @@ runtime/simulation.c  in_use               the platform, found as a process find
 runtime/simulation.c  running              the machine that is simulated, for the watch over deadlocks
 runtime/simulated_locks.c  own             StarPU's functions, which have no argument of ours
 runtime/simulated_locks.c  mark            what all its mutexes that are taken point to
+runtime/ranks.c       process              MPI is the process's, and can be started once
 runtime/cuda.c        context              a codelet finds its worker by a number only
 runtime/cuda.c        busy                 and its events, while a benchmark times it
 runtime/cuda.c        planner              what these workers share, as long as they are there
