@@ -533,7 +533,7 @@ HF_HOME|-|$in|out:^Plan for|$org
 XDG_CACHE_HOME|/nowhere|$in/xdg|out:^Plan for|$org
 HOME|/nowhere|$in/user|out:^Plan for|env -u XDG_CACHE_HOME $org
 TMPDIR|/tmp|/nowhere|refused:TMPDIR|$small
-TERM|dumb|xterm|out:\\[K|$in/terminal $small
+TERM|dumb|xterm|out:\\[K|env COLUMNS=80 $in/terminal $small
 NO_COLOR|-|1|hushes:\\[32m|$small --progress bar --num-inference-steps 9
 COLUMNS|80|9|hushes:###|$small --progress bar --num-inference-steps 9
 STARDIT_STALL_SECONDS|-|soon|refused:must be a number|$small
