@@ -586,6 +586,7 @@ STARPU_LIMIT_CUDA_ needs a GPU: followed by its number
 STARPU_HOME only its folder's mode is asked for, with GPUs
 STARPU_SILENT what StarPU says is not stardit's
 PMIX_RANK what mpirun tells its processes: tests/apps/ranks.sh
+STARPU_MPI_NOBIND the same: stand-ins are not bound
 STARDIT_SCATTER_SEED changes who runs what at random, and no figure
 STARDIT_SIMULATION what stardit-simulate tells itself, and the next
 STARDIT_SIMGRID_LINKS_ONLY
