@@ -682,7 +682,7 @@ static enum sdt_status print_plan(const struct work *w, struct sdt_error *err) {
 
 /* A published size can be planned without a checkpoint. */
 static bool is_size(const char *model) {
-    for (int i = 0; sdt_size_name(i); i++)
+    for (int i = 0; model && sdt_size_name(i); i++)
         if (!strcmp(sdt_size_name(i), model))
             return true;
     return false;
@@ -707,6 +707,11 @@ static enum sdt_status open_model(const struct app_settings *s, struct sdt_pipel
     files.variant = s->variant;
     enum sdt_status status = sdt_pipeline_open_files(&files, pipeline, err);
     free(model);
+    if (status == SDT_ERROR_MISSING && is_size(files.model) && access(files.model, F_OK) != 0)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "--model %s: is a size without a checkpoint, which --dry-run plans; a "
+                        "checkpoint's folder or org/name works",
+                        files.model);
     return status;
 }
 

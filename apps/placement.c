@@ -449,9 +449,14 @@ static enum sdt_status settle_degrees(const struct wanted *w, const struct sdt_s
     if (!o->ring_degree)
         return SDT_OK;
     int ulysses = o->ulysses_degree ? o->ulysses_degree : dit / o->ring_degree;
+    if (!o->ulysses_degree && dit % o->ring_degree)
+        return sdt_fail(
+            err, SDT_ERROR_USAGE, "--ring-degree %d does not divide the %d device%s that denoise%s",
+            o->ring_degree, dit, dit == 1 ? "" : "s", o->cfg_parallel ? " a branch" : "");
     if (ulysses * o->ring_degree != dit)
         return sdt_fail(err, SDT_ERROR_USAGE,
-                        "Ulysses degree %d x ring degree %d must be the %d devices that denoise%s",
+                        "--ulysses-degree %d x --ring-degree %d must be the %d devices that "
+                        "denoise%s",
                         ulysses, o->ring_degree, dit, o->cfg_parallel ? " a branch" : "");
     o->ulysses_degree = ulysses;
     return SDT_OK;

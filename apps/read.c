@@ -148,9 +148,10 @@ enum sdt_status app_check_floats(const char *what, const struct sdt_stored *tens
 enum sdt_status app_read_tensor(const char *option, const char *path, const char *name,
                                 struct sdt_safetensors **file, const struct sdt_stored **tensor,
                                 struct sdt_error *err) {
-    enum sdt_status status = sdt_safetensors_open(path, file, err);
+    struct sdt_error found;
+    enum sdt_status status = sdt_safetensors_open(path, file, &found);
     if (status != SDT_OK)
-        return status;
+        return sdt_fail(err, status, "--%s %s", option, found.message);
     *tensor = sdt_safetensors_find(*file, name);
     if (!*tensor && sdt_safetensors_count(*file) == 1)
         *tensor = sdt_safetensors_at(*file, 0);
@@ -164,15 +165,22 @@ enum sdt_status app_read_tensor(const char *option, const char *path, const char
 
 enum sdt_status app_read_tile(const char *option, const char *text, int *rows, int *columns,
                               struct sdt_error *err) {
-    int end = 0;
+    enum { MOST = 65536 };
+    char *end;
+    long value[2];
 
-    if (sscanf(text, "%d%n", rows, &end) == 1 && !text[end])
-        *columns = *rows;
-    else if (sscanf(text, "%dx%d%n", rows, columns, &end) != 2 || text[end])
-        end = -1;
-    if (end < 0 || *rows < 1 || *columns < 1)
+    value[0] = value[1] = strtol(text, &end, 10); /* what is too long for it is the largest */
+    if (end > text && *end == 'x') {
+        const char *second = end + 1;
+        value[1] = strtol(second, &end, 10);
+        end = end > second ? end : (char *)text;
+    }
+    if (end == text || *end || value[0] < 1 || value[1] < 1 || value[0] > MOST || value[1] > MOST)
         return sdt_fail(err, SDT_ERROR_USAGE,
-                        "--%s %s: must be one number of pixels, or rows x columns as in 256x192",
-                        option, text);
+                        "--%s %s: must be one number of pixels, or rows x columns as in 256x192, "
+                        "each at most %d",
+                        option, text, MOST);
+    *rows = (int)value[0];
+    *columns = (int)value[1];
     return SDT_OK;
 }

@@ -304,7 +304,8 @@ static enum sdt_status listed(const struct sdt_request *request, struct sdt_step
         const bool skip = request->cache.skipped[s] && !is_refresh(&request->cache, s);
         for (int b = 0; b < step->branches; b++) {
             if (skip && !kept[b])
-                return sdt_fail(err, SDT_ERROR_USAGE, "step %d cannot skip the layers: %s%s", s,
+                return sdt_fail(err, SDT_ERROR_USAGE,
+                                "step %d cannot skip the layers (--step-cache): %s%s", s,
                                 s == 0 ? "it is the first" : "no step before it had a forward of ",
                                 s == 0 ? ""
                                 : b    ? "the negative prompt"

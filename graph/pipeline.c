@@ -263,9 +263,13 @@ static enum sdt_status take_files(const struct sdt_pipeline *pipeline,
                 err, SDT_ERROR_USAGE, "%s has no %s; --%s with such a file or folder is needed",
                 files->model ? pipeline->folder : "what is given", place_name(p), place_name(p));
     }
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
+        if (tokenizer[i] && access(tokenizer[i], F_OK) != 0)
+            return sdt_fail(err, SDT_ERROR_MISSING, "--tokenizer%s %s: %s", i ? "-2" : "",
+                            tokenizer[i], strerror(errno));
         if (tokenizer[i])
             put(places, &places->tokenizer[i], tokenizer[i]);
+    }
     if (!places->failed)
         return SDT_OK;
 no_memory:

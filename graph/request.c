@@ -253,11 +253,16 @@ enum sdt_status sdt__check_request(const struct sdt_pipeline *pipeline,
         status = sdt__check_prompt(pipeline, request, err);
     if (status != SDT_OK)
         return status;
-    double values = 3.0 * frames * request->height * request->width;
-    if (values > UINT32_MAX)
+    /* As many values as have numbers of 32 bits. */
+    int most = (int)(UINT32_MAX / (3.0 * request->height * request->width));
+    if (frames > most) {
+        most = (most - 1) / time + 1; /* latents */
         return sdt_fail(err, SDT_ERROR_LIMIT,
-                        "a video of %d frame%s of %dx%d has %.3g values; at most 4294967295 work",
-                        frames, frames == 1 ? "" : "s", request->height, request->width, values);
+                        "%d frames of %dx%d (height x width) are too many for one video; of that "
+                        "size %d work",
+                        frames, request->height, request->width,
+                        (most - most % c->patch[0] - 1) * time + 1);
+    }
     struct sdt_vae_job job = sdt__vae_job(pipeline, request);
     return pipeline->vae->kind->check(pipeline->vae, &job, err);
 }

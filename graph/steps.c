@@ -48,8 +48,8 @@ static enum sdt_status gate(const struct sdt_request *request, int forwards,
                    : SDT_OK;
     if (forwards < 2)
         return sdt_fail(err, SDT_ERROR_USAGE,
-                        "guidance in steps %d to %d alone: the request has one forward a step, "
-                        "which no step can leave out",
+                        "guidance in steps %d to %d alone (--cfg-gate): the request has one "
+                        "forward a step, which no step can leave out; a guidance above 1 has two",
                         from, to - 1);
     if (from < 0 || to <= from || to > request->steps)
         return sdt_fail(err, SDT_ERROR_USAGE,

@@ -61,11 +61,11 @@ enum sdt_status sdt__vae_check(const struct sdt_vae *vae, const struct sdt_vae_j
         t->stride_cols < ratio || t->stride_rows > t->size_rows || t->stride_cols > t->size_cols ||
         t->size_rows % ratio || t->size_cols % ratio || t->stride_rows % ratio ||
         t->stride_cols % ratio)
-        return sdt_fail(
-            err, SDT_ERROR_USAGE,
-            "VAE tiles of %dx%d pixels at a stride of %dx%d: all four must be multiples "
-            "of %d, and the stride at most the size",
-            t->size_rows, t->size_cols, t->stride_rows, t->stride_cols, ratio);
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "VAE tiles of %dx%d pixels (--tile-size) at a stride of %dx%d "
+                        "(--tile-stride): all four "
+                        "must be multiples of %d, and the stride at most the size",
+                        t->size_rows, t->size_cols, t->stride_rows, t->stride_cols, ratio);
     return SDT_OK;
 }
 

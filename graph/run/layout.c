@@ -182,7 +182,8 @@ enum sdt_status sdt_layout_init(struct sdt_layout *layout, const struct sdt_layo
     layout->tiles = layout->video_tiles + (int)((o->text + rows - 1) / rows);
     if (o->devices % ulysses)
         return sdt_fail(err, SDT_ERROR_USAGE,
-                        "a Ulysses degree of %d does not divide %d devices: Ulysses degree x ring "
+                        "a Ulysses degree of %d (--ulysses-degree) does not divide %d devices: "
+                        "Ulysses degree x ring "
                         "degree must be the number of devices",
                         ulysses, o->devices);
     layout->first_tile = calloc((size_t)o->devices + 1, sizeof *layout->first_tile);

@@ -71,7 +71,8 @@ static enum sdt_status allow(const struct sdt_strategy *strategy,
     int degree = placement->ulysses_degree ? placement->ulysses_degree : 1;
     if (devices % degree)
         return sdt_fail(err, SDT_ERROR_USAGE,
-                        "a Ulysses degree of %d does not divide %d devices: strategy %s has that "
+                        "a Ulysses degree of %d (--ulysses-degree) does not divide %d devices: "
+                        "strategy %s has that "
                         "many devices in each stage",
                         degree, devices, strategy->name);
     if (devices / degree > dit->layers)

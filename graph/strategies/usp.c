@@ -202,7 +202,8 @@ static enum sdt_status allow(const struct sdt_strategy *strategy,
                         sdt_aco_name(placement->aco), strategy->name);
     if (strategy->split == parts && degree > 0 && devices % degree)
         return sdt_fail(err, SDT_ERROR_USAGE,
-                        "a Ulysses degree of %d does not divide %d devices: Ulysses degree x ring "
+                        "a Ulysses degree of %d (--ulysses-degree) does not divide %d devices: "
+                        "Ulysses degree x ring "
                         "degree must be the number of devices",
                         degree, devices);
     return SDT_OK;

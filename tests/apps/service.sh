@@ -69,7 +69,7 @@ refuses "must be a list of devices" --prompt a --dit-devices 0-x --vae-devices 1
 refuses "the groups name device 3; --devices 3 has 0 to 2" --prompt a --dit-devices 0-4 --vae-devices 5 --devices 3
 refuses "stands twice" --prompt a --dit-devices 0,0 --vae-devices 1
 refuses "does not divide" --prompt a --devices 4 --strategy usp --ulysses-degree 3
-refuses "must be the 4 devices" --prompt a --devices 4 --strategy usp --ring-degree 3
+refuses "does not divide the 4 devices" --prompt a --devices 4 --strategy usp --ring-degree 3
 refuses "does not go with" --prompt a --dit-devices 0-1 --vae-devices 2 --strategy ring --aco static
 refuses "needs --devices 2" --prompt a --vae-devices auto
 finish

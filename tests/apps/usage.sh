@@ -129,6 +129,15 @@ must be numbers|--model $demo --token-ids 1,x --output v.y4m
 is not 0 to|--model $demo --token-ids 1,100000 --output v.y4m
 must be one number of pixels|--model $demo --token-ids 1 --output v.y4m --tile-size 32x
 tile|--model $demo --token-ids 1 --output v.y4m --tile-size 32 --tile-stride 48
+32x32 pixels (--tile-size) at a stride of 48x48 (--tile-stride)|--model $demo --token-ids 1 --output v.y4m --tile-size 32 --tile-stride 48
+--tile-size 99999999999: must be one number of pixels, .* each at most 65536|--model $demo --token-ids 1 --output v.y4m --tile-size 99999999999
+--tile-size 32x-8: must be one number|--model $demo --token-ids 1 --output v.y4m --tile-size 32x-8
+^stardit-generate: --ring-degree 3 does not divide the 2 devices that denoise$|--model $demo --token-ids 1 --output v.y4m --devices 2 --ring-degree 3
+--ulysses-degree 3 x --ring-degree 1 must be the 4 devices|--model $demo --token-ids 1 --output v.y4m --devices 4 --ulysses-degree 3 --ring-degree 1
+^stardit-generate: a Ulysses degree of 3 (--ulysses-degree) does not|--model $demo --token-ids 1 --output v.y4m --devices 2 --ulysses-degree 3
+(--cfg-gate): the request has one forward a step, .*; a guidance above 1 has two|--model $demo --token-ids 1 --output v.y4m --cfg-gate 0-3 --guidance-scale 1
+step 0 cannot skip the layers (--step-cache): it is the first|--model $demo --token-ids 1 --output v.y4m --step-cache 0
+^stardit-generate: --model wan-1.3b: is a size without a checkpoint, which --dry-run plans|--model wan-1.3b --token-ids 1 --output v.y4m
 EOF
 
 while IFS='|' read -r words arguments; do
@@ -154,6 +163,17 @@ refuses 2 "$info" --devices 99
 refuses 2 "$info" --model wan-1.3b --vae "$demo/vae"
 says "^stardit-info: --vae: goes with --model of a checkpoint, or without it; wan-1.3b is a size"
 rmdir "$tmp/dir"
+for option in latents prompt-embeds negative-prompt-embeds; do
+    other="--token-ids 1"
+    [ $option != prompt-embeds ] || other=
+    # shellcheck disable=SC2086
+    refuses 1 "$generate" --model "$demo" $other --output v.y4m --$option nope
+    says "^stardit-generate: --$option nope: No such file or directory"
+done
+refuses 1 "$generate" --model "$demo" --token-ids 1 --output v.y4m --tokenizer nope
+says "^stardit-generate: --tokenizer nope: No such file or directory"
+refuses 1 "$generate" --model "$demo" --token-ids 1 --output v.y4m --num-frames 1048573
+says "1048573 frames of 64x64 (height x width) are too many for one video; of that size 349525 work"
 refuses 2 "$info" --height 64
 says "goes with --model"
 refuses 2 "$info" --model "$demo" --devices 2
