@@ -487,6 +487,9 @@ static void tell_idle(const struct app_settings *s, const struct sdt_request *re
         {s->place.cfg_parallel && request->steps == 0,
          "--use-cfg-parallel does nothing without steps"},
         {s->place.strategy && request->steps == 0, "--strategy does nothing without steps"},
+        {s->place.transport && dit == 1, "--transport does nothing where one device denoises"},
+        {s->checkpoint_every > request->steps,
+         "--checkpoint-every is more than there are steps, and keeps no state on the way"},
     };
     for (size_t i = 0; i < sizeof notices / sizeof notices[0]; i++)
         if (notices[i].idle)
@@ -822,7 +825,7 @@ int main(int argc, char **argv) {
     if (status == SDT_OK)
         status = app_make_request(&s, pipeline, &request, &inputs, &err);
     if (status == SDT_OK && !s.dry_run && sdt_rank() == 0)
-        status = app_check_names(&s, inputs.count, request.num_frames, request.fps, &err);
+        status = app_check_names(&s, inputs.count, &request, &err);
     if (status == SDT_OK)
         status = app_place(&s.place, pipeline, &request, inputs.count, s.dry_run, &placement, &err);
     if (status == SDT_OK)

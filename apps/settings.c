@@ -366,8 +366,25 @@ static enum sdt_status check_places(const struct app_settings *s, int count,
     return status;
 }
 
-enum sdt_status app_check_names(const struct app_settings *s, int count, int frames, double fps,
-                                struct sdt_error *err) {
+/* The video's picture: sheet_columns in a row, and as many rows at most. */
+static enum sdt_status check_sheet(const struct app_settings *s, const struct sdt_request *request,
+                                   struct sdt_error *err) {
+    const struct sdt_video video = {
+        .frames = request->num_frames, .height = request->height, .width = request->width};
+    int rows = (video.frames + s->sheet_columns - 1) / s->sheet_columns;
+    struct sdt_error why;
+    if (!s->sheet || sdt_video_check_sheet(&video, s->sheet, s->sheet_columns,
+                                           rows < s->sheet_columns ? rows : s->sheet_columns,
+                                           s->sheet_scale, &why) == SDT_OK)
+        return SDT_OK;
+    return sdt_fail(err, why.status, "--contact-sheet %s (--sheet-columns, --sheet-scale)",
+                    why.message);
+}
+
+enum sdt_status app_check_names(const struct app_settings *s, int count,
+                                const struct sdt_request *request, struct sdt_error *err) {
+    const int frames = request->num_frames;
+    const double fps = request->fps;
     const char *const option[] = {"output", "save-latent", "contact-sheet"};
     const char *const name[] = {s->output, s->save_latent, s->sheet};
     enum sdt_status status = SDT_OK;
@@ -383,6 +400,7 @@ enum sdt_status app_check_names(const struct app_settings *s, int count, int fra
     struct sdt_error why;
     if (s->output && sdt_video_check_rate(s->output, fps, &why) != SDT_OK)
         return sdt_fail(err, why.status, "--fps: %s", why.message);
+    status = check_sheet(s, request, err);
     for (int r = 0; s->checkpoint_every && r < count && status == SDT_OK; r++) {
         char *output = app_numbered(s->output, r);
         status = output ? check_state(s, output, err)

@@ -55,7 +55,7 @@ char *app_state_name(const char *output);
 /* How long a name is without its ending and slashes at its end; *start: of its last part. */
 size_t app_stem_length(const char *name, size_t *start);
 /* Several requests need names that differ, and none of them may be taken; one .png holds one
- * frame, and the output's format so many frames a second. */
-enum sdt_status app_check_names(const struct app_settings *settings, int count, int frames,
-                                double fps, struct sdt_error *err);
+ * frame, the output's format so many frames a second, and a sheet so many pixels. */
+enum sdt_status app_check_names(const struct app_settings *settings, int count,
+                                const struct sdt_request *request, struct sdt_error *err);
 #endif

@@ -5,8 +5,41 @@
 #include <string.h>
 #include <strings.h>
 
-/* libpng's limit per side. */
-static const int64_t longest_side = 1000000;
+/* libpng's limit per side; and what a picture that people look at may take in memory. */
+static const int64_t longest_side = 1000000, most_bytes = (int64_t)1 << 32;
+
+/* Columns and rows of the sheet: not more cells than frames. */
+static enum sdt_status lay_out(const struct sdt_video *video, const char *path, int scale,
+                               int *columns, int *rows, struct sdt_error *err) {
+    const size_t length = strlen(path);
+    if (length < 4 || strcasecmp(path + length - 4, ".png") != 0)
+        return sdt_fail(err, SDT_ERROR_USAGE, "%s: a contact sheet is a .png file", path);
+    if (video->frames < 1 || video->height < 1 || video->width < 1 || *columns < 1 || *rows < 1 ||
+        scale < 1)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%s: a sheet of %dx%d frames, enlarged %d times, of %d frames of %dx%d",
+                        path, *columns, *rows, scale, video->frames, video->width, video->height);
+    const int64_t cells = (int64_t)*columns * *rows;
+    const int shown = video->frames < cells ? video->frames : (int)cells;
+    if (shown < *columns)
+        *columns = shown;
+    *rows = (shown + *columns - 1) / *columns;
+
+    const int64_t width = (int64_t)video->width * scale * *columns;
+    const int64_t height = (int64_t)video->height * scale * *rows;
+    if (width > longest_side || height > longest_side || width * height * 3 > most_bytes)
+        return sdt_fail(err, SDT_ERROR_USAGE,
+                        "%s: %d x %d frames of %dx%d, enlarged %d times, make %lldx%lld pixels; "
+                        "%lld a side and %lld in all work",
+                        path, *columns, *rows, video->width, video->height, scale, (long long)width,
+                        (long long)height, (long long)longest_side, (long long)(most_bytes / 3));
+    return SDT_OK;
+}
+
+enum sdt_status sdt_video_check_sheet(const struct sdt_video *video, const char *path, int columns,
+                                      int rows, int scale, struct sdt_error *err) {
+    return lay_out(video, path, scale, &columns, &rows, err);
+}
 
 /* Copies a frame into the sheet, every pixel scale x scale times. */
 static void enlarge(int height, int width, int scale, const uint8_t *rgb /* [height, width, 3] */,
@@ -27,31 +60,12 @@ enum sdt_status sdt_video_write_sheet(const struct sdt_video *video, const char 
     enum sdt_status status;
     uint8_t *sheet = NULL, *rgb = NULL;
     char *partial = NULL;
-    const size_t length = strlen(path);
-
-    if (length < 4 || strcasecmp(path + length - 4, ".png") != 0)
-        return sdt_fail(err, SDT_ERROR_USAGE, "%s: a contact sheet is a .png file", path);
-    if (video->frames < 1 || video->height < 1 || video->width < 1 || columns < 1 || rows < 1 ||
-        scale < 1)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "%s: a sheet of %dx%d frames, enlarged %d times, of %d frames of %dx%d",
-                        path, columns, rows, scale, video->frames, video->width, video->height);
-
-    /* Not more cells than frames. */
-    const int64_t cells = (int64_t)columns * rows;
-    const int shown = video->frames < cells ? video->frames : (int)cells;
-    if (shown < columns)
-        columns = shown;
-    rows = (shown + columns - 1) / columns;
-
-    const int64_t cell_width = (int64_t)video->width * scale;
-    const int64_t cell_height = (int64_t)video->height * scale;
-    if (cell_width > longest_side / columns || cell_height > longest_side / rows)
-        return sdt_fail(err, SDT_ERROR_USAGE,
-                        "%s: %dx%d cells of %lldx%lld pixels are more than %lld pixels a side",
-                        path, columns, rows, (long long)cell_width, (long long)cell_height,
-                        (long long)longest_side);
-    const int width = (int)(cell_width * columns), height = (int)(cell_height * rows);
+    status = lay_out(video, path, scale, &columns, &rows, err);
+    if (status != SDT_OK)
+        return status;
+    const int shown = video->frames < columns * rows ? video->frames : columns * rows;
+    const int cell_width = video->width * scale, cell_height = video->height * scale;
+    const int width = cell_width * columns, height = cell_height * rows;
     const size_t row = (size_t)width * 3;
 
     status = sdt__target_check(path, SDT__TARGET_FILE, force, err);

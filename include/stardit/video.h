@@ -76,6 +76,11 @@ void sdt_video_stream_abandon(struct sdt_video_stream *stream);
 enum sdt_status sdt_video_write_sheet(const struct sdt_video *video, const char *path, int columns,
                                       int rows, int scale, bool force, struct sdt_error *err);
 
+/* Can that sheet be made? SDT_ERROR_USAGE for another ending and for more pixels than a picture may
+ * have. The pixels of the video are not looked at. */
+enum sdt_status sdt_video_check_sheet(const struct sdt_video *video, const char *path, int columns,
+                                      int rows, int scale, struct sdt_error *err);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

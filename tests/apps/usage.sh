@@ -88,6 +88,7 @@ avi|--model $demo --token-ids 1 --output v.avi
 --save-latent x.y4m: what is written is safetensors; the name must end in .safetensors, or have no|--model $demo --token-ids 1 --output v.y4m --save-latent x.y4m
 one .png holds one frame|--model $demo --token-ids 1 --output v.png
 both take standard output|--model $demo --token-ids 1 --output - --stats -
+--contact-sheet s.png: 4 x 4 frames of 4096x4096, enlarged 64 times, make .* work (--sheet-columns, --sheet-scale)|--model $demo --token-ids 1 --output v.y4m --contact-sheet s.png --height 4096 --width 4096 --sheet-scale 64
 goes with --contact-sheet|--model $demo --token-ids 1 --output v.y4m --sheet-columns 2
 --checkpoint-every 0: out of range|--checkpoint-every 0
 nothing lies beside standard output|--model $demo --token-ids 1 --output - --checkpoint-every 2
@@ -290,6 +291,15 @@ refuses 2 $run --output n%03d.y4m
 says "n001.y4m exists already"
 rm n001.y4m
 passes $run --output t.y4m --tile-size 8 --dry-run
+
+# What does nothing here, and may in other placements, is told.
+loud=$(echo "$run" | sed 's/ --quiet//')
+passes $loud --output idle.y4m --transport nccl --checkpoint-every 2
+says "^stardit-generate: --transport does nothing where one device denoises$"
+says "^stardit-generate: --checkpoint-every is more than there are steps, and keeps no state on the way$"
+passes $loud --output idle.y4m --force --checkpoint-every 1
+! grep -q "does nothing\|more than there are" "$tmp/err" || fail "$(cat "$tmp/err")"
+rm idle.y4m
 
 rm -f "$tmp/out" "$tmp/err"
 left=$(ls "$tmp")

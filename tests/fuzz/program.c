@@ -39,7 +39,7 @@ void fuzz_program(int argc, char **argv) {
     }
     enum sdt_status status = app_make_request(&s, pipeline, &request, &inputs, &err);
     if (status == SDT_OK)
-        status = app_check_names(&s, inputs.count, request.num_frames, request.fps, &err);
+        status = app_check_names(&s, inputs.count, &request, &err);
     if (status == SDT_OK)
         status = app_place(&s.place, pipeline, &request, inputs.count, false, &placement, &err);
     app_devices_options(&s.place.machine, &machine);
