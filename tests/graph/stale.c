@@ -3,6 +3,7 @@
  * devices, workers and stages there are, under every policy. With one patch, or warm-up alone, they
  * are those of one device that reads no old keys. What is recorded shows of which step each key was
  * that a patch read. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
